@@ -1,0 +1,1 @@
+"""Curation: scan, filter, select, materialise, verify. Imports no torch."""

@@ -1,0 +1,344 @@
+"""Manifests: the two Parquet tables that say exactly what an evaluation set contains.
+
+``images.parquet`` has one row an image and ``instances.parquet`` one row a visible instance. Both
+carry the same JSON header in their schema metadata (key ``sbdata``): schema version, taxonomy,
+size bins, resolved recipe, counts of rejections, the selection's report and a *logical hash*. The
+hash covers the rows in a canonical form, not the file's bytes, because Parquet promises no byte
+stability between library versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sbdata.errors import InputError
+from sbdata.sizes import SizeBins
+from sbdata.storage import writing
+from sbdata.taxonomy import Taxonomy
+
+VERSION = 1
+IMAGES_FILE = "images.parquet"
+INSTANCES_FILE = "instances.parquet"
+_HEADER_KEY = b"sbdata"
+
+_IMAGES_HEAD = (
+    pa.field("image_id", pa.string(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("source_image_id", pa.string(), nullable=False),
+    pa.field("file_name", pa.string(), nullable=False),
+    pa.field("width", pa.int32(), nullable=False),
+    pa.field("height", pa.int32(), nullable=False),
+    pa.field("url", pa.string()),
+    pa.field("license", pa.string()),
+    pa.field("sha256", pa.string()),
+    pa.field("sha256_of", pa.string(), nullable=False),
+    pa.field("phash", pa.string()),
+    pa.field("labels", pa.list_(pa.int16()), nullable=False),
+    pa.field("void_rle", pa.binary()),
+)
+
+INSTANCES_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("instance_id", pa.int16(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("source_annotation_id", pa.string(), nullable=False),
+        pa.field("class_id", pa.int16(), nullable=False),
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("area", pa.int32(), nullable=False),
+        pa.field("area_fraction", pa.float64(), nullable=False),
+        pa.field("bbox_x", pa.int32(), nullable=False),
+        pa.field("bbox_y", pa.int32(), nullable=False),
+        pa.field("bbox_w", pa.int32(), nullable=False),
+        pa.field("bbox_h", pa.int32(), nullable=False),
+        pa.field("size", pa.string(), nullable=False),
+        pa.field("components", pa.int32(), nullable=False),
+        pa.field("touches_border", pa.bool_(), nullable=False),
+        pa.field("is_difficult", pa.bool_(), nullable=False),
+        pa.field("rle", pa.binary(), nullable=False),
+    ]
+)
+"""One row per visible instance; ``rle`` is the COCO compressed RLE of its visible mask."""
+
+
+def images_schema(bins: SizeBins) -> pa.Schema:
+    """Return the schema of ``images.parquet``: one count column ``n_<size>`` a size bin.
+
+    ``labels`` holds the sorted class numbers in the image (its weak label), ``void_rle`` the pixels
+    that are never counted. ``phash`` and, for generated images, the file's bytes may differ
+    between versions of the imaging libraries; the logical hash leaves ``phash`` out.
+    """
+    counts = [pa.field(f"n_{name}", pa.int32(), nullable=False) for name in bins.names]
+    return pa.schema([*_IMAGES_HEAD, *counts])
+
+
+class ManifestError(InputError):
+    """A manifest that is missing, damaged, edited or of another version."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The two tables of a set and their header.
+
+    Attributes:
+        images: one row an image, sorted by image_id.
+        instances: one row a visible instance, sorted by image_id and instance_id.
+        meta: JSON-like header; see :func:`header`.
+    """
+
+    images: pa.Table
+    instances: pa.Table
+    meta: Mapping[str, Any]
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Return the classes the set uses."""
+        named = self.meta["taxonomy"]
+        return Taxonomy(named["name"], tuple(named["classes"]))
+
+    @property
+    def bins(self) -> SizeBins:
+        """Return the size bins the set was built with."""
+        named = self.meta["bins"]
+        return SizeBins(tuple(named["edges"]), tuple(named["names"]))
+
+    @property
+    def name(self) -> str:
+        """Return the set's name."""
+        return str(self.meta["name"])
+
+    @property
+    def logical_hash(self) -> str:
+        """Return the hash that identifies the set."""
+        return str(self.meta["logical_hash"])
+
+
+def make_manifest(
+    name: str,
+    images: pa.Table,
+    instances: pa.Table,
+    taxonomy: Taxonomy,
+    bins: SizeBins,
+    extra: Mapping[str, Any],
+) -> Manifest:
+    """Sort and check the tables, compute the logical hash and return the manifest.
+
+    Args:
+        name: of the set.
+        images: with at least the columns of :func:`images_schema`; further ones are dropped.
+        instances: with at least the columns of ``INSTANCES_SCHEMA``.
+        taxonomy: of the classes.
+        bins: of the sizes.
+        extra: what the header says beside it (recipe, rejections, selection, leakage, synthetic).
+
+    Raises:
+        ManifestError: if a column is missing, of another type, or the tables contradict each other.
+    """
+    images = _conform(images, images_schema(bins), "images").sort_by("image_id")
+    instances = _conform(instances, INSTANCES_SCHEMA, "instances").sort_by(
+        [("image_id", "ascending"), ("instance_id", "ascending")]
+    )
+    meta: dict[str, Any] = {
+        "name": name,
+        "version": VERSION,
+        "taxonomy": {"name": taxonomy.name, "classes": list(taxonomy.classes)},
+        "bins": {"edges": list(bins.edges), "names": list(bins.names)},
+        **extra,
+    }
+    manifest = Manifest(images, instances, meta)
+    _check_consistency(manifest, "the manifest")
+    meta["logical_hash"] = logical_hash(manifest)
+    return manifest
+
+
+def logical_hash(manifest: Manifest) -> str:
+    """Return the SHA-256 of the rows in canonical form.
+
+    The form is one line of JSON with sorted keys for the version, taxonomy and bins, then one for
+    each image (without ``phash``) and one for each instance, in sorted order.
+    """
+    digest = hashlib.sha256()
+    head = {key: manifest.meta[key] for key in ("version", "taxonomy", "bins")}
+    for row in _canonical_rows(head, manifest.images.drop_columns(["phash"]), manifest.instances):
+        digest.update(row)
+    return digest.hexdigest()
+
+
+def _canonical_rows(head: Mapping[str, Any], *tables: pa.Table) -> Any:
+    option = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    yield orjson.dumps(head, option=option)
+    for table in tables:
+        for batch in table.to_batches(max_chunksize=4096):
+            for row in batch.to_pylist():
+                text = {k: v.decode("ascii") if isinstance(v, bytes) else v for k, v in row.items()}
+                yield orjson.dumps(text, option=option)
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write both tables into a folder, each atomically."""
+    header = {_HEADER_KEY: orjson.dumps(manifest.meta, option=orjson.OPT_SORT_KEYS)}
+    for table, file in ((manifest.images, IMAGES_FILE), (manifest.instances, INSTANCES_FILE)):
+        with writing(folder / file) as temporary:
+            pq.write_table(table.replace_schema_metadata(header), temporary, compression="zstd")
+
+
+def read_manifest(folder: Path, *, check_hash: bool = True) -> Manifest:
+    """Read and validate a manifest.
+
+    Args:
+        folder: that holds ``images.parquet`` and ``instances.parquet``.
+        check_hash: whether to recompute the logical hash and compare it with the recorded one.
+
+    Raises:
+        ManifestError: naming the file and what is wrong with it.
+    """
+    tables: list[pa.Table] = []
+    headers: list[dict[str, Any]] = []
+    for file in (IMAGES_FILE, INSTANCES_FILE):
+        table, meta = _read_table(folder / file)
+        tables.append(table)
+        headers.append(meta)
+    if headers[0] != headers[1]:
+        msg = f"{folder}: {IMAGES_FILE} and {INSTANCES_FILE} belong to different sets; rebuild it"
+        raise ManifestError(msg)
+    manifest = Manifest(tables[0], tables[1], headers[0])
+    _check_schema(tables[0], images_schema(manifest.bins), folder / IMAGES_FILE)
+    _check_schema(tables[1], INSTANCES_SCHEMA, folder / INSTANCES_FILE)
+    _check_consistency(manifest, str(folder))
+    if check_hash and logical_hash(manifest) != manifest.logical_hash:
+        msg = (
+            f"{folder}: the manifest was edited, its rows no longer give the recorded hash "
+            f"{manifest.logical_hash[:12]}; restore it or rebuild the set"
+        )
+        raise ManifestError(msg)
+    return manifest
+
+
+def is_manifest(folder: Path) -> bool:
+    """Tell whether a folder holds a manifest's files."""
+    return (folder / IMAGES_FILE).is_file() and (folder / INSTANCES_FILE).is_file()
+
+
+def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    if not path.is_file():
+        msg = f"{path}: no such file; a set or manifest folder holds it"
+        raise ManifestError(msg)
+    try:
+        table = pq.read_table(path)
+        header = (table.schema.metadata or {}).get(_HEADER_KEY)
+        if header is None:
+            msg = f"{path}: not written by sbdata (no header in its schema); rebuild the set"
+            raise ManifestError(msg)
+        meta = orjson.loads(header)
+    except (pa.ArrowException, OSError, orjson.JSONDecodeError) as error:
+        msg = f"{path}: not a readable Parquet file ({error}); restore it or rebuild the set"
+        raise ManifestError(msg) from error
+    if not isinstance(meta, dict) or meta.get("version") != VERSION:
+        found = meta.get("version") if isinstance(meta, dict) else None
+        msg = f"{path}: manifest version {found}, this sbdata reads version {VERSION}; rebuild it"
+        raise ManifestError(msg)
+    return table.replace_schema_metadata(None), meta
+
+
+def _check_schema(table: pa.Table, schema: pa.Schema, path: Path) -> None:
+    if table.schema.equals(schema):
+        return
+    found = {field.name: str(field.type) for field in table.schema}
+    wanted = {field.name: str(field.type) for field in schema}
+    wrong = [
+        f"{k} is {found.get(k, 'missing')}, not {v}" for k, v in wanted.items() if found.get(k) != v
+    ]
+    wrong += [f"{k} is not a column of it" for k in found if k not in wanted]
+    detail = "; ".join(wrong) or "columns in another order or with other nullability"
+    msg = f"{path}: wrong schema: {detail}; rebuild the set"
+    raise ManifestError(msg)
+
+
+def _conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        msg = f"{what} table without the columns {', '.join(missing)}"
+        raise ManifestError(msg)
+    return table.select(schema.names).cast(schema).combine_chunks()
+
+
+def _check_consistency(manifest: Manifest, where: str) -> None:
+    """Check what the two tables must agree on, whatever wrote them."""
+    images, instances = manifest.images, manifest.instances
+    for table, keys in ((images, ["image_id"]), (instances, ["image_id", "instance_id"])):
+        if table.group_by(keys).aggregate([]).num_rows != table.num_rows:
+            msg = f"{where}: {' + '.join(keys)} given twice; rebuild the set"
+            raise ManifestError(msg)
+    strangers = set(instances["image_id"].unique().to_pylist()) - set(
+        images["image_id"].to_pylist()
+    )
+    if strangers:
+        msg = (
+            f"{where}: instances of images that are not listed ({sorted(strangers)[0]}); rebuild it"
+        )
+        raise ManifestError(msg)
+    classes = manifest.taxonomy.classes
+    named = zip(instances["class_id"].to_pylist(), instances["class_name"].to_pylist(), strict=True)
+    wrong = sorted({(c, n) for c, n in named if not 1 <= c <= len(classes) or classes[c - 1] != n})
+    if wrong:
+        msg = f"{where}: class {wrong[0][0]} is called {wrong[0][1]!r}, not as its taxonomy; rebuild it"
+        raise ManifestError(msg)
+    if instances.num_rows:
+        sizes = [manifest.bins.names[i] for i in manifest.bins.index(instances["area"].to_numpy())]
+        if sizes != instances["size"].to_pylist():
+            msg = f"{where}: a size that does not follow from the area; rebuild the set"
+            raise ManifestError(msg)
+
+
+def size_counts(instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins) -> pd.DataFrame:
+    """Return the class x size counts: rows are class names, columns size names, zeros included."""
+    cells = pd.crosstab(
+        pd.Series(instances["class_name"].to_pylist(), dtype=object),
+        pd.Series(instances["size"].to_pylist(), dtype=object),
+    )
+    counts: pd.DataFrame = cells.reindex(
+        index=list(taxonomy.classes), columns=list(bins.names), fill_value=0
+    )
+    return counts
+
+
+def labels_and_counts(
+    image_ids: Sequence[str], instances: pa.Table, bins: SizeBins
+) -> tuple[list[list[int]], dict[str, list[int]]]:
+    """Return each image's sorted class numbers and its instance counts by size.
+
+    Args:
+        image_ids: the images wanted, in the order wanted; an image may have no instance.
+        instances: with the columns image_id, class_id and size.
+        bins: of the sizes.
+    """
+    labels: dict[str, set[int]] = {image_id: set() for image_id in image_ids}
+    counts = {name: dict.fromkeys(image_ids, 0) for name in bins.names}
+    for image_id, class_id, size in zip(
+        instances["image_id"].to_pylist(),
+        instances["class_id"].to_pylist(),
+        instances["size"].to_pylist(),
+        strict=True,
+    ):
+        labels[image_id].add(class_id)
+        counts[size][image_id] += 1
+    return (
+        [sorted(labels[image_id]) for image_id in image_ids],
+        {f"n_{name}": [counts[name][i] for i in image_ids] for name in bins.names},
+    )
+
+
+def rows_of(table: pa.Table, image_ids: Sequence[str]) -> pa.Table:
+    """Return the rows of the given images, in the table's order."""
+    return table.filter(pc.is_in(table["image_id"], pa.array(image_ids, pa.string())))

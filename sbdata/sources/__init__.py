@@ -1,0 +1,187 @@
+"""Sources: public datasets as published, each turned into annotated images.
+
+A source is a frozen dataclass with the five methods of :class:`Source`; it is found by name through
+:func:`open_source`. It yields :class:`AnnotatedImage` with masks as published; drawing, measuring
+and choosing happen later and are the same for all sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sbdata.errors import InputError
+from sbdata.recipe import SourceSpec
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One thing that was left out, and why.
+
+    Attributes:
+        source: name of the source.
+        file: the image or annotation file concerned, relative to the source's root.
+        reason: a short slug that rejections are counted by, such as ``polygon_points``.
+        detail: what was seen, in words.
+        image_id: of the image concerned, empty where there is none.
+        annotation_id: of the annotation concerned, empty where there is none.
+    """
+
+    source: str
+    file: str
+    reason: str
+    detail: str
+    image_id: str = ""
+    annotation_id: str = ""
+
+
+@dataclass(frozen=True)
+class AnnotatedObject:
+    """One annotation as published: its category by the source's own name, its whole mask as RLE.
+
+    ``rle`` is the COCO compressed run-length code for the image's size. ``crowd`` marks a region
+    of many objects that nobody told apart.
+    """
+
+    annotation_id: str
+    category: str
+    rle: bytes
+    crowd: bool = False
+    difficult: bool = False
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """One image of a source with everything annotated in it.
+
+    Attributes:
+        image_id: the name it will have in a set (file stem, no suffix), unique within the source.
+        source_image_id: the source's own id, as text.
+        file_name: path of the image relative to the source's root, with slashes.
+        width: in pixels, as the annotations say.
+        height: in pixels, as the annotations say.
+        objects: sorted by annotation id.
+        url: where the image can be fetched, or None.
+        license: a name or address, or None where the source does not say.
+        sha256: of the image file's bytes (or of its pixels, see ``sha256_of``), where known.
+        sha256_of: ``"file"``, or ``"pixels"`` for generated images: the SHA-256 of the RGB array
+            before encoding, since encoders differ between library versions.
+        void: RLE of pixels that belong to no class and are never counted, or None.
+        not_exhaustive: categories of which more objects may be there than are annotated.
+    """
+
+    image_id: str
+    source_image_id: str
+    file_name: str
+    width: int
+    height: int
+    objects: tuple[AnnotatedObject, ...]
+    url: str | None = None
+    license: str | None = None
+    sha256: str | None = None
+    sha256_of: str = "file"
+    void: bytes | None = None
+    not_exhaustive: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image of a split without its annotations, as the leakage guard needs it."""
+
+    source_image_id: str
+    file_name: str
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A bounded number of images to read in one go: positions ``start`` to ``stop`` of a split."""
+
+    start: int
+    stop: int
+
+
+class Source(Protocol):
+    """One split of a dataset. Implementations are picklable, so that workers can read chunks."""
+
+    @property
+    def name(self) -> str:
+        """Return the source's name in the recipe, the ``source`` column of the tables."""
+
+    @property
+    def split(self) -> str:
+        """Return the split's name as the dataset calls it."""
+
+    def chunks(self, images: int) -> Sequence[Chunk]:
+        """Cut the split into chunks of at most ``images`` images, in a fixed order."""
+
+    def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
+        """Read the annotations of one chunk; what cannot be used is returned as rejections."""
+
+    def members(self) -> Sequence[Member]:
+        """List the split's images without reading annotations."""
+
+    def image_bytes(self, file_name: str) -> bytes | None:
+        """Return an image file's bytes, or None if the source does not have it at hand.
+
+        Raises:
+            InputError: if ``file_name`` leads outside the source's root.
+        """
+
+    def pixel_sha256(self, file_name: str) -> str | None:
+        """Return the SHA-256 of a generated image's RGB array; None for published images."""
+
+
+Opener = Callable[[SourceSpec, str, Path | None], Source]
+
+
+def _open_shapes(spec: SourceSpec, split: str, root: Path | None) -> Source:
+    from sbdata.sources.shapes import open_shapes
+
+    return open_shapes(spec, split, root)
+
+
+def _open_voc(spec: SourceSpec, split: str, root: Path | None) -> Source:
+    from sbdata.sources.voc import open_voc
+
+    return open_voc(spec, split, root)
+
+
+def _open_coco(spec: SourceSpec, split: str, root: Path | None) -> Source:
+    from sbdata.sources.coco import open_coco
+
+    return open_coco(spec, split, root)
+
+
+def _open_lvis(spec: SourceSpec, split: str, root: Path | None) -> Source:
+    from sbdata.sources.lvis import open_lvis
+
+    return open_lvis(spec, split, root)
+
+
+# One line a format; imports wait until a format is used.
+FORMATS: dict[str, Opener] = {
+    "shapes": _open_shapes,
+    "voc": _open_voc,
+    "coco": _open_coco,
+    "lvis": _open_lvis,
+}
+
+
+def open_source(spec: SourceSpec, split: str, root: Path | None) -> Source:
+    """Open one split of a source.
+
+    Args:
+        spec: from the recipe.
+        split: one of ``spec.splits``, or another split of the same dataset.
+        root: the dataset's folder, from ``--source-root``; None for generated sources.
+
+    Raises:
+        InputError: if the format is unknown or files are missing; the message says which files and
+            where they come from.
+    """
+    if spec.reader not in FORMATS:
+        msg = f"unknown source format {spec.reader!r}; known: {', '.join(sorted(FORMATS))}"
+        raise InputError(msg)
+    return FORMATS[spec.reader](spec, split, root)

@@ -1,0 +1,130 @@
+"""Classes: which names a set uses, and how other datasets' names map onto them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sbdata.errors import InputError
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """The foreground classes of a set, numbered from 1; 0 is background and 255 void.
+
+    Raises:
+        InputError: if a name is empty or given twice, or there are more than 254.
+
+    >>> VOC20.id_of("aeroplane"), VOC20.name_of(20)
+    (1, 'tvmonitor')
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.classes or "" in self.classes or len(set(self.classes)) != len(self.classes):
+            msg = f"taxonomy {self.name}: class names must be given, not empty and distinct"
+            raise InputError(msg)
+        if len(self.classes) > 254:
+            msg = f"taxonomy {self.name}: at most 254 classes fit beside background and void"
+            raise InputError(msg)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def id_of(self, name: str) -> int:
+        """Return the number of a class (1..C)."""
+        return self.classes.index(name) + 1
+
+    def name_of(self, class_id: int) -> str:
+        """Return the name of class 1..C."""
+        return self.classes[class_id - 1]
+
+
+VOC20 = Taxonomy(
+    "voc20",
+    (
+        "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+        "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+        "train", "tvmonitor",
+    ),
+)  # fmt: skip
+
+COCO80 = Taxonomy(
+    "coco80",
+    (
+        "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
+        "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat",
+        "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack",
+        "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball",
+        "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket",
+        "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
+        "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair",
+        "couch", "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse",
+        "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+        "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier",
+        "toothbrush",
+    ),
+)  # fmt: skip
+
+SHAPES8 = Taxonomy(
+    "shapes8",
+    ("disc", "square", "triangle", "star", "ring", "cross", "crescent", "hexagon"),
+)
+
+TAXONOMIES: Mapping[str, Taxonomy] = {t.name: t for t in (VOC20, COCO80, SHAPES8)}
+
+# COCO's spelling of VOC's classes; the other 60 COCO classes have no VOC class and are background.
+COCO_TO_VOC20: Mapping[str, str] = {
+    "airplane": "aeroplane", "bicycle": "bicycle", "bird": "bird", "boat": "boat",
+    "bottle": "bottle", "bus": "bus", "car": "car", "cat": "cat", "chair": "chair", "cow": "cow",
+    "dining table": "diningtable", "dog": "dog", "horse": "horse", "motorcycle": "motorbike",
+    "person": "person", "potted plant": "pottedplant", "sheep": "sheep", "couch": "sofa",
+    "train": "train", "tv": "tvmonitor",
+}  # fmt: skip
+
+CLASS_MAPS: Mapping[str, Mapping[str, str]] = {
+    "coco-to-voc20": COCO_TO_VOC20,
+}
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Names of a source's categories to class numbers of a taxonomy.
+
+    A category that is not in the map is background for the set.
+    """
+
+    taxonomy: Taxonomy
+    names: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        strangers = sorted(set(self.names.values()) - set(self.taxonomy.classes))
+        if strangers:
+            msg = (
+                f"the class map leads to {', '.join(strangers)}, not in taxonomy "
+                f"{self.taxonomy.name} ({', '.join(self.taxonomy.classes)})"
+            )
+            raise InputError(msg)
+
+    def class_of(self, category: str) -> int | None:
+        """Return the class number of a source's category, or None where it has none."""
+        name = self.names.get(category)
+        return None if name is None else self.taxonomy.id_of(name)
+
+
+def class_map(taxonomy: Taxonomy, spec: str | Mapping[str, str] | None) -> ClassMap:
+    """Return the named map, the given one, or the identity of the taxonomy's own names.
+
+    Raises:
+        InputError: for a name that is not in ``CLASS_MAPS``.
+    """
+    if spec is None or spec == "identity":
+        return ClassMap(taxonomy, {name: name for name in taxonomy.classes})
+    if isinstance(spec, str):
+        if spec not in CLASS_MAPS:
+            msg = f"unknown class map {spec!r}; known: identity, {', '.join(sorted(CLASS_MAPS))}"
+            raise InputError(msg)
+        return ClassMap(taxonomy, CLASS_MAPS[spec])
+    return ClassMap(taxonomy, dict(spec))
