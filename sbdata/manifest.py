@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sbdata.errors import InputError
+from sbdata.masks import MAX_INSTANCES
 from sbdata.sizes import SizeBins
-from sbdata.storage import writing
+from sbdata.storage import is_safe_stem, writing
 from sbdata.taxonomy import Taxonomy
 
 VERSION = 1
@@ -87,6 +88,10 @@ class ManifestError(InputError):
     """A manifest that is missing, damaged, edited or of another version."""
 
 
+class SchemaError(ManifestError):
+    """A manifest's table whose header, version or columns are not those this sbdata reads."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The two tables of a set and their header.
@@ -145,9 +150,9 @@ def make_manifest(
     Raises:
         ManifestError: if a column is missing, of another type, or the tables contradict each other.
     """
-    images = _conform(images, images_schema(bins), "images").sort_by("image_id")
-    instances = _conform(instances, INSTANCES_SCHEMA, "instances").sort_by(
-        [("image_id", "ascending"), ("instance_id", "ascending")]
+    images, instances = _sorted(
+        _conform(images, images_schema(bins), "images"),
+        _conform(instances, INSTANCES_SCHEMA, "instances"),
     )
     meta: dict[str, Any] = {
         "name": name,
@@ -181,7 +186,10 @@ def _canonical_rows(head: Mapping[str, Any], *tables: pa.Table) -> Any:
     for table in tables:
         for batch in table.to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
-                text = {k: v.decode("ascii") if isinstance(v, bytes) else v for k, v in row.items()}
+                # Run-length codes are ASCII; latin-1 takes whatever an edited file holds.
+                text = {
+                    k: v.decode("latin-1") if isinstance(v, bytes) else v for k, v in row.items()
+                }
                 yield orjson.dumps(text, option=option)
 
 
@@ -212,9 +220,10 @@ def read_manifest(folder: Path, *, check_hash: bool = True) -> Manifest:
     if headers[0] != headers[1]:
         msg = f"{folder}: {IMAGES_FILE} and {INSTANCES_FILE} belong to different sets; rebuild it"
         raise ManifestError(msg)
-    manifest = Manifest(tables[0], tables[1], headers[0])
-    _check_schema(tables[0], images_schema(manifest.bins), folder / IMAGES_FILE)
+    bins = Manifest(tables[0], tables[1], headers[0]).bins
+    _check_schema(tables[0], images_schema(bins), folder / IMAGES_FILE)
     _check_schema(tables[1], INSTANCES_SCHEMA, folder / INSTANCES_FILE)
+    manifest = Manifest(*_sorted(tables[0], tables[1]), headers[0])
     _check_consistency(manifest, str(folder))
     if check_hash and logical_hash(manifest) != manifest.logical_hash:
         msg = (
@@ -236,10 +245,11 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         raise ManifestError(msg)
     try:
         table = pq.read_table(path)
+        table.validate(full=True)
         header = (table.schema.metadata or {}).get(_HEADER_KEY)
         if header is None:
             msg = f"{path}: not written by sbdata (no header in its schema); rebuild the set"
-            raise ManifestError(msg)
+            raise SchemaError(msg)
         meta = orjson.loads(header)
     except (pa.ArrowException, OSError, orjson.JSONDecodeError) as error:
         msg = f"{path}: not a readable Parquet file ({error}); restore it or rebuild the set"
@@ -247,30 +257,54 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     if not isinstance(meta, dict) or meta.get("version") != VERSION:
         found = meta.get("version") if isinstance(meta, dict) else None
         msg = f"{path}: manifest version {found}, this sbdata reads version {VERSION}; rebuild it"
-        raise ManifestError(msg)
+        raise SchemaError(msg)
+    _check_header(meta, path)
     return table.replace_schema_metadata(None), meta
+
+
+def _check_header(meta: dict[str, Any], path: Path) -> None:
+    """Make sure that the properties of :class:`Manifest` can be read from the header."""
+    try:
+        Taxonomy(str(meta["taxonomy"]["name"]), tuple(map(str, meta["taxonomy"]["classes"])))
+        SizeBins(tuple(map(int, meta["bins"]["edges"])), tuple(map(str, meta["bins"]["names"])))
+        _ = meta["name"], meta["logical_hash"]
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        msg = f"{path}: its header lacks or breaks a part ({error}); restore it or rebuild the set"
+        raise SchemaError(msg) from error
 
 
 def _check_schema(table: pa.Table, schema: pa.Schema, path: Path) -> None:
     if table.schema.equals(schema):
         return
-    found = {field.name: str(field.type) for field in table.schema}
-    wanted = {field.name: str(field.type) for field in schema}
+    found = {field.name: field.type for field in table.schema}
     wrong = [
-        f"{k} is {found.get(k, 'missing')}, not {v}" for k, v in wanted.items() if found.get(k) != v
+        f"{field.name} is {found.get(field.name, 'missing')}, not {field.type}"
+        for field in schema
+        if found.get(field.name) != field.type
     ]
-    wrong += [f"{k} is not a column of it" for k in found if k not in wanted]
+    wrong += [f"{name} is not a column of it" for name in found if name not in schema.names]
     detail = "; ".join(wrong) or "columns in another order or with other nullability"
     msg = f"{path}: wrong schema: {detail}; rebuild the set"
-    raise ManifestError(msg)
+    raise SchemaError(msg)
 
 
 def _conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         msg = f"{what} table without the columns {', '.join(missing)}"
-        raise ManifestError(msg)
-    return table.select(schema.names).cast(schema).combine_chunks()
+        raise SchemaError(msg)
+    try:
+        return table.select(schema.names).cast(schema).combine_chunks()
+    except (pa.ArrowException, ValueError) as error:
+        msg = f"{what} table with values that do not fit its columns ({error})"
+        raise SchemaError(msg) from error
+
+
+def _sorted(images: pa.Table, instances: pa.Table) -> tuple[pa.Table, pa.Table]:
+    return (
+        images.sort_by("image_id"),
+        instances.sort_by([("image_id", "ascending"), ("instance_id", "ascending")]),
+    )
 
 
 def _check_consistency(manifest: Manifest, where: str) -> None:
@@ -280,6 +314,11 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         if table.group_by(keys).aggregate([]).num_rows != table.num_rows:
             msg = f"{where}: {' + '.join(keys)} given twice; rebuild the set"
             raise ManifestError(msg)
+    _check_names(images, where)
+    numbers = pc.min_max(instances["instance_id"]).as_py()
+    if instances.num_rows and not 1 <= numbers["min"] <= numbers["max"] <= MAX_INSTANCES:
+        msg = f"{where}: an instance_id that is not between 1 and {MAX_INSTANCES}; rebuild the set"
+        raise ManifestError(msg)
     strangers = set(instances["image_id"].unique().to_pylist()) - set(
         images["image_id"].to_pylist()
     )
@@ -292,13 +331,26 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     named = zip(instances["class_id"].to_pylist(), instances["class_name"].to_pylist(), strict=True)
     wrong = sorted({(c, n) for c, n in named if not 1 <= c <= len(classes) or classes[c - 1] != n})
     if wrong:
-        msg = f"{where}: class {wrong[0][0]} is called {wrong[0][1]!r}, not as its taxonomy; rebuild it"
+        number, called = wrong[0]
+        msg = f"{where}: class {number} is called {called!r}, not as its taxonomy; rebuild it"
         raise ManifestError(msg)
     if instances.num_rows:
         sizes = [manifest.bins.names[i] for i in manifest.bins.index(instances["area"].to_numpy())]
         if sizes != instances["size"].to_pylist():
             msg = f"{where}: a size that does not follow from the area; rebuild the set"
             raise ManifestError(msg)
+
+
+def _check_names(images: pa.Table, where: str) -> None:
+    """Names become files and sizes become arrays, so both are checked whatever wrote them."""
+    for column in ("image_id", "split"):
+        unsafe = [name for name in images[column].unique().to_pylist() if not is_safe_stem(name)]
+        if unsafe:
+            msg = f"{where}: {column} {unsafe[0]!r} cannot name a file; rebuild the set"
+            raise ManifestError(msg)
+    if images.num_rows and min(pc.min(images[side]).as_py() for side in ("width", "height")) < 1:
+        msg = f"{where}: an image without pixels; rebuild the set"
+        raise ManifestError(msg)
 
 
 def size_counts(instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins) -> pd.DataFrame:

@@ -209,7 +209,7 @@ def recipe_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Rec
         try:
             raw = _replaced(raw, key.split("."), yaml.safe_load(value))
         except (yaml.YAMLError, IndexError, ValueError, TypeError) as error:
-            msg = f"--set {override}: {key} cannot be set in {where} ({error})"
+            msg = f"--set {override}: {key} cannot be set in {where} ({' '.join(str(error).split())})"
             raise InputError(msg) from error
     recipe = _build(Recipe, raw, where)
     assert isinstance(recipe, Recipe)  # noqa: S101 - for the type checker

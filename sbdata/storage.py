@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from sbdata.errors import InputError
+
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 
 @contextmanager
@@ -35,8 +38,19 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically, with ``\\n`` line ends."""
+    """Write a UTF-8 text file atomically, its line ends as given."""
     write_bytes(path, text.encode())
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete the temporary files that a killed process left in a folder; return how many.
+
+    Only names that :func:`writing` gives are touched, and folders below are not looked into.
+    """
+    stale = [path for path in folder.glob(".*.part") if _LEFTOVER.fullmatch(path.name)]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
 
 
 def sha256_of(path: Path) -> str:
@@ -64,6 +78,21 @@ def is_safe_name(name: str) -> bool:
         and not path.is_absolute()
         and ".." not in path.parts
         and path.name not in ("", ".")
+    )
+
+
+def is_safe_stem(name: str) -> bool:
+    """Tell whether a name can stand as a file's stem: one printable path part, not too long.
+
+    >>> is_safe_stem("000000000009"), is_safe_stem("a/b"), is_safe_stem(".hidden")
+    (True, False, False)
+    """
+    return (
+        is_safe_name(name)
+        and name.isprintable()
+        and "/" not in name
+        and not name.startswith(".")
+        and len(name.encode()) <= 200
     )
 
 

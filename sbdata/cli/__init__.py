@@ -1,0 +1,76 @@
+"""The command line: parse, call, print. One file a command group, imported when it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from sbdata import __version__
+from sbdata.errors import InputError
+
+# name -> module that holds a click command of the same name, and the line that `--help` shows
+COMMANDS = {
+    "dataset": ("sbdata.cli.dataset", "Build, verify and measure evaluation sets."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sbdata")
+def cli() -> None:
+    """How well does a segmentation method see small objects?
+
+    Exit status: 0 done; 1 the checked thing is wrong; 2 usage or bad input. Add --debug to any
+    command to see where an error came from.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; errors are one sentence on stderr, with ``--debug`` a traceback."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        status = cli.main(arguments, prog_name="sbdata", standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("stopped; run the same command again to go on", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        _fail(str(error), 2)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(status)

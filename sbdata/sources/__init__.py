@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sbdata.errors import InputError
 from sbdata.recipe import SourceSpec
+from sbdata.storage import inside
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,26 @@ class Chunk:
     stop: int
 
 
-class Source(Protocol):
-    """One split of a dataset. Implementations are picklable, so that workers can read chunks."""
+class ImageHolder(Protocol):
+    """Whatever has images at hand, or can make them. Implementations are picklable."""
+
+    @property
+    def generated(self) -> bool:
+        """Tell whether images are made on the spot, at the price of work in Python."""
+
+    def image_bytes(self, file_name: str) -> bytes | None:
+        """Return an image file's bytes, or None where it is not at hand.
+
+        Raises:
+            InputError: if ``file_name`` leads outside the holder's root.
+        """
+
+    def pixel_sha256(self, file_name: str) -> str | None:
+        """Return the SHA-256 of a generated image's RGB array; None for published images."""
+
+
+class Source(ImageHolder, Protocol):
+    """One split of a dataset."""
 
     @property
     def name(self) -> str:
@@ -122,15 +141,33 @@ class Source(Protocol):
     def members(self) -> Sequence[Member]:
         """List the split's images without reading annotations."""
 
-    def image_bytes(self, file_name: str) -> bytes | None:
-        """Return an image file's bytes, or None if the source does not have it at hand.
 
-        Raises:
-            InputError: if ``file_name`` leads outside the source's root.
-        """
+@dataclass(frozen=True)
+class ImageFolders:
+    """Published images in local folders, without their annotations.
+
+    Attributes:
+        roots: where an image is looked for, in this order.
+    """
+
+    roots: tuple[Path, ...]
+
+    @property
+    def generated(self) -> bool:
+        """Return False: these are files."""
+        return False
+
+    def image_bytes(self, file_name: str) -> bytes | None:
+        """Return a file's bytes, or None where no root has it."""
+        for root in self.roots:
+            path = inside(root, file_name)
+            if path.is_file():
+                return path.read_bytes()
+        return None
 
     def pixel_sha256(self, file_name: str) -> str | None:
-        """Return the SHA-256 of a generated image's RGB array; None for published images."""
+        """Return None: files are identified by their bytes."""
+        return None
 
 
 Opener = Callable[[SourceSpec, str, Path | None], Source]

@@ -1,0 +1,71 @@
+# sbdata: `make` lists what there is to make. Everything is installed into .venv, once.
+
+PYTHON  ?= python3
+RECIPE  ?= shapes-b
+SOURCES ?=
+OUT     ?= data/$(RECIPE)
+ARGS    ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help dataset test lint app bench manifests clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+dataset: $(VENV)/core ## Build the set of RECIPE [shapes-b]; SOURCES="coco=PATH lvis=PATH", ARGS="--set ..."
+	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
+
+test: $(VENV)/dev ## Run the tests; ARGS="-m slow tests/curate"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/lint ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+app: $(VENV)/app ## Look at the set of RECIPE in the FiftyOne app
+	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
+	@$(BIN)/sbdata app $(OUT)
+
+bench: $(VENV)/dev ## Measure the speed of sbdata against its alternatives, a tenth of the full scale
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script --scale 0.1 || exit 1; done
+
+manifests: $(VENV)/core ## Write the committed manifests of the bundled recipes again
+	@$(BIN)/sbdata dataset build shapes-b
+	@$(BIN)/sbdata dataset manifest data/shapes-b --out manifests/shapes-b
+
+clean: ## Remove what was installed and built, but no data set
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './data/*' -prune -exec rm -rf {} +
+
+# Each file below says that one set of packages is installed as pyproject.toml wants it now.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "sbdata needs Python 3.10 or newer; say which by PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core: pyproject.toml | $(BIN)/python
+	@echo "installing sbdata into $(VENV)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/lint: pyproject.toml | $(BIN)/python
+	@echo "installing sbdata and its checks into $(VENV)"
+	@$(PIP) --editable '.[lint]'
+	@touch $@ $(VENV)/core
+
+$(VENV)/app: pyproject.toml | $(BIN)/python
+	@echo "installing sbdata and FiftyOne into $(VENV)"
+	@$(PIP) --editable '.[app]'
+	@touch $@ $(VENV)/core
+
+$(VENV)/dev: pyproject.toml | $(BIN)/python
+	@echo "installing sbdata, PyTorch, FiftyOne and the test tools into $(VENV) (about 7 GB)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/core $(VENV)/lint $(VENV)/app

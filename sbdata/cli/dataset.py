@@ -1,0 +1,322 @@
+"""``sbdata dataset``: build, verify and measure evaluation sets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    from sbdata.curate.build import Built
+    from sbdata.curate.statistics import SizeStatistics
+
+_SHOWN = 20  # damages listed on the screen; --json lists all of them
+
+
+def _pairs(what: str, given: tuple[str, ...]) -> dict[str, str]:
+    """Read repeated ``LEFT=RIGHT`` options."""
+    pairs = {}
+    for text in given:
+        left, equals, right = text.partition("=")
+        if not (left and equals and right):
+            msg = f"{what} takes two parts around '=', not {text!r}"
+            raise InputError(msg)
+        pairs[left] = right
+    return pairs
+
+
+def _roots(given: tuple[str, ...]) -> dict[str, Path]:
+    roots = {name: Path(path).expanduser() for name, path in _pairs("--source-root", given).items()}
+    for name, root in roots.items():
+        if not root.is_dir():
+            msg = f"--source-root {name}={root}: no such folder"
+            raise InputError(msg)
+    return roots
+
+
+_source_root = click.option(
+    "--source-root",
+    "source_roots",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Folder of a source, such as coco=/data/coco. Repeatable.",
+)
+_set = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the recipe, such as select.quota=20. Repeatable.",
+)
+_workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+    show_default="one a core",
+    help="Parallel processes; the result does not depend on it.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+@click.group()
+def dataset() -> None:
+    """Build, verify and measure evaluation sets."""
+
+
+@dataset.command()
+@click.argument("recipe")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the set [data/NAME].")
+@_source_root
+@click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    metavar="FROM=TO",
+    help="Ask for urls that begin with FROM at TO instead. Repeatable.",
+)
+@_set
+@click.option("--skip-missing", is_flag=True, help="Leave out images that cannot be had.")
+@_workers
+@_json
+def build(
+    recipe: str,
+    out: Path | None,
+    source_roots: tuple[str, ...],
+    mirrors: tuple[str, ...],
+    overrides: tuple[str, ...],
+    skip_missing: bool,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Build the evaluation set of RECIPE.
+
+    RECIPE is a bundled recipe (shapes-b, pascal-b, voc-val, ...), a .yaml file, or a folder with a
+    manifest, whose set is then built again. A build that was stopped goes on where it was; a set
+    that is there already is verified instead.
+    """
+    from sbdata.cli.progress import showing_progress
+    from sbdata.curate.build import build_set, built_already, rebuild_set
+    from sbdata.curate.inputs import Inputs
+    from sbdata.manifest import read_manifest
+    from sbdata.recipe import load_recipe, recipe_from_dict
+
+    from_manifest = Path(recipe) if Path(recipe).is_dir() else None
+    if from_manifest:
+        if overrides:
+            msg = "--set changes recipes; a set that is built from its manifest is built as it was"
+            raise InputError(msg)
+        meta = read_manifest(from_manifest).meta
+        resolved = recipe_from_dict(meta["recipe"], f"{from_manifest}: its recipe")
+    else:
+        resolved = load_recipe(recipe, overrides)
+    target = out or Path("data") / resolved.name
+    with showing_progress(quiet=as_json) as progress:
+        inputs = Inputs(
+            roots=_roots(source_roots),
+            mirrors=_pairs("--mirror", mirrors),
+            workers=workers,
+            skip_missing=skip_missing,
+            progress=progress,
+        )
+        built = built_already(target, resolved, inputs)
+        if built is None and from_manifest:
+            built = rebuild_set(from_manifest, target, inputs)
+        elif built is None:
+            built = build_set(resolved, target, inputs)
+    if as_json:
+        click.echo(json.dumps(_built_as_dict(built), indent=2))
+    else:
+        _print_built(built)
+
+
+@dataset.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@_workers
+@_json
+@click.pass_context
+def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
+    """Check every file of the set in PATH; exit with 1 if anything is damaged."""
+    from functools import partial
+
+    from sbdata.cli.progress import showing_progress
+    from sbdata.curate.verify import verify_set
+
+    with showing_progress(quiet=as_json) as progress:
+        damages = verify_set(path, workers=workers, progress=partial(progress, "verify"))
+    if as_json:
+        listed = [{"path": str(d.path), "kind": d.kind, "detail": d.detail} for d in damages]
+        click.echo(json.dumps({"set": str(path), "good": not damages, "damages": listed}, indent=2))
+    else:
+        for damage in damages[:_SHOWN]:
+            click.echo(f"{damage.path}: {damage.kind}: {damage.detail}")
+        if len(damages) > _SHOWN:
+            click.echo(f"... and {len(damages) - _SHOWN} more (--json lists all)")
+        good = "every file is as the manifest says"
+        click.echo(f"{path}: {f'{len(damages)} damages' if damages else good}")
+    ctx.exit(1 if damages else 0)
+
+
+@dataset.command()
+@click.argument("target")
+@_source_root
+@_set
+@_workers
+@_json
+def stats(
+    target: str,
+    source_roots: tuple[str, ...],
+    overrides: tuple[str, ...],
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Print the sizes of the objects in TARGET.
+
+    TARGET is a built set, a folder with a manifest, or a recipe: then its sources are measured as
+    they are, before any filter or selection.
+    """
+    from sbdata.cli.progress import showing_progress
+    from sbdata.curate.build import measure_sources
+    from sbdata.curate.inputs import Inputs
+    from sbdata.curate.statistics import statistics_of
+    from sbdata.manifest import read_manifest
+    from sbdata.recipe import load_recipe
+
+    if Path(target).is_dir():
+        manifest = read_manifest(Path(target))
+        synthetic = manifest.meta["synthetic"]
+        measured = statistics_of(
+            manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
+        )
+    else:
+        recipe = load_recipe(target, overrides)
+        synthetic = recipe.synthetic
+        with showing_progress(quiet=as_json) as progress:
+            inputs = Inputs(roots=_roots(source_roots), workers=workers, progress=progress)
+            measured = measure_sources(recipe, inputs)
+    if as_json:
+        said = {"target": target, "synthetic": synthetic, **measured.as_dict()}
+        click.echo(json.dumps(said, indent=2))
+    else:
+        click.echo(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
+        _print_counts(measured)
+        _print_areas(measured)
+        _print_balance({"balance": measured})
+
+
+@dataset.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the manifest [manifests/NAME]."
+)
+@_json
+def manifest(path: Path, out: Path | None, as_json: bool) -> None:
+    """Write the manifest of the set in PATH to a folder of its own, with its counts as text.
+
+    The set can be built again from that folder alone.
+    """
+    from sbdata.curate.statistics import counts_as_text
+    from sbdata.manifest import read_manifest, write_manifest
+    from sbdata.storage import write_text
+
+    read = read_manifest(path)
+    folder = out or Path("manifests") / read.name
+    write_manifest(read, folder)
+    write_text(folder / "counts.txt", counts_as_text(read))
+    if as_json:
+        click.echo(json.dumps({"manifest": str(folder), "logical_hash": read.logical_hash}))
+    else:
+        click.echo(f"{folder}: manifest of {read.name}, logical hash {read.logical_hash}")
+
+
+# --- printing -------------------------------------------------------------------------------------
+
+
+def _amount(measured: SizeStatistics) -> str:
+    return f"{measured.instances:,} instances in {measured.images:,} images"
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(table)
+
+
+def _print_counts(measured: SizeStatistics) -> None:
+    sizes = [str(column) for column in measured.table.columns]
+    rows = [
+        [name, *(f"{row[s]:,}" for s in sizes), f"{sum(row.values()):,}"]
+        for name, row in measured.counts.items()
+    ]
+    totals = [sum(row[s] for row in measured.counts.values()) for s in sizes]
+    rows.append(["all", *(f"{n:,}" for n in totals), f"{sum(totals):,}"])
+    _print_table(["class", *sizes, "all"], rows)
+
+
+def _print_areas(measured: SizeStatistics) -> None:
+    from sbdata.curate.statistics import QUANTILES
+
+    if measured.area_quantiles:
+        header = ["area (pixels)", *(f"{q:.0%}" for q in QUANTILES)]
+        _print_table(header, [["quantile", *(f"{a:,}" for a in measured.area_quantiles)]])
+
+
+def _print_balance(statistics: dict[str, SizeStatistics]) -> None:
+    from sbdata.curate.card import balance_cells
+
+    rows = [[label, *balance_cells(s)] for label, s in statistics.items()]
+    header = ["", "instances", "largest/smallest cell", "empty cells", "entropy", "smallest size"]
+    _print_table(header, rows)
+
+
+def _built_as_dict(built: Built) -> dict[str, Any]:
+    meta = built.manifest.meta
+    return {
+        "set": str(built.root),
+        "fresh": built.fresh,
+        "name": meta["name"],
+        "synthetic": meta["synthetic"],
+        "logical_hash": built.manifest.logical_hash,
+        "before": built.before.as_dict(),
+        "after": built.after.as_dict(),
+        **{key: meta[key] for key in ("candidates", "rejected", "selection", "leakage", "recipe")},
+    }
+
+
+def _print_built(built: Built) -> None:
+    meta = built.manifest.meta
+    click.echo(
+        f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}"
+    )
+    _print_counts(built.after)
+    _print_balance({"source, before": built.before, "set, after": built.after})
+    chosen = meta["selection"]
+    if chosen:
+        off = [c for c in chosen["cells"] if c["shortfall"] or c["excess"]]
+        named = ", ".join(f"{c['cell']} {c['chosen']} of {c['lower']}-{c['upper']}" for c in off)
+        click.echo(
+            f"selection: {f'outside their band: {named}' if off else 'every cell in its band'}"
+        )
+    for check in meta["leakage"]:
+        click.echo(f"leakage, {check['training_set']}: {check['result']}")
+    if meta["rejected"]:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in meta["rejected"].items())
+        click.echo(f"left out: {reasons} (see {built.root / 'rejected.csv'})")
+    click.echo(f"logical hash: {built.manifest.logical_hash}")
+    state = "built" if built.fresh else "was there already; every file verified"
+    click.echo(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")
+    click.echo(f"  sbdata dataset stats {built.root}")
+    click.echo(f"  sbdata dataset verify {built.root}")

@@ -1,0 +1,184 @@
+"""The dataset card: README.md of a set, in the form that the Hugging Face hub reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from sbdata.curate.statistics import SizeStatistics, statistics_from
+from sbdata.manifest import Manifest
+
+FIGURE = "size_distribution.png"
+
+
+def dataset_card(manifest: Manifest, chosen: SizeStatistics) -> str:
+    """Return the card's Markdown text.
+
+    Args:
+        manifest: of the set.
+        chosen: its size statistics; those of the source are in the manifest's header.
+    """
+    meta = manifest.meta
+    recipe = meta["recipe"]
+    source = statistics_from(meta["source"])
+    title = f"# {manifest.name}" + (" (synthetic)" if meta["synthetic"] else "")
+    parts = [
+        _front_matter(manifest, chosen),
+        title,
+        recipe["description"],
+        f"{chosen.images:,} images, {chosen.instances:,} instances, {len(chosen.counts)} classes. "
+        f"Definition `{recipe['version']}`; logical hash `{manifest.logical_hash}`.",
+        f"![Class x size counts of the set, and its areas beside its source's]({FIGURE})",
+        "## Instances by class and size",
+        _sizes_line(manifest),
+        _counts_table(chosen),
+        "## Balance",
+        _balance_table(manifest.name, chosen, source),
+        _selection(meta["selection"]),
+        "## How it was chosen",
+        _curation(meta),
+        "## Training data that it may judge",
+        _leakage(meta["leakage"]),
+        "## Licences and provenance",
+        _provenance(manifest),
+        "## Layout",
+        _LAYOUT,
+        "## Limits",
+        _limits(meta),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_LAYOUT = """\
+As a PASCAL VOC devkit: `JPEGImages/`, `SegmentationClass/` (class numbers, 255 void),
+`SegmentationObject/` (instance numbers, 255 void) and `ImageSets/Segmentation/`. Beside them
+`images.parquet` and `instances.parquet` (the manifest, one row an image and one a visible
+instance), `dataset.json` (Croissant), `rejected.csv` (what was left out and why) and
+`checksums.txt` (for `sha256sum -c checksums.txt`). Overlapping instances are drawn larger first,
+smaller on top; areas are the pixels that remain visible."""
+
+
+def _front_matter(manifest: Manifest, chosen: SizeStatistics) -> str:
+    count = chosen.images
+    step = next((s for limit, s in ((1_000, "n<1K"), (10_000, "1K<n<10K")) if count < limit), None)
+    fields = {
+        "pretty_name": manifest.name,
+        "license": "cc0-1.0" if manifest.meta["synthetic"] else "other",
+        "task_categories": ["image-segmentation"],
+        "annotations_creators": ["machine-generated" if manifest.meta["synthetic"] else "found"],
+        "source_datasets": sorted(set(manifest.images["source"].to_pylist())),
+        "size_categories": [step or "10K<n<100K"],
+        "tags": ["small objects", "weakly-supervised segmentation", "evaluation"],
+    }
+    return "---\n" + yaml.safe_dump(fields, sort_keys=False) + "---"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _sizes_line(manifest: Manifest) -> str:
+    bins = manifest.bins
+    limits = [0, *bins.edges]
+    said = [
+        f"{name}: {low:,} to below {high:,}" if high else f"{name}: {low:,} and more"
+        for name, low, high in zip(bins.names, limits, [*bins.edges, 0], strict=True)
+    ]
+    return "Sizes are visible pixels at the image's own resolution. " + "; ".join(said) + "."
+
+
+def _counts_table(chosen: SizeStatistics) -> str:
+    sizes = list(next(iter(chosen.counts.values())))
+    rows = [(name, *(f"{row[s]:,}" for s in sizes)) for name, row in chosen.counts.items()]
+    return _table(["class", *sizes], rows)
+
+
+def balance_cells(statistics: SizeStatistics) -> list[str]:
+    """Return the balance figures as text: instances, ratio, empty cells, entropy, small share."""
+    balance = statistics.balance
+    ratio, entropy = balance.max_over_min, balance.normalised_entropy
+    smallest = next(iter(balance.shares.values()), None)
+    return [
+        f"{statistics.instances:,}",
+        "-" if ratio is None else f"{ratio:.2f}",
+        f"{balance.empty_cells}",
+        "-" if entropy is None else f"{entropy:.4f}",
+        "-" if smallest is None else f"{smallest:.1%}",
+    ]
+
+
+def _balance_table(name: str, chosen: SizeStatistics, source: SizeStatistics) -> str:
+    rows = [(name, *balance_cells(chosen)), ("its source", *balance_cells(source))]
+    header = ["", "instances", "largest / smallest cell", "empty cells", "entropy (1 = even)"]
+    return _table([*header, "smallest size"], rows)
+
+
+def _selection(selection: Mapping[str, Any] | None) -> str:
+    if selection is None:
+        return "The whole split, no selection."
+    short = [cell for cell in selection["cells"] if cell["shortfall"]]
+    over = [cell for cell in selection["cells"] if cell["excess"]]
+    text = (
+        f"Chosen by a mixed-integer programme: {selection['images']} images, gap to the lower "
+        f"bound {selection['gap']:.2%}."
+    )
+    for cells, word in ((short, "Below"), (over, "Above")):
+        if cells:
+            key = "shortfall" if word == "Below" else "excess"
+            named = ", ".join(f"{cell['cell']} by {cell[key]}" for cell in cells)
+            text += f" {word} the band: {named}."
+    return text if short or over else text + " Every cell lies in its band."
+
+
+def _curation(meta: Mapping[str, Any]) -> str:
+    lines = [
+        f"{meta['candidates']['scanned']:,} images scanned, {meta['candidates']['kept']:,} of them "
+        "candidates after filtering. Left out, by reason (each with its file in `rejected.csv`):",
+        "",
+    ]
+    rejected = meta["rejected"]
+    lines += [f"- {reason}: {count:,}" for reason, count in sorted(rejected.items())]
+    if not rejected:
+        lines.append("- nothing")
+    recipe = yaml.safe_dump(meta["recipe"], sort_keys=False)
+    lines += ["", "The resolved recipe:", "", "```yaml", recipe.rstrip(), "```"]
+    return "\n".join(lines)
+
+
+def _leakage(checks: Sequence[Mapping[str, Any]]) -> str:
+    if not checks:
+        return (
+            "The recipe names no training set that this set is meant to judge: nothing was checked."
+        )
+    return "\n".join(f"- `{check['training_set']}`: {check['result']}" for check in checks)
+
+
+def _provenance(manifest: Manifest) -> str:
+    counts = Counter(
+        zip(
+            manifest.images["source"].to_pylist(),
+            (text or "not stated" for text in manifest.images["license"].to_pylist()),
+            strict=True,
+        )
+    )
+    rows = [(source, text, f"{count:,}") for (source, text), count in sorted(counts.items())]
+    return (
+        "Every image's address, licence and SHA-256 are in `images.parquet`, every mask's source "
+        "and annotation id in `instances.parquet`.\n\n"
+        + _table(["source", "licence", "images"], rows)
+    )
+
+
+def _limits(meta: Mapping[str, Any]) -> str:
+    if meta["synthetic"]:
+        return "The images are generated. Scores on them say nothing about photographs."
+    return (
+        "Objects that the sources' annotators missed are missing here too. A balanced set does "
+        "not have the frequencies of any real scene: report it beside an ordinary one, not "
+        "in its place."
+    )

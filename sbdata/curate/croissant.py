@@ -1,0 +1,173 @@
+"""Croissant metadata (MLCommons, version 1.0) of an evaluation set, as JSON-LD.
+
+Written by hand rather than by ``mlcroissant``, whose dependencies are heavy; the tests validate
+the result with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, INSTANCES_SCHEMA, Manifest, images_schema
+from sbdata.storage import sha256_of
+
+CITATION = (
+    "Mun, Lee, Uh, Choe, Byun. Small Objects Matters in Weakly-Supervised Semantic Segmentation. "
+    "WACV 2024."
+)
+
+_CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+
+_FILE_SETS = (
+    ("image-files", "JPEGImages/*.jpg", "image/jpeg", "The images."),
+    ("class-masks", "SegmentationClass/*.png", "image/png", "Class numbers; 255 is void."),
+    ("instance-masks", "SegmentationObject/*.png", "image/png", "Instance numbers; 255 is void."),
+)
+
+_DESCRIPTIONS = {
+    "image_id": "Name of the image and of its masks, without suffix.",
+    "source": "Dataset that the image or the annotation comes from.",
+    "sha256": "Of the image file; of the RGB pixels before encoding where sha256_of is 'pixels'.",
+    "labels": "Numbers of the classes in the image: its weak label.",
+    "void_rle": "COCO compressed RLE of pixels that are never counted.",
+    "area": "Visible mask pixels at the image's own resolution.",
+    "size": "Size by area, half-open intervals.",
+    "rle": "COCO compressed RLE of the visible mask.",
+}
+
+
+def croissant(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    """Describe a set whose tables lie in ``folder``.
+
+    Args:
+        manifest: of the set.
+        folder: the set's root; sizes and hashes of the tables are taken from the files there.
+
+    Returns:
+        JSON-LD as plain values.
+    """
+    recipe = manifest.meta["recipe"]
+    licences = sorted({text for text in manifest.images["license"].to_pylist() if text})
+    tables = ((IMAGES_FILE, "images-table"), (INSTANCES_FILE, "instances-table"))
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": manifest.name,
+        "description": recipe["description"] or f"Evaluation set {manifest.name}.",
+        "version": f"{manifest.meta['version']}.0.0",
+        "license": licences or ["see the license column of images.parquet"],
+        "identifier": f"sha256:{manifest.logical_hash}",
+        "citeAs": CITATION,
+        "distribution": [
+            *(_file_object(folder / file, name) for file, name in tables),
+            *(_file_set(*described) for described in _FILE_SETS),
+        ],
+        "recordSet": [
+            _record_set("images", "images-table", images_schema(manifest.bins), ["image_id"]),
+            _record_set(
+                "instances", "instances-table", INSTANCES_SCHEMA, ["image_id", "instance_id"]
+            ),
+        ],
+    }
+
+
+def _file_object(path: Path, name: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "contentUrl": path.name,
+        "contentSize": f"{path.stat().st_size} B",
+        "encodingFormat": "application/x-parquet",
+        "sha256": sha256_of(path),
+    }
+
+
+def _file_set(name: str, includes: str, encoding: str, description: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": name,
+        "name": name,
+        "description": description,
+        "encodingFormat": encoding,
+        "includes": includes,
+    }
+
+
+def _record_set(name: str, table: str, schema: pa.Schema, key: list[str]) -> dict[str, Any]:
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "key": [{"@id": f"{name}/{column}"} for column in key],
+        "field": [_field(name, table, field) for field in schema],
+    }
+
+
+def _field(records: str, table: str, field: pa.Field) -> dict[str, Any]:
+    kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+    described: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"{records}/{field.name}",
+        "name": field.name,
+        "dataType": _data_type(kind),
+        "source": {"fileObject": {"@id": table}, "extract": {"column": field.name}},
+    }
+    if field.name in _DESCRIPTIONS:
+        described["description"] = _DESCRIPTIONS[field.name]
+    if pa.types.is_list(field.type):
+        described["repeated"] = True
+    if records == "instances" and field.name == "image_id":
+        described["references"] = {"field": {"@id": "images/image_id"}}
+    return described
+
+
+def _data_type(kind: pa.DataType) -> str:
+    if pa.types.is_boolean(kind):
+        return "sc:Boolean"
+    if pa.types.is_integer(kind):
+        return "sc:Integer"
+    if pa.types.is_floating(kind):
+        return "sc:Float"
+    return "sc:Text"

@@ -1,0 +1,209 @@
+"""Near duplicates: images of a set that a training split it judges also holds.
+
+Images are compared by the Hamming distance of their 64-bit perceptual hashes. A judged split is
+hashed once; the hashes can be kept in a file, by the image's sha256, so that a cached hash is
+never that of other bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import numpy.typing as npt
+import orjson
+import PIL
+
+from sbdata.errors import InputError
+from sbdata.fetch.parallel import Progress, run_each
+from sbdata.fetch.photos import PhotoError, decode_photo, perceptual_hash
+from sbdata.sources import Member, Source
+from sbdata.storage import write_bytes
+
+BITS = 64
+_PAIRS = 2**22  # compared at once: 32 MiB of XOR
+
+
+@dataclass(frozen=True)
+class MemberHashes:
+    """Perceptual hashes of a split's images.
+
+    Attributes:
+        hashes: source image id to 16 hex digits.
+        absent: how many images the source does not have at hand (or that lie outside its root);
+            they are not checked.
+        unreadable: how many are at hand and cannot be decoded; nor are they.
+    """
+
+    hashes: Mapping[str, str]
+    absent: int
+    unreadable: int
+
+
+def hash_members(
+    source: Source,
+    members: Sequence[Member],
+    *,
+    workers: int = 1,
+    processes: bool = False,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> MemberHashes:
+    """Hash those images of a judged split that are at hand.
+
+    Args:
+        source: whose ``image_bytes`` is asked.
+        members: of the split.
+        workers: threads, or processes.
+        processes: use processes, for a source that generates its images.
+        cache: file of known hashes, read and brought up to date; a damaged one is made anew.
+        progress: called with (done, total).
+    """
+    known = _read_cache(cache)
+    # Processes would be sent the whole of it with each member, at the price of hashing again.
+    lookup = {} if processes else known
+    found = run_each(
+        partial(_hash_member, source, lookup),
+        members,
+        workers=workers,
+        processes=processes,
+        progress=progress,
+    )
+    fresh = {sha256: phash for sha256, phash in found if sha256 and phash is not None}
+    if cache is not None and fresh.keys() - known.keys():
+        _write_cache(cache, {**known, **fresh})
+    hashes = {
+        member.source_image_id: phash
+        for member, (_, phash) in zip(members, found, strict=True)
+        if phash is not None
+    }
+    absent = sum(not sha256 for sha256, _ in found)
+    return MemberHashes(hashes, absent, len(members) - absent - len(hashes))
+
+
+def _hash_member(
+    source: Source, known: Mapping[str, str], member: Member
+) -> tuple[str, str | None]:
+    """Return the sha256 of the bytes (empty if absent) and their hash (None if unreadable)."""
+    try:
+        data = source.image_bytes(member.file_name)
+    except (InputError, OSError):
+        data = None
+    if data is None:
+        return "", None
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 in known:
+        return sha256, known[sha256]
+    try:
+        with decode_photo(data) as image:
+            return sha256, perceptual_hash(image)
+    except PhotoError:
+        return sha256, None
+
+
+def near_duplicates(
+    hashes: Mapping[str, str], judged_hashes: Mapping[str, str], bits: int
+) -> dict[str, str]:
+    """Find the images that have a near duplicate among the judged ones.
+
+    Args:
+        hashes: image id to perceptual hash, 16 hex digits.
+        judged_hashes: likewise, of the judged split.
+        bits: the largest Hamming distance that counts.
+
+    Returns:
+        Image id to the judged id at the smallest distance (the first in sorted order among equals),
+        for the images that have one; in sorted order.
+
+    Raises:
+        InputError: for a hash that is not 16 hex digits.
+
+    >>> near_duplicates({"a": "00000000000000ff", "b": "f" * 16}, {"x": "00000000000000fe"}, 4)
+    {'a': 'x'}
+    """
+    ids, judged_ids = sorted(hashes), sorted(judged_hashes)
+    if not ids or not judged_ids:
+        return {}
+    left = _as_integers([hashes[i] for i in ids])
+    right = _as_integers([judged_hashes[i] for i in judged_ids])
+    best = np.full(len(ids), BITS + 1, np.uint8)
+    nearest = np.zeros(len(ids), np.int64)
+    columns = min(len(right), 2**14)
+    rows = max(1, _PAIRS // columns)
+    for row in range(0, len(left), rows):
+        part = slice(row, row + rows)
+        for column in range(0, len(right), columns):
+            distance = _bit_count(left[part, None] ^ right[None, column : column + columns])
+            place = distance.argmin(axis=1)  # the first among equals
+            smallest = np.take_along_axis(distance, place[:, None], axis=1)[:, 0]
+            closer = smallest < best[part]
+            nearest[part][closer] = place[closer] + column
+            best[part][closer] = smallest[closer]
+    return {ids[i]: judged_ids[nearest[i]] for i in np.flatnonzero(best <= bits)}
+
+
+def hamming_distance(first: str, second: str) -> int:
+    """Return the count of bits in which two perceptual hashes differ.
+
+    >>> hamming_distance("0000000000000000", "8000000000000001")
+    2
+    """
+    return int(_bit_count(_as_integers([first]) ^ _as_integers([second]))[0])
+
+
+def _as_integers(hashes: Sequence[str]) -> npt.NDArray[np.uint64]:
+    try:
+        data = bytes.fromhex("".join(hashes))
+        if any(len(text) != BITS // 4 for text in hashes):
+            raise ValueError
+    except ValueError:
+        msg = "a perceptual hash that is not 16 hex digits; build the manifest again"
+        raise InputError(msg) from None
+    return np.frombuffer(data, ">u8").astype(np.uint64)
+
+
+def _bit_count(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+    """Count the bits set in each value."""
+    if hasattr(np, "bitwise_count"):  # numpy 2
+        return np.bitwise_count(values)
+    return _bit_count_by_sums(values)
+
+
+def _bit_count_by_sums(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+    """Count the bits set in each value by adding neighbours: pairs, then fours, eights, ..."""
+    counts = values
+    for step in range(6):
+        shift = np.uint64(1 << step)
+        ones = np.uint64((2**64 - 1) // (2 ** (1 << step) + 1))  # 0101..., 0011..., 00001111...
+        counts = (counts & ones) + ((counts >> shift) & ones)
+    return counts.astype(np.uint8)
+
+
+# --- the file of known hashes --------------------------------------------------------------------
+
+
+def _made_with() -> str:
+    return f"phash64 imagehash {imagehash.__version__} pillow {PIL.__version__}"
+
+
+def _read_cache(cache: Path | None) -> Mapping[str, str]:
+    """Return sha256 -> hash; nothing from a file that is absent, damaged or of other libraries."""
+    if cache is None or not cache.is_file():
+        return {}
+    try:
+        stored = orjson.loads(cache.read_bytes())
+        hashes = {str(key): str(value) for key, value in stored["hashes"].items()}
+        _as_integers(list(hashes.values()))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, InputError):
+        return {}
+    return hashes if stored.get("made_with") == _made_with() else {}
+
+
+def _write_cache(cache: Path, hashes: Mapping[str, str]) -> None:
+    content = {"made_with": _made_with(), "hashes": hashes}
+    write_bytes(cache, orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))

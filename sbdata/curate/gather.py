@@ -1,0 +1,104 @@
+"""Gather: every split of a recipe's sources, scanned and joined into one table of images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from sbdata.curate.inputs import Inputs
+from sbdata.curate.scan import Scan, scan_source
+from sbdata.curate.statistics import SizeStatistics, statistics_of
+from sbdata.errors import InputError
+from sbdata.recipe import Recipe, SourceSpec
+from sbdata.sources import Source, open_source
+from sbdata.sources.overlay import OverlaidSource
+from sbdata.taxonomy import class_map
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """One split of a source and its tables."""
+
+    source: Source
+    scan: Scan
+
+
+def scan_all(recipe: Recipe, folder: Path, inputs: Inputs) -> list[Scanned]:
+    """Scan every split that a recipe names, with finer masks laid over where it wants them.
+
+    Args:
+        recipe: whose sources are scanned.
+        folder: where the scans are kept; finished ones are not made again.
+        inputs: where sources lie, and how many workers to use.
+
+    Raises:
+        InputError: if a source is missing.
+    """
+    taxonomy = recipe.classes()
+    scanned = []
+    for spec in recipe.sources:
+        mapping = class_map(taxonomy, spec.class_map)
+        for split in spec.splits:
+            source = open_source(spec, split, inputs.roots.get(spec.name))
+            if recipe.overlay is not None:
+                source = _overlaid(recipe, source, spec, inputs)
+            scan = scan_source(
+                source,
+                mapping,
+                recipe.bins,
+                recipe.split,
+                folder / f"{spec.name}-{split}",
+                workers=inputs.workers,
+                progress=partial(inputs.progress, f"scan {split}"),
+            )
+            scanned.append(Scanned(source, scan))
+    return scanned
+
+
+def source_statistics(scanned: Sequence[Scanned], recipe: Recipe) -> SizeStatistics:
+    """Measure what was scanned, before any filter or selection."""
+    columns = ["class_name", "size", "area"]
+    instances = pa.concat_tables([s.scan.instances(columns=columns) for s in scanned])
+    images = sum(s.scan.images().num_rows for s in scanned)
+    return statistics_of(images, instances, recipe.classes(), recipe.bins)
+
+
+def _overlaid(recipe: Recipe, source: Source, spec: SourceSpec, inputs: Inputs) -> Source:
+    overlay = recipe.overlay
+    assert overlay is not None  # noqa: S101 - for the type checker
+    finer = overlay.source
+    if finer.name not in inputs.roots:
+        msg = (
+            f"recipe {recipe.name} takes finer masks from {finer.name}: give its folder by "
+            f"--source-root {finer.name}=PATH, or build with the masks of {spec.name} alone by "
+            "--set overlay=null"
+        )
+        raise InputError(msg)
+    taxonomy = recipe.classes()
+    opened = [open_source(finer, split, inputs.roots[finer.name]) for split in finer.splits]
+    return OverlaidSource(
+        base=source,
+        finer=tuple(opened),
+        base_map=class_map(taxonomy, spec.class_map),
+        finer_map=class_map(taxonomy, finer.class_map),
+        min_iou=overlay.min_iou,
+    )
+
+
+def join_images(scanned: Sequence[Scanned]) -> pa.Table:
+    """Return the images of all scans as one table, sorted by id."""
+    table = pa.concat_tables([s.scan.images() for s in scanned]).sort_by("image_id")
+    ids = table["image_id"].to_pylist()
+    twice = next((a for a, b in itertools.pairwise(ids) if a == b), None)
+    if twice is not None:
+        msg = (
+            f"image id {twice} occurs in more than one split of the recipe's sources; take one of "
+            "them out by --set"
+        )
+        raise InputError(msg)
+    return table

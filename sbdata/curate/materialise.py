@@ -1,0 +1,320 @@
+"""Materialise: a manifest and its images become a folder in the VOC devkit's layout.
+
+Masks are drawn from the manifest alone, so that a set can be made again from its two tables. The
+tables are written after the masks, and ``checksums.txt`` last: a folder that has it is finished.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.errors import InputError
+from sbdata.fetch.parallel import Progress, run_each
+from sbdata.manifest import Manifest, ManifestError, write_manifest
+from sbdata.masks import VOID, LabelMap, MaskError, draw_masks, write_index_png
+from sbdata.sources import Rejection
+from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_text
+
+IMAGES_FOLDER = "JPEGImages"
+CLASSES_FOLDER = "SegmentationClass"
+OBJECTS_FOLDER = "SegmentationObject"
+LISTS_FOLDER = "ImageSets/Segmentation"
+REJECTED_FILE = "rejected.csv"
+CHECKSUMS_FILE = "checksums.txt"
+SYSTEM_FILES = frozenset({".DS_Store"})  # what a desktop drops into any folder it shows
+
+
+# --- drawing -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DrawnRow:
+    """What a manifest says about one image, as drawing needs it.
+
+    Attributes:
+        image_id: stem of the image's files.
+        width: in pixels.
+        height: in pixels.
+        void_rle: pixels that are never counted, or None.
+        instance_ids: 1..254, one an instance.
+        class_ids: 1..C, likewise.
+        rles: COCO compressed run-length codes of the visible masks, likewise.
+    """
+
+    image_id: str
+    width: int
+    height: int
+    void_rle: bytes | None
+    instance_ids: Sequence[int]
+    class_ids: Sequence[int]
+    rles: Sequence[bytes]
+
+
+def drawn_rows(manifest: Manifest) -> Iterator[DrawnRow]:
+    """Yield what is to be drawn of each image, in the manifest's order."""
+    instances = manifest.instances
+    owners = instances["image_id"].to_pylist()
+    numbers = instances["instance_id"].to_pylist()
+    classes = instances["class_id"].to_pylist()
+    rles = instances["rle"].to_pylist()
+    columns = (manifest.images[name].to_pylist() for name in ("width", "height", "void_rle"))
+    image_ids = manifest.images["image_id"].to_pylist()
+    start = 0
+    for image_id, width, height, void_rle in zip(image_ids, *columns, strict=True):
+        stop = start
+        while stop < len(owners) and owners[stop] == image_id:
+            stop += 1
+        part = slice(start, stop)
+        yield DrawnRow(image_id, width, height, void_rle, numbers[part], classes[part], rles[part])
+        start = stop
+    if start != len(owners):
+        msg = f"the manifest's rows are not sorted by image ({owners[start]}); build it again"
+        raise ManifestError(msg)
+
+
+def draw_image(row: DrawnRow) -> tuple[LabelMap, LabelMap]:
+    """Draw an image's class map and object map.
+
+    Returns:
+        Two ``(H, W)`` uint8 arrays: class numbers and instance numbers; 0 is background, 255 void.
+
+    Raises:
+        MaskError: if a run-length code does not fit the image.
+    """
+    rles, labels = list(row.rles), list(row.instance_ids)
+    if row.void_rle is not None:
+        rles, labels = [*rles, row.void_rle], [*labels, VOID]
+    try:
+        objects = draw_masks(rles, row.height, row.width, labels=labels)
+    except MaskError as error:
+        msg = f"image {row.image_id}: {error}; build the manifest again"
+        raise MaskError(msg) from error
+    class_of: npt.NDArray[np.uint8] = np.zeros(256, np.uint8)
+    class_of[list(row.instance_ids)] = row.class_ids
+    class_of[VOID] = VOID
+    return class_of[objects], objects
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def write_set(
+    manifest: Manifest,
+    root: Path,
+    *,
+    rejections: Sequence[Rejection] = (),
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Write everything of a set but its images, which lie in ``root/JPEGImages`` already.
+
+    Files that are there are replaced. What further files the caller puts into the set (card,
+    Croissant) come before this call, or are followed by :func:`write_checksums`.
+
+    Args:
+        manifest: of the set.
+        root: the set's folder.
+        rejections: what was left out on the way, for ``rejected.csv``.
+        workers: threads that draw and write masks.
+        progress: called with (images done, images in all).
+
+    Raises:
+        InputError: if an image is missing, or a mask of the manifest does not fit its image.
+    """
+    rows = list(drawn_rows(manifest))
+    absent = [row.image_id for row in rows if not image_path(root, row.image_id).is_file()]
+    if absent:
+        msg = (
+            f"{image_path(root, absent[0])}: no such file, nor {len(absent) - 1} other images of "
+            "the set; fetch them before the set is written"
+        )
+        raise InputError(msg)
+    for folder in (".", IMAGES_FOLDER, CLASSES_FOLDER, OBJECTS_FOLDER, LISTS_FOLDER):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        remove_leftovers(root / folder)
+    (root / CHECKSUMS_FILE).unlink(missing_ok=True)  # the set is unfinished from here on
+    run_each(partial(_write_masks, root), rows, workers=workers, progress=progress)
+    for name, text in image_lists(manifest).items():
+        write_text(root / name, text)
+    write_rejected(root / REJECTED_FILE, rejections)
+    write_manifest(manifest, root)
+    write_checksums(root, workers=workers)
+
+
+def image_path(root: Path, image_id: str) -> Path:
+    """Return where a set keeps an image."""
+    return root / IMAGES_FOLDER / f"{image_id}.jpg"
+
+
+def class_path(root: Path, image_id: str) -> Path:
+    """Return where a set keeps an image's class map."""
+    return root / CLASSES_FOLDER / f"{image_id}.png"
+
+
+def object_path(root: Path, image_id: str) -> Path:
+    """Return where a set keeps an image's object map."""
+    return root / OBJECTS_FOLDER / f"{image_id}.png"
+
+
+def image_lists(manifest: Manifest) -> dict[str, str]:
+    """Return the text of each ``ImageSets/Segmentation/<split>.txt`` by its path in the set."""
+    members: dict[str, list[str]] = {}
+    for image_id, split in zip(
+        manifest.images["image_id"].to_pylist(), manifest.images["split"].to_pylist(), strict=True
+    ):
+        members.setdefault(split, []).append(image_id)
+    return {
+        f"{LISTS_FOLDER}/{split}.txt": "".join(f"{image_id}\n" for image_id in sorted(ids))
+        for split, ids in sorted(members.items())
+    }
+
+
+def _write_masks(root: Path, row: DrawnRow) -> None:
+    classes, objects = draw_image(row)
+    write_index_png(class_path(root, row.image_id), classes)
+    write_index_png(object_path(root, row.image_id), objects)
+
+
+def remove_strangers(manifest: Manifest, root: Path) -> list[Path]:
+    """Delete images, masks and lists that lie in a set's folders and are not the manifest's.
+
+    They are left by an earlier build with other choices, or by images that were fetched and then
+    found to be near duplicates. Call it only on a folder that sbdata made. Returns what was
+    deleted.
+    """
+    ids = manifest.images["image_id"].to_pylist()
+    wanted = {path(root, i) for path in (image_path, class_path, object_path) for i in ids}
+    wanted |= {root / name for name in image_lists(manifest)}
+    made = (
+        (IMAGES_FOLDER, "*.jpg"),
+        (CLASSES_FOLDER, "*.png"),
+        (OBJECTS_FOLDER, "*.png"),
+        (LISTS_FOLDER, "*.txt"),
+    )
+    strangers = sorted(
+        path for folder, kind in made for path in (root / folder).glob(kind) if path not in wanted
+    )
+    for path in strangers:
+        path.unlink()
+    return strangers
+
+
+# --- rejected.csv --------------------------------------------------------------------------------
+
+
+def write_rejected(path: Path, rejections: Sequence[Rejection]) -> None:
+    """Write what was left out as CSV, one line each, sorted by source, file, reason and the rest.
+
+    Names come from annotation files and may hold anything; characters that do not print are
+    written as escapes, so that a rejection stays one line.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Rejection))
+    for row in sorted(map(astuple, rejections)):
+        writer.writerow("".join(_printable(c) for c in value) for value in row)
+    write_text(path, out.getvalue())
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def read_rejected(path: Path) -> list[Rejection]:
+    """Read what :func:`write_rejected` wrote.
+
+    Raises:
+        InputError: if the file is missing or has other columns.
+    """
+    names = [field.name for field in fields(Rejection)]
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            header, *rows = csv.reader(stream)
+    except (OSError, ValueError, csv.Error) as error:
+        msg = f"{path}: not a list of rejections ({error}); build the set again"
+        raise InputError(msg) from error
+    if header != names or any(len(row) != len(names) for row in rows):
+        msg = f"{path}: its columns are not {', '.join(names)}; build the set again"
+        raise InputError(msg)
+    return [Rejection(*row) for row in rows]
+
+
+# --- checksums.txt -------------------------------------------------------------------------------
+
+_CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+def write_checksums(root: Path, *, workers: int = 1) -> None:
+    """Write ``checksums.txt``: the SHA-256 of every other file of the set, sorted by path.
+
+    ``sha256sum -c checksums.txt`` checks it from within the set's folder.
+
+    Raises:
+        InputError: if a file's name holds characters that the format cannot, or is no plain file.
+    """
+    names = [name for name in files_of(root) if name != CHECKSUMS_FILE]
+    odd = [
+        name
+        for name in names
+        if not (name.isprintable() and is_safe_name(name) and (root / name).is_file())
+    ]
+    if odd:
+        msg = (
+            f"{root}: {odd[0]!r} cannot be listed in {CHECKSUMS_FILE}, which takes plain files "
+            "with plain names; remove or rename it"
+        )
+        raise InputError(msg)
+    sums = run_each(sha256_of, [root / name for name in names], workers=workers)
+    lines = (f"{digest}  {name}\n" for digest, name in zip(sums, names, strict=True))
+    write_text(root / CHECKSUMS_FILE, "".join(lines))
+
+
+def read_checksums(root: Path) -> dict[str, str]:
+    """Return the recorded SHA-256 of each file by its path in the set.
+
+    Raises:
+        InputError: if the file is missing or a line is not ``<sha256>  <path>``.
+    """
+    path = root / CHECKSUMS_FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        msg = f"{path}: cannot be read ({error}); build the set again"
+        raise InputError(msg) from error
+    sums: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        match = _CHECKSUM_LINE.fullmatch(line)
+        if match is None or not is_safe_name(match[2]):
+            msg = f"{path}: line {number} is not '<sha256>  <path in the set>'; build the set again"
+            raise InputError(msg)
+        sums[match[2]] = match[1]
+    return sums
+
+
+def files_of(root: Path) -> list[str]:
+    """Return the paths of all files below a folder, relative, with slashes, sorted.
+
+    A link to a folder counts as a file and is not followed.
+    """
+    found = []
+    for folder, folders, names in os.walk(root):
+        base = Path(folder)
+        links = [name for name in folders if (base / name).is_symlink()]
+        found += [
+            (base / name).relative_to(root).as_posix()
+            for name in (*names, *links)
+            if name not in SYSTEM_FILES
+        ]
+    return sorted(found)

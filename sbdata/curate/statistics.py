@@ -1,0 +1,111 @@
+"""Size statistics: class x size counts, area quantiles and balance of a table of instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from sbdata.curate.balance import Balance, balance_of
+from sbdata.manifest import Manifest, size_counts
+from sbdata.sizes import SizeBins
+from sbdata.taxonomy import Taxonomy
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+def area_edges() -> npt.NDArray[np.float64]:
+    """Return the half-octave edges of area histograms: 1, 1.41, 2, ... 2^24 pixels."""
+    return np.asarray(2.0 ** (np.arange(49) / 2))
+
+
+@dataclass(frozen=True)
+class SizeStatistics:
+    """What sizes a set, or a source before any selection, consists of.
+
+    Attributes:
+        images: how many, those without an instance included.
+        instances: how many visible ones.
+        counts: class name to size name to number of instances.
+        area_quantiles: existing areas (pixels) at ``QUANTILES``; empty without an instance.
+        area_histogram: instances in each half-octave of area, see ``area_edges``.
+    """
+
+    images: int
+    instances: int
+    counts: Mapping[str, Mapping[str, int]]
+    area_quantiles: tuple[int, ...]
+    area_histogram: tuple[int, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Return the counts with classes as rows and sizes as columns."""
+        return pd.DataFrame.from_dict(self.counts, orient="index")
+
+    @property
+    def balance(self) -> Balance:
+        """Return how even the class x size cells are."""
+        return balance_of(self.table)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON-like values, the balance included."""
+        return {**asdict(self), "balance": self.balance.as_dict()}
+
+
+def statistics_of(
+    images: int, instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins
+) -> SizeStatistics:
+    """Measure a table of instances.
+
+    Args:
+        images: how many images the instances come from.
+        instances: with the columns class_name, size and area.
+        taxonomy: of the classes; those without an instance count 0.
+        bins: of the sizes.
+    """
+    counts = size_counts(instances, taxonomy, bins)
+    areas = instances["area"].to_numpy()
+    quantiles = np.quantile(areas, QUANTILES, method="inverted_cdf") if len(areas) else []
+    return SizeStatistics(
+        images=images,
+        instances=instances.num_rows,
+        counts={str(name): {s: int(row[s]) for s in bins.names} for name, row in counts.iterrows()},
+        area_quantiles=tuple(int(q) for q in quantiles),
+        area_histogram=tuple(np.histogram(areas, area_edges())[0].tolist()),
+    )
+
+
+def statistics_from(plain: Mapping[str, Any]) -> SizeStatistics:
+    """Read back what ``as_dict`` gave."""
+    return SizeStatistics(
+        images=plain["images"],
+        instances=plain["instances"],
+        counts=plain["counts"],
+        area_quantiles=tuple(plain["area_quantiles"]),
+        area_histogram=tuple(plain["area_histogram"]),
+    )
+
+
+def counts_as_text(manifest: Manifest) -> str:
+    """Return a manifest's counts as a small text table, made for review in a diff."""
+    measured = statistics_of(
+        manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
+    )
+    sizes = manifest.bins.names
+    width = max(len(name) for name in manifest.taxonomy.classes) + 2
+    lines = [
+        f"# {manifest.name}" + (" (synthetic)" if manifest.meta["synthetic"] else ""),
+        f"# logical hash {manifest.logical_hash}",
+        f"# images {measured.images}, instances {measured.instances}",
+        "class".ljust(width) + "".join(size.rjust(9) for size in sizes),
+    ]
+    lines += [
+        name.ljust(width) + "".join(str(row[size]).rjust(9) for size in sizes)
+        for name, row in measured.counts.items()
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,285 @@
+"""Verify: is a set on disk whole, and is it what its manifest says?
+
+Three things are compared. ``checksums.txt`` knows every file's bytes; the manifest knows every
+mask, list and image size, and every published image's bytes; its logical hash knows its rows. So a
+change is found even where ``checksums.txt`` was written anew to hide it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sbdata.curate.materialise import (
+    CHECKSUMS_FILE,
+    CLASSES_FOLDER,
+    IMAGES_FOLDER,
+    OBJECTS_FOLDER,
+    REJECTED_FILE,
+    DrawnRow,
+    class_path,
+    draw_image,
+    drawn_rows,
+    files_of,
+    image_lists,
+    image_path,
+    object_path,
+    read_checksums,
+)
+from sbdata.errors import InputError
+from sbdata.fetch.parallel import Progress, run_each
+from sbdata.fetch.photos import PhotoError, decode_photo, open_photo
+from sbdata.manifest import (
+    IMAGES_FILE,
+    INSTANCES_FILE,
+    Manifest,
+    ManifestError,
+    SchemaError,
+    logical_hash,
+    read_manifest,
+)
+from sbdata.masks import LabelMap, MaskError, read_index_png
+from sbdata.storage import sha256_of
+
+Kind = Literal[
+    "missing_file",
+    "extra_file",
+    "unreadable_file",
+    "changed_file",
+    "checksums",
+    "manifest",
+    "schema",
+    "altered_list",
+    "unreadable_image",
+    "image_format",
+    "image_size",
+    "changed_image",
+    "unreadable_mask",
+    "altered_mask",
+]
+
+_OWN_FOLDERS = tuple(
+    f"{folder}/" for folder in (IMAGES_FOLDER, CLASSES_FOLDER, OBJECTS_FOLDER, "ImageSets")
+)
+
+
+@dataclass(frozen=True, order=True)
+class Damage:
+    """One thing that is wrong with a set.
+
+    Attributes:
+        path: of the file, relative to the set's folder.
+        kind: ``missing_file``; ``extra_file`` (in ``checksums.txt`` it is not listed, or among the
+            images, masks and lists and not in the manifest); ``unreadable_file``; ``changed_file``
+            (other bytes than ``checksums.txt`` says); ``checksums`` (that file itself is unusable
+            or lacks a line); ``manifest`` (unreadable, contradictory or edited); ``schema``;
+            ``altered_list``; ``unreadable_image`` (truncated, not an image), ``image_format``,
+            ``image_size``, ``changed_image`` (other bytes than the manifest says);
+            ``unreadable_mask``, ``altered_mask`` (other pixels than the manifest draws).
+        detail: what was seen, in words.
+    """
+
+    path: str
+    kind: Kind
+    detail: str
+
+
+def verify_set(root: Path, *, workers: int = 1, progress: Progress | None = None) -> list[Damage]:
+    """Find what is wrong with a set on disk; the most telling damage of each file.
+
+    Args:
+        root: the set's folder.
+        workers: threads.
+        progress: called with (images done, images in all).
+
+    Returns:
+        The damage, sorted by path; empty for a good set.
+
+    Raises:
+        InputError: if the folder is no set at all.
+    """
+    own = (IMAGES_FILE, INSTANCES_FILE, CHECKSUMS_FILE)
+    if not any((root / name).is_file() for name in own):
+        msg = f"{root}: not a set; give the folder that 'sbdata dataset build' wrote"
+        raise InputError(msg)
+    damage: dict[str, Damage] = {}
+
+    def report(news: Iterable[Damage]) -> None:
+        for one in news:
+            damage.setdefault(one.path, one)
+
+    listed, news = _read_sums(root)
+    report(news)
+    sums = listed or {}
+    manifest, news = _read_manifest(root, sums)
+    report(news)
+    drawn_from = set() if manifest is None else _named_by(manifest)
+    expected = {*own, REJECTED_FILE, *sums, *drawn_from}
+    missing = {name for name in expected if not (root / name).is_file()}
+    report(Damage(name, "missing_file", "not there") for name in missing)
+    report(_unexpected(root, listed, manifest is not None, drawn_from | set(own)))
+    if manifest is not None:
+        report(_check_images(root, manifest, missing, workers, progress))
+        report(_check_lists(root, manifest, missing))
+    rest = [name for name in sums if name not in missing and name not in damage]
+    report(_all(run_each(partial(_check_bytes, root, sums), rest, workers=workers)))
+    return sorted(damage.values())
+
+
+def _all(answers: Iterable[list[Damage]]) -> list[Damage]:
+    return [one for answer in answers for one in answer]
+
+
+def _read_sums(root: Path) -> tuple[Mapping[str, str] | None, list[Damage]]:
+    if not (root / CHECKSUMS_FILE).is_file():
+        return None, []  # reported as missing
+    try:
+        return read_checksums(root), []
+    except InputError as error:
+        return None, [Damage(CHECKSUMS_FILE, "checksums", str(error))]
+
+
+def _read_manifest(root: Path, sums: Mapping[str, str]) -> tuple[Manifest | None, list[Damage]]:
+    """Return the manifest, if it can be used at all, and what is wrong with it."""
+    tables = [name for name in (IMAGES_FILE, INSTANCES_FILE) if (root / name).is_file()]
+    if len(tables) < 2:
+        return None, []  # reported as missing
+    changed = [name for name in tables if name in sums and _check_bytes(root, sums, name)]
+    try:
+        manifest = read_manifest(root, check_hash=False)
+    except ManifestError as error:
+        kind: Kind = "schema" if isinstance(error, SchemaError) else "manifest"
+        named = [name for name in tables if str(root / name) in str(error)]
+        return None, [Damage(name, kind, str(error)) for name in named or changed or tables]
+    found = logical_hash(manifest)
+    if found == manifest.logical_hash:
+        return manifest, []
+    detail = (
+        f"its rows give the logical hash {found[:12]}, recorded is {manifest.logical_hash[:12]}; "
+        "it was edited"
+    )
+    return manifest, [Damage(name, "manifest", detail) for name in changed or tables]
+
+
+def _named_by(manifest: Manifest) -> set[str]:
+    """Return the files of images, masks and lists that a manifest calls for."""
+    here = Path()
+    ids = manifest.images["image_id"].to_pylist()
+    paths = (path(here, i) for path in (image_path, class_path, object_path) for i in ids)
+    return {*(path.as_posix() for path in paths), *image_lists(manifest)}
+
+
+def _unexpected(
+    root: Path, listed: Mapping[str, str] | None, have_manifest: bool, named: Collection[str]
+) -> list[Damage]:
+    """Find files that nothing calls for; what lacks its judge (None, False) is not judged."""
+    news = []
+    for name in files_of(root):
+        if (root / name).is_dir():
+            news.append(Damage(name, "extra_file", "a link to a folder, which is not followed"))
+        elif have_manifest and name.startswith(_OWN_FOLDERS) and name not in named:
+            news.append(Damage(name, "extra_file", "not in the manifest"))
+        elif listed is not None and name not in listed and name != CHECKSUMS_FILE:
+            kind: Kind = "checksums" if name in named else "extra_file"
+            news.append(Damage(name, kind, f"not listed in {CHECKSUMS_FILE}"))
+    return news
+
+
+def _check_bytes(root: Path, sums: Mapping[str, str], name: str) -> list[Damage]:
+    try:
+        found = sha256_of(root / name)
+    except OSError as error:
+        return [Damage(name, "unreadable_file", str(error.strerror or error))]
+    if found == sums[name]:
+        return []
+    detail = f"sha256 is {found[:12]}, in {CHECKSUMS_FILE} {sums[name][:12]}"
+    return [Damage(name, "changed_file", detail)]
+
+
+def _check_lists(root: Path, manifest: Manifest, missing: Collection[str]) -> list[Damage]:
+    news = []
+    for name, text in image_lists(manifest).items():
+        wanted = {name: hashlib.sha256(text.encode()).hexdigest()}
+        if name not in missing and _check_bytes(root, wanted, name):
+            news.append(Damage(name, "altered_list", "not the manifest's ids in sorted order"))
+    return news
+
+
+# --- one image and its masks ---------------------------------------------------------------------
+
+
+def _check_images(
+    root: Path,
+    manifest: Manifest,
+    missing: Collection[str],
+    workers: int,
+    progress: Progress | None,
+) -> list[Damage]:
+    hashes = [
+        sha256 if sha256_of_what == "file" else None
+        for sha256, sha256_of_what in zip(
+            manifest.images["sha256"].to_pylist(),
+            manifest.images["sha256_of"].to_pylist(),
+            strict=True,
+        )
+    ]
+    rows = list(zip(drawn_rows(manifest), hashes, strict=True))
+    check = partial(_check_image, root, missing)
+    return _all(run_each(check, rows, workers=workers, progress=progress))
+
+
+def _check_image(
+    root: Path, missing: Collection[str], of: tuple[DrawnRow, str | None]
+) -> list[Damage]:
+    row, sha256 = of
+    here = Path()
+    news = []
+    name = image_path(here, row.image_id).as_posix()
+    if name not in missing:
+        news += _check_photo(root, name, (row.width, row.height), sha256)
+    try:
+        drawn = draw_image(row)
+    except MaskError as error:
+        return [*news, Damage(INSTANCES_FILE, "manifest", str(error))]
+    for path, wanted in zip((class_path, object_path), drawn, strict=True):
+        name = path(here, row.image_id).as_posix()
+        if name not in missing:
+            news += _check_mask(root, name, wanted)
+    return news
+
+
+def _check_photo(root: Path, name: str, size: tuple[int, int], sha256: str | None) -> list[Damage]:
+    try:
+        data = (root / name).read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        # Bytes that are the recorded ones were decoded when they were fetched.
+        (open_photo if found == sha256 else decode_photo)(data, size).close()
+    except OSError as error:
+        return [Damage(name, "unreadable_file", str(error.strerror or error))]
+    except PhotoError as error:
+        return [Damage(name, error.reason, error.detail)]
+    if sha256 in (None, found):
+        return []
+    detail = f"sha256 is {found[:12]}, in {IMAGES_FILE} {str(sha256)[:12]}"
+    return [Damage(name, "changed_image", detail)]
+
+
+def _check_mask(root: Path, name: str, wanted: LabelMap) -> list[Damage]:
+    try:
+        found = read_index_png(root / name)
+    except MaskError as error:
+        return [Damage(name, "unreadable_mask", str(error))]
+    if found.shape != wanted.shape:
+        size = f"{found.shape[1]} x {found.shape[0]} pixels"
+        return [Damage(name, "altered_mask", f"{size}, not the image's size")]
+    different = int(np.count_nonzero(found != wanted))
+    if not different:
+        return []
+    detail = f"{different} of {found.size} pixels are not what the manifest draws"
+    return [Damage(name, "altered_mask", detail)]

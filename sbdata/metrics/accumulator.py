@@ -1,0 +1,179 @@
+"""Scores of many images, gathered in any order and on any number of workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.errors import InputError
+from sbdata.metrics.image import (
+    CLASS_ROW,
+    COMPONENT_ROW,
+    INSTANCE_ROW,
+    MAX_CLASSES,
+    ImageScore,
+    MetricOptions,
+)
+from sbdata.metrics.summary import Summary, summarise
+from sbdata.metrics.tables import ScoreTables
+from sbdata.sizes import SizeBins
+
+_DEFAULT_OPTIONS = MetricOptions()
+_DEFAULT_BINS = SizeBins()
+
+
+class Accumulator:
+    """Gathers :class:`ImageScore` by image; parts made elsewhere are merged without any loss.
+
+    All counts are integers and all rows are sorted by image before a figure is computed, so every
+    order and every division of the images gives the same bits. Memory grows with the rows (about
+    25 bytes an instance or component), not with the pixels. It can be pickled.
+
+    Args:
+        n_classes: the number of foreground classes, C.
+        options: of the metric; scores made with others are refused.
+
+    Raises:
+        InputError: if the number of classes does not fit 8-bit maps.
+
+    >>> from sbdata.metrics import score_image, truth_from_maps
+    >>> truth = truth_from_maps(np.array([[1, 1, 0, 2]]), np.array([[1, 1, 0, 2]]))
+    >>> half, other_half = Accumulator(2), Accumulator(2)
+    >>> half.update("a", score_image(np.array([[1, 1, 0, 2]]), truth, 2))
+    >>> other_half.update("b", score_image(np.array([[1, 1, 0, 0]]), truth, 2))
+    >>> half.merge(other_half)
+    >>> summary = half.compute()
+    >>> summary.ia["ia"].class_mean, summary.ia["ia"].n_instances, summary.miou
+    (0.75, 4, 0.7222222222222222)
+    """
+
+    def __init__(self, n_classes: int, options: MetricOptions = _DEFAULT_OPTIONS) -> None:
+        if not 1 <= n_classes <= MAX_CLASSES:
+            msg = f"the number of classes must lie in 1..{MAX_CLASSES}, not {n_classes}"
+            raise InputError(msg)
+        self.n_classes = n_classes
+        self.options = options
+        self._images: dict[str, None] = {}
+        self._confusion = np.zeros((n_classes + 1, n_classes + 1), np.int64)
+        self._instances = _Rows(INSTANCE_ROW)
+        self._components = _Rows(COMPONENT_ROW)
+        self._classes = _Rows(CLASS_ROW)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._images)
+
+    def update(self, image_id: str, score: ImageScore) -> None:
+        """Add the score of one image.
+
+        Raises:
+            InputError: if the image was added before, or the score was made with other options or
+                another number of classes.
+        """
+        if image_id in self._images:
+            raise _twice(image_id)
+        if score.options != self.options or score.confusion.shape != self._confusion.shape:
+            msg = (
+                f"image {image_id} was scored for {len(score.confusion) - 1} classes with "
+                f"{score.options}, not for {self.n_classes} with {self.options}; score it again"
+            )
+            raise InputError(msg)
+        self._images[image_id] = None
+        self._confusion += score.confusion
+        self._instances.append(score.instances)
+        self._components.append(score.components)
+        self._classes.append(score.classes)
+
+    def merge(self, other: Accumulator) -> None:
+        """Add everything that another accumulator holds, which stays as it is.
+
+        Raises:
+            InputError: if both hold the same image, or they differ in options or classes.
+        """
+        if (other.n_classes, other.options) != (self.n_classes, self.options):
+            msg = (
+                f"scores for {other.n_classes} classes with {other.options} cannot be merged into "
+                f"those for {self.n_classes} with {self.options}; score all images alike"
+            )
+            raise InputError(msg)
+        for image_id in other._images:
+            if image_id in self._images:
+                raise _twice(image_id)
+        self._images.update(other._images)
+        self._confusion += other._confusion
+        self._instances.extend(other._instances)
+        self._components.extend(other._components)
+        self._classes.extend(other._classes)
+
+    def tables(self) -> ScoreTables:
+        """Return all rows, sorted by image_id, and within an image by number or class."""
+        ids = np.array(list(self._images), dtype=object)
+        order = np.argsort(ids, kind="stable")
+        rank = np.empty(order.size, np.int32)
+        rank[order] = np.arange(order.size)
+        instance_image, instances = self._instances.sorted_by(rank, "instance_id")
+        component_image, components = self._components.sorted_by(rank, "component")
+        class_image, classes = self._classes.sorted_by(rank, "class_id")
+        return ScoreTables(
+            options=self.options,
+            n_classes=self.n_classes,
+            image_ids=tuple(ids[order]),
+            confusion=self._confusion.copy(),
+            instance_image=instance_image,
+            instances=instances,
+            component_image=component_image,
+            components=components,
+            class_image=class_image,
+            classes=classes,
+        )
+
+    def compute(self, bins: SizeBins = _DEFAULT_BINS) -> Summary:
+        """Return every figure of the images so far; see :func:`summarise`."""
+        return summarise(self.tables(), bins)
+
+
+class _Rows:
+    """Rows of one type, appended image by image."""
+
+    def __init__(self, row: np.dtype[np.void]) -> None:
+        self._counts: list[int] = []
+        self._used = 0
+        self._buffer = np.empty(64, row)
+
+    def append(self, rows: npt.NDArray[np.void]) -> None:
+        """Add the rows of one image."""
+        self._counts.append(rows.size)
+        self._write(rows)
+
+    def extend(self, other: _Rows) -> None:
+        """Add the images of another."""
+        self._counts.extend(other._counts)
+        self._write(other._buffer[: other._used])
+
+    def _write(self, rows: npt.NDArray[np.void]) -> None:
+        end = self._used + rows.size
+        if end > self._buffer.size:
+            larger = np.empty(max(end, 2 * self._buffer.size), self._buffer.dtype)
+            larger[: self._used] = self._buffer[: self._used]
+            self._buffer = larger
+        self._buffer[self._used : end] = rows
+        self._used = end
+
+    def sorted_by(
+        self, rank: npt.NDArray[np.int32], number: str
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.void]]:
+        """Return each row's image and the rows, by the images' rank and then by a column."""
+        rows = self._buffer[: self._used]
+        image = np.repeat(rank, self._counts)
+        order = np.lexsort((rows[number], image))
+        return image[order], rows[order]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the unused part of the buffer out of pickles."""
+        return {**self.__dict__, "_buffer": self._buffer[: self._used]}
+
+
+def _twice(image_id: str) -> InputError:
+    return InputError(f"image {image_id} was scored twice; give every image once")

@@ -1,0 +1,266 @@
+"""Every figure that is reported, each with what it is a figure of; nothing to measure is None."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.metrics.figures import Values, figures, ratio, suffixes_of, weighted_sums
+from sbdata.metrics.image import METRIC, MetricOptions, ia_iou
+from sbdata.metrics.tables import ScoreTables
+from sbdata.sizes import SizeBins
+
+
+@dataclass(frozen=True)
+class InstanceFigure:
+    """The instance-aware IoU of some instances.
+
+    Attributes:
+        class_mean: mean over the classes of each class's mean.
+        instance_mean: mean over all the instances, whatever the class.
+        n_instances: how many instances there are.
+        n_classes: how many classes have at least one of them.
+    """
+
+    class_mean: float | None
+    instance_mean: float | None
+    n_instances: int
+    n_classes: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean and what it is the mean of.
+
+    Attributes:
+        value: None where there is nothing.
+        n: how many instances, or components.
+    """
+
+    value: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """Predicted components that touch no instance of their class.
+
+    Attributes:
+        components: how many.
+        pixels: of them all, void left out.
+        share: of all predicted pixels outside every instance of their class; None if there is none.
+    """
+
+    components: int
+    pixels: int
+    share: float | None
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """The figures of one foreground class.
+
+    Attributes:
+        class_id: 1..C.
+        iou: over all images; None where the class is absent from the truth.
+        ia: IA_c by name: ``ia``, then ``ia_<size>``.
+        orphans: of the class.
+    """
+
+    class_id: int
+    iou: float | None
+    ia: Mapping[str, Cell]
+    orphans: Orphans
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The mean IA of the instances in half an octave of area.
+
+    Attributes:
+        low: the smallest area, in pixels.
+        high: one above the largest.
+        value: None where there is no instance.
+        n: instances.
+    """
+
+    low: int
+    high: int
+    value: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a set of predictions under ``ia_iou.v1``.
+
+    Attributes:
+        metric: name and version.
+        options: of the metric.
+        bins: of the sizes.
+        n_images: how many images were scored.
+        miou: mean IoU over background and classes, from one confusion matrix of all images.
+        n_miou_classes: how many classes (background among them) that is the mean of.
+        absent: the classes left out of it because no true pixel has them.
+        background_iou: IoU of class 0; None where there is no true background.
+        pixel_accuracy: share of the pixels whose predicted class is the true one.
+        ia: by name: ``ia``, then ``ia_<size>``.
+        component_precision: share of predicted components with at least half their pixels on
+            their class, by name: ``component_precision``, then ``component_precision_<size>``,
+            by the component's own area.
+        orphans: of all classes.
+        classes: of each foreground class.
+        curve: IA by half octaves of area, from the smallest instance to the largest.
+    """
+
+    metric: str
+    options: MetricOptions
+    bins: SizeBins
+    n_images: int
+    miou: float | None
+    n_miou_classes: int
+    absent: tuple[int, ...]
+    background_iou: float | None
+    pixel_accuracy: float | None
+    ia: Mapping[str, InstanceFigure]
+    component_precision: Mapping[str, Cell]
+    orphans: Orphans
+    classes: tuple[ClassFigures, ...]
+    curve: tuple[CurvePoint, ...]
+
+    def headline(self) -> dict[str, float | None]:
+        """Return the figures that intervals are given for, by the names of :func:`figures`."""
+        found: dict[str, float | None] = {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
+        for name, figure in self.ia.items():
+            found[f"{name}.class_mean"] = figure.class_mean
+            found[f"{name}.instance_mean"] = figure.instance_mean
+        for name, cell in self.component_precision.items():
+            found[name] = cell.value
+        return found
+
+    def as_dict(self, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return the summary as plain dicts, lists and numbers, as JSON wants them.
+
+        Args:
+            class_names: of the classes 1..C; with them, each class also has its name.
+        """
+        plain = asdict(self)
+        if class_names is not None:
+            for row, name in zip(plain["classes"], class_names, strict=True):
+                row["class_name"] = name
+        return plain
+
+
+def summarise(tables: ScoreTables, bins: SizeBins) -> Summary:
+    """Compute every figure of the scored images.
+
+    Args:
+        tables: the rows of the images.
+        bins: of the sizes; the rows do not depend on them, so any others can follow.
+    """
+    sums = weighted_sums(tables, bins, np.ones((len(tables.image_ids), 1)))
+    headline = {name: float(values[0]) for name, values in figures(sums, bins).items()}
+    true, matched = sums.true[:, 0], sums.matched[:, 0]
+    iou = np.where(true > 0, ratio(matched, sums.union[:, 0]), np.nan)
+    ia, n = sums.ia[:, :, 0], sums.instances[:, :, 0]
+    suffixes = suffixes_of(bins)
+    means = ratio(ia, n)
+    orphans = _orphans_by_class(tables)
+    return Summary(
+        metric=METRIC,
+        options=tables.options,
+        bins=bins,
+        n_images=len(tables.image_ids),
+        miou=_or_none(headline["miou"]),
+        n_miou_classes=int((true > 0).sum()),
+        absent=tuple(np.flatnonzero(true == 0).tolist()),
+        background_iou=_or_none(iou[0]),
+        pixel_accuracy=_or_none(headline["pixel_accuracy"]),
+        ia={
+            f"ia{suffix}": InstanceFigure(
+                class_mean=_or_none(headline[f"ia{suffix}.class_mean"]),
+                instance_mean=_or_none(headline[f"ia{suffix}.instance_mean"]),
+                n_instances=int(n[k].sum()),
+                n_classes=int((n[k] > 0).sum()),
+            )
+            for k, suffix in enumerate(suffixes)
+        },
+        component_precision={
+            f"component_precision{suffix}": Cell(
+                _or_none(headline[f"component_precision{suffix}"]), int(sums.components[k, 0])
+            )
+            for k, suffix in enumerate(suffixes)
+        },
+        orphans=_orphans(orphans.sum(axis=0)),
+        classes=tuple(
+            ClassFigures(
+                class_id=c,
+                iou=_or_none(iou[c]),
+                ia={
+                    f"ia{suffix}": Cell(_or_none(means[k, c - 1]), int(n[k, c - 1]))
+                    for k, suffix in enumerate(suffixes)
+                },
+                orphans=_orphans(orphans[c]),
+            )
+            for c in range(1, tables.n_classes + 1)
+        ),
+        curve=_curve(tables),
+    )
+
+
+def half_octaves(largest: int) -> npt.NDArray[np.int64]:
+    """Return the half-octave edges of area from 1 to above the largest: whole pixels, ceil(2^k/2).
+
+    >>> half_octaves(20).tolist()
+    [1, 2, 3, 4, 6, 8, 12, 16, 23]
+    """
+    edges = [1]
+    k = 0
+    while edges[-1] <= largest:
+        k += 1
+        edge = math.isqrt(2**k - 1) + 1
+        if edge > edges[-1]:
+            edges.append(edge)
+    return np.array(edges, np.int64)
+
+
+def _curve(tables: ScoreTables) -> tuple[CurvePoint, ...]:
+    area = tables.instances["area"]
+    if not area.size:
+        return ()
+    edges = half_octaves(int(area.max()))
+    place = np.searchsorted(edges, area, side="right") - 1
+    count = np.bincount(place, minlength=edges.size - 1)
+    total = np.bincount(place, weights=ia_iou(tables.instances), minlength=edges.size - 1)
+    return tuple(
+        CurvePoint(
+            low=int(edges[k]),
+            high=int(edges[k + 1]),
+            value=float(total[k] / count[k]) if count[k] else None,
+            n=int(count[k]),
+        )
+        for k in range(int(place.min()), edges.size - 1)
+    )
+
+
+def _orphans_by_class(tables: ScoreTables) -> npt.NDArray[np.int64]:
+    """Return ``(C + 1, 3)`` counts: orphan components, their pixels, all false pixels."""
+    found = np.zeros((tables.n_classes + 1, 3), np.int64)
+    for column, name in enumerate(("orphan_components", "orphan_pixels", "false_pixels")):
+        np.add.at(found[:, column], tables.classes["class_id"], tables.classes[name])
+    return found
+
+
+def _orphans(counts: npt.NDArray[np.int64]) -> Orphans:
+    components, pixels, false = counts.tolist()
+    return Orphans(components, pixels, pixels / false if false else None)
+
+
+def _or_none(value: float | np.float64 | Values) -> float | None:
+    number = float(value)
+    return None if math.isnan(number) else number

@@ -1,0 +1,101 @@
+"""The rows of all scored images, sorted: the one thing that every figure is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.metrics.image import MetricOptions, ia_iou
+from sbdata.sizes import SizeBins
+
+Columns = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTables:
+    """Rows sorted by image_id, so that figures do not depend on the order of the scoring.
+
+    Each of the three tables comes with the place of each row's image in ``image_ids``.
+
+    Attributes:
+        options: of the metric.
+        n_classes: the number of foreground classes, C.
+        image_ids: sorted.
+        confusion: int64 ``(C + 1, C + 1)``, true class by predicted class, over all images.
+        instance_image: int32.
+        instances: rows of type ``INSTANCE_ROW``, within an image sorted by instance_id.
+        component_image: int32.
+        components: rows of type ``COMPONENT_ROW``, within an image in scan order.
+        class_image: int32.
+        classes: rows of type ``CLASS_ROW``, within an image sorted by class.
+    """
+
+    options: MetricOptions
+    n_classes: int
+    image_ids: tuple[str, ...]
+    confusion: npt.NDArray[np.int64]
+    instance_image: npt.NDArray[np.int32]
+    instances: npt.NDArray[np.void]
+    component_image: npt.NDArray[np.int32]
+    components: npt.NDArray[np.void]
+    class_image: npt.NDArray[np.int32]
+    classes: npt.NDArray[np.void]
+
+    def instance_columns(self, bins: SizeBins, class_names: Sequence[str]) -> Columns:
+        """Return one row per ground-truth instance as columns, ready to be written.
+
+        Args:
+            bins: of the sizes.
+            class_names: of the classes 1..C.
+        """
+        rows = self.instances
+        return {
+            **self._head(self.instance_image, rows, "instance_id", class_names),
+            "area": rows["area"],
+            "size": _names(bins.names)[bins.index(rows["area"])],
+            "tp": rows["tp"],
+            "fp": rows["fp"],
+            "ia_iou": ia_iou(rows),
+            "recall": rows["tp"] / rows["area"],
+            "touched_components": rows["touched_components"],
+        }
+
+    def component_columns(self, bins: SizeBins, class_names: Sequence[str]) -> Columns:
+        """Return one row per predicted component as columns; see :meth:`instance_columns`."""
+        rows = self.components
+        return {
+            **self._head(self.component_image, rows, "component", class_names),
+            "area": rows["area"],
+            "size": _names(bins.names)[bins.index(rows["area"])],
+            "matched": rows["matched"],
+            "touched_instances": rows["touched_instances"],
+            "false_pixels": rows["false_pixels"],
+        }
+
+    def class_columns(self, class_names: Sequence[str]) -> Columns:
+        """Return one row per image and class that is true or predicted there, as columns."""
+        head = self._head(self.class_image, self.classes, "class_id", class_names)
+        names = self.classes.dtype.names or ()
+        return {**head, **{name: self.classes[name] for name in names if name != "class_id"}}
+
+    def _head(
+        self,
+        image: npt.NDArray[np.int32],
+        rows: npt.NDArray[np.void],
+        number: str,
+        class_names: Sequence[str],
+    ) -> Columns:
+        return {
+            "image_id": _names(self.image_ids)[image],
+            number: rows[number],
+            "class_id": rows["class_id"],
+            "class_name": _names(("background", *class_names))[rows["class_id"]],
+        }
+
+
+def _names(names: Sequence[str]) -> npt.NDArray[np.object_]:
+    return np.array(names, dtype=object)

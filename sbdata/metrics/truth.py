@@ -1,0 +1,207 @@
+"""Ground truth of one image as arrays: which class, and which instance, each pixel belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.errors import InputError
+from sbdata.metrics.kernel import CONFLICT, VOID, classes_of_instances, label_parts
+
+ClassMap = npt.NDArray[np.uint8]
+InstanceMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTruth:
+    """The class map and the instance map of one image, and the instances' classes.
+
+    The class map decides what is void: where it is 255 nothing counts, whatever the instance map
+    says there. A pixel of class c that belongs to no instance is true for mIoU and lies outside
+    every instance for IA; sets that sbdata builds have no such pixel.
+
+    Attributes:
+        class_map: ``(H, W)`` uint8; 0 background, 1..C classes, 255 void.
+        instance_map: ``(H, W)`` uint8 or uint16; 0 is no instance. In a uint8 map 255 is void and
+            therefore no instance either.
+        instance_ids: the instances, as numbered in the instance map; rows come in this order.
+        class_ids: the class of each instance.
+
+    Raises:
+        InputError: if shapes, types or numbers cannot be what they claim to be. That every pixel
+            of an instance has the instance's class is checked while scoring.
+    """
+
+    class_map: ClassMap
+    instance_map: InstanceMap
+    instance_ids: npt.NDArray[np.int32]
+    class_ids: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_map", as_class_map(self.class_map, "the class map"))
+        object.__setattr__(self, "instance_map", _as_instance_map(self.instance_map))
+        if self.class_map.shape != self.instance_map.shape:
+            msg = (
+                f"the class map has {_size(self.class_map)} pixels and the instance map "
+                f"{_size(self.instance_map)}; both must cover the image"
+            )
+            raise InputError(msg)
+        ids = np.atleast_1d(np.asarray(self.instance_ids, np.int64))
+        classes = np.atleast_1d(np.asarray(self.class_ids, np.int64))
+        if ids.ndim != 1 or ids.shape != classes.shape:
+            msg = f"{ids.size} instances with {classes.size} classes; give each instance one class"
+            raise InputError(msg)
+        if ids.size:
+            highest = 254 if self.instance_map.dtype == np.uint8 else 65535
+            if ids.min() < 1 or ids.max() > highest or np.unique(ids).size != ids.size:
+                msg = f"instance numbers must be distinct and lie in 1..{highest}, not {_few(ids)}"
+                raise InputError(msg)
+            if classes.min() < 1 or classes.max() > 254:
+                msg = f"classes of instances must lie in 1..254, not {_few(classes)}"
+                raise InputError(msg)
+        object.__setattr__(self, "instance_ids", ids.astype(np.int32))
+        object.__setattr__(self, "class_ids", classes.astype(np.uint8))
+
+    @property
+    def index_of(self) -> npt.NDArray[np.int32]:
+        """Return the place of each instance number; -1 is no instance and -2 an unknown number."""
+        eight = self.instance_map.dtype == np.uint8
+        last = 255 if eight else int(self.instance_ids.max(initial=0))
+        index = np.full(last + 1, -2, np.int32)
+        index[0] = -1
+        if eight:
+            index[VOID] = -1
+        index[self.instance_ids] = np.arange(self.instance_ids.size)
+        return index
+
+
+def truth_from_maps(class_map: npt.NDArray[Any], instance_map: npt.NDArray[Any]) -> ImageTruth:
+    """Make the truth of a pair of maps that say nothing else, such as a VOC devkit's PNGs.
+
+    Each instance has the class of its pixels; one without a pixel outside void is left out.
+
+    Args:
+        class_map: ``(H, W)``; 0 background, 1..C classes, 255 void.
+        instance_map: ``(H, W)``; 0 no instance, 255 void if uint8.
+
+    Raises:
+        InputError: if an instance has pixels of several classes, or of background.
+
+    >>> truth = truth_from_maps(np.array([[5, 5, 0, 7]]), np.array([[1, 1, 0, 2]]))
+    >>> truth.instance_ids.tolist(), truth.class_ids.tolist()
+    ([1, 2], [5, 7])
+    """
+    classes = as_class_map(class_map, "the class map")
+    instances = _as_instance_map(instance_map)
+    if classes.shape != instances.shape:
+        return ImageTruth(classes, instances, np.empty(0, np.int32), np.empty(0, np.uint8))
+    count = 256 if instances.dtype == np.uint8 else 65536
+    found = classes_of_instances(flat(classes), flat(instances), count)
+    if instances.dtype == np.uint8:
+        found[VOID] = 0
+    if (found == CONFLICT).any():
+        number = int(np.flatnonzero(found == CONFLICT)[0])
+        names = np.unique(classes[(instances == number) & (classes != VOID)])
+        msg = (
+            f"instance {number} covers pixels of the classes {_few(names)} (0 is background); "
+            "an instance has one class, correct the maps"
+        )
+        raise InputError(msg)
+    ids = np.flatnonzero(found).astype(np.int32)
+    return ImageTruth(classes, instances, ids, found[ids].astype(np.uint8))
+
+
+def truth_from_components(class_map: npt.NDArray[Any], *, connectivity: int = 8) -> ImageTruth:
+    """Make instances of a class map's connected parts, for truth that tells no instances apart.
+
+    Touching objects of one class become one instance and a divided object several, so figures
+    made with it are not comparable with those of annotated instances; say so where they are shown.
+
+    Args:
+        class_map: ``(H, W)``; 0 background, 1..C classes, 255 void, which divides parts.
+        connectivity: 8, or 4 to part regions that meet at corners only.
+
+    Raises:
+        InputError: if there are more than 65,535 parts.
+
+    >>> truth_from_components(np.array([[1, 0, 1], [1, 0, 2]])).instance_map.tolist()
+    [[1, 0, 2], [1, 0, 3]]
+    """
+    check_connectivity(connectivity)
+    classes = as_class_map(class_map, "the class map")
+    numbers, class_of = label_parts(flat(classes), classes.shape[1], int(connectivity == 8))
+    if class_of.size > 65535:
+        msg = f"{class_of.size} connected parts in one class map; at most 65535 can be numbered"
+        raise InputError(msg)
+    instances = numbers.astype(np.uint8 if class_of.size < VOID else np.uint16)
+    ids = np.arange(1, class_of.size + 1, dtype=np.int32)
+    return ImageTruth(classes, instances.reshape(classes.shape), ids, class_of)
+
+
+def check_connectivity(connectivity: int) -> None:
+    """Raise InputError unless the connectivity is 4 or 8."""
+    if connectivity not in (4, 8):
+        msg = f"connectivity must be 4 or 8, not {connectivity!r}"
+        raise InputError(msg)
+
+
+def as_class_map(array: npt.NDArray[Any], what: str) -> ClassMap:
+    """Return an array of integers as a uint8 map.
+
+    Raises:
+        InputError: if it is not a map of ``(H, W)`` integers in 0..255.
+    """
+    array = _as_map(array, what)
+    if array.dtype != np.uint8:
+        if array.min() < 0 or array.max() > VOID:
+            low, high = int(array.min()), int(array.max())
+            msg = f"{what} holds the numbers {low}..{high}; classes lie in 0..254 and 255 is void"
+            raise InputError(msg)
+        array = array.astype(np.uint8)
+    return array
+
+
+def flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a read-only, row-by-row view (or copy) of a map.
+
+    Read-only for every caller, so that the compiled functions see one type and are built once.
+    """
+    view: npt.NDArray[Any] = np.ascontiguousarray(array).reshape(-1).view()
+    view.flags.writeable = False
+    return view
+
+
+def _as_map(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    array = np.asarray(array)
+    if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "ui":
+        msg = (
+            f"{what} must be a (height, width) array of integers, not of shape {array.shape} and "
+            f"type {array.dtype}"
+        )
+        raise InputError(msg)
+    if array.size >= 2**31:
+        msg = f"{what} has {array.size} pixels, more than can be counted; cut the image"
+        raise InputError(msg)
+    return array
+
+
+def _as_instance_map(array: npt.NDArray[Any]) -> InstanceMap:
+    array = _as_map(array, "the instance map")
+    if array.dtype in (np.uint8, np.uint16):
+        return array
+    if array.min() < 0 or array.max() > 65535:
+        msg = f"the instance map holds {int(array.min())}..{int(array.max())}; use 0..65535"
+        raise InputError(msg)
+    return array.astype(np.uint16)
+
+
+def _size(array: npt.NDArray[Any]) -> str:
+    return f"{array.shape[1]} x {array.shape[0]}"
+
+
+def _few(numbers: npt.NDArray[Any]) -> str:
+    shown = ", ".join(str(n) for n in numbers[:8].tolist())
+    return shown + (", ..." if numbers.size > 8 else "")

@@ -1,0 +1,186 @@
+"""Evaluation sets: a built set on disk, opened.
+
+>>> opened = open_set(Path("data/shapes-b"))  # doctest: +SKIP
+>>> for image_id in opened:  # doctest: +SKIP
+...     truth = opened.class_map(image_id)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sbdata.curate.materialise import (
+    CLASSES_FOLDER,
+    IMAGES_FOLDER,
+    OBJECTS_FOLDER,
+    class_path,
+    image_path,
+    object_path,
+)
+from sbdata.errors import InputError
+from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, Manifest, is_manifest, read_manifest
+from sbdata.masks import LabelMap, MaskError, read_index_png
+from sbdata.sizes import SizeBins
+from sbdata.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationSet:
+    """A set on disk: its manifest, and where its images and masks lie.
+
+    Iterating gives the image ids in sorted order. Masks are read from the PNG files, as other
+    code reads them; ``sbdata.curate.verify`` proves that they are what the manifest draws.
+
+    Attributes:
+        root: the set's folder.
+        manifest: its two tables and their header.
+    """
+
+    root: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """Return the set's name."""
+        return self.manifest.name
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Return the classes."""
+        return self.manifest.taxonomy
+
+    @property
+    def bins(self) -> SizeBins:
+        """Return the size bins the set was built with."""
+        return self.manifest.bins
+
+    @property
+    def logical_hash(self) -> str:
+        """Return the hash that identifies the set."""
+        return self.manifest.logical_hash
+
+    @cached_property
+    def image_ids(self) -> tuple[str, ...]:
+        """Return the ids of all images, sorted."""
+        return tuple(self.manifest.images["image_id"].to_pylist())
+
+    @cached_property
+    def _sizes(self) -> Mapping[str, tuple[int, int]]:
+        images = self.manifest.images
+        columns = (images[name].to_pylist() for name in ("height", "width"))
+        return dict(zip(self.image_ids, zip(*columns, strict=True), strict=True))
+
+    @cached_property
+    def _places(self) -> Mapping[str, tuple[int, int]]:
+        """Return where each image's rows begin in the instances table, and how many they are."""
+        owners = enumerate(self.manifest.instances["image_id"].to_pylist())
+        places = {}
+        for image_id, rows in groupby(owners, key=lambda pair: pair[1]):
+            first, *further = (row for row, _ in rows)
+            places[image_id] = (first, 1 + len(further))
+        return places
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.image_ids)
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._sizes
+
+    def size_of(self, image_id: str) -> tuple[int, int]:
+        """Return an image's height and width in pixels."""
+        self._check_id(image_id)
+        return self._sizes[image_id]
+
+    def image_path(self, image_id: str) -> Path:
+        """Return the path of an image's JPEG file."""
+        self._check_id(image_id)
+        return image_path(self.root, image_id)
+
+    def class_map(self, image_id: str) -> LabelMap:
+        """Return the ``(H, W)`` uint8 map of class numbers; 0 is background and 255 void.
+
+        Raises:
+            InputError: for an unknown id, or a PNG that cannot be read or has another size.
+        """
+        return self._map(class_path(self.root, image_id), image_id)
+
+    def instance_map(self, image_id: str) -> LabelMap:
+        """Return the ``(H, W)`` uint8 map of instance numbers; 0 is background and 255 void.
+
+        The numbers are the ``instance_id`` of :meth:`instances_of`.
+
+        Raises:
+            InputError: for an unknown id, or a PNG that cannot be read or has another size.
+        """
+        return self._map(object_path(self.root, image_id), image_id)
+
+    def instances_of(self, image_id: str) -> pa.Table:
+        """Return the rows of ``instances.parquet`` of one image, sorted by instance_id."""
+        self._check_id(image_id)
+        start, length = self._places.get(image_id, (0, 0))
+        return self.manifest.instances.slice(start, length)
+
+    def _map(self, path: Path, image_id: str) -> LabelMap:
+        size = self.size_of(image_id)
+        found: LabelMap = read_index_png(path)
+        if found.shape != size:
+            msg = (
+                f"{path}: {found.shape[1]} x {found.shape[0]} pixels, its image has {size[1]} x "
+                f"{size[0]}; run 'sbdata dataset verify {self.root}'"
+            )
+            raise MaskError(msg)
+        return np.asarray(found, np.uint8)
+
+    def _check_id(self, image_id: str) -> None:
+        if image_id not in self._sizes:
+            msg = f"{self.root}: the set has no image called {image_id!r}"
+            raise InputError(msg)
+
+
+def open_set(root: Path) -> EvaluationSet:
+    """Open a set that ``sbdata dataset build`` wrote.
+
+    The manifest is read and checked by its logical hash; files are not looked at one by one (see
+    :func:`sbdata.curate.verify.verify_set`).
+
+    Raises:
+        InputError: if the folder is no set, saying what to run; ManifestError if its manifest is
+            damaged.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        msg = f"{root}: no such folder; 'sbdata dataset build' writes a set"
+        raise InputError(msg)
+    if not is_manifest(root):
+        raise _not_a_set(root)
+    folders = (IMAGES_FOLDER, CLASSES_FOLDER, OBJECTS_FOLDER)
+    absent = [folder for folder in folders if not (root / folder).is_dir()]
+    if absent:
+        msg = (
+            f"{root}: a manifest without {' and '.join(absent)}; build the set from it by "
+            "'sbdata dataset build' and open that"
+        )
+        raise InputError(msg)
+    return EvaluationSet(root, read_manifest(root))
+
+
+def _not_a_set(root: Path) -> InputError:
+    inner = sorted(path for path in root.iterdir() if path.is_dir() and is_manifest(path))
+    if inner:
+        return InputError(f"{root}: not a set, but {inner[0]} is; give that folder")
+    if not any(root.iterdir()):
+        return InputError(f"{root}: an empty folder; write a set there by 'sbdata dataset build'")
+    return InputError(
+        f"{root}: not a set, for want of {IMAGES_FILE} and {INSTANCES_FILE}; "
+        "'sbdata dataset build' writes one"
+    )

@@ -1,0 +1,647 @@
+"""COCO-format annotation files: MS COCO's own, and any file of the same shape.
+
+The file is never parsed whole. One pass finds where each record lies (``json_spans``); the index
+built from that, sorted by image, is all that stays in memory, and a chunk of images parses only
+its own records.
+
+An image with even one unusable annotation of a wanted class is rejected: an object that is there
+but cannot be drawn would count every method's correct pixels as wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from sbdata.errors import InputError
+from sbdata.masks import MaskError, counts_to_rle, objects_to_rles, rle_area
+from sbdata.recipe import SourceSpec
+from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
+from sbdata.sources.json_spans import MISSING, Spans, find_spans
+from sbdata.storage import inside, is_safe_name, is_safe_stem
+from sbdata.taxonomy import CLASS_MAPS
+
+MAX_PIXELS = 89_478_485
+"""Larger images are refused, as Pillow refuses to open them without a warning."""
+
+_ARRAYS = ("images", "annotations", "categories", "licenses")
+_BATCH = 1024  # image records parsed in one go while indexing
+_KNOWN_SPLIT = re.compile(r"(?:train|val)(2014|2017)")
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """Why an image cannot be used: a reason's slug, what was seen, the annotation at fault."""
+
+    reason: str
+    detail: str
+    annotation_id: str = ""
+
+
+class _Unusable(Exception):  # noqa: N818 - carries a flaw out of nested checks, is no error
+    def __init__(self, reason: str, detail: str, annotation_id: int | str = "") -> None:
+        super().__init__(reason)
+        self.flaw = Flaw(reason, detail, str(annotation_id))
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Where the records of each image lie in an annotation file.
+
+    Positions count the images by ascending id.
+
+    Attributes:
+        image_id: int64, ascending.
+        image_span: int64 ``(n, 2)`` start and stop of each image's record, in bytes.
+        first: int64 ``(n + 1,)``; image i has the annotations ``first[i]`` to ``first[i + 1]``.
+        annotation_id: int64, ascending within each image.
+        annotation_span: int64 ``(m, 2)`` start and stop of each annotation, in bytes.
+        flaws: by position, of images that cannot be used whatever their records say.
+    """
+
+    image_id: npt.NDArray[np.int64]
+    image_span: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    annotation_id: npt.NDArray[np.int64]
+    annotation_span: npt.NDArray[np.int64]
+    flaws: Mapping[int, Flaw]
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+
+@dataclass(frozen=True)
+class PhotoNames:
+    """How image records name their files, relative to the source's root.
+
+    Attributes:
+        folder: that ``file_name`` is relative to, or None to take the url's last folder.
+        from_url: whether the name is taken from ``coco_url`` where there is one.
+    """
+
+    folder: str | None
+    from_url: bool = False
+
+    def of(self, record: Record) -> str | None:
+        """Return the path of a record's image, not yet checked for safety; None without one."""
+        url, name, folder = record.get("coco_url"), record.get("file_name"), self.folder or ""
+        if self.from_url and isinstance(url, str) and url:
+            *folders, name = url.split("/")
+            if self.folder is None and folders:
+                folder = folders[-1]
+        if not isinstance(name, str) or not name:
+            return None
+        # Joined as text: an absolute name must stay visible to the check that refuses it.
+        return f"{folder}/{name}" if folder and folder != "." and name[0] != "/" else name
+
+
+@dataclass(frozen=True, eq=False)
+class CocoSource:
+    """One annotation file of a COCO-format dataset and its images.
+
+    Attributes:
+        name: of the source in the recipe.
+        split: as the dataset calls it.
+        root: the folder that image names are relative to.
+        file: the annotation file.
+        photos: how image records name their files.
+        categories: names by category id.
+        licenses: a name or address by license id.
+        index: where each image's records lie in the file.
+        strays: annotations that belong to no image.
+        stamp: size and time of last change of the annotation file, which tell it from its edits.
+    """
+
+    name: str
+    split: str
+    root: Path
+    file: Path
+    photos: PhotoNames
+    categories: Mapping[int, str]
+    licenses: Mapping[int, str]
+    index: Index
+    strays: tuple[Rejection, ...]
+    stamp: tuple[int, int]
+
+    def chunks(self, images: int) -> Sequence[Chunk]:
+        """Cut the images, by ascending id, into chunks of at most ``images``."""
+        count = len(self.index)
+        return [Chunk(i, min(i + images, count)) for i in range(0, count, images)]
+
+    def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
+        """Read the annotations of one chunk; annotations of no image come with the first one."""
+        images, rejections = self.read_at(range(chunk.start, chunk.stop))
+        return images, [*self.strays, *rejections] if chunk.start == 0 else rejections
+
+    def read_at(self, positions: Sequence[int]) -> tuple[list[AnnotatedImage], list[Rejection]]:
+        """Read the annotations of the images at some positions of the index."""
+        images: list[AnnotatedImage] = []
+        rejections: list[Rejection] = []
+        index = self.index
+        with self.file.open("rb") as stream:
+            records = _parse(stream.fileno(), self.file, index.image_span[positions])
+            for position, record in zip(positions, records, strict=True):
+                own = slice(index.first[position], index.first[position + 1])
+                try:
+                    if position in index.flaws:
+                        flaw = index.flaws[position]
+                        raise _Unusable(flaw.reason, flaw.detail, flaw.annotation_id)
+                    images.append(
+                        self._image(
+                            str(index.image_id[position]),
+                            record,
+                            _parse(stream.fileno(), self.file, index.annotation_span[own]),
+                            index.annotation_id[own].tolist(),
+                        )
+                    )
+                except _Unusable as unusable:
+                    rejections.append(self._rejection(record, unusable.flaw))
+        return images, rejections
+
+    def position(self, source_image_id: str) -> int | None:
+        """Return the position of the image with that id, or None where the file lacks it."""
+        if not re.fullmatch(r"-?\d{1,18}", source_image_id):
+            return None
+        found = int(np.searchsorted(self.index.image_id, int(source_image_id)))
+        if found < len(self.index) and self.index.image_id[found] == int(source_image_id):
+            return found
+        return None
+
+    def members(self) -> Sequence[Member]:
+        """List the images by ascending id; those whose names are unsafe to follow are left out."""
+        members = []
+        records = _all_records(self.file, self.index.image_span)
+        for image_id, record in zip(self.index.image_id.tolist(), records, strict=True):
+            file_name = self.photos.of(record)
+            if file_name is not None and is_safe_name(file_name):
+                members.append(Member(str(image_id), file_name))
+        return members
+
+    def image_bytes(self, file_name: str) -> bytes | None:
+        """Return a photo's bytes, or None where the folder does not have it."""
+        path = inside(self.root, file_name)
+        return path.read_bytes() if path.is_file() else None
+
+    def pixel_sha256(self, file_name: str) -> str | None:
+        """Return None: photos are identified by their file's bytes."""
+        return None
+
+    def _image(
+        self,
+        source_image_id: str,
+        record: Record,
+        annotations: Sequence[Record],
+        ids: Sequence[int],
+    ) -> AnnotatedImage:
+        file_name = self.photos.of(record)
+        if file_name is None:
+            raise _Unusable("no_file_name", "the image record names no file")
+        image_id = PurePosixPath(file_name).stem
+        if not is_safe_name(file_name) or not is_safe_stem(image_id):
+            raise _Unusable("unsafe_path", f"{file_name!r} is not followed")
+        width, height = record.get("width"), record.get("height")
+        if not _is_size(width, height):
+            raise _Unusable("bad_size", f"width {width!r}, height {height!r}")
+        assert isinstance(width, int)  # noqa: S101 - for the type checker
+        assert isinstance(height, int)  # noqa: S101
+        codes = _run_length_codes(annotations, ids, height, width)
+        url = record.get("coco_url") or record.get("url")
+        is_web = isinstance(url, str) and url.startswith(("http://", "https://"))
+        return AnnotatedImage(
+            image_id=image_id,
+            source_image_id=source_image_id,
+            file_name=file_name,
+            width=width,
+            height=height,
+            objects=tuple(
+                AnnotatedObject(
+                    annotation_id=str(annotation_id),
+                    category=self._category(annotation, annotation_id),
+                    rle=code,
+                    crowd=bool(annotation.get("iscrowd", 0)),
+                )
+                for annotation_id, annotation, code in zip(ids, annotations, codes, strict=True)
+            ),
+            url=url if is_web else None,
+            license=self.licenses.get(_number(record.get("license"))),
+            not_exhaustive=self._not_exhaustive(record),
+        )
+
+    def _category(self, annotation: Record, annotation_id: int) -> str:
+        number = annotation.get("category_id")
+        name = self.categories.get(_number(number))
+        if name is None:
+            detail = f"category id {number!r:.40}, not in the file"
+            raise _Unusable("unknown_category", detail, annotation_id)
+        return name
+
+    def _not_exhaustive(self, record: Record) -> tuple[str, ...]:
+        """Return LVIS's list of categories with unannotated objects; COCO records have none."""
+        ids = record.get("not_exhaustive_category_ids")
+        if not isinstance(ids, list):
+            return ()
+        names = (self.categories.get(_number(i)) for i in ids)
+        return tuple(sorted(name for name in names if name is not None))
+
+    def _rejection(self, record: Record, flaw: Flaw) -> Rejection:
+        file_name = self.photos.of(record) or ""
+        safe = is_safe_name(file_name)
+        return Rejection(
+            source=self.name,
+            file=file_name if safe else _relative(self.file, self.root),
+            reason=flaw.reason,
+            detail=flaw.detail,
+            image_id=PurePosixPath(file_name).stem if safe else "",
+            annotation_id=flaw.annotation_id,
+        )
+
+
+# --- masks of one image ---------------------------------------------------------------------------
+
+
+def _run_length_codes(
+    annotations: Sequence[Record], ids: Sequence[int], height: int, width: int
+) -> list[bytes]:
+    """Return the mask of each annotation; polygons of all of them are drawn in one call."""
+    codes: dict[int, bytes] = {}
+    outlines: dict[int, list[list[float]]] = {}
+    for annotation_id, annotation in zip(ids, annotations, strict=True):
+        segmentation = annotation.get("segmentation")
+        try:
+            if segmentation and isinstance(segmentation, dict):
+                codes[annotation_id] = _given_code(segmentation, height, width)
+            elif segmentation and isinstance(segmentation, list):
+                _check_points(segmentation)
+                outlines[annotation_id] = segmentation
+            else:
+                raise _Unusable("empty_segmentation", f"segmentation is {segmentation!r:.60}")
+        except _Unusable as unusable:
+            raise _Unusable(unusable.flaw.reason, unusable.flaw.detail, annotation_id) from None
+    if outlines:
+        polygons = _checked_polygons(outlines, height, width)
+        drawn = objects_to_rles(polygons, height, width)
+        codes.update(zip(outlines, drawn, strict=True))
+    return [codes[annotation_id] for annotation_id in ids]
+
+
+def _given_code(segmentation: Record, height: int, width: int) -> bytes:
+    """Return a run-length coded mask after making sure that it covers the image exactly."""
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size != [height, width]:
+        raise _Unusable("rle_size", f"size {size!r:.40} in an image of {height} x {width}")
+    try:
+        if isinstance(counts, str):
+            code = counts.encode("ascii")
+            rle_area(code, height, width)
+            return code
+        if isinstance(counts, list) and all(type(run) is int for run in counts):
+            return counts_to_rle(counts, height, width)
+    except (MaskError, UnicodeEncodeError) as error:
+        raise _Unusable("rle_size", str(error)) from error
+    raise _Unusable("rle_size", "counts are neither whole numbers nor a compressed string")
+
+
+def _check_points(segmentation: list[Any]) -> None:
+    for part in segmentation:
+        if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
+            count = len(part) / 2 if isinstance(part, list) else 0
+            raise _Unusable("polygon_points", f"a polygon of {count:g} points, 3 are needed")
+
+
+def _checked_polygons(
+    outlines: Mapping[int, list[list[float]]], height: int, width: int
+) -> list[list[npt.NDArray[np.float64]]]:
+    """Return the polygons as arrays: finite, and at most one pixel outside the image."""
+    values = list(chain.from_iterable(chain.from_iterable(outlines.values())))
+    try:
+        points = np.array(values)
+    except (ValueError, OverflowError):
+        points = np.array([None])
+    if points.ndim != 1 or points.dtype.kind not in "iuf":
+        for annotation_id, parts in outlines.items():
+            if not all(type(value) in (int, float) for part in parts for value in part):
+                detail = "a coordinate that is no number"
+                raise _Unusable("polygon_not_finite", detail, annotation_id)
+        # Whole numbers beyond 64 bits; they become large floats here.
+        points = np.array([float(value) for value in values])
+    points = points.astype(np.float64, copy=False)
+    x, y = points[0::2], points[1::2]
+    good = (x >= -1) & (x <= width + 1) & (y >= -1) & (y <= height + 1)  # false for NaN
+    if not good.all():
+        at = int(np.argmin(good))
+        finite = bool(np.isfinite(x[at]) and np.isfinite(y[at]))
+        raise _Unusable(
+            "polygon_outside" if finite else "polygon_not_finite",
+            f"the point {x[at]:g}, {y[at]:g} in an image of {width} x {height}",
+            _owner(outlines, at),
+        )
+    polygons, place = [], 0
+    for parts in outlines.values():
+        arrays = []
+        for part in parts:
+            arrays.append(points[place : place + len(part)])
+            place += len(part)
+        polygons.append(arrays)
+    return polygons
+
+
+def _owner(outlines: Mapping[int, list[list[float]]], point: int) -> int:
+    """Return the annotation that the n-th point of all of them belongs to."""
+    for annotation_id, parts in outlines.items():
+        point -= sum(map(len, parts)) // 2
+        if point < 0:
+            return annotation_id
+    raise AssertionError
+
+
+def _is_size(width: Any, height: Any) -> bool:
+    return (
+        type(width) is int
+        and type(height) is int
+        and width > 0
+        and height > 0
+        and width * height <= MAX_PIXELS
+    )
+
+
+def _number(value: Any) -> int:
+    return value if type(value) is int else MISSING
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def _parse(descriptor: int, path: Path, spans: npt.NDArray[np.int64]) -> list[Record]:
+    """Read and parse the records at some places of an open file."""
+    texts = [os.pread(descriptor, stop - start, start) for start, stop in spans.tolist()]
+    try:
+        records: list[Record] = orjson.loads(b"[" + b",".join(texts) + b"]")
+    except orjson.JSONDecodeError:  # one of them is broken, or has NaN, which some writers emit
+        return [
+            _parse_leniently(text, path, start)
+            for text, start in zip(texts, spans[:, 0].tolist(), strict=True)
+        ]
+    return records
+
+
+def _parse_leniently(text: bytes, path: Path, start: int) -> Record:
+    try:
+        record: Record = json.loads(text)
+    except ValueError as error:
+        msg = f"{path}: not valid JSON in the record at byte {start}; download or write it again"
+        raise InputError(msg) from error
+    return record
+
+
+def _all_records(path: Path, spans: npt.NDArray[np.int64]) -> Iterator[Record]:
+    with path.open("rb") as stream:
+        for i in range(0, len(spans), _BATCH):
+            yield from _parse(stream.fileno(), path, spans[i : i + _BATCH])
+
+
+def _spans(spans: Spans) -> npt.NDArray[np.int64]:
+    return np.stack([spans.start, spans.stop], axis=1)
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def open_coco(spec: SourceSpec, split: str, root: Path | None) -> CocoSource:
+    """Open one split of COCO, or of a dataset in COCO's format.
+
+    Args:
+        spec: from the recipe. By default the annotations are
+            ``annotations/instances_{split}.json`` and the images in ``{split}/``. Only categories
+            of its ``class_map`` are read.
+        split: ``train2014``, ``val2014``, ``train2017``, ``val2017``; or any other that the
+            recipe's layout has.
+        root: the folder with both.
+
+    Raises:
+        InputError: if the annotation file is missing, not in COCO's format, or without images.
+    """
+    root = needed_root(spec, root, "COCO's annotations and images")
+    file = root / (spec.annotations or "annotations/instances_{split}.json").replace(
+        "{split}", split
+    )
+    if not file.is_file():
+        raise InputError(_missing_file(spec, split, file))
+    photos = PhotoNames((spec.images or "{split}").replace("{split}", split))
+    return open_annotations(spec, split, root, file, photos)
+
+
+def _missing_file(spec: SourceSpec, split: str, file: Path) -> str:
+    hint = f"give its folder by --source-root {spec.name}=PATH, or another split by --set"
+    year = _KNOWN_SPLIT.fullmatch(split)
+    if spec.annotations is not None:
+        return f"{file}: no such file, the recipe names it as annotations; {hint}"
+    if year is None:
+        splits = "train2014, val2014, train2017 and val2017"
+        return f"{file}: no such file; COCO has instances of {splits}; {hint}"
+    archive = f"annotations_trainval{year[1]}.zip"
+    return (
+        f"{file}: no such file; it is in {archive} from the download page of COCO's website "
+        f"(cocodataset.org); {hint}"
+    )
+
+
+def needed_root(spec: SourceSpec, root: Path | None, what: str) -> Path:
+    """Return the dataset's folder.
+
+    Raises:
+        InputError: if none was given.
+    """
+    if root is None:
+        msg = (
+            f"source {spec.name} needs {what}: give their folder by --source-root {spec.name}=PATH"
+        )
+        raise InputError(msg)
+    return root
+
+
+def open_annotations(
+    spec: SourceSpec, split: str, root: Path, file: Path, photos: PhotoNames
+) -> CocoSource:
+    """Index an annotation file in COCO's format.
+
+    Args:
+        spec: from the recipe; categories that its class map lacks are left out of the index.
+        split: as the dataset calls it.
+        root: the folder that image names are relative to.
+        file: the annotation file.
+        photos: how image records name their files.
+
+    Raises:
+        InputError: if the file cannot be read, is not in COCO's format, or lists no images.
+    """
+    if spec.options:
+        msg = f"source {spec.name}: unknown option {sorted(spec.options)[0]!r}; it takes none"
+        raise InputError(msg)
+    found = find_spans(file, _ARRAYS, ("id", "image_id", "category_id"))
+    missing = [key for key in _ARRAYS[:3] if key not in found]
+    if missing:
+        msg = f"{file}: not a COCO-format instance file, it has no {missing[0]!r} array"
+        raise InputError(msg)
+    if not len(found["images"]):
+        msg = f"{file}: the split is empty, it lists no images; give another one by --set"
+        raise InputError(msg)
+    for key in ("images", "annotations"):
+        nameless = np.flatnonzero(found[key].fields["id"] == MISSING)
+        if nameless.size:
+            at = found[key].start[nameless[0]]
+            msg = f"{file}: not a COCO-format file, the record at byte {at} has no integer id"
+            raise InputError(msg)
+    categories = _categories(file, found["categories"])
+    index, stray_ids = _index(
+        found["images"], found["annotations"], categories, _wanted(spec), file, photos
+    )
+    status = file.stat()
+    return CocoSource(
+        name=spec.name,
+        split=split,
+        root=root,
+        file=file,
+        photos=photos,
+        categories=categories,
+        licenses=_licenses(file, found.get("licenses")),
+        index=index,
+        strays=tuple(
+            Rejection(
+                source=spec.name,
+                file=_relative(file, root),
+                reason="unknown_image",
+                detail=f"image {image_id} is not listed" if image_id != MISSING else "no image id",
+                annotation_id=str(annotation_id),
+            )
+            for annotation_id, image_id in stray_ids
+        ),
+        stamp=(status.st_size, status.st_mtime_ns),
+    )
+
+
+def _relative(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
+
+
+def _wanted(spec: SourceSpec) -> frozenset[str] | None:
+    """Return the names in the recipe's class map; None if it takes a taxonomy's own names."""
+    if isinstance(spec.class_map, str):
+        named = CLASS_MAPS.get(spec.class_map)
+        return None if named is None else frozenset(named)
+    return None if spec.class_map is None else frozenset(spec.class_map)
+
+
+def _categories(file: Path, spans: Spans) -> dict[int, str]:
+    categories: dict[int, str] = {}
+    for record in _all_records(file, _spans(spans)):
+        number, name = record.get("id"), record.get("name")
+        if type(number) is not int or not isinstance(name, str) or number in categories:
+            msg = (
+                f"{file}: not a COCO-format file, its categories need distinct integer ids and "
+                f"names, one is {record!r:.80}"
+            )
+            raise InputError(msg)
+        categories[number] = name
+    return categories
+
+
+def _licenses(file: Path, spans: Spans | None) -> dict[int, str]:
+    if spans is None:
+        return {}
+    records = _all_records(file, _spans(spans))
+    named = ((_number(r.get("id")), r.get("name") or r.get("url")) for r in records)
+    return {number: text for number, text in named if isinstance(text, str)}
+
+
+def _index(
+    images: Spans,
+    annotations: Spans,
+    categories: Mapping[int, str],
+    wanted: frozenset[str] | None,
+    file: Path,
+    photos: PhotoNames,
+) -> tuple[Index, list[tuple[int, int]]]:
+    """Group annotations by image; return the index, and ids of annotations and images of strays."""
+    by_id = np.argsort(images.fields["id"], kind="stable")
+    image_id = images.fields["id"][by_id]
+    image_span = _spans(images)[by_id]
+
+    known = np.array(sorted(categories), np.int64)
+    used = np.array(
+        sorted(i for i, name in categories.items() if wanted is None or name in wanted), np.int64
+    )
+    strange = ~np.isin(annotations.fields["category_id"], known)
+    kept = np.flatnonzero(strange | np.isin(annotations.fields["category_id"], used))
+    owner_id = annotations.fields["image_id"][kept]
+    position = np.minimum(np.searchsorted(image_id, owner_id), len(image_id) - 1)
+    listed = image_id[position] == owner_id
+    strays = list(
+        zip(
+            annotations.fields["id"][kept[~listed]].tolist(),
+            owner_id[~listed].tolist(),
+            strict=True,
+        )
+    )
+    kept, position = kept[listed], position[listed]
+    order = np.lexsort((annotations.fields["id"][kept], position))
+    kept, position = kept[order], position[order]
+    annotation_id = annotations.fields["id"][kept]
+
+    flaws: dict[int, Flaw] = {}
+    for i in _repeated(annotation_id)[::-1].tolist():
+        flaws[int(position[i])] = Flaw(
+            "duplicate_annotation_id", "given to more than one", str(annotation_id[i])
+        )
+    for i, name in _same_names(file, image_span, photos).items():
+        flaws[i] = Flaw("duplicate_file_name", f"more than one image would be called {name}")
+    for i in _repeated(image_id).tolist():
+        flaws[i] = Flaw("duplicate_image_id", f"id {image_id[i]} is given to more than one image")
+    index = Index(
+        image_id=image_id,
+        image_span=image_span,
+        first=np.searchsorted(position, np.arange(len(image_id) + 1)),
+        annotation_id=annotation_id,
+        annotation_span=_spans(annotations)[kept],
+        flaws=flaws,
+    )
+    return index, strays
+
+
+def _repeated(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the places of values that occur more than once."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.flatnonzero(counts[group] > 1)
+
+
+def _same_names(
+    file: Path, image_span: npt.NDArray[np.int64], photos: PhotoNames
+) -> dict[int, str]:
+    """Return the positions of images whose file stems are not unique, with the stem.
+
+    Stems are compared by a 64-bit digest, so that a million of them stay small.
+    """
+    digests = np.empty(len(image_span), np.uint64)
+    for i, record in enumerate(_all_records(file, image_span)):
+        # A record without a name is refused for that; here it only must not equal another.
+        stem = PurePosixPath(photos.of(record) or f"\0{i}").stem
+        digest = hashlib.blake2b(stem.encode(errors="surrogatepass"), digest_size=8).digest()
+        digests[i] = int.from_bytes(digest, "little")
+    places = _repeated(digests)
+    records = _all_records(file, image_span[places])
+    return {
+        int(i): PurePosixPath(photos.of(record) or "").stem
+        for i, record in zip(places, records, strict=True)
+    }

@@ -1,0 +1,126 @@
+"""Random numbers and curves that are the same on every machine, for the generated images.
+
+A picture must have the same bytes wherever it is drawn. So its numbers come from NumPy's
+``SeedSequence`` (whose stream NumPy keeps stable, unlike that of its distributions) and a small
+counter-based generator, and everything is integer arithmetic: angles are 1024ths of a turn,
+lengths 16ths of a pixel, sines and powers are read from rounded tables.
+
+Numba's cache does not notice a change in this file when it loads the kernels that call it: after an
+edit here, delete ``sbdata/sources/shapes/__pycache__``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+TURN = 1024  # angles
+UNIT = 16  # a pixel, in lengths
+ONE = 1 << 14  # in COSINE
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_27, _30, _31, _32 = (np.uint64(bits) for bits in (27, 30, 31, 32))
+
+# No entry lies near a rounding tie (a test looks), so every C library gives the same tables.
+COSINE = np.array([round(ONE * math.cos(2 * math.pi * k / TURN)) for k in range(TURN)], np.int64)
+OCTAVE = 256  # steps a doubling
+POWER = np.array([round(65536 * 2 ** (k / OCTAVE)) for k in range(OCTAVE)], np.int64)
+
+
+def keys(seed: int, stream: int, index: int) -> npt.NDArray[np.uint64]:
+    """Return two keys of one image: for what is where, and for how it looks."""
+    sequence = np.random.SeedSequence([seed, stream, index])
+    return sequence.generate_state(2, np.uint64).astype(np.uint64)
+
+
+@numba.njit(cache=True, inline="always")
+def mixed(z):
+    """Scramble 64 bits (the output function of SplitMix64, Steele, Lea and Flood 2014)."""
+    z = (z ^ (z >> _30)) * _MIX_1
+    z = (z ^ (z >> _27)) * _MIX_2
+    return z ^ (z >> _31)
+
+
+@numba.njit(cache=True)
+def stream(key, number):
+    """Return a generator: one number of state, independent for every ``number`` of a key."""
+    state = np.empty(1, np.uint64)
+    state[0] = mixed(key ^ mixed(np.uint64(number) * _GOLDEN + _MIX_1))
+    return state
+
+
+@numba.njit(cache=True)
+def draw(state, below):
+    """Return the generator's next integer in 0..below-1."""
+    state[0] += _GOLDEN
+    return np.int64(((mixed(state[0]) >> _32) * np.uint64(below)) >> _32)
+
+
+@numba.njit(cache=True)
+def between(state, low, high):
+    """Return the generator's next integer in low..high, both included."""
+    return low + draw(state, high - low + 1)
+
+
+@numba.njit(cache=True)
+def chance(state, percent):
+    """Return True in so many of a hundred cases."""
+    return draw(state, 100) < percent
+
+
+@numba.njit(cache=True)
+def weighted(state, weights):
+    """Return a position in ``weights`` in proportion to its entry."""
+    left = draw(state, weights.sum())
+    for place in range(weights.size):
+        left -= weights[place]
+        if left < 0:
+            return place
+    return weights.size - 1
+
+
+@numba.njit(cache=True)
+def length(step):
+    """Return ``2 ** (step / 256)`` pixels as a length; equal steps are equal ratios."""
+    return (POWER[step % OCTAVE] << (step // OCTAVE)) >> 12
+
+
+@numba.njit(cache=True, inline="always")
+def hashed(key, x, y):
+    """Return the pseudo-random 64 bits of a lattice point."""
+    return mixed(key + np.uint64(x & 0xFFFFFFFF) * _GOLDEN + (np.uint64(y & 0xFFFFFFFF) << _32))
+
+
+@numba.njit(cache=True)
+def smooth_noise(key, p, q):
+    """Return value noise in -1024..1024 at a point; the lattice is 512 units wide."""
+    i, j = p >> 9, q >> 9
+    s, t = p & 511, q & 511
+    s = (s * s * (1536 - 2 * s)) >> 18  # the smooth step 3s² - 2s³
+    t = (t * t * (1536 - 2 * t)) >> 18
+    shift = np.uint64(53)
+    a = np.int64(hashed(key, i, j) >> shift) - 1024
+    b = np.int64(hashed(key, i + 1, j) >> shift) - 1024
+    c = np.int64(hashed(key, i, j + 1) >> shift) - 1024
+    d = np.int64(hashed(key, i + 1, j + 1) >> shift) - 1024
+    top = a * (512 - s) + b * s
+    foot = c * (512 - s) + d * s
+    return (top * (512 - t) + foot * t) >> 18
+
+
+@numba.njit(cache=True)
+def colour(state, luma, spread, out):
+    """Write a random red, green and blue of the given brightness; 255 is 4080.
+
+    Sixteenths of a level keep gradients from banding until the picture is rounded to bytes.
+    """
+    red = between(state, -spread, spread)
+    blue = between(state, -spread, spread)
+    out[0] = min(max(luma + red, 4), 251) * 16
+    out[1] = min(max(luma - (5 * red + 2 * blue) // 10, 4), 251) * 16
+    out[2] = min(max(luma + blue, 4), 251) * 16

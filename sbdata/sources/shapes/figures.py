@@ -1,0 +1,129 @@
+"""The eight outlines: which pixels belong to a shape, by integer comparisons only.
+
+A shape is one row of numbers: its class, its centre in 16ths of a pixel, and the matrix that takes
+an offset from the centre to the shape's own frame, in which its circumscribed circle has radius
+1024. A pixel belongs to the shape if its centre does.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from sbdata.sources.shapes.draws import COSINE, ONE, TURN, UNIT
+
+# Columns of a shape's row.
+KIND, X, Y, UX, UY, VX, VY, RADIUS, SIDE = range(9)
+COLUMNS = 9
+
+DISC, SQUARE, TRIANGLE, STAR, RING, CROSS, CRESCENT, HEXAGON = range(8)
+
+# Circumscribed radius over the square root of the area, in 1024ths, by class.
+REACH = np.array([578, 728, 898, 967, 697, 739, 864, 635], np.int64)
+
+_FRAME = 1 << 16  # fixed point of the matrix
+
+_NORMAL = np.zeros((7, 6, 2), np.int64)  # directions of a polygon's sides, by their number
+for _sides in (3, 5, 6):
+    for _k in range(_sides):
+        _turn = (2 * _k * TURN // _sides + 1) // 2
+        _NORMAL[_sides, _k] = COSINE[_turn % TURN], COSINE[(_turn - TURN // 4) % TURN]
+
+
+@numba.njit(cache=True)
+def cosine(angle):
+    """Return the cosine in ``ONE``s."""
+    return COSINE[angle % TURN]
+
+
+@numba.njit(cache=True)
+def sine(angle):
+    """Return the sine in ``ONE``s."""
+    return COSINE[(angle - TURN // 4) % TURN]
+
+
+@numba.njit(cache=True)
+def frame(row, radius, angle, squash):
+    """Write the matrix of a shape turned by ``angle`` and narrowed to ``squash`` 1024ths."""
+    scale = (_FRAME << 10) // radius  # lengths to shares of the radius
+    row[RADIUS] = radius
+    row[UX] = (cosine(angle) * scale) >> 14
+    row[UY] = (sine(angle) * scale) >> 14
+    row[VX] = -(sine(angle) * scale * 1024 // squash) >> 14
+    row[VY] = (cosine(angle) * scale * 1024 // squash) >> 14
+
+
+@numba.njit(cache=True)
+def inside(kind, u, v):
+    """Tell whether a point of the shape's own frame belongs to it."""
+    far = u * u + v * v
+    if far > 1024 * 1024:
+        return False
+    if kind == DISC:
+        return True
+    if kind == SQUARE:
+        return max(abs(u), abs(v)) <= 720
+    if kind == TRIANGLE:
+        return _within(3, u, v, 512) == 3
+    if kind == STAR:  # a pentagram: its points lie on the inner side of all lines but one
+        return _within(5, u, v, 316) >= 4
+    if kind == RING:
+        return far >= 573 * 573
+    if kind == CROSS:
+        return min(abs(u), abs(v)) <= 307 and max(abs(u), abs(v)) <= 973
+    if kind == CRESCENT:
+        return (u - 430) * (u - 430) + v * v > 819 * 819
+    return _within(6, u, v, 887) == 6
+
+
+@numba.njit(cache=True)
+def _within(sides, u, v, distance):
+    """Count the lines around the centre, all ``distance`` away, that a point is not beyond."""
+    count = 0
+    for k in range(sides):
+        count += u * _NORMAL[sides, k, 0] + v * _NORMAL[sides, k, 1] <= distance * ONE
+    return count
+
+
+@numba.njit(cache=True)
+def box(row, height, width, stretch):
+    """Return the rows and columns a shape can reach (top, bottom, left, right; half-open).
+
+    ``stretch`` widens it, in 1024ths of the radius.
+    """
+    reach = row[RADIUS] * stretch // 1024 + UNIT
+    top = max((row[Y] - reach) // UNIT, 0)
+    bottom = min((row[Y] + reach) // UNIT + 1, height)
+    left = max((row[X] - reach) // UNIT, 0)
+    right = min((row[X] + reach) // UNIT + 1, width)
+    return top, bottom, left, right
+
+
+@numba.njit(cache=True)
+def whole_masks(shapes, height, width):
+    """Return the masks of shapes as if each were alone.
+
+    Args:
+        shapes: int64 ``(n, COLUMNS)``.
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        uint8 ``(n, W, H)``, each mask column by column as run-length codes want it, and the int64
+        areas in pixels.
+    """
+    masks = np.zeros((shapes.shape[0], width, height), np.uint8)
+    areas = np.zeros(shapes.shape[0], np.int64)
+    for k in range(shapes.shape[0]):
+        row = shapes[k]
+        top, bottom, left, right = box(row, height, width, 1024)
+        for x in range(left, right):
+            dx = x * UNIT + UNIT // 2 - row[X]
+            for y in range(top, bottom):
+                dy = y * UNIT + UNIT // 2 - row[Y]
+                u = (row[UX] * dx + row[UY] * dy) >> 16
+                v = (row[VX] * dx + row[VY] * dy) >> 16
+                if inside(row[KIND], u, v):
+                    masks[k, x, y] = 1
+                    areas[k] += 1
+    return masks, areas

@@ -1,0 +1,284 @@
+"""PASCAL VOC devkit folders: class and object masks as palette PNGs, lists of image ids.
+
+Masks are taken as published: class numbers from ``SegmentationClass``, object numbers from
+``SegmentationObject``, and 255 in either (VOC's ring around objects) is void. So are pixels that
+have a class but belong to no object: nobody could say which instance they are; each image with
+such pixels is reported. Where the devkit's XML annotations are at hand, an object is *difficult* if
+the box of its class that it fits best says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.errors import InputError
+from sbdata.masks import VOID, MaskError, encode_mask, measure_visible, read_index_png
+from sbdata.recipe import SourceSpec
+from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
+from sbdata.storage import inside, is_safe_name
+from sbdata.taxonomy import VOC20
+
+LICENSE = "PASCAL VOC 2012; images under the Flickr terms of use"
+_LISTS = "ImageSets/Segmentation"
+_BOX_IOU = 0.5  # an object and a box that overlap less are not taken for the same thing
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class VocSource:
+    """One split of a VOC devkit folder.
+
+    Attributes:
+        name: of the source in the recipe.
+        split: name of the list, or ``trainaug``.
+        root: the folder that holds ``JPEGImages``.
+        ids: the split's image ids, in the list's order.
+        classes: names of the class numbers 1, 2, ...
+    """
+
+    name: str
+    split: str
+    root: Path
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def generated(self) -> bool:
+        """Return False: these are photos."""
+        return False
+
+    def chunks(self, images: int) -> Sequence[Chunk]:
+        """Cut the list into chunks of at most ``images`` ids."""
+        count = len(self.ids)
+        return [Chunk(i, min(i + images, count)) for i in range(0, count, images)]
+
+    def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
+        """Read the masks of one chunk of ids."""
+        images: list[AnnotatedImage] = []
+        rejections: list[Rejection] = []
+        for image_id in self.ids[chunk.start : chunk.stop]:
+            image, left_out = self._read_image(image_id)
+            if image is not None:
+                images.append(image)
+            if left_out is not None:
+                rejections.append(left_out)
+        return images, rejections
+
+    def members(self) -> Sequence[Member]:
+        """List the split's images."""
+        return [Member(image_id, _image_name(image_id)) for image_id in self.ids]
+
+    def image_bytes(self, file_name: str) -> bytes | None:
+        """Return a photo's bytes, or None where the folder does not have it."""
+        path = inside(self.root, file_name)
+        return path.read_bytes() if path.is_file() else None
+
+    def pixel_sha256(self, file_name: str) -> str | None:
+        """Return None: photos are identified by their file's bytes."""
+        return None
+
+    def _read_image(self, image_id: str) -> tuple[AnnotatedImage | None, Rejection | None]:
+        def reject(reason: str, detail: str, folder: str) -> tuple[None, Rejection]:
+            return None, Rejection(self.name, f"{folder}/{image_id}.png", reason, detail, image_id)
+
+        if not is_safe_name(image_id) or "/" in image_id:
+            return reject("unsafe_path", f"{image_id!r} is not a plain image id", _LISTS)
+        maps: dict[str, npt.NDArray[np.uint8]] = {}
+        for folder in ("SegmentationClass", "SegmentationObject"):
+            path = self.root / folder / f"{image_id}.png"
+            try:
+                inside(self.root / folder, path.name)
+            except InputError as error:
+                return reject("unsafe_path", str(error), folder)
+            if not path.is_file():
+                return reject("missing_mask", "no such file", folder)
+            try:
+                maps[folder] = read_index_png(path)
+            except MaskError as error:
+                return reject("mask_unreadable", str(error).replace(str(path), path.name), folder)
+        return self._annotate(image_id, maps["SegmentationClass"], maps["SegmentationObject"])
+
+    def _annotate(
+        self, image_id: str, classes: npt.NDArray[np.uint8], objects: npt.NDArray[np.uint8]
+    ) -> tuple[AnnotatedImage | None, Rejection | None]:
+        def left_out(reason: str, detail: str) -> Rejection:
+            file = f"SegmentationObject/{image_id}.png"
+            return Rejection(self.name, file, reason, detail, image_id)
+
+        if classes.shape != objects.shape:
+            detail = f"{objects.shape}, the class mask has {classes.shape}"
+            return None, left_out("mask_sizes", detail)
+        void = (classes == VOID) | (objects == VOID)
+        unassigned = (classes > 0) & (objects == 0) & ~void
+        note = None
+        if unassigned.any():
+            detail = f"{unassigned.sum()} pixels of a class belong to no object and become void"
+            note = left_out("unassigned_pixels", detail)
+            void |= unassigned
+        classes, objects = np.where(void, 0, classes), np.where(void, 0, objects)
+        if classes.max(initial=0) > len(self.classes):
+            return None, left_out("mask_values", f"class {classes.max()} of {len(self.classes)}")
+        if ((classes == 0) & (objects > 0)).any():
+            return None, left_out("masks_disagree", "pixels of an object that have no class")
+        pairs = np.unique(objects[objects > 0].astype(np.int64) * 256 + classes[objects > 0])
+        numbers, kinds = pairs // 256, pairs % 256
+        if len(set(numbers.tolist())) < len(numbers):
+            return None, left_out("object_classes", "an object of more than one class")
+        visible = measure_visible(objects, int(numbers.max(initial=0)))
+        boxes = self._boxes(image_id)
+        annotated = tuple(
+            AnnotatedObject(
+                annotation_id=str(number),
+                category=self.classes[kind - 1],
+                rle=visible.rle[number - 1],
+                difficult=_is_difficult(
+                    self.classes[kind - 1], visible.bbox[number - 1].tolist(), boxes
+                ),
+            )
+            for number, kind in zip(numbers.tolist(), kinds.tolist(), strict=True)
+        )
+        height, width = classes.shape
+        image = AnnotatedImage(
+            image_id=image_id,
+            source_image_id=image_id,
+            file_name=_image_name(image_id),
+            width=width,
+            height=height,
+            objects=annotated,
+            license=LICENSE,
+            void=encode_mask(void) if void.any() else None,
+        )
+        return image, note
+
+    def _boxes(self, image_id: str) -> list[tuple[str, Box, bool]]:
+        """Return class, box (x, y, width, height) and difficulty of the XML's objects, if any."""
+        path = self.root / "Annotations" / f"{image_id}.xml"
+        if not path.is_file():
+            return []
+        try:
+            tree = ElementTree.parse(path)  # noqa: S314 - expat >= 2.4.1 caps entity expansion
+            found = []
+            for node in tree.iterfind("object"):
+                x0, y0, x1, y1 = (
+                    float(node.findtext(f"bndbox/{side}", ""))
+                    for side in ("xmin", "ymin", "xmax", "ymax")
+                )
+                box = (x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1)  # VOC counts from 1, inclusive
+                name = node.findtext("name", "")
+                found.append((name, box, node.findtext("difficult", "0").strip() == "1"))
+        except (ElementTree.ParseError, ValueError) as error:
+            msg = f"{path}: not a VOC annotation ({error}); restore it from the devkit"
+            raise InputError(msg) from error
+        return found
+
+
+def _image_name(image_id: str) -> str:
+    return f"JPEGImages/{image_id}.jpg"
+
+
+def _iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the IoU of two boxes x, y, width, height."""
+    across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(across, 0.0) * max(down, 0.0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+
+
+def _is_difficult(
+    category: str, box: Sequence[float], candidates: Sequence[tuple[str, Box, bool]]
+) -> bool:
+    """Tell whether the best box of the same class, if one fits, is marked difficult."""
+    fits = [(_iou(box, other), hard) for name, other, hard in candidates if name == category]
+    best, hard = max(fits, default=(0.0, False))
+    return hard and best >= _BOX_IOU
+
+
+def open_voc(spec: SourceSpec, split: str, root: Path | None) -> VocSource:
+    """Open one split of a VOC devkit.
+
+    Args:
+        spec: from the recipe; ``options: {classes: [...]}`` names other classes than VOC's.
+        split: name of a list in ``ImageSets/Segmentation``. ``trainaug`` without a list of that
+            name is derived from SBD's ``train.txt`` and ``val.txt``, if they lie in the root's
+            ``benchmark_RELEASE/dataset``: VOC train and all of SBD, less VOC val.
+        root: folder that holds ``JPEGImages``, or one above it (``VOCdevkit`` and the like).
+
+    Raises:
+        InputError: if the folder or list is missing, or the list is empty.
+    """
+    unknown = sorted(set(spec.options) - {"classes"})
+    if unknown:
+        msg = f"source {spec.name}: unknown option {unknown[0]!r}; valid options: classes"
+        raise InputError(msg)
+    if root is None:
+        msg = (
+            f"source {spec.name} needs the VOC2012 devkit (VOCtrainval_11-May-2012.tar from the "
+            f"PASCAL VOC website, unpacked): give its folder by --source-root {spec.name}=PATH"
+        )
+        raise InputError(msg)
+    base = _devkit(root, spec.name)
+    ids = _ids(base, root, split)
+    classes = tuple(spec.options.get("classes", VOC20.classes))
+    return VocSource(spec.name, split, base, ids, classes)
+
+
+def devkit_folders(root: Path) -> tuple[Path, ...]:
+    """Return where ``JPEGImages`` may lie for a folder that a user calls the VOC devkit."""
+    return root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"
+
+
+def _devkit(root: Path, name: str) -> Path:
+    for base in devkit_folders(root):
+        if (base / _LISTS).is_dir():
+            return base
+    msg = (
+        f"{root}: no VOC devkit there ({_LISTS} is missing); give the folder that holds "
+        f"JPEGImages by --source-root {name}=PATH"
+    )
+    raise InputError(msg)
+
+
+def _ids(base: Path, root: Path, split: str) -> tuple[str, ...]:
+    path = base / _LISTS / f"{split}.txt"
+    if path.is_file():
+        ids = _read_list(path)
+    elif split == "trainaug" and (sbd := _sbd(base, root)) is not None:
+        train, val = (_read_list(base / _LISTS / f"{name}.txt") for name in ("train", "val"))
+        augmented = {i for name in ("train", "val") for i in _read_list(sbd / f"{name}.txt")}
+        ids = sorted((set(train) | augmented) - set(val))
+    else:
+        lists = sorted(p.stem for p in (base / _LISTS).glob("*.txt"))
+        msg = f"{path}: no such list; lists there: {', '.join(lists) or 'none'}"
+        raise InputError(msg)
+    if not ids:
+        msg = f"{path}: the list is empty; restore it from the devkit"
+        raise InputError(msg)
+    if len(set(ids)) < len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        msg = f"{path}: {twice} is listed twice; restore it from the devkit"
+        raise InputError(msg)
+    return tuple(ids)
+
+
+def _sbd(base: Path, root: Path) -> Path | None:
+    for folder in (root, base, root.parent):
+        lists = folder / "benchmark_RELEASE" / "dataset"
+        if (lists / "train.txt").is_file() and (lists / "val.txt").is_file():
+            return lists
+    return None
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: not a readable list of image ids ({error})"
+        raise InputError(msg) from error
+    return [line.split()[0] for line in lines if line.strip()]

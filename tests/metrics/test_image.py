@@ -1,0 +1,452 @@
+"""``score_image`` against the reference, and the laws that any reading of the metric must keep."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sbdata.errors import InputError
+from sbdata.metrics import (
+    CLASS_ROW,
+    ImageTruth,
+    MetricOptions,
+    score_image,
+    truth_from_components,
+    truth_from_maps,
+)
+from tests.metrics.random_maps import N_CLASSES, Image, images
+from tests.reference import ia_iou as reference
+from tests.reference import ia_iou_arrays
+
+OPTIONS = [MetricOptions(c, s) for c in (8, 4) for s in ("area", "equal", "all")]
+
+
+def truth_of(image: Image) -> ImageTruth:
+    ids = sorted(image.classes)
+    return ImageTruth(
+        image.class_map,
+        image.instance_map,
+        np.array(ids, np.int32),
+        np.array([image.classes[i] for i in ids], np.uint8),
+    )
+
+
+def score(image: Image, options=MetricOptions()):  # noqa: B008 - frozen
+    return score_image(image.prediction, truth_of(image), N_CLASSES, options)
+
+
+def rows(table, *names):
+    return list(zip(*(table[name].tolist() for name in names), strict=True))
+
+
+def canonical(result):
+    """Return a score as values that can be compared, without the order of the components."""
+    names = [n for n in result.components.dtype.names if n != "component"]
+    return (
+        result.confusion.tolist(),
+        sorted(rows(result.instances, *result.instances.dtype.names)),
+        sorted(rows(result.components, *names)),
+        rows(result.classes, *CLASS_ROW.names),
+    )
+
+
+# --- against the references -----------------------------------------------------------------------
+
+
+@settings(max_examples=400, deadline=None)
+@given(image=images(predicted_void=True), options=st.sampled_from(OPTIONS))
+def test_equals_the_sets_of_pixels(image, options):
+    options = MetricOptions(options.connectivity, options.share, predicted_void=True)
+    got = score(image, options)
+    want = reference.score(
+        image.prediction,
+        image.class_map,
+        image.instance_map,
+        image.classes,
+        N_CLASSES,
+        connectivity=options.connectivity,
+        share=options.share,
+    )
+    assert got.confusion.tolist() == want["confusion"]
+    assert got.instances["instance_id"].tolist() == sorted(want["instances"])
+    for row, ia in zip(got.instances, got.ia_iou, strict=True):
+        wanted = want["instances"][int(row["instance_id"])]
+        for name in ("class_id", "area", "tp", "touched_components"):
+            assert row[name] == wanted[name], name
+        assert row["fp"] == pytest.approx(float(wanted["fp"]), rel=1e-12, abs=1e-12)
+        assert ia == pytest.approx(float(wanted["ia_iou"]), rel=1e-12, abs=1e-12)
+    names = ("class_id", "area", "matched", "touched_instances", "false_pixels")
+    assert rows(got.components, *names) == [tuple(c[n] for n in names) for c in want["components"]]
+    assert got.components["component"].tolist() == list(range(1, len(want["components"]) + 1))
+    for row in got.classes:
+        if row["class_id"]:
+            counts = row["orphan_components"], row["orphan_pixels"], row["false_pixels"]
+            assert counts == want["orphans"][int(row["class_id"])]
+
+
+def shapes_image(seed, height, width, noise, *, dtype=np.uint8):
+    """Draw overlapping ellipses with void rings, and a shifted and noisy prediction of them."""
+    rng = np.random.default_rng(seed)
+    class_map = np.zeros((height, width), np.uint8)
+    instance_map = np.zeros((height, width), dtype)
+    classes = {}
+    y, x = np.mgrid[:height, :width]
+    for number in range(1, 9):
+        centre, radius = rng.random(2) * (height, width), 3 + rng.random(2) * (height, width) / 5
+        away = ((y - centre[0]) / radius[0]) ** 2 + ((x - centre[1]) / radius[1]) ** 2
+        class_map[away < 1.2] = 255
+        classes[number] = int(rng.integers(1, N_CLASSES + 1))
+        class_map[away < 1] = classes[number]
+        instance_map[away < 1.2] = number
+    prediction = np.roll(class_map, (3, -4), (0, 1))
+    prediction[prediction == 255] = 1
+    salt = rng.random((height, width)) < noise
+    prediction[salt] = rng.integers(0, N_CLASSES + 1, salt.sum())
+    seen = set(np.unique(instance_map[class_map != 255]).tolist()) - {0}
+    return Image(prediction, class_map, instance_map, {i: classes[i] for i in sorted(seen)})
+
+
+@pytest.mark.parametrize("connectivity", [8, 4])
+@pytest.mark.parametrize("noise", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_equals_the_array_path_at_real_size(connectivity, noise, dtype):
+    for seed in range(3):
+        image = shapes_image(seed, 187, 251, noise, dtype=dtype)
+        got = score(image, MetricOptions(connectivity))
+        want = ia_iou_arrays.score(
+            image.prediction,
+            image.class_map,
+            image.instance_map,
+            image.classes,
+            N_CLASSES,
+            connectivity=connectivity,
+        )
+        assert got.confusion.tolist() == want["confusion"].tolist()
+        names = ("class_id", "area", "matched", "touched_instances", "false_pixels")
+        assert sorted(rows(got.components, *names)) == want["components"]
+        for row in got.instances:
+            area, tp, fp, touched = want["instances"][int(row["instance_id"])]
+            assert (row["area"], row["tp"], row["touched_components"]) == (area, tp, touched)
+            assert row["fp"] == pytest.approx(fp, rel=1e-12)
+
+
+# --- laws -----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(images(), st.sampled_from(OPTIONS))
+def test_every_instance_has_exactly_one_row(image, options):
+    assert score(image, options).instances["instance_id"].tolist() == sorted(image.classes)
+
+
+@settings(deadline=None)
+@given(images(), st.sampled_from(OPTIONS), st.integers(0, N_CLASSES))
+def test_the_truth_itself_scores_one(image, options, under_void):
+    # Whatever is predicted under void; class pixels of no instance would be false ones, so none.
+    class_map = np.where((image.instance_map == 0) & (image.class_map != 255), 0, image.class_map)
+    prediction = np.where(class_map == 255, under_void, class_map).astype(np.uint8)
+    perfect = Image(prediction, class_map.astype(np.uint8), image.instance_map, image.classes)
+    result = score(perfect, options)
+    assert (result.ia_iou == 1).all()
+    assert (result.instances["fp"] == 0).all()
+    off_diagonal = result.confusion - np.diag(np.diag(result.confusion))
+    assert not off_diagonal.any()
+
+
+@settings(deadline=None)
+@given(images(), st.sampled_from(OPTIONS), st.randoms(use_true_random=False))
+def test_renaming_instances_changes_nothing(image, options, random):
+    names = random.sample(range(1, 250), len(image.classes))
+    renamed = np.where(image.instance_map == 255, 255, 0).astype(np.uint8)
+    new_name = dict(zip(image.classes, names, strict=True))
+    for old, new in new_name.items():
+        renamed[image.instance_map == old] = new
+    other = Image(
+        image.prediction,
+        image.class_map,
+        renamed,
+        {new_name[i]: c for i, c in image.classes.items()},
+    )
+    a, b = score(image, options), score(other, options)
+    assert canonical(a)[0] == canonical(b)[0]
+    assert canonical(a)[2:] == canonical(b)[2:]
+    names = ("class_id", "area", "tp", "fp", "touched_components")
+    before = dict(zip(a.instances["instance_id"].tolist(), rows(a.instances, *names), strict=True))
+    after = dict(zip(b.instances["instance_id"].tolist(), rows(b.instances, *names), strict=True))
+    assert {new_name[i]: row for i, row in before.items()} == after  # fp to the last bit
+
+
+@settings(deadline=None)
+@given(images(), st.sampled_from(OPTIONS))
+def test_turning_the_image_changes_nothing(image, options):
+    want = canonical(score(image, options))
+    for turn in (np.fliplr, np.flipud, np.transpose, lambda a: np.rot90(a, 2)):
+        turned = Image(
+            turn(image.prediction), turn(image.class_map), turn(image.instance_map), image.classes
+        )
+        assert canonical(score(turned, options)) == want  # fp to the last bit
+
+
+@settings(deadline=None)
+@given(images(), st.sampled_from(OPTIONS), st.integers(0, N_CLASSES))
+def test_void_is_never_counted(image, options, under_void):
+    void = image.class_map == 255
+    result = score(image, options)
+    assert result.confusion.sum() == (~void).sum()
+    assert result.components["area"].sum() == ((image.prediction > 0) & ~void).sum()
+    # What the instance map says under void is the same to every figure.
+    blind = np.where(void, 255, image.instance_map).astype(np.uint8)
+    other = Image(image.prediction, image.class_map, blind, image.classes)
+    assert canonical(score(other, options)) == canonical(result)
+    # A prediction under void may join components, but is no TP, no area and no class pixel.
+    changed = np.where(void, under_void, image.prediction).astype(np.uint8)
+    other = score(Image(changed, image.class_map, image.instance_map, image.classes), options)
+    assert other.confusion.tolist() == result.confusion.tolist()
+    assert other.instances[["area", "tp"]].tolist() == result.instances[["area", "tp"]].tolist()
+    assert other.components["area"].sum() == result.components["area"].sum()
+    # A frame of void around the image is nothing at all.
+    pad = [np.pad(a, 1, constant_values=v) for a, v in ((image.prediction, 0), (blind, 255))]
+    framed = Image(pad[0], np.pad(image.class_map, 1, constant_values=255), pad[1], image.classes)
+    assert canonical(score(framed, options)) == canonical(result)
+
+
+@settings(deadline=None)
+@given(images())
+def test_every_false_pixel_is_shared_out_or_an_orphan(image):
+    for share in ("area", "equal"):
+        result = score(image, MetricOptions(share=share))
+        for row in result.classes:
+            if row["class_id"]:
+                mine = result.instances["class_id"] == row["class_id"]
+                shared = result.instances["fp"][mine].sum()
+                assert shared + row["orphan_pixels"] == pytest.approx(row["false_pixels"])
+    everyone_pays = score(image, MetricOptions(share="all"))
+    assert (everyone_pays.instances["fp"] >= result.instances["fp"] - 1e-9).all()
+
+
+@settings(deadline=None)
+@given(images())
+def test_a_single_instance_without_orphan_has_the_iou_of_its_class(image):
+    result = score(image)
+    stray = set(image.class_map[(image.instance_map == 0)].tolist())
+    for row, ia in zip(result.instances, result.ia_iou, strict=True):
+        c = int(row["class_id"])
+        counts = result.classes[result.classes["class_id"] == c][0]
+        alone = (result.instances["class_id"] == c).sum() == 1
+        if alone and counts["orphan_components"] == 0 and c not in stray:
+            union = counts["true_pixels"] + counts["predicted_pixels"] - counts["matched_pixels"]
+            assert ia == counts["matched_pixels"] / union
+
+
+def test_that_law_is_not_empty():
+    truth = truth_from_maps(np.array([[1, 1, 1, 0, 0, 0]]), np.array([[1, 1, 1, 0, 0, 0]]))
+    result = score_image(np.array([[0, 1, 1, 1, 1, 0]]), truth, 1)
+    assert result.ia_iou.tolist() == [2 / 5]
+    assert result.confusion.tolist() == [[1, 2], [1, 2]]
+
+
+@settings(deadline=None)
+@given(images(predicted_void=True), st.sampled_from(OPTIONS))
+def test_predicted_void_is_background(image, options):
+    background = np.where(image.prediction == 255, 0, image.prediction).astype(np.uint8)
+    allowed = MetricOptions(options.connectivity, options.share, predicted_void=True)
+    same = Image(background, image.class_map, image.instance_map, image.classes)
+    assert canonical(score(image, allowed)) == canonical(score(same, options))
+    if (image.prediction == 255).any():
+        with pytest.raises(InputError, match="void"):
+            score(image, options)
+
+
+@settings(deadline=None)
+@given(images())
+def test_classes_rows_follow_from_the_confusion_matrix(image):
+    result = score(image)
+    for row in result.classes:
+        c = int(row["class_id"])
+        assert row["true_pixels"] == result.confusion[c].sum()
+        assert row["predicted_pixels"] == result.confusion[:, c].sum()
+        assert row["matched_pixels"] == result.confusion[c, c]
+        mine = result.components["class_id"] == c
+        assert row["components"] == (mine.sum() if c else 0)
+    seen = result.confusion.sum(0) + result.confusion.sum(1) > 0
+    assert result.classes["class_id"].tolist() == np.flatnonzero(seen).tolist()
+
+
+def test_fractions_are_added_from_the_smallest():
+    # 0.1 + 0.2 + 0.3 differs in the last bit from 0.3 + 0.2 + 0.1.
+    assert (0.1 + 0.2) + 0.3 != (0.3 + 0.2) + 0.1
+    rng = np.random.default_rng(3)
+    truth = np.ones((40, 40), np.uint8)
+    instance_map = np.kron(rng.permutation(np.arange(1, 101)).reshape(10, 10), np.ones((4, 4), int))
+    truth[::5] = 0
+    instance_map[truth == 0] = 0
+    prediction = (rng.random((40, 40)) < 0.55).astype(np.uint8)
+    a = score_image(prediction, truth_from_maps(truth, instance_map.astype(np.uint8)), 1)
+    b = score_image(
+        prediction[::-1, ::-1], truth_from_maps(truth[::-1, ::-1], instance_map[::-1, ::-1]), 1
+    )
+    assert (a.instances["fp"] % 1 > 0).any()
+    assert a.instances["fp"].tobytes() == b.instances["fp"].tobytes()
+    want = reference.score(prediction, truth, instance_map, dict.fromkeys(range(1, 101), 1), 1)
+    for row in a.instances:
+        exact = want["instances"][int(row["instance_id"])]["fp"]
+        assert abs(Fraction(float(row["fp"])) - exact) < Fraction(1, 10**12)
+
+
+# --- arrays of any kind ---------------------------------------------------------------------------
+
+
+def test_layout_and_integer_type_of_the_arrays_do_not_matter():
+    image = shapes_image(0, 60, 80, 0.05)
+    want = canonical(score(image))
+    read_only = image.prediction.copy()
+    read_only.flags.writeable = False
+    wide = np.zeros((60, 160), np.uint8)
+    wide[:, ::2] = image.prediction
+    for prediction in (
+        np.asfortranarray(image.prediction),
+        image.prediction.astype(np.int64),
+        read_only,
+        wide[:, ::2],
+    ):
+        assert canonical(score_image(prediction, truth_of(image), N_CLASSES)) == want
+    for kind in (np.uint16, np.int64):
+        other = Image(
+            image.prediction, image.class_map, image.instance_map.astype(kind), image.classes
+        )
+        assert canonical(score(other)) == want
+
+
+def test_the_arguments_are_not_changed():
+    image = shapes_image(1, 40, 40, 0.2)
+    copies = [a.copy() for a in (image.prediction, image.class_map, image.instance_map)]
+    score(image)
+    for copy, array in zip(
+        copies, (image.prediction, image.class_map, image.instance_map), strict=True
+    ):
+        assert (copy == array).all()
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+LINE = np.array([[1, 1, 0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("prediction", "match"),
+    [
+        (np.array([[1, 1, 0]]), "3 x 1 pixels and the truth 4 x 1"),
+        (np.array([[1, 1, 0, 3]]), r"class 3 at x = 3, y = 0; classes lie in 0..2"),
+        (np.array([[1, 255, 0, 2]]), r"void \(255\) at x = 1, y = 0"),
+        (np.array([[1, 1, 0, -1]]), r"-1..1"),
+        (np.array([[1, 1, 0, 256]]), r"0..256"),
+        (np.array([[1.0, 1, 0, 2]]), "integers"),
+        (np.array([1, 1, 0, 2]), "height, width"),
+        (np.zeros((0, 4), np.uint8), "height, width"),
+        (np.zeros((1, 4, 3), np.uint8), "height, width"),
+    ],
+)
+def test_predictions_that_cannot_be_scored(prediction, match):
+    with pytest.raises(InputError, match=match):
+        score_image(prediction, truth_from_maps(LINE, LINE), 2)
+
+
+def test_truth_that_contradicts_itself():
+    ids, classes = np.array([1, 2], np.int32), np.array([1, 2], np.uint8)
+    with pytest.raises(InputError, match="instance 1 has a pixel of class 2 at x = 3"):
+        score_image(LINE, ImageTruth(LINE, np.array([[1, 1, 0, 1]]), ids, classes), 2)
+    with pytest.raises(InputError, match="number 3 at x = 3, y = 0, which is none"):
+        score_image(LINE, ImageTruth(LINE, np.array([[1, 1, 0, 3]]), ids, classes), 2)
+    with pytest.raises(InputError, match="instance 2 has no pixel outside void"):
+        score_image(LINE, ImageTruth(LINE, np.array([[1, 1, 0, 0]]), ids, classes), 2)
+    with pytest.raises(InputError, match=r"truth holds class 2 at x = 3, y = 0"):
+        score_image(np.array([[1, 1, 0, 1]]), truth_from_maps(LINE, LINE), 1)
+
+
+def test_options_that_do_not_exist():
+    with pytest.raises(InputError, match="connectivity must be 4 or 8, not 6"):
+        MetricOptions(connectivity=6)
+    with pytest.raises(InputError, match="share must be one of area, equal, all"):
+        MetricOptions(share="half")
+    for n_classes in (0, 255):
+        with pytest.raises(InputError, match=r"1..254"):
+            score_image(LINE, truth_from_maps(LINE, LINE), n_classes)
+
+
+# --- truth ----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(images())
+def test_truth_from_maps_finds_the_classes(image):
+    truth = truth_from_maps(image.class_map, image.instance_map)
+    found = dict(zip(truth.instance_ids.tolist(), truth.class_ids.tolist(), strict=True))
+    assert found == image.classes
+
+
+def test_truth_from_maps_refuses_an_instance_of_two_classes():
+    for classes in ([[1, 2]], [[2, 1]], [[0, 1]], [[1, 0]], [[1, 1, 0]]):
+        with pytest.raises(InputError, match="instance 9 covers pixels of the classes"):
+            truth_from_maps(np.array(classes), np.full(np.shape(classes), 9))
+    with pytest.raises(InputError, match="2 x 1 pixels and the instance map 3 x 1"):
+        truth_from_maps(np.array([[1, 1]]), np.array([[1, 1, 1]]))
+
+
+@settings(deadline=None)
+@given(images(), st.sampled_from([8, 4]))
+def test_truth_from_components_equals_the_reference(image, connectivity):
+    truth = truth_from_components(image.class_map, connectivity=connectivity)
+    parts = sorted(
+        (min(part), c, part)
+        for c in range(1, N_CLASSES + 1)
+        for part in reference.components_of(reference.pixels_of(image.class_map, c), connectivity)
+    )
+    assert truth.class_ids.tolist() == [c for _, c, _ in parts]
+    assert truth.instance_ids.tolist() == list(range(1, len(parts) + 1))
+    for number, (_, _, part) in enumerate(parts, start=1):
+        assert reference.pixels_of(truth.instance_map, number) == part
+
+
+def test_truth_from_components_of_many_parts():
+    checker = (np.indices((40, 40)).sum(axis=0) % 2).astype(np.uint8)
+    truth = truth_from_components(checker, connectivity=4)
+    assert truth.instance_map.dtype == np.uint16
+    assert truth.instance_ids.size == 800
+    assert (score_image(checker, truth, 1, MetricOptions(connectivity=4)).ia_iou == 1).all()
+    with pytest.raises(InputError, match="at most 65535"):
+        truth_from_components((np.indices((400, 400)).sum(axis=0) % 2), connectivity=4)
+    with pytest.raises(InputError, match="4 or 8"):
+        truth_from_components(checker, connectivity=1)
+
+
+@pytest.mark.parametrize(
+    ("ids", "classes", "match"),
+    [
+        ([1, 1], [1, 2], "distinct"),
+        ([0], [1], r"1..254"),
+        ([255], [1], r"1..254"),
+        ([1], [0], "classes of instances"),
+        ([1], [255], "classes of instances"),
+        ([1, 2], [1], "2 instances with 1 classes"),
+    ],
+)
+def test_truth_with_impossible_instances(ids, classes, match):
+    maps = np.zeros((2, 2), np.uint8)
+    with pytest.raises(InputError, match=match):
+        ImageTruth(maps, maps, np.array(ids), np.array(classes))
+
+
+def test_truth_with_impossible_maps():
+    maps, none = np.zeros((2, 2), np.uint8), np.zeros(0, np.int32)
+    with pytest.raises(InputError, match="cover the image"):
+        ImageTruth(maps, np.zeros((2, 3), np.uint8), none, none)
+    with pytest.raises(InputError, match="the class map must be"):
+        ImageTruth(maps.astype(float), maps, none, none)
+    with pytest.raises(InputError, match=r"0..65536; use 0..65535"):
+        ImageTruth(maps, np.array([[0, 0], [0, 65536]]), none, none)
+    truth = ImageTruth(maps, np.array([[0, 0], [0, 300]]), np.array([300]), np.array([1]))
+    assert truth.instance_map.dtype == np.uint16

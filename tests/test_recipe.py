@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sbdata.errors import InputError
+from sbdata.recipe import Selection, bundled_recipes, load_recipe, recipe_from_dict
+
+
+@pytest.mark.parametrize("name", bundled_recipes())
+def test_bundled_recipes_survive_the_round_trip_through_a_manifest(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe_from_dict(recipe.as_dict(), "header") == recipe
+
+
+def test_the_promised_recipes_are_there() -> None:
+    promised = {"shapes-b", "pascal-b", "pascal-b-val", "voc-val", "coco-val", "coco-val-voc20"}
+    assert promised <= set(bundled_recipes())
+    assert load_recipe("pascal-b").select == Selection(quota=60)
+    assert load_recipe("coco-val-voc20").classes().name == "voc20"
+    assert all(load_recipe(name).select is None for name in ("voc-val", "coco-val"))
+
+
+def test_overrides_reach_every_level() -> None:
+    recipe = load_recipe(
+        "pascal-b",
+        ["select.quota=7", "overlay=null", "sources.0.splits=[val2017]", "seed=3",
+         "bins={edges: [10], names: [tiny, rest]}", "filters.max_crowd_share=1"],
+    )  # fmt: skip
+    assert recipe.select is not None
+    assert recipe.select.quota == 7
+    assert recipe.overlay is None
+    assert recipe.sources[0].splits == ("val2017",)
+    assert recipe.seed == 3
+    assert recipe.bins.names == ("tiny", "rest")
+    assert recipe.filters.max_crowd_share == 1.0
+
+
+def test_a_whole_split_becomes_a_selection_by_one_override() -> None:
+    recipe = load_recipe("voc-val", ["select.quota=5"])
+    assert recipe.select == Selection(quota=5)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("selct.quota=3", "valid keys: name, version"),
+        ("select.qota=3", "valid keys: quota, band"),
+        ("select.quota=many", "must be int"),
+        ("select.quota=true", "must be int"),
+        ("select.quota=0", "at least 1"),
+        ("seed=1.5", "must be int"),
+        ("judges=voc-trainaug", "must be a list"),
+        ("judges=[voc]", "SOURCE-SPLIT"),
+        ("taxonomy=voc21", "known: coco80, shapes8, voc20"),
+        ("sources=[]", "at least one"),
+        ("sources.3.splits=[x]", "cannot be set"),
+        ("bins={edges: [9, 3], names: [a, b, c]}", "increase"),
+        ("filters.max_crowd_share=2", "between 0 and 1"),
+        ("quota", "key=value"),
+        ("seed=[", "cannot be set"),
+    ],
+)
+def test_a_wrong_override_is_one_sentence_that_names_the_valid_ones(
+    override: str, said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe("pascal-b", [override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_recipe_names_the_known(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="bundled: coco-val, .*shapes-b"):
+        load_recipe("pascal-c")
+    with pytest.raises(InputError, match="no such recipe file"):
+        load_recipe(str(tmp_path / "mine.yaml"))
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: [")
+    with pytest.raises(InputError, match=r"broken\.yaml: not valid YAML"):
+        load_recipe(str(broken))
+    broken.write_text("name: mine")
+    with pytest.raises(InputError, match="missing key 'version'"):
+        load_recipe(str(broken))
+
+
+def test_classes_and_maps_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "{name: mine, version: mine.v1, taxonomy: [pet, vehicle], sources: [{name: mine, "
+        "format: coco, splits: [train], class_map: {cat: pet, dog: pet, car: vehicle}}]}"
+    )
+    recipe = load_recipe(str(path))
+    assert recipe.classes().classes == ("pet", "vehicle")
+    assert recipe.sources[0].class_map == {"cat": "pet", "dog": "pet", "car": "vehicle"}
