@@ -19,11 +19,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,21 +57,25 @@ def main() -> None:
         print(json.dumps(count(root, options.workers)))
         return
     file = root / "annotations" / "instances_train.json"
+    images, instances = round(IMAGES * options.scale), round(INSTANCES * options.scale)
     if not file.is_file():
         print(f"writing {file}", flush=True)
-        write_coco_like(file, round(IMAGES * options.scale), round(INSTANCES * options.scale))
+        write_coco_like(file, images, instances)
+    megabytes = file.stat().st_size / 1e6
     print(
-        f"{round(IMAGES * options.scale):,} images, {round(INSTANCES * options.scale):,} instances, "
-        f"{file.stat().st_size / 1e6:,.0f} MB of JSON, {os.cpu_count()} cores"
+        f"{images:,} images, {instances:,} instances, {megabytes:,.0f} MB of JSON, "
+        f"{os.cpu_count()} cores"
     )
     # Kernels are compiled once an installation; no side waits for a compiler below.
-    subprocess.run([sys.executable, "-c", "import sbdata.curate.scan"], check=True)
     warm_up(options.dir)
     results = {}
     for side in SIDES if options.only is None else (options.only,):
-        seconds, peak, counts = measure(side, sys.argv[1:])
+        seconds, busy, peak, counts = measure(side, sys.argv[1:])
         results[side] = (seconds, peak, counts)
-        print(f"{side:>12}: {seconds:8.1f} s, peak {peak / 1e6:8,.0f} MB", flush=True)
+        print(
+            f"{side:>12}: {seconds:8.1f} s ({busy:.1f} s of CPU time), peak {peak / 1e6:8,.0f} MB",
+            flush=True,
+        )
     if len(results) == 2:
         (slow, much, theirs), (fast, little, ours) = results["pycocotools"], results["sbdata"]
         equal = theirs == ours
@@ -144,9 +150,9 @@ def count_with_sbdata(root: Path, workers: int) -> list[list[int]]:
 # --- measuring ------------------------------------------------------------------------------------
 
 
-def measure(side: str, arguments: Sequence[str]) -> tuple[float, int, list[list[int]]]:
-    """Run a side in a fresh process; return its seconds, peak memory in bytes and counts."""
-    start = time.perf_counter()
+def measure(side: str, arguments: Sequence[str]) -> tuple[float, float, int, list[list[int]]]:
+    """Run a side in a fresh process; return wall and CPU seconds, peak bytes and its counts."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, __file__, *arguments, "--side", side]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         peak = 0
@@ -157,18 +163,18 @@ def measure(side: str, arguments: Sequence[str]) -> tuple[float, int, list[list[
         output, errors = process.communicate()
     if process.returncode:
         sys.exit(f"{side} failed:\n{errors.decode()}")
-    return seconds, peak, json.loads(output)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, busy, peak, json.loads(output)
 
 
 def family(process: int) -> list[int]:
     """Return a process and its descendants."""
     found = [process]
     for parent in found:
-        try:
+        with suppress(OSError):  # it has just ended
             for task in Path(f"/proc/{parent}/task").iterdir():
                 found += map(int, (task / "children").read_text().split())
-        except OSError:  # it has just ended
-            continue
     return found
 
 

@@ -45,7 +45,8 @@ _IMAGES_HEAD = (
     pa.field("sha256", pa.string()),
     pa.field("sha256_of", pa.string(), nullable=False),
     pa.field("phash", pa.string()),
-    pa.field("labels", pa.list_(pa.int16()), nullable=False),
+    # Parquet calls a list's member "element"; another name here would not survive the round trip.
+    pa.field("labels", pa.list_(pa.field("element", pa.int16())), nullable=False),
     pa.field("void_rle", pa.binary()),
 )
 

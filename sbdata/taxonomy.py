@@ -84,8 +84,55 @@ COCO_TO_VOC20: Mapping[str, str] = {
     "train": "train", "tv": "tvmonitor",
 }  # fmt: skip
 
+# LVIS's finer names of VOC's classes. COCO's annotators decide where they agree on a kind (a police
+# cruiser is a car, a donkey a horse, any plain table a dining table); where they do not, VOC's
+# guidelines do (tricycles and unicycles are bicycles; wheelchairs are no chairs, ambulances no cars,
+# jet skis no boats). Parts of an object are left out: a railcar lies on top of its own train. What a
+# bottle holds (perfume, hot sauce) is left out too, as only some of it is drawn as the bottle.
+# "flowerpot" is the name that LVIS itself sets equal to COCO's potted plant.
+_LVIS_NAMES: Mapping[str, tuple[str, ...]] = {
+    "aeroplane": ("airplane", "fighter_jet", "jet_plane", "seaplane"),
+    "bicycle": ("bicycle", "tricycle", "unicycle"),
+    "bird": (
+        "bird", "chicken_(animal)", "cock", "crow", "dove", "duck", "duckling", "eagle", "falcon",
+        "flamingo", "goose", "gull", "heron", "hummingbird", "mallard", "ostrich", "owl",
+        "parakeet", "parrot", "pelican", "penguin", "pigeon", "puffin", "seabird", "vulture",
+    ),
+    "boat": (
+        "boat", "barge", "canoe", "cargo_ship", "cruise_ship", "dinghy", "ferry", "gondola_(boat)",
+        "houseboat", "kayak", "passenger_ship", "raft", "river_boat", "yacht",
+    ),
+    "bottle": ("bottle", "beer_bottle", "thermos_bottle", "water_bottle", "wine_bottle"),
+    "bus": ("bus_(vehicle)", "school_bus"),
+    "car": (
+        "car_(automobile)", "cab_(taxi)", "convertible_(automobile)", "jeep", "limousine",
+        "minivan", "police_cruiser", "race_car",
+    ),
+    "cat": ("cat", "kitten"),
+    "chair": (
+        "chair", "armchair", "deck_chair", "electric_chair", "folding_chair", "highchair",
+        "recliner", "rocking_chair",
+    ),
+    "cow": ("cow", "bull", "calf"),
+    "diningtable": ("dining_table", "kitchen_table", "table"),
+    "dog": ("dog", "bulldog", "dalmatian", "pug-dog", "puppy", "shepherd_dog"),
+    "horse": ("horse", "domestic_ass", "foal", "pony"),
+    "motorbike": ("motorcycle", "dirt_bike", "motor_scooter"),
+    "person": ("person",),
+    "pottedplant": ("flowerpot",),
+    "sheep": ("sheep", "black_sheep", "lamb_(animal)", "ram_(animal)"),
+    "sofa": ("sofa", "loveseat", "sofa_bed"),
+    "train": ("train_(railroad_vehicle)", "bullet_train"),
+    "tvmonitor": ("television_set", "monitor_(computer_equipment) computer_monitor"),
+}  # fmt: skip
+
+LVIS_TO_VOC20: Mapping[str, str] = {
+    name: voc_class for voc_class, names in _LVIS_NAMES.items() for name in names
+}
+
 CLASS_MAPS: Mapping[str, Mapping[str, str]] = {
     "coco-to-voc20": COCO_TO_VOC20,
+    "lvis-to-voc20": LVIS_TO_VOC20,
 }
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sbdata.curate.gather import Scanned
 from sbdata.curate.inputs import DOWNLOADS, Inputs
 from sbdata.curate.leakage import JudgedSet, training_duplicates
-from sbdata.curate.select import Chosen, select_images
+from sbdata.curate.select import Chosen, select_images, supply_of
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched, ImageRequest, fetch_images
 from sbdata.manifest import rows_of

@@ -27,6 +27,7 @@ from sbdata.storage import write_bytes
 
 BITS = 64
 _PAIRS = 2**22  # compared at once: 32 MiB of XOR
+_COLUMNS = 2**14
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def near_duplicates(
     right = _as_integers([judged_hashes[i] for i in judged_ids])
     best = np.full(len(ids), BITS + 1, np.uint8)
     nearest = np.zeros(len(ids), np.int64)
-    columns = min(len(right), 2**14)
+    columns = min(len(right), _COLUMNS)
     rows = max(1, _PAIRS // columns)
     for row in range(0, len(left), rows):
         part = slice(row, row + rows)

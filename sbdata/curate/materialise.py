@@ -15,9 +15,6 @@ from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
 from sbdata.manifest import Manifest, ManifestError, write_manifest
@@ -91,18 +88,18 @@ def draw_image(row: DrawnRow) -> tuple[LabelMap, LabelMap]:
     Raises:
         MaskError: if a run-length code does not fit the image.
     """
-    rles, labels = list(row.rles), list(row.instance_ids)
+    rles, void = list(row.rles), []
     if row.void_rle is not None:
-        rles, labels = [*rles, row.void_rle], [*labels, VOID]
+        rles, void = [*rles, row.void_rle], [VOID]
     try:
-        objects = draw_masks(rles, row.height, row.width, labels=labels)
+        classes, objects = (
+            draw_masks(rles, row.height, row.width, labels=[*numbers, *void])
+            for numbers in (row.class_ids, row.instance_ids)
+        )
     except MaskError as error:
         msg = f"image {row.image_id}: {error}; build the manifest again"
         raise MaskError(msg) from error
-    class_of: npt.NDArray[np.uint8] = np.zeros(256, np.uint8)
-    class_of[list(row.instance_ids)] = row.class_ids
-    class_of[VOID] = VOID
-    return class_of[objects], objects
+    return classes, objects
 
 
 # --- writing -------------------------------------------------------------------------------------

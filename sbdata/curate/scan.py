@@ -18,12 +18,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,7 +36,6 @@ from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, INSTANCES_SCHEMA, image
 from sbdata.masks import (
     MAX_INSTANCES,
     VOID,
-    LabelMap,
     Visible,
     draw_masks,
     drawing_order,
@@ -175,13 +175,18 @@ def scan_source(
     remove_leftovers(folder)
     done = 0
     with ExitStack() as stack:
-        images = stack.enter_context(_Rows(folder / IMAGES_FILE, scan_schema(bins)))
-        instances = stack.enter_context(_Rows(folder / INSTANCES_FILE, INSTANCES_SCHEMA))
-        rejections = stack.enter_context(_Rows(folder / REJECTIONS_FILE, _REJECTIONS_SCHEMA))
+        add_images, add_instances, add_rejections = (
+            stack.enter_context(_writing_rows(folder / name, schema))
+            for name, schema in (
+                (IMAGES_FILE, scan_schema(bins)),
+                (INSTANCES_FILE, INSTANCES_SCHEMA),
+                (REJECTIONS_FILE, _REJECTIONS_SCHEMA),
+            )
+        )
         for part in _parts(task, chunks, workers):
-            images.add(part.images)
-            instances.add(part.instances)
-            rejections.add(_rejection_batch(part.rejections))
+            add_images(part.images)
+            add_instances(part.instances)
+            add_rejections(_rejection_batch(part.rejections))
             done += part.done
             if progress is not None:
                 progress(done, total)
@@ -209,7 +214,7 @@ def _identity(task: _Task) -> str:
     stream = _HashingStream()
     mapping = (task.mapping.taxonomy, sorted(task.mapping.names.items()))
     content = (__version__, task.source, mapping, task.bins, task.split)
-    pickle.Pickler(stream, protocol=5).dump(content)  # type: ignore[arg-type]
+    pickle.Pickler(stream, protocol=5).dump(content)
     return stream.digest.hexdigest()
 
 
@@ -220,35 +225,23 @@ def _is_finished(marker: Path, identity: str) -> bool:
         return False
 
 
-class _Rows:
-    """A Parquet file that appears, whole, when the context ends without an error."""
+@contextmanager
+def _writing_rows(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """Give a function that appends rows to a Parquet file, which appears when all went well."""
+    waiting: list[pa.RecordBatch] = []
+    with (
+        writing(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._waiting: list[pa.RecordBatch] = []
-        self._writing = writing(path)
+        def add(batch: pa.RecordBatch) -> None:
+            waiting.append(batch)
+            if sum(b.num_rows for b in waiting) >= _ROW_GROUP:
+                writer.write_table(pa.Table.from_batches(waiting, schema))
+                waiting.clear()
 
-    def __enter__(self) -> _Rows:
-        temporary = self._writing.__enter__()
-        self._writer = pq.ParquetWriter(temporary, self._schema, compression="zstd")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            self._flush()
-        self._writer.close()
-        self._writing.__exit__(*error)
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Append rows; they are written in groups of a useful size."""
-        self._waiting.append(batch)
-        if sum(b.num_rows for b in self._waiting) >= _ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
-            self._waiting = []
+        yield add
+        writer.write_table(pa.Table.from_batches(waiting, schema))
 
 
 def _rejection_batch(rejections: Sequence[Rejection]) -> pa.RecordBatch:
@@ -315,26 +308,43 @@ def _scan_in_worker(chunk: Chunk) -> _Part:
 # --- one chunk, one image -------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """One image after drawing: its instances, what remains visible of them, and its void."""
+
+    image: AnnotatedImage
+    instances: list[AnnotatedObject]
+    classes: npt.NDArray[np.int64]
+    visible: Visible
+    void: bytes | None
+    crowd_pixels: int
+
+    @property
+    def seen(self) -> npt.NDArray[np.int64]:
+        """Return the places of the instances that are not wholly hidden."""
+        return np.flatnonzero(self.visible.area)
+
+
 def _scan_chunk(task: _Task, chunk: Chunk) -> _Part:
-    images, rejections = task.source.read(chunk)
-    image_rows: list[dict[str, Any]] = []
-    instance_rows: list[dict[str, Any]] = []
-    rejections = list(rejections)
+    images, found = task.source.read(chunk)
+    rejections = list(found)
+    drawn: list[_Drawn] = []
     for image in images:
-        objects = [(o, task.mapping.class_of(o.category)) for o in image.objects]
-        mapped = [(o, c) for o, c in objects if c is not None]
-        instances = [(o, c) for o, c in mapped if not o.crowd]
+        mapped = [(o, task.mapping.class_of(o.category)) for o in image.objects]
+        instances = [(o, c) for o, c in mapped if c is not None and not o.crowd]
+        crowds = [o for o, c in mapped if c is not None and o.crowd]
         if len(instances) > MAX_INSTANCES:
             detail = f"{len(instances)}, a mask image can number {MAX_INSTANCES}"
             rejections.append(_rejection(task, image, "too_many_instances", detail))
             continue
-        row, rows, hidden = _scan_image(task, image, instances, [o for o, _ in mapped if o.crowd])
-        image_rows.append(row)
-        instance_rows += rows
-        rejections += hidden
+        drawn.append(_draw(image, instances, crowds))
+        for k in np.flatnonzero(drawn[-1].visible.area == 0):
+            detail = "wholly hidden by smaller instances, or without pixels"
+            annotation_id = instances[k][0].annotation_id
+            rejections.append(_rejection(task, image, "hidden", detail, annotation_id))
     return _Part(
-        pa.RecordBatch.from_pylist(image_rows, schema=scan_schema(task.bins)),
-        pa.RecordBatch.from_pylist(instance_rows, schema=INSTANCES_SCHEMA),
+        _image_batch(task, drawn),
+        _instance_batch(task, drawn),
         rejections,
         chunk.stop - chunk.start,
     )
@@ -347,92 +357,106 @@ def _rejection(
     return Rejection(name, image.file_name, reason, detail, image.image_id, annotation_id)
 
 
-def _scan_image(
-    task: _Task,
+def _draw(
     image: AnnotatedImage,
     instances: Sequence[tuple[AnnotatedObject, int]],
     crowds: Sequence[AnnotatedObject],
-) -> tuple[dict[str, Any], list[dict[str, Any]], list[Rejection]]:
-    label_map, crowd_pixels = _draw(image, [o for o, _ in instances], crowds)
-    visible = measure_visible(label_map, len(instances))
-    rows: list[dict[str, Any]] = []
-    hidden: list[Rejection] = []
-    for k, (annotated, class_id) in enumerate(instances):
-        if visible.area[k]:
-            rows.append(_instance_row(task, image, annotated, class_id, visible, k, len(rows) + 1))
-        else:
-            detail = "wholly hidden by smaller instances, or without pixels"
-            hidden.append(_rejection(task, image, "hidden", detail, annotated.annotation_id))
-    is_void = label_map == VOID if crowds or image.void is not None else None
-    unsure = {task.mapping.class_of(name) for name in image.not_exhaustive} - {None}
-    row = {
-        "image_id": image.image_id,
-        "split": task.split,
-        "source": task.source.name,
-        "source_image_id": image.source_image_id,
-        "file_name": image.file_name,
-        "width": image.width,
-        "height": image.height,
-        "url": image.url,
-        "license": image.license,
-        "sha256": image.sha256,
-        "sha256_of": image.sha256_of,
-        "phash": None,
-        "labels": sorted({row["class_id"] for row in rows}),
-        "void_rle": encode_mask(is_void) if is_void is not None and is_void.any() else None,
-        "crowd_share": crowd_pixels / (image.width * image.height),
-        "not_exhaustive": sorted(unsure),  # type: ignore[type-var]
-    }
-    sizes = [row["size"] for row in rows]
-    row |= {f"n_{name}": sizes.count(name) for name in task.bins.names}
-    return row, rows, hidden
-
-
-def _draw(
-    image: AnnotatedImage, instances: Sequence[AnnotatedObject], crowds: Sequence[AnnotatedObject]
-) -> tuple[LabelMap, int]:
-    """Draw an image: void below, then the instances by falling area; count the crowds' pixels."""
+) -> _Drawn:
+    """Draw an image, void below and then the instances by falling area, and measure it."""
     height, width = image.height, image.width
-    codes = [o.rle for o in instances]
+    codes = [annotated.rle for annotated, _ in instances]
     order = drawing_order([rle_area(code, height, width) for code in codes]).tolist()
-    ordered, labels = [codes[k] for k in order], [k + 1 for k in order]
-    crowd_codes = [o.rle for o in crowds]
-    below = draw_masks(crowd_codes, height, width, labels=[VOID] * len(crowds))
-    label_map = draw_masks(ordered, height, width, labels=labels, onto=below)
+    crowd_codes = [crowd.rle for crowd in crowds]
+    label_map = draw_masks(crowd_codes, height, width, labels=[VOID] * len(crowds))
+    draw_masks(
+        [codes[k] for k in order], height, width, labels=[k + 1 for k in order], onto=label_map
+    )
     crowd_pixels = int(np.count_nonzero(label_map == VOID)) if crowds else 0
     if image.void is not None:
         void = draw_masks([image.void], height, width, labels=[VOID])
         label_map[(label_map == 0) & (void == VOID)] = VOID
-    return label_map, crowd_pixels
+    is_void = label_map == VOID if crowds or image.void is not None else None
+    return _Drawn(
+        image,
+        [annotated for annotated, _ in instances],
+        np.array([class_id for _, class_id in instances], np.int64),
+        measure_visible(label_map, len(instances)),
+        encode_mask(is_void) if is_void is not None and is_void.any() else None,
+        crowd_pixels,
+    )
 
 
-def _instance_row(
-    task: _Task,
-    image: AnnotatedImage,
-    annotated: AnnotatedObject,
-    class_id: int,
-    visible: Visible,
-    k: int,
-    instance_id: int,
-) -> dict[str, Any]:
-    area = int(visible.area[k])
-    x, y, w, h = visible.bbox[k].tolist()
-    return {
-        "image_id": image.image_id,
-        "instance_id": instance_id,
-        "source": task.source.name,
-        "source_annotation_id": annotated.annotation_id,
+def _image_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
+    rows = []
+    for one in drawn:
+        image, seen = one.image, one.seen
+        unsure = (task.mapping.class_of(name) for name in image.not_exhaustive)
+        sizes = np.bincount(
+            task.bins.index(one.visible.area[seen]), minlength=len(task.bins.names)
+        ).tolist()
+        rows.append(
+            {
+                "image_id": image.image_id,
+                "split": task.split,
+                "source": task.source.name,
+                "source_image_id": image.source_image_id,
+                "file_name": image.file_name,
+                "width": image.width,
+                "height": image.height,
+                "url": image.url,
+                "license": image.license,
+                "sha256": image.sha256,
+                "sha256_of": image.sha256_of,
+                "phash": None,
+                "labels": sorted(set(one.classes[seen].tolist())),
+                "void_rle": one.void,
+                "crowd_share": one.crowd_pixels / (image.width * image.height),
+                "not_exhaustive": sorted({c for c in unsure if c is not None}),
+                **{f"n_{name}": n for name, n in zip(task.bins.names, sizes, strict=True)},
+            }
+        )
+    return pa.RecordBatch.from_pylist(rows, schema=scan_schema(task.bins))
+
+
+def _instance_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
+    """Return the visible instances, numbered from 1 within each image."""
+    seen = [one.seen for one in drawn]
+    counts = [len(places) for places in seen]
+    pairs = list(zip(drawn, seen, strict=True))
+
+    def measured(column: Callable[[Visible], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        parts = [column(one.visible)[places] for one, places in pairs]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def annotated(column: Callable[[AnnotatedObject], Any]) -> list[Any]:
+        return [column(one.instances[k]) for one, places in pairs for k in places]
+
+    area = measured(lambda v: v.area)
+    x, y, width, height = measured(lambda v: v.bbox).reshape(-1, 4).T
+    pixels = np.repeat([one.image.width * one.image.height for one in drawn], counts)
+    class_id = [c for one, places in pairs for c in one.classes[places].tolist()]
+    columns = {
+        "image_id": [
+            i for one, n in zip(drawn, counts, strict=True) for i in [one.image.image_id] * n
+        ],
+        "instance_id": [k for n in counts for k in range(1, n + 1)],
+        "source": [task.source.name] * len(area),
+        "source_annotation_id": annotated(lambda o: o.annotation_id),
         "class_id": class_id,
-        "class_name": task.mapping.taxonomy.name_of(class_id),
+        "class_name": [task.mapping.taxonomy.name_of(c) for c in class_id],
         "area": area,
-        "area_fraction": area / (image.width * image.height),
+        "area_fraction": area / pixels,
         "bbox_x": x,
         "bbox_y": y,
-        "bbox_w": w,
-        "bbox_h": h,
-        "size": task.bins.name_of(area),
-        "components": int(visible.components[k]),
-        "touches_border": bool(visible.touches_border[k]),
-        "is_difficult": annotated.difficult,
-        "rle": visible.rle[k],
+        "bbox_w": width,
+        "bbox_h": height,
+        "size": [task.bins.names[i] for i in task.bins.index(area).tolist()],
+        "components": measured(lambda v: v.components),
+        "touches_border": measured(lambda v: v.touches_border).astype(np.bool_),
+        "is_difficult": annotated(lambda o: o.difficult),
+        "rle": [one.visible.rle[k] for one, places in pairs for k in places],
     }
+    return pa.RecordBatch.from_arrays(
+        [pa.array(columns[field.name], field.type) for field in INSTANCES_SCHEMA],
+        schema=INSTANCES_SCHEMA,
+    )

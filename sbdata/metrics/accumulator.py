@@ -82,7 +82,8 @@ class Accumulator:
             raise InputError(msg)
         self._images[image_id] = None
         self._confusion += score.confusion
-        self._instances.append(score.instances)
+        by_number = np.argsort(score.instances["instance_id"], kind="stable")
+        self._instances.append(score.instances[by_number])
         self._components.append(score.components)
         self._classes.append(score.classes)
 
@@ -111,11 +112,9 @@ class Accumulator:
         """Return all rows, sorted by image_id, and within an image by number or class."""
         ids = np.array(list(self._images), dtype=object)
         order = np.argsort(ids, kind="stable")
-        rank = np.empty(order.size, np.int32)
-        rank[order] = np.arange(order.size)
-        instance_image, instances = self._instances.sorted_by(rank, "instance_id")
-        component_image, components = self._components.sorted_by(rank, "component")
-        class_image, classes = self._classes.sorted_by(rank, "class_id")
+        instance_image, instances = self._instances.in_order(order)
+        component_image, components = self._components.in_order(order)
+        class_image, classes = self._classes.in_order(order)
         return ScoreTables(
             options=self.options,
             n_classes=self.n_classes,
@@ -161,14 +160,16 @@ class _Rows:
         self._buffer[self._used : end] = rows
         self._used = end
 
-    def sorted_by(
-        self, rank: npt.NDArray[np.int32], number: str
+    def in_order(
+        self, images: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.void]]:
-        """Return each row's image and the rows, by the images' rank and then by a column."""
-        rows = self._buffer[: self._used]
-        image = np.repeat(rank, self._counts)
-        order = np.lexsort((rows[number], image))
-        return image[order], rows[order]
+        """Return each row's image, as its place in ``images``, and the rows in that order."""
+        counts = np.array(self._counts, np.int64)
+        first = np.cumsum(counts) - counts
+        counts, first = counts[images], first[images]
+        shift = first - (np.cumsum(counts) - counts)
+        image = np.repeat(np.arange(counts.size, dtype=np.int32), counts)
+        return image, self._buffer[shift[image] + np.arange(image.size)]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the unused part of the buffer out of pickles."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from sbdata.errors import InputError
 from sbdata.metrics.figures import Values, figures, weighted_sums
+from sbdata.metrics.image import MetricOptions
 from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
 
@@ -56,15 +57,24 @@ class Resampled:
 
     Attributes:
         image_ids: sorted.
+        options: of the metric.
+        bins: of the sizes.
         seed: of the draws; with the same images and seed the draws are the same.
         observed: each figure of the set itself, NaN where there is nothing to measure.
         figures: each figure's R values.
     """
 
     image_ids: tuple[str, ...]
+    options: MetricOptions
+    bins: SizeBins
     seed: int
     observed: Mapping[str, float]
     figures: Mapping[str, Values]
+
+    @property
+    def resamples(self) -> int:
+        """Return how many resamples there are."""
+        return len(self.figures["miou"])
 
     def intervals(self) -> dict[str, Interval | None]:
         """Return the interval of each figure, None where no resample had it.
@@ -107,7 +117,7 @@ def resample(
         for name, values in part.items():
             drawn[name][first:last] = values
     single = {name: float(values[0]) for name, values in observed.items()}
-    return Resampled(tables.image_ids, seed, single, drawn)
+    return Resampled(tables.image_ids, tables.options, bins, seed, single, drawn)
 
 
 def compare(first: Resampled, second: Resampled) -> dict[str, Difference | None]:
@@ -120,23 +130,21 @@ def compare(first: Resampled, second: Resampled) -> dict[str, Difference | None]
         InputError: if the two were not resampled alike.
     """
     if first.image_ids != second.image_ids:
-        other = sorted(set(first.image_ids) ^ set(second.image_ids))
+        differing = sorted(set(first.image_ids) ^ set(second.image_ids))
         msg = (
-            f"the two prediction sets were scored on different images ({len(other)} are in one "
-            f"only, such as {other[0]}); score both on the same set"
+            f"the two prediction sets were scored on different images ({len(differing)} are in one "
+            f"only, such as {differing[0]}); score both on the same set"
         )
         raise InputError(msg)
-    sizes = [len(next(iter(r.figures.values()))) for r in (first, second)]
-    if (
-        first.seed != second.seed
-        or sizes[0] != sizes[1]
-        or set(first.figures) != set(second.figures)
+    for what, one, other in (
+        ("metric options", first.options, second.options),
+        ("size bins", first.bins, second.bins),
+        ("seed", first.seed, second.seed),
+        ("number of resamples", first.resamples, second.resamples),
     ):
-        msg = (
-            "a paired comparison needs the same seed, number of resamples and size bins for both "
-            f"(seeds {first.seed} and {second.seed}, resamples {sizes[0]} and {sizes[1]})"
-        )
-        raise InputError(msg)
+        if one != other:
+            msg = f"a paired comparison needs the same {what} for both, not {one} and {other}"
+            raise InputError(msg)
     return {
         name: _difference(
             first.observed[name] - second.observed[name],

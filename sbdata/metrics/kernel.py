@@ -320,6 +320,6 @@ def classes_of_instances(truth, instances, count):
     for p in range(truth.size):
         number = instances[p]
         c = np.int16(truth[p])
-        if number and c != VOID and found[number] != c:
-            found[number] = c if found[number] == 0 and c != 0 else CONFLICT
+        if number and c != VOID and (c == 0 or found[number] != c):
+            found[number] = c if c and found[number] == 0 else CONFLICT
     return found

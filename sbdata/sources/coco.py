@@ -136,6 +136,11 @@ class CocoSource:
     strays: tuple[Rejection, ...]
     stamp: tuple[int, int]
 
+    @property
+    def generated(self) -> bool:
+        """Return False: these are photos."""
+        return False
+
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Cut the images, by ascending id, into chunks of at most ``images``."""
         count = len(self.index)

@@ -208,7 +208,7 @@ def _scan_block(
                 escaped = 0
                 i += 1
                 continue
-            keep = mode == _KEY or mode == _FIELD_NAME
+            keep = mode in (_KEY, _FIELD_NAME)
             while byte != quote and byte != backslash:
                 # A name longer than the buffer cannot be one that is looked for.
                 if keep and state[_NAME_SIZE] < _LONGEST_NAME:
@@ -244,7 +244,7 @@ def _scan_block(
                 break
             if byte == quote:
                 in_string = 1
-            elif byte == open_brace or byte == open_bracket:
+            elif byte in (open_brace, open_bracket):
                 if depth == _DEEPEST:
                     problem = _TOO_DEEP
                     break
@@ -268,7 +268,7 @@ def _scan_block(
             i += 1
             continue
 
-        if mode == _FIELD_NAME or mode == _FIELD_VALUE:  # depth 3, inside an element
+        if mode in (_FIELD_NAME, _FIELD_VALUE):  # depth 3, inside an element
             if byte == quote:
                 in_string = 1
                 state[_NAME_SIZE] = 0
@@ -276,7 +276,7 @@ def _scan_block(
             elif byte == colon:
                 mode = _FIELD_VALUE
                 state[_DIGITS], state[_NEGATIVE], state[_NUMBER] = 0, 0, 0
-            elif byte == comma or byte == close_brace:
+            elif byte in (comma, close_brace):
                 digits = abs(state[_DIGITS])
                 if mode == _FIELD_VALUE and state[_FIELD] >= 0:
                     number = -state[_NUMBER] if state[_NEGATIVE] else state[_NUMBER]
@@ -290,7 +290,7 @@ def _scan_block(
                     values[count] = current
                     count += 1
                     mode = _AFTER_ELEMENT
-            elif byte == open_brace or byte == open_bracket:
+            elif byte in (open_brace, open_bracket):
                 stack[depth] = byte + 2
                 depth += 1
                 state[_DIGITS] = -99
@@ -308,10 +308,10 @@ def _scan_block(
                 state[_DIGITS] = -99  # a fraction, an exponent, true, null: no integer
         elif mode == _AFTER_ELEMENT and byte == comma:
             mode = _ELEMENT
-        elif (mode == _AFTER_ELEMENT or mode == _FIRST_ELEMENT) and byte == close_bracket:
+        elif mode in (_AFTER_ELEMENT, _FIRST_ELEMENT) and byte == close_bracket:
             depth -= 1
             mode = _AFTER_VALUE
-        elif mode == _ELEMENT or mode == _FIRST_ELEMENT:
+        elif mode in (_ELEMENT, _FIRST_ELEMENT):
             if byte != open_brace:
                 problem = _NOT_AN_OBJECT
                 break
@@ -324,7 +324,7 @@ def _scan_block(
             stack[0] = close_brace
             depth = 1
             mode = _FIRST_KEY
-        elif (mode == _FIRST_KEY or mode == _KEY) and byte == quote:
+        elif mode in (_FIRST_KEY, _KEY) and byte == quote:
             in_string = 1
             state[_NAME_SIZE] = 0
             mode = _KEY
@@ -337,7 +337,7 @@ def _scan_block(
             if wanted and byte != open_bracket:
                 problem = _NOT_AN_ARRAY
                 break
-            if byte == open_bracket or byte == open_brace:
+            if byte in (open_brace, open_bracket):
                 stack[depth] = byte + 2
                 depth += 1
                 state[_RETURN_DEPTH], state[_RETURN_MODE] = 1, _AFTER_VALUE
@@ -350,11 +350,9 @@ def _scan_block(
             else:
                 problem = _UNEXPECTED
                 break
-        elif (mode == _AFTER_VALUE or mode == _SCALAR) and byte == comma:
+        elif mode in (_AFTER_VALUE, _SCALAR) and byte == comma:
             mode = _KEY
-        elif (
-            mode == _AFTER_VALUE or mode == _SCALAR or mode == _FIRST_KEY
-        ) and byte == close_brace:
+        elif mode in (_AFTER_VALUE, _SCALAR, _FIRST_KEY) and byte == close_brace:
             depth = 0
             mode = _END
         elif mode == _SCALAR and (

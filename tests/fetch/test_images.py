@@ -338,6 +338,7 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path, site):
     failure = only_failure(fetch([wanted("a", url)], tmp_path, timeout=0.1, attempts=2))
     assert failure.reason == "http"
     assert time.monotonic() - started < 1.0
+    assert len(site.asked) == 2
 
 
 # --- what goes wrong and stays wrong -------------------------------------------------------------
@@ -408,12 +409,16 @@ def test_ids_that_cannot_name_a_file_are_refused(tmp_path, name):
     assert [path.name for path in tmp_path.rglob("*")] == ["in", "set"]
 
 
-@pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://127.0.0.1/a.jpg", "a.jpg", "http://", "http://[::1/a.jpg"]
-)
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/a.jpg", "a.jpg", "//a/b"])
 def test_other_addresses_are_not_fetched(tmp_path, url):
-    failure = only_failure(fetch([wanted("a", url)], tmp_path, attempts=1))
+    failure = only_failure(fetch([wanted("a", url)], tmp_path))
     assert failure.reason == "http"
+    assert failure.detail == f"{url}: only http and https addresses are fetched"
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[::1/a.jpg", "http://\ud800/", "http://.a"])
+def test_broken_addresses_are_refused(tmp_path, url):
+    assert only_failure(fetch([wanted("a", url)], tmp_path, attempts=1)).reason == "http"
 
 
 def test_a_redirect_to_a_file_is_not_followed(tmp_path, site):

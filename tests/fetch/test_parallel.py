@@ -94,20 +94,35 @@ def test_progress_counts_to_the_total_in_the_callers_thread(workers):
     assert threads == {threading.get_ident()}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_first_exception_is_raised_and_the_rest_not_begun(workers):
+def test_an_exception_ends_an_inline_run():
     begun = []
 
     def work(item):
         begun.append(item)
         if item == 3:
             raise KeyError(item)
-        time.sleep(0.005)
 
     with pytest.raises(KeyError):
-        run_each(work, range(1000), workers=workers)
-    time.sleep(0.05)
-    assert len(begun) < 30
+        run_each(work, range(1000), workers=1)
+    assert begun == [0, 1, 2, 3]
+
+
+def test_an_exception_is_raised_at_once_and_what_waits_is_not_begun():
+    release = threading.Event()
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 0:
+            raise KeyError(item)
+        release.wait(10)
+
+    with pytest.raises(KeyError):
+        run_each(work, range(1000), workers=2)
+    assert not release.is_set()
+    release.set()
+    time.sleep(0.1)
+    assert len(begun) <= 3  # one failed, two were under way
 
 
 def test_a_dead_process_is_one_sentence():

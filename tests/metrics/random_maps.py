@@ -33,29 +33,30 @@ def images(draw, predicted_void=False):
     )
     zoom = draw(st.sampled_from([1, 1, 2])) if max(height, width) <= 6 else 1
 
-    def grid(values):
-        cells = draw(st.lists(values, min_size=height * width, max_size=height * width))
-        return np.kron(np.array(cells).reshape(height, width), np.ones((zoom, zoom), int))
+    def grid(*values):  # one byte a cell: a single draw, which shrinks to the first value
+        drawn = draw(st.binary(min_size=height * width, max_size=height * width))
+        cells = np.array(values)[np.frombuffer(drawn, np.uint8) % len(values)]
+        return np.kron(cells.reshape(height, width), np.ones((zoom, zoom), int))
 
     count = draw(st.integers(0, 5))
     of_number = draw(st.lists(st.integers(1, N_CLASSES), min_size=count, max_size=count))
     numbers = draw(st.permutations([1, 2, 3, 7, 254]))[:count]
     classes = dict(zip(numbers, of_number, strict=True))
-    instance_map = grid(st.sampled_from([0, 0, *numbers]))
+    instance_map = grid(0, 0, *numbers)
     class_map = np.zeros_like(instance_map)
     for number, class_id in classes.items():
         class_map[instance_map == number] = class_id
     if draw(st.booleans()):  # class pixels that belong to no instance
-        stray = grid(st.sampled_from([0, 0, 0, 1, 2, 3]))
+        stray = grid(0, 0, 0, 1, 2, 3)
         class_map[instance_map == 0] = stray[instance_map == 0]
     if draw(st.booleans()):
-        class_map[grid(st.sampled_from([0, 0, 1])) == 1] = 255
+        class_map[grid(0, 0, 1) == 1] = 255
         if draw(st.booleans()):  # as in VOC, where the instance map is void there too
             instance_map[class_map == 255] = 255
     kinds = [0, *range(N_CLASSES + 1)] + [255] * predicted_void
-    guess = grid(st.sampled_from(kinds))
+    guess = grid(*kinds)
     if draw(st.booleans()):  # near the truth, so that components lie over several instances
-        keep = grid(st.sampled_from([0, 1, 1, 1])) == 1
+        keep = grid(0, 1, 1, 1) == 1
         guess = np.where(keep & (class_map != 255), class_map, guess)
     seen = {i: c for i, c in classes.items() if ((instance_map == i) & (class_map != 255)).any()}
     return Image(

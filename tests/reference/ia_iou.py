@@ -63,7 +63,7 @@ def score(prediction, class_map, instance_map, classes, n_classes, *, connectivi
     everything = {(y, x) for y, row in enumerate(class_map) for x in range(len(row))}
     truth = {i: pixels_of(instance_map, i) - void for i in classes}
     predicted = {c: pixels_of(prediction, c) for c in range(n_classes + 1)}
-    if VOID > n_classes:
+    if n_classes < VOID:
         predicted[0] |= pixels_of(prediction, VOID)  # a predicted void is background
     of_class = {c: pixels_of(class_map, c) for c in range(n_classes + 1)}
 

@@ -16,15 +16,20 @@ import math
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba import boolean, int64, uint64, void
 
 TURN = 1024  # angles
 UNIT = 16  # a pixel, in lengths
 ONE = 1 << 14  # in COSINE
 
+# Kernels that are called with constants state their types, or they would be compiled anew for
+# every constant.
+STATE = uint64[::1]
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_27, _30, _31, _32 = (np.uint64(bits) for bits in (27, 30, 31, 32))
+_27, _30, _31, _32, _53 = (np.uint64(bits) for bits in (27, 30, 31, 32, 53))
 
 # No entry lies near a rounding tie (a test looks), so every C library gives the same tables.
 COSINE = np.array([round(ONE * math.cos(2 * math.pi * k / TURN)) for k in range(TURN)], np.int64)
@@ -38,7 +43,7 @@ def keys(seed: int, stream: int, index: int) -> npt.NDArray[np.uint64]:
     return sequence.generate_state(2, np.uint64).astype(np.uint64)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(uint64(uint64), cache=True)
 def mixed(z):
     """Scramble 64 bits (the output function of SplitMix64, Steele, Lea and Flood 2014)."""
     z = (z ^ (z >> _30)) * _MIX_1
@@ -46,7 +51,7 @@ def mixed(z):
     return z ^ (z >> _31)
 
 
-@numba.njit(cache=True)
+@numba.njit(STATE(uint64, int64), cache=True)
 def stream(key, number):
     """Return a generator: one number of state, independent for every ``number`` of a key."""
     state = np.empty(1, np.uint64)
@@ -54,66 +59,64 @@ def stream(key, number):
     return state
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(STATE, int64), cache=True)
 def draw(state, below):
     """Return the generator's next integer in 0..below-1."""
     state[0] += _GOLDEN
     return np.int64(((mixed(state[0]) >> _32) * np.uint64(below)) >> _32)
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(STATE, int64, int64), cache=True)
 def between(state, low, high):
     """Return the generator's next integer in low..high, both included."""
     return low + draw(state, high - low + 1)
 
 
-@numba.njit(cache=True)
+@numba.njit(boolean(STATE, int64), cache=True)
 def chance(state, percent):
     """Return True in so many of a hundred cases."""
     return draw(state, 100) < percent
 
 
 @numba.njit(cache=True)
-def weighted(state, weights):
-    """Return a position in ``weights`` in proportion to its entry."""
-    left = draw(state, weights.sum())
-    for place in range(weights.size):
-        left -= weights[place]
-        if left < 0:
-            return place
-    return weights.size - 1
+def weighted(state, percents):
+    """Return a position in ``percents``, which add up to 100, in proportion to its entry."""
+    left, place = draw(state, 100), 0
+    while left >= percents[place]:
+        left -= percents[place]
+        place += 1
+    return place
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(int64), cache=True)
 def length(step):
     """Return ``2 ** (step / 256)`` pixels as a length; equal steps are equal ratios."""
     return (POWER[step % OCTAVE] << (step // OCTAVE)) >> 12
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(uint64(uint64, int64, int64), cache=True)
 def hashed(key, x, y):
     """Return the pseudo-random 64 bits of a lattice point."""
     return mixed(key + np.uint64(x & 0xFFFFFFFF) * _GOLDEN + (np.uint64(y & 0xFFFFFFFF) << _32))
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(uint64, int64, int64), cache=True)
 def smooth_noise(key, p, q):
     """Return value noise in -1024..1024 at a point; the lattice is 512 units wide."""
     i, j = p >> 9, q >> 9
     s, t = p & 511, q & 511
     s = (s * s * (1536 - 2 * s)) >> 18  # the smooth step 3s² - 2s³
     t = (t * t * (1536 - 2 * t)) >> 18
-    shift = np.uint64(53)
-    a = np.int64(hashed(key, i, j) >> shift) - 1024
-    b = np.int64(hashed(key, i + 1, j) >> shift) - 1024
-    c = np.int64(hashed(key, i, j + 1) >> shift) - 1024
-    d = np.int64(hashed(key, i + 1, j + 1) >> shift) - 1024
+    a = np.int64(hashed(key, i, j) >> _53) - 1024
+    b = np.int64(hashed(key, i + 1, j) >> _53) - 1024
+    c = np.int64(hashed(key, i, j + 1) >> _53) - 1024
+    d = np.int64(hashed(key, i + 1, j + 1) >> _53) - 1024
     top = a * (512 - s) + b * s
     foot = c * (512 - s) + d * s
     return (top * (512 - t) + foot * t) >> 18
 
 
-@numba.njit(cache=True)
+@numba.njit(void(STATE, int64, int64, int64[::1]), cache=True)
 def colour(state, luma, spread, out):
     """Write a random red, green and blue of the given brightness; 255 is 4080.
 

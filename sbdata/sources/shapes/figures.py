@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numba import int64
+from numba.types import UniTuple
 
 from sbdata.sources.shapes.draws import COSINE, ONE, TURN, UNIT
 
@@ -30,13 +32,13 @@ for _sides in (3, 5, 6):
         _NORMAL[_sides, _k] = COSINE[_turn % TURN], COSINE[(_turn - TURN // 4) % TURN]
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(int64), cache=True)
 def cosine(angle):
     """Return the cosine in ``ONE``s."""
     return COSINE[angle % TURN]
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(int64), cache=True)
 def sine(angle):
     """Return the sine in ``ONE``s."""
     return COSINE[(angle - TURN // 4) % TURN]
@@ -76,7 +78,7 @@ def inside(kind, u, v):
     return _within(6, u, v, 887) == 6
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(int64, int64, int64, int64), cache=True)
 def _within(sides, u, v, distance):
     """Count the lines around the centre, all ``distance`` away, that a point is not beyond."""
     count = 0
@@ -85,7 +87,7 @@ def _within(sides, u, v, distance):
     return count
 
 
-@numba.njit(cache=True)
+@numba.njit(UniTuple(int64, 4)(int64[::1], int64, int64, int64), cache=True)
 def box(row, height, width, stretch):
     """Return the rows and columns a shape can reach (top, bottom, left, right; half-open).
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba import boolean, int64, void
 
 from sbdata.masks import LabelMap, drawing_order
 from sbdata.sources.shapes.draws import (
+    STATE,
     TURN,
     UNIT,
     between,
@@ -40,7 +42,7 @@ MAX_SHAPES = 8
 
 SPLITS = ("train", "pool")
 
-# How many shapes an image has (1 to 8), and how often one is small, medium or large, by split.
+# In percent, by split: how many shapes an image has (1 to 8), of what size (small, medium, large).
 _COUNTS = np.array([[26, 24, 17, 12, 8, 5, 4, 4], [8, 12, 15, 17, 16, 13, 10, 9]], np.int64)
 _SIZES = np.array([[20, 27, 53], [33, 34, 33]], np.int64)
 # How many different classes an image draws from (1 to 4).
@@ -144,10 +146,14 @@ def _place(key, split, size):
         kind = weighted(state, _SIZES[split])
         if k == 0 and chance(state, _LARGE_FIRST[split]):
             kind = 2
-        steps[k] = between(state, _RANGES[kind, 0], _RANGES[kind, 1])
+        step = between(state, _RANGES[kind, 0], _RANGES[kind, 1])
         if kind == 2 and k:  # several very large ones would only hide each other
-            steps[k] = min(steps[k], between(state, _RANGES[kind, 0], _RANGES[kind, 1]))
-    steps = -np.sort(-steps)
+            step = min(step, between(state, _RANGES[kind, 0], _RANGES[kind, 1]))
+        place = k
+        while place and steps[place - 1] < step:
+            steps[place] = steps[place - 1]
+            place -= 1
+        steps[place] = step
 
     shapes = np.zeros((count, COLUMNS), np.int64)
     placed = 0
@@ -165,7 +171,7 @@ def _place(key, split, size):
     return height, width, shapes[:placed]
 
 
-@numba.njit(cache=True)
+@numba.njit(void(STATE, int64[::1], int64, int64), cache=True)
 def _shape(state, row, side, short):
     """Draw a shape's size, turn and narrowing; ``side`` is the wanted square root of its area."""
     squash = between(state, 820, 1024)
@@ -178,7 +184,21 @@ def _shape(state, row, side, short):
     frame(row, radius, draw(state, TURN), squash)
 
 
-@numba.njit(cache=True)
+@numba.njit(boolean(int64[:, ::1], int64, int64), cache=True)
+def _crowded(shapes, k, percent):
+    """Tell whether a shape lies nearer to one of similar size than percent of their radii."""
+    row = shapes[k]
+    for j in range(k):
+        other = shapes[j]
+        if 3 * row[RADIUS] > other[RADIUS]:
+            near = (row[RADIUS] + other[RADIUS]) * percent // 100
+            dx, dy = row[X] - other[X], row[Y] - other[Y]
+            if dx * dx + dy * dy < near * near:
+                return True
+    return False
+
+
+@numba.njit(boolean(STATE, int64[:, ::1], int64, int64, int64, int64), cache=True)
 def _position(state, shapes, k, anchor, high, wide):
     """Draw a shape's centre, beside its anchor if it has one; return whether a place was found."""
     row = shapes[k]
@@ -198,18 +218,4 @@ def _position(state, shapes, k, anchor, high, wide):
         inside = margin <= row[X] <= wide - margin and margin <= row[Y] <= high - margin
         if inside and not _crowded(shapes, k, max(between(state, 45, 105) - 3 * attempt, 40)):
             return True
-    return False
-
-
-@numba.njit(cache=True)
-def _crowded(shapes, k, percent):
-    """Tell whether a shape lies nearer to one of similar size than percent of their radii."""
-    row = shapes[k]
-    for j in range(k):
-        other = shapes[j]
-        if 3 * row[RADIUS] > other[RADIUS]:
-            near = (row[RADIUS] + other[RADIUS]) * percent // 100
-            dx, dy = row[X] - other[X], row[Y] - other[Y]
-            if dx * dx + dy * dy < near * near:
-                return True
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba import int64, uint64
 
 from sbdata.sources.shapes.draws import (
     TURN,
@@ -59,13 +60,20 @@ def render(layout: Layout) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(int64), cache=True)
 def _wave(phase):
     """Return a triangle wave of period 1024 between -1024 and 1024."""
     return 1024 - 4 * abs((phase & 1023) - 512)
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(int64, int64), cache=True)
+def _tiles(a, b):
+    """Return the nearer of two edges, with the sign of both together."""
+    near = min(abs(a), abs(b))
+    return near if (a < 0) == (b < 0) else -near
+
+
+@numba.njit(int64(int64, uint64, int64, int64), cache=True)
 def texture(kind, key, p, q):
     """Return a class's texture at a point: above 0 is one colour, below the other.
 
@@ -91,19 +99,12 @@ def texture(kind, key, p, q):
     if kind == 4:  # zigzag
         return _wave(q + abs((p & 2047) - 1024) * 7 // 10)
     if kind == 5:  # grid of thin lines
-        return 4 * (140 - min(512 - abs((p & 1023) - 512), 512 - abs((q & 1023) - 512)))
+        return 4 * (110 - min(512 - abs((p & 1023) - 512), 512 - abs((q & 1023) - 512)))
     if kind == 6:  # blotches
         return 3 * smooth_noise(key, p, q)
     p, q = p * 5 // 8, q * 5 // 8  # triangles are small tiles
     a, b = (p * 8192 + q * 14189) >> 14, (q * 14189 - p * 8192) >> 14
     return _tiles(_tiles(_wave(p + 256), _wave(a)), _wave(b)) * 8 // 5
-
-
-@numba.njit(cache=True)
-def _tiles(a, b):
-    """Return the nearer of two edges, with the sign of both together."""
-    near = min(abs(a), abs(b))
-    return near if (a < 0) == (b < 0) else -near
 
 
 @numba.njit(cache=True)
@@ -207,8 +208,8 @@ def _develop(key, canvas):
         gain = 256 + slope_y * (2 * y - height) // height
         for i in range(3 * width):
             lit[i + 3] = flat[y, i] * (gain + across[i]) >> 8
-        lit[:3] = lit[3:6]
-        lit[-3:] = lit[-6:-3]
+        for c in range(3):
+            lit[c], lit[3 * width + 3 + c] = lit[c + 3], lit[3 * width + c]
         for i in range(3 * width):
             level[y, i] = lit[i] + centre * lit[i + 3] + lit[i + 6]
     out = np.empty((height, 3 * width), np.uint8)

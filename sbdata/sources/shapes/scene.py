@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numba import int32, int64, uint64, void
 
 from sbdata.sources.shapes.draws import (
+    STATE,
     TURN,
     between,
     chance,
@@ -23,11 +25,11 @@ from sbdata.sources.shapes.figures import cosine, sine
 
 _OCTAVES = 8  # the coarsest noise has one value every 128 pixels
 
-# How often clutter is a blob, a polygon, a scribble, a line, a soft shadow or debris.
+# Percent of clutter that is a blob, a polygon, a scribble, a line, a soft shadow or debris.
 _CLUTTER = np.array([22, 22, 16, 14, 12, 14], np.int64)
 
 
-@numba.njit(cache=True)
+@numba.njit(int32[:, ::1](STATE, int64, int64, int64, int64), cache=True)
 def noise(state, height, width, finest, decay):
     """Return 1/f noise, int32 ``(H, W)``: octaves of random lattices of about equal strength.
 
@@ -53,15 +55,18 @@ def noise(state, height, width, finest, decay):
     for level in range(_OCTAVES - 1, -1, -1):
         high, wide = highs[level], wides[level]
         field = np.empty((high, wide), np.int32)
-        for y in range(high):
-            j = (y >> 1) + 1
-            j2 = j + 1 if y & 1 else j - 1
-            for x in range(wide):
-                i = (x >> 1) + 1
-                i2 = i + 1 if x & 1 else i - 1
-                field[y, x] = (
-                    9 * above[j, i] + 3 * above[j2, i] + 3 * above[j, i2] + above[j2, i2]
-                ) >> 4
+        row = np.empty(above.shape[1], np.int32)
+        for y in range(high):  # a value leans three quarters on the nearer of two coarser ones
+            near = (y >> 1) + 1
+            next_near = near + 1 if y & 1 else near - 1
+            for x in range(row.size):
+                row[x] = 3 * above[near, x] + above[next_near, x]
+            for x in range(wide >> 1):
+                field[y, 2 * x] = (3 * row[x + 1] + row[x]) >> 4
+                field[y, 2 * x + 1] = (3 * row[x + 1] + row[x + 2]) >> 4
+            if wide & 1:
+                x = wide >> 1
+                field[y, wide - 1] = (3 * row[x + 1] + row[x]) >> 4
         if level >= finest:
             for y in range(high):
                 for x in range(wide):
@@ -82,7 +87,7 @@ def background(key, height, width):
     light = noise(state, height, width, 0, between(state, 13, 16))
     red = noise(state, height, width, 3, 15)
     blue = noise(state, height, width, 3, 15)
-    strength, tint = between(state, 16, 52), between(state, 4, 30)
+    strength, tint = between(state, 14, 44), between(state, 4, 30)
     for y in range(height):
         for x in range(width):
             common = strength * light[y, x]
@@ -119,7 +124,7 @@ def _size(state, canvas):
     return 4 + (draw(state, largest) * draw(state, largest) // largest)
 
 
-@numba.njit(cache=True)
+@numba.njit(void(int32[:, :, ::1], int64, int64, int64[::1], int64, int64), cache=True)
 def _paint(canvas, y, x, paint, share, extra):
     """Mix so many 256ths of a colour, made lighter by ``extra``, into a pixel."""
     for c in range(3):
@@ -127,7 +132,7 @@ def _paint(canvas, y, x, paint, share, extra):
         canvas[y, x, c] = old + (((paint[c] + extra - old) * share) >> 8)
 
 
-@numba.njit(cache=True)
+@numba.njit(int64(uint64, int64, int64, int64, int64), cache=True)
 def _grain(key, angle, scale, x, y):
     """Return streaks of light and dark along one direction, like wood or brushed metal."""
     along = (x * cosine(angle) + y * sine(angle)) >> 14
@@ -170,6 +175,7 @@ def _polygon(state, canvas):
     narrow = between(state, 300, 1024)
     px = np.empty(corners, np.int64)
     py = np.empty(corners, np.int64)
+    top, bottom = height * 16, 0
     for k in range(corners):
         turn = (k * TURN + draw(state, TURN * 3 // 4)) // corners
         # The first corner is a notch: the outline is never a regular, convex one.
@@ -179,6 +185,7 @@ def _polygon(state, canvas):
         b = (away * sine(turn) >> 14) * narrow >> 10
         px[k] = cx * 16 + ((a * cosine(angle) - b * sine(angle)) >> 14)
         py[k] = cy * 16 + ((a * sine(angle) + b * cosine(angle)) >> 14)
+        top, bottom = min(top, py[k]), max(bottom, py[k])
     paint = np.empty(3, np.int64)
     colour(state, between(state, 40, 215), 70, paint)
     opaque = between(state, 130, 256)
@@ -186,7 +193,7 @@ def _polygon(state, canvas):
     streaks = between(state, 150, 900) if chance(state, 40) else 0
     fade, scale = between(state, -900, 900), between(state, 2, 10)
     crossings = np.empty(corners, np.int64)
-    for y in range(max(py.min() // 16, 0), min(py.max() // 16 + 1, height)):
+    for y in range(max(top // 16, 0), min(bottom // 16 + 1, height)):
         row = y * 16 + 8
         found = 0
         for k in range(corners):
@@ -209,7 +216,9 @@ def _polygon(state, canvas):
                 _paint(canvas, y, x, paint, opaque, extra)
 
 
-@numba.njit(cache=True)
+@numba.njit(
+    void(int32[:, :, ::1], int64, int64, int64, int64, int64, int64[::1], int64), cache=True
+)
 def _stroke(canvas, ax, ay, bx, by, thick, paint, share):
     """Draw a straight stroke with round ends; all lengths in quarters of a pixel."""
     height, width = canvas.shape[:2]

@@ -1,0 +1,1 @@
+"""Scoring: a folder of predictions against a set, to tables, figures and a report."""

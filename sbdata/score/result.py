@@ -1,0 +1,80 @@
+"""What a scored folder consists of; the tables, the summary and the report are written from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sbdata.metrics import Difference, Interval, MetricOptions, ScoreTables, Summary
+from sbdata.sizes import SizeBins
+from sbdata.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One instance whose IA-IoU differs between two predictions."""
+
+    image_id: str
+    instance_id: int
+    class_name: str
+    area: int
+    size: str
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A second folder of predictions against the first, on the same set.
+
+    Attributes:
+        name: of the second folder.
+        figures: its own figures, by the names of ``Summary.headline``.
+        differences: second minus first, paired by image; None where a figure is undefined.
+        moved: the instances that changed most, the largest change first.
+    """
+
+    name: str
+    figures: Mapping[str, float | None]
+    differences: Mapping[str, Difference | None]
+    moved: tuple[Moved, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One folder of predictions, scored.
+
+    Attributes:
+        name: of the run; the folder below ``scores/``.
+        predictions: the folder that was scored.
+        truth_name: of the set, or of what stood in for one.
+        synthetic: whether the images are generated.
+        taxonomy: of the classes.
+        bins: of the sizes.
+        options: of the metric.
+        summary: all figures.
+        intervals: 95 % intervals by the names of ``Summary.headline``; None where undefined.
+        tables: rows per instance, component and image.
+        compared: further folders, in the order given.
+        notes: sentences that must stand beside the figures, such as how many predictions were
+            missing and counted as background, or that instances are connected components.
+        provenance: versions, hashes of set and predictions, seed, resamples and the command.
+        photo_paths: image_id to photo, where the truth has photos; for the report's gallery.
+    """
+
+    name: str
+    predictions: Path
+    truth_name: str
+    synthetic: bool
+    taxonomy: Taxonomy
+    bins: SizeBins
+    options: MetricOptions
+    summary: Summary
+    intervals: Mapping[str, Interval | None]
+    tables: ScoreTables
+    compared: tuple[Compared, ...] = ()
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    photo_paths: Mapping[str, Path] = field(default_factory=dict)

@@ -1,0 +1,23 @@
+"""docs/metric.md says what the code does."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+from sbdata.metrics import METRIC, SHARES
+
+METRIC_PAGE = Path(__file__).parents[2] / "docs" / "metric.md"
+
+
+def test_every_example_gives_what_the_page_shows():
+    failed, tried = doctest.testfile(str(METRIC_PAGE), module_relative=False, encoding="utf-8")
+    assert tried > 20
+    assert failed == 0
+
+
+def test_the_page_names_the_version_and_every_option():
+    text = METRIC_PAGE.read_text(encoding="utf-8")
+    assert METRIC in text.splitlines()[0]
+    for share in SHARES:
+        assert f"`{share}`" in text

@@ -1,0 +1,316 @@
+"""Masks against pycocotools, connected-components-3d and plain numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cc3d
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from sbdata.masks import (
+    VOID,
+    MaskError,
+    counts_to_rle,
+    decode_mask,
+    draw_masks,
+    drawing_order,
+    encode_mask,
+    measure_visible,
+    objects_to_rles,
+    polygons_to_rle,
+    read_index_png,
+    rle_area,
+    voc_palette,
+    write_index_png,
+)
+
+# The first call of a kernel may wait for its compilation.
+patient = settings(deadline=None)
+
+Masks = tuple[int, int, list[np.ndarray]]
+
+
+@st.composite
+def stacks(draw: st.DrawFn, most: int = 6) -> Masks:
+    """A few masks of one size, from empty to full, blocky or noisy."""
+    height, width = draw(st.integers(1, 37)), draw(st.integers(1, 37))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    masks = []
+    for _ in range(draw(st.integers(0, most))):
+        block = draw(st.integers(1, 8))
+        coarse = random.random((-(-height // block), -(-width // block)))
+        grown = np.kron(coarse, np.ones((block, block)))[:height, :width]
+        masks.append(grown < draw(st.sampled_from([0.0, 0.05, 0.3, 0.7, 1.0])))
+    return height, width, masks
+
+
+def pack(mask: np.ndarray) -> bytes:
+    return coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
+
+
+def painted(height: int, width: int, masks: list[np.ndarray]) -> np.ndarray:
+    canvas = np.zeros((height, width), np.uint8)
+    for label, mask in enumerate(masks, start=1):
+        canvas[mask] = label
+    return canvas
+
+
+# --- run-length codes -----------------------------------------------------------------------------
+
+
+@patient
+@given(stacks())
+def test_codes_are_those_of_pycocotools_and_come_back(stack: Masks) -> None:
+    height, width, masks = stack
+    for mask in masks:
+        code = encode_mask(mask)
+        assert code == pack(mask)
+        assert rle_area(code, height, width) == mask.sum()
+        assert np.array_equal(decode_mask(code, height, width), mask)
+
+
+@patient
+@given(stacks(most=1))
+def test_uncompressed_counts_become_the_same_code(stack: Masks) -> None:
+    height, width, masks = stack
+    for mask in masks:
+        flat = mask.ravel(order="F")
+        edges = np.flatnonzero(np.diff(flat)) + 1
+        runs = np.diff([0, *edges.tolist(), flat.size]).tolist()
+        counts = [0, *runs] if flat[0] else runs
+        assert counts_to_rle(counts, height, width) == encode_mask(mask)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(4, 6), (6, 5), (1, 1), (0, 0)], ids=["fewer", "more", "one", "none"]
+)
+def test_a_code_of_another_size_is_refused(height: int, width: int) -> None:
+    code = encode_mask(np.ones((5, 5), bool))
+    for use in (rle_area, decode_mask):
+        with pytest.raises(MaskError, match=f"does not fit an image of {height} x {width}"):
+            use(code, height, width)
+    with pytest.raises(MaskError, match="does not fit"):
+        draw_masks([code], height, width)
+
+
+@pytest.mark.parametrize("code", [b"", b"\xff" * 40, b"5", b"oooooooooooooooooooo", b"0" * 9])
+def test_damaged_codes_are_refused(code: bytes) -> None:
+    with pytest.raises(MaskError):
+        rle_area(code, 7, 7)
+
+
+@patient
+@given(st.binary(max_size=40))
+def test_no_code_writes_outside_the_image(code: bytes) -> None:
+    try:
+        area = rle_area(code, 5, 4)
+    except MaskError:
+        return
+    assert decode_mask(code, 5, 4).sum() == area
+
+
+@pytest.mark.parametrize("counts", [[], [24], [26], [30, -5], [5, 5, 5]])
+def test_counts_that_do_not_fill_the_image_are_refused(counts: list[int]) -> None:
+    with pytest.raises(MaskError, match="not 5 x 5"):
+        counts_to_rle(counts, 5, 5)
+
+
+# --- polygons -------------------------------------------------------------------------------------
+
+coordinates = st.floats(-1, 31, allow_nan=False).map(lambda value: round(value, 2))
+parts = st.lists(coordinates, min_size=6, max_size=20).filter(lambda part: len(part) % 2 == 0)
+objects = st.lists(parts, min_size=1, max_size=3)
+
+
+@patient
+@given(st.lists(objects, max_size=4))
+def test_polygons_are_drawn_as_pycocotools_draws_them(outlines: list[list[list[float]]]) -> None:
+    expected = [
+        coco_mask.merge(coco_mask.frPyObjects(polygons, 30, 25))["counts"] for polygons in outlines
+    ]
+    assert objects_to_rles(outlines, 30, 25) == expected
+    assert [polygons_to_rle(polygons, 30, 25) for polygons in outlines] == expected
+
+
+def test_the_parts_of_an_object_are_joined() -> None:
+    squares = [[0, 0, 3, 0, 3, 3, 0, 3], [2, 2, 6, 2, 6, 6, 2, 6]]
+    both = decode_mask(polygons_to_rle(squares, 8, 8), 8, 8)
+    each = [decode_mask(polygons_to_rle([square], 8, 8), 8, 8) for square in squares]
+    assert np.array_equal(both, each[0] | each[1])
+    assert both.sum() == 9 + 16 - 1
+
+
+def test_a_box_of_four_numbers_is_not_taken_for_a_polygon() -> None:
+    with pytest.raises(MaskError, match="fewer than three points"):
+        polygons_to_rle([[1, 1, 4, 4]], 9, 9)
+
+
+@pytest.mark.parametrize("polygons", [[[0, 0, 5, 5]], [[0, 0, 5, 0, 5]], [[0, 0, 5, 0, 5, 5], []]])
+def test_polygons_that_outline_nothing_are_refused(polygons: list[list[float]]) -> None:
+    with pytest.raises(MaskError, match="fewer than three points"):
+        polygons_to_rle(polygons, 9, 9)
+
+
+def test_an_object_without_a_polygon_is_refused() -> None:
+    with pytest.raises(MaskError, match="without a polygon"):
+        polygons_to_rle([], 9, 9)
+
+
+# --- drawing and measuring ------------------------------------------------------------------------
+
+
+@patient
+@given(stacks())
+def test_later_masks_lie_on_top(stack: Masks) -> None:
+    height, width, masks = stack
+    drawn = draw_masks([pack(mask) for mask in masks], height, width)
+    assert np.array_equal(drawn, painted(height, width, masks))
+
+
+def test_masks_are_drawn_onto_a_map_with_the_labels_given() -> None:
+    below = draw_masks([pack(np.ones((4, 5), bool))], 4, 5, labels=[VOID])
+    corner = np.zeros((4, 5), bool)
+    corner[:2, :2] = True
+    same = draw_masks([pack(corner)], 4, 5, labels=[7], onto=below)
+    assert same is below
+    assert np.array_equal(below, np.where(corner, 7, VOID))
+
+
+def test_larger_masks_come_first_and_equal_ones_keep_their_order() -> None:
+    assert drawing_order([3, 9, 3, 12, 9]).tolist() == [3, 1, 4, 0, 2]
+    assert drawing_order([]).tolist() == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(stacks(), st.booleans())
+def test_what_is_visible_is_measured_as_one_by_one(stack: Masks, with_void: bool) -> None:
+    height, width, masks = stack
+    label_map = painted(height, width, masks)
+    if with_void:
+        label_map[: height // 2, width // 3 :] = VOID
+    visible = measure_visible(np.asfortranarray(label_map), len(masks))
+    assert len(visible.area) == len(visible.rle) == len(masks)
+    for i in range(len(masks)):
+        mask = label_map == i + 1
+        assert visible.area[i] == mask.sum()
+        assert visible.rle[i] == pack(mask)
+        if not mask.any():
+            assert visible.components[i] == 0
+            assert visible.bbox[i].tolist() == [0, 0, 0, 0]
+            assert not visible.touches_border[i]
+            continue
+        y, x = np.nonzero(mask)
+        box = [x.min(), y.min(), x.max() - x.min() + 1, y.max() - y.min() + 1]
+        assert visible.bbox[i].tolist() == box
+        labels = cc3d.connected_components(mask.astype(np.uint8), connectivity=8)
+        assert visible.components[i] == labels.max()
+        edge = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
+        assert visible.touches_border[i] == edge
+
+
+def test_a_row_major_map_is_measured_alike() -> None:
+    label_map = np.zeros((9, 13), np.uint8)
+    label_map[2:5, 3:11] = 1
+    visible = measure_visible(label_map, 1)
+    assert visible.bbox.tolist() == [[3, 2, 8, 3]]
+    assert visible.rle == [pack(label_map == 1)]
+
+
+def test_runs_across_many_columns_are_cut_at_each() -> None:
+    whole = measure_visible(np.ones((16, 40), np.uint8, order="F"), 1)
+    assert whole.area.tolist() == [640]
+    assert whole.components.tolist() == [1]
+    assert whole.bbox.tolist() == [[0, 0, 40, 16]]
+    assert whole.rle == [pack(np.ones((16, 40), bool))]
+
+
+def test_254_instances_fit() -> None:
+    label_map = np.zeros((2, 300), np.uint8, order="F")
+    label_map[0, :254] = np.arange(1, 255)
+    visible = measure_visible(label_map, 254)
+    assert visible.area.tolist() == [1] * 254
+    assert visible.bbox[253].tolist() == [253, 0, 1, 1]
+
+
+# --- palette PNGs ---------------------------------------------------------------------------------
+
+
+def test_the_palette_is_vocs() -> None:
+    """The colours are those of the devkit's published legend."""
+    colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+    legend = {
+        0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 4: (0, 0, 128),
+        5: (128, 0, 128), 6: (0, 128, 128), 7: (128, 128, 128), 8: (64, 0, 0), 9: (192, 0, 0),
+        10: (64, 128, 0), 11: (192, 128, 0), 12: (64, 0, 128), 13: (192, 0, 128),
+        14: (64, 128, 128), 15: (192, 128, 128), 16: (0, 64, 0), 17: (128, 64, 0),
+        18: (0, 192, 0), 19: (128, 192, 0), 20: (0, 64, 128), 255: (224, 224, 192),
+    }  # fmt: skip
+    assert {index: tuple(colours[index].tolist()) for index in legend} == legend
+
+
+@pytest.mark.realdata
+def test_the_palette_is_that_of_the_published_masks(real_data: Path) -> None:
+    folder = real_data / "voc2012-mini" / "VOCdevkit" / "VOC2012" / "SegmentationClass"
+    with Image.open(sorted(folder.iterdir())[0]) as image:
+        assert bytes(image.getpalette()) == voc_palette()
+
+
+def test_indices_come_back_from_a_png(tmp_path: Path) -> None:
+    indices = np.random.default_rng(0).integers(0, 256, (11, 17), np.uint8)
+    path = tmp_path / "new folder" / "mask.png"
+    write_index_png(path, np.asfortranarray(indices))
+    assert np.array_equal(read_index_png(path), indices)
+    assert [p.name for p in path.parent.iterdir()] == ["mask.png"]
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        assert bytes(image.getpalette()) == voc_palette()
+
+
+def test_a_grey_png_is_read(tmp_path: Path) -> None:
+    indices = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    Image.fromarray(indices).save(tmp_path / "grey.png")
+    assert np.array_equal(read_index_png(tmp_path / "grey.png"), indices)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "1"])
+def test_a_png_of_colours_is_refused(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "mask.png"
+    Image.new(mode, (4, 3)).save(path)
+    with pytest.raises(MaskError, match=r"mask\.png: a mask must be a palette or 8-bit grey PNG"):
+        read_index_png(path)
+
+
+def png_bytes(folder: Path) -> bytes:
+    path = folder / "whole.png"
+    write_index_png(path, np.random.default_rng(1).integers(0, 21, (40, 40), np.uint8))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "html", "empty", "jpeg"])
+def test_a_damaged_png_is_refused(tmp_path: Path, damage: str) -> None:
+    data = bytearray(png_bytes(tmp_path))
+    path = tmp_path / "mask.png"
+    if damage == "truncated":
+        data = data[: len(data) // 2]
+    elif damage == "flipped":
+        data[-40] ^= 0x10
+    elif damage == "html":
+        data = bytearray(b"<!DOCTYPE html><title>404</title>")
+    elif damage == "empty":
+        data = bytearray()
+    if damage == "jpeg":
+        Image.new("L", (8, 8)).save(path, format="JPEG")
+    else:
+        path.write_bytes(data)
+    with pytest.raises(MaskError, match=r"mask\.png: not a readable PNG"):
+        read_index_png(path)
+
+
+def test_a_missing_png_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MaskError, match=r"none\.png"):
+        read_index_png(tmp_path / "none.png")
