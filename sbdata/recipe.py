@@ -112,6 +112,8 @@ class Recipe:
         select: the balance wanted, or None to take every candidate.
         judges: training sets the set is meant to judge, each ``SOURCE-SPLIT``; their images and
             near duplicates are left out.
+        compare: ordinary sets, each ``SOURCE-SPLIT``, whose sizes and balance stand beside this set's
+            in the manifest and on the card, where they are at hand.
         near_duplicate_bits: largest Hamming distance of two 64-bit perceptual hashes that counts as
             a near duplicate.
         split: the name of the list in ``ImageSets/Segmentation``.
@@ -129,6 +131,7 @@ class Recipe:
     filters: Filters = field(default_factory=Filters)
     select: Selection | None = None
     judges: tuple[str, ...] = ()
+    compare: tuple[str, ...] = ()
     near_duplicate_bits: int = 4
     split: str = "val"
     seed: int = 0
@@ -233,8 +236,9 @@ def _check(recipe: Recipe, where: str) -> None:
         raise wrong("overlay.min_iou", "above 0 and at most 1")
     if not 0 <= recipe.near_duplicate_bits <= 64:
         raise wrong("near_duplicate_bits", "between 0 and 64")
-    if any("-" not in judged for judged in recipe.judges):
-        raise wrong("judges", "a list of SOURCE-SPLIT, such as voc-trainaug")
+    for key in ("judges", "compare"):
+        if any("-" not in named for named in getattr(recipe, key)):
+            raise wrong(key, "a list of SOURCE-SPLIT, such as voc-trainaug")
     if recipe.select is not None:
         chosen = recipe.select
         if chosen.quota < 1 or chosen.nodes < 1 or chosen.columns < 1:

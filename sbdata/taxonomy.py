@@ -86,9 +86,9 @@ COCO_TO_VOC20: Mapping[str, str] = {
 
 # LVIS's finer names of VOC's classes. COCO's annotators decide where they agree on a kind (a police
 # cruiser is a car, a donkey a horse, any plain table a dining table); where they do not, VOC's
-# guidelines do (tricycles and unicycles are bicycles; wheelchairs are no chairs, ambulances no cars,
-# jet skis no boats). Parts of an object are left out: a railcar lies on top of its own train. What a
-# bottle holds (perfume, hot sauce) is left out too, as only some of it is drawn as the bottle.
+# guidelines do (tricycles and unicycles are bicycles; wheelchairs are no chairs, ambulances no
+# cars, jet skis no boats). Parts of an object are left out: a railcar lies on top of its own train.
+# What a bottle holds (perfume, hot sauce) is left out too: only some of it is drawn as the bottle.
 # "flowerpot" is the name that LVIS itself sets equal to COCO's potted plant.
 _LVIS_NAMES: Mapping[str, tuple[str, ...]] = {
     "aeroplane": ("airplane", "fighter_jet", "jet_plane", "seaplane"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sbdata.curate.build import Built
     from sbdata.curate.statistics import SizeStatistics
 
+_HEADER = ("candidates", "rejected", "selection", "leakage", "compared", "recipe")
 _SHOWN = 20  # damages listed on the screen; --json lists all of them
 
 
@@ -292,17 +293,24 @@ def _built_as_dict(built: Built) -> dict[str, Any]:
         "logical_hash": built.manifest.logical_hash,
         "before": built.before.as_dict(),
         "after": built.after.as_dict(),
-        **{key: meta[key] for key in ("candidates", "rejected", "selection", "leakage", "recipe")},
+        **{key: meta[key] for key in _HEADER},
     }
 
 
 def _print_built(built: Built) -> None:
+    from sbdata.curate.statistics import statistics_from
+
     meta = built.manifest.meta
     click.echo(
         f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}"
     )
     _print_counts(built.after)
-    _print_balance({"source, before": built.before, "set, after": built.after})
+    others = {
+        other["set"]: statistics_from(other["statistics"])
+        for other in meta["compared"]
+        if other["statistics"]
+    }
+    _print_balance({"source, before": built.before, "set, after": built.after, **others})
     chosen = meta["selection"]
     if chosen:
         off = [c for c in chosen["cells"] if c["shortfall"] or c["excess"]]

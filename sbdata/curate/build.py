@@ -25,7 +25,7 @@ from sbdata.curate.choose import choose_images, count_reasons, describe_counts, 
 from sbdata.curate.croissant import croissant
 from sbdata.curate.figure import draw_size_figure
 from sbdata.curate.filters import filter_images
-from sbdata.curate.gather import join_images, scan_all, source_statistics
+from sbdata.curate.gather import compared_statistics, join_images, scan_all, source_statistics
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.leakage import describe_check, judged_sets, training_members
 from sbdata.curate.materialise import (
@@ -109,6 +109,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
                 for j, found in zip(judged, members, strict=True)
             ],
             "source": before.as_dict(),
+            "compared": compared_statistics(recipe, staging / "scan", inputs),
         }
         manifest = make_manifest(
             recipe.name, chosen.images, chosen.instances, taxonomy, recipe.bins, extra

@@ -36,7 +36,7 @@ def dataset_card(manifest: Manifest, chosen: SizeStatistics) -> str:
         _sizes_line(manifest),
         _counts_table(chosen),
         "## Balance",
-        _balance_table(manifest.name, chosen, source),
+        _balance_table(manifest, chosen, source),
         _selection(meta["selection"]),
         "## How it was chosen",
         _curation(meta),
@@ -112,10 +112,16 @@ def balance_cells(statistics: SizeStatistics) -> list[str]:
     ]
 
 
-def _balance_table(name: str, chosen: SizeStatistics, source: SizeStatistics) -> str:
-    rows = [(name, *balance_cells(chosen)), ("its source", *balance_cells(source))]
+def _balance_table(manifest: Manifest, chosen: SizeStatistics, source: SizeStatistics) -> str:
+    rows = [[manifest.name, *balance_cells(chosen)], ["its source", *balance_cells(source)]]
+    absent = []
+    for other in manifest.meta["compared"]:
+        if other["statistics"]:
+            rows.append([other["set"], *balance_cells(statistics_from(other["statistics"]))])
+        else:
+            absent.append(f"`{other['set']}` was not at hand to compare with.")
     header = ["", "instances", "largest / smallest cell", "empty cells", "entropy (1 = even)"]
-    return _table([*header, "smallest size"], rows)
+    return "\n\n".join([_table([*header, "smallest size"], rows), *absent])
 
 
 def _selection(selection: Mapping[str, Any] | None) -> str:

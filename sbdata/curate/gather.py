@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -39,25 +40,56 @@ def scan_all(recipe: Recipe, folder: Path, inputs: Inputs) -> list[Scanned]:
     Raises:
         InputError: if a source is missing.
     """
-    taxonomy = recipe.classes()
     scanned = []
     for spec in recipe.sources:
-        mapping = class_map(taxonomy, spec.class_map)
         for split in spec.splits:
             source = open_source(spec, split, inputs.roots.get(spec.name))
             if recipe.overlay is not None:
                 source = _overlaid(recipe, source, spec, inputs)
-            scan = scan_source(
-                source,
-                mapping,
-                recipe.bins,
-                recipe.split,
-                folder / f"{spec.name}-{split}",
-                workers=inputs.workers,
-                progress=partial(inputs.progress, f"scan {split}"),
-            )
-            scanned.append(Scanned(source, scan))
+            scanned.append(_scan(recipe, source, spec, folder, inputs))
     return scanned
+
+
+def compared_statistics(recipe: Recipe, folder: Path, inputs: Inputs) -> list[dict[str, Any]]:
+    """Measure the ordinary sets that a recipe wants beside its own.
+
+    Args:
+        recipe: whose ``compare`` names them.
+        folder: where their scans are kept.
+        inputs: where sources lie; a set that is not at hand is said to be so.
+
+    Returns:
+        For each, plain values: its name, its statistics or None, and why it is missing.
+    """
+    known = {spec.name: spec for spec in recipe.sources}
+    measured: list[dict[str, Any]] = []
+    for name in recipe.compare:
+        source_name, _, split = name.partition("-")
+        spec = known.get(source_name, SourceSpec(source_name, (split,)))
+        try:
+            source = open_source(spec, split, inputs.roots.get(source_name))
+            scanned = _scan(recipe, source, spec, folder, inputs)
+        except InputError as error:
+            measured.append({"set": name, "statistics": None, "missing": str(error)})
+            continue
+        found = source_statistics([scanned], recipe).as_dict()
+        measured.append({"set": name, "statistics": found, "missing": ""})
+    return measured
+
+
+def _scan(
+    recipe: Recipe, source: Source, spec: SourceSpec, folder: Path, inputs: Inputs
+) -> Scanned:
+    scan = scan_source(
+        source,
+        class_map(recipe.classes(), spec.class_map),
+        recipe.bins,
+        recipe.split,
+        folder / f"{spec.name}-{source.split}",
+        workers=inputs.workers,
+        progress=partial(inputs.progress, f"scan {source.split}"),
+    )
+    return Scanned(source, scan)
 
 
 def source_statistics(scanned: Sequence[Scanned], recipe: Recipe) -> SizeStatistics:

@@ -45,7 +45,7 @@ class SizeStatistics:
     @property
     def table(self) -> pd.DataFrame:
         """Return the counts with classes as rows and sizes as columns."""
-        return pd.DataFrame.from_dict(self.counts, orient="index")
+        return pd.DataFrame([dict(row) for row in self.counts.values()], index=list(self.counts))
 
     @property
     def balance(self) -> Balance:

@@ -62,6 +62,8 @@ class Scored:
             missing and counted as background, or that instances are connected components.
         provenance: versions, hashes of set and predictions, seed, resamples and the command.
         photo_paths: image_id to photo, where the truth has photos; for the report's gallery.
+        image_sizes: image_id to width and height in pixels.
+        missing: images without a prediction, which counted as background.
     """
 
     name: str
@@ -78,3 +80,5 @@ class Scored:
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     photo_paths: Mapping[str, Path] = field(default_factory=dict)
+    image_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()

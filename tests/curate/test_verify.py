@@ -203,6 +203,8 @@ def test_an_extra_image_or_list_is_known_by_the_manifest(root, name, checksums):
 def test_a_link_to_a_folder_is_extra(root, tmp_path_factory):
     (root / "more").symlink_to(tmp_path_factory.mktemp("more"))
     assert found(root) == {("more", "extra_file")}
+    (root / "checksums.txt").unlink()
+    assert found(root) == {("more", "extra_file"), ("checksums.txt", "missing_file")}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sbdata.masks import decode_mask, draw_masks, drawing_order, measure_visible
 from sbdata.recipe import SourceSpec
 from sbdata.sources import Chunk, open_source
 from sbdata.sources.shapes import _pixels, draws
+from sbdata.sources.shapes import layout as layout_module
 from sbdata.sources.shapes.figures import (
     COLUMNS,
     KIND,
@@ -27,7 +28,7 @@ from sbdata.sources.shapes.figures import (
     frame,
     whole_masks,
 )
-from sbdata.sources.shapes.layout import MAX_HIDDEN, MIN_VISIBLE, lay_out
+from sbdata.sources.shapes.layout import lay_out
 from sbdata.sources.shapes.picture import TEXTURES, _paint, render, texture
 from sbdata.sources.shapes.scene import background, clutter
 from sbdata.storage import is_safe_name, is_safe_stem
@@ -188,8 +189,8 @@ def test_generic_drawing_shows_what_was_painted():
         order, whole, label_map, visible = drawn(image)
         assert order.tolist() == list(range(len(image.objects)))  # annotated in drawing order
         assert np.array_equal(label_map, layout.label_map)
-        assert (visible.area >= MIN_VISIBLE).all()
-        assert (100 * (whole - visible.area) <= MAX_HIDDEN * whole).all()
+        assert (visible.area >= 12).all()
+        assert (visible.area >= 0.15 * whole).all()
         # Each shape's paint, on a canvas of its own, covers exactly its label.
         for k, row in enumerate(layout.shapes):
             assert image.objects[k].category == SHAPES8.classes[row[KIND]]
@@ -197,6 +198,22 @@ def test_generic_drawing_shows_what_was_painted():
             _paint(layout.looks, canvas, layout.label_map.T, row, k)
             assert np.array_equal((canvas >= 0).all(axis=2), label_map == k + 1)
             assert np.array_equal((canvas >= 0).any(axis=2), label_map == k + 1)
+
+
+def test_shapes_that_are_almost_hidden_are_left_out(monkeypatch):
+    rows = np.zeros((3, COLUMNS), np.int64)
+    for row, radius in zip(rows, (40, 38, 12), strict=True):
+        row[X], row[Y] = 60 * 16, 50 * 16
+        frame(row, radius * 16, 0, 1024)
+    monkeypatch.setattr(layout_module, "_place", lambda *_: (100, 120, rows))
+    layout = lay_out(0, "pool", 0, 320)
+    # The first disc shows a tenth of itself, the second nine tenths.
+    assert layout.shapes[:, RADIUS].tolist() == [38 * 16, 12 * 16]
+    assert layout.masks.shape == (2, 120, 100)
+    inner, outer = (layout.label_map == 2).sum(), (layout.label_map == 1).sum()
+    assert inner == pytest.approx(math.pi * 12**2, rel=0.03)
+    assert outer == pytest.approx(math.pi * (38**2 - 12**2), rel=0.03)
+    assert layout.masks[0].sum() == inner + outer
 
 
 def test_objects_stand_out_in_the_pixels():
@@ -325,7 +342,7 @@ def test_textures_are_told_apart_without_the_outline():
         for _ in range(4):
             seen = _features(kind, rng)
             right += int(np.argmin([np.abs(seen - k).sum() for k in known])) == kind
-    assert right / 32 >= 0.9
+    assert right >= 31
 
 
 def test_texture_shows_at_every_size():
@@ -360,7 +377,24 @@ def test_colour_carries_no_class():
         for c in range(8)
     )
     # By chance alone the explained share is about 7 / n.
-    assert (between / total < 0.09).all()
+    assert (between / total < 0.06).all()
+
+
+def test_paint_is_the_same_whatever_the_class():
+    """Two classes at one place share their two colours, and so about half of their pixels."""
+    size = 200
+    label_map = np.zeros((size, size), np.uint8, order="F")
+    label_map[70:130, 70:130] = 1
+    painted = []
+    for kind in range(8):
+        row = np.zeros(COLUMNS, np.int64)
+        row[KIND], row[X], row[Y], row[SIDE] = kind, 100 * 16, 100 * 16, 120 * 16
+        frame(row, 90 * 16, 50, 1024)
+        canvas = np.zeros((size, size, 3), np.int32)
+        _paint(np.uint64(5), canvas, label_map.T, row, 0)
+        painted.append(canvas[70:130, 70:130])
+    for one, other in itertools.combinations(painted, 2):
+        assert 0.15 < (one == other).all(axis=2).mean() < 0.85
 
 
 # --- how many, how large, where ------------------------------------------------------------------
@@ -377,11 +411,11 @@ def test_train_is_mostly_large_and_small_ones_lie_beside_their_class(tables):
     for row in rows[sizes == 0]:
         image = rows[rows[:, 0] == row[0]]
         larger = image[image[:, 2] > 4 * row[2]]
-        if len(larger):
+        if len(larger) and len(np.unique(image[:, 1])) > 1:
             near = np.hypot(*(larger[:, 4:] - row[4:]).T) < 1.5 * np.sqrt(larger[:, 2])
             companions.append(bool((near & (larger[:, 1] == row[1])).any()))
-    assert len(companions) > 45
-    assert np.mean(companions) > 0.6
+    assert len(companions) > 25
+    assert np.mean(companions) > 0.75
 
 
 def test_pool_has_every_size_of_every_class(tables):
@@ -450,7 +484,7 @@ def test_size_changes_the_images():
             assert max(image.width, image.height) == size
             assert image.objects
             for thing in image.objects:
-                assert decode_mask(thing.rle, image.height, image.width).sum() >= MIN_VISIBLE
+                assert decode_mask(thing.rle, image.height, image.width).sum() >= 12
             assert source.pixels(image.file_name).shape == (image.height, image.width, 3)
 
 

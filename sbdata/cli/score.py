@@ -1,0 +1,426 @@
+"""``sbdata score``: a folder of predictions against a ground truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    from sbdata.score.gallery import LoadImage
+    from sbdata.score.inputs import ProblemsError
+    from sbdata.score.result import Compared, Scored
+    from sbdata.score.run import ScoreOptions
+    from sbdata.score.truth import Truth
+    from sbdata.sizes import SizeBins
+
+_MOVED_SHOWN = 5  # instances a comparison; summary.json lists more
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("predictions", metavar="PRED", type=_FOLDER)
+@click.option("--set", "set_folder", type=_FOLDER, help="Truth: a built set, or its manifest.")
+@click.option("--voc", type=_FOLDER, help="Truth: a VOC devkit; see --split.")
+@click.option("--split", help="List of the VOC devkit [val].")
+@click.option("--coco", type=_FOLDER, help="Truth: a COCO instances file.")
+@click.option("--class-masks", type=_FOLDER, help="Truth: a folder of class masks.")
+@click.option("--instance-masks", type=_FOLDER, help="Instance masks to go with them.")
+@click.option(
+    "--instances",
+    type=click.Choice(["components"]),
+    help="Without instance masks: take connected parts of a class for instances.",
+)
+@click.option(
+    "--taxonomy",
+    help="Classes of --coco [coco80] or --class-masks [voc20]: a known name, 'own' for the COCO "
+    "file's categories, or a text file with a name a line.",
+)
+@click.option("--photos", type=_FOLDER, help="Photos for the report, of --coco or --class-masks.")
+@click.option(
+    "--against",
+    multiple=True,
+    type=_FOLDER,
+    help="Further predictions, compared with PRED by the paired bootstrap. Repeatable.",
+)
+@click.option("--name", help="Of the result [the folder's name].")
+@click.option(
+    "--out",
+    type=_FOLDER,
+    default=Path("scores"),
+    show_default=True,
+    help="The result goes to OUT/NAME.",
+)
+@click.option("--allow-missing", is_flag=True, help="Missing predictions count as background.")
+@click.option("--decode-palette", is_flag=True, help="RGB predictions have VOC's colours.")
+@click.option("--pred-void", is_flag=True, help="255 in predictions is read as background.")
+@click.option(
+    "--connectivity",
+    type=click.Choice(["4", "8"]),
+    default="8",
+    show_default=True,
+    help="Of predicted components.",
+)
+@click.option(
+    "--share",
+    type=click.Choice(["area", "equal", "all"]),
+    default="area",
+    show_default=True,
+    help="How the instances that a component touches share its false pixels.",
+)
+@click.option("--bins", metavar="A,B", help="Areas that divide the sizes [those of the set].")
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Of the bootstrap; 0 gives no intervals.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+    show_default="one a core",
+    help="Parallel threads; the result does not depend on it.",
+)
+@click.option("--no-report", is_flag=True, help="Write no report.html.")
+@click.option("--per-class", is_flag=True, help="Print the figures of each class, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.pass_context
+def score(
+    ctx: click.Context,
+    predictions: Path,
+    set_folder: Path | None,
+    voc: Path | None,
+    split: str | None,
+    coco: Path | None,
+    class_masks: Path | None,
+    instance_masks: Path | None,
+    instances: str | None,
+    taxonomy: str | None,
+    photos: Path | None,
+    against: tuple[Path, ...],
+    name: str | None,
+    out: Path,
+    allow_missing: bool,
+    decode_palette: bool,
+    pred_void: bool,
+    connectivity: str,
+    share: str,
+    bins: str | None,
+    resamples: int,
+    seed: int,
+    workers: int,
+    no_report: bool,
+    per_class: bool,
+    as_json: bool,
+) -> None:
+    """Score the predictions in PRED: mIoU, and instance-aware IoU by object size.
+
+    PRED is a folder of PNGs named <image_id>.png with class numbers, one of each image's size. The
+    whole folder is checked first; if anything is wrong, all of it is listed and nothing is scored.
+    Give one truth: --set, --voc, --coco or --class-masks.
+    """
+    from functools import partial
+
+    from sbdata.cli.progress import showing_progress
+    from sbdata.score.inputs import ProblemsError, write_problems
+    from sbdata.score.run import ScoreOptions, loader_of, name_of, score_folder
+    from sbdata.score.write import PROBLEMS_FILE, check_place, summary_as_dict, write_result
+
+    options = ScoreOptions(
+        connectivity=int(connectivity),
+        share=share,
+        predicted_void=pred_void,
+        decode_palette=decode_palette,
+        allow_missing=allow_missing,
+        resamples=resamples,
+        seed=seed,
+        bins=_bins(bins) if bins else None,
+    )
+    name = name or name_of(predictions)
+    folder = check_place(out, name)
+    opening = _opener(
+        {"--set": set_folder, "--voc": voc, "--coco": coco, "--class-masks": class_masks},
+        {
+            "--split": split,
+            "--instance-masks": instance_masks,
+            "--instances": instances,
+            "--taxonomy": taxonomy,
+            "--photos": photos,
+        },
+        options,
+        workers,
+    )
+    with showing_progress(quiet=as_json) as progress:
+        truth = opening()
+        try:
+            scored = score_folder(
+                predictions,
+                truth,
+                options,
+                against=against,
+                name=name,
+                workers=workers,
+                progress=partial(progress, "score"),
+            )
+        except ProblemsError as error:
+            listed = folder / PROBLEMS_FILE
+            write_problems(listed, error.problems)
+            _say_problems(error, listed, as_json)
+            ctx.exit(2)
+        load = loader_of(scored, truth, options)
+        report = None if no_report else partial(_report, scored, load)
+        write_result(scored, out, report)
+    if as_json:
+        said = {**summary_as_dict(scored), "result": str(folder)}
+        click.echo(json.dumps(said, indent=2))
+    else:
+        _print_scored(scored, per_class)
+        click.echo(f"{folder}: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
+
+
+def _report(scored: Scored, load: LoadImage, path: Path) -> None:
+    from sbdata.score.report import write_figures, write_report
+
+    write_report(scored, path, load)
+    write_figures(scored, path.parent / "figures")
+
+
+# --- options --------------------------------------------------------------------------------------
+
+# which further options each truth takes
+_TAKEN = {
+    "--set": (),
+    "--voc": ("--split",),
+    "--coco": ("--taxonomy", "--photos"),
+    "--class-masks": ("--instance-masks", "--instances", "--taxonomy", "--photos"),
+}
+
+
+def _bins(text: str) -> SizeBins:
+    from sbdata.sizes import SizeBins
+
+    try:
+        edges = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        edges = ()
+    if len(edges) != 2:
+        msg = f"--bins takes two areas in pixels, such as 1024,9216, not {text!r}"
+        raise InputError(msg)
+    return SizeBins(edges)
+
+
+def _opener(
+    truths: Mapping[str, Path | None],
+    further: Mapping[str, Any],
+    options: ScoreOptions,
+    workers: int,
+) -> Callable[[], Truth]:
+    """Return the function that opens the one truth that was given.
+
+    Raises:
+        InputError: if there is none, or several, or options that it does not take.
+    """
+    from functools import partial
+
+    from sbdata.score.truth import (
+        truth_from_coco,
+        truth_from_masks,
+        truth_from_set,
+        truth_from_voc,
+    )
+    from sbdata.sizes import SizeBins
+
+    given = {option: path for option, path in truths.items() if path is not None}
+    if len(given) != 1:
+        said = " and ".join(given) if given else "none"
+        msg = f"give one ground truth: {', '.join(truths)}; {said} was given"
+        raise InputError(msg)
+    ((kind, path),) = given.items()
+    useless = [o for o, value in further.items() if value is not None and o not in _TAKEN[kind]]
+    if useless:
+        msg = f"{useless[0]} does not go with {kind}; leave it out"
+        raise InputError(msg)
+    if kind == "--set":
+        return partial(truth_from_set, path)
+    bins = options.bins or SizeBins()
+    if kind == "--voc":
+        return partial(truth_from_voc, path, further["--split"] or "val", bins=bins)
+    if kind == "--coco":
+        return partial(
+            truth_from_coco,
+            path,
+            further["--taxonomy"] or "coco80",
+            bins=bins,
+            photos=further["--photos"],
+            workers=workers,
+        )
+    masks = further["--instance-masks"]
+    if (masks is None) == (further["--instances"] is None):
+        msg = (
+            "--class-masks needs either --instance-masks, or --instances components to take the "
+            "connected parts of a class for instances"
+        )
+        raise InputError(msg)
+    return partial(
+        truth_from_masks,
+        path,
+        masks,
+        further["--taxonomy"] or "voc20",
+        bins=bins,
+        connectivity=options.connectivity,
+        photos=further["--photos"],
+    )
+
+
+# --- printing -------------------------------------------------------------------------------------
+
+
+def _say_problems(error: ProblemsError, listed: Path, as_json: bool) -> None:
+    if as_json:
+        problems = [asdict(problem) for problem in error.problems]
+        click.echo(json.dumps({"problems": problems, "csv": str(listed)}, indent=2))
+    else:
+        click.echo(f"Error: {error}\nAll of them, by file: {listed}", err=True)
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(table)
+
+
+def _print_scored(scored: Scored, per_class: bool) -> None:
+    summary = scored.summary
+    click.echo(
+        f"{scored.name} on {scored.truth_name}{' (synthetic)' if scored.synthetic else ''}: "
+        f"{summary.n_images:,} images, {summary.ia['ia'].n_instances:,} instances, {summary.metric}"
+    )
+    _print_figures(scored)
+    _print_components(scored)
+    if per_class:
+        _print_classes(scored)
+    for other in scored.compared:
+        _print_compared(scored, other)
+    for note in scored.notes:
+        click.echo(f"note: {note}")
+
+
+def _title(name: str) -> str:
+    """Return a figure's name as it is printed.
+
+    >>> _title("ia_small"), _title("component_precision_small")
+    ('IA_small', 'component precision, small')
+    """
+    if name == "ia" or name.startswith("ia_"):
+        return f"IA{name[2:]}"
+    return name.replace("component_precision_", "component precision, ").replace("_", " ")
+
+
+def _print_figures(scored: Scored) -> None:
+    from sbdata.score.wording import NOTHING, number, span
+
+    summary, intervals = scored.summary, scored.intervals
+    absent = len(summary.absent)
+    rows = [
+        ["mIoU", number(summary.miou), span(intervals["miou"]), NOTHING, NOTHING, NOTHING,
+         f"{summary.n_miou_classes}"],
+    ]  # fmt: skip
+    rows += [
+        [
+            _title(name),
+            number(figure.class_mean),
+            span(intervals[f"{name}.class_mean"]),
+            number(figure.instance_mean),
+            span(intervals[f"{name}.instance_mean"]),
+            f"{figure.n_instances:,}",
+            f"{figure.n_classes}",
+        ]
+        for name, figure in summary.ia.items()
+    ]
+    header = ["", "class mean", "95 %", "instance mean", "95 %", "instances", "classes"]
+    _print_table(header, rows)
+    left_out = f"; {absent} of {absent + summary.n_miou_classes} are not in the truth"
+    click.echo(f"mIoU counts background as a class{left_out if absent else ''}.")
+
+
+def _print_components(scored: Scored) -> None:
+    from sbdata.score.wording import count, number, percent, span
+
+    cells = scored.summary.component_precision
+    rows = [
+        [_title(name), number(cell.value), span(scored.intervals[name]), f"{cell.n:,}"]
+        for name, cell in cells.items()
+    ]
+    _print_table(["", "share", "95 %", "components"], rows)
+    orphans = scored.summary.orphans
+    click.echo(
+        f"orphans (components that touch no instance of their class): "
+        f"{count(orphans.components, 'component')}, {count(orphans.pixels, 'pixel')}, "
+        f"{percent(orphans.share)} of all false pixels"
+    )
+
+
+def _print_classes(scored: Scored) -> None:
+    from sbdata.score.wording import number
+
+    summary = scored.summary
+    rows = [["background", number(summary.background_iou)]]
+    for figures in summary.classes:
+        cells = [f"{number(cell.value)} ({cell.n:,})" for cell in figures.ia.values()]
+        name = scored.taxonomy.name_of(figures.class_id)
+        orphans = f"{figures.orphans.components:,}"
+        rows.append([name, number(figures.iou), *cells, orphans])
+    header = ["class", "IoU", *(f"{_title(name)} (n)" for name in summary.ia), "orphans"]
+    rows[0] += [""] * (len(header) - 2)
+    _print_table(header, rows)
+
+
+def _print_compared(scored: Scored, other: Compared) -> None:
+    from sbdata.score.wording import NOTHING, number, percent, signed, span
+
+    first = scored.summary.headline()
+    rows = []
+    for name, difference in other.differences.items():
+        figure, _, mean = name.partition(".")
+        title = "mIoU" if name == "miou" else _title(figure)
+        cells = [NOTHING] * 3
+        if difference is not None:
+            change = difference.sign_change
+            cells = [
+                signed(difference.value),
+                span(difference.interval, difference=True),
+                NOTHING if change is None else percent(change),
+            ]
+        label = f"{title}, {mean.replace('_', ' ')}" if mean else title
+        rows.append([label, number(first[name]), number(other.figures[name]), *cells])
+    header = [f"{other.name} against {scored.name}", scored.name, other.name]
+    _print_table([*header, "difference", "95 %, paired", "sign changes"], rows)
+    if other.moved:
+        moved = [
+            [f"{m.image_id} {m.instance_id}", m.class_name, m.size, f"{m.area:,}",
+             number(m.first), number(m.second)]
+            for m in other.moved[:_MOVED_SHOWN]
+        ]  # fmt: skip
+        header = ["moved most (image, instance)", "class", "size", "area", scored.name, other.name]
+        _print_table(header, moved)

@@ -1,0 +1,374 @@
+"""The prediction contract: one PNG an image, its size, class numbers 0..C.
+
+A folder is checked wholly before anything is reported of it: names by one listing, headers before
+pixels, and the values in the same decoding that is scored. What is wrong is collected as
+:class:`Problem`, file by file, and nothing of such a folder becomes a result.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.errors import InputError
+from sbdata.masks import VOID, voc_palette
+from sbdata.score.png import RGB, PngError, read_header, read_png
+from sbdata.storage import write_text
+from sbdata.taxonomy import Taxonomy
+
+SHOWN = 20  # problems that the error's text lists; the CSV has all of them
+_CLUTTER = frozenset({"Thumbs.db", "desktop.ini"})  # and every hidden file
+_FEW = 6
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong with one file of a folder.
+
+    Attributes:
+        file: its name in the folder.
+        kind: a slug: ``missing``, ``extra``, ``size``, ``mode``, ``colours``, ``values``, ``void``
+            or ``unreadable``.
+        detail: what was seen, and the remedy.
+        folder: of the predictions, as given.
+    """
+
+    file: str
+    kind: str
+    detail: str
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a prediction may be.
+
+    Attributes:
+        taxonomy: of the classes; values lie in 0..C.
+        predicted_void: whether 255 may be predicted; it is read as background.
+        decode_palette: whether RGB images are decoded through VOC's palette.
+        allow_missing: whether a missing file counts as background everywhere.
+    """
+
+    taxonomy: Taxonomy
+    predicted_void: bool = False
+    decode_palette: bool = False
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The names in a folder of predictions, compared with the images of the truth.
+
+    Attributes:
+        folder: of the predictions.
+        found: ids whose file is there.
+        missing: ids without a file, sorted.
+        ignored: ids of files for images that the truth had to leave out.
+        problems: with the names.
+    """
+
+    folder: Path
+    found: frozenset[str]
+    missing: tuple[str, ...]
+    ignored: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    def path(self, image_id: str) -> Path | None:
+        """Return the file of an image, None where it is missing."""
+        return self.folder / f"{image_id}.png" if image_id in self.found else None
+
+
+class ProblemsError(InputError):
+    """A folder of predictions that breaks the contract.
+
+    Attributes:
+        problems: all of them, sorted by folder and file.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda p: (p.folder, p.file, p.kind)))
+        super().__init__(_as_text(self.problems))
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def list_predictions(
+    folder: Path,
+    image_ids: Sequence[str],
+    *,
+    allow_missing: bool = False,
+    left_out: Collection[str] = (),
+) -> Listing:
+    """Compare the names in a folder with the images that are to be scored.
+
+    Hidden files are passed over. A file is looked at later; here only names count.
+
+    Args:
+        folder: of the predictions.
+        image_ids: of the truth.
+        allow_missing: whether a missing file is no problem.
+        left_out: images of the dataset that the truth had to leave out; their files are ignored.
+
+    Raises:
+        InputError: if the folder is none, or holds nothing.
+    """
+    names = _names_in(folder)
+    wanted = {f"{image_id}.png" for image_id in image_ids}
+    ignored = {f"{image_id}.png" for image_id in left_out} & names
+    missing = sorted(wanted - names)
+    extra = sorted(names - wanted - ignored)
+    if len(missing) == len(wanted) and not extra:
+        msg = f"{folder}: no prediction for any of the {len(wanted)} images; give another folder"
+        raise InputError(msg)
+    meant = _suggestions([_stem(name) for name in extra], [_stem(name) for name in missing])
+    looks_like = {image_id: stem for stem, image_id in sorted(meant.items(), reverse=True)}
+    by_stem = {_stem(name): name for name in reversed(extra)}
+    problems = [
+        Problem(shown(name), "extra", _about_extra(folder / name, meant), str(folder))
+        for name in extra
+    ]
+    if not allow_missing:
+        for name in missing:
+            detail = "no such file"
+            if _stem(name) in looks_like:
+                like = shown(by_stem[looks_like[_stem(name)]])
+                detail = f"no such file; if {like} is meant, rename it"
+            problems.append(Problem(name, "missing", detail, str(folder)))
+    return Listing(
+        folder,
+        frozenset(_stem(name) for name in wanted & names),
+        tuple(_stem(name) for name in missing),
+        tuple(sorted(_stem(name) for name in ignored)),
+        tuple(problems),
+    )
+
+
+def _names_in(folder: Path) -> set[str]:
+    if folder.is_file():
+        if zipfile.is_zipfile(folder):
+            msg = f"{folder}: a zip archive; unpack it and give the folder with the PNGs"
+        else:
+            msg = f"{folder}: a file; give the folder with one <image_id>.png an image"
+        raise InputError(msg)
+    if not folder.is_dir():
+        msg = f"{folder}: no such folder; give the folder with one <image_id>.png an image"
+        raise InputError(msg)
+    try:
+        with os.scandir(folder) as entries:
+            names = {e.name for e in entries if e.name[0] != "." and e.name not in _CLUTTER}
+    except OSError as error:
+        msg = f"{folder}: cannot be listed ({error.strerror}); make it readable"
+        raise InputError(msg) from error
+    if not names:
+        msg = f"{folder}: an empty folder; give the folder with one <image_id>.png an image"
+        raise InputError(msg)
+    if not any(name.lower().endswith(".png") for name in names):
+        inner = sorted(
+            n for n in names if (folder / n).is_dir() and any((folder / n).glob("*.png"))
+        )
+        if inner:
+            msg = f"{folder}: no PNG in it, but in {shown(inner[0])}; give {folder / inner[0]}"
+            raise InputError(msg)
+    return names
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122 - of a name that may be odd
+
+
+def _about_extra(path: Path, meant: Mapping[str, str]) -> str:
+    stem, suffix = _stem(path.name), path.suffix
+    hint = f"did you mean {meant[stem]}.png?" if stem in meant else "remove it"
+    if suffix.lower() != ".png":
+        if path.is_dir():
+            return "a folder; predictions lie in one folder, remove it"
+        return f"not a PNG; predictions are <image_id>.png, {hint}"
+    return f"not an image of the set; {hint}"
+
+
+def shown(name: str) -> str:
+    r"""Return a name with characters that do not print as escapes.
+
+    >>> print(shown("a\n.png"))
+    a\n.png
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def _suggestions(stems: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
+    """Return, for stems that are no image, the one missing image that each may be meant for.
+
+    Names are compared without case and leading zeros; one may stand within the other, between
+    separators, so that ``pred_139`` is meant for ``000000000139``.
+    """
+    if not stems or not missing:
+        return {}
+    whole: dict[str, set[str]] = {}
+    parts: dict[str, set[str]] = {}
+    for image_id in missing:
+        for k, form in enumerate(_forms(image_id)):
+            (parts if k else whole).setdefault(form, set()).add(image_id)
+    found: dict[str, str] = {}
+    for stem in stems:
+        forms = list(_forms(stem))
+        options = [whole.get(form, set()) for form in forms] + [parts.get(forms[0], set())]
+        best = next((option for option in options if len(option) == 1), None)
+        if best:
+            found[stem] = next(iter(best))
+    taken = Counter(found.values())
+    return {stem: image_id for stem, image_id in found.items() if taken[image_id] == 1}
+
+
+def _forms(stem: str) -> Iterator[str]:
+    """Yield a name's plain form, then those of its parts between separators, longest first."""
+    words = list(re.finditer(r"[^\W_]+", stem))[:12]
+    spans = sorted(
+        ((a.start(), b.end()) for k, a in enumerate(words) for b in words[k:]),
+        key=lambda span: (span[0] - span[1], span),
+    )
+    yield _plain(stem)
+    for start, end in spans:
+        if end - start < len(stem):
+            yield _plain(stem[start:end])
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", text.casefold())
+
+
+# --- one file -------------------------------------------------------------------------------------
+
+
+def read_prediction(
+    path: Path, size: tuple[int, int], contract: Contract
+) -> tuple[npt.NDArray[np.uint8], str]:
+    """Read one prediction that keeps the contract.
+
+    Args:
+        path: of the PNG.
+        size: the width and height of its image.
+        contract: to be kept.
+
+    Returns:
+        ``(H, W)`` uint8 class numbers (255 only where the contract allows it), and the SHA-256 of
+        the file.
+
+    Raises:
+        PngError: with the kind of problem, what was seen and the remedy.
+    """
+    header = read_header(path)
+    if (header.width, header.height) != size:  # before decoding: the header may promise gigabytes
+        raise PngError(
+            "size",
+            f"{header.width} x {header.height} pixels, its image has {size[0]} x {size[1]}; "
+            "predict at the image's own size",
+        )
+    coloured = header.colour == RGB and header.depth == 8
+    if not header.indices and not (coloured and contract.decode_palette):
+        remedy = "write class numbers as 8-bit grey or palette"
+        if coloured:
+            remedy += ", or add --decode-palette if these are VOC's colours"
+        raise PngError("mode", f"a {header.mode} image; {remedy}")
+    pixels, digest = read_png(path, header)
+    values = _decode_colours(pixels) if coloured else pixels
+    found: npt.NDArray[np.uint8] = np.asarray(values, np.uint8)
+    _check_values(found, contract)
+    return found, digest
+
+
+def _check_values(values: npt.NDArray[np.uint8], contract: Contract) -> None:
+    classes = len(contract.taxonomy)
+    if values.max() <= classes:
+        return
+    present, counts = np.unique(values, return_counts=True)
+    wrong = [(v, n) for v, n in zip(present.tolist(), counts.tolist(), strict=True) if v > classes]
+    strange = [(v, n) for v, n in wrong if v != VOID]
+    if strange:
+        seen = ", ".join(f"{v} ({n} pixels)" for v, n in strange[:_FEW])
+        more = ", ..." if len(strange) > _FEW else ""
+        raise PngError(
+            "values",
+            f"values {seen}{more}; {contract.taxonomy.name} has 0..{classes}, map them to classes",
+        )
+    if not contract.predicted_void:
+        raise PngError(
+            "void",
+            f"255 in {wrong[0][1]} pixels; predict a class there, or add --pred-void, which reads "
+            "it as background",
+        )
+
+
+def _inverse_palette() -> tuple[npt.NDArray[np.uint8], ...]:
+    """Return, for red, green and blue, the bits of the index that each value of it stands for.
+
+    VOC's colours are the index's bits dealt out in turn, the lowest to the highest bit of red.
+    """
+    value = np.arange(256)
+    tables = []
+    for channel in range(3):
+        bits = np.zeros(256, np.int64)
+        for k in range(3):
+            if 3 * k + channel < 8:
+                bits |= ((value >> (7 - k)) & 1) << (3 * k + channel)
+        tables.append(bits.astype(np.uint8))
+    return tuple(tables)
+
+
+_BITS = _inverse_palette()
+_PALETTE = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+
+
+def _decode_colours(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    red, green, blue = (_BITS[k][pixels[..., k]] for k in range(3))
+    indices: npt.NDArray[np.uint8] = red | green | blue
+    unknown = (_PALETTE[indices] != pixels).any(axis=-1)
+    if unknown.any():
+        colours, counts = np.unique(pixels[unknown], axis=0, return_counts=True)
+        most = np.argsort(-counts, kind="stable")[:_FEW]
+        seen = ", ".join(
+            f"({', '.join(map(str, colours[k].tolist()))}) in {int(counts[k])} pixels" for k in most
+        )
+        more = ", ..." if len(colours) > _FEW else ""
+        raise PngError(
+            "colours", f"colours that VOC's palette lacks: {seen}{more}; write class numbers"
+        )
+    return indices
+
+
+# --- reports --------------------------------------------------------------------------------------
+
+
+def _as_text(problems: Sequence[Problem]) -> str:
+    kinds = Counter(problem.kind for problem in problems)
+    counted = ", ".join(f"{kind} {n:,}" for kind, n in sorted(kinds.items()))
+    folders = {problem.folder for problem in problems}
+    where = problems[0].folder if len(folders) == 1 else f"{len(folders)} folders"
+    noun = "problem" if len(problems) == 1 else "problems"
+    lines = [f"{where}: {len(problems):,} {noun} ({counted}), nothing was scored"]
+    for problem in problems[:SHOWN]:
+        place = problem.file if len(folders) == 1 else f"{problem.folder}/{problem.file}"
+        lines.append(f"  {place}: {problem.detail}")
+    if len(problems) > SHOWN:
+        lines.append(f"  ... and {len(problems) - SHOWN:,} more")
+    return "\n".join(lines)
+
+
+def write_problems(path: Path, problems: Sequence[Problem]) -> None:
+    """Write all problems as CSV with the columns file, kind, detail and folder."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("file", "kind", "detail", "folder"))
+    writer.writerows([shown(text) for text in astuple(problem)] for problem in problems)
+    write_text(path, out.getvalue())

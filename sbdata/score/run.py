@@ -1,0 +1,465 @@
+"""A folder of predictions against a truth: checked, decoded and scored in one pass.
+
+Images are scored by threads: decoding, drawing and counting all release the interpreter lock, and a
+thread starts at once, where a process first takes a second to import its libraries. Every count is
+an integer that is merged exactly, so the result does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from sbdata import __version__
+from sbdata.errors import InputError
+from sbdata.fetch.parallel import Progress, run_each
+from sbdata.metrics import (
+    METRIC,
+    RESAMPLES,
+    Accumulator,
+    Difference,
+    MetricOptions,
+    Resampled,
+    ScoreTables,
+    compare,
+    ia_iou,
+    resample,
+    score_image,
+    summarise,
+)
+from sbdata.score.gallery import LoadImage
+from sbdata.score.inputs import (
+    Contract,
+    Listing,
+    Problem,
+    ProblemsError,
+    list_predictions,
+    read_prediction,
+)
+from sbdata.score.png import PngError
+from sbdata.score.result import Compared, Moved, Scored
+from sbdata.score.truth import Loaded, Truth
+from sbdata.score.wording import count
+from sbdata.sizes import SizeBins
+from sbdata.taxonomy import Taxonomy
+
+MOVED = 50  # instances that a comparison lists
+_CHUNK = 32  # images that a thread takes at a time
+_LIBRARIES = ("numpy", "numba", "pillow", "pyarrow")
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How a folder is scored.
+
+    Attributes:
+        connectivity: of predicted components, 8 or 4.
+        share: how touched instances share false pixels; see :class:`MetricOptions`.
+        predicted_void: whether 255 may be predicted; it is read as background.
+        decode_palette: whether RGB predictions are decoded through VOC's palette.
+        allow_missing: whether missing predictions count as background.
+        resamples: of the bootstrap; 0 gives no intervals.
+        seed: of the bootstrap.
+        bins: sizes to use instead of the truth's own.
+    """
+
+    connectivity: int = 8
+    share: str = "area"
+    predicted_void: bool = False
+    decode_palette: bool = False
+    allow_missing: bool = False
+    resamples: int = RESAMPLES
+    seed: int = 0
+    bins: SizeBins | None = None
+
+    @property
+    def metric(self) -> MetricOptions:
+        """Return those that the metric knows."""
+        return MetricOptions(self.connectivity, self.share, self.predicted_void)
+
+
+_DEFAULTS = ScoreOptions()
+
+
+def score_folder(
+    predictions: Path,
+    truth: Truth,
+    options: ScoreOptions = _DEFAULTS,
+    *,
+    against: Sequence[Path] = (),
+    name: str | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Scored:
+    """Check a folder of predictions, score it, and compare others with it.
+
+    Args:
+        predictions: a folder of ``<image_id>.png``.
+        truth: to compare with.
+        options: of the contract, the metric and the bootstrap.
+        against: further folders, each compared with the first by the paired bootstrap.
+        name: of the result; the folder's own name by default.
+        workers: threads; the result does not depend on them.
+        progress: called with (images done, images in all).
+
+    Raises:
+        ProblemsError: listing everything that is wrong with any of the folders.
+        InputError: if a folder is none, or the truth cannot be read.
+    """
+    contract = Contract(
+        truth.taxonomy, options.predicted_void, options.decode_palette, options.allow_missing
+    )
+    listings = [
+        list_predictions(
+            folder,
+            truth.image_ids,
+            allow_missing=options.allow_missing,
+            left_out=truth.left_out,
+        )
+        for folder in (predictions, *against)
+    ]
+    problems = [problem for listing in listings for problem in listing.problems]
+    task = _Task(truth, contract, options.metric, tuple(listings), bool(problems))
+    starts = range(0, len(truth.image_ids), _CHUNK)
+    parts = run_each(
+        partial(_score_chunk, task),
+        starts,
+        workers=workers,
+        progress=_in_images(progress, len(truth.image_ids)),
+    )
+    problems += [problem for part in parts for problem in part.problems]
+    if problems:
+        raise ProblemsError(problems)
+    return _gather(task, parts, options, name or name_of(predictions))
+
+
+def name_of(folder: Path) -> str:
+    """Return the name that a folder's result has by default."""
+    return folder.resolve().name
+
+
+def loader_of(scored: Scored, truth: Truth, options: ScoreOptions = _DEFAULTS) -> LoadImage:
+    """Return the function by which a report loads what it shows of an image."""
+    contract = Contract(truth.taxonomy, options.predicted_void, options.decode_palette)
+    return partial(_load_image, scored.predictions, frozenset(scored.missing), truth, contract)
+
+
+def _load_image(
+    folder: Path, missing: frozenset[str], truth: Truth, contract: Contract, image_id: str
+) -> tuple[Any, Any, Any, Any]:
+    loaded = truth.load(image_id).truth
+    if image_id in missing:
+        prediction = np.zeros(loaded.class_map.shape, np.uint8)
+    else:
+        path = folder / f"{image_id}.png"
+        try:
+            prediction, _ = read_prediction(path, truth.sizes[image_id], contract)
+        except PngError as error:
+            msg = f"{path}: {error.detail}; it changed after it was scored, score it again"
+            raise InputError(msg) from error
+    photo = _photo(truth.photos.get(image_id), truth.sizes[image_id])
+    return photo, loaded.class_map, loaded.instance_map, prediction
+
+
+def _photo(path: Path | None, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+    """Return a photo's pixels; None where it is absent, unreadable or of another size."""
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB")) if image.size == size else None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+# --- one chunk of images --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all chunks have in common."""
+
+    truth: Truth
+    contract: Contract
+    metric: MetricOptions
+    listings: tuple[Listing, ...]
+    check_only: bool
+
+
+@dataclass
+class _Part:
+    """What one chunk gives; lists have one entry a folder."""
+
+    scores: list[Accumulator]
+    digests: list[list[tuple[str, str]]]
+    truth_digests: list[tuple[str, str]] = field(default_factory=list)
+    unassigned: list[int] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def _score_chunk(task: _Task, start: int) -> _Part:
+    truth, folders = task.truth, len(task.listings)
+    classes = len(truth.taxonomy)
+    part = _Part(
+        [Accumulator(classes, task.metric) for _ in range(folders)], [[] for _ in range(folders)]
+    )
+    stop = min(start + _CHUNK, len(truth.image_ids))
+    loaders = truth.loaders(start, stop)
+    for image_id, load in zip(truth.image_ids[start:stop], loaders, strict=True):
+        predictions = [_read(task, k, image_id, part) for k in range(folders)]
+        if task.check_only or part.problems:
+            continue  # nothing will be reported but problems
+        loaded = load()
+        part.unassigned.append(loaded.unassigned)
+        if loaded.digest:
+            part.truth_digests.append((image_id, loaded.digest))
+        for scores, prediction in zip(part.scores, predictions, strict=True):
+            assert prediction is not None  # noqa: S101 - or there were problems
+            scores.update(image_id, _score(image_id, prediction, loaded, classes, task.metric))
+    return part
+
+
+def _read(task: _Task, k: int, image_id: str, part: _Part) -> npt.NDArray[np.uint8] | None:
+    """Read folder k's prediction; what is wrong with it goes to the part's problems."""
+    listing, size = task.listings[k], task.truth.sizes[image_id]
+    path = listing.path(image_id)
+    if path is None:
+        return np.zeros((size[1], size[0]), np.uint8)
+    try:
+        prediction, digest = read_prediction(path, size, task.contract)
+    except PngError as error:
+        problem = Problem(path.name, error.kind, error.detail, str(listing.folder))
+        part.problems.append(problem)
+        return None
+    part.digests[k].append((image_id, digest))
+    return prediction
+
+
+def _score(
+    image_id: str,
+    prediction: npt.NDArray[np.uint8],
+    loaded: Loaded,
+    classes: int,
+    metric: MetricOptions,
+) -> Any:
+    try:
+        return score_image(prediction, loaded.truth, classes, metric)
+    except InputError as error:  # the prediction was checked, so it is the truth's fault
+        msg = f"image {image_id}: unusable ground truth: {error}"
+        raise InputError(msg) from error
+
+
+def _in_images(progress: Progress | None, images: int) -> Progress | None:
+    if progress is None:
+        return None
+
+    def of_chunks(done: int, total: int) -> None:
+        progress(min(done * _CHUNK, images), images)
+
+    return of_chunks
+
+
+# --- all images -----------------------------------------------------------------------------------
+
+
+def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: str) -> Scored:
+    truth, bins = task.truth, options.bins or task.truth.bins
+    tables = [_merged(task, parts, k) for k in range(len(task.listings))]
+    summaries = [summarise(found, bins) for found in tables]
+    labels = _labels(name, [listing.folder for listing in task.listings[1:]])
+    drawn = [
+        resample(found, bins, resamples=options.resamples, seed=options.seed)
+        if options.resamples
+        else None
+        for found in tables
+    ]
+    headline = summaries[0].headline()
+    return Scored(
+        name=name,
+        predictions=task.listings[0].folder,
+        truth_name=truth.name,
+        synthetic=truth.synthetic,
+        taxonomy=truth.taxonomy,
+        bins=bins,
+        options=options.metric,
+        summary=summaries[0],
+        intervals=drawn[0].intervals() if drawn[0] else dict.fromkeys(headline),
+        tables=tables[0],
+        compared=tuple(
+            Compared(
+                name=labels[k],
+                figures=summaries[k].headline(),
+                differences=_differences(headline, summaries[k].headline(), drawn[0], drawn[k]),
+                moved=_most_moved(tables[0], tables[k], truth.taxonomy, bins),
+            )
+            for k in range(1, len(tables))
+        ),
+        notes=_notes(task, parts, options, labels),
+        provenance=_provenance(task, parts, options, labels),
+        photo_paths=truth.photos,
+        image_sizes=truth.sizes,
+        missing=task.listings[0].missing,
+    )
+
+
+def _merged(task: _Task, parts: Sequence[_Part], k: int) -> ScoreTables:
+    whole = Accumulator(len(task.truth.taxonomy), task.metric)
+    for part in parts:
+        whole.merge(part.scores[k])
+    return whole.tables()
+
+
+def _labels(name: str, others: Sequence[Path]) -> list[str]:
+    """Name the folders: by their last part, or in full where that is not enough."""
+    short = [name, *(name_of(folder) for folder in others)]
+    full = [name, *(str(folder) for folder in others)]
+    return [s if short.count(s) == 1 or not k else full[k] for k, s in enumerate(short)]
+
+
+def _differences(
+    first: Mapping[str, float | None],
+    second: Mapping[str, float | None],
+    first_drawn: Resampled | None,
+    second_drawn: Resampled | None,
+) -> dict[str, Difference | None]:
+    """Return second minus first, with intervals where there were resamples."""
+    if first_drawn is not None and second_drawn is not None:
+        return compare(second_drawn, first_drawn)
+    found: dict[str, Difference | None] = {}
+    for figure, value in first.items():
+        other = second[figure]
+        if value is None or other is None:
+            found[figure] = None
+        else:
+            found[figure] = Difference(other - value, None, None)
+    return found
+
+
+def _most_moved(
+    first: ScoreTables, second: ScoreTables, taxonomy: Taxonomy, bins: SizeBins
+) -> tuple[Moved, ...]:
+    """Return the instances whose IA changed most; the tables have the same rows in one order."""
+    before, after = ia_iou(first.instances), ia_iou(second.instances)
+    change = np.abs(after - before)
+    order = np.argsort(-change, kind="stable")[:MOVED]
+    rows, images = first.instances, first.instance_image
+    return tuple(
+        Moved(
+            image_id=first.image_ids[images[k]],
+            instance_id=int(rows["instance_id"][k]),
+            class_name=taxonomy.name_of(int(rows["class_id"][k])),
+            area=int(rows["area"][k]),
+            size=bins.name_of(int(rows["area"][k])),
+            first=float(before[k]),
+            second=float(after[k]),
+        )
+        for k in order.tolist()
+        if change[k] > 0
+    )
+
+
+# --- what must be said ----------------------------------------------------------------------------
+
+
+def _notes(
+    task: _Task, parts: Sequence[_Part], options: ScoreOptions, labels: Sequence[str]
+) -> tuple[str, ...]:
+    truth = task.truth
+    notes = list(truth.notes)
+    for listing, label in zip(task.listings, labels, strict=True):
+        if listing.missing:
+            notes.append(
+                f"{label}: {len(listing.missing):,} of {len(truth.image_ids):,} predictions "
+                "missing, counted as background"
+            )
+        if listing.ignored:
+            notes.append(
+                f"{label}: {count(len(listing.ignored), 'prediction')} ignored, for images that "
+                "the truth leaves out"
+            )
+    unassigned = [n for part in parts for n in part.unassigned if n]
+    if unassigned:
+        notes.append(
+            f"{count(sum(unassigned), 'pixel')} in {count(len(unassigned), 'image')} have a class "
+            "but belong to no instance; they are void"
+        )
+    if options.decode_palette:
+        notes.append("RGB predictions were decoded through VOC's palette")
+    if options.predicted_void:
+        notes.append("predictions may hold 255, which is read as background")
+    if options.bins is not None and options.bins != truth.bins:
+        notes.append(
+            f"sizes are divided at {_edges(options.bins)} pixels as asked, not at "
+            f"{_edges(truth.bins)} as in the set"
+        )
+    return tuple(notes)
+
+
+def _edges(bins: SizeBins) -> str:
+    return ", ".join(f"{edge:,}" for edge in bins.edges)
+
+
+def _provenance(
+    task: _Task, parts: Sequence[_Part], options: ScoreOptions, labels: Sequence[str]
+) -> dict[str, Any]:
+    truth = task.truth
+    if truth.logical_hash is not None:
+        digest, digest_of = truth.logical_hash, "the manifest's rows (its logical hash)"
+    else:
+        lines = sorted(pair for part in parts for pair in part.truth_digests)
+        digest = _digest(f"{found}  {image_id}" for image_id, found in lines)
+        digest_of = "lines '<SHA-256 of each mask file>  <image_id>', sorted by image_id"
+    return {
+        "sbdata": __version__,
+        "metric": METRIC,
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}},
+        "truth": {
+            "name": truth.name,
+            "kind": truth.kind,
+            "path": str(truth.path),
+            "images": len(truth.image_ids),
+            "sha256": digest,
+            "sha256_of": digest_of,
+        },
+        "predictions": [
+            _about_predictions(listing, label, [pair for part in parts for pair in part.digests[k]])
+            for k, (listing, label) in enumerate(zip(task.listings, labels, strict=True))
+        ],
+        "options": {
+            **options.metric.as_dict(),
+            "decode_palette": options.decode_palette,
+            "allow_missing": options.allow_missing,
+        },
+        "resamples": options.resamples,
+        "seed": options.seed,
+    }
+
+
+def _about_predictions(
+    listing: Listing, label: str, digests: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    return {
+        "name": label,
+        "folder": str(listing.folder),
+        "files": len(digests),
+        "missing": len(listing.missing),
+        "ignored": len(listing.ignored),
+        "sha256": _digest(f"{found}  {image_id}.png" for image_id, found in sorted(digests)),
+        "sha256_of": "lines '<SHA-256 of the file>  <image_id>.png', sorted by image_id",
+    }
+
+
+def _digest(lines: Iterable[str]) -> str:
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(f"{line}\n".encode())
+    return found.hexdigest()

@@ -1,0 +1,515 @@
+"""Ground truth from anywhere: a set, a VOC devkit, a COCO file or folders of masks.
+
+A :class:`Truth` knows its images before any of them is read, and gives a loader for each. Sets
+and COCO files are drawn from run-length codes: that is quicker than decoding a PNG, and what is
+scored is then exactly what the manifest's hash stands for. Devkits and folders are read from PNGs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from sbdata.curate.materialise import (
+    CLASSES_FOLDER,
+    IMAGES_FOLDER,
+    OBJECTS_FOLDER,
+    DrawnRow,
+    draw_image,
+    drawn_rows,
+)
+from sbdata.curate.scan import scan_source
+from sbdata.errors import InputError
+from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
+from sbdata.masks import VOID
+from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
+from sbdata.recipe import SourceSpec
+from sbdata.score.png import GREY, PngError, read_header, read_png
+from sbdata.score.wording import count
+from sbdata.sets import open_set
+from sbdata.sizes import SizeBins
+from sbdata.sources.coco import CocoSource, PhotoNames, open_annotations
+from sbdata.sources.voc import open_voc
+from sbdata.storage import is_safe_stem
+from sbdata.taxonomy import (
+    COCO_TO_VOC20,
+    TAXONOMIES,
+    VOC20,
+    Taxonomy,
+    class_map,
+)
+
+_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+_DEFAULT_BINS = SizeBins()
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """The truth of one image.
+
+    Attributes:
+        truth: its maps.
+        digest: the SHA-256 of the files it was read from, joined by spaces; empty if it was drawn.
+        unassigned: pixels that have a class but no instance; they were made void.
+    """
+
+    truth: ImageTruth
+    digest: str = ""
+    unassigned: int = 0
+
+
+Loader = Callable[[], Loaded]
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What predictions are compared with.
+
+    Attributes:
+        name: of the set, or of what stands in for one.
+        kind: ``set``, ``voc``, ``coco`` or ``masks``.
+        path: what the user gave.
+        taxonomy: of the classes.
+        bins: of the sizes.
+        synthetic: whether the images are generated.
+        image_ids: sorted.
+        sizes: width and height by image.
+        loaders: gives the loaders of the images ``start`` to ``stop``, in order. All of it can be
+            pickled.
+        logical_hash: of the manifest, or None where the files themselves are hashed while read.
+        notes: sentences that must stand beside the figures.
+        photos: photo by image, as far as there are any.
+        left_out: images of the dataset that cannot be scored; predictions for them are ignored.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    taxonomy: Taxonomy
+    bins: SizeBins
+    synthetic: bool
+    image_ids: tuple[str, ...]
+    sizes: Mapping[str, tuple[int, int]]
+    loaders: Callable[[int, int], Sequence[Loader]]
+    logical_hash: str | None = None
+    notes: tuple[str, ...] = ()
+    photos: Mapping[str, Path] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+
+    def load(self, image_id: str) -> Loaded:
+        """Return the truth of one image.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        place = self.image_ids.index(image_id)
+        return self.loaders(place, place + 1)[0]()
+
+
+# --- drawn from a manifest ------------------------------------------------------------------------
+
+
+def truth_from_set(root: Path) -> Truth:
+    """Return the truth of a built set, or of a folder that holds only its manifest.
+
+    Args:
+        root: the set's folder. Its mask images are not read: the manifest draws the same masks.
+
+    Raises:
+        InputError: if the folder is no set, or its manifest was edited.
+    """
+    manifest = read_manifest(root) if is_manifest(root) else open_set(root).manifest
+    photos = _photos_in(root / IMAGES_FOLDER, manifest.images["image_id"].to_pylist())
+    return _drawn_truth(
+        manifest, "set", root, bool(manifest.meta.get("synthetic", False)), photos=photos
+    )
+
+
+def truth_from_coco(
+    file: Path,
+    taxonomy: str = "coco80",
+    *,
+    bins: SizeBins = _DEFAULT_BINS,
+    photos: Path | None = None,
+    workers: int = 1,
+) -> Truth:
+    """Return the truth of a COCO-format instances file; images are known by their file's stem.
+
+    Objects are drawn as in a set: larger first, smaller on top, crowds of the classes are void.
+
+    Args:
+        file: the annotations.
+        taxonomy: ``coco80``; ``voc20``, by COCO's names of VOC's classes; ``own`` for the file's
+            categories in the order of their ids; or another known taxonomy, by its names.
+        bins: of the sizes.
+        photos: folder of the photos; if None, the one beside ``annotations`` that is named like
+            the file's split.
+        workers: processes that draw.
+
+    Raises:
+        InputError: if the file cannot be used, or has none of the taxonomy's classes.
+    """
+    if not file.is_file():
+        msg = f"{file}: no such file; give an instances JSON in COCO's format"
+        raise InputError(msg)
+    split = file.stem.removeprefix("instances_")
+    root = file.parent.parent if file.parent.name == "annotations" else file.parent
+
+    def source_of(names: Mapping[str, str] | None) -> CocoSource:
+        spec = SourceSpec("coco", (split,), class_map=names)
+        return open_annotations(spec, split, root, file, PhotoNames(None))
+
+    if taxonomy == "own":
+        source = source_of(None)
+        classes = Taxonomy("own", tuple(name for _, name in sorted(source.categories.items())))
+        mapping = class_map(classes, None)
+    else:
+        classes = _named(taxonomy)
+        mapping = class_map(classes, COCO_TO_VOC20 if classes == VOC20 else None)
+        source = source_of(dict(mapping.names))
+    if not set(mapping.names) & set(source.categories.values()):
+        msg = (
+            f"{file}: none of its categories is in taxonomy {taxonomy}; choose another one by "
+            "--taxonomy, such as own for the file's categories"
+        )
+        raise InputError(msg)
+    with TemporaryDirectory(prefix="sbdata-") as folder:
+        scan = scan_source(source, mapping, bins, split, Path(folder), workers=workers)
+        images, instances, rejections = scan.images(), scan.instances(), scan.rejections()
+    manifest = make_manifest(f"coco-{split}", images, instances, classes, bins, {})
+    ids = manifest.images["image_id"].to_pylist()
+    known = set(ids)
+    left_out = frozenset(r.image_id for r in rejections if r.image_id and r.image_id not in known)
+    notes = []
+    if left_out:
+        reasons = Counter(r.reason for r in rejections if r.image_id in left_out)
+        counted = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
+        notes.append(f"{count(len(left_out), 'image')} of {file.name} cannot be scored: {counted}")
+    hidden = sum(r.reason == "hidden" for r in rejections)
+    if hidden:
+        notes.append(
+            f"{count(hidden, 'object')} left out, lying wholly below smaller ones"
+        )
+    place = photos or next((p for p in (root / split, root / "images") if p.is_dir()), None)
+    return _drawn_truth(
+        manifest,
+        "coco",
+        file,
+        synthetic=False,
+        photos=_photos_in(place, ids) if place else {},
+        notes=tuple(notes),
+        left_out=left_out,
+    )
+
+
+def _drawn_truth(
+    manifest: Manifest,
+    kind: str,
+    path: Path,
+    synthetic: bool,
+    *,
+    photos: Mapping[str, Path],
+    notes: tuple[str, ...] = (),
+    left_out: frozenset[str] = frozenset(),
+) -> Truth:
+    images = manifest.images
+    ids = tuple(images["image_id"].to_pylist())
+    if not ids:
+        msg = f"{path}: no image to score"
+        raise InputError(msg)
+    pairs = zip(images["width"].to_pylist(), images["height"].to_pylist(), strict=True)
+    owners = pc.index_in(manifest.instances["image_id"], images["image_id"].combine_chunks())
+    counts = np.bincount(owners.to_numpy(), minlength=len(ids))
+    first = np.concatenate(([0], np.cumsum(counts)))
+    return Truth(
+        name=manifest.name,
+        kind=kind,
+        path=path,
+        taxonomy=manifest.taxonomy,
+        bins=manifest.bins,
+        synthetic=synthetic,
+        image_ids=ids,
+        sizes=dict(zip(ids, pairs, strict=True)),
+        loaders=partial(_drawn_loaders, manifest, first),
+        logical_hash=manifest.logical_hash,
+        notes=notes,
+        photos=photos,
+        left_out=left_out,
+    )
+
+
+def _drawn_loaders(
+    manifest: Manifest, first: npt.NDArray[np.int64], start: int, stop: int
+) -> list[Loader]:
+    """Return loaders of some images; only their rows are turned into Python values."""
+    begin, end = int(first[start]), int(first[stop])
+    part = Manifest(
+        manifest.images.slice(start, stop - start),
+        manifest.instances.slice(begin, end - begin),
+        manifest.meta,
+    )
+    return [partial(_load_drawn, row) for row in drawn_rows(part)]
+
+
+def _load_drawn(row: DrawnRow) -> Loaded:
+    classes, objects = draw_image(row)
+    ids = np.asarray(row.instance_ids, np.int32)
+    return Loaded(ImageTruth(classes, objects, ids, np.asarray(row.class_ids, np.uint8)))
+
+
+# --- read from PNGs -------------------------------------------------------------------------------
+
+
+def truth_from_voc(devkit: Path, split: str = "val", *, bins: SizeBins = _DEFAULT_BINS) -> Truth:
+    """Return the truth of one split of a VOC devkit.
+
+    As everywhere in sbdata, pixels of a class that belong to no object are void.
+
+    Args:
+        devkit: the folder that holds ``JPEGImages``, or one above it.
+        split: name of a list in ``ImageSets/Segmentation``.
+        bins: of the sizes.
+
+    Raises:
+        InputError: if the devkit lacks the list, or a mask of an image in it.
+    """
+    if not devkit.is_dir():
+        msg = f"{devkit}: no such folder; give the VOC devkit's"
+        raise InputError(msg)
+    source = open_voc(SourceSpec("voc", (split,)), split, devkit)
+    ids = sorted(source.ids)
+    unsafe = [image_id for image_id in ids if not is_safe_stem(image_id)]
+    if unsafe:
+        msg = f"{devkit}: list {split} has {unsafe[0]!r}, which cannot name a file; restore it"
+        raise InputError(msg)
+    return _masks_truth(
+        f"voc-{split}",
+        "voc",
+        devkit,
+        ids,
+        source.root / CLASSES_FOLDER,
+        source.root / OBJECTS_FOLDER,
+        Taxonomy("voc20", source.classes),
+        bins,
+        photos=_photos_in(source.root / IMAGES_FOLDER, ids),
+    )
+
+
+def truth_from_masks(
+    class_masks: Path,
+    instance_masks: Path | None,
+    taxonomy: str = "voc20",
+    *,
+    bins: SizeBins = _DEFAULT_BINS,
+    connectivity: int = 8,
+    photos: Path | None = None,
+) -> Truth:
+    """Return the truth of a folder of class masks and, if there is one, one of instance masks.
+
+    Args:
+        class_masks: folder of ``<image_id>.png`` with 0 background, 1..C classes, 255 void.
+        instance_masks: folder of files of the same names with instance numbers, 8-bit (255 is
+            void) or 16-bit grey. None takes each connected part of a class for an instance; the
+            notes say so.
+        taxonomy: a known one's name, or a text file with one class name a line.
+        bins: of the sizes.
+        connectivity: of the parts, where there are no instance masks.
+        photos: folder of the photos, if any.
+
+    Raises:
+        InputError: if a folder is missing or empty, the two hold different names, or a header
+            is not that of a mask.
+    """
+    ids = _mask_names(class_masks)
+    notes: tuple[str, ...] = ()
+    if instance_masks is None:
+        notes = (
+            f"the truth tells no instances apart: each connected part of a class "
+            f"({connectivity}-connectivity) counts as one, so touching objects are one and divided "
+            "ones several; do not compare these figures with those of annotated instances",
+        )
+    else:
+        others = _mask_names(instance_masks)
+        differing = sorted(set(ids) ^ set(others))
+        if differing:
+            holder, lacks = class_masks, instance_masks
+            if differing[0] not in ids:
+                holder, lacks = lacks, holder
+            msg = (
+                f"{lacks}: no {differing[0]}.png, which {holder} has ({len(differing)} such names "
+                "in all); both folders must hold the same images"
+            )
+            raise InputError(msg)
+    return _masks_truth(
+        class_masks.resolve().name,
+        "masks",
+        class_masks,
+        ids,
+        class_masks,
+        instance_masks,
+        _named(taxonomy),
+        bins,
+        connectivity=connectivity,
+        photos=_photos_in(photos, ids) if photos else {},
+        notes=notes,
+    )
+
+
+def _masks_truth(
+    name: str,
+    kind: str,
+    path: Path,
+    ids: Sequence[str],
+    class_folder: Path,
+    instance_folder: Path | None,
+    taxonomy: Taxonomy,
+    bins: SizeBins,
+    *,
+    photos: Mapping[str, Path],
+    connectivity: int = 8,
+    notes: tuple[str, ...] = (),
+) -> Truth:
+    sizes = {}
+    for image_id in ids:
+        file = class_folder / f"{image_id}.png"
+        try:
+            header = read_header(file)
+        except PngError as error:
+            raise _bad_truth(file, error.detail) from error
+        sizes[image_id] = (header.width, header.height)
+    reader = _MaskReader(class_folder, instance_folder, taxonomy, connectivity)
+    return Truth(
+        name=name,
+        kind=kind,
+        path=path,
+        taxonomy=taxonomy,
+        bins=bins,
+        synthetic=False,
+        image_ids=tuple(ids),
+        sizes=sizes,
+        loaders=partial(_mask_loaders, reader, tuple(ids)),
+        notes=notes,
+        photos=photos,
+    )
+
+
+@dataclass(frozen=True)
+class _MaskReader:
+    """Where masks lie and what they may hold."""
+
+    class_folder: Path
+    instance_folder: Path | None
+    taxonomy: Taxonomy
+    connectivity: int
+
+    def load(self, image_id: str) -> Loaded:
+        """Read the truth of one image."""
+        file = self.class_folder / f"{image_id}.png"
+        classes, digest = _read_mask(file, sixteen_bits=False)
+        highest = int(np.where(classes == VOID, 0, classes).max())
+        if highest > len(self.taxonomy):
+            raise _bad_truth(
+                file, f"class {highest}, taxonomy {self.taxonomy.name} has 0..{len(self.taxonomy)}"
+            )
+        if self.instance_folder is None:
+            return Loaded(truth_from_components(classes, connectivity=self.connectivity), digest)
+        file = self.instance_folder / f"{image_id}.png"
+        instances, further = _read_mask(file, sixteen_bits=True)
+        if instances.shape != classes.shape:
+            seen = f"{instances.shape[1]} x {instances.shape[0]} pixels"
+            wanted = f"its class mask has {classes.shape[1]} x {classes.shape[0]}"
+            raise _bad_truth(file, f"{seen}, {wanted}")
+        marked = instances == VOID if instances.dtype == np.uint8 else np.False_
+        unassigned = (instances == 0) & (classes > 0) & (classes != VOID)
+        classes = np.where(unassigned | marked, np.uint8(VOID), classes)
+        try:
+            truth = truth_from_maps(classes, instances)
+        except InputError as error:
+            raise _bad_truth(file, str(error)) from error
+        return Loaded(truth, f"{digest} {further}", int(np.count_nonzero(unassigned)))
+
+
+def _mask_loaders(reader: _MaskReader, ids: tuple[str, ...], start: int, stop: int) -> list[Loader]:
+    return [partial(reader.load, image_id) for image_id in ids[start:stop]]
+
+
+def _read_mask(path: Path, *, sixteen_bits: bool) -> tuple[npt.NDArray[Any], str]:
+    try:
+        header = read_header(path)
+        if not header.indices and not (
+            sixteen_bits and header.depth == 16 and header.colour == GREY
+        ):
+            wanted = (
+                "8-bit grey, palette or 16-bit grey" if sixteen_bits else "8-bit grey or palette"
+            )
+            raise _bad_truth(path, f"a {header.mode} image, a mask is {wanted}")
+        return read_png(path, header)
+    except PngError as error:
+        raise _bad_truth(path, error.detail) from error
+
+
+def _bad_truth(path: Path, detail: str) -> InputError:
+    return InputError(f"{path}: unusable ground truth: {detail}; correct or restore the file")
+
+
+def _mask_names(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        msg = f"{folder}: no such folder; give one with a PNG mask an image"
+        raise InputError(msg)
+    stems = sorted(
+        path.stem for path in folder.iterdir() if path.suffix == ".png" and path.name[0] != "."
+    )
+    if not stems:
+        msg = f"{folder}: no PNG in it; give the folder with a mask an image"
+        raise InputError(msg)
+    odd = [stem for stem in stems if not is_safe_stem(stem)]
+    if odd:
+        msg = f"{folder}: {odd[0]!r} cannot be an image id; rename the file"
+        raise InputError(msg)
+    return stems
+
+
+# --- names and photos -----------------------------------------------------------------------------
+
+
+def _named(taxonomy: str) -> Taxonomy:
+    if taxonomy in TAXONOMIES:
+        return TAXONOMIES[taxonomy]
+    path = Path(taxonomy)
+    if path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"{path}: not a list of class names ({error}); write one a line"
+            raise InputError(msg) from error
+        return Taxonomy(path.stem, tuple(line.strip() for line in lines if line.strip()))
+    msg = (
+        f"unknown taxonomy {taxonomy!r}; known: {', '.join(sorted(TAXONOMIES))}, or a text file "
+        f"with one class name a line (own: the categories of a COCO file)"
+    )
+    raise InputError(msg)
+
+
+def _photos_in(folder: Path, image_ids: Sequence[str]) -> dict[str, Path]:
+    """Return the photos of the images, as far as the folder has them."""
+    if not folder.is_dir():
+        return {}
+    wanted = set(image_ids)
+    return {stem: folder / name for stem, name in _photo_names(folder) if stem in wanted}
+
+
+def _photo_names(folder: Path) -> Iterator[tuple[str, str]]:
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names only
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122
+        if suffix.lower() in _PHOTO_SUFFIXES:
+            yield stem, name

@@ -1,0 +1,90 @@
+"""How figures are written: the same in tables, in charts and in their titles."""
+
+from __future__ import annotations
+
+import math
+
+from sbdata.metrics import Interval
+from sbdata.sizes import SizeBins
+
+NOTHING = "–"
+"""Stands for a figure of nothing."""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a figure between 0 and 1, or a dash.
+
+    >>> number(0.5), number(None)
+    ('0.500', '–')
+    """
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float | None) -> str:
+    """Write a difference with its sign, or a dash.
+
+    >>> signed(0.25), signed(-0.25), signed(0.0)
+    ('+0.250', '−0.250', '0.000')
+    """
+    if value is None:
+        return NOTHING
+    rounded = f"{abs(value):.3f}"
+    if float(rounded) == 0:
+        return rounded
+    return ("−" if value < 0 else "+") + rounded
+
+
+def percent(share: float | None) -> str:
+    """Write a share in per cent, or a dash.
+
+    >>> percent(0.125)
+    '12.5 %'
+    """
+    return NOTHING if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def span(interval: Interval | None, *, difference: bool = False) -> str:
+    """Write an interval, or a dash.
+
+    >>> span(Interval(0.25, 0.5, 1.0))
+    '0.250 to 0.500'
+    """
+    if interval is None:
+        return NOTHING
+    write = signed if difference else number
+    return f"{write(interval.low)} to {write(interval.high)}"
+
+
+def count(n: int, one: str, many: str = "") -> str:
+    """Write a number of things.
+
+    >>> count(1, "image"), count(1200, "image"), count(2, "class", "classes")
+    ('1 image', '1,200 images', '2 classes')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def area(pixels: int) -> str:
+    """Write a limit of area, as a square where it is one.
+
+    >>> area(1024), area(2000)
+    ('32²', '2,000')
+    """
+    side = math.isqrt(pixels)
+    return f"{side:,}²" if side * side == pixels and side > 9 else f"{pixels:,}"
+
+
+def limits(bins: SizeBins, place: int) -> str:
+    """Write the limits of one size.
+
+    >>> [limits(SizeBins(), k) for k in range(3)]
+    ['under 32²', '32² to 96²', '96² and more']
+    """
+    edges = [area(edge) for edge in bins.edges]
+    if not edges:
+        return "any area"
+    if place == 0:
+        return f"under {edges[0]}"
+    return (
+        f"{edges[-1]} and more" if place == len(edges) else f"{edges[place - 1]} to {edges[place]}"
+    )

@@ -1,0 +1,283 @@
+"""``scores/<name>/``: the tables, the summary and the report, all of them or none.
+
+A result is prepared in a folder beside its place and moved there when it is complete, so a former
+result of the same name stays whole until then.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sbdata.errors import InputError
+from sbdata.metrics import Interval, ia_iou
+from sbdata.score.result import Compared, Scored
+from sbdata.storage import is_safe_stem
+
+INSTANCES_FILE = "instances.parquet"
+COMPONENTS_FILE = "components.parquet"
+IMAGES_FILE = "images.parquet"
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
+PROBLEMS_FILE = "problems.csv"
+VERSION = 1  # of the summary's layout
+
+_INSTANCES = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("instance_id", pa.int32(), nullable=False),
+        pa.field("class_id", pa.int16(), nullable=False),
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("area", pa.int32(), nullable=False),
+        pa.field("size", pa.string(), nullable=False),
+        pa.field("tp", pa.int32(), nullable=False),
+        pa.field("fp", pa.float64(), nullable=False),
+        pa.field("ia_iou", pa.float64(), nullable=False),
+        pa.field("recall", pa.float64(), nullable=False),
+        pa.field("touched_components", pa.int32(), nullable=False),
+    ]
+)
+_COMPONENTS = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("component", pa.int32(), nullable=False),
+        pa.field("class_id", pa.int16(), nullable=False),
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("area", pa.int32(), nullable=False),
+        pa.field("size", pa.string(), nullable=False),
+        pa.field("matched", pa.int32(), nullable=False),
+        pa.field("touched_instances", pa.int32(), nullable=False),
+        pa.field("false_pixels", pa.int32(), nullable=False),
+    ]
+)
+_IMAGES = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("missing", pa.bool_(), nullable=False),
+        pa.field("n_instances", pa.int32(), nullable=False),
+        pa.field("n_components", pa.int32(), nullable=False),
+        pa.field("orphan_components", pa.int32(), nullable=False),
+        pa.field("orphan_pixels", pa.int32(), nullable=False),
+        pa.field("pixels", pa.int32(), nullable=False),
+        pa.field("pixel_accuracy", pa.float64()),
+        pa.field("mean_ia", pa.float64()),
+    ]
+)
+"""``pixels`` are those outside void, ``mean_ia`` is null for an image without instances."""
+
+
+def check_place(out: Path, name: str) -> Path:
+    """Return the folder of a result, after making sure that nothing else is there.
+
+    Raises:
+        InputError: if the name cannot name a folder, or the folder holds what no former result
+            of sbdata put there.
+    """
+    if not is_safe_stem(name):
+        msg = f"{name!r} cannot name a result; give a plain name by --name"
+        raise InputError(msg)
+    folder = out / name
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        msg = f"{folder}: in the way of the result's folder; choose another --name"
+        raise InputError(msg)
+    if folder.is_dir():
+        own = {PROBLEMS_FILE, SUMMARY_FILE, *_files_of_former(folder / SUMMARY_FILE)}
+        strange = sorted({entry.name for entry in folder.iterdir()} - own)
+        if strange:
+            msg = (
+                f"{folder}: holds {strange[0]!r}, which is no part of a former result and would be "
+                "lost; move it, or choose another --name"
+            )
+            raise InputError(msg)
+    return folder
+
+
+def _files_of_former(summary: Path) -> list[str]:
+    try:
+        return [str(name) for name in orjson.loads(summary.read_bytes())["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def write_result(
+    scored: Scored, out: Path, write_report: Callable[[Path], None] | None = None
+) -> Path:
+    """Write ``<out>/<name>/`` and return it; a former result of that name is replaced.
+
+    Args:
+        scored: what is written.
+        out: the folder of all results.
+        write_report: writes the report to the path it is given, and may put further files beside.
+
+    Raises:
+        InputError: see :func:`check_place`.
+    """
+    folder = check_place(out, scored.name)
+    out.mkdir(parents=True, exist_ok=True)
+    mark = uuid.uuid4().hex[:8]
+    prepared, former = out / f".{scored.name}.{mark}.part", out / f".{scored.name}.{mark}.old"
+    try:
+        prepared.mkdir()
+        for name, table in tables_of(scored).items():
+            pq.write_table(table, prepared / name, compression="zstd")
+        if write_report is not None:
+            write_report(prepared / REPORT_FILE)
+        files = sorted(entry.name for entry in prepared.iterdir())
+        content = {**summary_as_dict(scored), "files": files}
+        option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        (prepared / SUMMARY_FILE).write_bytes(orjson.dumps(content, option=option))
+        if folder.exists():
+            os.replace(folder, former)  # noqa: PTH105 - the documented atomic call
+        try:
+            os.replace(prepared, folder)  # noqa: PTH105
+        except OSError:
+            if former.exists():
+                os.replace(former, folder)  # noqa: PTH105
+            raise
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+    return folder
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def tables_of(scored: Scored) -> dict[str, pa.Table]:
+    """Return the tables by file name; their schema's metadata says what they belong to."""
+    tables, names = scored.tables, scored.taxonomy.classes
+    columns = {
+        INSTANCES_FILE: (_INSTANCES, tables.instance_columns(scored.bins, names)),
+        COMPONENTS_FILE: (_COMPONENTS, tables.component_columns(scored.bins, names)),
+        IMAGES_FILE: (_IMAGES, _image_columns(scored)),
+    }
+    header = {
+        "version": VERSION,
+        "metric": scored.summary.metric,
+        "name": scored.name,
+        "truth": scored.truth_name,
+        "synthetic": scored.synthetic,
+        "options": scored.options.as_dict(),
+        "bins": {"edges": list(scored.bins.edges), "names": list(scored.bins.names)},
+    }
+    metadata = {b"sbdata": orjson.dumps(header, option=orjson.OPT_SORT_KEYS)}
+    return {
+        file: pa.table(
+            [pa.array(values[field.name], field.type) for field in schema],
+            schema=schema.with_metadata(metadata),
+        )
+        for file, (schema, values) in columns.items()
+    }
+
+
+def _image_columns(scored: Scored) -> dict[str, Any]:
+    tables = scored.tables
+    ids = tables.image_ids
+    n = len(ids)
+
+    def per_image(column: str) -> Any:
+        return np.bincount(tables.class_image, tables.classes[column], minlength=n).astype(np.int64)
+
+    instances = np.bincount(tables.instance_image, minlength=n)
+    total = np.bincount(tables.instance_image, ia_iou(tables.instances), minlength=n)
+    pixels, matched = per_image("true_pixels"), per_image("matched_pixels")
+    missing = set(scored.missing)
+    return {
+        "image_id": ids,
+        "width": [scored.image_sizes[i][0] for i in ids],
+        "height": [scored.image_sizes[i][1] for i in ids],
+        "missing": [i in missing for i in ids],
+        "n_instances": instances,
+        "n_components": np.bincount(tables.component_image, minlength=n),
+        "orphan_components": per_image("orphan_components"),
+        "orphan_pixels": per_image("orphan_pixels"),
+        "pixels": pixels,
+        "pixel_accuracy": _ratios(matched, pixels),
+        "mean_ia": _ratios(total, instances),
+    }
+
+
+def _ratios(part: Any, whole: Any) -> list[float | None]:
+    pairs = zip(part.tolist(), whole.tolist(), strict=True)
+    return [p / w if w else None for p, w in pairs]
+
+
+# --- summary --------------------------------------------------------------------------------------
+
+
+def summary_as_dict(scored: Scored) -> dict[str, Any]:
+    """Return every figure with its n and interval, and all that is needed to get it again.
+
+    The same as ``summary.json`` but for the list of files.
+    """
+    summary = scored.summary
+    plain = summary.as_dict(scored.taxonomy.classes)
+    interval = _intervals(scored.intervals)
+    return {
+        "version": VERSION,
+        "name": scored.name,
+        "metric": summary.metric,
+        "synthetic": scored.synthetic,
+        "notes": list(scored.notes),
+        "n_images": summary.n_images,
+        "miou": {
+            "value": summary.miou,
+            "interval": interval["miou"],
+            "n_classes": summary.n_miou_classes,
+            "absent": [("background", *scored.taxonomy.classes)[c] for c in summary.absent],
+            "background_iou": summary.background_iou,
+        },
+        "pixel_accuracy": {
+            "value": summary.pixel_accuracy,
+            "interval": interval["pixel_accuracy"],
+        },
+        "ia": {
+            name: {
+                mean: {
+                    "value": getattr(figure, mean),
+                    "interval": interval[f"{name}.{mean}"],
+                }
+                for mean in ("class_mean", "instance_mean")
+            }
+            | {"n_instances": figure.n_instances, "n_classes": figure.n_classes}
+            for name, figure in summary.ia.items()
+        },
+        "component_precision": {
+            name: {"value": cell.value, "interval": interval[name], "n_components": cell.n}
+            for name, cell in summary.component_precision.items()
+        },
+        "orphans": plain["orphans"],
+        "classes": plain["classes"],
+        "curve": plain["curve"],
+        "compared": [_compared_as_dict(other) for other in scored.compared],
+        "taxonomy": {"name": scored.taxonomy.name, "classes": list(scored.taxonomy.classes)},
+        "bins": {"edges": list(scored.bins.edges), "names": list(scored.bins.names)},
+        "provenance": dict(scored.provenance),
+    }
+
+
+def _intervals(intervals: Mapping[str, Interval | None]) -> dict[str, dict[str, float] | None]:
+    return {name: None if i is None else asdict(i) for name, i in intervals.items()}
+
+
+def _compared_as_dict(other: Compared) -> dict[str, Any]:
+    return {
+        "name": other.name,
+        "figures": dict(other.figures),
+        "differences": {
+            name: None if d is None else asdict(d) for name, d in other.differences.items()
+        },
+        "moved": [asdict(moved) for moved in other.moved],
+    }

@@ -1,0 +1,138 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SETTINGS = (
+    "--set", "sources.0.options={seed: 0, pool: 40, train: 8}",
+    "--set", "select.quota=2",
+    "--workers", "1",
+)  # fmt: skip
+
+
+def sbdata(*arguments: object, status: int = 0) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "set"
+    sbdata("dataset", "build", "shapes-b", "--out", out, *SETTINGS)
+    return out
+
+
+def test_build_says_what_where_and_what_next(built: Path) -> None:
+    said = sbdata("dataset", "build", "shapes-b", "--out", built, *SETTINGS).stdout
+    for part in ("(synthetic)", "crescent", "before", "after", "every file verified",
+                 "logical hash", str(built), "sbdata dataset stats", "leakage, shapes-train"):  # fmt: skip
+        assert part in said
+
+
+def test_build_as_json(built: Path) -> None:
+    done = sbdata("dataset", "build", "shapes-b", "--out", built, "--json", *SETTINGS)
+    assert done.stderr == ""
+    said = json.loads(done.stdout)
+    assert said["fresh"] is False
+    assert said["synthetic"] is True
+    assert said["after"]["images"] < said["before"]["images"] == 40
+    assert len(said["selection"]["cells"]) == 24
+
+
+def test_verify_says_good_and_bad_by_its_status(built: Path, tmp_path: Path) -> None:
+    import shutil
+
+    assert "every file is as" in sbdata("dataset", "verify", built).stdout
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    (copy / "extra.txt").write_text("hello")
+    assert "extra.txt: extra_file" in sbdata("dataset", "verify", copy, status=1).stdout
+    said = json.loads(sbdata("dataset", "verify", copy, "--json", status=1).stdout)
+    assert said["damages"][0]["path"] == "extra.txt"
+
+
+def test_stats_of_a_set_a_manifest_and_a_source(built: Path, tmp_path: Path) -> None:
+    of_set = json.loads(sbdata("dataset", "stats", built, "--json").stdout)
+    sbdata("dataset", "manifest", built, "--out", tmp_path / "manifest")
+    of_manifest = json.loads(sbdata("dataset", "stats", tmp_path / "manifest", "--json").stdout)
+    assert of_set["counts"] == of_manifest["counts"]
+    source = sbdata("dataset", "stats", "shapes-b", "--json", *SETTINGS)
+    assert json.loads(source.stdout)["images"] == 40
+    text = sbdata("dataset", "stats", built).stdout
+    assert all(word in text for word in ("area (pixels)", "50%", "entropy", "small"))
+    counts = (tmp_path / "manifest" / "counts.txt").read_text()
+    assert counts.startswith("# shapes-b (synthetic)\n# logical hash ")
+
+
+def test_a_manifest_is_enough_to_build_again(built: Path, tmp_path: Path) -> None:
+    sbdata("dataset", "manifest", built, "--out", tmp_path / "manifest")
+    done = sbdata("dataset", "build", tmp_path / "manifest", "--out", tmp_path / "set", "--json")
+    again = json.loads(done.stdout)
+    first = json.loads(sbdata("dataset", "build", built, "--out", built, "--json").stdout)
+    assert again["logical_hash"] == first["logical_hash"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("build", "no-such"), "bundled: coco-val"),
+        (("build", "pascal-b"), "--source-root coco=PATH"),
+        (("build", "voc-val"), "--source-root voc=PATH"),
+        (("build", "voc-val", "--source-root", "voc"), "two parts around '='"),
+        (("build", "voc-val", "--source-root", "voc=/no/such/folder"), "no such folder"),
+        (("build", "shapes-b", "--set", "quota=3"), "valid keys"),
+        (("build", "shapes-b", "--workers", "0"), "--workers"),
+        (("verify", "/no/such/folder"), "/no/such/folder"),
+        (("stats", "no-such"), "bundled: coco-val"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    extra = ("--out", tmp_path / "out") if arguments[0] == "build" else ()
+    done = sbdata("dataset", *arguments, *extra, status=2)
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_debug_shows_where(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sbdata", "dataset", "build", "no-such", "--debug"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from sbdata.cli import cli; cli(['--help'], standalone_mode=False); "
+        "print(sorted({'torch','fiftyone','pandas','numba','pyarrow','matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_curation_and_metrics_import_without_torch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['fiftyone'] = None; "
+        "import sbdata.curate.build, sbdata.metrics, sbdata.cli.dataset"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_is_quick() -> None:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        sbdata("--help")
+        times.append(time.perf_counter() - start)
+    assert min(times) < 2.0  # 0.1 s on an idle machine; the bound only catches a heavy import

@@ -1,0 +1,124 @@
+"""The folder of a result: what is in it, and that it is there wholly or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import orjson
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from sbdata.errors import InputError
+from sbdata.score.result import Scored
+from sbdata.score.run import ScoreOptions, score_folder
+from sbdata.score.truth import truth_from_set
+from sbdata.score.write import check_place, summary_as_dict, write_result
+from tests.score.conftest import shifted, without_small
+
+
+@pytest.fixture(scope="module")
+def scored(dataset, tmp_path_factory) -> Scored:
+    folder = tmp_path_factory.mktemp("predictions")
+    first = dataset.predict(folder / "mine", shifted)
+    (first / "000000000100.png").unlink()
+    other = dataset.predict(folder / "other", without_small)
+    options = ScoreOptions(resamples=20, allow_missing=True)
+    return score_folder(first, truth_from_set(dataset.manifest), options, against=[other])
+
+
+def test_tables_have_a_row_for_everything(scored, tmp_path) -> None:
+    folder = write_result(scored, tmp_path)
+    assert folder == tmp_path / "mine"
+    instances, components, images = (
+        pq.read_table(folder / f"{name}.parquet") for name in ("instances", "components", "images")
+    )
+    assert instances.column_names == [
+        "image_id", "instance_id", "class_id", "class_name", "area", "size", "tp", "fp", "ia_iou",
+        "recall", "touched_components",
+    ]  # fmt: skip
+    summary = scored.summary
+    assert instances.num_rows == summary.ia["ia"].n_instances
+    assert pc.mean(instances["ia_iou"]).as_py() == pytest.approx(summary.ia["ia"].instance_mean)
+    by_size = instances.group_by("size").aggregate([("ia_iou", "mean")]).to_pylist()
+    for row in by_size:
+        assert row["ia_iou_mean"] == pytest.approx(summary.ia[f"ia_{row['size']}"].instance_mean)
+    assert components.num_rows == summary.component_precision["component_precision"].n
+    assert images["image_id"].to_pylist() == sorted(images["image_id"].to_pylist())
+    assert images.num_rows == 40
+    assert pc.sum(images["n_instances"]).as_py() == instances.num_rows
+    assert pc.sum(images["n_components"]).as_py() == components.num_rows
+    assert pc.sum(images["orphan_pixels"]).as_py() == summary.orphans.pixels
+    first = images.slice(0, 1).to_pylist()[0]
+    assert (first["width"], first["height"], first["missing"]) == (170, 130, True)
+    assert (first["n_components"], first["mean_ia"]) == (0, 0)
+    assert first["pixels"] == 170 * 128
+    matched = sum(r["pixel_accuracy"] * r["pixels"] for r in images.to_pylist())
+    assert matched / pc.sum(images["pixels"]).as_py() == pytest.approx(summary.pixel_accuracy)
+    said = orjson.loads(instances.schema.metadata[b"sbdata"])
+    assert (said["metric"], said["synthetic"]) == ("ia_iou.v1", True)
+
+
+def test_the_summary_says_everything(scored, tmp_path) -> None:
+    folder = write_result(scored, tmp_path, lambda path: path.write_text("<html>") and None)
+    said = json.loads((folder / "summary.json").read_text())
+    assert said.pop("files") == [
+        "components.parquet", "images.parquet", "instances.parquet", "report.html",
+    ]  # fmt: skip
+    assert said == json.loads(json.dumps(summary_as_dict(scored)))
+    assert said["ia"]["ia_small"]["class_mean"]["value"] == scored.summary.ia["ia_small"].class_mean
+    assert said["ia"]["ia_small"]["n_instances"] > 0
+    interval = said["ia"]["ia_small"]["instance_mean"]["interval"]
+    assert interval["low"] < said["ia"]["ia_small"]["instance_mean"]["value"] < interval["high"]
+    assert said["miou"]["n_classes"] == 4
+    assert len(said["miou"]["absent"]) == 17
+    assert said["synthetic"] is True
+    assert said["notes"][0].endswith("missing, counted as background")
+    about = said["provenance"]
+    assert about["options"] == {
+        "connectivity": 8, "share": "area", "predicted_void": False, "decode_palette": False,
+        "allow_missing": True,
+    }  # fmt: skip
+    assert (about["resamples"], about["seed"]) == (20, 0)
+    assert len(about["truth"]["sha256"]) == 64
+    assert [p["files"] for p in about["predictions"]] == [39, 40]
+    (other,) = said["compared"]
+    assert other["differences"]["miou"]["value"] == pytest.approx(
+        other["figures"]["miou"] - said["miou"]["value"]
+    )
+    assert len(other["moved"]) == 50
+
+
+def test_a_former_result_is_replaced_only_by_a_whole_one(scored, tmp_path) -> None:
+    folder = write_result(scored, tmp_path, lambda path: path.write_text("first") and None)
+
+    def broken(path: Path) -> None:
+        path.write_text("half")
+        raise RuntimeError
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(RuntimeError):
+        write_result(scored, tmp_path, broken)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    (folder / "problems.csv").touch()  # of an attempt in between
+    write_result(scored, tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "components.parquet", "images.parquet", "instances.parquet", "summary.json",
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_nothing_of_the_users_is_lost(scored, tmp_path) -> None:
+    folder = write_result(scored, tmp_path)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'notes.txt', which is no part of a former result"):
+        write_result(scored, tmp_path)
+    assert (folder / "notes.txt").read_text() == "mine"
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="in the way"):
+        check_place(tmp_path, "file")
+    for name in ("../up", "a/b", "", ".hidden"):
+        with pytest.raises(InputError, match="cannot name a result"):
+            check_place(tmp_path, name)
