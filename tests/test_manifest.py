@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -127,6 +128,14 @@ def test_what_is_written_is_read(tmp_path):
     assert read.meta == made.meta
     assert (read.name, read.taxonomy, read.bins) == ("set", ANIMALS, BINS)
     assert sorted(path.name for path in tmp_path.iterdir()) == [IMAGES_FILE, INSTANCES_FILE]
+
+
+def test_what_is_read_is_written_alike(tmp_path):
+    """One library version gives one file, so that a set made again compares byte for byte."""
+    write_manifest(build(), tmp_path / "one")
+    write_manifest(read_manifest(tmp_path / "one"), tmp_path / "two")
+    for file in (IMAGES_FILE, INSTANCES_FILE):
+        assert (tmp_path / "two" / file).read_bytes() == (tmp_path / "one" / file).read_bytes()
 
 
 def test_rows_are_sorted_and_further_columns_dropped():
@@ -338,6 +347,18 @@ def test_an_edited_phash_is_no_edit(folder):
 def test_a_run_length_code_that_is_not_text_is_refused_and_no_traceback(folder):
     rewrite(folder, INSTANCES_FILE, lambda t: set_cell(t, "rle", 0, b"\xff\x00"))
     with pytest.raises(ManifestError, match="edited"):
+        read_manifest(folder)
+
+
+def test_text_that_is_no_text_is_refused(folder):
+    def spoil(table):
+        offsets = pa.py_buffer(np.array([0, 1, 1, 1], np.int32).tobytes())
+        bad = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"\xff"))
+        place = table.schema.get_field_index("license")
+        return table.set_column(place, table.schema.field("license"), bad)
+
+    rewrite(folder, IMAGES_FILE, spoil)
+    with pytest.raises(ManifestError, match=f"{IMAGES_FILE}: not a readable Parquet file"):
         read_manifest(folder)
 
 

@@ -11,9 +11,9 @@ same inputs give the same images on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -82,17 +82,18 @@ class Chosen:
         cells: one report a cell.
         images: how many.
         outside: instances outside their bands, in all.
-        bound: lower bound on ``images`` at that number of instances outside, from the linear
-            relaxation; None if that number itself could not be proved smallest.
-        gap: ``(images - bound) / images``, or None likewise.
+        objective: ``penalty * outside + images``, which the search makes small.
+        bound: lower bound on the objective, from the linear relaxation over all candidates.
+        gap: ``(objective - bound) / objective``.
     """
 
     image_ids: tuple[str, ...]
     cells: tuple[CellReport, ...]
     images: int
     outside: int
-    bound: float | None
-    gap: float | None
+    objective: int
+    bound: float
+    gap: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON-like values, without the ids."""
@@ -100,7 +101,7 @@ class Chosen:
         del plain["image_ids"]
         plain["cells"] = list(plain["cells"])
         for key in ("bound", "gap"):
-            plain[key] = None if plain[key] is None else round(plain[key], 6)
+            plain[key] = round(plain[key], 6)
         return plain
 
 
@@ -193,14 +194,16 @@ def select_images(
             np.maximum(lower - counts, 0), np.maximum(counts - upper, 0), strict=True,
         )
     )  # fmt: skip
-    images = len(chosen)
+    outside = problem.outside(taken)
+    objective = problem.penalty * outside + len(chosen)
     return Chosen(
         image_ids=tuple(sorted(chosen)),
         cells=reports,
-        images=images,
-        outside=problem.outside(taken),
+        images=len(chosen),
+        outside=outside,
+        objective=objective,
         bound=bound,
-        gap=None if bound is None else max(images - bound, 0.0) / max(images, 1),
+        gap=max(objective - bound, 0.0) / max(objective, 1),
     )
 
 
@@ -241,37 +244,38 @@ class _Problem:
         )
 
 
-def _solve(problem: _Problem, spec: Selection, seed: int) -> tuple[Counts, float | None]:
-    """Return how many images of each pattern to take, and the bound on their number."""
+def _solve(problem: _Problem, spec: Selection, seed: int) -> tuple[Counts, float]:
+    """Return how many images of each pattern to take, and a lower bound on the objective."""
     outside, bound, reduced, support = _relax(problem)
+    fewest = int(np.ceil(outside - _ZERO))  # instances outside, as far as the relaxation knows
     n = len(problem.patterns)
     places = np.arange(n)
     if n > spec.columns:
         best = np.argsort(reduced, kind="stable")[: spec.columns]
         places = np.union1d(best, np.flatnonzero(support | (problem.least > 0)))
     small = problem.restricted(places)
-    found = None
-    if outside <= _ZERO:  # no cell need be off its band, as far as the relaxation knows
-        found = _search(small, spec, hard=True)
+    found = _search(small, "images", spec.gap, spec.nodes, max_outside=fewest)
     if found is None:
-        found = _search(small, spec, hard=False)
-    if found is None:
-        msg = "the search found no choice within its nodes; raise select.nodes by --set"
-        raise InputError(msg)
-    if small.outside(found) == 0:
-        found = _improve(small, found, np.ceil(bound - _ZERO), spec, reduced[places], seed)
+        found = _search(small, "outside", 0.0, spec.nodes)
+        if found is None:
+            msg = "the search found no choice within its nodes; raise select.nodes by --set"
+            raise InputError(msg)
+        most = small.outside(found)
+        fewer = _search(small, "images", spec.gap, spec.nodes, max_outside=most)
+        found = found if fewer is None else fewer
+    images = bound - problem.penalty * outside  # a bound on them where ``outside`` is whole
+    found = _improve(small, found, fewest, np.ceil(images - _ZERO), spec, reduced[places], seed)
     taken: Counts = np.zeros(n, np.int64)
-    taken[places] = found
-    proved = problem.outside(taken) <= outside + _ZERO
-    return taken, float(bound) if proved else None
+    taken[places] = _without_superfluous(small, found)
+    return taken, bound
 
 
 def _relax(problem: _Problem) -> tuple[float, float, Values, npt.NDArray[np.bool_]]:
     """Solve the linear relaxation over all patterns.
 
     Returns:
-        The smallest instances outside, the smallest number of images at that, the reduced cost of
-        each pattern, and which patterns the solution uses.
+        The smallest number of instances outside, the smallest objective, the reduced cost of each
+        pattern, and which patterns the solution uses.
     """
     n, cells = problem.patterns.shape
     system = sparse.csc_matrix(problem.patterns.T.astype(np.float64))
@@ -289,81 +293,108 @@ def _relax(problem: _Problem) -> tuple[float, float, Values, npt.NDArray[np.bool
         raise InputError(msg)
     used, outside = answer.x[:n], float(answer.x[n : n + 2 * cells].sum())
     reduced = (answer.lower.marginals + answer.upper.marginals)[:n]
-    return outside, float(used.sum()), np.round(reduced, 9), used > _ZERO
+    return outside, float(answer.fun), np.round(reduced, 9), used > _ZERO
 
 
-def _search(problem: _Problem, spec: Selection, *, hard: bool) -> Counts | None:
-    """Solve the integer programme; ``hard`` allows no instance outside the bands."""
-    n, cells = problem.patterns.shape
-    system = sparse.csc_matrix(problem.patterns.T.astype(np.float64))
-    cost, low, high = np.ones(n), problem.least, problem.most.astype(np.float64)
-    if not hard:
-        system = sparse.hstack([system, sparse.eye_array(cells), -sparse.eye_array(cells)]).tocsc()
-        cost = np.concatenate([cost, np.full(2 * cells, float(problem.penalty))])
-        low = np.concatenate([low, np.zeros(2 * cells)])
-        high = np.concatenate([high, np.full(2 * cells, np.inf)])
-    bounds = optimize.LinearConstraint(system, problem.lower, problem.upper)
-    return _milp(cost, low, high, [bounds], n, gap=spec.gap, nodes=spec.nodes)
-
-
-def _improve(
-    problem: _Problem, taken: Counts, bound: float, spec: Selection, reduced: Values, seed: int
-) -> Counts:
-    """Exchange half of the chosen images at a time for one image fewer, until near the bound.
-
-    The search over all patterns is slow to find good choices; over a part of them it is quick.
-    """
-    n = len(taken)
-    handy = np.argsort(reduced, kind="stable")[:_ROUND_PATTERNS]
-    for turn in range(_ROUNDS):
-        images = int(taken.sum())
-        if images - bound <= max(spec.gap * images, 0):
-            break
-        places = np.union1d(handy, np.flatnonzero(taken))
-        part = problem.restricted(places)
-        system = sparse.csc_matrix(part.patterns.T.astype(np.float64))
-        mine = taken[places]
-        fixed = np.maximum(_thinned(mine, seed * _ROUNDS + turn), part.least)
-        held = fixed @ part.patterns
-        rules = [
-            optimize.LinearConstraint(system, part.lower - held, part.upper - held),
-            optimize.LinearConstraint(np.ones((1, len(places))), 0, images - 1 - fixed.sum()),
-        ]
-        room = (part.most - fixed).astype(np.float64)
-        found = _milp(
-            np.ones(len(places)), np.zeros(len(places)), room, rules, len(places),
-            gap=1.0, nodes=_ROUND_NODES,
-        )  # fmt: skip
-        if found is not None:
-            taken = np.zeros(n, np.int64)
-            taken[places] = fixed + found
-    return taken
-
-
-def _milp(
-    cost: Values,
-    low: npt.NDArray[Any],
-    high: Values,
-    rules: Sequence[optimize.LinearConstraint],
-    integers: int,
-    *,
+def _search(
+    problem: _Problem,
+    least: Literal["images", "outside"],
     gap: float,
     nodes: int,
+    *,
+    held: Counts | None = None,
+    max_outside: int | None = None,
+    max_images: int | None = None,
 ) -> Counts | None:
-    """Return the first ``integers`` variables of HiGHS' answer, or None if it has none."""
-    kinds = np.zeros(len(cost))
-    kinds[:integers] = 1
+    """Solve an integer programme over all patterns of a problem.
+
+    Args:
+        problem: whose ``least`` and ``most`` bound the variables.
+        least: what is minimised, images or instances outside the bands.
+        gap: relative gap at which HiGHS stops.
+        nodes: at which it stops likewise.
+        held: instances that each cell has beside what is chosen here.
+        max_outside: instances allowed outside the bands.
+        max_images: images allowed.
+
+    Returns:
+        How many images of each pattern to take, or None if no choice was found.
+    """
+    n, cells = problem.patterns.shape
+    eye = sparse.eye_array(cells)
+    # columns: patterns, short, over
+    counted = sparse.hstack([problem.patterns.T.astype(np.float64), eye, -eye]).tocsc()
+    is_image = np.concatenate([np.ones(n), np.zeros(2 * cells)])
+    rest = 0 if held is None else held
+    rules = [optimize.LinearConstraint(counted, problem.lower - rest, problem.upper - rest)]
+    slack = np.full(2 * cells, np.inf if max_outside is None else float(max_outside))
+    if max_outside:  # at 0 the bounds of the slack say it already
+        rules.append(optimize.LinearConstraint(1 - is_image, 0, max_outside))
+    if max_images is not None:
+        rules.append(optimize.LinearConstraint(is_image, 0, max_images))
     answer = optimize.milp(
-        cost,
-        integrality=kinds,
-        bounds=optimize.Bounds(low, high),
-        constraints=list(rules),
+        is_image if least == "images" else 1 - is_image,
+        integrality=is_image,
+        bounds=optimize.Bounds(
+            np.concatenate([problem.least, np.zeros(2 * cells)]),
+            np.concatenate([problem.most, slack]),
+        ),
+        constraints=rules,
         options={"mip_rel_gap": gap, "node_limit": nodes},
     )
     if answer.x is None:
         return None
-    values: Counts = np.rint(answer.x[:integers]).astype(np.int64)
-    return values
+    taken: Counts = np.rint(answer.x[:n]).astype(np.int64)
+    return taken
+
+
+def _improve(
+    problem: _Problem,
+    taken: Counts,
+    fewest: int,
+    bound: float,
+    spec: Selection,
+    reduced: Values,
+    seed: int,
+) -> Counts:
+    """Exchange half of the chosen images at a time for a better choice, until near the bounds.
+
+    The search over all patterns is slow to find good choices; over a part of them it is quick.
+    """
+    handy = np.argsort(reduced, kind="stable")[:_ROUND_PATTERNS]
+    for turn in range(_ROUNDS):
+        outside, images = problem.outside(taken), int(taken.sum())
+        if outside <= fewest and images - bound <= spec.gap * images:
+            break
+        places = np.union1d(handy, np.flatnonzero(taken))
+        part = problem.restricted(places)
+        fixed = np.maximum(_thinned(taken[places], seed * _ROUNDS + turn), part.least)
+        part = replace(part, least=np.zeros_like(fixed), most=part.most - fixed)
+        held = fixed @ part.patterns
+        if outside > fewest:
+            found = _search(part, "outside", 0.0, _ROUND_NODES, held=held, max_outside=outside - 1)
+        else:
+            spare = images - 1 - int(fixed.sum())
+            found = _search(
+                part, "images", 1.0, _ROUND_NODES, held=held, max_outside=outside, max_images=spare
+            )
+        if found is not None:
+            taken = np.zeros_like(taken)
+            taken[places] = fixed + found
+    return taken
+
+
+def _without_superfluous(problem: _Problem, taken: Counts) -> Counts:
+    """Leave out images, those with the fewest instances first, that no cell needs."""
+    outside = problem.outside(taken)
+    for place in np.argsort(problem.patterns.sum(axis=1), kind="stable").tolist():
+        while taken[place] > problem.least[place]:
+            fewer = taken.copy()
+            fewer[place] -= 1
+            if problem.outside(fewer) > outside:
+                break
+            taken = fewer
+    return taken
 
 
 # --- seeded order ---------------------------------------------------------------------------------

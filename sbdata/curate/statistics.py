@@ -45,7 +45,9 @@ class SizeStatistics:
     @property
     def table(self) -> pd.DataFrame:
         """Return the counts with classes as rows and sizes as columns."""
-        return pd.DataFrame([dict(row) for row in self.counts.values()], index=list(self.counts))
+        rows = [dict(row) for row in self.counts.values()]
+        table: pd.DataFrame = pd.DataFrame(rows, index=list(self.counts))
+        return table
 
     @property
     def balance(self) -> Balance:

@@ -13,9 +13,10 @@ from importlib import resources
 from itertools import pairwise
 from unicodedata import east_asian_width
 
-from sbdata.metrics import Cell, ClassFigures, CurvePoint, Interval, Summary
+from sbdata.metrics import Cell, CurvePoint, Interval, Summary
 from sbdata.score.markup import Markup, element
 from sbdata.score.wording import NOTHING, area, count, limits, number, span
+from sbdata.sizes import SizeBins
 
 WIDE = 720
 NARROW = 344
@@ -24,6 +25,7 @@ FEW = 10
 
 _Scale = Callable[[float], float]
 _LETTER = 6.6  # pixels of an average letter at 12 px, on the wide side
+_BOLD = 1.1  # how much wider a bold letter is
 
 
 def chart_style() -> str:
@@ -193,34 +195,34 @@ def heat_map_svg(summary: Summary, class_names: Sequence[str], width: int = WIDE
         width: in pixels. With many classes a wide figure has them in two columns.
     """
     bins = summary.bins
-    blocks = 2 if width >= WIDE and len(summary.classes) > 10 else 1
     gap = 28
-    block_width = (width - gap * (blocks - 1)) / blocks
-    longest = max(_width_of(name) for name in class_names)
-    names_width = min(longest + 10, block_width * (0.34 if blocks == 2 or width < WIDE else 0.3))
-    cell_width = min((block_width - names_width) / len(bins.names), 132)
-    # A single block of few sizes is narrower than the figure: it then has its own width.
-    used = blocks * (names_width + len(bins.names) * cell_width) + gap * (blocks - 1)
-    width = max(math.ceil(used), min(width, 330))
+    longest = max(_width_of(name) for name in class_names) + 10
+
+    def split(blocks: int) -> tuple[float, float]:
+        """Return the widths of the class names and of a cell."""
+        room = (width - gap * (blocks - 1)) / blocks
+        names = min(longest, room * (0.3 if blocks == 1 and width >= WIDE else 0.34))
+        return names, min((room - names) / len(bins.names), 132)
+
+    blocks = 2 if width >= WIDE and len(summary.classes) > 10 and split(2)[1] >= 60 else 1
+    names_width, cell_width = split(blocks)
+    block_width = names_width + len(bins.names) * cell_width
+    # Few sizes do not need all the room: the figure is then narrower.
+    width = max(math.ceil(blocks * block_width + gap * (blocks - 1)), min(width, 330))
     rows = math.ceil(len(summary.classes) / blocks)
-    head, row_height = 36, 32
+    row_height = 32
+    names_head, head = _heat_head(bins, cell_width)
     parts: list[Markup] = []
     for block in range(blocks):
-        left = block * (names_width + len(bins.names) * cell_width + gap) + names_width
-        for k, size in enumerate(bins.names):
-            x = left + (k + 0.5) * cell_width
-            fitting = _shortened(size, cell_width - 2)
-            parts.append(_text(x, 13, fitting, "middle strong", full=size))
-            said = limits(bins, k)
-            if _width_of(said) * 11 / 12 <= cell_width:
-                parts.append(_text(x, 28, said, "middle quiet fine"))
+        left = block * (block_width + gap) + names_width
+        parts.append(element("g", *names_head, transform=f"translate({_n(left)} 0)"))
         for row, figures in enumerate(summary.classes[block * rows : (block + 1) * rows]):
             y = head + row * row_height
             name = class_names[figures.class_id - 1]
             fitting = _shortened(name, names_width - 8)
             parts.append(_text(left - 8, y + 20, fitting, "end", full=name))
             for k, size in enumerate(bins.names):
-                cell = _cell_of(figures, size)
+                cell = figures.ia[f"ia_{size}"]
                 x = left + k * cell_width
                 said = f"{name}, {size}"
                 parts.append(_heat_cell(x, y, cell_width - 2, row_height - 2, cell, said))
@@ -232,8 +234,33 @@ def heat_map_svg(summary: Summary, class_names: Sequence[str], width: int = WIDE
     return _svg(said, width, height, [*parts, *legend])
 
 
-def _cell_of(figures: ClassFigures, size: str) -> Cell:
-    return figures.ia[f"ia_{size}"]
+def _heat_head(bins: SizeBins, cell_width: float) -> tuple[list[Markup], float]:
+    """Return the sizes' names above their columns, upright where too long, and where they end."""
+    middles = [(k + 0.5) * cell_width - 1 for k in range(len(bins.names))]
+    widest = max(_width_of(size) for size in bins.names) * _BOLD
+    if widest > cell_width - 4:
+        shown = [_shortened(size, 120) for size in bins.names]
+        bottom = max(_width_of(size) for size in shown) * _BOLD + 6
+        return [
+            element(
+                "text",
+                fitting,
+                element("title", size),
+                transform=f"translate({_n(x + 4)} {_n(bottom - 6)}) rotate(-90)",
+                class_="start strong",
+            )
+            for x, fitting, size in zip(middles, shown, bins.names, strict=True)
+        ], bottom
+    named = [
+        _text(x, 13, size, "middle strong") for x, size in zip(middles, bins.names, strict=True)
+    ]
+    said = [limits(bins, k) for k in range(len(bins.names))]
+    if max(_width_of(words) for words in said) * 11 / 12 > cell_width:
+        return named, 20
+    named += [
+        _text(x, 28, words, "middle quiet fine") for x, words in zip(middles, said, strict=True)
+    ]
+    return named, 36
 
 
 def heat_step(value: float) -> int:
@@ -313,7 +340,7 @@ def precision_svg(
     bins = summary.bins
     stacked = width < WIDE
     left, right = (8.0, width - 8.0) if stacked else (150.0, width - 200.0)
-    group_head, row_height = 30, 36 if stacked else 22
+    group_head, row_height = 30, 38 if stacked else 22
     parts: list[Markup] = []
     tracks: list[Markup] = []
     y = 4.0
@@ -330,7 +357,7 @@ def precision_svg(
                 parts.append(_text(0, y + 14, label, "start"))
                 figures = (element("tspan", figure, class_="strong"), _beside(n))
                 parts.append(_text(width, y + 14, figures, "end"))
-                line = y + 25
+                line = y + 27
             else:
                 line = y + row_height / 2
                 parts.append(_text(0, line + 4, label, "start"))
@@ -499,7 +526,7 @@ def _rows_without_overlap(labels: Sequence[tuple[float, str]]) -> list[int]:
     ends: list[float] = []
     rows = []
     for x, label in labels:
-        half = _width_of(label) / 2 + 3
+        half = _width_of(label) * _BOLD / 2 + 3
         row = next((k for k, end in enumerate(ends) if end <= x - half), len(ends))
         ends[row : row + 1] = [x + half]
         rows.append(row)

@@ -198,8 +198,10 @@ def _outlined(mask: Mask, class_: str, stroke: float) -> Markup | str:
 def outline_path(mask: Mask) -> str:
     """Return the SVG path of all pixel edges between a mask and its outside.
 
-    >>> outline_path(np.array([[True, True]]))
-    'M0 0H2M0 1H2M0 0V1M2 0V1'
+    The sides of the array are no edges: the mask may go on beyond them.
+
+    >>> outline_path(np.array([[True, True, False], [False, False, False]]))
+    'M0 1H2M2 0V1'
     """
     return "".join(
         [f"M{a} {line}H{b}" for line, a, b in _edge_runs(mask)]
@@ -209,8 +211,7 @@ def outline_path(mask: Mask) -> str:
 
 def _edge_runs(mask: Mask) -> list[tuple[int, int, int]]:
     """Return the straight runs of the edges between rows: line, first and end column."""
-    padded = np.pad(mask, ((1, 1), (0, 0)))
-    edges = np.pad((padded[1:] != padded[:-1]).astype(np.int8), ((0, 0), (1, 1)))
+    edges = np.pad((mask[1:] != mask[:-1]).astype(np.int8), ((0, 0), (1, 1)))
     steps = np.diff(edges, axis=1)
     starts, stops = np.argwhere(steps == 1).tolist(), np.argwhere(steps == -1).tolist()
-    return [(line, a, b) for (line, a), (_, b) in zip(starts, stops, strict=True)]
+    return [(line + 1, a, b) for (line, a), (_, b) in zip(starts, stops, strict=True)]

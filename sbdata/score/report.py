@@ -263,8 +263,8 @@ def _headline(scored: Scored) -> Markup:
     head = ["", "class mean", "instance mean", "instances"]
     beside = element(
         "p",
-        f"Pixel accuracy {number(summary.pixel_accuracy)} "
-        f"({span(scored.intervals.get('pixel_accuracy'))}). "
+        f"Pixel accuracy {number(summary.pixel_accuracy)}, 95 % interval "
+        f"{span(scored.intervals.get('pixel_accuracy'))}. "
         + " ".join(
             f"{name.capitalize()} is {limits(scored.bins, k)} pixels of visible area."
             for k, name in enumerate(scored.bins.names)
@@ -279,7 +279,7 @@ def _notes(scored: Scored) -> Markup:
     summary = scored.summary
     if summary.absent:
         names = ", ".join(_class_name(scored, c) for c in summary.absent)
-        notes.append(f"No true pixel has the class {names}: left out of mIoU.")
+        notes.append(f"Classes without a true pixel, left out of mIoU: {names}.")
     notes += [
         f"{_label(name)}: {percent(interval.defined)} of the resamples held such an instance or "
         "component; the interval is over those."

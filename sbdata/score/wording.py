@@ -47,12 +47,15 @@ def span(interval: Interval | None, *, difference: bool = False) -> str:
     """Write an interval, or a dash.
 
     >>> span(Interval(0.25, 0.5, 1.0))
-    '0.250 to 0.500'
+    '0.250–0.500'
+    >>> span(Interval(-0.25, 0.5, 1.0), difference=True)
+    '−0.250 to +0.500'
     """
     if interval is None:
         return NOTHING
-    write = signed if difference else number
-    return f"{write(interval.low)} to {write(interval.high)}"
+    if difference:
+        return f"{signed(interval.low)} to {signed(interval.high)}"
+    return f"{number(interval.low)}–{number(interval.high)}"
 
 
 def count(n: int, one: str, many: str = "") -> str:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sbdata.errors import InputError
 from sbdata.metrics import (
     Accumulator,
+    ImageTruth,
     MetricOptions,
     half_octaves,
     ia_iou,
@@ -292,6 +293,17 @@ def test_rows_can_be_grouped_to_the_same_figures():
     by_class = accumulator.tables().class_columns(NAMES)
     assert set(by_class["class_name"]) == {"background", *NAMES}
     assert by_class["true_pixels"].sum() == accumulator.tables().confusion.sum()
+
+
+def test_rows_are_sorted_by_image_and_number():
+    maps = np.array([[7, 7, 0, 2, 0, 5, 5, 5]])
+    truth = ImageTruth((maps > 0).astype(int), maps, np.array([7, 2, 5]), np.array([1, 1, 1]))
+    one = score_image((maps > 0).astype(int), truth, N_CLASSES)
+    assert one.instances["instance_id"].tolist() == [7, 2, 5]  # as the truth gives them
+    columns = gather([("b", one), ("a", one)]).tables().instance_columns(TINY, NAMES)
+    assert columns["image_id"].tolist() == ["a"] * 3 + ["b"] * 3
+    assert columns["instance_id"].tolist() == [2, 5, 7] * 2
+    assert columns["area"].tolist() == [1, 3, 2] * 2
 
 
 def test_half_octaves_are_exact():

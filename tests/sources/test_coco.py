@@ -257,6 +257,7 @@ def only_rejection(root: Path, data: dict[str, Any]) -> Rejection:
         ([1, 1, 5, 1, 5, 5], "polygon_points"),
         ([[1, 1, 41.01, 1, 5, 5]], "polygon_outside"),
         ([[1, 1, 5, -1.01, 5, 5]], "polygon_outside"),
+        ([[1, 1, -1.01, 5, 5, 5]], "polygon_outside"),
         ([SQUARE[0], [1, 1, 5, 1, 5, 31.5]], "polygon_outside"),
         ([[1, 1, 10**30, 1, 5, 5]], "polygon_outside"),
         ([[1, 1, float("nan"), 1, 5, 5]], "polygon_not_finite"),

@@ -102,6 +102,17 @@ def test_only_fields_of_the_element_itself_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "element",
+    [r'{"id\"": 1}', r'{"id\\": 1}', '{"idd": 1}', '{"i": 1}', '{"id": 9999999999999999999}',
+     '{"id": 1e3}', '{"id": 1.0}', '{"id": "1"}', '{"id": true}', '{"id": [1]}', '{"id": {}}'],
+)  # fmt: skip
+def test_nothing_else_is_taken_for_an_integer_field(tmp_path: Path, element: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(f'{{"images": [{element}]}}')
+    assert find_spans(path, ARRAYS, FIELDS)["images"].fields["id"].tolist() == [MISSING]
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("", "it is empty"),

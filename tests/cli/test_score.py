@@ -1,0 +1,162 @@
+"""``sbdata score`` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sbdata.metrics import Accumulator, score_image, truth_from_maps
+
+HEIGHT, WIDTH = 110, 150
+
+
+def sbdata(*arguments: object, status: int = 0, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def save(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Truth of 12 images with a large cat and a small dog, perfect predictions, and bad ones."""
+    root = tmp_path_factory.mktemp("score")
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        classes, objects = np.zeros((2, HEIGHT, WIDTH), np.uint8)
+        classes[:100, :100], objects[:100, :100] = 8, 1
+        y = rng.integers(0, 90)
+        classes[y : y + 10, 110 : 120 + k], objects[y : y + 10, 110 : 120 + k] = 12, 2
+        name = f"{k:04d}.png"
+        save(root / "classes" / name, classes)
+        save(root / "objects" / name, objects)
+        save(root / "perfect" / name, classes)
+        save(root / "large_only" / name, np.where(classes == 12, 0, classes))
+    return root
+
+
+TRUTH = ("--class-masks", "classes", "--instance-masks", "objects")
+
+
+def test_what_is_printed_and_written(folder: Path) -> None:
+    said = sbdata(
+        "score", "large_only", *TRUTH, "--against", "perfect", "--per-class", "--resamples", 50,
+        cwd=folder,
+    ).stdout  # fmt: skip
+    lines = [line.split() for line in said.splitlines()]
+    assert said.startswith("large_only on classes: 12 images, 24 instances, ia_iou.v1")
+    assert ["IA_small", "0.000", "0.000", "to", "0.000", "0.000", "0.000", "to", "0.000", "12",
+            "1"] in lines  # fmt: skip
+    assert ["IA_medium", *"––––", "0", "0"] in lines
+    assert ["IA_large", "1.000", "1.000", "to", "1.000", "1.000", "1.000", "to", "1.000", "12",
+            "1"] in lines  # fmt: skip
+    assert ["dog", "0.000", "0.000", "(12)", "0.000", "(12)", "–", "(0)", "–", "(0)", "0"] in lines
+    assert "mIoU counts background as a class; 18 of 21 are not in the truth." in said
+    assert "perfect against large_only" in said
+    assert ["IA_small,", "class", "mean", "0.000", "1.000", "+1.000", "+1.000", "to", "+1.000",
+            "0.0", "%"] in lines  # fmt: skip
+    result = folder / "scores" / "large_only"
+    assert lines[-1][0] == "scores/large_only:"
+    assert sorted(path.name for path in result.iterdir()) == [
+        "components.parquet", "figures", "images.parquet", "instances.parquet", "report.html",
+        "summary.json",
+    ]  # fmt: skip
+
+
+def test_json_is_the_summary_and_figures_are_the_metrics(folder: Path) -> None:
+    done = sbdata(
+        "score", "large_only", *TRUTH, "--json", "--name", "again", "--out", "out", "--no-report",
+        "--resamples", 20, cwd=folder,
+    )  # fmt: skip
+    said = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert said.pop("result") == "out/again"
+    written = json.loads((folder / "out" / "again" / "summary.json").read_text())
+    assert written.pop("files") == ["components.parquet", "images.parquet", "instances.parquet"]
+    assert said == written
+    counted = Accumulator(20)
+    for path in sorted((folder / "large_only").iterdir()):
+        maps = [np.array(Image.open(folder / kind / path.name)) for kind in ("classes", "objects")]
+        counted.update(path.stem, score_image(np.array(Image.open(path)), truth_from_maps(*maps), 20))
+    summary = counted.compute()
+    assert said["miou"]["value"] == summary.miou
+    assert said["ia"]["ia"]["class_mean"]["value"] == summary.ia["ia"].class_mean
+
+
+def test_problems_are_listed_and_nothing_is_scored(folder: Path) -> None:
+    for k in range(30):
+        save(folder / "bad" / f"{k}.png", np.zeros((4, 4)))
+    done = sbdata("score", "bad", *TRUTH, cwd=folder, status=2)
+    assert done.stdout == ""
+    assert "bad: 42 problems (extra 30, missing 12), nothing was scored" in done.stderr
+    assert "  0.png: not an image of the set; did you mean 0000.png?" in done.stderr
+    assert "... and 22 more" in done.stderr
+    assert [path.name for path in (folder / "scores" / "bad").iterdir()] == ["problems.csv"]
+    lines = (folder / "scores" / "bad" / "problems.csv").read_text().splitlines()
+    assert len(lines) == 43
+    said = json.loads(sbdata("score", "bad", *TRUTH, "--json", cwd=folder, status=2).stdout)
+    assert len(said["problems"]) == 42
+
+
+def test_missing_predictions_when_allowed(folder: Path) -> None:
+    save(folder / "few" / "0003.png", np.zeros((HEIGHT, WIDTH)))
+    said = sbdata(
+        "score", "few", *TRUTH, "--allow-missing", "--no-report", "--resamples", 5, cwd=folder
+    ).stdout
+    assert "note: few: 11 of 12 predictions missing, counted as background" in said
+
+
+def test_components_as_instances(folder: Path) -> None:
+    said = sbdata(
+        "score", "perfect", "--class-masks", "classes", "--instances", "components",
+        "--no-report", "--name", "parts", "--bins", "500,2000", "--resamples", 5, cwd=folder,
+    ).stdout  # fmt: skip
+    assert "note: the truth tells no instances apart" in said
+    assert "note: sizes" not in said  # such a truth has no sizes of its own
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give one ground truth"),
+        ((*TRUTH, "--voc", "classes"), "--voc and --class-masks was given"),
+        (("--voc", "classes", "--taxonomy", "voc20"), "--taxonomy does not go with --voc"),
+        (("--class-masks", "classes"), "needs either --instance-masks, or --instances components"),
+        ((*TRUTH, "--instances", "components"), "needs either --instance-masks"),
+        ((*TRUTH, "--bins", "12"), "--bins takes two areas"),
+        ((*TRUTH, "--bins", "9,4"), "must be positive and increase"),
+        ((*TRUTH, "--name", "../x"), "cannot name a result"),
+        (("--set", "none"), "none: no such folder"),
+        (("--coco", "none.json"), "none.json: no such file"),
+        ((*TRUTH, "--against", "nowhere"), "nowhere: no such folder"),
+    ],
+)
+def test_bad_usage(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = sbdata("score", "perfect", *arguments, cwd=folder, status=2)
+    assert message in done.stderr
+    assert not (folder / "scores" / "perfect").exists()
+
+
+def test_a_synthetic_set_is_called_so(folder: Path) -> None:
+    built = folder / "set"
+    sbdata(
+        "dataset", "build", "shapes-b", "--out", built, "--workers", 1,
+        "--set", "sources.0.options={seed: 0, pool: 40, train: 8}", "--set", "select.quota=2",
+        cwd=folder,
+    )  # fmt: skip
+    masks = built / "SegmentationClass"
+    said = sbdata("score", masks, "--set", built, "--name", "masks", cwd=folder).stdout
+    assert said.startswith("masks on shapes-b (synthetic): ")
+    assert "synthetic" in (folder / "scores" / "masks" / "report.html").read_text()
