@@ -24,7 +24,7 @@ class SourceSpec:
 
     Attributes:
         name: by which ``--source-root NAME=PATH`` and the tables know it.
-        format: which reader opens it (``shapes``, ``voc``, ``coco``, ``lvis``); the name by default.
+        format: its reader (``shapes``, ``voc``, ``coco``, ``lvis``); the name by default.
         splits: of the dataset, in order.
         class_map: name of a map, a mapping of names, or None for identity.
         annotations: annotation file relative to the root, with ``{split}`` filled in; the format's
@@ -112,8 +112,8 @@ class Recipe:
         select: the balance wanted, or None to take every candidate.
         judges: training sets the set is meant to judge, each ``SOURCE-SPLIT``; their images and
             near duplicates are left out.
-        compare: ordinary sets, each ``SOURCE-SPLIT``, whose sizes and balance stand beside this set's
-            in the manifest and on the card, where they are at hand.
+        compare: ordinary sets, each ``SOURCE-SPLIT``, whose sizes and balance stand beside this
+            set's in the manifest and on the card, where they are at hand.
         near_duplicate_bits: largest Hamming distance of two 64-bit perceptual hashes that counts as
             a near duplicate.
         split: the name of the list in ``ImageSets/Segmentation``.
@@ -212,7 +212,9 @@ def recipe_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Rec
         try:
             raw = _replaced(raw, key.split("."), yaml.safe_load(value))
         except (yaml.YAMLError, IndexError, ValueError, TypeError) as error:
-            msg = f"--set {override}: {key} cannot be set in {where} ({' '.join(str(error).split())})"
+            msg = (
+                f"--set {override}: {key} cannot be set in {where} ({' '.join(str(error).split())})"
+            )
             raise InputError(msg) from error
     recipe = _build(Recipe, raw, where)
     assert isinstance(recipe, Recipe)  # noqa: S101 - for the type checker

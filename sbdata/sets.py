@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sbdata.curate.materialise import (
+from sbdata.errors import InputError
+from sbdata.layout import (
     CLASSES_FOLDER,
     IMAGES_FOLDER,
     OBJECTS_FOLDER,
@@ -24,7 +25,6 @@ from sbdata.curate.materialise import (
     image_path,
     object_path,
 )
-from sbdata.errors import InputError
 from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, Manifest, is_manifest, read_manifest
 from sbdata.masks import LabelMap, MaskError, read_index_png
 from sbdata.sizes import SizeBins

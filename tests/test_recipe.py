@@ -73,7 +73,7 @@ def test_a_wrong_override_is_one_sentence_that_names_the_valid_ones(
 
 
 def test_an_unknown_recipe_names_the_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="bundled: coco-val, .*shapes-b"):
+    with pytest.raises(InputError, match=r"bundled: coco-val, .*shapes-b"):
         load_recipe("pascal-c")
     with pytest.raises(InputError, match="no such recipe file"):
         load_recipe(str(tmp_path / "mine.yaml"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from sbdata.sizes import SizeBins
 def test_every_area_has_exactly_one_size(edges: list[int], area: int) -> None:
     bins = SizeBins(tuple(edges), tuple(f"s{i}" for i in range(len(edges) + 1)))
     limits = [0, *edges, float("inf")]
-    inside = [low <= area < high for low, high in zip(limits, limits[1:], strict=False)]
+    inside = [low <= area < high for low, high in itertools.pairwise(limits)]
     assert sum(inside) == 1
     assert bins.name_of(area) == f"s{inside.index(True)}"
 

@@ -29,7 +29,6 @@ from sbdata.curate.gather import compared_statistics, join_images, scan_all, sou
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.leakage import describe_check, judged_sets, training_members
 from sbdata.curate.materialise import (
-    IMAGES_FOLDER,
     REJECTED_FILE,
     read_rejected,
     remove_strangers,
@@ -40,6 +39,7 @@ from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched
+from sbdata.layout import IMAGES_FOLDER
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest, rows_of
 from sbdata.recipe import Recipe, SourceSpec, recipe_from_dict
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source

@@ -17,15 +17,20 @@ from pathlib import Path
 
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
+from sbdata.layout import (
+    CLASSES_FOLDER,
+    IMAGES_FOLDER,
+    LISTS_FOLDER,
+    OBJECTS_FOLDER,
+    class_path,
+    image_path,
+    object_path,
+)
 from sbdata.manifest import Manifest, ManifestError, write_manifest
 from sbdata.masks import VOID, LabelMap, MaskError, draw_masks, write_index_png
 from sbdata.sources import Rejection
 from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_text
 
-IMAGES_FOLDER = "JPEGImages"
-CLASSES_FOLDER = "SegmentationClass"
-OBJECTS_FOLDER = "SegmentationObject"
-LISTS_FOLDER = "ImageSets/Segmentation"
 REJECTED_FILE = "rejected.csv"
 CHECKSUMS_FILE = "checksums.txt"
 SYSTEM_FILES = frozenset({".DS_Store"})  # what a desktop drops into any folder it shows
@@ -146,21 +151,6 @@ def write_set(
     write_rejected(root / REJECTED_FILE, rejections)
     write_manifest(manifest, root)
     write_checksums(root, workers=workers)
-
-
-def image_path(root: Path, image_id: str) -> Path:
-    """Return where a set keeps an image."""
-    return root / IMAGES_FOLDER / f"{image_id}.jpg"
-
-
-def class_path(root: Path, image_id: str) -> Path:
-    """Return where a set keeps an image's class map."""
-    return root / CLASSES_FOLDER / f"{image_id}.png"
-
-
-def object_path(root: Path, image_id: str) -> Path:
-    """Return where a set keeps an image's object map."""
-    return root / OBJECTS_FOLDER / f"{image_id}.png"
 
 
 def image_lists(manifest: Manifest) -> dict[str, str]:

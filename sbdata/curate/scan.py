@@ -260,6 +260,10 @@ def _parts(task: _Task, chunks: Sequence[Chunk], workers: int) -> Iterator[_Part
         for chunk in chunks:
             yield _scan_chunk(task, chunk)
         return
+    # The first is scanned here, so that compiled code is in its cache before every process would
+    # compile it.
+    yield _scan_chunk(task, chunks[0])
+    chunks = chunks[1:]
     workers = min(workers, len(chunks))
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(task,)

@@ -18,23 +18,25 @@ import numpy as np
 
 from sbdata.curate.materialise import (
     CHECKSUMS_FILE,
-    CLASSES_FOLDER,
-    IMAGES_FOLDER,
-    OBJECTS_FOLDER,
     REJECTED_FILE,
     DrawnRow,
-    class_path,
     draw_image,
     drawn_rows,
     files_of,
     image_lists,
-    image_path,
-    object_path,
     read_checksums,
 )
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
 from sbdata.fetch.photos import PhotoError, decode_photo, open_photo
+from sbdata.layout import (
+    CLASSES_FOLDER,
+    IMAGES_FOLDER,
+    OBJECTS_FOLDER,
+    class_path,
+    image_path,
+    object_path,
+)
 from sbdata.manifest import (
     IMAGES_FILE,
     INSTANCES_FILE,

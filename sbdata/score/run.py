@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -56,6 +56,7 @@ from sbdata.taxonomy import Taxonomy
 MOVED = 50  # instances that a comparison lists
 _CHUNK = 32  # images that a thread takes at a time
 _LIBRARIES = ("numpy", "numba", "pillow", "pyarrow")
+
 
 @dataclass(frozen=True)
 class ScoreOptions:

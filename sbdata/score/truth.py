@@ -20,16 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from sbdata.curate.materialise import (
-    CLASSES_FOLDER,
-    IMAGES_FOLDER,
-    OBJECTS_FOLDER,
-    DrawnRow,
-    draw_image,
-    drawn_rows,
-)
+from sbdata.curate.materialise import DrawnRow, draw_image, drawn_rows
 from sbdata.curate.scan import scan_source
 from sbdata.errors import InputError
+from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
 from sbdata.masks import VOID
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
@@ -197,9 +191,7 @@ def truth_from_coco(
         notes.append(f"{count(len(left_out), 'image')} of {file.name} cannot be scored: {counted}")
     hidden = sum(r.reason == "hidden" for r in rejections)
     if hidden:
-        notes.append(
-            f"{count(hidden, 'object')} left out, lying wholly below smaller ones"
-        )
+        notes.append(f"{count(hidden, 'object')} left out, lying wholly below smaller ones")
     place = photos or next((p for p in (root / split, root / "images") if p.is_dir()), None)
     return _drawn_truth(
         manifest,

@@ -89,7 +89,9 @@ def test_json_is_the_summary_and_figures_are_the_metrics(folder: Path) -> None:
     counted = Accumulator(20)
     for path in sorted((folder / "large_only").iterdir()):
         maps = [np.array(Image.open(folder / kind / path.name)) for kind in ("classes", "objects")]
-        counted.update(path.stem, score_image(np.array(Image.open(path)), truth_from_maps(*maps), 20))
+        counted.update(
+            path.stem, score_image(np.array(Image.open(path)), truth_from_maps(*maps), 20)
+        )
     summary = counted.compute()
     assert said["miou"]["value"] == summary.miou
     assert said["ia"]["ia"]["class_mean"]["value"] == summary.ia["ia"].class_mean

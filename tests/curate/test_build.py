@@ -111,7 +111,7 @@ def test_foreign_and_damaged_folders_are_left_alone(tmp_path: Path) -> None:
     assert (mine / "thesis.tex").is_file()
     built = build_set(recipe, tmp_path / "set", Inputs())
     next((built.root / "SegmentationClass").iterdir()).unlink()
-    with pytest.raises(InputError, match="is damaged .*missing_file"):
+    with pytest.raises(InputError, match=r"is damaged .*missing_file"):
         built_already(built.root, recipe, Inputs())
 
 

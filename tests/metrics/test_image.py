@@ -415,6 +415,18 @@ def test_truth_from_components_equals_the_reference(image, connectivity):
         assert reference.pixels_of(truth.instance_map, number) == part
 
 
+def test_number_255_of_an_8_bit_instance_map_is_no_instance():
+    class_map = np.array([[1, 1, 1, 0, 255]], np.uint8)
+    instance_map = np.array([[1, 1, 255, 255, 255]], np.uint8)
+    truth = truth_from_maps(class_map, instance_map)
+    assert truth.instance_ids.tolist() == [1]
+    result = score_image(np.array([[1, 1, 1, 0, 0]]), truth, 1)
+    assert result.instances["fp"].tolist() == [1]  # a class pixel outside every instance
+    assert result.confusion.tolist() == [[1, 0], [0, 3]]
+    sixteen = np.array([[1, 1, 255, 0, 0]], np.uint16)  # there 255 is a number as any other
+    assert truth_from_maps(class_map, sixteen).instance_ids.tolist() == [1, 255]
+
+
 def test_truth_from_components_of_many_parts():
     checker = (np.indices((40, 40)).sum(axis=0) % 2).astype(np.uint8)
     truth = truth_from_components(checker, connectivity=4)

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from sbdata.metrics import Accumulator, MetricOptions, compare, resample, score_image
-from sbdata.metrics import summarise, truth_from_maps
+from sbdata.metrics import (
+    Accumulator,
+    MetricOptions,
+    compare,
+    resample,
+    score_image,
+    summarise,
+    truth_from_maps,
+)
 from sbdata.metrics.image import ia_iou
 from sbdata.score.result import Compared, Moved, Scored
 from sbdata.sizes import SizeBins

@@ -342,8 +342,9 @@ def test_all_problems_of_all_folders_come_at_once(dataset: Dataset, tmp_path) ->
     ]
     assert [p.folder for p in found] == [str(first)] * 5 + [str(second)] * 31
     lines = str(caught.value).splitlines()
-    assert "36 problems (extra 1, missing 1, mode 1, size 1, unreadable 1, values 1, void 30)" in (
-        lines[0]
+    assert (
+        "36 problems (extra 1, missing 1, mode 1, size 1, unreadable 1, values 1, void 30)"
+        in (lines[0])
     )
     assert len(lines) == 22
     assert lines[-1] == "  ... and 16 more"

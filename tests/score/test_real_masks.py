@@ -63,6 +63,7 @@ def test_erasing_small_objects_loses_them_and_nothing_else(truth: Truth, tmp_pat
     assert 0.9 < scored.summary.miou < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [shift, erase_small])
 def test_damaged_copies_score_what_the_references_say(
     truth: Truth, tmp_path: Path, change: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -90,7 +91,7 @@ def test_damaged_copies_score_what_the_references_say(
             assert row["fp"] == pytest.approx(fp, rel=1e-12)
             values.append((classes[number], tp / (area + fp)))
             at += 1
-        if image_id == smallest:  # the sets of pixels are slow
+        if image_id == smallest and change is shift:  # the sets of pixels are slow
             slow = ia_iou.score(prediction, maps.class_map, maps.instance_map, classes, 20)
             for number, row in slow["instances"].items():
                 assert (row["tp"], row["area"]) == want["instances"][number][1::-1]

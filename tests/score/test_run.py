@@ -157,9 +157,7 @@ def test_the_number_of_workers_changes_nothing(dataset, truth, tmp_path) -> None
     second = dataset.predict(tmp_path / "q", without_small)
     for kind in (truth, truth_from_voc(dataset.devkit)):
         one, many = (
-            json.dumps(
-                summary_as_dict(score_folder(first, kind, FEW, against=[second], workers=n))
-            )
+            json.dumps(summary_as_dict(score_folder(first, kind, FEW, against=[second], workers=n)))
             for n in (1, 3)
         )
         assert one == many
@@ -291,9 +289,7 @@ def test_an_edited_manifest_is_refused(dataset, tmp_path) -> None:
     folder = copied(dataset.manifest, tmp_path / "set")
     table = pq.read_table(folder / "instances.parquet")
     place = table.column_names.index("source_annotation_id")
-    changed = table.set_column(
-        place, table.schema.field(place), [["edited"] * table.num_rows]
-    )
+    changed = table.set_column(place, table.schema.field(place), [["edited"] * table.num_rows])
     pq.write_table(changed, folder / "instances.parquet")
     with pytest.raises(InputError, match="the manifest was edited"):
         truth_from_set(folder)
@@ -313,7 +309,9 @@ def test_folders_of_other_names_or_none(dataset, tmp_path) -> None:
     (masks / f"{gone}.png").unlink()
     with pytest.raises(InputError, match=rf"objects: no {gone}.png, which .*SegmentationClass has"):
         truth_from_masks(dataset.class_masks, masks)
-    with pytest.raises(InputError, match=rf"objects: no {gone}.png, which .*SegmentationObject has"):
+    with pytest.raises(
+        InputError, match=rf"objects: no {gone}.png, which .*SegmentationObject has"
+    ):
         truth_from_masks(masks, dataset.instance_masks)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no PNG in it"):
@@ -374,6 +372,4 @@ def test_images_that_coco_cannot_give_are_left_out_and_said(dataset, tmp_path) -
     scored = score_folder(dataset.predict(tmp_path / "p"), truth, FEW)
     assert scored.summary.n_images == 39
     assert scored.notes[0].startswith("1 image of instances_val.json cannot be scored: ")
-    assert scored.notes[1] == (
-        "p: 1 prediction ignored, for images that the truth leaves out"
-    )
+    assert scored.notes[1] == ("p: 1 prediction ignored, for images that the truth leaves out")
