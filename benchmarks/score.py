@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,29 +48,33 @@ def scene(seed: int) -> tuple[Map, Map, Map]:
     displaced, lacks some objects and has ragged edges and specks.
     """
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
     classes, objects, predicted = (np.zeros((HEIGHT, WIDTH), np.uint8) for _ in range(3))
     n = int(rng.integers(1, 8))
     for number, side in enumerate(sorted(np.exp(rng.uniform(np.log(10), np.log(300), n)))[::-1], 1):
         cy, cx, ratio = rng.uniform(0, HEIGHT), rng.uniform(0, WIDTH), rng.uniform(0.5, 2)
         class_id = int(rng.integers(1, CLASSES + 1))
-
-        def inside(dy: float, dx: float, grow: float) -> npt.NDArray[np.bool_]:
-            across = (x - cx - dx) / (side / 2 * ratio + grow)
-            down = (y - cy - dy) / (side / 2 / ratio + grow)
-            wave = 1 + 0.06 * np.sin(7 * np.arctan2(down, across) + number)
-            shape: npt.NDArray[np.bool_] = across**2 + down**2 < wave
-            return shape
-
-        whole, ring = inside(0, 0, 0), inside(0, 0, 2.5)
+        size = (side / 2 * ratio, side / 2 / ratio)
+        whole, ring = _ellipse(cy, cx, size, number), _ellipse(cy, cx, size, number, 2.5)
         classes[ring], objects[ring] = 255, 255
         classes[whole], objects[whole] = class_id, number
         if rng.random() > 0.2:
-            predicted[inside(*rng.normal(0, 4, 2), rng.normal(0, 3))] = class_id
+            dy, dx, grow = rng.normal(0, (4, 4, 3))
+            predicted[_ellipse(cy + dy, cx + dx, size, number, grow)] = class_id
     for _ in range(int(rng.integers(0, 6))):
         top, left = rng.integers(0, HEIGHT - 12), rng.integers(0, WIDTH - 12)
         predicted[top : top + 12, left : left + 12] = rng.integers(0, CLASSES + 1)
     return classes, objects, predicted
+
+
+def _ellipse(
+    cy: float, cx: float, size: tuple[float, float], number: int, grow: float = 0.0
+) -> npt.NDArray[np.bool_]:
+    """Return the pixels of an ellipse with a wavy edge."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    across, down = (x - cx) / (size[0] + grow), (y - cy) / (size[1] + grow)
+    wave = 1 + 0.06 * np.sin(7 * np.arctan2(down, across) + number)
+    shape: npt.NDArray[np.bool_] = across**2 + down**2 < wave
+    return shape
 
 
 def generate(root: Path, images: int) -> None:
@@ -137,12 +142,12 @@ def ours(root: Path, *, truth: str = "set", workers: int = 1, resamples: int = 1
 
 
 def torchmetrics_miou(root: Path) -> int:
-    """Compute mean IoU by torchmetrics; it knows no void, which becomes background on both sides."""
-    import torch
-    from torchmetrics.segmentation import MeanIoU
-
+    """Compute mean IoU by torchmetrics; it knows no void, so that is background on both sides."""
+    torch = import_module("torch")
     torch.set_num_threads(1)
-    metric = MeanIoU(num_classes=CLASSES + 1, input_format="index")
+    metric = import_module("torchmetrics.segmentation").MeanIoU(
+        num_classes=CLASSES + 1, input_format="index"
+    )
     ids = _ids(root)
     for image_id in ids:
         classes = _read(root / FOLDERS[0] / f"{image_id}.png")
@@ -156,8 +161,7 @@ def torchmetrics_miou(root: Path) -> int:
 
 def fiftyone_segmentations(root: Path) -> int:
     """Evaluate by FiftyOne; only the evaluation is timed, not the making of its dataset."""
-    import fiftyone as fo
-
+    fo = import_module("fiftyone")
     ids = _ids(root)
     dataset = fo.Dataset()
     dataset.add_samples(
@@ -183,17 +187,11 @@ def fiftyone_segmentations(root: Path) -> int:
 
 def panoptica_by_class(root: Path) -> int:
     """Evaluate by panoptica, one class after the other, on the first images."""
-    from panoptica import (
-        ConnectedComponentsInstanceApproximator,
-        InputType,
-        NaiveThresholdMatching,
-        Panoptica_Evaluator,
-    )
-
-    evaluator = Panoptica_Evaluator(
-        expected_input=InputType.SEMANTIC,
-        instance_approximator=ConnectedComponentsInstanceApproximator(),
-        instance_matcher=NaiveThresholdMatching(),
+    panoptica = import_module("panoptica")
+    evaluator = panoptica.Panoptica_Evaluator(
+        expected_input=panoptica.InputType.SEMANTIC,
+        instance_approximator=panoptica.ConnectedComponentsInstanceApproximator(),
+        instance_matcher=panoptica.NaiveThresholdMatching(),
     )
     ids = _ids(root, SLOW)
     for image_id in ids:

@@ -132,7 +132,7 @@ class Recipe:
     select: Selection | None = None
     judges: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
-    near_duplicate_bits: int = 4
+    near_duplicate_bits: int = 6
     split: str = "val"
     seed: int = 0
 

@@ -25,9 +25,10 @@ TAXONOMY = Taxonomy("three", ("disc", "square", "star"))
 BINS = SizeBins((64, 400))
 
 
-def example_images(count=12, seed=0, classes=(1, 2), loss=0.4, height=48, width=60):
-    """Image id to photo, class map, instance map and prediction; class 3 is never true."""
+def example_images(count=12, *, seed=0, classes=(1, 2), invented=3, loss=0.4):
+    """Image id to photo, class map, instance map and prediction; the invented class is never true."""
     truths, guesses = np.random.default_rng(seed), np.random.default_rng([seed, int(loss * 100)])
+    height, width = 48, 60
     images = {}
     for k in range(count):
         class_map = np.zeros((height, width), np.uint8)
@@ -42,7 +43,7 @@ def example_images(count=12, seed=0, classes=(1, 2), loss=0.4, height=48, width=
             instance_map[y : y + side, x : x + side] = number
             if guesses.random() > loss:
                 prediction[y + cut : y + side, x : x + side] = class_id
-        prediction[:2, -2:] = 3  # an invented object
+        prediction[:2, -2:] = invented  # an invented object
         class_map[-1, :] = instance_map[-1, :] = 255
         photo = truths.integers(0, 256, (height, width, 3)).astype(np.uint8)
         images[f"image_{k:03d}"] = (photo, class_map, instance_map, prediction)

@@ -353,7 +353,7 @@ def test_no_image_at_all_gives_dashes():
 
 
 def test_one_class_and_one_image_have_figures_without_intervals():
-    images = example_images(1, classes=(1,))
+    images = example_images(1, classes=(1,), invented=0)
     scored = scored_from(images, taxonomy=Taxonomy("one", ("only",)), against=images)
     page = Page(report_html(scored, images.__getitem__))
     value = scored.summary.ia["ia"].class_mean
@@ -367,7 +367,7 @@ def test_one_class_and_one_image_have_figures_without_intervals():
 
 def test_no_comparison_leaves_no_section(images):
     page = Page(report_html(scored_from(images), None))
-    assert [a["id"] for a in page.all("section")][0] == "by-area"
+    assert next(a["id"] for a in page.all("section")) == "by-area"
 
 
 def test_a_comparison_in_which_nothing_moved_says_so(scored):

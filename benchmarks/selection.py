@@ -1,6 +1,6 @@
 """Select among 118,000 synthetic candidates and 60 class x size cells.
 
-    python benchmarks/select.py
+    python benchmarks/selection.py
 
 The candidates imitate COCO train2017 seen through the 20 VOC classes: unequal class frequencies,
 scenes that bring classes together, up to 14 instances of a class in one image (COCO's annotators
