@@ -310,7 +310,7 @@ def test_unmapped_categories_are_not_drawn(tmp_path: Path) -> None:
 
 
 def test_void_lies_below_every_instance(tmp_path: Path) -> None:
-    crowd, void, cat = box(0, 0, 10, 10), box(5, 0, 10, 10), box(0, 0, 4, 24)
+    crowd, void, cat = box(0, 0, 10, 10), box(3, 0, 12, 10), box(0, 0, 4, 24)
     image = picture(thing(1, crowd, "dog", crowd=True), thing(2, cat), void=encode_mask(void))
     (row,), (instance,), _ = scanned(tmp_path, image)
     assert instance["area"] == 4 * 24
@@ -388,6 +388,15 @@ def test_an_edited_annotation_file_is_scanned_again(tmp_path: Path) -> None:
     assert again["image_id"].to_pylist() == ["0001", "0002", "0008", "0004", "0005"]
 
 
+def test_a_scan_that_fails_takes_back_the_mark_of_the_one_before(tmp_path: Path) -> None:
+    images = tuple(picture(number=n) for n in range(8))
+    scan_source(Held(images), PETS, BINS, "val", tmp_path)
+    assert (tmp_path / "finished.json").exists()
+    with pytest.raises(InputError):
+        scan_source(Held(images, behaviour="fails"), PETS, BINS, "val", tmp_path, chunk_images=1)
+    assert not (tmp_path / "finished.json").exists()
+
+
 def test_a_scan_that_was_killed_is_redone(file: Path, tmp_path: Path) -> None:
     complete = scan_source(opened(file), PETS, BINS, "val", tmp_path).instances()
     (tmp_path / "finished.json").unlink()
@@ -414,6 +423,7 @@ def test_a_worker_that_dies_does_not_hang_the_scan(tmp_path: Path) -> None:
 
 
 SLEEPY = """
+import signal
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
@@ -421,6 +431,8 @@ from tests.curate.test_scan import BINS, Held, PETS, picture
 from sbdata.curate.scan import scan_source
 
 if __name__ == "__main__":
+    # A shell that runs the tests in the background has told its children to ignore this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     mark = Path(sys.argv[2])
     images = tuple(picture(number=n) for n in range(200))
     source = Held(images, behaviour="sleeps", mark=mark)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import mlcroissant
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from sbdata.curate.build import Built, build_set
+from sbdata.curate.figure import draw_size_figure
+from sbdata.curate.inputs import Inputs
+from sbdata.curate.statistics import (
+    QUANTILES,
+    area_edges,
+    counts_as_text,
+    statistics_from,
+    statistics_of,
+)
+from sbdata.recipe import load_recipe
+from sbdata.sizes import SizeBins
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    settings = ["sources.0.options={seed: 0, pool: 30, train: 4}", "select.quota=2"]
+    out = tmp_path_factory.mktemp("card") / "set"
+    return build_set(load_recipe("shapes-b", settings), out, Inputs())
+
+
+def test_the_card_says_what_a_reader_must_know(built: Built) -> None:
+    text = (built.root / "README.md").read_text()
+    front = yaml.safe_load(text.split("---")[1])
+    assert front["license"] == "cc0-1.0"
+    assert text.count("# shapes-b (synthetic)") == 1
+    for part in (built.manifest.logical_hash, "shapes_b.v1", "CC0-1.0", "shapes-train", "```yaml"):
+        assert part in text
+    rows = dict(re.findall(r"^\| (\w+) \| ([\d, |]+) \|$", text, re.MULTILINE))
+    for name, row in built.after.counts.items():
+        assert [int(n.replace(",", "")) for n in rows[name].split(" | ")] == list(row.values())
+    recipe = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    assert recipe == built.manifest.meta["recipe"]
+
+
+def test_croissant_is_valid_and_its_records_are_the_rows(built: Built) -> None:
+    dataset = mlcroissant.Dataset(built.root / "dataset.json")
+    assert not dataset.metadata.ctx.issues.errors
+    records = list(dataset.records("instances"))
+    rows = built.manifest.instances.to_pylist()
+    assert len(records) == len(rows)
+    key = {(r["instances/image_id"].decode(), r["instances/instance_id"]) for r in records}
+    assert key == {(r["image_id"], r["instance_id"]) for r in rows}
+    plain = json.loads((built.root / "dataset.json").read_text())
+    assert plain["conformsTo"].endswith("croissant/1.0")
+
+
+def test_the_figure_is_drawn_alike_every_time_and_is_not_blank(
+    built: Built, tmp_path: Path
+) -> None:
+    first = (built.root / "size_distribution.png").read_bytes()
+    again = tmp_path / "again.png"
+    draw_size_figure(again, "shapes-b", built.after, built.before, SizeBins())
+    assert again.read_bytes() == first
+    pixels = np.array(Image.open(io.BytesIO(first)).convert("RGB"))
+    assert pixels.shape[1] >= 1000
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+
+
+def test_a_figure_of_an_empty_set_can_be_drawn(built: Built, tmp_path: Path) -> None:
+    nothing = statistics_of(
+        0, built.manifest.instances.slice(0, 0), built.manifest.taxonomy, SizeBins()
+    )
+    assert nothing.area_quantiles == ()
+    draw_size_figure(tmp_path / "empty.png", "empty", nothing, nothing, SizeBins())
+    assert (tmp_path / "empty.png").stat().st_size > 0
+
+
+def test_statistics_are_those_of_the_rows(built: Built) -> None:
+    rows = built.manifest.instances.to_pylist()
+    areas = sorted(row["area"] for row in rows)
+    after = built.after
+    assert after.instances == len(rows)
+    for name, row in after.counts.items():
+        for size, n in row.items():
+            assert n == sum(r["class_name"] == name and r["size"] == size for r in rows)
+    middle = QUANTILES.index(0.5)
+    assert (after.area_quantiles[0], after.area_quantiles[-1]) == (areas[0], areas[-1])
+    assert after.area_quantiles[middle] == areas[(len(areas) - 1) // 2]
+    edges = area_edges()
+    for low, high, n in zip(edges, edges[1:], after.area_histogram, strict=False):
+        assert n == sum(low <= a < high for a in areas)
+    assert statistics_from(after.as_dict()) == after
+
+
+def test_the_text_twin_has_the_counts(built: Built) -> None:
+    lines = counts_as_text(built.manifest).splitlines()
+    table = {line.split()[0]: list(map(int, line.split()[1:])) for line in lines[4:]}
+    assert table == {name: list(row.values()) for name, row in built.after.counts.items()}

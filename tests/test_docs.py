@@ -1,0 +1,63 @@
+"""What the documentation shows works as shown."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from sbdata import sources
+from sbdata.curate.build import build_set
+from sbdata.curate.inputs import Inputs
+from sbdata.recipe import Recipe, SourceSpec, bundled_recipes, recipe_from_dict
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def test_every_recipe_shown_is_one() -> None:
+    shown = [yaml.safe_load(text) for text in blocks("recipes.md", "yaml")]
+    assert len(shown) == 2
+    recipes = [recipe_from_dict(raw, "docs") for raw in shown]
+    assert [r.name for r in recipes] == ["mine", "yard"]
+    every_key = set(recipes[0].as_dict())
+    assert every_key == set(shown[0]), "the page shows every key"
+
+
+def test_every_bundled_recipe_is_listed() -> None:
+    text = (DOCS / "recipes.md").read_text()
+    assert all(f"| `{name}` |" in text for name in bundled_recipes())
+
+
+def test_the_source_of_ones_own_builds_a_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "FORMATS", dict(sources.FORMATS))
+    (code,) = blocks("recipes.md", "python")
+    assert len([line for line in code.splitlines() if line.strip()]) < 40
+    (tmp_path / "table_source.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("table_source")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3):
+        grey = np.full((60, 80), 255, np.uint8)
+        grey[10:40, 10 + number : 60] = 0
+        Image.fromarray(grey).convert("RGB").save(photos / f"{number}.jpg", quality=100)
+    recipe = Recipe(
+        name="things",
+        version="things.v1",
+        taxonomy=("thing",),
+        sources=(SourceSpec("table", ("all",), format="thresholded"),),
+    )
+    built = build_set(recipe, tmp_path / "set", Inputs(roots={"table": photos}))
+    assert built.after.counts == {"thing": {"small": 0, "medium": 3, "large": 0}}
+    assert built.after.area_quantiles[-1] == 30 * 50
