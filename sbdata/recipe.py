@@ -91,8 +91,8 @@ class Selection:
     quota: int
     band: float = 0.05
     gap: float = 0.005
-    nodes: int = 2000
-    columns: int = 4000
+    nodes: int = 20
+    columns: int = 1000
 
 
 @dataclass(frozen=True)

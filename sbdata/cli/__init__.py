@@ -15,6 +15,7 @@ from sbdata.errors import InputError
 
 # name -> module that holds a click command of the same name, and the line that `--help` shows
 COMMANDS = {
+    "app": ("sbdata.cli.app", "Look at a set in the FiftyOne app."),
     "dataset": ("sbdata.cli.dataset", "Build, verify and measure evaluation sets."),
     "score": ("sbdata.cli.score", "Score predictions by object size."),
 }

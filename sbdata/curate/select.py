@@ -4,9 +4,10 @@ A cell wants a number of instances in the band ``[min(quota, supply), quota * (1
 Minimised are, in this order, the instances outside the bands and the number of images.
 
 Images with the same counts are interchangeable, so they become one integer variable (a *pattern*).
-The linear relaxation over all patterns gives a lower bound. A few thousand patterns of smallest
-reduced cost carry the integer search; it stops by gap and node count, never by time, so that the
-same inputs give the same images on every machine.
+The linear relaxation over all patterns gives a lower bound. A thousand patterns of smallest
+reduced cost carry the integer search, and rounds that exchange a part of the chosen images improve
+what it finds. Both stop by gap and count, never by time, so that the same inputs give the same
+images on every machine.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ Counts = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
 _ZERO = 1e-6  # values of the solver that differ by less are equal
-_ROUNDS = 24  # of improvement
-_FREED = 0.5  # share of the chosen images that a round may exchange
+_ROUNDS = 60  # of improvement
+_FREED = (0.3, 0.45, 0.6)  # shares of the chosen images that rounds may exchange, in turn
 _ROUND_NODES = 5
-_ROUND_PATTERNS = 700
+_ROUND_PATTERNS = 400
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Chosen:
         images: how many.
         outside: instances outside their bands, in all.
         objective: ``penalty * outside + images``, which the search makes small.
-        bound: lower bound on the objective, from the linear relaxation over all candidates.
+        bound: lower bound on the objective: that of the linear relaxation over all candidates,
+            rounded up, since the objective is a whole number.
         gap: ``(objective - bound) / objective``.
     """
 
@@ -267,7 +269,7 @@ def _solve(problem: _Problem, spec: Selection, seed: int) -> tuple[Counts, float
     found = _improve(small, found, fewest, np.ceil(images - _ZERO), spec, reduced[places], seed)
     taken: Counts = np.zeros(n, np.int64)
     taken[places] = _without_superfluous(small, found)
-    return taken, bound
+    return taken, float(np.ceil(bound - _ZERO * max(1.0, bound)))
 
 
 def _relax(problem: _Problem) -> tuple[float, float, Values, npt.NDArray[np.bool_]]:
@@ -357,7 +359,7 @@ def _improve(
     reduced: Values,
     seed: int,
 ) -> Counts:
-    """Exchange half of the chosen images at a time for a better choice, until near the bounds.
+    """Exchange a part of the chosen images at a time for a better choice, until near the bounds.
 
     The search over all patterns is slow to find good choices; over a part of them it is quick.
     """
@@ -368,7 +370,8 @@ def _improve(
             break
         places = np.union1d(handy, np.flatnonzero(taken))
         part = problem.restricted(places)
-        fixed = np.maximum(_thinned(taken[places], seed * _ROUNDS + turn), part.least)
+        stay = 1 - _FREED[turn % len(_FREED)]
+        fixed = np.maximum(_thinned(taken[places], stay, seed * _ROUNDS + turn), part.least)
         part = replace(part, least=np.zeros_like(fixed), most=part.most - fixed)
         held = fixed @ part.patterns
         if outside > fewest:
@@ -406,9 +409,9 @@ def _shuffled(n: int, seed: int) -> npt.NDArray[np.int64]:
     return np.argsort(raw, kind="stable")
 
 
-def _thinned(taken: Counts, seed: int) -> Counts:
-    """Keep a seeded share ``1 - _FREED`` of the images taken."""
+def _thinned(taken: Counts, share: float, seed: int) -> Counts:
+    """Keep a seeded share of the images taken."""
     owner = np.repeat(np.arange(len(taken)), taken)
-    chosen = _shuffled(len(owner), seed)[: round(len(owner) * (1 - _FREED))]
+    chosen = _shuffled(len(owner), seed)[: round(len(owner) * share)]
     kept: Counts = np.bincount(owner[chosen], minlength=len(taken))
     return kept

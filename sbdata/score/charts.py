@@ -62,7 +62,7 @@ def curve_svg(summary: Summary, width: int = WIDE) -> Markup:
 
     borders = [low, *bins.edges, high]
     names = [
-        (x_of(math.sqrt(a * b)), size)
+        (_kept_inside(x_of(math.sqrt(a * b)), size, 0, width), size)
         for (a, b), size in zip(pairwise(borders), bins.names, strict=True)
     ]
     edges = [(x_of(edge), area(edge)) for edge in bins.edges]
@@ -517,7 +517,7 @@ def _shortened(label: str, room: float) -> str:
 
 def _kept_inside(x: float, label: str, left: float, right: float) -> float:
     """Return where a centred label has to stand so as not to leave the figure."""
-    half = _width_of(label) / 2
+    half = _width_of(label) * _BOLD / 2
     return max(left + half, min(right - half, x))
 
 

@@ -440,6 +440,10 @@ if __name__ == "__main__":
 """
 
 
+def pids(folder: Path) -> set[int]:
+    return {int(p.name) for p in folder.iterdir() if p.name.isdigit()}
+
+
 def alive(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -458,7 +462,8 @@ def test_a_scan_that_is_stopped_leaves_no_process_behind(
     command = [sys.executable, str(script), str(repository), str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
         deadline = time.monotonic() + 120
-        while not (workers := [int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()]):
+        # The parent scans the first chunk itself; wait for its workers.
+        while not (workers := pids(tmp_path) - {process.pid}):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -470,7 +475,10 @@ def test_a_scan_that_is_stopped_leaves_no_process_behind(
     deadline = time.monotonic() + 30
     while any(map(alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(map(alive, workers))
+    left = sorted(filter(alive, workers))
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert left == []
     assert not (tmp_path / "scan" / "finished.json").exists()
 
 

@@ -26,7 +26,7 @@ BINS = SizeBins((64, 400))
 
 
 def example_images(count=12, *, seed=0, classes=(1, 2), invented=3, loss=0.4):
-    """Image id to photo, class map, instance map and prediction; the invented class is never true."""
+    """Image id to photo, class map, instance map and prediction; "invented" is never true."""
     truths, guesses = np.random.default_rng(seed), np.random.default_rng([seed, int(loss * 100)])
     height, width = 48, 60
     images = {}

@@ -18,7 +18,7 @@ from sbdata.score.gallery import outline_path, worst_small
 from sbdata.score.report import report_html, write_figures, write_report
 from sbdata.score.wording import number, percent, signed
 from sbdata.sizes import SizeBins
-from sbdata.taxonomy import Taxonomy
+from sbdata.taxonomy import COCO80, Taxonomy
 from tests.score.scored_examples import BINS, TAXONOMY, example_images, scored_from
 
 HOSTILE = '<script>alert("x")</script>\' onload=alert(1) & \x00\x1b[31m\u202ecod.exe \udc80'
@@ -120,12 +120,11 @@ def test_headline_has_every_figure_with_its_interval_and_n(page, scored):
 def test_notes_tell_what_the_caller_and_the_figures_have_to_say(page, scored):
     assert "One note." in page.words
     assert "Classes without a true pixel, left out of mIoU: star." in page.words
-    assert (
-        "Notes"
-        not in Page(
-            report_html(replace(scored, notes=(), summary=replace(scored.summary, absent=())), None)
-        ).words
-    )
+    quiet = replace(scored, notes=(), intervals={}, summary=replace(scored.summary, absent=()))
+    assert "Notes" not in Page(report_html(quiet, None)).words
+    interval = replace(scored.intervals["ia_large.class_mean"], defined=0.9)
+    rare = replace(scored, intervals={"ia_large.class_mean": interval})
+    assert "IA_large, class mean: 90.0 % of the resamples" in Page(report_html(rare, None)).text
 
 
 def test_comparison_has_differences_intervals_and_moved_instances(page, scored):
@@ -142,7 +141,12 @@ def test_comparison_has_differences_intervals_and_moved_instances(page, scored):
     ]
     assert len(rows) == 1 + len(scored.summary.headline())
     moved = compared.moved[0]
-    assert page.table("The 5 instances")[moved.image_id][2:] == [
+    (table,) = [t for t in page.tables if t["caption"].startswith("The 5 instances")]
+    assert len(table["rows"]) == 6
+    assert table["rows"][1] == [
+        [moved.image_id],
+        [f"{moved.instance_id}"],
+        [moved.class_name],
         [f"{moved.area}"],
         [moved.size],
         [number(moved.first)],
@@ -450,7 +454,13 @@ return [...document.querySelectorAll('figure svg.chart')].map(svg => {
     const own = text.getBoundingClientRect();
     return own.left < box.left - 1 || own.right > box.right + 1 || own.bottom > box.bottom + 1;
   }).map(text => text.textContent);
-  return {width: box.width, height: box.height, text: Math.min(...sizes), outside: outside};
+  const own = [...svg.querySelectorAll('text')].map(text => [text, text.getBoundingClientRect()]);
+  const meeting = own.flatMap(([text, a], k) => own.slice(k + 1).filter(([_, b]) =>
+    Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4
+  ).map(([other, _]) => text.textContent + ' / ' + other.textContent));
+  return {width: box.width, height: box.height, text: Math.min(...sizes), outside: outside,
+          meeting: meeting};
 }).filter(figure => figure.width > 0)
 """
 
@@ -475,6 +485,7 @@ def test_browser_shows_the_report_without_error_or_request(browser, written, wid
         assert figure["width"] <= width
         assert figure["text"] >= 10 * min(1, width / 390)
         assert figure["outside"] == []
+        assert figure["meeting"] == []
     pictures = browser.execute_script(
         "return [...document.querySelectorAll('.gallery > li > svg')].map("
         "svg => svg.getBoundingClientRect().height)"
@@ -483,6 +494,24 @@ def test_browser_shows_the_report_without_error_or_request(browser, written, wid
     assert min(pictures) > 60
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}[scheme]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1200])
+def test_browser_has_room_for_many_classes_sizes_and_long_names(browser, tmp_path, width):
+    names = ("tiny", "small", "medium", "quite-large", "large", "enormous")
+    bins = SizeBins((16, 64, 256, 400, 20000), names)
+    long = {
+        f"{'a-long-name-without-end' * 4}{k}": v for k, v in enumerate(example_images().values())
+    }
+    scored = scored_from(long, taxonomy=COCO80, bins=bins, against=long)
+    write_report(scored, tmp_path / "report.html", long.__getitem__)
+    shown(browser, tmp_path / "report.html", width)
+    root = "document.documentElement."
+    assert browser.execute_script(f"return {root}scrollWidth - {root}clientWidth") <= 0
+    for figure in browser.execute_script(FIGURES):
+        assert figure["outside"] == []
+        assert figure["meeting"] == []
 
 
 @pytest.mark.browser

@@ -1,0 +1,1 @@
+"""Browsing a set in the FiftyOne app (extra ``app``)."""
