@@ -90,7 +90,7 @@ class Selection:
 
     quota: int
     band: float = 0.05
-    gap: float = 0.005
+    gap: float = 0.008
     nodes: int = 20
     columns: int = 1000
 

@@ -30,8 +30,8 @@ Counts = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
 _ZERO = 1e-6  # values of the solver that differ by less are equal
-_ROUNDS = 60  # of improvement
-_FREED = (0.3, 0.45, 0.6)  # shares of the chosen images that rounds may exchange, in turn
+_ROUNDS = 40  # of improvement
+_FREED = (0.3, 0.4, 0.5)  # shares of the chosen images that rounds may exchange, in turn
 _ROUND_NODES = 5
 _ROUND_PATTERNS = 400
 

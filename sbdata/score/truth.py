@@ -45,6 +45,8 @@ from sbdata.taxonomy import (
 
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 _DEFAULT_BINS = SizeBins()
+_DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
+_DRAWN = ["image_id", "instance_id", "class_id", "rle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +222,10 @@ def _drawn_truth(
         msg = f"{path}: no image to score"
         raise InputError(msg)
     pairs = zip(images["width"].to_pylist(), images["height"].to_pylist(), strict=True)
+    # Only what is drawn is kept: the tables of a large set take more room than all its scores.
+    drawn = Manifest(
+        images.select(_DRAWN_OF_IMAGES), manifest.instances.select(_DRAWN), manifest.meta
+    )
     owners = pc.index_in(manifest.instances["image_id"], images["image_id"].combine_chunks())
     counts = np.bincount(owners.to_numpy(), minlength=len(ids))
     first = np.concatenate(([0], np.cumsum(counts)))
@@ -232,7 +238,7 @@ def _drawn_truth(
         synthetic=synthetic,
         image_ids=ids,
         sizes=dict(zip(ids, pairs, strict=True)),
-        loaders=partial(_drawn_loaders, manifest, first),
+        loaders=partial(_drawn_loaders, drawn, first),
         logical_hash=manifest.logical_hash,
         notes=notes,
         photos=photos,
