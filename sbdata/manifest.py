@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
@@ -305,10 +306,13 @@ def _conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
 
 
 def _sorted(images: pa.Table, instances: pa.Table) -> tuple[pa.Table, pa.Table]:
-    return (
-        images.sort_by("image_id"),
-        instances.sort_by([("image_id", "ascending"), ("instance_id", "ascending")]),
-    )
+    return _ordered(images, "image_id"), _ordered(instances, "image_id", "instance_id")
+
+
+def _ordered(table: pa.Table, *columns: str) -> pa.Table:
+    """Sort a table; one that is sorted already, as every written one is, is not copied."""
+    order = pc.sort_indices(table, sort_keys=[(column, "ascending") for column in columns])
+    return table if (np.diff(order) == 1).all() else table.take(order)
 
 
 def _check_consistency(manifest: Manifest, where: str) -> None:

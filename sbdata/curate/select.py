@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import scipy
 from scipy import optimize, sparse
 
 from sbdata.errors import InputError
@@ -28,6 +29,8 @@ from sbdata.taxonomy import Taxonomy
 
 Counts = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
+
+SOLVER = f"HiGHS of SciPy {scipy.__version__}"
 
 _ZERO = 1e-6  # values of the solver that differ by less are equal
 _ROUNDS = 40  # of improvement
@@ -98,9 +101,13 @@ class Chosen:
     gap: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON-like values, without the ids."""
+        """Return plain JSON-like values, without the ids, with the solver that was used.
+
+        Another version of the solver may choose other images that are as good.
+        """
         plain = asdict(self)
         del plain["image_ids"]
+        plain["solver"] = SOLVER
         plain["cells"] = list(plain["cells"])
         for key in ("bound", "gap"):
             plain[key] = round(plain[key], 6)

@@ -24,8 +24,8 @@ FEW = 10
 """Fewer instances than this are marked: a figure of them says little."""
 
 _Scale = Callable[[float], float]
-_LETTER = 6.6  # pixels of an average letter at 12 px, on the wide side
-_BOLD = 1.1  # how much wider a bold letter is
+_LETTER = 7.0  # pixels of an average letter at 12 px, on the wide side
+_BOLD = 1.12  # how much wider a bold letter is
 
 
 def chart_style() -> str:
@@ -498,8 +498,16 @@ def _n(value: float) -> str:
 
 
 def _width_of(label: str) -> float:
-    """Return about how wide a label is at 12 px; wide scripts count twice."""
-    return sum(2 if east_asian_width(c) in "WF" else 1 for c in label) * _LETTER
+    """Return about how wide a label is at 12 px, rather too much than too little."""
+    letters = 0.0
+    for c in label:
+        if east_asian_width(c) in "WF":
+            letters += 1.8
+        elif c in "mwMW@%":
+            letters += 1.5
+        else:
+            letters += 0.55 if c in "iljI.,:'|" else 1
+    return letters * _LETTER
 
 
 def _shortened(label: str, room: float) -> str:
