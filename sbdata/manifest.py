@@ -13,11 +13,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,6 +26,9 @@ from sbdata.masks import MAX_INSTANCES
 from sbdata.sizes import SizeBins
 from sbdata.storage import is_safe_stem, writing
 from sbdata.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERSION = 1
 IMAGES_FILE = "images.parquet"
@@ -363,6 +365,8 @@ def _check_names(images: pa.Table, where: str) -> None:
 
 def size_counts(instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins) -> pd.DataFrame:
     """Return the class x size counts: rows are class names, columns size names, zeros included."""
+    import pandas as pd  # 40 MB and a third of a second that most readers of manifests can do without
+
     cells = pd.crosstab(
         pd.Series(instances["class_name"].to_pylist(), dtype=object),
         pd.Series(instances["size"].to_pylist(), dtype=object),

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbdata.curate.materialise import DrawnRow, draw_image, drawn_rows
@@ -125,6 +126,7 @@ def truth_from_set(root: Path) -> Truth:
         InputError: if the folder is no set, or its manifest was edited.
     """
     manifest = read_manifest(root) if is_manifest(root) else open_set(root).manifest
+    pa.default_memory_pool().release_unused()  # what reading took for a while
     photos = _photos_in(root / IMAGES_FOLDER, manifest.images["image_id"].to_pylist())
     return _drawn_truth(
         manifest, "set", root, bool(manifest.meta.get("synthetic", False)), photos=photos

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the train extra is not installed")
+pytest.importorskip("torchmetrics", reason="the train extra is not installed")
+
+from sbdata.errors import InputError  # noqa: E402
+from sbdata.metrics import Accumulator, score_image, truth_from_maps  # noqa: E402
+from sbdata.metrics.batches import update_batch  # noqa: E402
+from sbdata.train.metric import InstanceAwareIoU  # noqa: E402
+
+CLASSES = 3
+
+
+def maps(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Blocky truths with void, and predictions that are partly right."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 9, (images, 5, 6))
+    instances = np.kron(blocks, np.ones((1, 9, 8), int))
+    classes = np.where(instances > 0, 1 + instances % CLASSES, 0)
+    void = rng.random(classes.shape) < 0.05
+    classes[void], instances[void] = 255, 255
+    wrong = np.kron(rng.integers(0, CLASSES + 1, blocks.shape), np.ones((1, 9, 8), int))
+    predictions = np.where(rng.random(classes.shape) < 0.6, classes % 255, wrong)
+    return predictions, classes, instances
+
+
+def by_hand(predictions: np.ndarray, classes: np.ndarray, instances: np.ndarray) -> dict:
+    counted = Accumulator(CLASSES)
+    for i, maps_of_one in enumerate(zip(predictions, classes, instances, strict=True)):
+        prediction, class_map, instance_map = maps_of_one
+        truth = truth_from_maps(class_map, instance_map)
+        counted.update(f"{i:03d}", score_image(prediction, truth, CLASSES))
+    return counted.compute().headline()
+
+
+def assert_same(found: dict, wanted: dict) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        if value is None:
+            assert torch.isnan(found[name])
+        else:
+            assert float(found[name]) == pytest.approx(value, abs=1e-12)
+
+
+def test_it_gives_what_the_accumulator_gives() -> None:
+    batch = maps(10)
+    metric = InstanceAwareIoU(CLASSES)
+    for part in (slice(0, 4), slice(4, 10)):
+        metric.update(*(torch.from_numpy(m[part]) for m in batch))
+    assert_same(metric.compute(), by_hand(*batch))
+
+
+def test_scores_are_taken_at_their_largest() -> None:
+    predictions, classes, instances = maps(3)
+    scores = np.eye(CLASSES + 1)[predictions].transpose(0, 3, 1, 2)
+    first, second = InstanceAwareIoU(CLASSES), InstanceAwareIoU(CLASSES)
+    truth = (torch.from_numpy(classes), torch.from_numpy(instances))
+    first.update(torch.from_numpy(scores), *truth)
+    second.update(torch.from_numpy(predictions), *truth)
+    assert_same(
+        first.compute(),
+        {k: float(v) for k, v in second.compute().items() if v == v}
+        | {k: None for k, v in second.compute().items() if v != v},
+    )
+
+
+def test_reset_forgets_and_nothing_is_undefined_not_zero() -> None:
+    metric = InstanceAwareIoU(CLASSES)
+    metric.update(*(torch.from_numpy(m) for m in maps(2)))
+    metric.reset()
+    empty = torch.zeros(1, 4, 4, dtype=torch.long)
+    metric.update(empty, empty, empty)
+    found = metric.compute()
+    assert torch.isnan(found["ia.class_mean"])
+    assert float(found["miou"]) == 1.0
+
+
+def test_the_accumulator_takes_tensors_and_arrays() -> None:
+    batch = maps(4)
+    arrays, tensors = Accumulator(CLASSES), Accumulator(CLASSES)
+    ids = [f"{i:03d}" for i in range(4)]
+    update_batch(arrays, ids, *batch)
+    update_batch(tensors, ids, *(torch.from_numpy(m) for m in batch))
+    assert arrays.compute().headline() == tensors.compute().headline() == by_hand(*batch)
+
+
+def test_shapes_that_disagree_are_refused() -> None:
+    predictions, classes, instances = maps(2)
+    with pytest.raises(InputError, match=r"\(images, height, width\)"):
+        update_batch(Accumulator(CLASSES), ["a", "b"], predictions[:, :5], classes, instances)
+
+
+def _process(rank: int, folder: str) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29631")
+    store = torch.distributed.FileStore(f"{folder}/store", 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    metric = InstanceAwareIoU(CLASSES)
+    mine = slice(0, 3) if rank == 0 else slice(3, 8)
+    metric.update(*(torch.from_numpy(m[mine]) for m in maps(8)))
+    torch.save(dict(metric.compute()), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_process, args=(rank, str(tmp_path))) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    wanted = by_hand(*maps(8))
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert_same(found, wanted)
