@@ -94,7 +94,7 @@ def main() -> None:
         "cpu_seconds": round(cpu, 1),
         "images": chosen.images,
         "outside": chosen.outside,
-        "gap": round(chosen.gap, 4),
+        "gap": None if chosen.gap is None else round(chosen.gap, 4),
         "max_over_min": round(max(full) / min(full), 3) if min(full) else None,
     }
     if options.json:

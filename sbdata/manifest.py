@@ -365,7 +365,7 @@ def _check_names(images: pa.Table, where: str) -> None:
 
 def size_counts(instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins) -> pd.DataFrame:
     """Return the class x size counts: rows are class names, columns size names, zeros included."""
-    import pandas as pd  # 40 MB and a third of a second that most readers of manifests can do without
+    import pandas as pd  # here: 40 MB and a third of a second that most readers can do without
 
     cells = pd.crosstab(
         pd.Series(instances["class_name"].to_pylist(), dtype=object),

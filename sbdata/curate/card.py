@@ -130,8 +130,13 @@ def _selection(selection: Mapping[str, Any] | None) -> str:
     short = [cell for cell in selection["cells"] if cell["shortfall"]]
     over = [cell for cell in selection["cells"] if cell["excess"]]
     text = (
-        f"Chosen by a mixed-integer programme: {selection['images']} images, gap to the lower "
-        f"bound {selection['gap']:.2%}."
+        f"Chosen by a mixed-integer programme: {selection['images']} images"
+        + (
+            f", gap to the lower bound {selection['gap']:.2%}"
+            if selection["gap"] is not None
+            else ""
+        )
+        + ". It takes as few images as it can, which favours images with many instances."
     )
     for cells, word in ((short, "Below"), (over, "Above")):
         if cells:

@@ -86,19 +86,19 @@ class Chosen:
         cells: one report a cell.
         images: how many.
         outside: instances outside their bands, in all.
-        objective: ``penalty * outside + images``, which the search makes small.
-        bound: lower bound on the objective: that of the linear relaxation over all candidates,
-            rounded up, since the objective is a whole number.
-        gap: ``(objective - bound) / objective``.
+        outside_bound: no choice has fewer of them, by the linear relaxation over all candidates.
+        images_bound: no choice with ``outside`` has fewer images, likewise.
+        gap: ``(images - images_bound) / images``; None where ``outside`` is above its bound, since
+            the number of images then says little.
     """
 
     image_ids: tuple[str, ...]
     cells: tuple[CellReport, ...]
     images: int
     outside: int
-    objective: int
-    bound: float
-    gap: float
+    outside_bound: int
+    images_bound: int
+    gap: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON-like values, without the ids, with the solver that was used.
@@ -109,8 +109,7 @@ class Chosen:
         del plain["image_ids"]
         plain["solver"] = SOLVER
         plain["cells"] = list(plain["cells"])
-        for key in ("bound", "gap"):
-            plain[key] = round(plain[key], 6)
+        plain["gap"] = None if self.gap is None else round(self.gap, 6)
         return plain
 
 
@@ -164,9 +163,15 @@ def select_images(
         drop: images that must not.
 
     Raises:
-        InputError: without candidates, for ids that are not candidates, or for an id to keep and
-            drop.
+        InputError: without candidates or a quota, for ids that are not candidates, or for an id to
+            keep and drop.
     """
+    if spec.quota < 1:
+        msg = f"the quota of instances a cell must be at least 1, not {spec.quota}"
+        raise InputError(msg)
+    in_order = np.argsort(np.array(supply.image_ids, dtype=object), kind="stable")
+    names = [supply.image_ids[i] for i in in_order]
+    supply = Supply(tuple(names), supply.cells, supply.counts[in_order])
     kept, dropped = set(keep), set(drop)
     strangers = sorted((kept | dropped) - set(supply.image_ids))
     if strangers or kept & dropped:
@@ -185,7 +190,7 @@ def select_images(
     total = supply.counts[alive].sum(axis=0)
     lower, upper = bands(total, spec)
     problem = _Problem(patterns, least, most, lower, upper)
-    taken, bound = _solve(problem, spec, seed)
+    taken, bounds = _solve(problem, spec, seed)
 
     order = _shuffled(len(alive), seed)
     order = order[np.argsort(~is_kept[order], kind="stable")]  # the kept ones stand in front
@@ -204,15 +209,16 @@ def select_images(
         )
     )  # fmt: skip
     outside = problem.outside(taken)
-    objective = problem.penalty * outside + len(chosen)
+    at_bound = outside == bounds.outside
+    images_bound = max(0, bounds.objective - problem.penalty * outside)
     return Chosen(
         image_ids=tuple(sorted(chosen)),
         cells=reports,
         images=len(chosen),
         outside=outside,
-        objective=objective,
-        bound=bound,
-        gap=max(objective - bound, 0.0) / max(objective, 1),
+        outside_bound=bounds.outside,
+        images_bound=images_bound,
+        gap=(len(chosen) - images_bound) / max(len(chosen), 1) if at_bound else None,
     )
 
 
@@ -253,30 +259,37 @@ class _Problem:
         )
 
 
-def _solve(problem: _Problem, spec: Selection, seed: int) -> tuple[Counts, float]:
-    """Return how many images of each pattern to take, and a lower bound on the objective."""
-    outside, bound, reduced, support = _relax(problem)
-    fewest = int(np.ceil(outside - _ZERO))  # instances outside, as far as the relaxation knows
+@dataclass(frozen=True)
+class _Bounds:
+    """What no choice can be better than; whole numbers, as all choices' figures are."""
+
+    outside: int
+    objective: int
+
+
+def _solve(problem: _Problem, spec: Selection, seed: int) -> tuple[Counts, _Bounds]:
+    """Return how many images of each pattern to take, and what no choice can be better than."""
+    outside, objective, reduced, support = _relax(problem)
+    slack = _ZERO * max(1.0, objective)  # the solver's own error
+    bounds = _Bounds(int(np.ceil(outside - _ZERO)), int(np.ceil(objective - slack)))
     n = len(problem.patterns)
     places = np.arange(n)
     if n > spec.columns:
         best = np.argsort(reduced, kind="stable")[: spec.columns]
         places = np.union1d(best, np.flatnonzero(support | (problem.least > 0)))
     small = problem.restricted(places)
-    found = _search(small, "images", spec.gap, spec.nodes, max_outside=fewest)
+    found = _search(small, "images", spec.gap, spec.nodes, max_outside=bounds.outside)
     if found is None:
         found = _search(small, "outside", 0.0, spec.nodes)
         if found is None:
-            msg = "the search found no choice within its nodes; raise select.nodes by --set"
-            raise InputError(msg)
+            found = small.least.copy()  # the rounds below make the most of it
         most = small.outside(found)
         fewer = _search(small, "images", spec.gap, spec.nodes, max_outside=most)
         found = found if fewer is None else fewer
-    images = bound - problem.penalty * outside  # a bound on them where ``outside`` is whole
-    found = _improve(small, found, fewest, np.ceil(images - _ZERO), spec, reduced[places], seed)
+    found = _improve(small, found, bounds, spec, reduced[places], seed)
     taken: Counts = np.zeros(n, np.int64)
     taken[places] = _without_superfluous(small, found)
-    return taken, float(np.ceil(bound - _ZERO * max(1.0, bound)))
+    return taken, bounds
 
 
 def _relax(problem: _Problem) -> tuple[float, float, Values, npt.NDArray[np.bool_]]:
@@ -360,8 +373,7 @@ def _search(
 def _improve(
     problem: _Problem,
     taken: Counts,
-    fewest: int,
-    bound: float,
+    bounds: _Bounds,
     spec: Selection,
     reduced: Values,
     seed: int,
@@ -373,7 +385,8 @@ def _improve(
     handy = np.argsort(reduced, kind="stable")[:_ROUND_PATTERNS]
     for turn in range(_ROUNDS):
         outside, images = problem.outside(taken), int(taken.sum())
-        if outside <= fewest and images - bound <= spec.gap * images:
+        enough = bounds.objective - problem.penalty * outside
+        if outside <= bounds.outside and images - enough <= spec.gap * images:
             break
         places = np.union1d(handy, np.flatnonzero(taken))
         part = problem.restricted(places)
@@ -381,7 +394,7 @@ def _improve(
         fixed = np.maximum(_thinned(taken[places], stay, seed * _ROUNDS + turn), part.least)
         part = replace(part, least=np.zeros_like(fixed), most=part.most - fixed)
         held = fixed @ part.patterns
-        if outside > fewest:
+        if outside > bounds.outside:
             found = _search(part, "outside", 0.0, _ROUND_NODES, held=held, max_outside=outside - 1)
         else:
             spare = images - 1 - int(fixed.sum())

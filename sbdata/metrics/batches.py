@@ -24,8 +24,8 @@ def score_batch(
     """Score the images of a batch one after the other.
 
     Args:
-        predictions: ``(N, H, W)`` class numbers, or ``(N, C + 1, H, W)`` scores of which the largest
-            wins; numpy arrays, torch tensors on any device, or whatever numpy can read.
+        predictions: ``(N, H, W)`` class numbers, or ``(N, C + 1, H, W)`` scores of which the
+            largest wins; numpy arrays, or torch tensors on any device.
         class_maps: ``(N, H, W)`` true class numbers, 255 void.
         instance_maps: ``(N, H, W)`` instance numbers, 0 none, 255 void.
         n_classes: the number of foreground classes, C.

@@ -81,6 +81,16 @@ def test_the_order_of_the_rows_changes_nothing(counts: np.ndarray, random: objec
     assert ids[0] == ids[1]
 
 
+def test_the_order_of_a_supply_changes_nothing() -> None:
+    ordered = random_supply(300, 5, 2)
+    mixed = np.random.default_rng(0).permutation(300)
+    shuffled = Supply(
+        tuple(ordered.image_ids[i] for i in mixed), ordered.cells, ordered.counts[mixed]
+    )
+    spec = Selection(quota=10, band=0.1)
+    assert select_images(ordered, spec, seed=0) == select_images(shuffled, spec, seed=0)
+
+
 def test_bands_follow_quota_and_supply() -> None:
     lower, upper = bands(np.array([1000, 60, 59, 0]), Selection(quota=60, band=0.05))
     assert lower.tolist() == [60, 60, 59, 0]
@@ -128,17 +138,19 @@ def test_a_restricted_search_stays_near_the_bound(columns: int) -> None:
     spec = Selection(quota=25, gap=0.02, nodes=200, columns=columns)
     chosen = select_images(random_supply(2500, 12, 3), spec, seed=0)
     assert chosen.outside == 0
-    assert chosen.bound <= chosen.images == chosen.objective
+    assert chosen.outside_bound == 0
+    assert chosen.images_bound <= chosen.images
+    assert chosen.gap is not None
     assert chosen.gap <= 0.05
     assert all(cell.lower <= cell.chosen <= cell.upper for cell in chosen.cells)
 
 
-def test_a_restricted_search_equals_the_whole_where_that_is_known() -> None:
+def test_a_restricted_search_is_at_most_one_image_off_where_the_optimum_is_known() -> None:
     spec = Selection(quota=6, band=0.2, gap=0.0, nodes=100_000, columns=1000)
     whole = select_images(random_supply(80, 4, 1), spec, seed=0)
     part = select_images(random_supply(80, 4, 1), replace(spec, columns=12), seed=0)
     assert part.outside == whole.outside == 0
-    assert part.bound == whole.bound
+    assert part.images_bound == whole.images_bound <= whole.images
     assert whole.images <= part.images <= whole.images + 1
 
 
@@ -147,7 +159,7 @@ def test_a_cell_that_cannot_be_avoided_is_reported_and_bounded() -> None:
     counts[:, 0], counts[:, 1] = 1, 5  # each instance of the first brings five of the second
     chosen = select_images(supply(counts), replace(EXACT, quota=3), seed=0)
     assert chosen.outside == min(3 * 5 - 3 + 0, (3 - 1) + (5 - 3), 3 + 3)
-    assert chosen.bound <= chosen.objective
+    assert chosen.outside_bound <= chosen.outside
 
 
 def test_the_header_is_plain_and_bears_no_ids() -> None:
@@ -162,6 +174,8 @@ def test_the_header_is_plain_and_bears_no_ids() -> None:
 def test_useless_input_is_refused() -> None:
     with pytest.raises(InputError, match="no candidate image"):
         select_images(supply(np.zeros((3, 2), int)), EXACT, seed=0)
+    with pytest.raises(InputError, match="quota"):
+        select_images(supply(np.ones((3, 2), int)), replace(EXACT, quota=0), seed=0)
     with pytest.raises(InputError, match="00009: not a candidate"):
         select_images(supply(np.ones((3, 2), int)), EXACT, seed=0, keep=["00009"])
     with pytest.raises(InputError, match="00001"):

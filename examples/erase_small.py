@@ -1,0 +1,36 @@
+"""Make two prediction folders from a set: the truth itself, and the truth without small objects.
+
+    python examples/erase_small.py data/shapes-b predictions
+    sbdata score predictions/without_small --set data/shapes-b --against predictions/perfect
+
+Nothing else differs between the two, so their scores show what mIoU does not see.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from sbdata.masks import VOID, write_index_png
+from sbdata.sets import open_set
+
+
+def main(root: Path, out: Path) -> None:
+    """Write ``out/perfect`` and ``out/without_small``."""
+    opened = open_set(root)
+    for image_id in opened:
+        perfect = opened.class_map(image_id).copy()
+        perfect[perfect == VOID] = 0
+        erased = perfect.copy()
+        instances = opened.instance_map(image_id)
+        for row in opened.instances_of(image_id).to_pylist():
+            if row["size"] == "small":
+                erased[np.asarray(instances) == row["instance_id"]] = 0
+        write_index_png(out / "perfect" / f"{image_id}.png", perfect)
+        write_index_png(out / "without_small" / f"{image_id}.png", erased)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
