@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from sbdata import sources
+from sbdata.cli import cli
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.recipe import Recipe, SourceSpec, bundled_recipes, recipe_from_dict
@@ -61,3 +62,21 @@ def test_the_source_of_ones_own_builds_a_set(
     built = build_set(recipe, tmp_path / "set", Inputs(roots={"table": photos}))
     assert built.after.counts == {"thing": {"small": 0, "medium": 3, "large": 0}}
     assert built.after.area_quantiles[-1] == 30 * 50
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (DOCS.parent / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own page
+    assert capsys.readouterr().out == "1.0 1.0\n"
+
+
+def test_every_command_shown_is_one() -> None:
+    text = (DOCS.parent / "README.md").read_text()
+    shown = re.findall(r"(?:^|/)sbdata ((?:dataset )?[a-z]+)", text, re.MULTILINE)
+    assert {"dataset build", "dataset stats", "dataset verify", "score"} <= set(shown)
+    for words in shown:
+        command: object = cli
+        for word in words.split():
+            command = command.get_command(None, word)  # type: ignore[attr-defined]
+            assert command is not None, words

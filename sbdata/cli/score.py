@@ -134,6 +134,8 @@ def score(
     """
     from functools import partial
 
+    # Before Arrow is imported: its own allocator keeps the room that reading a large set takes.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from sbdata.cli.progress import showing_progress
     from sbdata.score.inputs import ProblemsError, write_problems
     from sbdata.score.run import ScoreOptions, loader_of, name_of, score_folder

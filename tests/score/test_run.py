@@ -296,8 +296,8 @@ def test_an_edited_manifest_is_refused(dataset, tmp_path) -> None:
 
 
 def test_a_folder_that_is_no_set(tmp_path) -> None:
+    (tmp_path / "x").touch()
     with pytest.raises(InputError, match="not a set"):
-        (tmp_path / "x").touch()
         truth_from_set(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         truth_from_set(tmp_path / "none")
