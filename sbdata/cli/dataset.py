@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
@@ -242,20 +242,6 @@ def _amount(measured: SizeStatistics) -> str:
     return f"{measured.instances:,} instances in {measured.images:,} images"
 
 
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(header):
-        table.add_column(name, justify="right" if place else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False).print(table)
-
-
 def _print_counts(measured: SizeStatistics) -> None:
     sizes = [str(column) for column in measured.table.columns]
     rows = [
@@ -264,7 +250,7 @@ def _print_counts(measured: SizeStatistics) -> None:
     ]
     totals = [sum(row[s] for row in measured.counts.values()) for s in sizes]
     rows.append(["all", *(f"{n:,}" for n in totals), f"{sum(totals):,}"])
-    _print_table(["class", *sizes, "all"], rows)
+    print_table(["class", *sizes, "all"], rows)
 
 
 def _print_areas(measured: SizeStatistics) -> None:
@@ -272,7 +258,7 @@ def _print_areas(measured: SizeStatistics) -> None:
 
     if measured.area_quantiles:
         header = ["area (pixels)", *(f"{q:.0%}" for q in QUANTILES)]
-        _print_table(header, [["quantile", *(f"{a:,}" for a in measured.area_quantiles)]])
+        print_table(header, [["quantile", *(f"{a:,}" for a in measured.area_quantiles)]])
 
 
 def _print_balance(statistics: dict[str, SizeStatistics]) -> None:
@@ -280,7 +266,7 @@ def _print_balance(statistics: dict[str, SizeStatistics]) -> None:
 
     rows = [[label, *balance_cells(s)] for label, s in statistics.items()]
     header = ["", "instances", "largest/smallest cell", "empty cells", "entropy", "smallest size"]
-    _print_table(header, rows)
+    print_table(header, rows)
 
 
 def _built_as_dict(built: Built) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
@@ -298,20 +298,6 @@ def _say_problems(error: ProblemsError, listed: Path, as_json: bool) -> None:
         click.echo(f"Error: {error}\nAll of them, by file: {listed}", err=True)
 
 
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(header):
-        table.add_column(name, justify="right" if place else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False).print(table)
-
-
 def _print_scored(scored: Scored, per_class: bool) -> None:
     summary = scored.summary
     click.echo(
@@ -361,7 +347,7 @@ def _print_figures(scored: Scored) -> None:
         for name, figure in summary.ia.items()
     ]
     header = ["", "class mean", "95 %", "instance mean", "95 %", "instances", "classes"]
-    _print_table(header, rows)
+    print_table(header, rows)
     left_out = f"; {absent} of {absent + summary.n_miou_classes} are not in the truth"
     click.echo(f"mIoU counts background as a class{left_out if absent else ''}.")
 
@@ -374,7 +360,7 @@ def _print_components(scored: Scored) -> None:
         [_title(name), number(cell.value), span(scored.intervals[name]), f"{cell.n:,}"]
         for name, cell in cells.items()
     ]
-    _print_table(["", "share", "95 %", "components"], rows)
+    print_table(["", "share", "95 %", "components"], rows)
     orphans = scored.summary.orphans
     click.echo(
         f"orphans (components that touch no instance of their class): "
@@ -395,7 +381,7 @@ def _print_classes(scored: Scored) -> None:
         rows.append([name, number(figures.iou), *cells, orphans])
     header = ["class", "IoU", *(f"{_title(name)} (n)" for name in summary.ia), "orphans"]
     rows[0] += [""] * (len(header) - 2)
-    _print_table(header, rows)
+    print_table(header, rows)
 
 
 def _print_compared(scored: Scored, other: Compared) -> None:
@@ -417,7 +403,7 @@ def _print_compared(scored: Scored, other: Compared) -> None:
         label = f"{title}, {mean.replace('_', ' ')}" if mean else title
         rows.append([label, number(first[name]), number(other.figures[name]), *cells])
     header = [f"{other.name} against {scored.name}", scored.name, other.name]
-    _print_table([*header, "difference", "95 %, paired", "sign changes"], rows)
+    print_table([*header, "difference", "95 %, paired", "sign changes"], rows)
     if other.moved:
         moved = [
             [f"{m.image_id} {m.instance_id}", m.class_name, m.size, f"{m.area:,}",
@@ -425,4 +411,4 @@ def _print_compared(scored: Scored, other: Compared) -> None:
             for m in other.moved[:_MOVED_SHOWN]
         ]  # fmt: skip
         header = ["moved most (image, instance)", "class", "size", "area", scored.name, other.name]
-        _print_table(header, moved)
+        print_table(header, moved)

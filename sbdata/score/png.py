@@ -79,7 +79,7 @@ class Header:
 
         Grey of fewer bits is not: readers scale it to the full range, so that 1 comes out as 17.
         """
-        return self.colour == PALETTE or self.colour == GREY
+        return self.colour == PALETTE or (self.colour == GREY and self.depth == 8)
 
 
 def read_header(path: Path) -> Header:
