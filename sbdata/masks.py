@@ -207,7 +207,7 @@ def measure_visible(label_map: LabelMap, count: int) -> Visible:
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _unpack(code, pixels):
     """Return the run lengths of a compressed RLE; a single -1 if they are not ``pixels`` in all."""
     runs = np.empty(code.size, np.int64)
@@ -236,7 +236,7 @@ def _unpack(code, pixels):
     return runs[:count] if total == pixels else bad
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _rle_area(code, pixels):
     """Return the area of a compressed RLE, or -1 if it does not cover ``pixels`` exactly."""
     runs = _unpack(code, pixels)
@@ -245,7 +245,7 @@ def _rle_area(code, pixels):
     return runs[1::2].sum()
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _paint(flat, code, label):
     """Draw a compressed RLE; return its area, or -1 if it does not cover ``flat`` exactly."""
     runs = _unpack(code, flat.size)
@@ -260,7 +260,7 @@ def _paint(flat, code, label):
     return filled
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _root(parent, node):
     """Return the representative of a run's component, halving the path to it."""
     while parent[node] != node:
@@ -269,7 +269,7 @@ def _root(parent, node):
     return node
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _pack(value, code, place):
     """Append one signed value to a compressed RLE; return the next free place."""
     while True:
@@ -282,7 +282,7 @@ def _pack(value, code, place):
             return place
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _measure(flat, height, width, count):
     """Find the column runs of every label, then measure, join and encode them."""
     # 1. Runs: maximal stretches of one label within one column, in scan order. Where eight pixels

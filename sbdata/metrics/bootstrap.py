@@ -15,7 +15,7 @@ from sbdata.sizes import SizeBins
 
 RESAMPLES = 1000
 _LEVEL = 0.95
-_CHUNK_WEIGHTS = 4_000_000  # weights held at a time: 32 MB
+_CHUNK_WEIGHTS = 1_000_000
 
 
 @dataclass(frozen=True)
