@@ -19,7 +19,7 @@ from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched, ImageRequest, fetch_images
 from sbdata.manifest import rows_of
 from sbdata.recipe import Recipe
-from sbdata.sources import ImageHolder, Rejection
+from sbdata.sources import ImageHolder, Rejection, warm_up
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ def fetch_rows(
         )
         for row in rows
     ]
+    if requests:
+        warm_up(holder, requests[0].file_name)
     return fetch_images(
         requests,
         photos,

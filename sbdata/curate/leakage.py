@@ -16,7 +16,7 @@ from sbdata.curate.duplicates import hash_members, near_duplicates
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
 from sbdata.recipe import Recipe, SourceSpec
-from sbdata.sources import Rejection, open_source
+from sbdata.sources import Rejection, open_source, warm_up
 
 # Datasets that annotate the same images under the same ids.
 _IMAGES_OF = {"lvis": "coco"}
@@ -77,6 +77,8 @@ def judged_sets(
         except InputError as error:
             found.append(JudgedSet(name, missing=str(error)))
             continue
+        if members:
+            warm_up(source, members[0].file_name)
         hashed = hash_members(
             source,
             members,

@@ -64,15 +64,10 @@ def run_each(
             keep(place, function(item))
         return [results[place] for place in range(total)]
 
-    first = 0
-    if processes:
-        # Here, so that compiled code is in its cache before every process would compile it.
-        keep(0, function(items[0]))
-        first = 1
     executor = _executor(min(workers, total), processes)
     pending: dict[Future[Result], int] = {}
     try:
-        for place, item in enumerate(items[first:], start=first):
+        for place, item in enumerate(items):
             pending[executor.submit(function, item)] = place
             if len(pending) >= 4 * workers:
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:

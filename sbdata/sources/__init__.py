@@ -121,6 +121,15 @@ class ImageHolder(Protocol):
         """Return the SHA-256 of a generated image's RGB array; None for published images."""
 
 
+def warm_up(holder: ImageHolder, file_name: str) -> None:
+    """Make one image if images are generated, so that the code that does it is compiled.
+
+    Compiled code is cached on disk. Without this, every worker process would compile it.
+    """
+    if holder.generated:
+        holder.image_bytes(file_name)
+
+
 class Source(ImageHolder, Protocol):
     """One split of a dataset."""
 
