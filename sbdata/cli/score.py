@@ -90,9 +90,9 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
-    show_default="one a core",
-    help="Parallel threads; the result does not depend on it.",
+    default=1,
+    show_default=True,
+    help="Threads; the result does not depend on it. They help where files are slow to read.",
 )
 @click.option("--no-report", is_flag=True, help="Write no report.html.")
 @click.option("--per-class", is_flag=True, help="Print the figures of each class, too.")
