@@ -1,6 +1,6 @@
 """Measure how many generated images a second one core makes.
 
-    python benchmarks/shapes.py --images 500
+    python benchmarks/shapes.py --scale 0.4
 
 Prints each stage's cost an image, and images a second for everything: layout, masks as run-length
 codes, the picture, its hash and the JPEG. Kernels are compiled before the clock starts. The clock
@@ -65,13 +65,13 @@ def _cpu(work: Callable[[], object]) -> float:
 def main() -> None:
     """Parse the command line, measure both splits and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, default=500, help="images of each split")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of 500 images a split")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     start = time.perf_counter()
     measure("pool", 2)
     compiled = time.perf_counter() - start
-    costs = [measure(split, arguments.images) for split in ("train", "pool")]
+    costs = [measure(split, round(500 * arguments.scale)) for split in ("train", "pool")]
     if arguments.json:
         print(json.dumps([asdict(cost) for cost in costs]))
         return
