@@ -377,32 +377,6 @@ def size_counts(instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins) -> pd.D
     return counts
 
 
-def labels_and_counts(
-    image_ids: Sequence[str], instances: pa.Table, bins: SizeBins
-) -> tuple[list[list[int]], dict[str, list[int]]]:
-    """Return each image's sorted class numbers and its instance counts by size.
-
-    Args:
-        image_ids: the images wanted, in the order wanted; an image may have no instance.
-        instances: with the columns image_id, class_id and size.
-        bins: of the sizes.
-    """
-    labels: dict[str, set[int]] = {image_id: set() for image_id in image_ids}
-    counts = {name: dict.fromkeys(image_ids, 0) for name in bins.names}
-    for image_id, class_id, size in zip(
-        instances["image_id"].to_pylist(),
-        instances["class_id"].to_pylist(),
-        instances["size"].to_pylist(),
-        strict=True,
-    ):
-        labels[image_id].add(class_id)
-        counts[size][image_id] += 1
-    return (
-        [sorted(labels[image_id]) for image_id in image_ids],
-        {f"n_{name}": [counts[name][i] for i in image_ids] for name in bins.names},
-    )
-
-
 def rows_of(table: pa.Table, image_ids: Sequence[str]) -> pa.Table:
     """Return the rows of the given images, in the table's order."""
     return table.filter(pc.is_in(table["image_id"], pa.array(image_ids, pa.string())))

@@ -23,7 +23,6 @@ from sbdata.manifest import (
     SchemaError,
     images_schema,
     is_manifest,
-    labels_and_counts,
     logical_hash,
     make_manifest,
     read_manifest,
@@ -487,12 +486,6 @@ def test_counts_hold_every_cell():
         "dog": {"small": 0, "medium": 0, "large": 0},
         "hen": {"small": 0, "medium": 0, "large": 1},
     }
-
-
-def test_labels_and_counts_are_those_of_the_rows():
-    labels, counts = labels_and_counts(["c", "b", "a"], build().instances, BINS)
-    assert labels == [[], [1, 3], [1]]
-    assert counts == {"n_small": [0, 1, 0], "n_medium": [0, 0, 1], "n_large": [0, 1, 0]}
 
 
 def test_rows_of_keeps_the_tables_order():

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sbdata.curate.gather import Scanned
 from sbdata.curate.inputs import DOWNLOADS, Inputs
 from sbdata.curate.leakage import JudgedSet, training_duplicates
-from sbdata.curate.select import Chosen, select_images, supply_of
+from sbdata.curate.select import Chosen, Supply, select_images, supply_of
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched, ImageRequest, fetch_images
 from sbdata.manifest import rows_of
@@ -48,21 +48,18 @@ def choose_images(
     """
     home = {i: s for s in scanned for i in s.scan.images()["image_id"].to_pylist()}
     everyone = candidates["image_id"].to_pylist()
-    columns = ["image_id", "class_name", "size"]
-    supply = pa.concat_tables(
-        [s.scan.instances(image_ids=everyone, columns=columns) for s in scanned]
-    )
+    supply = None if recipe.select is None else _supply(recipe, everyone, scanned)
     fetched: dict[str, Fetched] = {}
     rejections: list[Rejection] = []
     duplicates: list[Rejection] = []
     dropped: set[str] = set()
     selection = None
     while True:
-        if recipe.select is None:
+        if recipe.select is None or supply is None:
             wanted = [i for i in everyone if i not in dropped]
         else:
             selection = select_images(
-                supply_of(supply, recipe.classes(), recipe.bins),
+                supply,
                 recipe.select,
                 seed=recipe.seed,
                 keep=sorted(fetched),
@@ -110,6 +107,13 @@ def choose_images(
         images = images.set_column(column, images.schema.field(name), pa.array(values))
     instances = pa.concat_tables([s.scan.instances(image_ids=wanted) for s in scanned])
     return Choice(images, instances, selection, rejections, duplicates)
+
+
+def _supply(recipe: Recipe, image_ids: Sequence[str], scanned: Sequence[Scanned]) -> Supply:
+    """Count what the candidates hold, once for all rounds."""
+    columns = ["image_id", "class_name", "size"]
+    tables = [s.scan.instances(image_ids=image_ids, columns=columns) for s in scanned]
+    return supply_of(pa.concat_tables(tables), recipe.classes(), recipe.bins)
 
 
 def fetch_rows(
