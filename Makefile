@@ -68,4 +68,5 @@ $(VENV)/app: pyproject.toml | $(BIN)/python
 $(VENV)/dev: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata, PyTorch, FiftyOne and the test tools into $(VENV) (about 7 GB)"
 	@$(PIP) --editable '.[dev]'
+	@$(PIP) --editable '.[crf]' || echo "the dense CRF was not installed (it needs a C++ compiler); its tests are skipped"
 	@touch $@ $(VENV)/core $(VENV)/lint $(VENV)/app

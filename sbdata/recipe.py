@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Any
 
 from sbdata.errors import InputError
+from sbdata.settings import as_plain, bundled, from_plain, overridden, read_settings
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import TAXONOMIES, Taxonomy
 
@@ -152,17 +146,14 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the resolved recipe as plain JSON-like values."""
-        plain = _plain(self)
+        plain = as_plain(self)
         assert isinstance(plain, dict)  # noqa: S101 - for the type checker
         return plain
 
 
 def bundled_recipes() -> list[str]:
     """Return the names of the recipes that come with the package."""
-    folder = resources.files("sbdata") / "recipes"
-    return sorted(
-        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
-    )
+    return bundled("recipes")
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -170,31 +161,13 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         name_or_path: ``pascal-b``, or a path ending in ``.yaml`` or ``.yml``.
-        overrides: ``key=value`` with dotted keys and YAML values, such as ``select.quota=20``,
-            ``sources.0.splits=[val2017]`` or ``overlay=null``.
+        overrides: see :func:`sbdata.settings.overridden`.
 
     Raises:
         InputError: for an unknown recipe or key or a value of the wrong type; the message lists the
             valid ones.
     """
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            msg = f"{path}: no such recipe file"
-            raise InputError(msg)
-        text, where = path.read_text(encoding="utf-8"), str(path)
-    elif name_or_path in bundled_recipes():
-        text = (resources.files("sbdata") / "recipes" / f"{name_or_path}.yaml").read_text("utf-8")
-        where = f"recipe {name_or_path}"
-    else:
-        known = ", ".join(bundled_recipes())
-        msg = f"no recipe called {name_or_path!r}; bundled: {known}; or give a path to a .yaml file"
-        raise InputError(msg)
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        msg = f"{where}: not valid YAML ({' '.join(str(error).split())})"
-        raise InputError(msg) from error
+    raw, where = read_settings(name_or_path, "recipes", "recipe")
     return recipe_from_dict(raw, where, overrides)
 
 
@@ -204,19 +177,7 @@ def recipe_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Rec
     Raises:
         InputError: naming ``where`` for unknown keys and wrong types.
     """
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key:
-            msg = f"--set takes key=value, not {override!r}"
-            raise InputError(msg)
-        try:
-            raw = _replaced(raw, key.split("."), yaml.safe_load(value))
-        except (yaml.YAMLError, IndexError, ValueError, TypeError) as error:
-            msg = (
-                f"--set {override}: {key} cannot be set in {where} ({' '.join(str(error).split())})"
-            )
-            raise InputError(msg) from error
-    recipe = _build(Recipe, raw, where)
+    recipe = from_plain(Recipe, overridden(raw, overrides, where), where)
     assert isinstance(recipe, Recipe)  # noqa: S101 - for the type checker
     _check(recipe, where)
     return recipe
@@ -247,100 +208,3 @@ def _check(recipe: Recipe, where: str) -> None:
             raise wrong("select.quota, select.nodes and select.columns", "at least 1")
         if chosen.band < 0 or not 0 <= chosen.gap < 1:
             raise wrong("select.band and select.gap", "not negative, and the gap below 1")
-
-
-# --- plain values <-> dataclasses ----------------------------------------------------------------
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _replaced(raw: Any, keys: Sequence[str], value: Any) -> Any:
-    """Return a copy of nested mappings and lists with one place set."""
-    if not keys:
-        return value
-    if isinstance(raw, list):
-        place = int(keys[0])
-        return [*raw[:place], _replaced(raw[place], keys[1:], value), *raw[place + 1 :]]
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        msg = f"{keys[0]} is below a plain value"
-        raise TypeError(msg)
-    return {**raw, keys[0]: _replaced(raw.get(keys[0]), keys[1:], value)}
-
-
-def _build(kind: Any, raw: Any, where: str) -> Any:
-    """Turn plain YAML values into ``kind``; unknown keys and wrong types are errors."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return raw
-    if origin in (types.UnionType, typing.Union):
-        return _build_union(args, raw, where)
-    if origin is Literal:
-        if raw in args:
-            return raw
-        msg = f"{where} must be one of {', '.join(map(str, args))}, not {raw!r}"
-        raise InputError(msg)
-    if origin is tuple:
-        if isinstance(raw, list):
-            return tuple(_build(args[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
-        msg = f"{where} must be a list, not {raw!r}"
-        raise InputError(msg)
-    if origin is not None and issubclass(origin, Mapping):
-        if isinstance(raw, dict) and all(isinstance(key, str) for key in raw):
-            return {key: _build(args[1], value, f"{where}.{key}") for key, value in raw.items()}
-        msg = f"{where} must be a mapping of names, not {raw!r}"
-        raise InputError(msg)
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, raw, where)
-    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
-        msg = f"{where} must be {kind.__name__}, not {raw!r}"
-        raise InputError(msg)
-    return raw
-
-
-def _build_union(options: tuple[Any, ...], raw: Any, where: str) -> Any:
-    if raw is None and type(None) in options:
-        return None
-    problems = []
-    for option in options:
-        if option is type(None):
-            continue
-        try:
-            return _build(option, raw, where)
-        except InputError as error:
-            problems.append(str(error))
-    raise InputError(" or ".join(problems))
-
-
-def _build_dataclass(kind: Any, raw: Any, where: str) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    if not isinstance(raw, dict):
-        msg = f"{where} must be a mapping with the keys {', '.join(fields)}, not {raw!r}"
-        raise InputError(msg)
-    unknown = sorted(set(raw) - set(fields), key=str)
-    if unknown:
-        msg = f"{where}: unknown key {unknown[0]!r}; valid keys: {', '.join(fields)}"
-        raise InputError(msg)
-    missing = [
-        name
-        for name, f in fields.items()
-        if name not in raw
-        and f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        msg = f"{where}: missing key {missing[0]!r}; valid keys: {', '.join(fields)}"
-        raise InputError(msg)
-    hints = typing.get_type_hints(kind)
-    return kind(**{name: _build(hints[name], raw[name], f"{where}: {name}") for name in raw})

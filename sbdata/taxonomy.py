@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sbdata.errors import InputError
 
@@ -175,3 +176,26 @@ def class_map(taxonomy: Taxonomy, spec: str | Mapping[str, str] | None) -> Class
             raise InputError(msg)
         return ClassMap(taxonomy, CLASS_MAPS[spec])
     return ClassMap(taxonomy, dict(spec))
+
+
+def named_taxonomy(name: str) -> Taxonomy:
+    """Return a known taxonomy by name, or one read from a text file with a class name a line.
+
+    Raises:
+        InputError: for an unknown name or a file that is no such list.
+    """
+    if name in TAXONOMIES:
+        return TAXONOMIES[name]
+    path = Path(name)
+    if path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"{path}: not a list of class names ({error}); write one a line"
+            raise InputError(msg) from error
+        return Taxonomy(path.stem, tuple(line.strip() for line in lines if line.strip()))
+    msg = (
+        f"unknown taxonomy {name!r}; known: {', '.join(sorted(TAXONOMIES))}, or a text file with "
+        "one class name a line"
+    )
+    raise InputError(msg)

@@ -17,7 +17,9 @@ from sbdata.errors import InputError
 COMMANDS = {
     "app": ("sbdata.cli.app", "Look at a set in the FiftyOne app."),
     "dataset": ("sbdata.cli.dataset", "Build, verify and measure evaluation sets."),
+    "predict": ("sbdata.cli.predict", "Write the masks of a trained segmenter."),
     "score": ("sbdata.cli.score", "Score predictions by object size."),
+    "train": ("sbdata.cli.train", "Train a segmenter on masks."),
 }
 
 

@@ -38,10 +38,10 @@ from sbdata.sources.voc import open_voc
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import (
     COCO_TO_VOC20,
-    TAXONOMIES,
     VOC20,
     Taxonomy,
     class_map,
+    named_taxonomy,
 )
 
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -172,7 +172,7 @@ def truth_from_coco(
         classes = Taxonomy("own", tuple(name for _, name in sorted(source.categories.items())))
         mapping = class_map(classes, None)
     else:
-        classes = _named(taxonomy)
+        classes = named_taxonomy(taxonomy)
         mapping = class_map(classes, COCO_TO_VOC20 if classes == VOC20 else None)
         source = source_of(dict(mapping.names))
     if not set(mapping.names) & set(source.categories.values()):
@@ -357,7 +357,7 @@ def truth_from_masks(
         ids,
         class_masks,
         instance_masks,
-        _named(taxonomy),
+        named_taxonomy(taxonomy),
         bins,
         connectivity=connectivity,
         photos=_photos_in(photos, ids) if photos else {},
@@ -480,24 +480,6 @@ def _mask_names(folder: Path) -> list[str]:
 
 
 # --- names and photos -----------------------------------------------------------------------------
-
-
-def _named(taxonomy: str) -> Taxonomy:
-    if taxonomy in TAXONOMIES:
-        return TAXONOMIES[taxonomy]
-    path = Path(taxonomy)
-    if path.is_file():
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"{path}: not a list of class names ({error}); write one a line"
-            raise InputError(msg) from error
-        return Taxonomy(path.stem, tuple(line.strip() for line in lines if line.strip()))
-    msg = (
-        f"unknown taxonomy {taxonomy!r}; known: {', '.join(sorted(TAXONOMIES))}, or a text file "
-        f"with one class name a line (own: the categories of a COCO file)"
-    )
-    raise InputError(msg)
 
 
 def _photos_in(folder: Path, image_ids: Sequence[str]) -> dict[str, Path]:

@@ -1,0 +1,161 @@
+"""Measure what size weights and the size-balanced loss cost beside a training step.
+
+    python benchmarks/losses.py --scale 0.5
+
+Prints, from one run with one thread, (a) the size weights of ten 321 x 321 masks against one small
+training step, and (b) the size-balanced loss, weights given, against plain cross-entropy, both
+forward and backward. The repetitions of what is compared alternate and the medians are set against
+each other. The clock is the process's own (CPU seconds), so that other programs count little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cc3d
+import numpy as np
+import numpy.typing as npt
+import timm
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows
+
+from sbdata.losses import SizeBalancedCrossEntropy, size_weights
+
+BATCH, SIDE, CHANNELS = 10, 321, 21
+STEP_BATCH, STEP_SIDE = 8, 160
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Median CPU milliseconds of a thing and of what it is measured against, and the bar."""
+
+    name: str
+    against: str
+    milliseconds: float
+    against_milliseconds: float
+    bar: float
+
+    @property
+    def ratio(self) -> float:
+        return self.milliseconds / self.against_milliseconds
+
+
+def voc_like_masks(n: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Draw masks with the make-up of pseudo-masks on VOC.
+
+    One to six ellipses of one to three classes, ringed by void, with frayed borders and specks.
+    """
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    masks = np.zeros((n, SIDE, SIDE), np.uint8)
+    for mask in masks:
+        classes = rng.choice(np.arange(1, CHANNELS), rng.integers(1, 4), replace=False)
+        for _ in range(rng.integers(1, 7)):
+            y, x = rng.uniform(0, SIDE, 2)
+            height, width = np.exp(rng.uniform(np.log(8), np.log(140), 2))
+            fray = 0.15 * np.kron(rng.random((108, 108)), np.ones((3, 3)))[:SIDE, :SIDE]
+            far = np.hypot((rows - y) / height, (columns - x) / width) + fray
+            mask[far < 1 + 3 / min(height, width)] = 255
+            mask[far < 1] = rng.choice(classes)
+        specks = np.kron(rng.random((108, 108)), np.ones((3, 3)))[:SIDE, :SIDE] < 0.002
+        mask[specks] = rng.choice(classes)
+    return masks
+
+
+def training_step() -> Callable[[], object]:
+    """Return one forward and backward pass of a small segmentation network, without its loss.
+
+    EfficientNet-Lite0 at output stride 16 and four atrous convolutions that are summed.
+    """
+    backbone = timm.create_model(
+        "tf_efficientnet_lite0", features_only=True, output_stride=16, out_indices=(4,)
+    )
+    depth = backbone.feature_info.channels()[-1]
+    heads = [
+        torch.nn.Conv2d(depth, CHANNELS, 3, padding=rate, dilation=rate) for rate in (6, 12, 18, 24)
+    ]
+    images = torch.randn(STEP_BATCH, 3, STEP_SIDE, STEP_SIDE)
+
+    def step() -> None:
+        (features,) = backbone(images)
+        torch.stack([head(features) for head in heads]).sum(0).square().mean().backward()
+
+    return step
+
+
+def loss_pass(loss: Callable[..., Any], *given: Any) -> Callable[[], object]:
+    """Return forward and backward of a loss on logits of a VOC batch."""
+    logits = torch.randn(BATCH, CHANNELS, SIDE, SIDE, requires_grad=True)
+
+    def both() -> None:
+        logits.grad = None
+        loss(logits, *given).backward()
+
+    return both
+
+
+def alternate(
+    one: Callable[[], object], other: Callable[[], object], turns: int
+) -> tuple[float, float]:
+    """Return the median CPU milliseconds of two things that are run in turn, after one warm-up."""
+    one()
+    other()
+    taken: list[list[float]] = [[], []]
+    for turn in range(turns):
+        for place in (0, 1) if turn % 2 else (1, 0):
+            start = time.process_time()
+            (one, other)[place]()
+            taken[place].append(1000 * (time.process_time() - start))
+    return statistics.median(taken[0]), statistics.median(taken[1])
+
+
+def main() -> None:
+    """Parse the command line, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of 20 repetitions")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    turns = max(3, round(20 * arguments.scale))
+
+    masks = voc_like_masks(BATCH)
+    target, weights = torch.from_numpy(masks).long(), torch.from_numpy(size_weights(masks))
+    costs = [
+        Cost(
+            "size weights, 10 masks of 321 px",
+            "training step, 8 images of 160 px",
+            *alternate(lambda: size_weights(masks), training_step(), turns),
+            bar=0.10,
+        ),
+        Cost(
+            "size-balanced loss, weights given",
+            "cross-entropy",
+            *alternate(
+                loss_pass(SizeBalancedCrossEntropy(), target, weights),
+                loss_pass(lambda x, y: F.cross_entropy(x, y, ignore_index=255), target),
+                turns,
+            ),
+            bar=1.1,
+        ),
+    ]
+    if arguments.json:
+        print(json.dumps([{**asdict(cost), "ratio": cost.ratio} for cost in costs]))
+        return
+    components = [int(cc3d.connected_components(np.where(m == 255, 0, m)).max()) for m in masks]
+    print(f"{turns} repetitions, one thread; components in the masks: {components}")
+    for cost in costs:
+        print(
+            f"{cost.name:34} {cost.milliseconds:8.2f} ms   {cost.against:34} "
+            f"{cost.against_milliseconds:8.2f} ms   ratio {cost.ratio:.4f} (bar {cost.bar})"
+        )
+
+
+if __name__ == "__main__":
+    main()

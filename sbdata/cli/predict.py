@@ -1,0 +1,97 @@
+"""``sbdata predict``: a trained segmenter writes the masks that ``sbdata score`` reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sbdata.errors import InputError
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("model", metavar="MODEL", type=_FOLDER)
+@click.option("--set", "set_folder", type=_FOLDER, help="Predict the photos of a built set.")
+@click.option("--images", type=_FOLDER, help="Predict a folder of photos, instead of a set.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder for <image_id>.png.")
+@click.option("--scales", help="Of the image, such as 0.5,1,1.5 [those of the training's preset].")
+@click.option("--flip/--no-flip", default=None, help="Average with the mirrored image.")
+@click.option("--refine", help="none, pamr, par or crf.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch on the CPU.")
+@click.option("--overwrite", is_flag=True, help="Predict again what OUT already has.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a line.")
+def predict(
+    model: Path,
+    set_folder: Path | None,
+    images: Path | None,
+    out: Path,
+    scales: str | None,
+    flip: bool | None,
+    refine: str | None,
+    device: str,
+    threads: int | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write a class mask for every photo, as the palette PNGs that 'sbdata score' reads.
+
+    MODEL is a folder that 'sbdata train' wrote, or its model.pt. Prediction that was stopped goes
+    on where it was.
+    """
+    if (set_folder is None) == (images is None):
+        msg = "give what to predict: --set SET or --images DIR"
+        raise InputError(msg)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    from sbdata.cli.progress import showing_progress
+    from sbdata.sets import open_set
+    from sbdata.train.checkpoint import about_model, load_model
+    from sbdata.train.devices import take_place
+    from sbdata.train.predict import predict_folder
+    from sbdata.train.preset import inference_of
+    from sbdata.train.refine import make_refiner
+    from sbdata.train.samples import photos_in
+
+    place = take_place(device)
+    if images is not None:
+        segmenter, _ = load_model(model)
+        photos = sorted(photos_in(images).items())
+    elif set_folder is not None:
+        opened = open_set(set_folder)
+        segmenter, _ = load_model(model, opened.taxonomy)
+        photos = [(image_id, opened.image_path(image_id)) for image_id in opened]
+    preset = inference_of(about_model(model))
+    refiner = make_refiner(refine or preset.refine)
+    with showing_progress(quiet=as_json) as progress:
+        written = predict_folder(
+            segmenter.to(place.device),
+            photos,
+            out,
+            scales=_scales(scales) if scales else preset.scales,
+            flip=preset.flip if flip is None else flip,
+            refine=refiner,
+            device=place.device,
+            overwrite=overwrite,
+            progress=lambda done, total: progress("predict", done, total),
+        )
+    if as_json:
+        click.echo(json.dumps({"out": str(out), "images": len(photos), "written": written}))
+    else:
+        click.echo(f"{out}: {len(photos):,} masks, {written:,} of them written now")
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or min(scales) <= 0:
+        msg = f"--scales takes positive numbers, such as 0.5,1,1.5, not {text!r}"
+        raise InputError(msg)
+    return scales

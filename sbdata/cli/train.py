@@ -1,0 +1,203 @@
+"""``sbdata train``: pseudo-masks become a segmenter, under one strategy or several."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sbdata.cli.tables import print_table
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    from sbdata.train.samples import TrainingImages
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--set", "set_folder", type=_FOLDER, help="Photos and masks of a built set.")
+@click.option("--images", type=_FOLDER, help="A folder of photos, instead of a set.")
+@click.option(
+    "--masks", type=_FOLDER, help="Masks <image_id>.png [the set's ground truth]; 255 is void."
+)
+@click.option(
+    "--taxonomy", help="Classes of --masks with --images [voc20]: a name, or a file of names."
+)
+@click.option(
+    "--ids", type=_FOLDER, help="With --images: a text file of the ids to take, one a line."
+)
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    metavar="NAME",
+    help="Repeatable [ce]; --list shows all.",
+)
+@click.option("--preset", default="smoke", show_default=True, help="A name, or a YAML file.")
+@click.option(
+    "--option",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Changes the preset. Repeatable.",
+)
+@click.option("--weights", help="Backbone's weights: auto, none or a file [the preset's].")
+@click.option("--out", type=_FOLDER, default=Path("runs/train"), show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Repeatable [0]; each goes to OUT/seed-N.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Processes that cut views ahead; the result does not depend on it.",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch on the CPU.")
+@click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard, too.")
+@click.option("--list", "listing", is_flag=True, help="Show presets and strategies, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def train(
+    set_folder: Path | None,
+    images: Path | None,
+    masks: Path | None,
+    taxonomy: str | None,
+    ids: Path | None,
+    strategies: tuple[str, ...],
+    preset: str,
+    overrides: tuple[str, ...],
+    weights: str | None,
+    out: Path,
+    seed: tuple[int, ...],
+    device: str,
+    workers: int,
+    threads: int | None,
+    tensorboard: bool,
+    listing: bool,
+    as_json: bool,
+) -> None:
+    """Train a segmenter on masks under one strategy or several.
+
+    Each goes to OUT/seed-N/STRATEGY: model.pt, run.json and log.csv. A run that was stopped goes on
+    from its checkpoint; what is finished is not done again. Under torchrun, every process takes its
+    share of each batch.
+    """
+    if listing:
+        _list(as_json)
+        return
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    from sbdata.cli.progress import showing_progress
+    from sbdata.train.devices import take_place
+    from sbdata.train.preset import load_preset
+    from sbdata.train.samples import check_images
+    from sbdata.train.strategies import find_strategy, run_strategy
+
+    extra = (f"model.weights={weights}",) if weights else ()
+    settings = load_preset(preset, (*overrides, *extra))
+    names = strategies or ("ce",)
+    for name in names:
+        find_strategy(name)
+    found = _opened(set_folder, images, masks, taxonomy, ids)
+    place = take_place(device, workers)
+    runs = []
+    with showing_progress(quiet=as_json or not place.is_first) as progress:
+        check_images(found, lambda done, total: progress("check", done, total))
+        for number in seed or (0,):
+            for name in names:
+                about = run_strategy(
+                    name,
+                    found,
+                    settings,
+                    out / f"seed-{number}",
+                    place,
+                    seed=number,
+                    tensorboard=tensorboard,
+                    progress=lambda stage, done, total, n=number: progress(  # type: ignore[misc]
+                        f"seed {n} {stage}", done, total
+                    ),
+                )
+                runs.append({**about, "folder": str(out / f"seed-{number}" / name)})
+    if not place.is_first:
+        return
+    if as_json:
+        click.echo(json.dumps(runs, indent=2))
+        return
+    _say_start(runs[0])
+    rows = [
+        [
+            r["strategy"],
+            str(r["seed"]),
+            f"{r['total_steps']:,}",
+            f"{r['seconds']:.0f} s",
+            f"{r['last_loss']:.4f}",
+            r["folder"],
+        ]
+        for r in runs
+    ]
+    print_table(["strategy", "seed", "steps in all", "last phase", "last loss", "folder"], rows)
+
+
+def _say_start(about: dict[str, Any]) -> None:
+    kind = " (synthetic)" if about["synthetic"] else ""
+    click.echo(f"{about['training_images']:,} images{kind}; backbone: {about['initialisation']}")
+    if not about["pretrained"]:
+        click.secho(
+            "WARNING: the backbone started from random numbers; results say so and do not compare "
+            "with those of pretrained ones",
+            bold=True,
+            err=True,
+        )
+
+
+def _opened(
+    set_folder: Path | None,
+    images: Path | None,
+    masks: Path | None,
+    taxonomy: str | None,
+    ids: Path | None,
+) -> TrainingImages:
+    from sbdata.taxonomy import named_taxonomy
+    from sbdata.train.samples import images_of_folders, images_of_set
+
+    if (set_folder is None) == (images is None):
+        msg = "give what to train on: --set SET, or --images DIR with --masks DIR"
+        raise InputError(msg)
+    if set_folder is not None:
+        for option, value in (("--taxonomy", taxonomy), ("--ids", ids)):
+            if value is not None:
+                msg = f"{option} does not go with --set; leave it out"
+                raise InputError(msg)
+        return images_of_set(set_folder, masks)
+    if images is None or masks is None:
+        msg = "--images needs --masks, the folder of their masks"
+        raise InputError(msg)
+    chosen = None
+    if ids is not None:
+        if not ids.is_file():
+            msg = f"{ids}: no such file; --ids takes a text file with an image id a line"
+            raise InputError(msg)
+        chosen = ids.read_text(encoding="utf-8").split()
+    return images_of_folders(images, masks, named_taxonomy(taxonomy or "voc20"), chosen)
+
+
+def _list(as_json: bool) -> None:
+    from sbdata.train.preset import bundled_presets
+    from sbdata.train.strategies import STRATEGIES
+
+    if as_json:
+        said = {
+            "presets": bundled_presets(),
+            "strategies": {s.name: s.summary for s in STRATEGIES.values()},
+        }
+        click.echo(json.dumps(said, indent=2))
+        return
+    click.echo(f"presets: {', '.join(bundled_presets())}")
+    rows = [[s.name, s.summary] for s in STRATEGIES.values()]
+    print_table(["strategy", ""], rows)

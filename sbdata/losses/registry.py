@@ -1,0 +1,46 @@
+"""The losses by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from sbdata.errors import InputError
+from sbdata.losses.imbalance import DiceLoss, FocalLoss, LovaszSoftmax
+from sbdata.losses.pixel import BalancedCrossEntropy, CrossEntropy, SizeBalancedCrossEntropy
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "ce": CrossEntropy,
+    "sb": SizeBalancedCrossEntropy,
+    "focal": FocalLoss,
+    "dice": DiceLoss,
+    "lovasz": LovaszSoftmax,
+    "balanced-ce": BalancedCrossEntropy,
+}
+
+
+def make_loss(name: str, **options: Any) -> nn.Module:
+    """Return a loss by its name.
+
+    Args:
+        name: a key of ``LOSSES``.
+        options: of that loss.
+
+    Raises:
+        InputError: for an unknown name, an unknown option or a value that the loss refuses.
+
+    >>> make_loss("sb", tau=3.0)
+    SizeBalancedCrossEntropy(tau=3.0, normalizer='class', ignore_index=255)
+    """
+    if name not in LOSSES:
+        msg = f"there is no loss {name!r}; choose from {', '.join(LOSSES)}"
+        raise InputError(msg)
+    known = inspect.signature(LOSSES[name]).parameters
+    for option in options:
+        if option not in known:
+            msg = f"loss {name!r} has no option {option!r}; it takes {', '.join(known)}"
+            raise InputError(msg)
+    return LOSSES[name](**options)

@@ -1,0 +1,189 @@
+"""Settings: plain YAML values read into frozen dataclasses, and back.
+
+Unknown keys and wrong types are errors that list the valid ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from sbdata.errors import InputError
+
+
+def bundled(folder: str) -> list[str]:
+    """Return the names of the YAML files that come with the package in ``sbdata/<folder>``."""
+    files = (resources.files("sbdata") / folder).iterdir()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def read_settings(name_or_path: str, folder: str, what: str) -> tuple[Any, str]:
+    """Read a bundled YAML file by name, or any by path.
+
+    Args:
+        name_or_path: ``pascal-b``, or a path ending in ``.yaml`` or ``.yml``.
+        folder: of the package, that holds the bundled ones.
+        what: the files are called: ``recipe``.
+
+    Returns:
+        The plain values, and how messages name the place.
+
+    Raises:
+        InputError: for an unknown name or a file that cannot be read as YAML.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            msg = f"{path}: no such {what} file"
+            raise InputError(msg)
+        text, where = path.read_text(encoding="utf-8"), str(path)
+    elif name_or_path in bundled(folder):
+        file = resources.files("sbdata") / folder / f"{name_or_path}.yaml"
+        text, where = file.read_text("utf-8"), f"{what} {name_or_path}"
+    else:
+        known = ", ".join(bundled(folder))
+        msg = f"no {what} called {name_or_path!r}; bundled: {known}; or give a path to a .yaml file"
+        raise InputError(msg)
+    try:
+        return yaml.safe_load(text), where
+    except yaml.YAMLError as error:
+        msg = f"{where}: not valid YAML ({' '.join(str(error).split())})"
+        raise InputError(msg) from error
+
+
+def overridden(raw: Any, overrides: Sequence[str], where: str, option: str = "--set") -> Any:
+    """Return plain values with some places set.
+
+    Args:
+        raw: nested mappings and lists.
+        overrides: ``key=value`` with dotted keys and YAML values, such as ``select.quota=20``,
+            ``sources.0.splits=[val2017]`` or ``overlay=null``.
+        where: how messages name the place.
+        option: of the command line that gave them.
+
+    Raises:
+        InputError: for one that is no ``key=value`` or names a place that cannot be.
+    """
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            msg = f"{option} takes key=value, not {override!r}"
+            raise InputError(msg)
+        try:
+            raw = _replaced(raw, key.split("."), yaml.safe_load(value))
+        except (yaml.YAMLError, IndexError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            msg = f"{option} {override}: {key} cannot be set in {where} ({reason})"
+            raise InputError(msg) from error
+    return raw
+
+
+def as_plain(value: Any) -> Any:
+    """Return dataclasses, mappings and tuples as the dicts and lists that JSON and YAML have."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): as_plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [as_plain(v) for v in value]
+    return value
+
+
+def _replaced(raw: Any, keys: Sequence[str], value: Any) -> Any:
+    """Return a copy of nested mappings and lists with one place set."""
+    if not keys:
+        return value
+    if isinstance(raw, list):
+        place = int(keys[0])
+        return [*raw[:place], _replaced(raw[place], keys[1:], value), *raw[place + 1 :]]
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        msg = f"{keys[0]} is below a plain value"
+        raise TypeError(msg)
+    return {**raw, keys[0]: _replaced(raw.get(keys[0]), keys[1:], value)}
+
+
+def from_plain(kind: Any, raw: Any, where: str) -> Any:
+    """Turn plain values into ``kind``, a dataclass or any type its fields may have.
+
+    Args:
+        kind: a dataclass; its fields may be dataclasses, tuples, mappings, unions and literals.
+        raw: what YAML or JSON gave.
+        where: how messages name the place.
+
+    Raises:
+        InputError: for unknown or missing keys and wrong types; the message lists the valid keys.
+    """
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return raw
+    if origin in (types.UnionType, typing.Union):
+        return _build_union(args, raw, where)
+    if origin is Literal:
+        if raw in args:
+            return raw
+        msg = f"{where} must be one of {', '.join(map(str, args))}, not {raw!r}"
+        raise InputError(msg)
+    if origin is tuple:
+        if isinstance(raw, list):
+            return tuple(from_plain(args[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
+        msg = f"{where} must be a list, not {raw!r}"
+        raise InputError(msg)
+    if origin is not None and issubclass(origin, Mapping):
+        if isinstance(raw, dict) and all(isinstance(key, str) for key in raw):
+            return {key: from_plain(args[1], value, f"{where}.{key}") for key, value in raw.items()}
+        msg = f"{where} must be a mapping of names, not {raw!r}"
+        raise InputError(msg)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, raw, where)
+    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)
+    if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
+        msg = f"{where} must be {kind.__name__}, not {raw!r}"
+        raise InputError(msg)
+    return raw
+
+
+def _build_union(options: tuple[Any, ...], raw: Any, where: str) -> Any:
+    if raw is None and type(None) in options:
+        return None
+    problems = []
+    for option in options:
+        if option is type(None):
+            continue
+        try:
+            return from_plain(option, raw, where)
+        except InputError as error:
+            problems.append(str(error))
+    raise InputError(" or ".join(problems))
+
+
+def _build_dataclass(kind: Any, raw: Any, where: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    if not isinstance(raw, dict):
+        msg = f"{where} must be a mapping with the keys {', '.join(fields)}, not {raw!r}"
+        raise InputError(msg)
+    unknown = sorted(set(raw) - set(fields), key=str)
+    if unknown:
+        msg = f"{where}: unknown key {unknown[0]!r}; valid keys: {', '.join(fields)}"
+        raise InputError(msg)
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in raw
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        msg = f"{where}: missing key {missing[0]!r}; valid keys: {', '.join(fields)}"
+        raise InputError(msg)
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: from_plain(hints[name], raw[name], f"{where}: {name}") for name in raw})

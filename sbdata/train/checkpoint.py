@@ -1,0 +1,124 @@
+"""Checkpoints: everything a run needs to go on as if it had not stopped; and finished models."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sbdata.errors import InputError
+from sbdata.settings import as_plain, from_plain
+from sbdata.storage import writing
+from sbdata.taxonomy import Taxonomy
+from sbdata.train.preset import ModelSettings
+from sbdata.train.segmenter import Segmenter, build_segmenter
+
+MODEL_FORMAT = "sbdata.segmenter.v1"
+CHECKPOINT_FORMAT = "sbdata.checkpoint.v1"
+
+
+def save_tensors(path: Path, values: Mapping[str, Any]) -> None:
+    """Write tensors and plain values atomically; any process may be killed at any time."""
+    with writing(path) as temporary:
+        torch.save(dict(values), temporary)
+
+
+def load_tensors(path: Path, expected: str) -> dict[str, Any]:
+    """Read what :func:`save_tensors` wrote; nothing in the file is executed.
+
+    Args:
+        path: of the file.
+        expected: its ``format``.
+
+    Raises:
+        InputError: for a file that is missing, damaged or something else.
+    """
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file"
+        raise InputError(msg) from error
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        msg = f"{path}: not a readable weights file; delete it to begin again, or give another"
+        raise InputError(msg) from error
+    if not isinstance(values, dict) or values.get("format") != expected:
+        msg = f"{path}: not a file of the kind {expected}; give one that 'sbdata train' wrote"
+        raise InputError(msg)
+    return values
+
+
+def save_model(
+    path: Path, model: Segmenter, settings: ModelSettings, taxonomy: Taxonomy, about: Any
+) -> None:
+    """Write a trained segmenter with all that is needed to use it.
+
+    Args:
+        path: of the file.
+        model: the segmenter.
+        settings: it was built with.
+        taxonomy: of its classes.
+        about: plain values that tell how it was trained.
+    """
+    save_tensors(
+        path,
+        {
+            "format": MODEL_FORMAT,
+            "model": model.state_dict(),
+            "settings": as_plain(settings),
+            "taxonomy": {"name": taxonomy.name, "classes": list(taxonomy.classes)},
+            "provenance": model.provenance,
+            "pretrained": model.pretrained,
+            "about": about,
+        },
+    )
+
+
+def load_model(path: Path, taxonomy: Taxonomy | None = None) -> tuple[Segmenter, Taxonomy]:
+    """Read a trained segmenter.
+
+    Args:
+        path: a ``model.pt``, or the folder that holds it.
+        taxonomy: that its classes must be, if any.
+
+    Returns:
+        The segmenter on the CPU in evaluation mode, and its classes.
+
+    Raises:
+        InputError: for a file that is missing, damaged or of other classes.
+    """
+    path = path / "model.pt" if path.is_dir() else path
+    values = load_tensors(path, MODEL_FORMAT)
+    own = Taxonomy(values["taxonomy"]["name"], tuple(values["taxonomy"]["classes"]))
+    if taxonomy is not None and taxonomy.classes != own.classes:
+        msg = (
+            f"{path}: trained on {len(own)} classes ({own.name}), but {taxonomy.name} has "
+            f"{len(taxonomy)}; use a model and a set of the same classes"
+        )
+        raise InputError(msg)
+    settings = from_plain(ModelSettings, values["settings"], str(path))
+    model = new_segmenter(settings, own, weights="none")
+    model.load_state_dict(values["model"])
+    model.provenance, model.pretrained = values["provenance"], values["pretrained"]
+    return model.eval(), own
+
+
+def about_model(path: Path) -> Any:
+    """Return what a model file tells about its training."""
+    return load_tensors(path / "model.pt" if path.is_dir() else path, MODEL_FORMAT)["about"]
+
+
+def new_segmenter(
+    settings: ModelSettings, taxonomy: Taxonomy, weights: str | None = None
+) -> Segmenter:
+    """Build an untrained segmenter; its head is drawn by torch's global generator."""
+    return build_segmenter(
+        settings.backbone,
+        n_classes=len(taxonomy),
+        weights=settings.weights if weights is None else weights,
+        output_stride=settings.output_stride,
+        rates=settings.rates,
+        scales=settings.scales,
+    )

@@ -1,0 +1,319 @@
+"""Refinement: class probabilities that follow the edges of the photo.
+
+A refiner takes one photo and its class probabilities and returns probabilities again. Two average
+each pixel with neighbours of its colour (PAMR, PAR) and need PyTorch alone; the dense CRF needs
+the extra ``crf``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sbdata.errors import InputError
+
+Photo = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
+
+Refiner = Callable[[Photo, Probabilities], Probabilities]
+"""``refine(image, probabilities)``: ``(H, W, 3)`` uint8 RGB and ``(K, H, W)`` float32 in,
+``(K, H, W)`` float32 out; the arguments are left as they are."""
+
+REFINERS = ("none", "pamr", "par", "crf")
+DILATIONS = (1, 2, 4, 8, 12, 24)
+
+_TINY = 1e-8
+_STEPS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx)
+
+
+def make_refiner(name: str, device: str | torch.device = "cpu") -> Refiner:
+    """Return a refiner by name.
+
+    Args:
+        name: ``none`` returns what it is given; ``pamr`` and ``par`` with their papers' settings;
+            ``crf`` with DeepLab's parameters.
+        device: that PAMR and PAR compute on; the CRF runs on the CPU.
+
+    Raises:
+        InputError: for another name, and for ``crf`` where its package is not installed.
+    """
+    if name == "none":
+        return lambda image, probabilities: probabilities
+    if name in ("pamr", "par"):
+        average = pamr if name == "pamr" else par
+        return lambda image, probabilities: _on_arrays(average, image, probabilities, device)
+    if name == "crf":
+        _dense_crf_package()
+        return dense_crf
+    msg = f"there is no refiner {name!r}; take one of {', '.join(REFINERS)}"
+    raise InputError(msg)
+
+
+def _on_arrays(
+    average: Callable[[Tensor, Tensor], Tensor],
+    image: Photo,
+    probabilities: Probabilities,
+    device: str | torch.device,
+) -> Probabilities:
+    with torch.inference_mode():
+        photo = torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None] / 255
+        masks = torch.from_numpy(np.array(probabilities, np.float32)).to(device)[None]
+        refined: Probabilities = average(photo, masks)[0].cpu().numpy()
+    return refined
+
+
+# --- averages over neighbours of the same colour --------------------------------------------------
+
+
+def affinity_weights(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
+    """Return how much each pixel takes from each of its neighbours in PAMR.
+
+    A pixel has the 8 neighbours of every dilation; beyond the edge of the image its outermost
+    pixels repeat. With I the image and s the standard deviation over the 3 x 3 windows of all
+    dilations (centres included, unbiased), per channel, the weights are
+
+        softmax over neighbours n of -mean over channels of |I_n - I_0| / (1e-8 + 0.1 s).
+
+    Source: Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels" (CVPR 2020);
+    constants from visinf/1-stage-wseg (``models/mods/pamr.py``).
+
+    Args:
+        images: ``(N, 3, H, W)`` floats in [0, 1].
+        dilations: in pixels.
+
+    Returns:
+        ``(N, 8 * dilations, H, W)``; the weights of a pixel sum to 1.
+    """
+    spread = _spread(images, dilations, centres=True)
+    exponents = [
+        -((near - images).abs() / (_TINY + 0.1 * spread)).mean(1)
+        for near in _neighbours(images, dilations)
+    ]
+    return torch.stack(exponents, 1).softmax(1)
+
+
+def pamr(
+    images: Tensor, masks: Tensor, iterations: int = 10, dilations: Sequence[int] = DILATIONS
+) -> Tensor:
+    """Refine masks by PAMR: replace each pixel by the mean of its neighbours, many times.
+
+    The means are weighted by :func:`affinity_weights`, so a constant mask stays as it is and
+    values stay in the range they had.
+
+    Args:
+        images: ``(N, 3, H, W)`` floats in [0, 1].
+        masks: ``(N, K, H, W)``.
+        iterations: 10 by default.
+        dilations: in pixels.
+    """
+    return _averaged(masks, affinity_weights(images, dilations), iterations, dilations)
+
+
+def position_affinity_weights(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
+    """Return how much each pixel takes from each of its neighbours in PAR.
+
+    The neighbours are those of :func:`affinity_weights`. With s the standard deviation over the
+    neighbours (unbiased, without the centre), d the distances in pixels and t their own standard
+    deviation, the weights are
+
+        softmax_n(-mean over channels of (|I_n - I_0| / (0.3 s))^2) + 0.01 softmax_n(-(d / 0.3 t)^2)
+
+    divided by 1.01, which the published code leaves out, so that they sum to 1. Classes do not
+    change by that.
+
+    Source: Ru et al., "Learning Affinity from Attention: End-to-End Weakly-Supervised Semantic
+    Segmentation with Transformers" (CVPR 2022); constants from rulixiang/afa (``wetr/PAR.py``).
+
+    Args:
+        images: ``(N, 3, H, W)`` floats in [0, 1].
+        dilations: in pixels.
+
+    Returns:
+        ``(N, 8 * dilations, H, W)``; the weights of a pixel sum to 1.
+    """
+    spread = _spread(images, dilations, centres=False)
+    exponents = [
+        -(((near - images).abs() / (spread + _TINY) / 0.3) ** 2).mean(1)
+        for near in _neighbours(images, dilations)
+    ]
+    distances = images.new_tensor([math.hypot(*step) * d for d in dilations for step in _STEPS])
+    by_place = (-((distances / (distances.std() + _TINY) / 0.3) ** 2)).softmax(0)
+    by_colour = torch.stack(exponents, 1).softmax(1)
+    return (by_colour + 0.01 * by_place[None, :, None, None]) / 1.01
+
+
+def par(
+    images: Tensor, masks: Tensor, iterations: int = 10, dilations: Sequence[int] = DILATIONS
+) -> Tensor:
+    """Refine masks by PAR, as :func:`pamr` does with :func:`position_affinity_weights`."""
+    return _averaged(masks, position_affinity_weights(images, dilations), iterations, dilations)
+
+
+def _averaged(masks: Tensor, weights: Tensor, iterations: int, dilations: Sequence[int]) -> Tensor:
+    """Average masks with their neighbours; one neighbour of all masks is held at a time."""
+    for _ in range(iterations):
+        mean = torch.zeros_like(masks)
+        for place, near in enumerate(_neighbours(masks, dilations)):
+            mean.addcmul_(near, weights[:, place : place + 1])
+        masks = mean
+    return masks
+
+
+def _neighbours(maps: Tensor, dilations: Sequence[int]) -> list[Tensor]:
+    """Return views of one padded copy, one a neighbour: by dilation, then by row and column."""
+    height, width = maps.shape[-2:]
+    rim = max(dilations)
+    padded = functional.pad(maps, [rim] * 4, mode="replicate")
+    return [
+        padded[..., rim + dy * d : rim + dy * d + height, rim + dx * d : rim + dx * d + width]
+        for d in dilations
+        for dy, dx in _STEPS
+    ]
+
+
+def _spread(images: Tensor, dilations: Sequence[int], *, centres: bool) -> Tensor:
+    """Return the unbiased standard deviation over the neighbours of all dilations, per channel."""
+    values = _neighbours(images, dilations) + [images] * (len(dilations) if centres else 0)
+    mean = torch.zeros_like(images)
+    for value in values:
+        mean += value
+    mean /= len(values)
+    variance = torch.zeros_like(images)
+    for value in values:
+        variance += (value - mean) ** 2
+    return (variance / (len(values) - 1)).sqrt()
+
+
+# --- dense CRF ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CrfParameters:
+    """Of a fully connected CRF with a Gaussian and a bilateral term.
+
+    Attributes:
+        gaussian_xy: standard deviation of the Gaussian term, in pixels.
+        gaussian_weight: of that term.
+        bilateral_xy: standard deviation of the bilateral term in space, in pixels.
+        bilateral_rgb: and in colour, in steps of 0..255.
+        bilateral_weight: of that term.
+        iterations: of mean-field inference.
+    """
+
+    gaussian_xy: float
+    gaussian_weight: float
+    bilateral_xy: float
+    bilateral_rgb: float
+    bilateral_weight: float
+    iterations: int = 10
+
+
+CRF_PARAMETERS = {
+    "label": CrfParameters(3, 3, 50, 5, 10),
+    "psa": CrfParameters(3, 3, 80, 13, 10),
+    "deeplab": CrfParameters(1, 3, 67, 3, 4),
+    "bana": CrfParameters(3, 3, 55, 3, 4),
+    "mct": CrfParameters(4, 3, 83, 5, 3),
+    "bbam": CrfParameters(1, 3, 80, 3, 4),
+}
+"""By the code they are from: the label CRF of IRN; PSA, also in SEAM and AFA; deeplab-pytorch;
+BANA; MCTformer at test time; BBAM."""
+
+_CERTAIN = 1e-5  # probabilities below this are taken for it, since their logarithm has no bound
+
+
+def dense_crf(
+    image: Photo,
+    probabilities: Probabilities,
+    parameters: CrfParameters = CRF_PARAMETERS["deeplab"],
+) -> Probabilities:
+    """Refine class probabilities by a fully connected CRF.
+
+    Source: Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
+    Potentials" (NeurIPS 2011).
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        probabilities: ``(K, H, W)``, summing to 1 over K.
+        parameters: of the CRF.
+
+    Raises:
+        InputError: if the package is not installed.
+    """
+    energy = -np.log(np.clip(probabilities, _CERTAIN, 1.0))
+    return _infer(image, energy, parameters)
+
+
+def label_crf(
+    image: Photo,
+    labels: npt.NDArray[Any],
+    n_labels: int,
+    gt_prob: float = 0.7,
+    parameters: CrfParameters = CRF_PARAMETERS["label"],
+) -> npt.NDArray[np.uint8]:
+    """Refine a map of labels by a fully connected CRF (IRN's seeds for affinity).
+
+    Each pixel's label is right with probability ``gt_prob``; the others share the rest.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        labels: ``(H, W)`` integers in 0..n_labels - 1.
+        n_labels: at most 256.
+        gt_prob: above 0 and below 1.
+        parameters: of the CRF.
+
+    Returns:
+        ``(H, W)`` uint8 labels.
+
+    Raises:
+        InputError: for labels or a probability out of range, or if the package is not installed.
+    """
+    if not 0 < gt_prob < 1:
+        msg = f"gt_prob must lie between 0 and 1, not {gt_prob}"
+        raise InputError(msg)
+    if not 1 <= n_labels <= 256:
+        msg = f"the number of labels must lie in 1..256, not {n_labels}"
+        raise InputError(msg)
+    if labels.min() < 0 or labels.max() >= n_labels:
+        found = f"{labels.min()}..{labels.max()}"
+        msg = f"labels must lie in 0..{n_labels - 1}, these lie in {found}"
+        raise InputError(msg)
+    if n_labels == 1:
+        return np.zeros(labels.shape, np.uint8)
+    right = np.arange(n_labels)[:, None, None] == labels[None]
+    energy = np.where(right, -math.log(gt_prob), -math.log((1 - gt_prob) / (n_labels - 1)))
+    refined: npt.NDArray[np.uint8] = _infer(image, energy, parameters).argmax(0).astype(np.uint8)
+    return refined
+
+
+def _infer(image: Photo, energy: npt.NDArray[Any], parameters: CrfParameters) -> Probabilities:
+    package = _dense_crf_package()
+    n, height, width = energy.shape
+    field = package.DenseCRF2D(width, height, n)
+    field.setUnaryEnergy(np.ascontiguousarray(energy.reshape(n, -1), np.float32))
+    field.addPairwiseGaussian(sxy=parameters.gaussian_xy, compat=parameters.gaussian_weight)
+    field.addPairwiseBilateral(
+        sxy=parameters.bilateral_xy,
+        srgb=parameters.bilateral_rgb,
+        rgbim=np.ascontiguousarray(image),
+        compat=parameters.bilateral_weight,
+    )
+    refined = np.array(field.inference(parameters.iterations), np.float32)
+    return refined.reshape(n, height, width)
+
+
+def _dense_crf_package() -> Any:
+    try:
+        from pydensecrf import densecrf
+    except ImportError as error:
+        msg = 'the dense CRF needs a package that is not installed; run pip install "sbdata[crf]"'
+        raise InputError(msg) from error
+    return densecrf

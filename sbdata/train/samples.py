@@ -1,0 +1,285 @@
+"""Training samples: photos with their masks, checked once, cut anew for every step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sbdata.errors import InputError
+from sbdata.losses.weights import size_weights
+from sbdata.masks import read_index_png
+from sbdata.sets import open_set
+from sbdata.storage import sha256_of
+from sbdata.taxonomy import Taxonomy
+from sbdata.train.augment import VOID, cut_image, cut_mask, draw_view
+from sbdata.train.preset import Augmentation, SizeBalance
+
+Progress = Callable[[int, int], None]
+Batch = tuple[Tensor, Tensor, Tensor | None]
+"""Images ``(N, 3, H, W)`` uint8, class numbers ``(N, H, W)`` uint8, size weights float32."""
+
+_PHOTOS = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """One photo and the mask it is trained on."""
+
+    image_id: str
+    photo: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """What a segmenter is trained on.
+
+    Attributes:
+        rows: photos and masks, sorted by id.
+        taxonomy: of the masks.
+        source: where they come from, for the result.
+        synthetic: whether the photos are generated.
+    """
+
+    rows: tuple[TrainingImage, ...]
+    taxonomy: Taxonomy
+    source: Mapping[str, Any]
+    synthetic: bool = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a hash of the ids and the masks' bytes: two runs were trained on the same."""
+        lines = (f"{row.image_id} {sha256_of(row.mask)}\n" for row in self.rows)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def images_of_set(root: Path, masks: Path | None = None) -> TrainingImages:
+    """Take the photos of a built set, with its own masks or a folder of others.
+
+    Args:
+        root: the set.
+        masks: pseudo-masks, ``<image_id>.png``; the set's ground truth by default.
+
+    Raises:
+        InputError: if the folder is no set, or photos lack a mask.
+    """
+    opened = open_set(root)
+    folder = masks or root / "SegmentationClass"
+    photos = {image_id: opened.image_path(image_id) for image_id in opened.image_ids}
+    source = {
+        "set": opened.name,
+        "logical_hash": opened.logical_hash,
+        "masks": "ground truth" if masks is None else str(masks),
+    }
+    synthetic = bool(opened.manifest.meta.get("synthetic", False))
+    return TrainingImages(_with_masks(photos, folder), opened.taxonomy, source, synthetic)
+
+
+def images_of_folders(
+    photos: Path, masks: Path, taxonomy: Taxonomy, ids: Sequence[str] | None = None
+) -> TrainingImages:
+    """Take the photos of a folder that have a mask in another.
+
+    Args:
+        photos: ``<image_id>.jpg``, ``.jpeg`` or ``.png``.
+        masks: ``<image_id>.png``, class numbers.
+        taxonomy: of the masks.
+        ids: to take; by default every photo, each of which must then have a mask.
+
+    Raises:
+        InputError: if a folder is none or holds no photos, or a photo or mask is missing.
+    """
+    found = photos_in(photos)
+    wanted = sorted(found if ids is None else set(ids))
+    absent = [image_id for image_id in wanted if image_id not in found]
+    if absent:
+        msg = f"{photos}: no photo called {absent[0]} ({len(absent)} of {len(wanted)} are missing)"
+        raise InputError(msg)
+    chosen = {image_id: found[image_id] for image_id in wanted}
+    source = {"images": str(photos), "masks": str(masks)}
+    return TrainingImages(_with_masks(chosen, masks), taxonomy, source)
+
+
+def photos_in(folder: Path) -> dict[str, Path]:
+    """Return the photos of a folder by id, sorted.
+
+    Raises:
+        InputError: if it is no folder or holds no photo.
+    """
+    if not folder.is_dir():
+        msg = f"{folder}: no such folder; --images takes a folder of photos"
+        raise InputError(msg)
+    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in _PHOTOS}
+    if not found:
+        msg = f"{folder}: no photos here; --images takes a folder of .jpg or .png files"
+        raise InputError(msg)
+    return found
+
+
+def _with_masks(photos: Mapping[str, Path], folder: Path) -> tuple[TrainingImage, ...]:
+    if not folder.is_dir():
+        msg = f"{folder}: no such folder; --masks takes a folder of <image_id>.png"
+        raise InputError(msg)
+    if not photos:
+        msg = "there are no images to train on"
+        raise InputError(msg)
+    rows = tuple(
+        TrainingImage(image_id, photos[image_id], folder / f"{image_id}.png")
+        for image_id in sorted(photos)
+    )
+    absent = [row for row in rows if not row.mask.is_file()]
+    if absent:
+        msg = (
+            f"{absent[0].mask}: no such mask ({len(absent)} of {len(rows)} are missing); write one "
+            "for every image, or name the ids that have one by --ids"
+        )
+        raise InputError(msg)
+    return rows
+
+
+def check_images(images: TrainingImages, progress: Progress | None = None) -> None:
+    """Look at every mask and at every photo's header before a long run begins.
+
+    Raises:
+        InputError: naming the file, for one that cannot be read, a mask of another size than its
+            photo, and class numbers that the taxonomy does not have.
+    """
+    n_classes = len(images.taxonomy)
+    for done, row in enumerate(images.rows, start=1):
+        mask = read_index_png(row.mask)
+        with _open_photo(row.photo) as photo:
+            size = photo.size
+        if mask.shape != (size[1], size[0]):
+            msg = (
+                f"{row.mask}: {mask.shape[1]} x {mask.shape[0]} pixels, but {row.photo.name} has "
+                f"{size[0]} x {size[1]}; a mask must have its image's size"
+            )
+            raise InputError(msg)
+        known = (mask <= n_classes) | (mask == VOID)
+        if not known.all():
+            msg = (
+                f"{row.mask}: class number {mask[~known].min()}, but {images.taxonomy.name} has "
+                f"0..{n_classes} and {VOID} for void; give the masks' own --taxonomy"
+            )
+            raise InputError(msg)
+        if progress:
+            progress(done, len(images))
+
+
+def read_photo(path: Path) -> Image.Image:
+    """Read a JPEG or PNG file as RGB.
+
+    Raises:
+        InputError: naming the file, if it cannot be read.
+    """
+    with _open_photo(path) as photo:
+        try:
+            converted: Image.Image = photo.convert("RGB")
+            return converted
+        except (OSError, SyntaxError, ValueError) as error:
+            msg = f"{path}: a damaged photo ({error}); fetch it again"
+            raise InputError(msg) from error
+
+
+def _open_photo(path: Path) -> Image.Image:
+    try:
+        return Image.open(path, formats=["JPEG", "PNG"])
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        msg = f"{path}: not a readable photo ({error}); fetch it again"
+        raise InputError(msg) from error
+
+
+# --- the stream of views --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Views(Dataset[tuple[npt.NDArray[Any], ...]]):
+    """All views of one run: view ``p`` is a function of the seed and ``p`` alone.
+
+    That is why any number of workers and processes sees the same views, and a run that was killed
+    goes on with the view that it would have seen.
+
+    Attributes:
+        images: to draw from, each once an epoch, in an order drawn anew for every epoch.
+        augmentation: of image and mask.
+        seed: of order and views.
+        stream: tells the phases of a run apart, which would else see the same views again.
+        balance: of the size weights that go with each view, or None for no weights.
+    """
+
+    images: TrainingImages
+    augmentation: Augmentation
+    seed: int
+    stream: int = 0
+    balance: SizeBalance | None = None
+
+    def __getitem__(self, position: int) -> tuple[npt.NDArray[Any], ...]:
+        row = self.images.rows[self.row_at(position)]
+        rng = np.random.default_rng((self.seed, self.stream, 1, position))
+        photo, mask = read_photo(row.photo), read_index_png(row.mask)
+        view = draw_view(photo.size, self.augmentation, rng)
+        pixels, target = cut_image(photo, view), cut_mask(mask, view)
+        if self.balance is None:
+            return pixels, target
+        balance = self.balance
+        weights = size_weights(target, tau=balance.tau, normalizer=balance.normalizer)
+        return pixels, target, weights
+
+    def row_at(self, position: int) -> int:
+        """Return the row that a view is of."""
+        epoch, place = divmod(position, len(self.images))
+        return int(_order((self.seed, self.stream, 0, epoch), len(self.images))[place])
+
+
+@lru_cache(maxsize=2)  # the running epoch and, within a batch, the next
+def _order(key: tuple[int, ...], n: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(key).permutation(n)
+
+
+def view_batches(
+    views: Views, batches: Sequence[Sequence[int]], workers: int = 0, pin_memory: bool = False
+) -> Iterator[Batch]:
+    """Give the batches of views at the given positions.
+
+    Args:
+        views: of the run.
+        batches: positions of each batch.
+        workers: processes that cut views ahead; 0 cuts them in this one.
+        pin_memory: for faster copies to a GPU.
+
+    Raises:
+        InputError: naming the file that cannot be read.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        views,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # else it would draw from the one that a run is resumed with
+        multiprocessing_context="spawn" if workers else None,
+    )
+    try:
+        yield from loader
+    except InputError as error:  # a worker's error arrives with the worker's traceback in front
+        raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
+
+
+def _collate(views: list[tuple[npt.NDArray[Any], ...]]) -> Batch:
+    columns = [torch.from_numpy(np.stack(column)) for column in zip(*views, strict=True)]
+    images = columns[0].permute(0, 3, 1, 2)  # channels last in memory, as they lie
+    return images, columns[1], columns[2] if len(columns) == 3 else None

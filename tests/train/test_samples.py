@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sbdata.errors import InputError
+from sbdata.losses import size_weights
+from sbdata.masks import write_index_png
+from sbdata.train.preset import Augmentation, SizeBalance
+from sbdata.train.samples import (
+    TrainingImages,
+    Views,
+    check_images,
+    images_of_folders,
+    images_of_set,
+    view_batches,
+)
+from tests.train.training_sets import TWO, write_pictures
+
+CROP = Augmentation(32, (0.75, 1.0))
+
+
+def drawn(images: TrainingImages, positions: list[list[int]], workers: int = 0) -> list[torch.Tensor]:
+    views = Views(images, CROP, seed=3, balance=SizeBalance())
+    batches = view_batches(views, positions, workers)
+    return [tensor for batch in batches for tensor in batch if tensor is not None]
+
+
+def test_views_do_not_depend_on_batches_or_workers(tmp_path: Path) -> None:
+    images = write_pictures(tmp_path)
+    once = drawn(images, [[0, 1, 2], [3, 4, 5]])
+    apart = drawn(images, [[0, 1, 2], [3, 4, 5]], workers=2)
+    assert all(torch.equal(a, b) for a, b in zip(once, apart, strict=True))
+    later = drawn(images, [[3, 4, 5]])
+    assert all(torch.equal(a, b) for a, b in zip(once[3:], later, strict=True))
+
+
+def test_every_epoch_has_each_image_once_in_another_order(tmp_path: Path) -> None:
+    views = Views(write_pictures(tmp_path, 7), CROP, seed=0)
+    epochs = [[views.row_at(7 * epoch + place) for place in range(7)] for epoch in range(4)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_streams_and_seeds_see_different_views(tmp_path: Path) -> None:
+    images = write_pictures(tmp_path)
+    variants = [Views(images, CROP, 0), Views(images, CROP, 0, 1), Views(images, CROP, 1)]
+    first = [view[0][0] for view in variants]
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], first[2])
+
+
+def test_weights_are_those_of_the_view(tmp_path: Path) -> None:
+    view = Views(write_pictures(tmp_path), CROP, 0, balance=SizeBalance(tau=3.0))[5]
+    np.testing.assert_array_equal(view[2], size_weights(view[1], tau=3.0))
+
+
+def test_a_set_is_trained_on_its_own_masks_or_on_others(shapes_set: Path, tmp_path: Path) -> None:
+    own = images_of_set(shapes_set)
+    assert own.synthetic
+    assert own.source["masks"] == "ground truth"
+    masks = tmp_path / "masks"
+    for row in own.rows:
+        with Image.open(row.mask) as mask:
+            write_index_png(masks / row.mask.name, np.zeros(mask.size[::-1], np.uint8))
+    other = images_of_set(shapes_set, masks)
+    assert other.source["masks"] == str(masks)
+    assert other.digest != own.digest
+    check_images(other)
+
+
+def test_ids_choose(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    some = images_of_folders(tmp_path / "photos", tmp_path / "masks", TWO, ["p2", "p0"])
+    assert [row.image_id for row in some.rows] == ["p0", "p2"]
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def test_a_mask_of_another_size(tmp_path: Path) -> None:
+    images = write_pictures(tmp_path)
+    write_index_png(tmp_path / "masks" / "p1.png", np.zeros((10, 12), np.uint8))
+    with pytest.raises(InputError, match=r"p1\.png: 12 x 10 pixels, but p1\.png has 72 x 64"):
+        check_images(images)
+
+
+def test_labels_out_of_range(tmp_path: Path) -> None:
+    images = write_pictures(tmp_path)
+    write_index_png(tmp_path / "masks" / "p1.png", np.full((64, 72), 7, np.uint8))
+    with pytest.raises(InputError, match=r"p1\.png: class number 7, but two has 0\.\.2"):
+        check_images(images)
+
+
+def test_an_unreadable_mask_and_photo(tmp_path: Path) -> None:
+    images = write_pictures(tmp_path)
+    (tmp_path / "photos" / "p0.png").write_bytes(b"<html>not found</html>")
+    with pytest.raises(InputError, match=r"p0\.png: not a readable photo"):
+        check_images(images)
+    (tmp_path / "masks" / "p0.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"p0\.png: not a readable PNG"):
+        check_images(images)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photo_damaged_after_the_check(tmp_path: Path, workers: int) -> None:
+    images = write_pictures(tmp_path)
+    whole = (tmp_path / "photos" / "p0.png").read_bytes()
+    (tmp_path / "photos" / "p0.png").write_bytes(whole[: len(whole) // 2])
+    check_images(images)  # headers only
+    with pytest.raises(InputError) as caught:
+        drawn(images, [[0, 1, 2, 3]], workers)
+    assert str(caught.value).startswith(str(tmp_path / "photos" / "p0.png"))
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    photos, masks, empty = tmp_path / "photos", tmp_path / "masks", tmp_path / "empty"
+    empty.mkdir()
+    for arguments, message in (
+        ((tmp_path / "none", masks, TWO), "none: no such folder"),
+        ((empty, masks, TWO), "empty: no photos here"),
+        ((photos, tmp_path / "none", TWO), "none: no such folder"),
+        ((photos, empty, TWO), r"p0\.png: no such mask \(4 of 4 are missing\)"),
+        ((photos, masks, TWO, ["p9"]), "no photo called p9"),
+        ((photos, masks, TWO, []), "no images to train on"),
+    ):
+        with pytest.raises(InputError, match=message):
+            images_of_folders(*arguments)
