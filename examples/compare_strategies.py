@@ -95,6 +95,7 @@ def main(
                         scales=settings.inference.scales,
                         flip=settings.inference.flip,
                         refine=refiner,
+                        refined_by=settings.inference.refine,
                         device=place.device,
                     )
         if only:

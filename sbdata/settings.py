@@ -6,6 +6,7 @@ Unknown keys and wrong types are errors that list the valid ones.
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,9 @@ from typing import Any, Literal
 import yaml
 
 from sbdata.errors import InputError
+
+
+_EXPONENT = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
 
 
 def bundled(folder: str) -> list[str]:
@@ -146,6 +150,8 @@ def from_plain(kind: Any, raw: Any, where: str) -> Any:
         return _build_dataclass(kind, raw, where)
     if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
+    if kind is float and isinstance(raw, str) and _EXPONENT.fullmatch(raw):
+        return float(raw)  # YAML 1.1 reads 1e-3 as text, and 1.0e-3 as a number
     if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
         msg = f"{where} must be {kind.__name__}, not {raw!r}"
         raise InputError(msg)

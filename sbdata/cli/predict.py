@@ -53,10 +53,10 @@ def predict(
     from sbdata.sets import open_set
     from sbdata.train.checkpoint import about_model, load_model
     from sbdata.train.devices import take_place
+    from sbdata.train.photos import photos_in
     from sbdata.train.predict import predict_folder
     from sbdata.train.preset import inference_of
     from sbdata.train.refine import make_refiner
-    from sbdata.train.samples import photos_in
 
     place = take_place(device)
     if images is not None:
@@ -76,6 +76,7 @@ def predict(
             scales=_scales(scales) if scales else preset.scales,
             flip=preset.flip if flip is None else flip,
             refine=refiner,
+            refined_by=refine or preset.refine,
             device=place.device,
             overwrite=overwrite,
             progress=lambda done, total: progress("predict", done, total),

@@ -14,6 +14,7 @@ from sbdata.settings import as_plain, from_plain
 from sbdata.storage import writing
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.preset import ModelSettings
+from sbdata.train.pretrained import become_caffe
 from sbdata.train.segmenter import Segmenter, build_segmenter
 
 MODEL_FORMAT = "sbdata.segmenter.v1"
@@ -71,6 +72,7 @@ def save_model(
             "taxonomy": {"name": taxonomy.name, "classes": list(taxonomy.classes)},
             "provenance": model.provenance,
             "pretrained": model.pretrained,
+            "caffe": model.caffe,
             "about": about,
         },
     )
@@ -100,6 +102,9 @@ def load_model(path: Path, taxonomy: Taxonomy | None = None) -> tuple[Segmenter,
         raise InputError(msg)
     settings = from_plain(ModelSettings, values["settings"], str(path))
     model = new_segmenter(settings, own, weights="none")
+    if values["caffe"]:
+        become_caffe(model.backbone)
+        model.caffe = True
     model.load_state_dict(values["model"])
     model.provenance, model.pretrained = values["provenance"], values["pretrained"]
     return model.eval(), own

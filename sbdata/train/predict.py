@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sbdata.errors import InputError
 from sbdata.masks import write_index_png
-from sbdata.storage import is_safe_stem, remove_leftovers
+from sbdata.storage import is_safe_stem, remove_leftovers, write_text
+from sbdata.train.photos import read_photo
+from sbdata.train.pretrained import digest_of
 from sbdata.train.refine import Photo, Probabilities, Refiner
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` after every image."""
 
 MAX_CLASSES = 254
-
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_MADE_BY = ".made-by.json"
 
 
 def predict_image(
@@ -69,6 +71,7 @@ def predict_folder(
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     refine: Refiner | None = None,
+    refined_by: str = "",
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
     overwrite: bool = False,
@@ -76,7 +79,8 @@ def predict_folder(
     """Write the class map of each photo as a palette PNG, ``<image_id>.png``.
 
     Files that are there already are kept, so a run that was stopped goes on where it was; every
-    file is written whole or not at all. Give another model another folder, or ``overwrite``.
+    file is written whole or not at all. The folder remembers, in ``.made-by.json``, by which model
+    and how its files were made; those of another are never mixed in.
 
     Args:
         model: as of :func:`predict_image`.
@@ -85,6 +89,7 @@ def predict_folder(
         scales: as of :func:`predict_image`.
         flip: as of :func:`predict_image`.
         refine: applied to the probabilities before the most probable class is taken.
+        refined_by: its name, by which the folder remembers it.
         device: to compute on.
         progress: called after every image, kept ones too.
         overwrite: whether to predict again what is there.
@@ -94,18 +99,26 @@ def predict_folder(
 
     Raises:
         InputError: for a photo that cannot be read, an id that cannot be a file's name or comes
-            twice, a scale that is not above 0, or a model of more than 254 classes.
+            twice, a scale that is not above 0, a model of more than 254 classes, or a folder whose
+            files were made otherwise.
     """
     _check_scales(scales)
     _check_ids([image_id for image_id, _ in images])
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
+    made_by = {
+        "model": digest_of(model),
+        "scales": list(scales),
+        "flip": flip,
+        "refine": refined_by or ("none" if refine is None else "unnamed"),
+    }
+    _claim(out, made_by, overwrite)
     written = 0
     with _ready(model, device):
         for done, (image_id, path) in enumerate(sorted(images), start=1):
             target = out / f"{image_id}.png"
             if overwrite or not target.exists():
-                photo = read_photo(path)
+                photo = np.array(read_photo(path))
                 found = _probabilities(model, photo, scales, flip, torch.device(device))
                 if len(found) - 1 > MAX_CLASSES:
                     msg = (
@@ -120,21 +133,20 @@ def predict_folder(
     return written
 
 
-def read_photo(path: Path) -> Photo:
-    """Read a JPEG or PNG photo as ``(H, W, 3)`` uint8 RGB; its orientation tag is ignored.
-
-    Raises:
-        InputError: if it cannot be read, or has 16 bits a channel.
-    """
-    try:
-        with Image.open(path, formats=["JPEG", "PNG"]) as image:
-            if image.mode[0] in "IF":  # would be clipped to white
-                msg = f"{path}: a photo must have 8 bits a channel, not mode {image.mode}"
-                raise InputError(f"{msg}; convert it")
-            return np.array(image.convert("RGB"))
-    except _DAMAGE as error:
-        msg = f"{path}: not a readable JPEG or PNG photo ({error}); fetch or convert it again"
-        raise InputError(msg) from error
+def _claim(out: Path, made_by: dict[str, Any], overwrite: bool) -> None:
+    """Write down how a folder's files are made, unless it holds some that were made otherwise."""
+    note = out / _MADE_BY
+    kept = sorted(path.name for path in out.glob("*.png"))
+    if kept and not overwrite:
+        former = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+        other = [key for key in made_by if former.get(key) != made_by[key]]
+        if other:
+            msg = (
+                f"{out}: holds predictions made with another {' and '.join(other)}, such as "
+                f"{kept[0]}; choose another folder, or overwrite them"
+            )
+            raise InputError(msg)
+    write_text(note, json.dumps(made_by) + "\n")
 
 
 def _class_map(photo: Photo, found: Tensor, refine: Refiner | None) -> npt.NDArray[np.uint8]:

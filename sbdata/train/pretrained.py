@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ class Backbone:
         normalisation: of the input.
         provenance: one sentence for the result.
         pretrained: whether any weights were loaded.
+        caffe: whether it was changed to the network of Caffe/MSRA weights.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Backbone:
     normalisation: Normalisation
     provenance: str
     pretrained: bool
+    caffe: bool = False
 
 
 def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Backbone:
@@ -124,14 +126,15 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
     _fill(module, state, name, path)
     normalisation = _own_normalisation(name)
     if layout is _CAFFE:
-        _become_caffe(module)
+        become_caffe(module)
         normalisation = CAFFE_NORMALISATION
     if weights == "auto":
         origin = f"ImageNet weights of the package {_LITE0_PACKAGE} {_version(_LITE0_PACKAGE)}"
     else:
         origin = "Weights given as a file"
     said = f"{origin}: {path.name}, sha256 {sha256_of(path)}, in {layout}."
-    return _wrap(name, module, normalisation, said, pretrained=True)
+    backbone = _wrap(name, module, normalisation, said, pretrained=True)
+    return replace(backbone, caffe=layout is _CAFFE)
 
 
 # --- building -----------------------------------------------------------------------------------
@@ -235,13 +238,13 @@ def _from_hub(name: str, output_stride: int) -> Backbone:
     origin = settings.hf_hub_id or settings.url or f"{name}.{settings.tag}"
     said = (
         f"Weights {origin}, fetched by timm {timm.__version__}; sha256 of the tensors in the order "
-        f"of their names {_digest(module)}."
+        f"of their names {digest_of(module)}."
     )
     return _wrap(name, module, _own_normalisation(name), said, pretrained=True)
 
 
-def _digest(module: nn.Module) -> str:
-    """Return the hex SHA-256 of a module's names and values."""
+def digest_of(module: nn.Module) -> str:
+    """Return the hex SHA-256 of the names and values of a module's weights."""
     digest = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
         digest.update(key.encode())
@@ -409,7 +412,7 @@ def caffe_in_timm_names(state: State) -> State:
     return result
 
 
-def _become_caffe(module: nn.Module) -> None:
+def become_caffe(module: nn.Module) -> None:
     """Change a ResNet of timm to the network that Caffe/MSRA weights were trained in.
 
     Source: the architecture of DeepLabV2 in kazuto1011/deeplab-pytorch (``libs/models``).

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,13 +22,12 @@ from sbdata.sets import open_set
 from sbdata.storage import sha256_of
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.augment import VOID, cut_image, cut_mask, draw_view
+from sbdata.train.photos import open_photo, photos_in, read_photo
 from sbdata.train.preset import Augmentation, SizeBalance
 
 Progress = Callable[[int, int], None]
 Batch = tuple[Tensor, Tensor, Tensor | None]
 """Images ``(N, 3, H, W)`` uint8, class numbers ``(N, H, W)`` uint8, size weights float32."""
-
-_PHOTOS = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -114,22 +112,6 @@ def images_of_folders(
     return TrainingImages(_with_masks(chosen, masks), taxonomy, source)
 
 
-def photos_in(folder: Path) -> dict[str, Path]:
-    """Return the photos of a folder by id, sorted.
-
-    Raises:
-        InputError: if it is no folder or holds no photo.
-    """
-    if not folder.is_dir():
-        msg = f"{folder}: no such folder; --images takes a folder of photos"
-        raise InputError(msg)
-    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in _PHOTOS}
-    if not found:
-        msg = f"{folder}: no photos here; --images takes a folder of .jpg or .png files"
-        raise InputError(msg)
-    return found
-
-
 def _with_masks(photos: Mapping[str, Path], folder: Path) -> tuple[TrainingImage, ...]:
     if not folder.is_dir():
         msg = f"{folder}: no such folder; --masks takes a folder of <image_id>.png"
@@ -161,7 +143,7 @@ def check_images(images: TrainingImages, progress: Progress | None = None) -> No
     n_classes = len(images.taxonomy)
     for done, row in enumerate(images.rows, start=1):
         mask = read_index_png(row.mask)
-        with _open_photo(row.photo) as photo:
+        with open_photo(row.photo) as photo:
             size = photo.size
         if mask.shape != (size[1], size[0]):
             msg = (
@@ -178,29 +160,6 @@ def check_images(images: TrainingImages, progress: Progress | None = None) -> No
             raise InputError(msg)
         if progress:
             progress(done, len(images))
-
-
-def read_photo(path: Path) -> Image.Image:
-    """Read a JPEG or PNG file as RGB.
-
-    Raises:
-        InputError: naming the file, if it cannot be read.
-    """
-    with _open_photo(path) as photo:
-        try:
-            converted: Image.Image = photo.convert("RGB")
-            return converted
-        except (OSError, SyntaxError, ValueError) as error:
-            msg = f"{path}: a damaged photo ({error}); fetch it again"
-            raise InputError(msg) from error
-
-
-def _open_photo(path: Path) -> Image.Image:
-    try:
-        return Image.open(path, formats=["JPEG", "PNG"])
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        msg = f"{path}: not a readable photo ({error}); fetch it again"
-        raise InputError(msg) from error
 
 
 # --- the stream of views --------------------------------------------------------------------------

@@ -78,6 +78,7 @@ class Segmenter(nn.Module):
         stride: of the logits, in pixels.
         provenance: where the backbone's weights are from, one sentence.
         pretrained: whether it has any.
+        caffe: whether the backbone is the network of Caffe/MSRA weights.
 
     Raises:
         InputError: for a number of classes outside 1..254 or a scale that is not above 0.
@@ -102,7 +103,7 @@ class Segmenter(nn.Module):
             raise InputError(msg)
         self.n_classes, self.scales, self.stride = n_classes, tuple(scales), backbone.stride
         self.provenance, self.pretrained = backbone.provenance, backbone.pretrained
-        self.backbone = backbone.module
+        self.caffe, self.backbone = backbone.caffe, backbone.module
         self.head = AtrousHead(backbone.channels, n_classes + 1, rates)
         for name in ("mean", "std"):
             values = torch.tensor(getattr(backbone.normalisation, name)).reshape(1, 3, 1, 1)

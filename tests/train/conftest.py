@@ -8,6 +8,7 @@ from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.recipe import load_recipe
 
+
 @pytest.fixture(scope="session")
 def shapes_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of eight generated images."""

@@ -19,7 +19,7 @@ from sbdata.train.checkpoint import new_segmenter
 from sbdata.train.devices import Place, take_place
 from sbdata.train.loop import DivergedError, Phase, run_phase
 from sbdata.train.preset import Preset, SizeBalance
-from sbdata.train.samples import TrainingImages, Views, view_batches
+from sbdata.train.samples import TrainingImages, Views, images_of_folders, view_batches
 from sbdata.train.segmenter import Segmenter, parameter_groups, segmenter_loss
 from tests.train.training_sets import TWO, tiny_preset, write_pictures
 
@@ -102,9 +102,6 @@ def test_a_run_that_is_stopped_ends_with_the_same_bits(tmp_path: Path, step: int
 
 def _train_in_process(root: str, folder: str) -> None:
     preset = tiny_preset(optimisation__steps=40)
-    images = TrainingImages((), TWO, {})
-    from sbdata.train.samples import images_of_folders
-
     images = images_of_folders(Path(root) / "photos", Path(root) / "masks", TWO)
     trained(images, Path(folder), preset, "sb")
 
@@ -140,8 +137,6 @@ def _train_as_rank(rank: int, port: int, root: str, folder: str, settings: dict[
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    from sbdata.train.samples import images_of_folders
-
     images = images_of_folders(Path(root) / "photos", Path(root) / "masks", TWO)
     place = take_place("cpu")
     weights = trained(images, Path(folder), tiny_preset(**settings), "sb", place)
@@ -179,12 +174,11 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path: Path) -> None:
 
 def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
     """More than 95 % mIoU on the images trained on."""
-    images = write_pictures(tmp_path, side=64)
+    images = write_pictures(tmp_path, side=64, grid=32)
     preset = tiny_preset(
-        optimisation__steps=90, optimisation__lr=0.004, optimisation__checkpoint_every=90,
-        augmentation__crop=72, augmentation__scales=[1.0], augmentation__flip=False,
-        model__backbone="tf_efficientnet_lite0", model__weights="auto", model__output_stride=8,
-        optimisation__head=1.0, optimisation__head_bias=2.0,
+        optimisation__steps=120, optimisation__lr=3e-4, optimisation__checkpoint_every=120,
+        augmentation__crop=64, augmentation__scales=[1.0], augmentation__flip=False,
+        model__backbone="resnet10t", model__rates=[1, 2, 3, 4],
     )  # fmt: skip
     model = fresh(preset)
     run_phase(model, images, phase_of(preset), tmp_path / "run", CPU, identity={})

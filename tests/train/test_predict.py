@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png, voc_palette
-from sbdata.train.predict import predict_folder, predict_image, read_photo
+from sbdata.train.photos import read_photo
+from sbdata.train.predict import predict_folder, predict_image
 from sbdata.train.segmenter import build_segmenter
 
 
@@ -164,7 +165,7 @@ def test_class_maps_are_written_as_the_contract_asks(pointwise, photos, tmp_path
     count = predict_folder(pointwise, photos, out, progress=lambda *done: calls.append(done))
     assert count == 3
     assert calls == [(1, 3), (2, 3), (3, 3)]
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["a.png", "b.png", "c.png"]
     assert [shape[2] for shape in pointwise.seen] == [11, 10, 12]  # by id
     for image_id, path in photos:
         expected = by_hand(pointwise, np.array(Image.open(path).convert("RGB"))).argmax(0)
@@ -193,7 +194,7 @@ def test_a_stopped_run_goes_on(pointwise, photos, tmp_path):
     assert predict_folder(pointwise, photos, out, progress=lambda *done: calls.append(done)) == 1
     assert calls == [(1, 3), (2, 3), (3, 3)]
     assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["a.png", "b.png", "c.png"]
     assert predict_folder(pointwise, photos, out) == 0
 
 
@@ -203,6 +204,18 @@ def test_overwrite_predicts_again(pointwise, photos, tmp_path):
     first = read_index_png(out / "a.png")
     assert predict_folder(pointwise, photos, out, overwrite=True) == 3
     assert (read_index_png(out / "a.png") != first).any()
+
+
+def test_predictions_of_another_model_or_way_are_not_mixed(pointwise, photos, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(Leftish(), photos[:2], out)
+    with pytest.raises(InputError, match=r"predictions made with another model, such as a\.png"):
+        predict_folder(pointwise, photos, out)
+    with pytest.raises(InputError, match="made with another scales and flip"):
+        predict_folder(Leftish(), photos, out, scales=(1.0, 2.0), flip=True)
+    (out / ".made-by.json").unlink()  # files of unknown origin are not taken for ours either
+    with pytest.raises(InputError, match="made with another model"):
+        predict_folder(Leftish(), photos, out)
 
 
 def test_a_refiner_sees_the_photo_and_the_probabilities(pointwise, photos, tmp_path):
@@ -259,4 +272,4 @@ def test_a_map_holds_254_classes_at_most(photos, tmp_path):
     assert predict_folder(Pointwise(255), photos, tmp_path / "out") == 3
     with pytest.raises(InputError, match="255 classes"):
         predict_folder(Pointwise(256), photos, tmp_path / "more")
-    assert not list((tmp_path / "more").iterdir())
+    assert not list((tmp_path / "more").glob("*.png"))

@@ -24,7 +24,9 @@ from tests.train.training_sets import TWO, write_pictures
 CROP = Augmentation(32, (0.75, 1.0))
 
 
-def drawn(images: TrainingImages, positions: list[list[int]], workers: int = 0) -> list[torch.Tensor]:
+def drawn(
+    images: TrainingImages, positions: list[list[int]], workers: int = 0
+) -> list[torch.Tensor]:
     views = Views(images, CROP, seed=3, balance=SizeBalance())
     batches = view_batches(views, positions, workers)
     return [tensor for batch in batches for tensor in batch if tensor is not None]
@@ -99,7 +101,7 @@ def test_labels_out_of_range(tmp_path: Path) -> None:
 def test_an_unreadable_mask_and_photo(tmp_path: Path) -> None:
     images = write_pictures(tmp_path)
     (tmp_path / "photos" / "p0.png").write_bytes(b"<html>not found</html>")
-    with pytest.raises(InputError, match=r"p0\.png: not a readable photo"):
+    with pytest.raises(InputError, match=r"p0\.png: not a readable JPEG or PNG photo"):
         check_images(images)
     (tmp_path / "masks" / "p0.png").write_bytes(b"\x89PNG")
     with pytest.raises(InputError, match=r"p0\.png: not a readable PNG"):

@@ -15,20 +15,20 @@ from sbdata.train.samples import TrainingImages, images_of_folders
 TWO = Taxonomy("two", ("red", "blue"))
 
 
-def write_pictures(root: Path, n: int = 4, *, side: int = 64, void: bool = True) -> TrainingImages:
-    """Write photos and masks of one red and one blue object each."""
+def write_pictures(root: Path, n: int = 4, *, side: int = 64, grid: int = 1) -> TrainingImages:
+    """Write photos and masks of one red and one blue square each, their sides on a grid."""
     rng = np.random.default_rng(0)
     (root / "photos").mkdir(parents=True)
     for number in range(n):
-        photo = rng.integers(90, 150, (side, side + 8, 3), dtype=np.uint8)
+        width = side + 8 // grid  # not square, where the grid leaves room for it
+        photo = rng.integers(90, 150, (side, width, 3), dtype=np.uint8)
         mask = np.zeros(photo.shape[:2], np.uint8)
         for class_id, colour in ((1, (220, 30, 30)), (2, (30, 30, 220))):
-            top, left = rng.integers(0, side // 2, 2)
-            reach = rng.integers(side // 5, side // 2)
+            top, left = rng.integers(0, side // 2 // grid + 1, 2) * grid
+            reach = rng.integers(max(side // 4 // grid, 1), side // 2 // grid + 1) * grid
             mask[top : top + reach, left : left + reach] = class_id
             photo[top : top + reach, left : left + reach] = colour
-        if void:
-            mask[-2:] = 255
+        mask[-2:] = 255
         Image.fromarray(photo).save(root / "photos" / f"p{number}.png")
         write_index_png(root / "masks" / f"p{number}.png", mask)
     return images_of_folders(root / "photos", root / "masks", TWO)

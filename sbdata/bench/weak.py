@@ -1,0 +1,163 @@
+"""Weak labels: what a baseline may see of a training set, and nothing else.
+
+A :class:`WeakSet` holds photos, image-level labels and, for the methods that take them, boxes. Its
+photos lie in a folder of their own, as hard links or copies, so that no path leads from them to a
+ground-truth mask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sbdata.errors import InputError
+from sbdata.layout import image_path
+from sbdata.sets import EvaluationSet
+from sbdata.storage import inside, remove_leftovers, sha256_of, write_text, writing
+from sbdata.taxonomy import Taxonomy
+
+IMAGE_LABELS, BOXES, SALIENCY = "image_labels", "boxes", "saliency"
+SUPERVISION = (IMAGE_LABELS, BOXES, SALIENCY)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box around an object, in pixels: ``x, y`` is its upper left corner."""
+
+    class_id: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class WeakImage:
+    """One photo and its weak labels.
+
+    Attributes:
+        image_id: of the photo.
+        photo: its file.
+        size: height and width in pixels.
+        classes: numbers of the classes that are present, sorted; may be empty.
+        boxes: of the objects, or None where boxes are not given.
+    """
+
+    image_id: str
+    photo: Path
+    size: tuple[int, int]
+    classes: tuple[int, ...]
+    boxes: tuple[Box, ...] | None = None
+
+
+@dataclass(frozen=True)
+class WeakSet:
+    """What a baseline may see.
+
+    Attributes:
+        rows: photos and labels, sorted by id.
+        taxonomy: of the labels.
+        saliency: a folder of maps ``<image_id>.png``, or None: then a method that needs them uses
+            the built-in provider.
+        synthetic: whether the photos are generated.
+    """
+
+    rows: tuple[WeakImage, ...]
+    taxonomy: Taxonomy
+    saliency: Path | None = None
+    synthetic: bool = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a hash of photos and labels: equal digests mean equal supervision."""
+        lines = [
+            json.dumps([
+                row.image_id,
+                sha256_of(row.photo),
+                row.classes,
+                None if row.boxes is None else [
+                    [b.class_id, b.x, b.y, b.width, b.height] for b in row.boxes
+                ],
+                None if self.saliency is None
+                else sha256_of(self.saliency / f"{row.image_id}.png"),
+            ])
+            for row in self.rows
+        ]  # fmt: skip
+        return hashlib.sha256("\n".join([*self.taxonomy.classes, *lines]).encode()).hexdigest()
+
+
+def weak_set(
+    opened: EvaluationSet,
+    folder: Path,
+    *,
+    boxes: bool = False,
+    saliency: Path | None = None,
+    labels: Mapping[str, Sequence[int]] | None = None,
+) -> WeakSet:
+    """Make the weak labels of a built set: its manifest's labels, its photos linked apart.
+
+    Args:
+        opened: a training set.
+        folder: where the photos are linked; made anew where it is not complete.
+        boxes: give boxes, too, as the manifest has them.
+        saliency: a folder of saliency maps.
+        labels: class numbers by image id, instead of the manifest's (a CSV's, say).
+
+    Raises:
+        InputError: if labels are missing or name unknown classes.
+    """
+    rows = []
+    remove_leftovers(folder) if folder.is_dir() else folder.mkdir(parents=True)
+    for image_id in opened:
+        instances = opened.instances_of(image_id)
+        classes = sorted(set(instances["class_id"].to_pylist()))
+        if labels is not None:
+            if image_id not in labels:
+                msg = f"the labels lack image {image_id}; give one line for every image of the set"
+                raise InputError(msg)
+            classes = sorted(set(labels[image_id]))
+        if any(not 1 <= c <= len(opened.taxonomy) for c in classes):
+            msg = f"image {image_id}: a label is no class of {opened.taxonomy.name}"
+            raise InputError(msg)
+        photo = inside(folder, f"{image_id}.jpg")
+        _link(image_path(opened.root, image_id), photo)
+        found = None
+        if boxes:
+            table = instances.select(["class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h"])
+            found = tuple(Box(*values) for values in zip(*table.to_pydict().values(), strict=True))
+        size = opened.size_of(image_id)
+        rows.append(WeakImage(image_id, photo, size, tuple(classes), found))
+    if not rows:
+        msg = f"{opened.root}: the set has no image to learn from"
+        raise InputError(msg)
+    synthetic = bool(opened.manifest.meta.get("synthetic", False))
+    return WeakSet(tuple(rows), opened.taxonomy, saliency, synthetic)
+
+
+def write_labels(weak: WeakSet, path: Path) -> None:
+    """Write image-level labels as a CSV: ``image_id,class class ...``."""
+    names = [
+        f"{row.image_id},{' '.join(weak.taxonomy.name_of(c) for c in row.classes)}"
+        for row in weak.rows
+    ]
+    write_text(path, "\n".join(["image_id,classes", *names]) + "\n")
+
+
+def _link(photo: Path, place: Path) -> None:
+    """Put the same bytes at another place; a link to the file would show where it came from."""
+    if place.is_file() and not place.is_symlink() and place.stat().st_size == photo.stat().st_size:
+        return
+    with writing(place) as temporary:
+        try:
+            os.link(photo, temporary)
+        except OSError:  # another file system
+            shutil.copyfile(photo, temporary)

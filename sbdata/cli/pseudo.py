@@ -1,0 +1,169 @@
+"""``sbdata pseudo``: what a method made of its weak labels, before anything is trained on it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sbdata.cli.tables import print_table
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    from sbdata.bench.pseudo import PseudoScore
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.group()
+def pseudo() -> None:
+    """Pseudo-masks: score them by object size."""
+
+
+@pseudo.command("score")
+@click.argument("masks", metavar="MASKS", type=_FOLDER)
+@click.option(
+    "--set", "set_folder", type=_FOLDER, required=True, help="The set the masks were made for."
+)
+@click.option(
+    "--stage",
+    "stages",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Class masks that the method had before, such as seeds=DIR; repeat in their order.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Of the bootstrap; 0 gives no intervals.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def score(
+    masks: Path,
+    set_folder: Path,
+    stages: tuple[str, ...],
+    resamples: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Score the pseudo-masks in MASKS by object size, and count the instances each stage loses.
+
+    MASKS, and the folder of every --stage, has <image_id>.png for each image of the set: class
+    numbers, 0 for background, 255 for what training is to ignore.
+    """
+    from functools import partial
+
+    named = [_stage(text) for text in stages]
+    # Before Arrow is imported: its own allocator keeps the room that reading a large set takes.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    from sbdata.bench.pseudo import pseudo_as_dict, score_pseudo
+    from sbdata.cli.progress import showing_progress
+    from sbdata.sets import open_set
+
+    opened = open_set(set_folder)
+    with showing_progress(quiet=as_json) as progress:
+        found = score_pseudo(
+            masks,
+            opened,
+            named,
+            resamples=resamples,
+            seed=seed,
+            progress=partial(progress, "score"),
+        )
+    if as_json:
+        click.echo(json.dumps(pseudo_as_dict(found), indent=2))
+    else:
+        _print(found)
+
+
+def _stage(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        msg = f"--stage takes NAME=FOLDER, such as seeds=work/seeds, not {text!r}"
+        raise InputError(msg)
+    return name, Path(folder)
+
+
+def _print(found: PseudoScore) -> None:
+    scored = found.as_background
+    click.echo(
+        f"{scored.name} on {scored.truth_name}{' (synthetic)' if scored.synthetic else ''}: "
+        f"{scored.summary.n_images:,} pseudo-masks, {scored.summary.ia['ia'].n_instances:,} "
+        f"instances, {scored.summary.metric}"
+    )
+    _print_figures(found)
+    _print_losses(found)
+
+
+def _print_figures(found: PseudoScore) -> None:
+    from sbdata.score.wording import NOTHING, number, percent, span
+
+    scored, excluded = found.as_background, found.excluded
+    rows = [
+        ["mIoU", number(scored.summary.miou), span(scored.intervals["miou"]), NOTHING, NOTHING,
+         number(excluded.figures["miou"]), NOTHING, NOTHING],
+    ]  # fmt: skip
+    rows += [
+        [
+            f"IA{name[2:]}",
+            number(figure.class_mean),
+            span(scored.intervals[f"{name}.class_mean"]),
+            number(figure.instance_mean),
+            f"{figure.n_instances:,} / {figure.n_classes}",
+            number(excluded.figures[f"{name}.class_mean"]),
+            number(excluded.figures[f"{name}.instance_mean"]),
+            f"{excluded.n_instances[name]:,} / {excluded.n_classes[name]}",
+        ]
+        for name, figure in scored.summary.ia.items()
+    ]
+    header = [
+        "",
+        "255 background:\nclass mean",
+        "\n95 %",
+        "\ninstance mean",
+        "\ninstances / classes",
+        "255 left out:\nclass mean",
+        "\ninstance mean",
+        "\ninstances / classes",
+    ]
+    print_table(header, rows)
+    click.echo(
+        f"255 left out: {percent(excluded.excluded_pixels)} of the pixels; an instance keeps the "
+        "size of its whole area."
+    )
+
+
+def _print_losses(found: PseudoScore) -> None:
+    from sbdata.score.wording import NOTHING, percent
+
+    rows = []
+    for row in found.losses.to_pylist():
+        n, lost = row["n"], row["lost"]
+        whither = [row[f"to_{place}"] for place in ("ignored", "background", "other")]
+        rows.append(
+            [
+                f"{row['stage']}: {row['size']}",
+                row["threshold"],
+                f"{n:,}",
+                f"{lost:,}",
+                percent(lost / n) if n else NOTHING,
+                f"{row['newly_lost']:,}",
+                f"{row['regained']:,}",
+                *(f"{count:,}" for count in whither),
+            ]
+        )
+    header = ["stage: size", "of its class", "instances", "lost", "share", "newly lost",
+              "regained", "to ignored", "to background", "to another class"]  # fmt: skip
+    print_table(header, rows)
+    click.echo(
+        "lost: as many of the instance's pixels, or fewer, carry its class; to: what most of the "
+        "others carry."
+    )
