@@ -21,14 +21,15 @@ from typing import Any
 import cc3d
 import numpy as np
 import numpy.typing as npt
-import timm
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody knows
+from torch.nn import functional
 
 from sbdata.losses import SizeBalancedCrossEntropy, size_weights
+from sbdata.taxonomy import SHAPES8
+from sbdata.train.checkpoint import new_segmenter
+from sbdata.train.preset import load_preset
 
 BATCH, SIDE, CHANNELS = 10, 321, 21
-STEP_BATCH, STEP_SIDE = 8, 160
 
 
 @dataclass(frozen=True)
@@ -69,22 +70,16 @@ def voc_like_masks(n: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 
 def training_step() -> Callable[[], object]:
-    """Return one forward and backward pass of a small segmentation network, without its loss.
-
-    EfficientNet-Lite0 at output stride 16 and four atrous convolutions that are summed.
-    """
-    backbone = timm.create_model(
-        "tf_efficientnet_lite0", features_only=True, output_stride=16, out_indices=(4,)
-    )
-    depth = backbone.feature_info.channels()[-1]
-    heads = [
-        torch.nn.Conv2d(depth, CHANNELS, 3, padding=rate, dilation=rate) for rate in (6, 12, 18, 24)
-    ]
-    images = torch.randn(STEP_BATCH, 3, STEP_SIDE, STEP_SIDE)
+    """Return a forward and backward pass of the smoke preset's network, without its loss."""
+    preset = load_preset("smoke")
+    model = new_segmenter(preset.model, SHAPES8).train().to(memory_format=torch.channels_last)
+    size = preset.augmentation.crop
+    images = torch.rand(preset.optimisation.batch_size, 3, size, size)
+    images = images.contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
-        (features,) = backbone(images)
-        torch.stack([head(features) for head in heads]).sum(0).square().mean().backward()
+        model.zero_grad()
+        functional.interpolate(model(images), (size, size), mode="bilinear").mean().backward()
 
     return step
 
@@ -139,7 +134,7 @@ def main() -> None:
             "cross-entropy",
             *alternate(
                 loss_pass(SizeBalancedCrossEntropy(), target, weights),
-                loss_pass(lambda x, y: F.cross_entropy(x, y, ignore_index=255), target),
+                loss_pass(lambda x, y: functional.cross_entropy(x, y, ignore_index=255), target),
                 turns,
             ),
             bar=1.1,

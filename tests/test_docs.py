@@ -66,9 +66,44 @@ def test_the_source_of_ones_own_builds_a_set(
 
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     text = (DOCS.parent / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own page
+    metric, loss = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(metric, "README.md", "exec"), {})  # noqa: S102 - our own page
     assert capsys.readouterr().out == "1.0 1.0\n"
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    assert len([line for line in loss.splitlines() if line.strip()]) <= 20
+    exec(compile(loss, "README.md", "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out == "[1.0, 1.0099999904632568, 5.0]\n"
+
+
+def test_the_training_page_is_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path
+) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    from sbdata.losses import registry
+    from sbdata.train import strategies
+    from sbdata.train.preset import bundled_presets, load_preset, preset_from_dict
+
+    text = (DOCS / "training.md").read_text()
+    (shown,) = (yaml.safe_load(block) for block in blocks("training.md", "yaml"))
+    assert preset_from_dict(shown, "docs") == load_preset("smoke")
+    every = load_preset("smoke").as_dict()
+    assert set(shown) == set(every)
+    assert all(set(shown[k]) == set(every[k]) for k in every if k != "name"), "every key is shown"
+    assert all(f"| `{name}` |" in text for name in bundled_presets())
+    assert all(f"`{name}`" in text for name in strategies.STRATEGIES)
+    assert all(f"| `{name}` |" in text for name in registry.LOSSES)
+
+    (code,) = blocks("training.md", "python")
+    assert len([line for line in code.splitlines() if line.strip()]) < 40
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "shapes-train").symlink_to(shapes_set)
+    monkeypatch.chdir(tmp_path)
+    try:
+        exec(compile(code, "training.md", "exec"), {})  # noqa: S102
+    finally:
+        registry.LOSSES.pop("squared", None)
+        strategies.STRATEGIES.pop("squared", None)  # type: ignore[attr-defined]
+    assert (tmp_path / "runs/own/squared/model.pt").is_file()
 
 
 def test_every_command_shown_is_one() -> None:

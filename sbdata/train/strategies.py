@@ -60,7 +60,7 @@ class Strategy:
     consolidated: bool = False
 
 
-STRATEGIES: Mapping[str, Strategy] = {
+STRATEGIES: dict[str, Strategy] = {
     strategy.name: strategy
     for strategy in (
         Strategy("ce", "ce", "plain cross-entropy"),

@@ -1,0 +1,127 @@
+"""Measure what the training loop costs over a bare PyTorch loop, and its parts over a step.
+
+    python benchmarks/trainer.py --scale 0.5
+
+Both sides take the same steps on the same views: generated images, the smoke preset's network,
+crop and batch, the size-balanced loss. The bare loop has no log, no checkpoint, no check for
+numbers that are none; views are cut by the same code on both sides. The sides alternate; the median
+ratio of CPU seconds is given; one thread. Bar: 1.03.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sbdata.losses import make_loss
+from sbdata.masks import write_index_png
+from sbdata.taxonomy import SHAPES8
+from sbdata.train.checkpoint import new_segmenter
+from sbdata.train.devices import Place
+from sbdata.train.loop import Phase, run_phase
+from sbdata.train.preset import Preset, load_preset
+from sbdata.train.samples import TrainingImages, Views, images_of_folders, view_batches
+from sbdata.train.segmenter import parameter_groups, segmenter_loss
+
+BAR = 1.03
+_STEPS, _PAIRS = 40, 5
+
+
+def pictures(root: Path) -> TrainingImages:
+    """Write 32 noisy photos with rectangles of some classes."""
+    rng = np.random.default_rng(0)
+    for number in range(32):
+        mask = np.zeros((280, 320), np.uint8)
+        for _ in range(4):
+            y, x, h, w = rng.integers(0, 200, 2).tolist() + rng.integers(10, 90, 2).tolist()
+            mask[y : y + h, x : x + w] = rng.integers(1, 9)
+        photo = rng.integers(0, 255, (*mask.shape, 3), dtype=np.uint8)
+        (root / "photos").mkdir(exist_ok=True)
+        Image.fromarray(photo).save(root / "photos" / f"{number:02}.jpg")
+        write_index_png(root / "masks" / f"{number:02}.png", mask)
+    return images_of_folders(root / "photos", root / "masks", SHAPES8)
+
+
+def bare(images: TrainingImages, preset: Preset, steps: int) -> float:
+    """Train by the shortest loop that does the same steps; return CPU seconds."""
+    settings = preset.optimisation
+    torch.manual_seed(0)
+    model = new_segmenter(preset.model, images.taxonomy).train()
+    model.to(memory_format=torch.channels_last)
+    groups = parameter_groups(model, settings.lr, settings.weight_decay)
+    optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    loss = make_loss("sb")
+    views = Views(images, preset.augmentation, 0, balance=preset.size_balance)
+    size = settings.batch_size
+    batches = view_batches(views, [range(size * s, size * (s + 1)) for s in range(steps)])
+    began = time.process_time()
+    for step, (photos, target, weights) in enumerate(batches):
+        for group in optimizer.param_groups:
+            rate = settings.lr * (1 - step / steps) ** settings.poly_power
+            group["lr"] = rate * group["lr_mult"]
+        optimizer.zero_grad()
+        segmenter_loss(model, photos, target.long(), weights, loss).backward()
+        optimizer.step()
+    return time.process_time() - began
+
+
+def ours(images: TrainingImages, preset: Preset, steps: int, folder: Path) -> float:
+    """Train by the project's loop; return CPU seconds."""
+    torch.manual_seed(0)
+    model = new_segmenter(preset.model, images.taxonomy).to(memory_format=torch.channels_last)
+    settings = preset.optimisation
+    phase = Phase(
+        "sb", steps, settings.lr, 0, 0, preset.augmentation, settings, preset.size_balance
+    )
+    began = time.process_time()
+    run_phase(model, images, phase, folder, Place(torch.device("cpu")), identity={})
+    return time.process_time() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of steps")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    steps = max(5, round(_STEPS * options.scale))
+    preset = load_preset("smoke")
+    preset = replace(preset, optimisation=replace(preset.optimisation, steps=steps))
+    ratios, seconds = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        images = pictures(Path(folder))
+        bare(images, preset, 2)  # warm up
+        for pair in range(_PAIRS):
+            first = bare(images, preset, steps)
+            second = ours(images, preset, steps, Path(folder) / f"run{pair}")
+            ratios.append(second / first)
+            seconds.append(first / steps)
+    found = {
+        "steps": steps,
+        "pairs": _PAIRS,
+        "bare_seconds_per_step": round(statistics.median(seconds), 4),
+        "ratio": round(statistics.median(ratios), 4),
+        "ratios": [round(ratio, 4) for ratio in ratios],
+        "bar": BAR,
+    }
+    if options.json:
+        print(json.dumps(found))
+        return
+    print(
+        f"training loop over a bare one: {found['ratio']:.3f}x (bar {BAR}; pairs: "
+        f"{', '.join(map(str, found['ratios']))}), {steps} steps of "
+        f"{found['bare_seconds_per_step']:.2f} CPU s"
+    )
+
+
+if __name__ == "__main__":
+    main()

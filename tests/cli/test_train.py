@@ -1,0 +1,137 @@
+"""``sbdata train`` and ``sbdata predict`` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sbdata.masks import read_index_png, write_index_png
+from sbdata.sets import open_set
+
+TINY = (
+    "--option", "model.backbone=mobilenetv3_small_050", "--weights", "none",
+    "--option", "optimisation.steps=3", "--option", "optimisation.batch_size=2",
+    "--option", "augmentation.crop=64", "--option", "ewc.images=2",
+)  # fmt: skip
+
+
+def sbdata(*arguments: object, status: int = 0, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=cwd, env=environment
+    )
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(shapes_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    done = sbdata(
+        "train", "--set", shapes_set, *TINY, "--strategy", "ce-ft", "--strategy", "sb-ewc",
+        "--seed", 4, "--out", "runs", cwd=folder,
+    )  # fmt: skip
+    assert "8 images (synthetic)" in done.stdout
+    assert "WARNING: the backbone started from random numbers" in done.stderr
+    assert "sb-ewc" in done.stdout
+    return folder
+
+
+def test_train_predict_score(trained: Path, shapes_set: Path) -> None:
+    runs = trained / "runs/seed-4"
+    assert {path.name for path in runs.iterdir()} == {"ce-first", "ce-ft", "sb-ewc"}
+    for _ in range(2):
+        done = sbdata("predict", runs / "sb-ewc", "--set", shapes_set, "--out", "p", cwd=trained)
+    assert "8 masks, 0 of them written now" in done.stdout
+    opened = open_set(shapes_set)
+    for image_id in opened:
+        assert read_index_png(trained / "p" / f"{image_id}.png").shape == opened.size_of(image_id)
+    said = sbdata("score", "p", "--set", shapes_set, "--no-report", "--json", cwd=trained)
+    assert 0 <= json.loads(said.stdout)["miou"]["value"] <= 1
+
+
+def test_predictions_of_two_models_are_not_mixed(trained: Path, shapes_set: Path) -> None:
+    runs = trained / "runs/seed-4"
+    sbdata("predict", runs / "sb-ewc", "--set", shapes_set, "--out", "q", cwd=trained)
+    again = ("predict", runs / "ce-first", "--set", shapes_set, "--out", "q")
+    refused = sbdata(*again, status=2, cwd=trained)
+    assert "q: holds predictions made with another model" in refused.stderr
+    done = sbdata(*again, "--overwrite", "--json", cwd=trained)
+    assert json.loads(done.stdout)["written"] == 8
+
+
+def test_what_is_there_is_not_trained_again(trained: Path, shapes_set: Path) -> None:
+    model = trained / "runs/seed-4/ce-ft/model.pt"
+    before = model.stat().st_mtime_ns
+    said = sbdata(
+        "train", "--set", shapes_set, *TINY, "--strategy", "ce-ft", "--seed", 4, "--out", "runs",
+        "--json", cwd=trained,
+    )  # fmt: skip
+    (run,) = json.loads(said.stdout)
+    assert run["seed"] == 4
+    assert run["pretrained"] is False
+    assert model.stat().st_mtime_ns == before
+
+
+def test_torchrun_trains_in_two_processes(shapes_set: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "sbdata", "train", "--set", str(shapes_set), *TINY, "--strategy", "sb-ewc",
+        "--out", "runs", "--device", "cpu",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("8 images (synthetic)") == 1
+    about = json.loads((tmp_path / "runs/seed-0/sb-ewc/run.json").read_text())
+    assert about["environment"]["processes"] == 2
+
+
+def test_list(tmp_path: Path) -> None:
+    said = json.loads(sbdata("train", "--list", "--json", cwd=tmp_path).stdout)
+    assert "paper" in said["presets"]
+    assert "sb-ewc" in said["strategies"]
+    assert "sb-ewc" in sbdata("train", "--list", cwd=tmp_path).stdout
+
+
+def test_bad_input(trained: Path, shapes_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "weights.pth").write_bytes(b"no weights")
+    masks = tmp_path / "masks"
+    for image_id in open_set(shapes_set):
+        write_index_png(masks / f"{image_id}.png", np.zeros((5, 5), np.uint8))
+    model = trained / "runs/seed-4/ce-ft"
+    (tmp_path / "names.txt").write_text("one\ntwo\n")
+    for arguments, message in (
+        (("train",), "give what to train on: --set SET, or --images DIR with --masks DIR"),
+        (("train", "--set", "none"), "none: no such folder"),
+        (("train", "--set", "empty"), "empty: an empty folder"),
+        (("train", "--images", "empty", "--masks", "empty"), "empty: no photos here"),
+        (("train", "--images", "empty"), "--images needs --masks"),
+        (("train", "--set", shapes_set, "--ids", "x"), "--ids does not go with --set"),
+        (("train", "--set", shapes_set, "--masks", masks), "5 x 5 pixels, but"),
+        (("train", "--set", shapes_set, "--strategy", "best"), "no strategy called 'best'"),
+        (("train", "--set", shapes_set, "--preset", "best"), "no preset called 'best'"),
+        (("train", "--set", shapes_set, "--device", "cuda:77"), "--device cuda:77"),
+        (("train", "--set", shapes_set, "--weights", "weights.pth"), "weights.pth"),
+        (("train", "--set", shapes_set, "--weights", "no.pth"), "no.pth"),
+        (("predict", model, "--out", "p"), "--set SET or --images DIR"),
+        (("predict", "empty", "--images", "empty", "--out", "p"), "model.pt: no such file"),
+        (("predict", model, "--images", "empty", "--out", "p"), "empty: no photos here"),
+        (("predict", model, "--images", masks, "--out", "p", "--scales", "0"), "--scales takes"),
+        (("predict", model, "--images", masks, "--out", "p", "--refine", "x"), "no refiner 'x'"),
+    ):  # fmt: skip
+        refused = sbdata(*arguments, status=2, cwd=tmp_path)
+        assert message in refused.stderr, refused.stderr
+        assert refused.stderr.count("Error: ") == 1
+    assert not (tmp_path / "runs").exists()
