@@ -18,7 +18,6 @@ import yaml
 
 from sbdata.errors import InputError
 
-
 _EXPONENT = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
 
 

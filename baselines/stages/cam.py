@@ -35,6 +35,7 @@ def multi_scale_maps(
     flip: bool = True,
     size: tuple[int, int] | None = None,
     device: str | torch.device = "cpu",
+    rectify: bool = True,
 ) -> FloatMap:
     """Sum the positive activations of an image over scales, and over its mirror image.
 
@@ -45,6 +46,7 @@ def multi_scale_maps(
         flip: whether each run also sees the mirrored image, whose maps are mirrored back.
         size: height and width of the maps, the image's own by default.
         device: where ``maps_of`` wants its images.
+        rectify: take negative activations for 0; AMN sums logits as they are.
 
     Returns:
         float32 ``(C, H, W)``: sums, not yet normalised.
@@ -63,7 +65,9 @@ def multi_scale_maps(
     with torch.no_grad():
         for scale in scales:
             batch = _batch(_rescaled(image, scale), flip).to(device)
-            maps = maps_of(batch).float().relu()
+            maps = maps_of(batch).float()
+            if rectify:
+                maps = maps.relu()
             if flip:
                 maps = maps[:1] + maps[1:].flip(-1)
             by_scale.append(_resized(maps, size))

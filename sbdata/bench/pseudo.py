@@ -57,9 +57,9 @@ LAST = "masks"
 """How the stage is called whose folder is the pseudo-masks themselves."""
 
 THRESHOLDS: Mapping[str, float] = {"no pixel": 0.0, "under 25 %": 0.25, "under 50 %": 0.5}
-"""An instance is lost if this share of its pixels, or less, carries its class; see :func:`_lost`.
+"""When an instance counts as lost, by the share of its pixels that carry its class.
 
-The first asks for not a single pixel, the others for less than the share.
+A threshold of 0 means not a single pixel, any other one less than that share.
 """
 
 _SHARES = ("share_own_class", "share_ignored", "share_background", "share_other")

@@ -16,8 +16,11 @@ from sbdata.errors import InputError
 # name -> module that holds a click command of the same name, and the line that `--help` shows
 COMMANDS = {
     "app": ("sbdata.cli.app", "Look at a set in the FiftyOne app."),
+    "bench": ("sbdata.cli.bench", "Run methods from weak labels to scores."),
     "dataset": ("sbdata.cli.dataset", "Build, verify and measure evaluation sets."),
+    "leaderboard": ("sbdata.cli.leaderboard", "Compare results of sbdata bench."),
     "predict": ("sbdata.cli.predict", "Write the masks of a trained segmenter."),
+    "pseudo": ("sbdata.cli.pseudo", "Score pseudo-masks by object size."),
     "score": ("sbdata.cli.score", "Score predictions by object size."),
     "train": ("sbdata.cli.train", "Train a segmenter on masks."),
 }

@@ -160,10 +160,10 @@ def _print_losses(found: PseudoScore) -> None:
                 *(f"{count:,}" for count in whither),
             ]
         )
-    header = ["stage: size", "of its class", "instances", "lost", "share", "newly lost",
+    header = ["stage: size", "lost if", "instances", "lost", "share", "newly lost",
               "regained", "to ignored", "to background", "to another class"]  # fmt: skip
     print_table(header, rows)
     click.echo(
-        "lost: as many of the instance's pixels, or fewer, carry its class; to: what most of the "
-        "others carry."
+        "lost: no pixel of the instance, or less than that share of them, carries its class. to: "
+        "what most of its other pixels carry. newly lost, regained: against the stage before."
     )

@@ -1,0 +1,39 @@
+"""Presets of the methods: ``<method>.<preset>.yaml``, read into their settings' dataclasses."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sbdata.errors import InputError
+from sbdata.settings import read_settings
+
+
+def presets_of(method: str) -> dict[str, dict[str, Any]]:
+    """Return the plain settings of a method by preset.
+
+    A part may be taken over from another method: ``irn: irn.paper`` stands for all that
+    ``irn.paper.yaml`` holds.
+
+    Raises:
+        InputError: for a file that is no mapping.
+    """
+    folder = Path(str(resources.files(__name__)))
+    files = sorted(folder.glob(f"{method}.*.yaml"))
+    return {path.name.split(".")[1]: _read(path) for path in files}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    raw, where = read_settings(str(path), "presets", "preset")
+    if not isinstance(raw, dict):
+        msg = f"{where}: a preset must be a mapping of names"
+        raise InputError(msg)
+    return {
+        key: _read(path.parent / f"{value}.yaml") if _is_preset(path, value) else value
+        for key, value in raw.items()
+    }
+
+
+def _is_preset(path: Path, value: Any) -> bool:
+    return isinstance(value, str) and (path.parent / f"{value}.yaml").is_file()

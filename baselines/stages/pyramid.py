@@ -1,0 +1,136 @@
+"""Pyramid: a backbone that gives its maps of all depths, and how much of it is trained.
+
+IRN's and PSA's heads read several depths, a classifier the last. As in the official codes of IRN
+and of what is built on it, batch norm keeps the statistics of ImageNet; here it keeps its scales,
+too, which they train beyond the frozen part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sbdata.errors import InputError
+from sbdata.train.pretrained import DEFAULT_BACKBONE, Backbone, load_backbone
+from sbdata.train.segmenter import freeze_batch_norm
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A backbone.
+
+    Attributes:
+        backbone: a timm model's name.
+        weights: ``auto``, ``none`` or a file; see ``sbdata.train.pretrained``.
+        output_stride: 8 or 16.
+        frozen: depths, from the image on, whose weights stay as they are: 1 the stem, 3 all up to
+            stride 8, 5 all.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    weights: str = "auto"
+    output_stride: int = 16
+    frozen: int = 3
+
+
+class Pyramid(nn.Module):
+    """A backbone that gives the maps of all its depths; it normalises its input itself.
+
+    Args:
+        backbone: of which the maps are.
+        frozen: depths whose weights stay.
+
+    Attributes:
+        channels: of the maps, finest first.
+        strides: of the maps, in pixels.
+
+    Raises:
+        InputError: if it has no such depth.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone, frozen: int = 0) -> None:
+        super().__init__()
+        # Channels last in memory: depthwise convolutions are a third faster on a CPU.
+        self.backbone = backbone.module.to(memory_format=torch.channels_last)
+        depths = backbone.module.feature_info.info
+        if not 0 <= frozen <= len(depths):
+            msg = f"{backbone.name} has {len(depths)} depths; frozen={frozen} is none of them"
+            raise InputError(msg)
+        self.channels = tuple(int(depth["num_chs"]) for depth in depths)
+        self.strides = tuple(int(depth["reduction"]) for depth in depths)
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(backbone.normalisation, name)).reshape(1, 3, 1, 1)
+            self.register_buffer(name, values)
+        self._maps: dict[int, Tensor] = {}
+        for index, depth in enumerate(depths):
+            part = self.backbone.get_submodule(depth["module"])
+            part.register_forward_hook(self._keep(index))
+        if frozen:
+            _freeze_through(self.backbone, depths[frozen - 1]["module"])
+        freeze_batch_norm(self)
+
+    def train(self, mode: bool = True) -> Pyramid:
+        """Switch everything but batch norm, which stays frozen."""
+        super().train(mode)
+        freeze_batch_norm(self)
+        return self
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of all depths, finest first.
+
+        Args:
+            images: ``(N, 3, H, W)`` RGB, uint8, or floats in [0, 1].
+
+        Returns:
+            ``(N, channels[k], h_k, w_k)``, neighbours ``strides[k]`` pixels apart.
+        """
+        self._maps.clear()
+        self.backbone(self.normalised(images).contiguous(memory_format=torch.channels_last))
+        maps = [self._maps[index] for index in range(len(self.channels))]
+        self._maps.clear()
+        return maps
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return images as the backbone expects them."""
+        values = images if images.is_floating_point() else images.to(self.mean.dtype) / 255
+        return (values - self.mean) / self.std
+
+    def _keep(self, index: int) -> Any:
+        def keep(module: nn.Module, given: Any, maps: Tensor) -> None:
+            self._maps[index] = maps
+
+        return keep
+
+
+def build_pyramid(settings: NetworkSettings, frozen: int | None = None) -> Pyramid:
+    """Load a backbone and its weights.
+
+    Args:
+        settings: of the backbone.
+        frozen: depths whose weights stay, those of ``settings`` by default.
+
+    Raises:
+        InputError: see ``sbdata.train.pretrained.load_backbone``.
+    """
+    backbone = load_backbone(
+        settings.backbone, settings.weights, output_stride=settings.output_stride
+    )
+    return Pyramid(backbone, settings.frozen if frozen is None else frozen)
+
+
+def _freeze_through(backbone: nn.Module, name: str) -> None:
+    """Freeze all parameters up to those of a part; timm registers them in the order of use."""
+    named = list(backbone.named_parameters())
+    inside = [place for place, (key, _) in enumerate(named) if key.startswith(f"{name}.")]
+    if not inside:  # an activation, which follows the norm that has its number: act1, bn1
+        inside = [
+            p for p, (key, _) in enumerate(named) if key.startswith(name.replace("act", "bn"))
+        ]
+    for _, parameter in named[: max(inside) + 1]:
+        parameter.requires_grad_(False)

@@ -1,0 +1,133 @@
+"""Image-level labels of one's own: a CSV file, or a folder of VOC's XML annotations."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection
+from pathlib import Path
+from xml.etree import ElementTree
+
+from sbdata.errors import InputError
+from sbdata.taxonomy import Taxonomy
+
+HEADER = ["image_id", "classes"]
+
+Labels = dict[str, tuple[int, ...]]
+"""Class numbers, sorted, by image id."""
+
+
+def read_labels(path: Path, taxonomy: Taxonomy, image_ids: Collection[str]) -> Labels:
+    """Read the labels of some images.
+
+    Args:
+        path: a CSV file with the columns ``image_id`` and ``classes``, the latter names or numbers
+            separated by spaces and empty for an image without objects; or a folder of
+            ``<image_id>.xml`` in VOC's format. What it says of other images is passed over.
+        taxonomy: of the classes.
+        image_ids: to find; others are left out.
+
+    Returns:
+        Labels of those of the images that the file has.
+
+    Raises:
+        InputError: naming file and line, for what cannot be read, a class that is none of the
+            taxonomy, or an image that comes twice.
+    """
+    wanted = set(image_ids)
+    if path.is_dir():
+        return _read_folder(path, taxonomy, wanted)
+    if path.is_file():
+        return _read_csv(path, taxonomy, wanted)
+    msg = f"{path}: no such file; --labels takes a CSV file or a folder of VOC's XML files"
+    raise InputError(msg)
+
+
+def classes_in(text: str, taxonomy: Taxonomy) -> tuple[int, ...]:
+    """Return the class numbers that a text names, sorted, each once.
+
+    Names may consist of several words; the longest name that fits is taken.
+
+    Raises:
+        ValueError: holding the word that is no class.
+
+    >>> from sbdata.taxonomy import COCO80
+    >>> [COCO80.name_of(c) for c in classes_in("dining table 1", COCO80)]
+    ['person', 'dining table']
+    """
+    words, found, start = text.split(), set(), 0
+    longest = max(len(name.split()) for name in taxonomy.classes)
+    while start < len(words):
+        for stop in range(min(start + longest, len(words)), start, -1):
+            name = " ".join(words[start:stop])
+            if name in taxonomy.classes:
+                found.add(taxonomy.id_of(name))
+                start = stop
+                break
+        else:
+            word = words[start]
+            if not (word.isascii() and word.isdigit() and 1 <= int(word) <= len(taxonomy)):
+                raise ValueError(word)
+            found.add(int(word))
+            start += 1
+    return tuple(sorted(found))
+
+
+def _read_csv(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
+    found: Labels = {}
+    lines: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.reader(stream, strict=True)
+            if next(rows, None) != HEADER:
+                msg = f"{path}, line 1: must be the header {','.join(HEADER)}"
+                raise InputError(msg)
+            for row in rows:
+                where = f"{path}, line {rows.line_num}"
+                if not row:
+                    continue
+                if len(row) != 2:
+                    msg = f"{where}: has {len(row)} columns; it must be image_id,classes"
+                    raise InputError(msg)
+                image_id, text = row[0].strip(), row[1]
+                if image_id in lines:
+                    msg = f"{where}: image {image_id} was in line {lines[image_id]} already"
+                    raise InputError(f"{msg}; keep one of them")
+                lines[image_id] = rows.line_num
+                classes = _checked(text, taxonomy, where)
+                if image_id in wanted:
+                    found[image_id] = classes
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path}: not a readable CSV file in UTF-8 ({error})"
+        raise InputError(msg) from error
+    return found
+
+
+def _read_folder(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
+    found: Labels = {}
+    for image_id in sorted(wanted):
+        file = path / f"{image_id}.xml"
+        if not file.is_file():
+            continue
+        try:
+            tree = ElementTree.parse(file)  # noqa: S314 - expat >= 2.4.1 caps entity expansion
+        except (OSError, ElementTree.ParseError, ValueError) as error:
+            msg = f"{file}: not a readable VOC annotation ({error}); restore it from the devkit"
+            raise InputError(msg) from error
+        names = [node.findtext("name", "").strip() for node in tree.iterfind("object")]
+        unknown = next((name for name in names if name not in taxonomy.classes), None)
+        if unknown is not None:
+            msg = f"{file}: {unknown!r} is no class of {taxonomy.name}; correct the file"
+            raise InputError(msg)
+        found[image_id] = tuple(sorted({taxonomy.id_of(name) for name in names}))
+    return found
+
+
+def _checked(text: str, taxonomy: Taxonomy, where: str) -> tuple[int, ...]:
+    try:
+        return classes_in(text, taxonomy)
+    except ValueError as error:
+        msg = (
+            f"{where}: {str(error)!r} is no class of {taxonomy.name}; give names or numbers "
+            f"1..{len(taxonomy)}, separated by spaces"
+        )
+        raise InputError(msg) from error

@@ -1,0 +1,400 @@
+"""Plans: what a call of the bench asks, and the jobs that it comes to.
+
+A job is one step that can run by itself once the jobs it builds on are done: a stage of a method,
+the score of its pseudo-masks, the training of one strategy, the prediction of one set, a result.
+What methods have in common is one job, and so is the first phase that two-phase strategies share:
+the first of them makes it, and the others come after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from sbdata.bench.baseline import Baseline, baseline_names, find_baseline
+from sbdata.bench.stage import Stage, in_order, key_of
+from sbdata.bench.weak import WeakSet
+from sbdata.errors import InputError
+from sbdata.sets import EvaluationSet
+from sbdata.train.preset import Preset
+from sbdata.train.strategies import find_strategy
+
+FULL = "full"
+"""The control that trains on ground-truth masks: the ceiling. No baseline may see those, so it is
+none, and the runner knows it by name."""
+
+PIXEL_MASKS = "pixel_masks"
+
+Kind = Literal["stage", "pseudo", "train", "predict", "score", "compare"]
+
+# Measured on one CPU core with EfficientNet-Lite0 at stride 16, to tell minutes from hours; other
+# networks and devices differ by what they are faster or slower.
+_TRAIN_SECONDS = 4.3  # per million pixels of a training view
+_PREDICT_SECONDS = 1.5  # per million pixels of a view
+_SCORE_SECONDS = 0.02  # per image
+_FISHER = 1.5  # an image of EWC's Fisher information costs about as much as this many views
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a call of the bench asks.
+
+    Attributes:
+        methods: names of baselines, or ``full``.
+        strategies: by which segmenters are trained.
+        training: folder of the set whose weak labels are learned from.
+        sets: folders of the sets that are scored.
+        seeds: each makes everything anew.
+        preset: of the methods, and of the segmenter if it has no other.
+        training_preset: of the segmenter: a name or a YAML file.
+        training_overrides: ``key=value``, of the segmenter's preset.
+        method_overrides: ``method:key=value``, of a method's preset.
+        labels: a file of image-level labels, instead of the set's own.
+        saliency: a folder of saliency maps, for the methods that take them.
+    """
+
+    methods: tuple[str, ...]
+    strategies: tuple[str, ...]
+    training: Path
+    sets: tuple[Path, ...]
+    seeds: tuple[int, ...] = (0,)
+    preset: str = "smoke"
+    training_preset: str | None = None
+    training_overrides: tuple[str, ...] = ()
+    method_overrides: tuple[str, ...] = ()
+    labels: Path | None = None
+    saliency: Path | None = None
+
+    def __post_init__(self) -> None:
+        for what in ("methods", "strategies", "sets", "seeds"):
+            values = getattr(self, what)
+            if not values or len(set(values)) < len(values):
+                msg = f"a bench needs {what}, each named once, not {', '.join(map(str, values))!r}"
+                raise InputError(msg)
+        for name in self.strategies:
+            find_strategy(name)
+
+    def absolute(self) -> Plan:
+        """Return the plan with absolute paths, which mean the same in any process."""
+        return replace(
+            self,
+            training=self.training.absolute(),
+            sets=tuple(root.absolute() for root in self.sets),
+            labels=self.labels and self.labels.absolute(),
+            saliency=self.saliency and self.saliency.absolute(),
+        )
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with its settings resolved.
+
+    Attributes:
+        name: of it.
+        paper: what it is.
+        supervision: what it sees.
+        control: whether it is a ceiling or a floor.
+        stages: by names that are distinct within the method, in the order they run; the last one
+            writes the pseudo-masks. None for ``full``.
+    """
+
+    name: str
+    paper: str
+    supervision: tuple[str, ...]
+    control: bool
+    stages: Mapping[str, Stage] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Stage | None:
+        """Return the stage that writes the pseudo-masks."""
+        return list(self.stages.values())[-1] if self.stages else None
+
+
+_CEILING = Method(FULL, "control: trained on ground-truth masks, the ceiling", (PIXEL_MASKS,), True)
+
+
+def method_names() -> list[str]:
+    """Return the names that a plan may give: installed baselines and ``full``."""
+    return sorted({*baseline_names(), FULL})
+
+
+def find_methods(plan: Plan) -> dict[str, Method]:
+    """Import the methods of a plan and resolve their settings.
+
+    Raises:
+        InputError: for an unknown method, preset or setting.
+    """
+    overrides: dict[str, list[str]] = {name: [] for name in plan.methods}
+    for override in plan.method_overrides:
+        name, colon, rest = override.partition(":")
+        if not colon or name not in overrides:
+            msg = (
+                f"--method-option takes METHOD:KEY=VALUE with a method of this call "
+                f"({', '.join(plan.methods)}), not {override!r}"
+            )
+            raise InputError(msg)
+        overrides[name].append(rest)
+    found = {}
+    for name in plan.methods:
+        if name == FULL:
+            if overrides[name]:
+                msg = f"method {FULL} has no settings; leave out --method-option {FULL}:..."
+                raise InputError(msg)
+            found[name] = _CEILING
+        else:
+            baseline = find_baseline(name)
+            found[name] = _resolved(name, baseline, plan.preset, tuple(overrides[name]))
+    return found
+
+
+def _resolved(called: str, baseline: Baseline, preset: str, overrides: tuple[str, ...]) -> Method:
+    stages: dict[str, Stage] = {}
+    for stage in in_order(baseline.last_stage(preset, overrides)):
+        name, number = stage.name, 1
+        while name in stages:
+            number += 1
+            name = f"{stage.name}-{number}"
+        stages[name] = stage
+    return Method(called, baseline.paper, baseline.supervision, baseline.control, stages)
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step that runs by itself.
+
+    Attributes:
+        name: tells it from the plan's other jobs.
+        kind: of step.
+        method: it is for; the first of those that share it.
+        seed: likewise.
+        part: name of the stage, strategy or set, if any.
+        strategy: of a prediction or a result.
+        after: names of the jobs that it builds on.
+        images: that it goes through.
+        seconds: estimated, on one CPU core.
+        cpus: that it asks for.
+        gpus: likewise, where there are any.
+    """
+
+    name: str
+    kind: Kind
+    method: str
+    seed: int
+    part: str = ""
+    strategy: str = ""
+    after: tuple[str, ...] = ()
+    images: int = 0
+    seconds: float = 0.0
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+def jobs_of(
+    plan: Plan,
+    methods: Mapping[str, Method],
+    preset: Preset,
+    training: EvaluationSet,
+    sets: Mapping[str, EvaluationSet],
+    weak: Callable[[Method], WeakSet],
+    workers: int = 0,
+) -> tuple[Job, ...]:
+    """Return the jobs of a plan, each after those that it builds on.
+
+    Args:
+        plan: what is asked.
+        methods: of the plan, resolved.
+        preset: of the segmenter.
+        training: the training set.
+        sets: that are scored, by name.
+        weak: gives the weak labels that a method sees; stages with one key are one job.
+        workers: that cut training views for a training.
+    """
+    jobs: dict[str, Job] = {}
+    made: dict[str, str] = {}  # the job of each stage's key
+    for seed in plan.seeds:
+        for method in methods.values():
+            pseudo: tuple[str, ...] = ()
+            if method.last is not None:
+                masks = _stage_jobs(method, seed, len(training), weak(method), jobs, made)
+                pseudo = (_add(jobs, _pseudo_job(method, seed, masks, len(training))),)
+            _strategy_jobs(plan, method, seed, preset, len(training), sets, pseudo, jobs, workers)
+    return tuple(jobs.values())
+
+
+def _add(jobs: dict[str, Job], job: Job) -> str:
+    jobs[job.name] = job
+    return job.name
+
+
+def _stage_jobs(
+    method: Method,
+    seed: int,
+    images: int,
+    weak: WeakSet,
+    jobs: dict[str, Job],
+    made: dict[str, str],
+) -> str:
+    """Add the jobs of a method's stages; return the name of the last one's."""
+    for part, stage in method.stages.items():
+        key = f"{stage.name}-{key_of(stage, weak, seed)}"
+        if key in made:
+            continue
+        made[key] = _add(
+            jobs,
+            Job(
+                name=f"{method.name}, seed {seed}: {part}",
+                kind="stage",
+                method=method.name,
+                seed=seed,
+                part=part,
+                after=tuple(made[f"{s.name}-{key_of(s, weak, seed)}"] for s in stage.after),
+                images=images,
+                seconds=stage.seconds_per_image * images,
+                gpus=min(stage.gpus, 1.0),
+            ),
+        )
+    return made[key]
+
+
+def _pseudo_job(method: Method, seed: int, masks: str, images: int) -> Job:
+    return Job(
+        name=f"{method.name}, seed {seed}: score of the pseudo-masks",
+        kind="pseudo",
+        method=method.name,
+        seed=seed,
+        after=(masks,),
+        images=images,
+        seconds=2 * _SCORE_SECONDS * images,
+    )
+
+
+def _strategy_jobs(
+    plan: Plan,
+    method: Method,
+    seed: int,
+    preset: Preset,
+    images: int,
+    sets: Mapping[str, EvaluationSet],
+    pseudo: tuple[str, ...],
+    jobs: dict[str, Job],
+    workers: int,
+) -> None:
+    """Add the jobs of a method's strategies: train, predict, score, and compare at the end."""
+    first_phase: tuple[str, ...] = ()
+    predictions: list[str] = []
+    for strategy in plan.strategies:
+        start = f"{method.name}, seed {seed}, {strategy}: "
+        two = find_strategy(strategy).two_phases
+        trained = _add(
+            jobs,
+            Job(
+                name=f"{start}train",
+                kind="train",
+                method=method.name,
+                seed=seed,
+                part=strategy,
+                strategy=strategy,
+                after=(*pseudo, *(first_phase if two else ())),
+                images=images,
+                seconds=_seconds_to_train(preset, strategy, shared=bool(two and first_phase)),
+                cpus=1.0 + workers,
+                gpus=1.0,
+            ),
+        )
+        if two and not first_phase:
+            first_phase = (trained,)
+        predicted = tuple(
+            _add(
+                jobs,
+                Job(
+                    name=f"{start}predict {name}",
+                    kind="predict",
+                    method=method.name,
+                    seed=seed,
+                    part=name,
+                    strategy=strategy,
+                    after=(trained,),
+                    images=len(opened),
+                    seconds=_seconds_to_predict(preset, opened),
+                    gpus=1.0,
+                ),
+            )
+            for name, opened in sets.items()
+        )
+        predictions += predicted
+        scored = sum(map(len, sets.values()))
+        _add(
+            jobs,
+            Job(
+                name=f"{start}score",
+                kind="score",
+                method=method.name,
+                seed=seed,
+                strategy=strategy,
+                after=(*pseudo, *predicted),
+                images=scored,
+                seconds=_SCORE_SECONDS * scored,
+            ),
+        )
+    _add(
+        jobs,
+        Job(
+            name=f"{method.name}, seed {seed}: compare the strategies",
+            kind="compare",
+            method=method.name,
+            seed=seed,
+            after=tuple(predictions),
+            images=scored,
+            seconds=2 * _SCORE_SECONDS * scored * len(plan.strategies),
+        ),
+    )
+
+
+def _seconds_to_train(preset: Preset, strategy: str, *, shared: bool) -> float:
+    chosen, steps = find_strategy(strategy), preset.optimisation.steps
+    share = preset.fine_tuning.share if chosen.two_phases and shared else 1.0
+    views = share * steps * preset.optimisation.batch_size
+    views += preset.ewc.images * _FISHER if chosen.consolidated else 0.0
+    scales = 1.0 + sum(s * s for s in preset.model.scales)
+    return _TRAIN_SECONDS * views * scales * preset.augmentation.crop**2 / 1e6
+
+
+def _seconds_to_predict(preset: Preset, opened: EvaluationSet) -> float:
+    height, width = opened.size_of(opened.image_ids[0]) if len(opened) else (0, 0)
+    views = sum(s * s for s in preset.inference.scales) * (2 if preset.inference.flip else 1)
+    views *= 1.0 + sum(s * s for s in preset.model.scales)
+    return _PREDICT_SECONDS * views * len(opened) * height * width / 1e6
+
+
+# --- a dry run ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One job in a dry run's table.
+
+    Attributes:
+        job: its name.
+        cached: whether its result is there already.
+        images: that it goes through.
+        seconds: that it is estimated to take on one CPU core; 0 where it is cached.
+    """
+
+    job: str
+    cached: bool
+    images: int
+    seconds: float
+
+
+def describe_plan(jobs: Sequence[Job], is_done: Callable[[Job], bool]) -> tuple[PlanRow, ...]:
+    """Say of each job whether it is done already, and about how long it takes if not."""
+    done = {job.name: is_done(job) for job in jobs}
+    return tuple(
+        PlanRow(job.name, done[job.name], job.images, 0.0 if done[job.name] else job.seconds)
+        for job in jobs
+    )

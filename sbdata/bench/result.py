@@ -1,0 +1,325 @@
+"""Results: what one method, strategy and seed gave on every scored set, as one JSON file.
+
+A result says all that is needed to get it again and to judge whether it may stand beside another:
+settings, seeds, hashes of data and code, versions, hardware. Wall times are kept apart, under
+``seconds`` and ``environment``: everything else is the same however often a run was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sbdata.errors import InputError
+from sbdata.settings import as_plain, from_plain
+from sbdata.storage import write_text
+
+FORMAT = "sbdata.result.v1"
+DIFFERENCES_FORMAT = "sbdata.differences.v1"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and its 95 % interval over resamples of the images; None where undefined."""
+
+    value: float | None
+    interval: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What two figures must have in common to be compared.
+
+    Attributes:
+        scales: of the image at test time.
+        flip: whether mirrored images were averaged in.
+        refine: what predictions were refined by.
+        split: of the scored set.
+        initialisation: where the segmenter's backbone came from.
+        set_hash: logical hash of the scored set.
+    """
+
+    scales: tuple[float, ...]
+    flip: bool
+    refine: str
+    split: str
+    initialisation: str
+    set_hash: str
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """The figures on one evaluation set.
+
+    Attributes:
+        logical_hash: of the set.
+        split: of its images.
+        metric: name and version.
+        n_images: scored.
+        n_instances: by ``ia``, ``ia_small`` ...
+        n_classes: with at least one such instance, by the same names.
+        figures: by the names of ``Summary.headline``.
+        protocol: of this set's figures.
+        predictions: SHA-256 over the predicted masks.
+    """
+
+    logical_hash: str
+    split: str
+    metric: str
+    n_images: int
+    n_instances: Mapping[str, int]
+    n_classes: Mapping[str, int]
+    figures: Mapping[str, Figure]
+    protocol: Protocol
+    predictions: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a method learned from.
+
+    Attributes:
+        set: the training set's name.
+        logical_hash: of it.
+        images: how many.
+        weak_digest: of the photos and weak labels the method saw; None where it saw pixel masks.
+        labels: where image-level labels came from: ``manifest``, or a file's name and hash.
+    """
+
+    set: str
+    logical_hash: str
+    images: int
+    weak_digest: str | None
+    labels: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One method, strategy and seed.
+
+    Attributes:
+        method: its name.
+        paper: of the method, or what the control is for.
+        supervision: what the method saw.
+        control: whether it is a ceiling or a floor.
+        strategy: by which the segmenter was trained.
+        seed: of everything random.
+        synthetic: whether training or scored photos are generated.
+        preset: of the bench.
+        method_settings: of the method's stages, resolved, by stage.
+        training_preset: of the segmenter, resolved.
+        training: what the method learned from.
+        initialisation: where the segmenter's backbone came from.
+        pretrained: whether that was trained weights.
+        code: hashes of the source of ``sbdata``, what trains and scores, and of the ``baseline``.
+        environment: versions and hardware of the training.
+        seconds: that each stage took when it ran.
+        pseudo: figures of the pseudo-masks on the training set; None where there are none.
+        sets: by name.
+    """
+
+    method: str
+    paper: str
+    supervision: tuple[str, ...]
+    control: bool
+    strategy: str
+    seed: int
+    synthetic: bool
+    preset: str
+    method_settings: Mapping[str, Any]
+    training_preset: Mapping[str, Any]
+    training: Training
+    initialisation: str
+    pretrained: bool
+    code: Mapping[str, str]
+    environment: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    pseudo: Mapping[str, Any] | None
+    sets: Mapping[str, ScoredSet]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, as the JSON file holds them."""
+        return {"format": FORMAT, **as_plain(self)}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return all but the scored sets and what differs from machine to machine."""
+        plain = self.as_dict()
+        return {k: v for k, v in plain.items() if k not in ("sets", "seconds", "environment")}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two strategies of one method and seed, compared on one set by the paired bootstrap.
+
+    Attributes:
+        set: its name.
+        first: the control.
+        second: the strategy that is compared with it.
+        differences: second minus first, by the names of ``Summary.headline``: ``value``,
+            ``interval`` and ``sign_change``; None where a figure is undefined.
+    """
+
+    set: str
+    first: str
+    second: str
+    differences: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The paired differences of a method and seed.
+
+    Attributes:
+        method: its name.
+        seed: of everything random.
+        training: key of pseudo-masks and training preset that all strategies share.
+        pairs: sorted by set, first and second.
+    """
+
+    method: str
+    seed: int
+    training: str
+    pairs: tuple[Pair, ...]
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def result_file(folder: Path, method: str, strategy: str, seed: int) -> Path:
+    """Return where a result lies."""
+    return folder / f"{method}.{strategy}.seed{seed}.json"
+
+
+def differences_file(folder: Path, method: str, seed: int) -> Path:
+    """Return where the differences of a method and seed lie."""
+    return folder / f"{method}-seed{seed}-differences.json"
+
+
+def write_result(folder: Path, result: Result) -> Path:
+    """Write a result, atomically; sets scored by an earlier call of the same run are kept.
+
+    A file of another run (other settings, data or code) is replaced.
+    """
+    path = result_file(folder, result.method, result.strategy, result.seed)
+    former = _earlier(path, read_result)
+    if former is not None and former.identity == result.identity:
+        result = replace(result, sets={**former.sets, **result.sets})
+    result = replace(result, sets=dict(sorted(result.sets.items())))
+    write_text(path, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def read_result(path: Path) -> Result:
+    """Read a result.
+
+    Raises:
+        InputError: naming the file, for one that is missing, damaged or no result.
+    """
+    found = from_plain(Result, _plain(path, FORMAT), str(path))
+    assert isinstance(found, Result)  # noqa: S101 - for the type checker
+    for name, scored in found.sets.items():
+        if scored.protocol.set_hash != scored.logical_hash:
+            msg = f"{path}: set {name} has two different hashes; run 'sbdata bench' again"
+            raise InputError(msg)
+        for figure, at in scored.figures.items():
+            if at.interval is not None and (len(at.interval) != 2 or at.value is None):
+                msg = f"{path}: {name}, {figure}: an interval needs a value and two ends"
+                raise InputError(msg)
+    return found
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Read all results of a folder, sorted by file name.
+
+    Raises:
+        InputError: if the folder holds none, or a damaged one.
+    """
+    paths = [p for p in sorted(folder.glob("*.seed*.json")) if not p.name.startswith(".")]
+    if not paths:
+        msg = f"{folder}: no results (<method>.<strategy>.seed<N>.json); 'sbdata bench' writes them"
+        raise InputError(msg)
+    return [read_result(path) for path in paths]
+
+
+def write_differences(folder: Path, found: Differences) -> Path:
+    """Write paired differences, atomically; pairs of an earlier call of the same run are kept."""
+    path = differences_file(folder, found.method, found.seed)
+    former = _earlier(path, read_differences)
+    pairs = {(p.set, p.first, p.second): p for p in found.pairs}
+    if former is not None and former.training == found.training:
+        pairs = {(p.set, p.first, p.second): p for p in former.pairs} | pairs
+    whole = replace(found, pairs=tuple(pairs[key] for key in sorted(pairs)))
+    values = {"format": DIFFERENCES_FORMAT, **as_plain(whole)}
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def read_differences(path: Path) -> Differences:
+    """Read paired differences.
+
+    Raises:
+        InputError: naming the file, for one that is missing, damaged or something else.
+    """
+    found = from_plain(Differences, _plain(path, DIFFERENCES_FORMAT), str(path))
+    assert isinstance(found, Differences)  # noqa: S101 - for the type checker
+    return found
+
+
+def _earlier(path: Path, read: Any) -> Any:
+    """Return what a file holds; None where there is none that can be read, to be replaced."""
+    try:
+        return read(path) if path.is_file() else None
+    except InputError:
+        return None
+
+
+def _plain(path: Path, expected: str) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file; 'sbdata bench' writes it"
+        raise InputError(msg) from error
+    except (OSError, ValueError) as error:
+        msg = f"{path}: not a readable JSON file ({error}); run 'sbdata bench' again"
+        raise InputError(msg) from error
+    if not isinstance(raw, dict) or raw.get("format") != expected:
+        msg = f"{path}: not a file of the format {expected}; give one that 'sbdata bench' wrote"
+        raise InputError(msg)
+    return {key: value for key, value in raw.items() if key != "format"}
+
+
+def _no_constant(name: str) -> NoReturn:
+    msg = f"{name} is no JSON number"
+    raise ValueError(msg)
+
+
+# --- what may be compared -------------------------------------------------------------------------
+
+
+def protocol_of(result: Result) -> dict[str, Protocol]:
+    """Return the protocol of each scored set, by its name."""
+    return {name: scored.protocol for name, scored in result.sets.items()}
+
+
+def protocol_differences(first: Result, second: Result) -> dict[str, tuple[str, ...]]:
+    """Tell where two results do not compare.
+
+    Returns:
+        By the name of each set that both were scored on, the fields of :class:`Protocol` that
+        differ; sets without any are left out. Empty where all figures compare.
+    """
+    one, other = protocol_of(first), protocol_of(second)
+    found = {
+        name: tuple(
+            f.name
+            for f in fields(Protocol)
+            if getattr(one[name], f.name) != getattr(other[name], f.name)
+        )
+        for name in one
+        if name in other
+    }
+    return {name: differing for name, differing in found.items() if differing}

@@ -1,0 +1,263 @@
+"""``sbdata bench``: methods go from weak labels to pseudo-masks to segmenters to scores."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sbdata.cli.tables import print_table
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    from sbdata.bench.clock import Moment, Watcher
+    from sbdata.bench.plan import Plan
+
+_FOLDER = click.Path(path_type=Path)
+_SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean",
+          "ia_large.class_mean")  # fmt: skip
+
+
+@click.command()
+@click.option(
+    "--method", "methods", multiple=True, metavar="NAME",
+    help="Repeatable [cam]; --list shows all.",
+)  # fmt: skip
+@click.option(
+    "--strategy", "strategies", multiple=True, metavar="NAME",
+    help="Repeatable [ce-ft, sb-ewc]; --list shows all.",
+)  # fmt: skip
+@click.option(
+    "--set", "sets", type=_FOLDER, multiple=True, help="To score; repeatable [data/shapes-b]."
+)
+@click.option(
+    "--train-set", type=_FOLDER, default=Path("data/shapes-train"), show_default=True,
+    help="Whose weak labels are learned from.",
+)  # fmt: skip
+@click.option("--preset", default="smoke", show_default=True, help="smoke or paper.")
+@click.option("--train-preset", help="Of the segmenter: a name or a YAML file [that of --preset].")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
+@click.option(
+    "--option", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Changes the segmenter's preset. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--method-option", "method_overrides", multiple=True, metavar="METHOD:KEY=VALUE",
+    help="Changes a method's preset. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--labels", type=_FOLDER,
+    help="Image-level labels: a CSV with image_id,classes, or a folder of VOC's XML [the set's].",
+)  # fmt: skip
+@click.option("--saliency", type=_FOLDER, help="Saliency maps <image_id>.png [the built-in ones].")
+@click.option("--work", type=_FOLDER, default=Path("runs/bench"), show_default=True)
+@click.option("--results", type=_FOLDER, default=Path("results/bench"), show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Processes that cut training views ahead.",
+)  # fmt: skip
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Processes of the local executor.",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch in each process.")
+@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Show the steps and their cost, and stop.")
+@click.option("--list", "listing", is_flag=True, help="Show methods and strategies, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def bench(
+    methods: tuple[str, ...],
+    strategies: tuple[str, ...],
+    sets: tuple[Path, ...],
+    train_set: Path,
+    preset: str,
+    train_preset: str | None,
+    seeds: int,
+    overrides: tuple[str, ...],
+    method_overrides: tuple[str, ...],
+    labels: Path | None,
+    saliency: Path | None,
+    work: Path,
+    results: Path,
+    device: str,
+    workers: int,
+    jobs: int,
+    threads: int | None,
+    executor: str,
+    dry_run: bool,
+    listing: bool,
+    as_json: bool,
+) -> None:
+    """Run methods from image-level labels to a scored, comparable result.
+
+    Every step is kept in WORK under a hash of its settings, inputs and code: what is there is not
+    done again, and a bench that was stopped goes on. RESULTS gets one JSON file a method, strategy
+    and seed, and one of paired differences a method and seed; 'sbdata leaderboard' reads them.
+    """
+    if listing:
+        _list(as_json)
+        return
+    from sbdata.bench.plan import Plan
+    from sbdata.bench.run import run_bench
+    from sbdata.train.devices import take_place
+
+    plan = Plan(
+        methods=methods or ("cam",),
+        strategies=strategies or ("ce-ft", "sb-ewc"),
+        training=train_set,
+        sets=sets or (Path("data/shapes-b"),),
+        seeds=tuple(range(seeds)),
+        preset=preset,
+        training_preset=train_preset,
+        training_overrides=overrides,
+        method_overrides=method_overrides,
+        labels=labels,
+        saliency=saliency,
+    )
+    if dry_run:
+        _show_plan(plan, work, as_json)
+        return
+    first = take_place(device).is_first if executor == "local" else True
+    with _watching(quiet=as_json or not first) as watcher:
+        files = run_bench(
+            plan,
+            work,
+            results,
+            device=device,
+            workers=workers,
+            executor=executor,
+            processes=jobs,
+            threads=threads,
+            watcher=watcher,
+        )
+    if first:
+        _show_results(files, as_json)
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _watching(*, quiet: bool) -> Iterator[Watcher]:
+    """Show each step's progress, and that of the whole bench with about how long is left."""
+    from sbdata.cli.progress import showing_progress
+
+    on_terminal = sys.stderr.isatty()
+    with showing_progress(quiet=quiet) as progress:
+
+        def watch(moment: Moment) -> None:
+            whole = "bench" if on_terminal else f"bench, {_left(moment.seconds_left)}"
+            progress(whole, moment.jobs_done, moment.jobs)
+            if moment.what:
+                progress(moment.what, moment.done, moment.total)
+
+        yield watch
+
+
+def _left(seconds: float | None) -> str:
+    if seconds is None:
+        return "time left not known yet"
+    return f"about {_duration(seconds)} left" if seconds > 20 else "almost done"
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration to the minute, or to the hour where it is long."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute"
+    return f"{minutes} min" if minutes < 120 else f"{round(seconds / 3600)} h"
+
+
+# --- what is printed ------------------------------------------------------------------------------
+
+
+def _show_plan(plan: Plan, work: Path, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from sbdata.bench.run import plan_bench
+
+    rows = plan_bench(plan, work)
+    total = sum(row.seconds for row in rows)
+    if as_json:
+        said = {"jobs": [asdict(row) for row in rows], "estimated_seconds": total}
+        click.echo(json.dumps(said, indent=2))
+        return
+    print_table(
+        ["step", "", "images", "estimate"],
+        [
+            [
+                row.job,
+                "cached" if row.cached else "to do",
+                f"{row.images:,}",
+                "–" if row.cached else f"{row.seconds:,.0f} s",
+            ]
+            for row in rows
+        ],
+    )
+    to_do = sum(not row.cached for row in rows)
+    click.echo(
+        f"{to_do} of {len(rows)} steps to do, about {_duration(total)}; estimated from the time "
+        "on one CPU core with the smoke preset's network. Nothing was computed."
+    )
+
+
+def _show_results(files: list[Path], as_json: bool) -> None:
+    from sbdata.bench.result import read_result
+
+    if as_json:
+        click.echo(json.dumps([{"file": str(f), **read_result(f).as_dict()} for f in files]))
+        return
+    rows = []
+    for file in files:
+        result = read_result(file)
+        for name, scored in result.sets.items():
+            values = [scored.figures[figure].value for figure in _SHOWN if figure in scored.figures]
+            cells = ["–" if value is None else f"{value:.3f}" for value in values]
+            rows.append([f"{result.method}, {result.strategy}", str(result.seed), name, *cells])
+    if any(read_result(file).synthetic for file in files):
+        click.echo("synthetic photos")
+    header = [name.removesuffix(".class_mean") for name in _SHOWN]
+    print_table(["method, strategy", "seed", "set", *header[: len(rows[0]) - 3]], rows)
+    click.echo(
+        f"{files[0].parent}: {len(files)} results; 'sbdata leaderboard' makes a page of them"
+    )
+
+
+def _list(as_json: bool) -> None:
+    from sbdata.bench.baseline import find_baseline
+    from sbdata.bench.plan import FULL, PIXEL_MASKS, method_names
+    from sbdata.train.strategies import STRATEGIES
+
+    methods = []
+    for name in method_names():
+        if name == FULL:
+            said = [name, "ground-truth masks: the ceiling", PIXEL_MASKS, "any"]
+        else:
+            try:
+                found = find_baseline(name)
+            except (InputError, ImportError, AttributeError) as error:  # the others are shown
+                said = [name, f"cannot be loaded: {error}", "", ""]
+            else:
+                saw, presets = ", ".join(found.supervision), ", ".join(found.presets)
+                said = [name, found.paper, saw, presets]
+        methods.append(said)
+    if as_json:
+        columns = ("name", "paper", "supervision", "presets")
+        click.echo(
+            json.dumps(
+                {
+                    "methods": [dict(zip(columns, row, strict=True)) for row in methods],
+                    "strategies": {s.name: s.summary for s in STRATEGIES.values()},
+                },
+                indent=2,
+            )
+        )
+        return
+    print_table(["method", "", "sees", "presets"], methods)
+    print_table(["strategy", ""], [[s.name, s.summary] for s in STRATEGIES.values()])

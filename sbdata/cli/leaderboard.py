@@ -1,0 +1,151 @@
+"""``sbdata leaderboard``: results of ``sbdata bench`` set side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sbdata.cli.tables import print_table
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    from sbdata.bench.leaderboard import Board
+
+PAGE, MARKDOWN, VALUES = "leaderboard.html", "leaderboard.md", "leaderboard.json"
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=_PATH)
+@click.option("--out", type=_PATH, help=f"Folder for {PAGE}, {MARKDOWN} and {VALUES}.")
+@click.option(
+    "--readme",
+    type=_PATH,
+    help="File whose text between '<!-- leaderboard:begin NAME -->' and '<!-- leaderboard:end NAME "
+    "-->' becomes the table; NAME is TRAINING/SCORED, or SCORED where that is enough.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def leaderboard(
+    results: tuple[Path, ...], out: Path | None, readme: Path | None, as_json: bool
+) -> None:
+    """Compare the results in RESULTS: methods, strategies and sets, over their seeds.
+
+    RESULTS are the JSON files that 'sbdata bench' wrote, or folders of them.
+    """
+    from sbdata.bench.leaderboard import boards_as_dict, read_boards
+    from sbdata.bench.markdown import markdown_of, write_boards_into_readme
+    from sbdata.bench.page import page_of
+    from sbdata.storage import write_text
+
+    boards = read_boards(results)
+    values = json.dumps(boards_as_dict(boards), indent=2) + "\n"
+    written = []
+    if readme is not None:
+        text = _text_of(readme)
+        try:
+            write_text(readme, write_boards_into_readme(text, boards))
+        except InputError as error:
+            msg = f"{readme}: {error}"
+            raise InputError(msg) from error
+        written.append(readme)
+    if out is not None:
+        tables = "\n\n".join(f"## {board.name}\n\n{markdown_of(board)}" for board in boards)
+        for name, text in ((PAGE, page_of(boards)), (MARKDOWN, f"{tables}\n"), (VALUES, values)):
+            write_text(out / name, text)
+            written.append(out / name)
+    if as_json:
+        click.echo(values, nl=False)
+        return
+    for board in boards:
+        _print_board(board)
+    for path in written:
+        click.echo(f"{path}: written")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: cannot be read as text ({error}); give a Markdown file"
+        raise InputError(msg) from error
+
+
+def _print_board(board: Board) -> None:
+    from sbdata.bench.leaderboard import intro_of
+
+    click.echo(f"\n{intro_of(board)}")
+    _print_rows(board)
+    _print_contrasts(board)
+    for footnote in board.footnotes:
+        click.echo(f"protocol {footnote.mark}: {footnote.text}")
+    for note in board.notes:
+        click.echo(f"note: {note}")
+
+
+def _print_rows(board: Board) -> None:
+    from sbdata.bench.leaderboard import (
+        mark_shown,
+        means_shown,
+        name_of_row,
+        title_of,
+        what_it_sees,
+    )
+    from sbdata.score.wording import NOTHING
+
+    head = ["method", "sees", "strategy", "seeds", "mIoU"]
+    head += [
+        f"{title_of(name)}\nn {n:,} in {board.n_classes.get(name, 0)}"
+        for name, n in board.n_instances.items()
+    ]
+    rows = [
+        [
+            name_of_row(row),
+            what_it_sees(row.kind),
+            row.strategy,
+            f"{len(row.seeds)}" if row.seeds else NOTHING,
+            *("\n".join(cell) for cell in means_shown(board, row)),
+            mark_shown(row),
+        ]
+        for row in board.rows
+    ]
+    _print_marked(board, [*head, "protocol"], rows)
+
+
+def _print_contrasts(board: Board) -> None:
+    from sbdata.bench.leaderboard import (
+        CONTRASTS_SAID,
+        changes_shown,
+        mark_shown,
+        pair_of,
+        title_of,
+    )
+    from sbdata.score.wording import NOTHING
+
+    if not board.contrasts:
+        return
+    rows = []
+    for contrast in board.contrasts:
+        name, mark = [contrast.method, pair_of(contrast)], mark_shown(contrast)
+        if contrast.missing:
+            empty = [""] * len(board.n_instances)
+            rows.append([*name, NOTHING, contrast.missing, *empty, mark])
+        lines = [(f"{seed}", changes) for seed, changes in contrast.seeds.items()]
+        if contrast.mean is not None:
+            lines.append(("mean", dict(contrast.mean)))
+        for seed, changes in lines:
+            cells = ["\n".join(cell) for cell in changes_shown(board, changes)]
+            rows.append([*name, seed, *cells, mark])
+    head = ["method", "difference", "seed", "mIoU", *map(title_of, board.n_instances), "protocol"]
+    click.echo(CONTRASTS_SAID)
+    _print_marked(board, head, rows)
+
+
+def _print_marked(board: Board, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; its last column, of marks, stands only where something is marked."""
+    end = len(head) if board.footnotes else len(head) - 1
+    print_table(list(head[:end]), [list(row[:end]) for row in rows])

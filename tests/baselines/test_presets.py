@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from baselines.presets import presets_of
+from sbdata.bench.baseline import Baseline
+from sbdata.bench.stage import in_order
+from sbdata.errors import InputError
+
+METHODS = {
+    "amn": "amn:BASELINE",
+    "cam": "cam:BASELINE",
+    "cda": "cda:BASELINE",
+    "irn": "irn:BASELINE",
+    "labels-only": "controls:LABELS_ONLY",
+    "seam": "seam:BASELINE",
+}
+
+
+def baseline(name: str) -> Baseline:
+    module, _, attribute = METHODS[name].partition(":")
+    found = getattr(import_module(f"baselines.{module}"), attribute)
+    assert isinstance(found, Baseline)
+    return found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_both_presets_and_says_what_differs(name: str) -> None:
+    method = baseline(name)
+    assert method.name == name
+    assert set(method.presets) == {"paper", "smoke"}
+    assert method.differences or method.control
+    for preset in method.presets:
+        stages = list(in_order(method.last_stage(preset)))
+        assert stages[-1].name == "masks"
+
+
+def test_a_part_is_taken_over_from_another_preset() -> None:
+    assert presets_of("cda")["paper"]["irn"] == presets_of("irn")["paper"]
+
+
+def test_paper_constants() -> None:
+    """Against baselines' own source, for the constants that a typing error would hide in."""
+    paper: Any = presets_of("irn")["paper"]
+    assert paper["boundary"]["radius"] == 10
+    assert paper["walk"] == {"radius": 5, "beta": 10, "steps": 2**8, "power": 1.0}
+    assert paper["classifier"]["views"]["long_side"] == [320, 640]
+    assert presets_of("amn")["paper"]["walk"]["power"] == 1.3
+    assert presets_of("seam")["paper"]["walk"]["steps"] == 2**6
+
+
+def test_cam_irn_cda_and_amn_share_the_first_classifier() -> None:
+    def first(name: str, preset: str) -> Any:
+        return next(iter(in_order(baseline(name).last_stage(preset)))).settings
+
+    for preset in ("paper", "smoke"):
+        assert len({first(name, preset) for name in ("cam", "irn", "cda", "amn")}) == 1
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(InputError, match="unknown key 'radios'"):
+        baseline("irn").last_stage("smoke", ("walk.radios=5",))

@@ -1,0 +1,69 @@
+"""Weak sets for the tests of the methods: red and blue squares on grey noise, and how to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sbdata.bench.stage import Stage, Task, in_order, run_stage
+from sbdata.bench.weak import WeakImage, WeakSet
+from sbdata.masks import LabelMap
+from sbdata.taxonomy import Taxonomy
+from sbdata.train.devices import Place
+
+TWO = Taxonomy("two", ("red", "blue"))
+COLOURS = {1: (220, 30, 30), 2: (30, 30, 220)}
+CPU = Place(torch.device("cpu"))
+
+
+def write_weak(
+    root: Path, n: int = 4, side: int = 64, empty: int | None = None
+) -> tuple[WeakSet, dict[str, LabelMap]]:
+    """Write photos of a red square, a blue one, or both, in turn; ``empty`` has none.
+
+    Returns:
+        Photos with their labels, and the true masks.
+    """
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True)
+    rows, truth = [], {}
+    for number in range(n):
+        photo = rng.integers(90, 150, (side, side + 8, 3), dtype=np.uint8)
+        mask = np.zeros(photo.shape[:2], np.uint8)
+        classes = () if number == empty else ((1,), (2,), (1, 2))[number % 3]
+        for place, class_id in enumerate(classes):
+            left = place * (side // 2) + int(rng.integers(0, 4))
+            top = int(rng.integers(0, side // 2))
+            box = np.s_[top : top + side // 2, left : left + side // 2 - 4]
+            mask[box], photo[box] = class_id, COLOURS[class_id]
+        image_id = f"p{number}"
+        Image.fromarray(photo).save(root / f"{image_id}.png")
+        rows.append(WeakImage(image_id, root / f"{image_id}.png", mask.shape, classes))
+        truth[image_id] = mask
+    return WeakSet(tuple(rows), TWO, synthetic=True), truth
+
+
+def task_of(weak: WeakSet, folder: Path, seed: int = 0) -> Task:
+    """Return a task whose progress nobody looks at."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Task(weak, folder, seed, CPU, lambda done, total: None)
+
+
+def run_all(last: Stage, weak: WeakSet, root: Path) -> Path:
+    """Run a method's stages in order; return the last one's folder."""
+    for stage in in_order(last):
+        folder, _ = run_stage(stage, weak, root, 0, CPU, lambda done, total: None)
+    return folder
+
+
+def tiny(part: str, views: str, batch_size: int = 4) -> tuple[str, ...]:
+    """Return overrides that make a training stage of a preset one step on four tiny photos."""
+    return (
+        f"{part}.network.weights=none",
+        f"{part}.views={views}",
+        f"{part}.schedule={{epochs: 1, batch_size: {batch_size}}}",
+        f"{part}.optimiser.lr=1e-4",  # random weights do not bear the official rates
+    )

@@ -1,0 +1,40 @@
+"""Methods are found by their packages' entry points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sbdata.bench.baseline import Baseline, baseline_names, find_baseline
+from sbdata.bench.stage import in_order
+from sbdata.errors import InputError
+
+
+def test_method_of_another_package_is_found(third_party: Path) -> None:
+    assert "stripes" in baseline_names()
+    found = find_baseline("stripes")
+    assert found.year == 2026
+    assert [stage.name for stage in in_order(found.last_stage("smoke"))] == ["marks", "masks"]
+    last = found.last_stage("wide", ("marks.start=0.1",))
+    assert last.settings.share == 0.8
+    assert last.after[0].settings.start == 0.1
+
+
+def test_unknown_names_are_told(third_party: Path) -> None:
+    with pytest.raises(InputError, match=r"no method called 'magic'; installed: .*stripes"):
+        find_baseline("magic")
+    with pytest.raises(InputError, match=r"stripes.marks:marks of method broken is no sbdata"):
+        find_baseline("broken")
+    stripes = find_baseline("stripes")
+    with pytest.raises(InputError, match="no preset 'huge'; it has smoke, wide"):
+        stripes.last_stage("huge")
+    with pytest.raises(InputError, match="unknown key 'width'; valid keys: share"):
+        stripes.last_stage("smoke", ("masks.width=1",))
+    with pytest.raises(InputError, match="share must be float"):
+        stripes.last_stage("smoke", ("masks.share=wide",))
+
+
+def test_supervision_must_be_known() -> None:
+    with pytest.raises(InputError, match="supervision 'masks' is none of"):
+        Baseline("cheat", "", None, dict, {}, print, ("masks",))  # type: ignore[arg-type]

@@ -1,0 +1,50 @@
+"""How long is left, by a clock that the test turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from sbdata.bench.clock import Clock, Moment
+from sbdata.bench.plan import Job
+from sbdata.cli.bench import _left
+
+JOBS = (
+    Job("cached", "stage", "m", 0, seconds=50.0),
+    Job("first", "stage", "m", 0, seconds=10.0),
+    Job("train", "train", "m", 0, seconds=30.0),
+)
+
+
+def test_time_left_follows_what_estimates_were_worth() -> None:
+    now, said = [0.0], list[Moment]()
+    clock = Clock(JOBS, lambda job: job.name == "cached", said.append, lambda: now[0])
+    clock.finished(JOBS[0], 0.1)
+    assert said[-1] == Moment("cached", 1, 1, 1, 3, None)
+    now[0] = 10.0
+    clock.told("first", 2, 4)  # half of 10 estimated seconds took 10: 35 are left
+    assert said[-1] == Moment("first", 2, 4, 1, 3, 70.0)
+    now[0] = 20.0
+    clock.finished(JOBS[1], 20.0)
+    assert said[-1].seconds_left == pytest.approx(60.0)
+    clock.told("train (ce-first)", 1, 2)
+    assert said[-1].seconds_left == pytest.approx(60.0)
+    clock.told("train (ce-ft)", 2, 2)
+    clock.finished(JOBS[2], 1.0)
+    assert said[-1].what == ""  # its end was told
+    assert (said[-1].seconds_left, said[-1].jobs_done) == (0.0, 3)
+    clock.told("nothing", 0, 0)
+
+
+def test_no_watcher_is_no_matter() -> None:
+    clock = Clock(JOBS, lambda job: False)
+    clock.told("first", 1, 2)
+    clock.finished(JOBS[0], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "time left not known yet"), (5, "almost done"), (25, "about a minute left"),
+     (100, "about 2 min left"), (3600, "about 60 min left"), (9000, "about 2 h left")],
+)  # fmt: skip
+def test_durations_are_rough(seconds: float | None, shown: str) -> None:
+    assert _left(seconds) == shown

@@ -1,0 +1,159 @@
+"""Executors: order, resources, faults; and the same results by one process, two, and Ray."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sbdata.bench import executor as executors
+from sbdata.bench.executor import run_jobs
+from sbdata.bench.plan import Job
+from sbdata.bench.run import run_bench
+from sbdata.errors import InputError
+from tests.bench.conftest import without_times
+
+DIAMOND = (
+    Job("a", "stage", "m", 0),
+    Job("b", "stage", "m", 0, after=("a",), gpus=1.0),
+    Job("c", "stage", "m", 0, after=("a",), gpus=1.0),
+    Job("d", "stage", "m", 0, after=("b", "c")),
+)
+
+
+def note_times(folder: Path, pause: float, job: Job, device: str, told: Any = None) -> float:
+    """Note when a job began and ended, and where it ran."""
+    began = time.time()
+    time.sleep(pause)
+    (folder / job.name).write_text(f"{began} {time.time()} {device} {os.getpid()}")
+    return pause
+
+
+def fail_at(name: str, folder: Path, job: Job, device: str, told: Any = None) -> float:
+    """Do nothing but fail at one job."""
+    (folder / job.name).write_text("")
+    if job.name == name:
+        msg = f"{name} cannot be done"
+        raise InputError(msg)
+    return 0.0
+
+
+def die_at(name: str, job: Job, device: str, told: Any = None) -> float:
+    """Do nothing but die at one job, as for want of memory."""
+    if job.name == name:
+        os._exit(9)
+    return 0.0
+
+
+def spans(folder: Path) -> dict[str, tuple[float, float, str]]:
+    found = {}
+    for path in folder.iterdir():
+        began, ended, device, _ = path.read_text().split()
+        found[path.name] = (float(began), float(ended), device)
+    return found
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_jobs_wait_for_those_they_build_on(tmp_path: Path, processes: int) -> None:
+    ended: list[str] = []
+    run_jobs(
+        DIAMOND,
+        partial(note_times, tmp_path, 0.1),
+        processes=processes,
+        device="cpu",
+        finished=lambda job, seconds: ended.append(job.name),
+    )
+    assert (ended[0], set(ended[1:3]), ended[3]) == ("a", {"b", "c"}, "d")
+    at = spans(tmp_path)
+    for job in DIAMOND:
+        assert all(at[before][1] <= at[job.name][0] for before in job.after)
+    assert {device for _, _, device in at.values()} == {"cpu"}
+
+
+def test_jobs_share_gpus_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_gpus", lambda device: ["cuda:0"])
+    run_jobs(DIAMOND, partial(note_times, tmp_path, 0.2), processes=3, device="cuda")
+    at = spans(tmp_path)
+    assert [at[name][2] for name in "abcd"] == ["cpu", "cuda:0", "cuda:0", "cpu"]
+    first, second = sorted((at["b"], at["c"]))
+    assert first[1] <= second[0]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_nothing_begins_after_a_fault(tmp_path: Path, processes: int) -> None:
+    with pytest.raises(InputError, match="b cannot be done"):
+        run_jobs(DIAMOND, partial(fail_at, "b", tmp_path), processes=processes, device="cpu")
+    assert not (tmp_path / "d").exists()
+
+
+def test_faults_of_the_call_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="no executor called 'slurm'"):
+        run_jobs(DIAMOND, partial(note_times, tmp_path, 0), executor="slurm")
+    with pytest.raises(InputError, match="a process of the bench died"):
+        run_jobs(DIAMOND, partial(die_at, "b"), processes=2, device="cpu")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="torchrun's processes share each training"):
+        run_jobs(DIAMOND, partial(note_times, tmp_path, 0), processes=2)
+
+
+def test_ray_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(executors, "import_module", absent)
+    with pytest.raises(InputError, match=r"pip install 'sbdata\[ray\]'"):
+        run_jobs(DIAMOND, partial(note_times, tmp_path, 0), executor="ray")
+
+
+# --- the same results -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ray_of_two(third_party: Path) -> Iterator[Any]:
+    """Start a Ray cluster of two workers on this machine."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed; pip install 'sbdata[ray]'")
+    import ray
+
+    repository = Path(__file__).parent.parent.parent
+    path = os.pathsep.join((str(repository), os.environ["PYTHONPATH"]))
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8,
+        runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}},
+    )  # fmt: skip
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.slow
+def test_two_processes_and_ray_give_what_one_gives(plan, ray_of_two, tmp_path) -> None:
+    asked = plan(methods=("stripes", "full"), strategies=("ce-ft", "sb-ewc"))
+    found = {}
+    for name, options in {
+        "one": {},
+        "two": {"processes": 2},
+        "ray": {"executor": "ray"},
+    }.items():
+        files = run_bench(
+            asked, tmp_path / name, tmp_path / name / "results", device="cpu", threads=1, **options
+        )
+        folder = files[0].parent
+        assert len(files) == 4
+        found[name] = {path.name: without_times(path) for path in sorted(folder.iterdir())}
+        assert len(found[name]) == 6
+    assert found["two"] == found["one"]
+    assert found["ray"] == found["one"]
+
+
+def test_faults_pass_through_ray_as_they_are(ray_of_two, tmp_path) -> None:
+    with pytest.raises(InputError, match="b cannot be done"):
+        run_jobs(DIAMOND, partial(fail_at, "b", tmp_path), executor="ray", device="cpu")
+    assert not (tmp_path / "d").exists()
+    with pytest.raises(InputError, match="the Ray cluster has no GPU"):
+        run_jobs(DIAMOND, partial(fail_at, "b", tmp_path), executor="ray", device="cuda")
