@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sbdata.cli import cli
+from sbdata.errors import InputError
 from sbdata.masks import read_index_png, write_index_png
 from sbdata.sets import open_set
 
@@ -104,7 +106,11 @@ def test_list(tmp_path: Path) -> None:
     assert "sb-ewc" in sbdata("train", "--list", cwd=tmp_path).stdout
 
 
-def test_bad_input(trained: Path, shapes_set: Path, tmp_path: Path) -> None:
+def test_bad_input(
+    trained: Path, shapes_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence each; in one process, since PyTorch takes seconds to import."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "weights.pth").write_bytes(b"no weights")
     masks = tmp_path / "masks"
@@ -131,7 +137,10 @@ def test_bad_input(trained: Path, shapes_set: Path, tmp_path: Path) -> None:
         (("predict", model, "--images", masks, "--out", "p", "--scales", "0"), "--scales takes"),
         (("predict", model, "--images", masks, "--out", "p", "--refine", "x"), "no refiner 'x'"),
     ):  # fmt: skip
-        refused = sbdata(*arguments, status=2, cwd=tmp_path)
-        assert message in refused.stderr, refused.stderr
-        assert refused.stderr.count("Error: ") == 1
+        with pytest.raises(InputError) as refused:
+            cli.main([str(argument) for argument in arguments], standalone_mode=False)
+        assert message in str(refused.value)
+        assert "\n" not in str(refused.value)
+    done = sbdata("train", "--set", "none", status=2, cwd=tmp_path)
+    assert done.stderr.startswith("Error: none: no such folder")
     assert not (tmp_path / "runs").exists()
