@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def key_of(stage: Stage, weak: WeakSet, seed: int) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@cache  # a run keeps the keys it began with, whatever is edited meanwhile
 def code_of(function: StageFunction) -> str:
     """Return a hash of the source of a function's module and of its package's modules it imports.
 

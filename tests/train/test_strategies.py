@@ -11,6 +11,7 @@ from sbdata.errors import InputError
 from sbdata.taxonomy import VOC20
 from sbdata.train.checkpoint import about_model, load_model
 from sbdata.train.devices import Place
+from sbdata.train.preset import load_preset
 from sbdata.train.samples import TrainingImages
 from sbdata.train.strategies import FIRST_PHASE, STRATEGIES, run_strategy
 from tests.train.training_sets import TWO, tiny_preset, write_pictures
@@ -130,6 +131,17 @@ def test_unknown_strategy_and_too_few_steps(images: TrainingImages, tmp_path: Pa
         run(images, tmp_path, "adam")
     with pytest.raises(InputError, match="leaves no step for the first phase"):
         run(images, tmp_path, "ce-ft", optimisation__steps=1)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-imagenet"])
+def test_the_paper_presets_take_a_step(images: TrainingImages, tmp_path: Path, name: str) -> None:
+    """ResNet-101 at stride 8 with multi-scale inputs, on small crops and from random numbers."""
+    changes = ["model.weights=none", "augmentation.crop=40", "optimisation.steps=1",
+               "optimisation.batch_size=2", "optimisation.lr=1e-8"]  # fmt: skip
+    about = run_strategy("sb", images, load_preset(name, changes), tmp_path, CPU)
+    assert about["total_steps"] == 1
+    model, _ = load_model(tmp_path / "sb")
+    assert model.scales == (0.5, 0.75)
 
 
 # --- model files ----------------------------------------------------------------------------------
