@@ -79,6 +79,7 @@ def test_key_changes_with_the_code_it_runs(
     [first] = last.after
 
     def keys() -> tuple[str, str]:
+        code_of.cache_clear()  # as in a new process
         return key_of(first, weak, 0), key_of(last, weak, 0)
 
     before = keys()
