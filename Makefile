@@ -20,7 +20,7 @@ dataset: $(VENV)/core ## Build the set of RECIPE [shapes-b]; SOURCES="coco=PATH 
 	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
 
 test: $(VENV)/dev ## Run the tests; ARGS="-m slow tests/curate"
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/lint ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
