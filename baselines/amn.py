@@ -87,8 +87,8 @@ def build(settings: AmnSettings) -> Stage:
     """Return the last stage."""
     irn = settings.irn
     first = seeds_stage(activation_stage(irn.classifier, irn.activation), irn.seeds)
-    pixels = Stage("pixels", train_pixels, settings.pixels, (first,), seconds_per_image=0.4)
-    maps = Stage("pixel-maps", pixel_maps, irn.activation, (pixels, first), seconds_per_image=0.2)
+    pixels = Stage("pixels", train_pixels, settings.pixels, (first,), seconds_per_image=0.45)
+    maps = Stage("pixel-maps", pixel_maps, irn.activation, (pixels, first), seconds_per_image=0.19)
     seeds = seeds_stage(maps, settings.seeds)
     return refined_stage(maps, seeds, irn.boundary, settings.walk, irn.masks)
 

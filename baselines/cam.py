@@ -40,8 +40,8 @@ def build(settings: CamSettings) -> Stage:
 
 def activation_stage(classifier: ClassifierSettings, activation: ActivationSettings) -> Stage:
     """Return the stage of a plain classifier's maps, which several methods begin with."""
-    trained = Stage("classifier", train_classifier, classifier, seconds_per_image=0.2)
-    return Stage("maps", activation_maps, activation, (trained,), seconds_per_image=0.2)
+    trained = Stage("classifier", train_classifier, classifier, seconds_per_image=0.39)
+    return Stage("maps", activation_maps, activation, (trained,), seconds_per_image=0.17)
 
 
 BASELINE = Baseline(

@@ -63,12 +63,12 @@ def build(settings: CdaSettings) -> Stage:
     """Return the last stage."""
     irn = settings.irn
     bank = Stage(
-        "bank", object_bank, settings.bank, (build_irn(irn),), gpus=0.0, seconds_per_image=0.01
+        "bank", object_bank, settings.bank, (build_irn(irn),), gpus=0.0, seconds_per_image=0.02
     )
     trained = Stage(
-        "decoupled", train_decoupled, settings.classifier, (bank,), seconds_per_image=0.4
+        "decoupled", train_decoupled, settings.classifier, (bank,), seconds_per_image=0.45
     )
-    maps = Stage("maps", activation_maps, irn.activation, (trained,), seconds_per_image=0.2)
+    maps = Stage("maps", activation_maps, irn.activation, (trained,), seconds_per_image=0.17)
     seeds = seeds_stage(maps, irn.seeds)
     return refined_stage(maps, seeds, irn.boundary, irn.walk, irn.masks)
 

@@ -50,7 +50,7 @@ def build(settings: IrnSettings) -> Stage:
 
 def seeds_stage(maps: Stage, settings: SeedSettings) -> Stage:
     """Return the stage of the seeds of some maps."""
-    return Stage("seeds", seed_labels, settings, (maps,), seconds_per_image=0.2)
+    return Stage("seeds", seed_labels, settings, (maps,), seconds_per_image=0.03)
 
 
 def refined_stage(
@@ -65,9 +65,9 @@ def refined_stage(
         walk: along them.
         masks: the threshold.
     """
-    edges = Stage("boundary", train_boundary, boundary, (seeds,), seconds_per_image=0.2)
-    walked = Stage("walk", walk_maps, walk, (maps, edges), seconds_per_image=0.2)
-    return Stage("masks", pseudo_masks, masks, (walked,), gpus=0.0, seconds_per_image=0.02)
+    edges = Stage("boundary", train_boundary, boundary, (seeds,), seconds_per_image=0.12)
+    walked = Stage("walk", walk_maps, walk, (maps, edges), seconds_per_image=0.16)
+    return Stage("masks", pseudo_masks, masks, (walked,), gpus=0.0, seconds_per_image=0.01)
 
 
 BASELINE = Baseline(

@@ -91,14 +91,14 @@ class SeamSettings:
 
 def build(settings: SeamSettings) -> Stage:
     """Return the last stage."""
-    trained = Stage("equivariant", train_equivariant, settings.equivariant, seconds_per_image=0.3)
+    trained = Stage("equivariant", train_equivariant, settings.equivariant, seconds_per_image=0.5)
     maps = Stage(
         "equivariant-maps", equivariant_maps, settings.activation, (trained,), seconds_per_image=0.2
     )
-    seeds = Stage("seeds", alpha_seed_labels, settings.seeds, (maps,), seconds_per_image=0.2)
-    pairs = Stage("pairwise", train_pairwise, settings.pairwise, (seeds,), seconds_per_image=0.2)
-    walked = Stage("walk", walk_pairwise, settings.walk, (maps, pairs), seconds_per_image=0.1)
-    return Stage("masks", pseudo_masks, settings.masks, (walked,), gpus=0.0, seconds_per_image=0.02)
+    seeds = Stage("seeds", alpha_seed_labels, settings.seeds, (maps,), seconds_per_image=0.03)
+    pairs = Stage("pairwise", train_pairwise, settings.pairwise, (seeds,), seconds_per_image=0.16)
+    walked = Stage("walk", walk_pairwise, settings.walk, (maps, pairs), seconds_per_image=0.12)
+    return Stage("masks", pseudo_masks, settings.masks, (walked,), gpus=0.0, seconds_per_image=0.01)
 
 
 # --- the network ----------------------------------------------------------------------------------
