@@ -25,7 +25,7 @@ from sbdata.settings import as_plain
 from sbdata.storage import write_text
 from sbdata.train.devices import Place
 
-DONE = "stage.json"
+DONE = ".stage.json"  # hidden: a folder of masks holds nothing else to score
 Progress = Callable[[int, int], None]
 
 

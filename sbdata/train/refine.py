@@ -303,7 +303,7 @@ def _infer(image: Photo, energy: npt.NDArray[Any], parameters: CrfParameters) ->
     field.addPairwiseBilateral(
         sxy=parameters.bilateral_xy,
         srgb=parameters.bilateral_rgb,
-        rgbim=np.ascontiguousarray(image),
+        rgbim=np.array(image, np.uint8, order="C"),  # a copy: it takes no read-only array
         compat=parameters.bilateral_weight,
     )
     refined = np.array(field.inference(parameters.iterations), np.float32)

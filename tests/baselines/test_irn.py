@@ -90,7 +90,7 @@ def test_forty_shapes_from_labels_to_masks(
     first = {path.name: path.read_bytes() for path in files}
     for path in files[20:]:
         path.unlink()
-    (folder / "stage.json").unlink()
+    (folder / ".stage.json").unlink()
     kept = files[0].stat().st_mtime_ns
     run_stage(walk, weak, tmp_path, 0, CPU, lambda done, total: None)
     assert files[0].stat().st_mtime_ns == kept

@@ -395,4 +395,4 @@ def test_fetched_weights_say_their_origin(monkeypatch):
     assert asked[-1] is True
     assert backbone.pretrained
     assert "timm/resnet18.a1_in1k" in backbone.provenance
-    assert pretrained._digest(backbone.module) in backbone.provenance
+    assert pretrained.digest_of(backbone.module) in backbone.provenance

@@ -257,6 +257,15 @@ def test_labels_are_refined():
 
 
 @needs_crf
+def test_the_crf_takes_a_photo_that_cannot_be_written_to():
+    image, truth, _ = two_colours(16)
+    probabilities = np.where(np.arange(3)[:, None, None] == truth, 0.6, 0.2).astype(np.float32)
+    expected = dense_crf(image, probabilities)
+    image.setflags(write=False)
+    np.testing.assert_array_equal(dense_crf(image, probabilities), expected)
+
+
+@needs_crf
 def test_labels_are_a_unary_of_the_crf():
     image, truth, _ = two_colours(16)
     right = np.where(np.arange(3)[:, None, None] == truth, 0.6, 0.2).astype(np.float32)
