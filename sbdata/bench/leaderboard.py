@@ -743,6 +743,32 @@ def pair_of(contrast: Contrast) -> str:
     return f"{contrast.minuend} − {contrast.subtrahend}"
 
 
+def rows_shown(board: Board, line_break: str) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of a board as text; the last column is of protocol marks.
+
+    Args:
+        board: to show.
+        line_break: between the lines of one cell.
+    """
+    head = ["method", "sees", "strategy", "seeds", "mIoU"]
+    head += [
+        f"{title_of(name)}{line_break}n {n:,} in {board.n_classes.get(name, 0)}"
+        for name, n in board.n_instances.items()
+    ]
+    rows = [
+        [
+            name_of_row(row),
+            what_it_sees(row.kind),
+            row.strategy,
+            f"{len(row.seeds)}" if row.seeds else NOTHING,
+            *(line_break.join(cell) for cell in means_shown(board, row)),
+            mark_shown(row),
+        ]
+        for row in board.rows
+    ]
+    return [*head, "protocol"], rows
+
+
 def means_shown(board: Board, row: Row) -> list[tuple[str, ...]]:
     """Return a row's cells: mIoU, then for each size the class mean and the instance mean."""
     if not row.seeds:

@@ -11,11 +11,9 @@ from sbdata.bench.leaderboard import (
     changes_shown,
     intro_of,
     mark_shown,
-    means_shown,
-    name_of_row,
     pair_of,
+    rows_shown,
     title_of,
-    what_it_sees,
 )
 from sbdata.errors import InputError
 from sbdata.score.wording import NOTHING
@@ -26,7 +24,9 @@ def markdown_of(board: Board) -> str:
 
     A cell of IA has the class mean and, beneath it, the instance mean.
     """
-    parts = [_escaped(intro_of(board)), _rows(board)]
+    head, rows = rows_shown(board, "<br>")
+    table = _table(head, rows, marked=bool(board.footnotes), words=3)
+    parts = [_escaped(intro_of(board)), table]
     if board.contrasts:
         parts += [CONTRASTS_SAID, _contrasts(board)]
     said = [f"- {f.mark}: {_escaped(f.text)}." for f in board.footnotes]
@@ -34,26 +34,6 @@ def markdown_of(board: Board) -> str:
     if said:
         parts.append("\n".join(said))
     return "\n\n".join(parts)
-
-
-def _rows(board: Board) -> str:
-    head = ["method", "sees", "strategy", "seeds", "mIoU"]
-    head += [
-        f"{title_of(name)}<br>n {n:,} in {board.n_classes.get(name, 0)}"
-        for name, n in board.n_instances.items()
-    ]
-    rows = [
-        [
-            name_of_row(row),
-            what_it_sees(row.kind),
-            row.strategy,
-            f"{len(row.seeds)}" if row.seeds else NOTHING,
-            *("<br>".join(cell) for cell in means_shown(board, row)),
-            mark_shown(row),
-        ]
-        for row in board.rows
-    ]
-    return _table([*head, "protocol"], rows, marked=bool(board.footnotes), words=3)
 
 
 def _contrasts(board: Board) -> str:

@@ -88,32 +88,9 @@ def _print_board(board: Board) -> None:
 
 
 def _print_rows(board: Board) -> None:
-    from sbdata.bench.leaderboard import (
-        mark_shown,
-        means_shown,
-        name_of_row,
-        title_of,
-        what_it_sees,
-    )
-    from sbdata.score.wording import NOTHING
+    from sbdata.bench.leaderboard import rows_shown
 
-    head = ["method", "sees", "strategy", "seeds", "mIoU"]
-    head += [
-        f"{title_of(name)}\nn {n:,} in {board.n_classes.get(name, 0)}"
-        for name, n in board.n_instances.items()
-    ]
-    rows = [
-        [
-            name_of_row(row),
-            what_it_sees(row.kind),
-            row.strategy,
-            f"{len(row.seeds)}" if row.seeds else NOTHING,
-            *("\n".join(cell) for cell in means_shown(board, row)),
-            mark_shown(row),
-        ]
-        for row in board.rows
-    ]
-    _print_marked(board, [*head, "protocol"], rows)
+    _print_marked(board, *rows_shown(board, "\n"))
 
 
 def _print_contrasts(board: Board) -> None:

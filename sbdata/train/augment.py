@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from sbdata.masks import VOID
 from sbdata.train.preset import Augmentation
 
-VOID = 255
 _GREY = (124, 116, 104)  # the mean colour of ImageNet
 
 

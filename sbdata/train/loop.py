@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from sbdata.errors import InputError
 from sbdata.losses import ElasticWeightConsolidation, make_loss
+from sbdata.masks import VOID
 from sbdata.storage import write_text
-from sbdata.train.augment import VOID
 from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_tensors, save_tensors
 from sbdata.train.devices import Place
 from sbdata.train.preset import Augmentation, Optimisation, SizeBalance

@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from sbdata.errors import InputError
 from sbdata.losses.weights import size_weights
-from sbdata.masks import read_index_png
+from sbdata.masks import VOID, read_index_png
 from sbdata.sets import open_set
 from sbdata.storage import sha256_of
 from sbdata.taxonomy import Taxonomy
-from sbdata.train.augment import VOID, cut_image, cut_mask, draw_view
+from sbdata.train.augment import cut_image, cut_mask, draw_view
 from sbdata.train.photos import open_photo, photos_in, read_photo
 from sbdata.train.preset import Augmentation, SizeBalance
 

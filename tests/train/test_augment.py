@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sbdata.train.augment import VOID, View, cut_image, cut_mask, draw_view
+from sbdata.masks import VOID
+from sbdata.train.augment import View, cut_image, cut_mask, draw_view
 from sbdata.train.preset import Augmentation
 
 
