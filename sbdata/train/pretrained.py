@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from sbdata.errors import InputError
 from sbdata.storage import sha256_of
+from sbdata.train.dilation import phase_dilated
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 
@@ -172,6 +173,7 @@ def _wrap(
 ) -> Backbone:
     channels = int(module.feature_info.channels()[-1])
     stride = int(module.feature_info.reduction()[-1])
+    phase_dilated(module)
     return Backbone(name, module, channels, stride, normalisation, provenance, pretrained)
 
 
