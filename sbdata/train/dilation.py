@@ -1,11 +1,11 @@
 """Dilated depthwise convolutions of a CPU, made several times as fast by their phases.
 
-A convolution with dilation ``d`` never mixes pixels whose rows or columns differ modulo ``d``: it is
-an ordinary convolution on each of the ``d * d`` phases of the map (the "a trous" identity of
+A convolution with dilation ``d`` never mixes pixels whose rows or columns differ modulo ``d``: it
+is an ordinary convolution on each of the ``d * d`` phases of the map (the "a trous" identity of
 Holschneider et al., "A real-time algorithm for signal analysis with the help of the wavelet
 transform", 1989; TensorFlow calls it space-to-batch). PyTorch's CPU kernels have a fast depthwise
 convolution without dilation only; at output stride 16 the dilated ones took a third of a training
-step of EfficientNet-Lite0 (``benchmarks/trainer.py`` prints both).
+step of EfficientNet-Lite0 (``benchmarks/dilation.py`` measures both).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _is_dilated_depthwise(module: nn.Module) -> bool:
     if type(module) is not nn.Conv2d or isinstance(module.padding, str):
         return False
     kernel, dilation, padding = module.kernel_size, module.dilation, module.padding
-    return (
+    return bool(
         module.groups == module.in_channels == module.out_channels
         and module.stride == (1, 1)
         and dilation[0] == dilation[1] > 1
