@@ -5,13 +5,14 @@ RECIPE  ?= shapes-b
 SOURCES ?=
 OUT     ?= data/$(RECIPE)
 ARGS    ?=
+JOBS    ?= 2
 
 VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test lint app bench manifests clean
+.PHONY: help dataset test lint app bench speed manifests clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -32,7 +33,15 @@ app: $(VENV)/app ## Look at the set of RECIPE in the FiftyOne app
 	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
 	@$(BIN)/sbdata app $(OUT)
 
-bench: $(VENV)/dev ## Measure the speed of sbdata against its alternatives, a tenth of the full scale
+bench: $(VENV)/train ## From image labels to a leaderboard: cam and irn, ce and sb-ewc, on shapes-b (synthetic)
+	@$(BIN)/sbdata dataset build shapes-train
+	@$(BIN)/sbdata dataset build shapes-b
+	@$(BIN)/sbdata bench --method cam --method irn --strategy ce --strategy sb-ewc \
+	  --train-set data/shapes-train --set data/shapes-b --jobs $(JOBS) --threads 1 \
+	  --results runs/results $(ARGS)
+	@$(BIN)/sbdata leaderboard runs/results --out runs/leaderboard
+
+speed: $(VENV)/dev ## Measure the speed of sbdata against its alternatives, a tenth of the full scale
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script --scale 0.1 || exit 1; done
 
 manifests: $(VENV)/core ## Write the committed manifests of the bundled recipes again
@@ -60,6 +69,11 @@ $(VENV)/lint: pyproject.toml | $(BIN)/python
 	@$(PIP) --editable '.[lint]'
 	@touch $@ $(VENV)/core
 
+$(VENV)/train: pyproject.toml | $(BIN)/python
+	@echo "installing sbdata and PyTorch into $(VENV) (about 5 GB)"
+	@$(PIP) --editable '.[train]'
+	@touch $@ $(VENV)/core
+
 $(VENV)/app: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata and FiftyOne into $(VENV)"
 	@$(PIP) --editable '.[app]'
@@ -69,4 +83,4 @@ $(VENV)/dev: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata, PyTorch, FiftyOne and the test tools into $(VENV) (about 7 GB)"
 	@$(PIP) --editable '.[dev]'
 	@$(PIP) --editable '.[crf]' || echo "the dense CRF was not installed (it needs a C++ compiler); its tests are skipped"
-	@touch $@ $(VENV)/core $(VENV)/lint $(VENV)/app
+	@touch $@ $(VENV)/core $(VENV)/lint $(VENV)/train $(VENV)/app

@@ -8,11 +8,12 @@ its result does not depend on who calls it.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import torch
@@ -117,7 +118,7 @@ def _run_in_processes(
     free, busy = _gpus(device), set[Future[float]]()
     on_gpus = bool(free)
     with ProcessPoolExecutor(
-        processes, get_context("spawn"), torch.set_num_threads, (threads,)
+        processes, get_context("spawn"), _begin_worker, (threads,)
     ) as pool:
 
         def submit(job: Job) -> Future[float] | None:
@@ -142,6 +143,19 @@ def _run_in_processes(
             raise InputError(msg) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the bench is killed: it would hold its step's lock to the end."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def usable_cores() -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -90,6 +93,48 @@ def test_nothing_begins_after_a_fault(tmp_path: Path, processes: int) -> None:
     with pytest.raises(InputError, match="b cannot be done"):
         run_jobs(DIAMOND, partial(fail_at, "b", tmp_path), processes=processes, device="cpu")
     assert not (tmp_path / "d").exists()
+
+
+SLEEPERS = """
+import os, sys, time
+from pathlib import Path
+from sbdata.bench.executor import run_jobs
+from sbdata.bench.plan import Job
+
+def sleep(job, device, told=None):
+    (Path(sys.argv[1]) / f"{job.name}.part").write_text(str(os.getpid()))
+    os.replace(Path(sys.argv[1]) / f"{job.name}.part", Path(sys.argv[1]) / job.name)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    jobs = (Job("a", "stage", "m", 0), Job("b", "stage", "m", 0))
+    run_jobs(jobs, sleep, processes=2, device="cpu")
+"""
+
+
+def test_workers_end_when_the_bench_is_killed(tmp_path: Path) -> None:
+    script, pids = tmp_path / "script.py", tmp_path / "pids"
+    script.write_text(SLEEPERS)
+    pids.mkdir()
+    with subprocess.Popen([sys.executable, str(script), str(pids)]) as process:
+        while not {"a", "b"} <= {path.name for path in pids.iterdir()}:
+            assert process.poll() is None
+            time.sleep(0.05)
+        workers = [int(path.read_text()) for path in pids.iterdir()]
+        process.send_signal(signal.SIGKILL)
+    until = time.monotonic() + 60
+    while any(_runs(pid) for pid in workers):
+        assert time.monotonic() < until, "a worker outlived the bench"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.is_file() or ") Z " not in status.read_text()
 
 
 def test_faults_of_the_call_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

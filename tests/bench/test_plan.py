@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sbdata.bench.bench import Bench
 from sbdata.bench.plan import find_methods, method_names
-from sbdata.bench.run import Bench, plan_bench
+from sbdata.bench.run import plan_bench
+from sbdata.bench.steps import perform
 from sbdata.errors import InputError
 
 
@@ -53,7 +55,7 @@ def test_dry_run_computes_nothing_and_knows_what_is_there(plan, log, tmp_path) -
     assert [row.cached for row in rows] == [False] * len(rows)
     assert rows[0].seconds == pytest.approx(3.0)
     bench = Bench(plan(), tmp_path / "work", tmp_path / "results")
-    bench.perform(bench.jobs[0], "cpu")
+    perform(bench, bench.jobs[0], "cpu")
     before = log()
     rows = plan_bench(plan(), tmp_path / "work")
     assert [row.cached for row in rows] == [True] + [False] * (len(rows) - 1)

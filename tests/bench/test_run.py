@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from sbdata.bench.bench import Bench
 from sbdata.bench.result import read_differences, read_result
-from sbdata.bench.run import Bench, run_bench
+from sbdata.bench.run import run_bench
+from sbdata.bench.steps import perform
 from sbdata.cli.bench import bench
 from sbdata.errors import InputError
 from tests.bench.conftest import Sets, without_times
@@ -163,7 +165,7 @@ def test_masks_are_made_without_the_truth(plan, sets, tmp_path) -> None:
         (copy / folder).rename(tmp_path / folder)
     (copy / "instances.parquet").rename(tmp_path / "instances.parquet")
     for job in jobs:
-        asked.perform(job, "cpu")
+        perform(asked, job, "cpu")
     masks = asked.masks(asked.methods["stripes"], 0)
     assert masks is not None
     assert len(list(masks.glob("*.png"))) == 6

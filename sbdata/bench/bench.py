@@ -1,0 +1,256 @@
+"""The bench: a plan with its folders, and the keys under which they are kept.
+
+Folders below ``work``:
+
+    weak/<set>-<hash>/                     photos, linked: all that a baseline can reach
+    stages/<stage>-<key>/                  what a stage of a method wrote
+    pseudo/<method>-<key>.json             how good the pseudo-masks are
+    train/<method>-<key>/seed-<n>/         trained segmenters, by strategy
+    train/.../predictions/<strategy>/      masks, by scored set
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from sbdata.bench.keys import code_of_rooms, hash_of
+from sbdata.bench.labels import read_labels
+from sbdata.bench.plan import Job, Method, Plan, find_methods, jobs_of
+from sbdata.bench.result import result_file
+from sbdata.bench.stage import DONE, folder_of, key_of
+from sbdata.bench.weak import BOXES, SALIENCY, WeakSet, weak_set
+from sbdata.errors import InputError
+from sbdata.recipe import bundled_recipes
+from sbdata.sets import EvaluationSet, open_set
+from sbdata.settings import as_plain
+from sbdata.train.preset import Preset, load_preset
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A plan with its folders: what each job needs to know, found when it is first asked for.
+
+    Attributes:
+        plan: with absolute paths.
+        work: see the module.
+        results: folder of the result files.
+        workers: processes that cut training views.
+        dry: whether nothing may be written.
+    """
+
+    plan: Plan
+    work: Path
+    results: Path
+    workers: int = 0
+    dry: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was found; another process finds it again."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    # --- what the plan names
+
+    @cached_property
+    def methods(self) -> Mapping[str, Method]:
+        """Return the methods by name."""
+        return find_methods(self.plan)
+
+    @cached_property
+    def preset(self) -> Preset:
+        """Return the segmenter's preset."""
+        name = self.plan.training_preset or self.plan.preset
+        return load_preset(name, self.plan.training_overrides)
+
+    @cached_property
+    def training(self) -> EvaluationSet:
+        """Return the training set."""
+        return _opened(self.plan.training)
+
+    @cached_property
+    def sets(self) -> Mapping[str, EvaluationSet]:
+        """Return the scored sets by name."""
+        found: dict[str, EvaluationSet] = {}
+        for root in self.plan.sets:
+            opened = _opened(root)
+            if opened.name in found:
+                msg = f"{root}: a set called {opened.name} is scored already; name each set once"
+                raise InputError(msg)
+            if opened.taxonomy.classes != self.training.taxonomy.classes:
+                msg = (
+                    f"{root}: has the classes of {opened.taxonomy.name}, but the training set "
+                    f"{self.plan.training} those of {self.training.taxonomy.name}; give two that "
+                    "agree by --set and --train-set"
+                )
+                raise InputError(msg)
+            if opened.logical_hash == self.training.logical_hash:
+                msg = f"{root}: is the training set; score another one by --set"
+                raise InputError(msg)
+            found[opened.name] = opened
+        return found
+
+    @cached_property
+    def labels(self) -> Mapping[str, tuple[int, ...]] | None:
+        """Return labels of the user's own."""
+        if self.plan.labels is None:
+            return None
+        found = read_labels(self.plan.labels, self.training.taxonomy, self.training.image_ids)
+        absent = [image_id for image_id in self.training if image_id not in found]
+        if absent:
+            msg = (
+                f"{self.plan.labels}: has no labels of image {absent[0]} ({len(absent)} of "
+                f"{len(self.training)} images lack them); give one line for every image"
+            )
+            raise InputError(msg)
+        return found
+
+    @cached_property
+    def _weak_sets(self) -> dict[tuple[bool, bool], WeakSet]:
+        return {}
+
+    def weak(self, method: Method) -> WeakSet:
+        """Return what a method may see, and no more."""
+        boxes = BOXES in method.supervision
+        saliency = self.plan.saliency if SALIENCY in method.supervision else None
+        key = (boxes, saliency is not None)
+        if key not in self._weak_sets:
+            self._weak_sets[key] = self._make_weak(boxes, saliency)
+        return self._weak_sets[key]
+
+    def _make_weak(self, boxes: bool, saliency: Path | None) -> WeakSet:
+        opened, labels = self.training, self.labels
+        if saliency is not None:
+            lacking = next((i for i in opened if not (saliency / f"{i}.png").is_file()), None)
+            if lacking is not None:
+                msg = f"{saliency}: no {lacking}.png; --saliency needs a map of every image"
+                raise InputError(msg)
+        folder = self.work / "weak" / f"{opened.name}-{opened.logical_hash[:12]}"
+        if self.dry and not folder.is_dir():
+            return WeakSet((), opened.taxonomy)  # nothing is cached yet: it tells stages apart
+        with locked(folder):
+            return weak_set(opened, folder, boxes=boxes, saliency=saliency, labels=labels)
+
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """Return the jobs of the plan, each after those it builds on."""
+        return jobs_of(
+            self.plan,
+            self.methods,
+            self.preset,
+            self.training,
+            self.sets,
+            self.weak,
+            self.workers,
+        )
+
+    @cached_property
+    def result_files(self) -> list[Path]:
+        """Return where the results lie, in the plan's order."""
+        return [
+            result_file(self.results, method, strategy, seed)
+            for method in self.plan.methods
+            for strategy in self.plan.strategies
+            for seed in self.plan.seeds
+        ]
+
+    # --- folders
+
+    @property
+    def stages(self) -> Path:
+        """Return the folder of all stages."""
+        return self.work / "stages"
+
+    def masks(self, method: Method, seed: int) -> Path | None:
+        """Return the folder of a method's pseudo-masks; None for ground truth."""
+        last = method.last
+        return None if last is None else folder_of(last, self.weak(method), self.stages, seed)
+
+    def training_key(self, method: Method, seed: int) -> str:
+        """Return the hash of all that trained segmenters of a method and seed depend on."""
+        last, preset = method.last, self.preset.as_dict()
+        optimisation = preset["optimisation"]
+        masks = (
+            self.training.logical_hash if last is None else key_of(last, self.weak(method), seed)
+        )
+        parts = {
+            "masks": masks,
+            "photos": self.training.logical_hash,
+            "preset": {k: v for k, v in preset.items() if k not in ("name", "inference")}
+            | {"optimisation": {k: v for k, v in optimisation.items() if k != "checkpoint_every"}},
+            "code": code_of_rooms("train", "losses", but=("predict.py", "refine.py")),
+        }
+        return hash_of(parts)
+
+    def training_folder(self, method: Method, seed: int) -> Path:
+        """Return where the segmenters of a method and seed lie, by strategy."""
+        name = f"{method.name}-{self.training_key(method, seed)}"
+        return self.work / "train" / name / f"seed-{seed}"
+
+    def prediction_folder(self, method: Method, seed: int, strategy: str, name: str) -> Path:
+        """Return where the masks of a scored set lie; its done-marker has ``.json`` added."""
+        parts = {
+            "set": self.sets[name].logical_hash,
+            "inference": as_plain(self.preset.inference),
+            "code": code_of_rooms("train", only=("predict.py", "refine.py")),
+        }
+        root = self.training_folder(method, seed) / "predictions" / strategy
+        return root / f"{name}-{hash_of(parts)}"
+
+    def predicted(self, job: Job, name: str) -> Path:
+        """Return where the masks of a scored set and a job's strategy lie."""
+        return self.prediction_folder(self.methods[job.method], job.seed, job.strategy, name)
+
+    def pseudo_file(self, method: Method, seed: int) -> Path:
+        """Return where the score of a method's pseudo-masks lies."""
+        assert method.last is not None  # noqa: S101 - `full` has none
+        keys = [key_of(stage, self.weak(method), seed) for stage in method.stages.values()]
+        code = code_of_rooms(
+            "bench", "score", "metrics", only=("pseudo.py", "figures.py", "image.py")
+        )
+        key = hash_of({"stages": keys, "truth": self.training.logical_hash, "code": code})
+        return self.work / "pseudo" / f"{method.name}-{key}.json"
+
+    # --- jobs
+
+    def is_done(self, job: Job) -> bool:
+        """Tell whether a job's result is there; comparing and scoring is always done again."""
+        method = self.methods[job.method]
+        if job.kind == "stage":
+            stage = method.stages[job.part]
+            return (folder_of(stage, self.weak(method), self.stages, job.seed) / DONE).is_file()
+        if job.kind == "pseudo":
+            return self.pseudo_file(method, job.seed).is_file()
+        if job.kind == "train":
+            return (self.training_folder(method, job.seed) / job.part / "run.json").is_file()
+        if job.kind == "predict":
+            return done_marker(self.predicted(job, job.part)).is_file()
+        return False
+
+
+@contextmanager
+def locked(path: Path, *, where: bool = True) -> Iterator[None]:
+    """Let one process at a time make a file or folder; a killed one's lock is free again."""
+    if not where:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        yield
+
+
+def done_marker(folder: Path) -> Path:
+    """Return the file that says a folder of predictions is whole."""
+    return folder.with_name(folder.name + ".json")
+
+
+def _opened(root: Path) -> EvaluationSet:
+    if not root.is_dir() and root.name in bundled_recipes():
+        msg = f"{root}: no such set; build it by 'make dataset RECIPE={root.name}'"
+        raise InputError(msg)
+    return open_set(root)
