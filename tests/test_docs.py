@@ -106,6 +106,56 @@ def test_the_training_page_is_true(
     assert (tmp_path / "runs/own/squared/model.pt").is_file()
 
 
+def test_the_baseline_of_ones_own_is_found_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path
+) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    from sbdata.bench import baseline
+    from sbdata.bench.bench import Bench
+    from sbdata.bench.plan import Plan
+    from sbdata.bench.steps import perform
+
+    (code,) = blocks("baselines.md", "python")
+    (entry,) = blocks("baselines.md", "toml")
+    assert len([line for line in code.splitlines() if line.strip()]) < 40
+    package = tmp_path / "package"
+    (package / "border-1.0.dist-info").mkdir(parents=True)
+    (package / "border.py").write_text(code)
+    (package / "border-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: border\nVersion: 1.0\n"
+    )
+    group, line = entry.strip().splitlines()
+    assert group == f'[project.entry-points."{baseline.GROUP}"]'
+    (package / "border-1.0.dist-info" / "entry_points.txt").write_text(
+        f"[{baseline.GROUP}]\n{line.replace(chr(34), '')}\n"
+    )
+    monkeypatch.syspath_prepend(package)
+    baseline._registered.cache_clear()
+    try:
+        plan = Plan(("border",), ("ce",), shapes_set, (tmp_path / "none",))
+        bench = Bench(plan, tmp_path / "work", tmp_path / "results")
+        monkeypatch.setitem(bench.__dict__, "sets", {})
+        (job,) = (job for job in bench.jobs if job.kind == "stage")
+        perform(bench, job, "cpu")
+        masks = bench.masks(bench.methods["border"], 0)
+    finally:
+        baseline._registered.cache_clear()
+    assert masks is not None
+    written = [np.asarray(Image.open(path)) for path in sorted(masks.glob("*.png"))]
+    assert len(written) == len(bench.training)
+    assert any(0 < (mask > 0).mean() < 1 for mask in written)
+
+
+def test_the_baselines_are_all_told_of() -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    from sbdata.bench.baseline import describe_baselines
+
+    text = (DOCS / "baselines.md").read_text()
+    ours = [m["name"] for m in describe_baselines() if m.get("backbone") or m.get("control")]
+    assert len(ours) >= 6
+    assert all(f"| `{name}` |" in text for name in [*ours, "full"])
+
+
 def test_every_command_shown_is_one() -> None:
     text = (DOCS.parent / "README.md").read_text()
     shown = re.findall(r"(?:^|/)sbdata ((?:dataset )?[a-z]+)", text, re.MULTILINE)

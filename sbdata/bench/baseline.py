@@ -19,6 +19,13 @@ from sbdata.settings import from_plain, overridden
 
 GROUP = "sbdata.baselines"
 
+FULL = "full"
+"""The control that trains on ground-truth masks: the ceiling. No baseline may see those, so it is
+none, and the runner knows it by name."""
+
+PIXEL_MASKS = "pixel_masks"
+CEILING = "Control: trained on ground-truth masks. The ceiling."
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -74,6 +81,38 @@ class Baseline:
 def baseline_names() -> list[str]:
     """Return the names of all installed methods, sorted."""
     return sorted(_registered())
+
+
+def describe_baselines() -> list[dict[str, Any]]:
+    """Return what every method tells of itself, as plain values, sorted by name.
+
+    A method that cannot be loaded is there with the reason in place of its paper. ``full``, which
+    trains on ground truth and so is no baseline, is there too.
+    """
+    said: list[dict[str, Any]] = [
+        {"name": FULL, "paper": CEILING, "supervision": [PIXEL_MASKS], "presets": ["any"]}
+    ]
+    for name in baseline_names():
+        try:
+            found = find_baseline(name)
+        except (InputError, ImportError, AttributeError) as error:  # the others are shown
+            reason = f"cannot be loaded: {error}"
+            said.append({"name": name, "paper": reason, "supervision": [], "presets": []})
+            continue
+        said.append(
+            {
+                "name": name,
+                "paper": found.paper,
+                "year": found.year,
+                "supervision": list(found.supervision),
+                "control": found.control,
+                "presets": sorted(found.presets),
+                "backbone": found.backbone,
+                "differences": list(found.differences),
+                "published": dict(found.published),
+            }
+        )
+    return sorted(said, key=lambda method: str(method["name"]))
 
 
 def find_baseline(name: str) -> Baseline:

@@ -13,25 +13,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from sbdata.bench.baseline import Baseline, baseline_names, find_baseline
+from sbdata.bench.baseline import (
+    CEILING,
+    FULL,
+    PIXEL_MASKS,
+    Baseline,
+    find_baseline,
+)
 from sbdata.bench.stage import Stage, in_order, key_of
-from sbdata.bench.weak import WeakSet
+from sbdata.bench.weak import SALIENCY, WeakSet
 from sbdata.errors import InputError
 from sbdata.sets import EvaluationSet
 from sbdata.train.preset import Preset
 from sbdata.train.strategies import find_strategy
 
-FULL = "full"
-"""The control that trains on ground-truth masks: the ceiling. No baseline may see those, so it is
-none, and the runner knows it by name."""
-
-PIXEL_MASKS = "pixel_masks"
-
 Kind = Literal["stage", "pseudo", "train", "predict", "score", "compare"]
 
 # Measured on one CPU core with EfficientNet-Lite0 at stride 16, to tell minutes from hours; other
 # networks and devices differ by what they are faster or slower.
-_TRAIN_SECONDS = 4.3  # per million pixels of a training view
+_TRAIN_SECONDS = 3.6  # per million pixels of a training view
 _PREDICT_SECONDS = 1.5  # per million pixels of a view
 _SCORE_SECONDS = 0.02  # per image
 _FISHER = 1.5  # an image of EWC's Fisher information costs about as much as this many views
@@ -112,12 +112,7 @@ class Method:
         return list(self.stages.values())[-1] if self.stages else None
 
 
-_CEILING = Method(FULL, "control: trained on ground-truth masks, the ceiling", (PIXEL_MASKS,), True)
-
-
-def method_names() -> list[str]:
-    """Return the names that a plan may give: installed baselines and ``full``."""
-    return sorted({*baseline_names(), FULL})
+_CEILING = Method(FULL, CEILING, (PIXEL_MASKS,), True)
 
 
 def find_methods(plan: Plan) -> dict[str, Method]:
@@ -146,6 +141,12 @@ def find_methods(plan: Plan) -> dict[str, Method]:
         else:
             baseline = find_baseline(name)
             found[name] = _resolved(name, baseline, plan.preset, tuple(overrides[name]))
+    if plan.saliency is not None and not any(SALIENCY in m.supervision for m in found.values()):
+        msg = (
+            f"--saliency {plan.saliency}: none of {', '.join(found)} takes saliency maps; leave it "
+            "out, or name a method that does"
+        )
+        raise InputError(msg)
     return found
 
 

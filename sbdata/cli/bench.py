@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from sbdata.cli.tables import print_table
-from sbdata.errors import InputError
 
 if TYPE_CHECKING:
     from sbdata.bench.clock import Moment, Watcher
@@ -230,34 +229,19 @@ def _show_results(files: list[Path], as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from sbdata.bench.baseline import find_baseline
-    from sbdata.bench.plan import FULL, PIXEL_MASKS, method_names
+    from sbdata.bench.baseline import describe_baselines
     from sbdata.train.strategies import STRATEGIES
 
-    methods = []
-    for name in method_names():
-        if name == FULL:
-            said = [name, "ground-truth masks: the ceiling", PIXEL_MASKS, "any"]
-        else:
-            try:
-                found = find_baseline(name)
-            except (InputError, ImportError, AttributeError) as error:  # the others are shown
-                said = [name, f"cannot be loaded: {error}", "", ""]
-            else:
-                saw, presets = ", ".join(found.supervision), ", ".join(found.presets)
-                said = [name, found.paper, saw, presets]
-        methods.append(said)
+    methods = describe_baselines()
+    strategies = {s.name: s.summary for s in STRATEGIES.values()}
     if as_json:
-        columns = ("name", "paper", "supervision", "presets")
-        click.echo(
-            json.dumps(
-                {
-                    "methods": [dict(zip(columns, row, strict=True)) for row in methods],
-                    "strategies": {s.name: s.summary for s in STRATEGIES.values()},
-                },
-                indent=2,
-            )
-        )
+        click.echo(json.dumps({"methods": methods, "strategies": strategies}, indent=2))
         return
-    print_table(["method", "", "sees", "presets"], methods)
-    print_table(["strategy", ""], [[s.name, s.summary] for s in STRATEGIES.values()])
+    print_table(
+        ["method", "", "sees", "presets"],
+        [
+            [m["name"], m["paper"], ", ".join(m["supervision"]), ", ".join(m["presets"])]
+            for m in methods
+        ],
+    )
+    print_table(["strategy", ""], [list(row) for row in strategies.items()])

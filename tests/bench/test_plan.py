@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sbdata.bench.baseline import describe_baselines
 from sbdata.bench.bench import Bench
-from sbdata.bench.plan import find_methods, method_names
+from sbdata.bench.plan import find_methods
 from sbdata.bench.run import plan_bench
 from sbdata.bench.steps import perform
 from sbdata.errors import InputError
@@ -77,4 +78,9 @@ def test_bad_plans_are_told(plan) -> None:
         find_methods(plan(method_overrides=("irn:a=1",)))
     with pytest.raises(InputError, match="full has no settings"):
         find_methods(plan(methods=("full",), method_overrides=("full:a=1",)))
-    assert {"full", "stripes"} <= set(method_names())
+    assert {"full", "stripes"} <= {said["name"] for said in describe_baselines()}
+
+
+def test_saliency_that_nobody_takes_is_said(plan, tmp_path) -> None:
+    with pytest.raises(InputError, match="none of stripes takes saliency maps"):
+        find_methods(plan(saliency=tmp_path))

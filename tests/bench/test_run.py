@@ -210,6 +210,7 @@ def test_command_line(sets, preset_file, third_party, tmp_path) -> None:
     assert cached == [True, True, False, False]  # trained and predicted; scoring is quick
     said = runner.invoke(bench, ["--list", "--json"], catch_exceptions=False)
     methods = {m["name"]: m for m in json.loads(said.output)["methods"]}
-    assert methods["full"]["supervision"] == "pixel_masks"
-    assert methods["stripes"]["presets"] == "smoke, wide"
+    assert methods["full"]["supervision"] == ["pixel_masks"]
+    assert methods["stripes"]["presets"] == ["smoke", "wide"]
+    assert methods["irn"]["differences"]
     assert "is no sbdata Baseline" in methods["broken"]["paper"]
