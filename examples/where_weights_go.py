@@ -1,0 +1,141 @@
+"""Where the size-balanced loss puts its weight when masks are pseudo-masks.
+
+    python examples/where_weights_go.py data/shapes-train --masks truth=data/shapes-train/SegmentationClass \
+        --masks irn=MASKS --result results/weights-shapes.json
+
+Weighs every image of a training set once by its true mask and once by each folder of pseudo-masks
+(whole masks, not crops, with the default tau) and tells by the size of the true instances what the
+loss then sees of them. It reads the truth of the training set, to explain results; no method does.
+
+A figure for each folder of masks:
+
+- ``components``: 8-connected components of a class, a mask; ``specks``: the share of them under 64
+  pixels;
+- ``seen``: of the pixels of small, medium and large instances, the share that carries their class;
+- ``weight``: the mean weight of the pixels so seen; 1 is what plain cross-entropy gives;
+- ``merged``: the share of instances at least half of whose pixels lie in one component that also
+  holds half of another instance: the loss weighs the two as one;
+- ``extra``: where the weight above 1 goes, in shares of it: to seen pixels of small, medium and large
+  instances, and to pixels whose mask is ``wrong``.
+"""  # noqa: E501 - the command in one line
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import cc3d
+import click
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.cli.progress import showing_progress
+from sbdata.losses import size_weights
+from sbdata.masks import VOID, LabelMap, read_index_png
+from sbdata.sets import EvaluationSet, open_set
+from sbdata.storage import write_text
+
+SIZES = ("small", "medium", "large")
+SPECK = 64
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("training", type=_FOLDER)
+@click.option("--masks", "given", multiple=True, required=True, metavar="NAME=FOLDER")
+@click.option("--tau", default=5.0, show_default=True)
+@click.option("--result", type=_FOLDER, required=True)
+def main(training: Path, given: tuple[str, ...], tau: float, result: Path) -> None:
+    """Tell where the weight goes on the set TRAINING."""
+    opened = open_set(training)
+    found = {}
+    with showing_progress() as progress:
+        for name, _, folder in (item.partition("=") for item in given):
+            counts = _empty()
+            for done, image_id in enumerate(opened, start=1):
+                mask = read_index_png(Path(folder) / f"{image_id}.png")
+                _count(counts, opened, image_id, mask, tau)
+                progress(name, done, len(opened))
+            found[name] = _shares(counts, len(opened))
+    values = {
+        "command": " ".join(["python", *sys.argv]),
+        "training": {"set": opened.name, "logical_hash": opened.logical_hash},
+        "synthetic": bool(opened.manifest.meta.get("synthetic", False)),
+        "tau": tau,
+        "masks": found,
+    }
+    write_text(result, json.dumps(values, indent=2) + "\n")
+    click.echo(json.dumps(found, indent=2))
+
+
+def _empty() -> dict[str, Any]:
+    numbers = dict.fromkeys(("components", "specks", "extra", "wrong"), 0.0)
+    for size in SIZES:
+        numbers |= {f"{what} {size}": 0.0 for what in ("n", "area", "seen", "weight", "merged")}
+    return numbers
+
+
+def _count(
+    counts: dict[str, Any], opened: EvaluationSet, image_id: str, mask: LabelMap, tau: float
+) -> None:
+    truth, instances = opened.class_map(image_id), opened.instance_map(image_id)
+    rows = opened.instances_of(image_id).to_pylist()
+    weights = size_weights(mask, tau=tau).astype(np.float64)
+    parts, n_parts = cc3d.connected_components(
+        np.where(mask == VOID, 0, mask), connectivity=8, return_N=True
+    )
+    areas = np.bincount(parts.ravel(), minlength=n_parts + 1)[1:]
+    counts["components"] += n_parts
+    counts["specks"] += int((areas < SPECK).sum())
+    above = np.where((mask > 0) & (mask < VOID), weights - 1.0, 0.0)
+    counts["extra"] += above.sum()
+    counts["wrong"] += above[mask != truth].sum()
+    homes = {row["instance_id"]: _home(parts, instances == row["instance_id"]) for row in rows}
+    for row in rows:
+        own = instances == row["instance_id"]
+        seen = own & (mask == row["class_id"])
+        size, home = row["size"], homes[row["instance_id"]]
+        counts[f"n {size}"] += 1
+        counts[f"area {size}"] += own.sum()
+        counts[f"seen {size}"] += seen.sum()
+        counts[f"weight {size}"] += weights[seen].sum()
+        counts[f"merged {size}"] += home > 0 and list(homes.values()).count(home) > 1
+
+
+def _home(parts: npt.NDArray[Any], own: npt.NDArray[np.bool_]) -> int:
+    """Return the component that holds at least half of an instance, or 0."""
+    inside = np.bincount(parts[own])
+    place = int(inside.argmax())
+    return place if inside[place] * 2 >= own.sum() else 0
+
+
+def _shares(counts: dict[str, Any], n_images: int) -> dict[str, Any]:
+    extra = counts["extra"]
+    by_size = {
+        size: (counts[f"weight {size}"] - counts[f"seen {size}"]) / extra if extra else 0.0
+        for size in SIZES
+    }
+
+    def per(what: str, of: str) -> dict[str, float | None]:
+        return {
+            size: counts[f"{what} {size}"] / counts[f"{of} {size}"]
+            if counts[f"{of} {size}"]
+            else None
+            for size in SIZES
+        }
+
+    return {
+        "components": counts["components"] / n_images,
+        "specks": counts["specks"] / counts["components"] if counts["components"] else None,
+        "seen": per("seen", "area"),
+        "weight": per("weight", "seen"),
+        "merged": per("merged", "n"),
+        "extra": {**by_size, "wrong": counts["wrong"] / extra if extra else 0.0},
+    }
+
+
+if __name__ == "__main__":
+    main()
