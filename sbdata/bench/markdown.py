@@ -5,28 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from sbdata.bench.leaderboard import (
+from sbdata.bench.captions import (
     CONTRASTS_SAID,
-    Board,
     changes_shown,
     intro_of,
     mark_shown,
     pair_of,
+    quality_rows_shown,
+    quality_said,
     rows_shown,
     title_of,
 )
+from sbdata.bench.leaderboard import Board
 from sbdata.errors import InputError
 from sbdata.score.wording import NOTHING
 
 
 def markdown_of(board: Board) -> str:
-    """Return a board as Markdown: a sentence, the table, the differences, the footnotes.
+    """Return a board as Markdown: the table, the pseudo-masks, the differences, the footnotes.
 
     A cell of IA has the class mean and, beneath it, the instance mean.
     """
     head, rows = rows_shown(board, "<br>")
     table = _table(head, rows, marked=bool(board.footnotes), words=3)
     parts = [_escaped(intro_of(board)), table]
+    if board.pseudo_masks is not None:
+        head, rows = quality_rows_shown(board.pseudo_masks, "<br>")
+        parts.append(_escaped(quality_said(board, board.pseudo_masks)))
+        parts.append(_table(head, rows, marked=bool(board.footnotes), words=2))
     if board.contrasts:
         parts += [CONTRASTS_SAID, _contrasts(board)]
     said = [f"- {f.mark}: {_escaped(f.text)}." for f in board.footnotes]

@@ -76,10 +76,13 @@ def _text_of(path: Path) -> str:
 
 
 def _print_board(board: Board) -> None:
-    from sbdata.bench.leaderboard import intro_of
+    from sbdata.bench.captions import intro_of, quality_rows_shown, quality_said, rows_shown
 
     click.echo(f"\n{intro_of(board)}")
-    _print_rows(board)
+    _print_marked(board, *rows_shown(board, "\n"))
+    if board.pseudo_masks is not None:
+        click.echo(quality_said(board, board.pseudo_masks))
+        _print_marked(board, *quality_rows_shown(board.pseudo_masks, "\n"))
     _print_contrasts(board)
     for footnote in board.footnotes:
         click.echo(f"protocol {footnote.mark}: {footnote.text}")
@@ -87,20 +90,8 @@ def _print_board(board: Board) -> None:
         click.echo(f"note: {note}")
 
 
-def _print_rows(board: Board) -> None:
-    from sbdata.bench.leaderboard import rows_shown
-
-    _print_marked(board, *rows_shown(board, "\n"))
-
-
 def _print_contrasts(board: Board) -> None:
-    from sbdata.bench.leaderboard import (
-        CONTRASTS_SAID,
-        changes_shown,
-        mark_shown,
-        pair_of,
-        title_of,
-    )
+    from sbdata.bench.captions import CONTRASTS_SAID, changes_shown, mark_shown, pair_of, title_of
     from sbdata.score.wording import NOTHING
 
     if not board.contrasts:

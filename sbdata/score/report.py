@@ -1,14 +1,12 @@
 """The report of a score: one HTML file that needs nothing else, and its figures as SVG files.
 
-The page has no script and asks for nothing over a network; its content policy forbids both. The
-same score gives the same bytes.
+The same score gives the same bytes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,12 @@ from sbdata.score.charts import (
     FEW,
     NARROW,
     WIDE,
-    chart_style,
     curve_svg,
     heat_map_svg,
     precision_svg,
     standalone,
 )
+from sbdata.score.document import contents, document, section, table
 from sbdata.score.gallery import LoadImage, Worst, picture_svg, worst_small
 from sbdata.score.markup import Markup, element, join
 from sbdata.score.result import Compared, Scored
@@ -31,7 +29,6 @@ from sbdata.storage import write_text
 
 __all__ = ["LoadImage", "report_html", "write_figures", "write_report"]
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _SYNTHETIC = "The images are generated. Scores on them say nothing about photographs."
 _MOVED_SHOWN = 20
 _LONG_NAME = 22  # characters
@@ -79,36 +76,14 @@ def report_html(scored: Scored, load_image: LoadImage | None) -> str:
         _gallery_section(scored, load_image),
         _measured_section(scored),
     ]
-    page = element(
-        "html",
-        element(
-            "head",
-            element("meta", charset="utf-8"),
-            element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            element("meta", name="color-scheme", content="light dark"),
-            element("link", rel="icon", href="data:,"),
-            element("title", f"{title}: IA-IoU by object size"),
-            element("style", Markup(chart_style() + _style())),
-        ),
-        element(
-            "body",
-            element(
-                "main",
-                _header(scored),
-                _headline(scored),
-                _notes(scored),
-                _contents(sections),
-                *(_section(*section) for section in sections),
-            ),
-        ),
-        lang="en",
-    )
-    return f"<!DOCTYPE html>\n{page}\n"
-
-
-def _style() -> str:
-    return (resources.files("sbdata.score") / "report.css").read_text("utf-8")
+    content = [
+        _header(scored),
+        _headline(scored),
+        _notes(scored),
+        contents((id_, heading) for id_, heading, _ in sections),
+        *(section(*parts) for parts in sections),
+    ]
+    return document(f"{title}: IA-IoU by object size", content)
 
 
 def _drawings(scored: Scored) -> Mapping[str, Callable[[int], Markup]]:
@@ -127,16 +102,6 @@ _Section = tuple[str, str, Sequence[Markup]]
 """An id, a heading and what stands beneath."""
 
 
-def _section(id_: str, heading: str, content: Sequence[Markup]) -> Markup:
-    title = element("h2", heading, id=f"{id_}-title")
-    return element("section", title, *content, id=id_, aria_labelledby=f"{id_}-title")
-
-
-def _contents(sections: Iterable[_Section]) -> Markup:
-    links = (element("li", element("a", title, href=f"#{id_}")) for id_, title, _ in sections)
-    return element("nav", element("ul", *links), aria_label="Contents")
-
-
 def _table(
     caption: str,
     head: Sequence[str],
@@ -144,28 +109,8 @@ def _table(
     class_: str | None = None,
     words: Sequence[int] = (),
 ) -> Markup:
-    """Return a table in a box of its own that can be scrolled, by keyboard too.
-
-    Args:
-        caption: whose first sentence also names the box.
-        head: the titles of the columns.
-        rows: made by :func:`_row`.
-        class_: of the table.
-        words: places of the columns that hold words, beside the first.
-    """
-    columns = (
-        element("th", _name(title), scope="col", class_="words" if k in (0, *words) else None)
-        for k, title in enumerate(head)
-    )
-    table = element(
-        "table",
-        element("caption", element("span", caption)),
-        element("thead", element("tr", *columns)),
-        element("tbody", *rows),
-        class_=class_,
-    )
-    label = caption.split(".")[0]
-    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
+    """Return a :func:`~sbdata.score.document.table` whose titles may be names of any length."""
+    return table(caption, [_name(title) for title in head], rows, class_, words)
 
 
 def _row(name: object, cells: Iterable[object], class_: str | None = None) -> Markup:
@@ -375,8 +320,8 @@ def _curve_section(scored: Scored) -> _Section:
             _row(f"{p.low:,} to {p.high - 1:,}", [number(p.value), f"{p.n:,}"])
             for p in scored.summary.curve
         ]
-        table = _table("IA by half octaves of area.", ["area (pixels)", "IA", "n"], rows)
-        content.append(element("details", element("summary", "The figure as a table"), table))
+        listed = _table("IA by half octaves of area.", ["area (pixels)", "IA", "n"], rows)
+        content.append(element("details", element("summary", "The figure as a table"), listed))
     return "by-area", "IA by area", content
 
 
@@ -530,8 +475,8 @@ def _measured_section(scored: Scored) -> _Section:
         _row(name, [element("td", _plain(value), class_="words value")])
         for name, value in listed.items()
     )
-    table = _table("What the figures were computed from.", ["what", "value"], rows, words=(1,))
-    return "measured", "What was measured", [definition, table]
+    shown = _table("What the figures were computed from.", ["what", "value"], rows, words=(1,))
+    return "measured", "What was measured", [definition, shown]
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:

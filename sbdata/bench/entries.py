@@ -1,0 +1,312 @@
+"""Entries: the files of results and of paired differences, read for a leaderboard.
+
+A result file holds one method, strategy and seed on every scored set; an :class:`Entry` is one of
+its sets. What decides whether two entries may be averaged or compared is laid out flat, as names
+and texts, so that any two can be held against each other and a difference can be shown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sbdata.bench.order import CONTROLS, method_order, strategy_order
+from sbdata.bench.result import (
+    DIFFERENCES_FORMAT,
+    FORMAT,
+    Differences,
+    Figure,
+    Result,
+    read_differences,
+    read_result,
+)
+from sbdata.errors import InputError
+from sbdata.settings import as_plain, from_plain
+
+
+@dataclass(frozen=True)
+class PseudoMasks:
+    """How good the pseudo-masks of the training set are, with 255 read as background.
+
+    Attributes:
+        metric: name and version.
+        n_images: of the training set.
+        n_instances: of its truth, by ``ia``, ``ia_small`` ...
+        n_classes: that have such an instance, likewise.
+        figures: by headline name.
+        lost: the share of instances that are lost, by stage, in the order in which the method runs
+            them, and by size, the smallest first; None where there is no instance.
+        lost_threshold: when an instance counts as lost: ``under 50 %`` of its pixels.
+    """
+
+    metric: str
+    n_images: int
+    n_instances: Mapping[str, int]
+    n_classes: Mapping[str, int]
+    figures: Mapping[str, float | None]
+    lost: Mapping[str, Mapping[str, float | None]]
+    lost_threshold: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method under one strategy and seed, scored on one set.
+
+    Attributes:
+        file: it was read from.
+        method: its name.
+        strategy: of the training.
+        seed: of everything.
+        kind: what the method sees, in words: ``image labels + saliency``; or ``controls``.
+        synthetic: whether the images are generated.
+        training: name of the set that was trained on.
+        scored: name of the set that was scored.
+        protocol: what has to be equal for two entries to be compared; plain values by name.
+        labels: where the image labels came from.
+        settings: of the method, plain values by name.
+        code: hash of sbdata's code.
+        figures: by headline name, such as ``miou`` and ``ia_small.class_mean``.
+        n_images: of the scored set.
+        n_instances: by ``ia``, ``ia_small`` ...
+        n_classes: that have such an instance, likewise.
+        true_masks: whether ground truth was trained on, instead of pseudo-masks.
+        pseudo: how good the pseudo-masks are that were trained on; None where the file has nothing.
+    """
+
+    file: Path
+    method: str
+    strategy: str
+    seed: int
+    kind: str
+    synthetic: bool
+    training: str
+    scored: str
+    protocol: Mapping[str, str]
+    labels: str
+    settings: Mapping[str, str]
+    code: str
+    figures: Mapping[str, float | None]
+    n_images: int
+    n_instances: Mapping[str, int]
+    n_classes: Mapping[str, int]
+    true_masks: bool
+    pseudo: PseudoMasks | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A difference of one figure, and its 95 % interval; None where there is none."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The paired differences of two strategies: ``minuend`` minus ``subtrahend``."""
+
+    file: Path
+    method: str
+    seed: int
+    scored: str
+    minuend: str
+    subtrahend: str
+    changes: Mapping[str, Change | None]
+
+
+def read_entries(paths: Sequence[Path]) -> tuple[list[Entry], list[Paired]]:
+    """Read result files, and the files of differences that lie beside them.
+
+    Args:
+        paths: files, or folders that are searched for ``*.json``; JSON files of other formats in a
+            folder are passed over.
+
+    Raises:
+        InputError: if a path does not exist, a file is damaged or of a later format, or there is
+            no result at all.
+    """
+    entries: list[Entry] = []
+    pairs: list[Paired] = []
+    for path in sorted({file for given in paths for file in _files(given)}):
+        format_ = _format_of(path)
+        if format_ == FORMAT:
+            entries += _entries(read_result(path), path)
+        elif format_ == DIFFERENCES_FORMAT:
+            pairs += _paired(read_differences(path), path)
+        elif re.match(r"sbdata\.(result|differences)\.v", format_):
+            msg = f"{path}: of format {format_}, which this sbdata does not read; update sbdata"
+            raise InputError(msg)
+        elif path in paths:
+            msg = f"{path}: no result; 'sbdata bench' writes files of format {FORMAT}"
+            raise InputError(msg)
+    if not entries:
+        where = ", ".join(map(str, paths))
+        msg = f"{where}: no result of format {FORMAT}; 'sbdata bench' writes them"
+        raise InputError(msg)
+    return entries, pairs
+
+
+def entry_order(entry: Entry) -> tuple[Any, ...]:
+    """Return what entries are sorted by: method, strategy, seed and file."""
+    order = (*method_order(entry.method, entry.kind), strategy_order(entry.strategy))
+    return (*order, entry.seed, str(entry.file))
+
+
+def kinds_of(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the kind of each method, in the methods' order."""
+    return {entry.method: entry.kind for entry in sorted(entries, key=entry_order)}
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [file for file in path.rglob("*.json") if file.is_file()]
+    if not path.is_file():
+        msg = f"{path}: no such file or folder; give the results that 'sbdata bench' wrote"
+        raise InputError(msg)
+    return [path]
+
+
+def _format_of(path: Path) -> str:
+    """Return what a JSON file says it is, or nothing."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path}: cannot be read as JSON ({error}); delete it and run 'sbdata bench' again"
+        raise InputError(msg) from error
+    found = raw.get("format") if isinstance(raw, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def _entries(result: Result, path: Path) -> Iterator[Entry]:
+    kind = " + ".join(s.replace("_", " ") for s in result.supervision) or "nothing"
+    about = {"logical_hash": result.training.logical_hash, "images": result.training.images}
+    common = {
+        "training set": about,
+        "preset": result.preset,
+        "pretrained": result.pretrained,
+        "training": result.training_preset,
+    }
+    pseudo = None if result.pseudo is None else _pseudo_masks(result.pseudo, f"{path}: pseudo")
+    for name, scored in sorted(result.sets.items()):
+        protocol = _flat({**common, "metric": scored.metric, **as_plain(scored.protocol)})
+        # How often a checkpoint is written changes no figure.
+        protocol.pop("training: optimisation: checkpoint_every", None)
+        yield Entry(
+            file=path,
+            method=result.method,
+            strategy=result.strategy,
+            seed=result.seed,
+            kind=CONTROLS if result.control else kind,
+            synthetic=result.synthetic,
+            training=result.training.set,
+            scored=name,
+            protocol=protocol,
+            labels=result.training.labels,
+            settings=_flat(result.method_settings),
+            code=result.code.get("sbdata", ""),
+            figures={figure: at.value for figure, at in scored.figures.items()},
+            n_images=scored.n_images,
+            n_instances=scored.n_instances,
+            n_classes=scored.n_classes,
+            true_masks=result.training.weak_digest is None,
+            pseudo=pseudo,
+        )
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Return nested mappings as one of texts, so that any two values can be compared and shown."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{above}{name}: ")
+        else:
+            flat[f"{above}{name}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+# --- pseudo-masks ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """How many of the instances of a size a stage still has."""
+
+    n: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class _PseudoFigures:
+    """What is read of a result's ``pseudo``; the bench writes more."""
+
+    metric: str
+    n_images: int
+    n_instances: Mapping[str, int]
+    n_classes: Mapping[str, int]
+    figures: Mapping[str, Figure]
+    lost: tuple[Mapping[str, Any], ...]
+    lost_threshold: str
+
+
+def _pseudo_masks(raw: Mapping[str, Any], where: str) -> PseudoMasks:
+    names = {field.name for field in fields(_PseudoFigures)}
+    known = {name: value for name, value in raw.items() if name in names}
+    found: _PseudoFigures = from_plain(_PseudoFigures, known, where)
+    lost: dict[str, Mapping[str, float | None]] = {}
+    for row in found.lost:
+        sizes = {size: value for size, value in row.items() if size != "stage"}
+        stage: str = from_plain(str, row.get("stage"), f"{where}: lost: stage")
+        counts = from_plain(Mapping[str, _Kept], sizes, f"{where}: lost: {stage}")
+        lost[stage] = {size: _share_lost(at, f"{where}: lost") for size, at in counts.items()}
+    return PseudoMasks(
+        metric=found.metric,
+        n_images=found.n_images,
+        n_instances=found.n_instances,
+        n_classes=found.n_classes,
+        figures={figure: at.value for figure, at in found.figures.items()},
+        lost=lost,
+        lost_threshold=found.lost_threshold,
+    )
+
+
+def _share_lost(at: _Kept, where: str) -> float | None:
+    if not 0 <= at.kept <= at.n:
+        msg = f"{where}: {at.kept} of {at.n} instances are kept; run 'sbdata bench' again"
+        raise InputError(msg)
+    return (at.n - at.kept) / at.n if at.n else None
+
+
+# --- differences ----------------------------------------------------------------------------------
+
+
+def _paired(found: Differences, path: Path) -> Iterator[Paired]:
+    for pair in found.pairs:
+        changes = {
+            name: None if given is None else _change(given, f"{path}: {name}")
+            for name, given in pair.differences.items()
+        }
+        strategies = (pair.second, pair.first)  # the file subtracts the first from the second
+        yield Paired(path, found.method, found.seed, pair.set, *strategies, changes)
+
+
+def _change(given: Mapping[str, Any], where: str) -> Change:
+    """Read a difference; its interval may be a list of two or have ``low`` and ``high``."""
+    interval = given.get("interval")
+    if isinstance(interval, Mapping):
+        interval = [interval.get("low"), interval.get("high")]
+    ends = interval if interval is not None else [0.0, 0.0]
+    numbers = [given.get("value"), *ends]
+    if len(numbers) != 3 or not all(type(n) in (int, float) for n in numbers):
+        msg = f"{where}: a difference needs a value and an interval; run 'sbdata bench' again"
+        raise InputError(msg)
+    return Change(numbers[0], None if interval is None else (numbers[1], numbers[2]))

@@ -1,0 +1,37 @@
+"""The command prints the boards and writes them to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from sbdata.bench.leaderboard import boards_as_dict, read_boards
+from sbdata.cli.leaderboard import leaderboard
+from tests.bench.result_examples import pseudo, result, write
+
+
+def test_command_prints_and_writes(tmp_path: Path) -> None:
+    strategies = ("ce", "ce-ft", "sb-ewc")
+    several = [result("irn", s, k, pseudo=pseudo()) for s in strategies for k in (0, 1)]
+    write(tmp_path / "results", several)
+    readme, out = tmp_path / "README.md", tmp_path / "results" / "page"
+    readme.write_text("<!-- leaderboard:begin pets-b -->\n<!-- leaderboard:end pets-b -->\n")
+    given = [str(tmp_path / "results"), "--out", str(out), "--readme", str(readme)]
+    done = CliRunner().invoke(leaderboard, given, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "Trained on pets-train, scored on pets-b: 100 images." in done.output
+    assert "0.500 ± 0.000" in done.output
+    assert "sb-ewc − ce-ft" in done.output
+    assert "Pseudo-masks of pets-train" in done.output
+    assert "→ masks 50.0 ± 0.0 %" in done.output
+    assert sorted(path.name for path in out.iterdir()) == [
+        "leaderboard.html", "leaderboard.json", "leaderboard.md",
+    ]  # fmt: skip
+    assert "| irn | image labels | sb-ewc | 2 |" in readme.read_text()
+    assert "<br>→ masks 50.0 ± 0.0 % |" in readme.read_text()
+    again = CliRunner().invoke(leaderboard, [*given, "--json"], catch_exceptions=False)
+    boards = read_boards([tmp_path / "results"])
+    assert json.loads(again.output) == json.loads(json.dumps(boards_as_dict(boards)))
+    assert again.output == (out / "leaderboard.json").read_text()
