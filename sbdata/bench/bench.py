@@ -60,7 +60,7 @@ class Bench:
     @cached_property
     def methods(self) -> Mapping[str, Method]:
         """Return the methods by name."""
-        return find_methods(self.plan)
+        return find_methods(self.plan, self.work)
 
     @cached_property
     def preset(self) -> Preset:
@@ -154,7 +154,7 @@ class Bench:
         """Return where the results lie, in the plan's order."""
         return [
             result_file(self.results, method, strategy, seed)
-            for method in self.plan.methods
+            for method in self.methods
             for strategy in self.plan.strategies
             for seed in self.plan.seeds
         ]

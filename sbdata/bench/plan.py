@@ -20,6 +20,13 @@ from sbdata.bench.baseline import (
     Baseline,
     find_baseline,
 )
+from sbdata.bench.imports.method import (
+    PREFIX,
+    absolute_import,
+    find_import,
+    method_name,
+    paper_of,
+)
 from sbdata.bench.stage import Stage, in_order, key_of
 from sbdata.bench.weak import SALIENCY, WeakSet
 from sbdata.errors import InputError
@@ -42,7 +49,7 @@ class Plan:
     """What a call of the bench asks.
 
     Attributes:
-        methods: names of baselines, or ``full``.
+        methods: names of baselines, ``full``, or ``import:NAME`` for imported masks.
         strategies: by which segmenters are trained.
         training: folder of the set whose weak labels are learned from.
         sets: folders of the sets that are scored.
@@ -80,6 +87,7 @@ class Plan:
         """Return the plan with absolute paths, which mean the same in any process."""
         return replace(
             self,
+            methods=tuple(absolute_import(name) for name in self.methods),
             training=self.training.absolute(),
             sets=tuple(root.absolute() for root in self.sets),
             labels=self.labels and self.labels.absolute(),
@@ -115,8 +123,15 @@ class Method:
 _CEILING = Method(FULL, CEILING, (PIXEL_MASKS,), True)
 
 
-def find_methods(plan: Plan) -> dict[str, Method]:
+def find_methods(plan: Plan, work: Path) -> dict[str, Method]:
     """Import the methods of a plan and resolve their settings.
+
+    Args:
+        plan: whose methods are meant.
+        work: folder of the bench, whose imports they may be.
+
+    Returns:
+        The methods by their own names, in the plan's order; ``import:NAME`` is ``import-NAME``.
 
     Raises:
         InputError: for an unknown method, preset or setting.
@@ -131,9 +146,15 @@ def find_methods(plan: Plan) -> dict[str, Method]:
             )
             raise InputError(msg)
         overrides[name].append(rest)
-    found = {}
+    found: dict[str, Method] = {}
     for name in plan.methods:
-        if name == FULL:
+        if name.startswith(PREFIX):
+            imported = _imported(name, work)
+            if imported.name in found:
+                msg = f"--method {name}: an import of this name is there already; name each once"
+                raise InputError(msg)
+            found[imported.name] = imported
+        elif name == FULL:
             if overrides[name]:
                 msg = f"method {FULL} has no settings; leave out --method-option {FULL}:..."
                 raise InputError(msg)
@@ -148,6 +169,12 @@ def find_methods(plan: Plan) -> dict[str, Method]:
         )
         raise InputError(msg)
     return found
+
+
+def _imported(called: str, work: Path) -> Method:
+    record, stage = find_import(called, work)
+    stages = {stage.name: stage}
+    return Method(method_name(record), paper_of(record), record.supervision, False, stages)
 
 
 def _resolved(called: str, baseline: Baseline, preset: str, overrides: tuple[str, ...]) -> Method:

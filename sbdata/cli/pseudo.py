@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sbdata.cli.pseudo_import import import_command
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -20,7 +21,10 @@ _FOLDER = click.Path(path_type=Path)
 
 @click.group()
 def pseudo() -> None:
-    """Pseudo-masks: score them by object size."""
+    """Pseudo-masks: score them by object size, and import published ones."""
+
+
+pseudo.add_command(import_command)
 
 
 @pseudo.command("score")

@@ -67,7 +67,7 @@ def test_dry_run_computes_nothing_and_knows_what_is_there(plan, log, tmp_path) -
     assert not (tmp_path / "results").exists()
 
 
-def test_bad_plans_are_told(plan) -> None:
+def test_bad_plans_are_told(plan, tmp_path) -> None:
     with pytest.raises(InputError, match="a bench needs methods, each named once"):
         plan(methods=("stripes", "stripes"))
     with pytest.raises(InputError, match="a bench needs sets"):
@@ -75,12 +75,12 @@ def test_bad_plans_are_told(plan) -> None:
     with pytest.raises(InputError, match="no strategy called 'best'"):
         plan(strategies=("best",))
     with pytest.raises(InputError, match="with a method of this call"):
-        find_methods(plan(method_overrides=("irn:a=1",)))
+        find_methods(plan(method_overrides=("irn:a=1",)), tmp_path)
     with pytest.raises(InputError, match="full has no settings"):
-        find_methods(plan(methods=("full",), method_overrides=("full:a=1",)))
+        find_methods(plan(methods=("full",), method_overrides=("full:a=1",)), tmp_path)
     assert {"full", "stripes"} <= {said["name"] for said in describe_baselines()}
 
 
 def test_saliency_that_nobody_takes_is_said(plan, tmp_path) -> None:
     with pytest.raises(InputError, match="none of stripes takes saliency maps"):
-        find_methods(plan(saliency=tmp_path))
+        find_methods(plan(saliency=tmp_path), tmp_path)

@@ -1,0 +1,147 @@
+"""Rules: how scores of classes become class numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
+
+from sbdata.errors import InputError
+
+Background = Literal["constant", "power", "saliency", "map"]
+Normalise = Literal["none", "max", "min-max"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How scores of classes become class numbers: the largest score wins, background's among them.
+
+    Attributes:
+        background: ``constant`` scores ``level`` everywhere; ``power`` is (1 - the largest class
+            score) to the power of ``level``; ``saliency`` is 1 - the saliency map, which is made 0
+            or 1 at ``level`` where that is above 0; ``map`` is the file's own background.
+        level: see ``background``.
+        normalise: each map by its ``max``, or ``min-max`` to [0, 1], before anything else.
+        floor: class scores below this become 0.
+        conflict: pixels where more than one class scores above this become 255.
+        doubt: background pixels where a class scores above this become 255.
+        salient: background pixels whose saliency is at least this become 255.
+        confidence: pixels whose winner has less than this share of all scores become 255.
+        refine: the scores, divided by their sum, are refined along the photo's edges: ``none``,
+            ``pamr``, ``par`` or ``crf``.
+    """
+
+    background: Background
+    level: float = 0.0
+    normalise: Normalise = "none"
+    floor: float = 0.0
+    conflict: float | None = None
+    doubt: float | None = None
+    salient: float | None = None
+    confidence: float | None = None
+    refine: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.background not in get_args(Background) or self.normalise not in get_args(Normalise):
+            msg = f"no such rule: background {self.background!r}, normalise {self.normalise!r}"
+            raise InputError(msg)
+        if not 0 <= self.level < math.inf or (self.background == "power" and self.level == 0):
+            msg = f"the background's level must be a number above 0, not {self.level}"
+            raise InputError(msg)
+
+    @property
+    def needs_saliency(self) -> bool:
+        """Tell whether the rule looks at saliency maps."""
+        return self.background == "saliency" or self.salient is not None
+
+    def __str__(self) -> str:
+        """Return the rule in words."""
+        what = {
+            "constant": f"background {self.level:g}",
+            "power": f"background (1 - largest class score)^{self.level:g}",
+            "saliency": "background 1 - saliency"
+            + (f" (0 or 1 at {self.level:g})" if self.level else ""),
+            "map": "background from the file",
+        }[self.background]
+        parts = [what]
+        if self.normalise != "none":
+            parts.append(f"maps normalised by {self.normalise}")
+        if self.floor:
+            parts.append(f"scores below {self.floor:g} are 0")
+        if self.refine != "none":
+            parts.append(f"refined by {self.refine}")
+        ignored = {
+            f"two classes above {self.conflict}": self.conflict,
+            f"background with a class above {self.doubt}": self.doubt,
+            f"background with a saliency from {self.salient}": self.salient,
+            f"less than {self.confidence} of the scores": self.confidence,
+        }
+        given = [text for text, value in ignored.items() if value is not None]
+        if given:
+            parts.append(f"255 where {', or '.join(given)}")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Parts of a rule that a user gives, each None where it stays as the source has it.
+
+    Attributes:
+        background: ``0.25``, ``power:1``, ``saliency``, ``saliency:0.2`` or ``map``.
+        normalise: and the others: see :class:`Rule`.
+        floor: see there.
+        conflict: see there.
+        doubt: see there.
+        salient: see there.
+        confidence: see there.
+        refine: see there.
+    """
+
+    background: str | None = None
+    normalise: str | None = None
+    floor: float | None = None
+    conflict: float | None = None
+    doubt: float | None = None
+    salient: float | None = None
+    confidence: float | None = None
+    refine: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Tell whether there are any."""
+        return any(getattr(self, f.name) is not None for f in fields(self))
+
+    def applied(self, rule: Rule | None) -> Rule | None:
+        """Return a rule with these changes; None while there is no background.
+
+        Raises:
+            InputError: for a change that no rule has.
+        """
+        if self.background is not None:
+            kind, level = _background(self.background)
+            base = rule or Rule(kind, level)
+            rule = replace(base, background=kind, level=level)
+        if rule is None:
+            return None
+        others = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "background"}
+        return replace(rule, **{name: value for name, value in others.items() if value is not None})
+
+
+def _background(text: str) -> tuple[Background, float]:
+    """Read what ``--background`` says.
+
+    >>> _background("0.25"), _background("power:2"), _background("saliency")
+    (('constant', 0.25), ('power', 2.0), ('saliency', 0.0))
+    """
+    kind, _, level = text.partition(":")
+    try:
+        if kind == "power":
+            return "power", float(level or 1)
+        if kind == "saliency":
+            return "saliency", float(level or 0)
+        if kind == "map" and not level:
+            return "map", 0.0
+        return "constant", float(text)
+    except ValueError as error:
+        msg = f"--background takes a number, power:N, saliency, saliency:N or map, not {text!r}"
+        raise InputError(msg) from error

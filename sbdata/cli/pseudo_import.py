@@ -1,0 +1,235 @@
+"""``sbdata pseudo import``: masks and activation maps that others publish become pseudo-masks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sbdata.cli.tables import print_table
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    from sbdata.bench.imports.folder import Detected
+    from sbdata.bench.imports.record import Record
+    from sbdata.bench.imports.target import Target
+
+_FOLDER = click.Path(path_type=Path)
+_SCORE = click.FloatRange(0, 1)
+_CONTROLS = ("no pixel", "under 50 %")
+
+
+@click.command("import")
+@click.argument("folder", metavar="FOLDER", type=_FOLDER, required=False)
+@click.option("--set", "set_folder", type=_FOLDER, help="The set whose images they are for.")
+@click.option("--list", "list_file", type=_FOLDER, help="Instead of a set: image ids, one a line.")
+@click.option("--photos", type=_FOLDER, help="Of the images in --list: tells their sizes.")
+@click.option("--taxonomy", default="voc20", show_default=True, help="Of the masks, with --list.")
+@click.option("--source", metavar="NAME", help="Whose they are, for its constants; see --sources.")
+@click.option("--sources", "listing", is_flag=True, help="Show the known sources, and stop.")
+@click.option("--url", help="Where they were published [the source's repository].")
+@click.option(
+    "--supervision", multiple=True, metavar="KIND",
+    help="What the method saw: image_labels, boxes, saliency. Repeatable [the source's].",
+)  # fmt: skip
+@click.option(
+    "--background", metavar="RULE",
+    help="Of maps: a number, power:N, saliency, saliency:N or map [the source's].",
+)  # fmt: skip
+@click.option("--normalise", type=click.Choice(["none", "max", "min-max"]), help="Each map, first.")
+@click.option("--floor", type=_SCORE, help="Class scores below this become 0.")
+@click.option("--conflict", type=_SCORE, help="255 where two classes score above this.")
+@click.option("--doubt", type=_SCORE, help="255 on background where a class scores above this.")
+@click.option("--salient", type=_SCORE, help="255 on background with at least this saliency.")
+@click.option("--confidence", type=_SCORE, help="255 where the winner has less of all scores.")
+@click.option("--refine", type=click.Choice(["none", "pamr", "par", "crf"]), help="Of maps.")
+@click.option("--saliency", type=_FOLDER, help="Saliency maps, grey PNGs, for rules of maps.")
+@click.option(
+    "--merge", type=click.Choice(["agree", "crf", "ret"]), default="agree", show_default=True,
+    help="Of BANA's two masks; agree gives 255 where they differ.",
+)  # fmt: skip
+@click.option("--layout", help="Of the files, where they leave it open; the message says which.")
+@click.option("--crop", is_flag=True, help="Cut masks that are larger than their image.")
+@click.option("--resize", is_flag=True, help="Scale masks of another size than their image's.")
+@click.option(
+    "--missing", type=click.Choice(["error", "ignored", "background"]), default="error",
+    show_default=True, help="What images without a file become.",
+)  # fmt: skip
+@click.option("--name", help="Of the import [that of --source, else of FOLDER].")
+@click.option("--work", type=_FOLDER, default=Path("runs/bench"), show_default=True)
+@click.option("--out", type=_FOLDER, help="Folder to write [WORK/imports/NAME].")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Say what the files are found to be, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def import_command(
+    folder: Path | None,
+    set_folder: Path | None,
+    list_file: Path | None,
+    photos: Path | None,
+    taxonomy: str,
+    source: str | None,
+    listing: bool,
+    url: str | None,
+    supervision: tuple[str, ...],
+    name: str | None,
+    work: Path,
+    out: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Import the masks or activation maps in FOLDER as pseudo-masks.
+
+    What the files are is found by looking at them: .npy dictionaries of seven layouts and PNGs of
+    four, ids in any spelling. Pickles are read, never run. The import lies in NAME/masks, with
+    import.json beside them; 'sbdata bench --method import:NAME' trains and scores with it.
+    """
+    if listing:
+        _list_sources(as_json)
+        return
+    if folder is None:
+        msg = "give the FOLDER with the published masks or maps, or --sources"
+        raise InputError(msg)
+    from functools import partial
+
+    from sbdata.bench.imports.decoding import Fit
+    from sbdata.bench.imports.folder import Request, detect, import_masks
+    from sbdata.bench.imports.record import IMPORTS_FOLDER
+    from sbdata.bench.imports.rules import Changes
+    from sbdata.cli.progress import showing_progress
+
+    change_names = ("background", "normalise", "floor", "conflict", "doubt", "salient",
+                    "confidence", "refine")  # fmt: skip
+    request = Request(
+        folder=folder,
+        target=_target(set_folder, list_file, photos, taxonomy),
+        name=name or source or folder.resolve().name,
+        source=source,
+        url=url,
+        supervision=supervision,
+        layout=options["layout"],
+        changes=Changes(**{key: options[key] for key in change_names}),
+        saliency=options["saliency"],
+        merge=options["merge"],
+        fit=Fit(options["crop"], options["resize"]),
+        missing=options["missing"],
+        workers=options["workers"],
+    )
+    if dry_run:
+        _show_detected(detect(request), as_json)
+        return
+    place = out or work / IMPORTS_FOLDER / request.name
+    with showing_progress(quiet=as_json) as progress:
+        record = import_masks(request, place, partial(progress, "import"))
+    if as_json:
+        click.echo(json.dumps({"folder": str(place), **record.as_dict()}, indent=2))
+    else:
+        _show(record, place, work)
+
+
+def _target(
+    set_folder: Path | None, list_file: Path | None, photos: Path | None, taxonomy: str
+) -> Target:
+    from sbdata.bench.imports.target import target_of_list, target_of_set
+    from sbdata.taxonomy import named_taxonomy
+
+    if (set_folder is None) == (list_file is None):
+        msg = "say what images the files are for: --set, or --list with --photos"
+        raise InputError(msg)
+    if set_folder is not None:
+        return target_of_set(set_folder)
+    assert list_file is not None  # noqa: S101 - one of the two is given
+    return target_of_list(list_file, named_taxonomy(taxonomy), photos)
+
+
+def _list_sources(as_json: bool) -> None:
+    from sbdata.bench.imports.sources import SOURCES
+
+    rows = [
+        {
+            "name": source.name,
+            "title": source.title,
+            "sees": list(source.supervision),
+            "rule": None if source.rule is None else str(source.rule),
+            "why": source.why,
+            "url": source.url,
+        }
+        for source in SOURCES.values()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['name']:<14} {row['title']}; {row['rule'] or row['why']}. {row['url']}")
+    click.echo("Finished masks need no rule, whatever their source.")
+
+
+def _show_detected(found: Detected, as_json: bool) -> None:
+    if as_json:
+        said = {
+            "layout": found.layout.name,
+            "decisions": list(found.decisions),
+            "rule": None if found.rule is None else str(found.rule),
+            "images": len(found.layout.files),
+            "missing": len(found.missing),
+            "extra": len(found.layout.extra),
+            "warnings": list(found.warnings),
+        }
+        click.echo(json.dumps(said, indent=2))
+        return
+    for text in found.decisions:
+        click.echo(text)
+    for text in found.warnings:
+        click.echo(f"Warning: {text}")
+    click.echo(
+        f"{len(found.layout.files):,} images of {found.request.target.title} have files, "
+        f"{len(found.missing):,} have none; {len(found.layout.extra):,} files are about other "
+        "images. Nothing was written."
+    )
+
+
+def _show(record: Record, place: Path, work: Path) -> None:
+    from sbdata.bench.imports.record import IMPORTS_FOLDER
+    from sbdata.score.wording import percent
+
+    for text in record.decisions:
+        click.echo(text)
+    for text in record.warnings:
+        click.echo(f"Warning: {text}")
+    changed = [
+        (record.missing, f"have no file and are {record.missing_as}"),
+        (record.extra, "further files are about other images"),
+        (record.cropped, "were cropped"),
+        (record.resized, "were resized"),
+    ]
+    notes = "".join(f"; {n:,} {what}" for n, what in changed if n)
+    shares = record.shares
+    click.echo(
+        f"{record.images:,} masks{notes}. {percent(shares.ignored)} of their pixels are ignored "
+        f"(255), {percent(shares.background)} background"
+    )
+    _show_sizes(record)
+    inside = place.absolute().parent == (work / IMPORTS_FOLDER).absolute()
+    call = f"import:{record.name}" if inside else f"import:{place}/"
+    click.echo(f"{place}: masks and import.json; 'sbdata bench --method {call}' trains with them")
+
+
+def _show_sizes(record: Record) -> None:
+    from sbdata.score.wording import NOTHING, percent
+
+    components = record.components
+    rows = []
+    for size, n in components.by_size.items():
+        true = None if components.instances_by_size is None else components.instances_by_size[size]
+        lost = {row["threshold"]: row for row in record.losses or () if row["size"] == size}
+        cells = [
+            f"{lost[t]['lost']:,} ({percent(lost[t]['lost'] / lost[t]['n'])})"
+            if t in lost and lost[t]["n"]
+            else NOTHING
+            for t in _CONTROLS
+        ]
+        rows.append([size, f"{n:,}", NOTHING if true is None else f"{true:,}", *cells])
+    header = ["size", "components", "true instances", *(f"lost: {t}" for t in _CONTROLS)]
+    print_table(header, rows)
