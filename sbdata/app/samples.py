@@ -1,50 +1,82 @@
-"""A built set as a FiftyOne dataset, straight from its manifest."""
+"""One image of a set as the fields of a FiftyOne sample, straight from its manifest."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sbdata.layout import class_path, image_path
+from sbdata.app.info import field_name
 from sbdata.masks import decode_mask
-from sbdata.sets import EvaluationSet, open_set
+from sbdata.sets import EvaluationSet
 
 if TYPE_CHECKING:
     import fiftyone as fo
 
+IMAGE_ID = "sbdata_image_id"
+TRUTH = "ground_truth"
+INSTANCES = "instances"
+OBJECTS = f"{INSTANCES}.detections"
 
-def load_set(root: Path) -> fo.Dataset:
-    """Load a set into a FiftyOne dataset of its name; a former one of that name is replaced.
 
-    Every image has its class map (``truth``, read from the set's folder) and its instances
-    (``instances``, with mask, area in pixels, area fraction, size and source). Width and height
-    come from the manifest, so that no image need be read.
+def count_field(size: str) -> str:
+    """Return the field of a sample that counts its objects of a size.
 
-    Raises:
-        InputError: if the folder is no set.
+    >>> count_field("small")
+    'n_small'
+    """
+    return f"n_{field_name(size)}"
+
+
+def declare_fields(dataset: fo.Dataset, sizes: tuple[str, ...]) -> None:
+    """Give a dataset the fields that the samples of a set have, whatever its first sample holds.
+
+    Args:
+        dataset: that holds or will hold a set.
+        sizes: names of the set's sizes.
     """
     import fiftyone as fo
 
-    opened = open_set(root.resolve())
-    dataset = fo.Dataset(opened.name, persistent=True, overwrite=True)
-    names = dict(enumerate(opened.taxonomy.classes, start=1))
-    dataset.mask_targets = {"truth": {0: "background", **names, 255: "void"}}
-    dataset.info = {
-        "logical_hash": opened.logical_hash,
-        "synthetic": opened.manifest.meta["synthetic"],
-    }
-    rows = {row["image_id"]: row for row in opened.manifest.images.to_pylist()}
-    dataset.add_samples([_sample(opened, rows[image_id]) for image_id in opened], progress=False)
-    dataset.add_dynamic_sample_fields()
-    return dataset
+    def declare(name: str, kind: Any, description: str, document: Any = None) -> None:
+        dataset.add_sample_field(name, kind, embedded_doc_type=document, description=description)
+
+    declare(IMAGE_ID, fo.StringField, "The image's id in the set")
+    declare("split", fo.StringField, "The split it belongs to")
+    declare("source", fo.StringField, "The published dataset it comes from")
+    declare("url", fo.StringField, "Where it was published")
+    declare("license", fo.StringField, "Its licence")
+    for size in sizes:
+        declare(count_field(size), fo.IntField, f"How many {size} objects it has")
+    document = fo.EmbeddedDocumentField
+    declare(TRUTH, document, "The class of every pixel", fo.Segmentation)
+    declare(INSTANCES, document, "The annotated objects", fo.Detections)
+    declare(f"{OBJECTS}.instance_id", fo.IntField, "The object's number in its image")
+    declare(f"{OBJECTS}.area", fo.IntField, "Visible pixels")
+    declare(f"{OBJECTS}.area_fraction", fo.FloatField, "Visible pixels over the image's")
+    declare(f"{OBJECTS}.size", fo.StringField, "The size that the area falls into")
+    declare(f"{OBJECTS}.source", fo.StringField, "The published dataset of its annotation")
 
 
-def _sample(opened: EvaluationSet, row: dict[str, Any]) -> fo.Sample:
+def sample_fields(
+    opened: EvaluationSet, row: dict[str, Any], photo: Path, truth: Path
+) -> dict[str, Any]:
+    """Return the fields of one image.
+
+    Width and height come from the manifest, so no image need be read.
+
+    Args:
+        opened: the set.
+        row: of its images table.
+        photo: the image's file.
+        truth: its class map as a grey PNG.
+
+    Returns:
+        Every field that :func:`declare_fields` names, and ``filepath`` and ``metadata``.
+    """
     import fiftyone as fo
 
-    image_id, width, height = row["image_id"], row["width"], row["height"]
+    width, height = row["width"], row["height"]
     found = []
-    for instance in opened.instances_of(image_id).to_pylist():
+    for instance in opened.instances_of(row["image_id"]).to_pylist():
         x, y, w, h = (instance[f"bbox_{side}"] for side in "xywh")
         mask = decode_mask(instance["rle"], height, width)[y : y + h, x : x + w]
         found.append(
@@ -52,17 +84,22 @@ def _sample(opened: EvaluationSet, row: dict[str, Any]) -> fo.Sample:
                 label=instance["class_name"],
                 bounding_box=[x / width, y / height, w / width, h / height],
                 mask=mask,
+                instance_id=instance["instance_id"],
                 area=instance["area"],
                 area_fraction=instance["area_fraction"],
                 size=instance["size"],
                 source=instance["source"],
             )
         )
-    return fo.Sample(
-        filepath=str(image_path(opened.root, image_id)),
-        metadata=fo.ImageMetadata(width=width, height=height),
-        tags=[row["split"]],
-        image_id=image_id,
-        truth=fo.Segmentation(mask_path=str(class_path(opened.root, image_id))),
-        instances=fo.Detections(detections=found),
-    )
+    return {
+        "filepath": str(photo),
+        "metadata": fo.ImageMetadata(width=width, height=height),
+        IMAGE_ID: row["image_id"],
+        "split": row["split"],
+        "source": row["source"],
+        "url": row["url"],
+        "license": row["license"],
+        **{count_field(size): row[f"n_{size}"] for size in opened.bins.names},
+        TRUTH: fo.Segmentation(mask_path=str(truth)),
+        INSTANCES: fo.Detections(detections=found),
+    }

@@ -1,42 +1,139 @@
-"""``sbdata app``: look at a set in the FiftyOne app."""
+"""``sbdata app``: look at a set, and at what methods make of it, in the FiftyOne app."""
 
 from __future__ import annotations
 
-import os
+import time
+from contextlib import ExitStack
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sbdata.errors import InputError
 
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+    from sbdata.app.dataset import Loaded
+    from sbdata.curate.inputs import Progress
+
+_FOLDER = click.Path(path_type=Path)
+
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path("data/shapes-b"))
-@click.option("--port", type=int, default=5151, show_default=True)
+@click.argument("set_folder", metavar="[SET]", type=_FOLDER, default=Path("data/shapes-b"))
+@click.option(
+    "--scores",
+    "scores",
+    metavar="RUN",
+    multiple=True,
+    type=_FOLDER,
+    help="Folder that `sbdata score` wrote about the set, such as scores/NAME. Repeatable.",
+)
+@click.option(
+    "--export", type=_FOLDER, help="Write FiftyOne's dataset to this new folder, and end."
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=5151, show_default=True)
 @click.option("--address", default="127.0.0.1", show_default=True)
-def app(path: Path, port: int, address: str) -> None:
-    """Open the set in PATH [data/shapes-b] in the FiftyOne app until Ctrl-C."""
-    os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
-    try:
-        import fiftyone as fo
-    except ImportError as error:
+@click.option(
+    "--app-data",
+    type=_FOLDER,
+    default=Path("data/fiftyone"),
+    show_default=True,
+    help="Where the app keeps its database and masks.",
+)
+@click.option(
+    "--fresh", is_flag=True, help="Load the set anew, without the runs and tags that it had."
+)
+def app(
+    set_folder: Path,
+    scores: tuple[Path, ...],
+    export: Path | None,
+    port: int,
+    address: str,
+    app_data: Path,
+    fresh: bool,
+) -> None:
+    """Open the set in SET [data/shapes-b] in the FiftyOne app, until Ctrl-C.
+
+    The set stays loaded: the next time only what has changed is read, and runs that were attached
+    are there again. Nothing is sent over the network.
+    """
+    if find_spec("fiftyone") is None:
         msg = "the app needs FiftyOne: install it by `make app` or `pip install 'sbdata[app]'`"
-        raise InputError(msg) from error
-    from fiftyone.core.config import FiftyOneConfigError
-    from fiftyone.core.service import ServiceListenTimeout
+        raise InputError(msg)
+    from sbdata.app.database import running_database
+    from sbdata.app.environment import link_plugins, prepare_environment
+    from sbdata.app.serving import check_port, serving, stopping_on_signals
+    from sbdata.cli.progress import showing_progress
+    from sbdata.sets import open_set
 
-    from sbdata.app.samples import load_set
-
-    try:
-        dataset = load_set(path)
-    except (FiftyOneConfigError, ServiceListenTimeout) as error:
-        msg = (
-            "FiftyOne found no database: install MongoDB's mongod, or name a running one by "
-            f"FIFTYONE_DATABASE_URI=mongodb://127.0.0.1:27017 ({error})"
+    # What can be wrong is found out before FiftyOne is started, which takes its time.
+    open_set(set_folder)
+    _check_runs(set_folder, scores)
+    if export is None:
+        check_port(address, port)
+    with ExitStack() as stack:
+        stack.enter_context(stopping_on_signals())
+        database = stack.enter_context(running_database(app_data / "database"))
+        prepare_environment(
+            database.uri, link_plugins(app_data / "plugins"), validate=not database.is_own
         )
-        raise InputError(msg) from error
-    session = fo.launch_app(dataset, port=port, address=address, remote=True)
-    click.echo(
-        f"{len(dataset)} images of {dataset.name} at http://{address}:{port}; Ctrl-C ends it"
-    )
-    session.wait(-1)
+        with showing_progress() as progress:
+            loaded = _load(set_folder, scores, app_data / "masks", fresh, progress)
+        if export is not None:
+            from sbdata.app.export import export_dataset
+
+            written = export_dataset(loaded.dataset, export)
+            click.echo(f"{len(loaded.dataset):,} images of {loaded.dataset.name} in {written}")
+            return
+        stack.enter_context(serving(loaded.dataset, address, port, _spaces()))
+        click.echo(
+            f"{len(loaded.dataset):,} images of {loaded.dataset.name} at http://{address}:{port}; "
+            "Ctrl-C ends it"
+        )
+        try:
+            while True:
+                time.sleep(1)
+        except KeyboardInterrupt:
+            click.echo("stopping", err=True)
+
+
+def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
+    from sbdata.app.runs import check_names, check_run, read_run
+    from sbdata.sets import open_set
+
+    opened = open_set(set_folder.resolve())
+    runs = [read_run(folder) for folder in scores]
+    check_names(runs)
+    for run in runs:
+        check_run(run, opened)
+
+
+def _load(
+    set_folder: Path, scores: tuple[Path, ...], masks: Path, fresh: bool, progress: Progress
+) -> Loaded:
+    from sbdata.app.dataset import load_set
+    from sbdata.app.runs import attach_run, read_run
+    from sbdata.app.views import arrange_sidebar, save_views
+
+    loaded = load_set(set_folder, masks, fresh=fresh, progress=partial(progress, "images"))
+    if loaded.change == "changed":
+        lost = f"; no longer attached: {', '.join(loaded.detached)}" if loaded.detached else ""
+        click.echo(f"{set_folder}: has changed since it was loaded, and was read again{lost}")
+    elif loaded.change == "moved":
+        click.echo(f"{set_folder}: the set is here now; it was loaded from another folder")
+    for folder in scores:
+        run = read_run(folder)
+        notes = attach_run(loaded.dataset, loaded.opened, run, progress=partial(progress, run.name))
+        for note in notes:
+            click.echo(f"note: {note}")
+    save_views(loaded.dataset, loaded.opened)
+    arrange_sidebar(loaded.dataset)
+    return loaded
+
+
+def _spaces() -> fo.Space | None:
+    return None

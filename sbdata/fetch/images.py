@@ -6,31 +6,22 @@ that was killed goes on where it stopped. Nothing is asked for that was not requ
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import math
-import random
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import requests
-import urllib3.exceptions
-
-import sbdata
 from sbdata.errors import InputError
+from sbdata.fetch.connections import Connections, StoppedError
 from sbdata.fetch.parallel import Progress, run_each
 from sbdata.fetch.photos import PhotoError, decode_photo, perceptual_hash
+from sbdata.fetch.retries import PassingError, RefusedError, persist
 from sbdata.storage import is_safe_stem, remove_leftovers, write_bytes
 
 MAX_BYTES = 64 * 2**20
-MAX_PAUSE = 60.0
-_BLOCK = 64 * 2**10
-_RETRIED = frozenset({429, *range(500, 600)})
 
 Reason = Literal[
     "missing",
@@ -132,8 +123,8 @@ def fetch_images(
         processes: use processes, for a ``local`` that is plain Python work; it must be picklable.
         attempts: at each url, as connection errors, truncated answers, 429 and 5xx are retried.
         timeout: seconds to wait for the connection and for each read.
-        pause: seconds before the second attempt, doubled for each further one and shortened by a
-            fixed pseudo-random share; ``Retry-After`` overrides it. At most ``MAX_PAUSE``.
+        pause: seconds before the second attempt; see :func:`sbdata.fetch.retries.delay`. A server
+            that asks for a pause (``Retry-After``) is left alone by all workers until it is over.
         progress: called with (done, total).
 
     Returns:
@@ -152,7 +143,7 @@ def fetch_images(
         remove_leftovers(folder)
     except OSError as error:
         raise _cannot_write(folder, error) from error
-    stop = None if processes else threading.Event()
+    connections = None if processes else Connections(timeout=timeout)
     job = _Job(
         folder=folder,
         local=local,
@@ -161,16 +152,15 @@ def fetch_images(
         attempts=attempts,
         timeout=timeout,
         pause=pause,
-        stop=stop,
+        connections=connections,
     )
     try:
         return run_each(
             partial(_fetch, job), wanted, workers=workers, processes=processes, progress=progress
         )
     finally:
-        if stop is not None:
-            stop.set()  # an interrupted run's threads are not to sleep out their pauses
-        _close_session()
+        if connections is not None:
+            connections.close()  # an interrupted run's threads are not to sleep out their pauses
 
 
 @dataclass(frozen=True)
@@ -184,7 +174,7 @@ class _Job:
     attempts: int
     timeout: float
     pause: float
-    stop: threading.Event | None
+    connections: Connections | None
 
 
 class _FailedError(Exception):
@@ -284,35 +274,11 @@ def _cannot_write(folder: Path, error: OSError) -> InputError:
 
 # --- HTTP ----------------------------------------------------------------------------------------
 
-_thread = threading.local()  # a requests.Session keeps connections open but is not thread-safe
 
-
-class _PassingError(Exception):
-    """An answer that may be better next time, and the pause the server asks for."""
-
-    def __init__(self, detail: str, retry_after: float | None = None) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
-
-
-def _session() -> requests.Session:
-    if not hasattr(_thread, "session"):
-        session = requests.Session()
-        session.max_redirects = 5
-        # Images do not shrink; without a content coding the length is that of the file.
-        session.headers.update(
-            {"User-Agent": f"sbdata/{sbdata.__version__}", "Accept-Encoding": "identity"}
-        )
-        _thread.session = session
-    found: requests.Session = _thread.session
-    return found
-
-
-def _close_session() -> None:
-    """Close the calling thread's session; those of ended threads close with them."""
-    session = _thread.__dict__.pop("session", None)
-    if session is not None:
-        session.close()
+@functools.cache
+def _of_this_process(timeout: float) -> Connections:
+    """Return the connections of a worker process, which end with it; they cannot be sent there."""
+    return Connections(timeout=timeout)
 
 
 def _mirrored(url: str, mirrors: Sequence[tuple[str, str]]) -> str:
@@ -323,80 +289,37 @@ def _mirrored(url: str, mirrors: Sequence[tuple[str, str]]) -> str:
 
 
 def _download(job: _Job, image_id: str, url: str) -> bytes:
-    if not url.lower().startswith(("http://", "https://")):
-        raise _FailedError("http", f"{url}: only http and https addresses are fetched")
-    attempt = 1
-    while True:
-        try:
-            return _get(url, job.timeout, job.stop)
-        except _PassingError as error:
-            if attempt >= job.attempts:
-                detail = f"{url}: {error} (tried {attempt} times)"
-                raise _FailedError("http", detail) from error
-            delay = _delay(job.pause, attempt, image_id, error.retry_after)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            raise _FailedError("http", f"{url}: {error}") from error
-        if job.stop is None:
-            time.sleep(delay)
-        elif job.stop.wait(delay):
-            raise _FailedError("http", f"{url}: interrupted")
-        attempt += 1
+    connections = job.connections or _of_this_process(job.timeout)
+    try:
+        return persist(
+            partial(_get, connections, url),
+            attempts=job.attempts,
+            pause=job.pause,
+            who=image_id,
+            wait=connections.pause,
+        )
+    except (RefusedError, StoppedError) as error:
+        raise _FailedError("http", f"{url}: {error}") from error
 
 
-def _delay(pause: float, attempt: int, image_id: str, retry_after: float | None) -> float:
-    """Return the seconds to wait after the given attempt (1, 2, ...)."""
-    if retry_after is not None:
-        return min(retry_after, MAX_PAUSE)
-    # Seeded by the image: clients spread out, and yet a run can be repeated exactly.
-    share = 0.5 + random.Random(f"{image_id} {attempt}").random() / 2  # noqa: S311
-    return min(pause * 2.0 ** (attempt - 1) * share, MAX_PAUSE)
-
-
-def _get(url: str, timeout: float, stop: threading.Event | None) -> bytes:
+def _get(connections: Connections, url: str) -> bytes:
     """Ask once.
 
     Raises:
-        _PassingError: for what a later attempt may mend.
-        _FailedError: for what it cannot.
+        PassingError: for what a later attempt may mend.
+        RefusedError: for what it cannot.
+        StoppedError: if the run is over.
     """
-    try:
-        with _session().get(url, stream=True, timeout=timeout) as answer:
-            if answer.status_code in _RETRIED:
-                retry_after = _seconds(answer.headers.get("Retry-After"))
-                raise _PassingError(f"answered {answer.status_code}", retry_after)
-            if answer.status_code != 200:
-                raise _FailedError("http", f"{url}: answered {answer.status_code}")
-            blocks, length = [], 0
-            for block in answer.iter_content(_BLOCK):
-                blocks.append(block)
-                length += len(block)
-                if length > MAX_BYTES:
-                    raise _FailedError("http", f"{url}: more than {MAX_BYTES} bytes")
-                if stop is not None and stop.is_set():
-                    raise _FailedError("http", f"{url}: interrupted")
-            announced = answer.headers.get("Content-Length", "")
-            coded = answer.headers.get("Content-Encoding", "identity") != "identity"
-            if announced.isdigit() and not coded and int(announced) != length:
-                raise _PassingError(f"{length} bytes came, {announced} were announced")
-            return b"".join(blocks)
-    except (
-        requests.ConnectionError,
-        requests.Timeout,
-        requests.exceptions.ChunkedEncodingError,
-        requests.exceptions.ContentDecodingError,
-    ) as error:
-        raise _PassingError(str(error)) from error
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Read a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3)."""
-    if not retry_after:
-        return None
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except (TypeError, ValueError, OverflowError):
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+    with connections.asking(url) as answer:
+        blocks, length = [], 0
+        for block in connections.blocks(answer, decoded=True):
+            blocks.append(block)
+            length += len(block)
+            if length > MAX_BYTES:
+                raise RefusedError(f"more than {MAX_BYTES} bytes")
+        announced = answer.headers.get("Content-Length", "")
+        coded = answer.headers.get("Content-Encoding", "identity") != "identity"
+        # urllib3 compares the length by itself from version 2 on.
+        if announced.isdigit() and not coded and int(announced) != length:
+            raise PassingError(f"{length} bytes came, {announced} were announced")
+        return b"".join(blocks)

@@ -19,12 +19,15 @@ import imagehash
 import numpy as np
 import pytest
 from PIL import Image
+from requests.adapters import HTTPAdapter
 
 import sbdata
 from sbdata.errors import InputError
 from sbdata.fetch import images
+from sbdata.fetch.connections import PER_HOST
 from sbdata.fetch.images import Failed, Fetched, ImageRequest, fetch_images
 from sbdata.storage import inside
+from tests.fetch.server import Fault, serving
 
 SIZE = (48, 32)
 
@@ -154,6 +157,27 @@ def test_a_connection_is_used_again(tmp_path, site):
     assert len(site.connections) <= 2
 
 
+def test_many_workers_are_polite_to_one_host(tmp_path):
+    with serving() as polite:
+        polite.block, polite.pause = 100, 0.002
+        requests = [wanted(str(i), polite.put(f"/{i}.jpg", jpeg(i))) for i in range(24)]
+        answers = fetch(requests, tmp_path, workers=PER_HOST + 6)
+    assert [answer.origin for answer in answers] == ["http"] * 24
+    assert 1 < polite.most_at_once <= PER_HOST
+    assert len(polite.connections) <= PER_HOST
+
+
+def test_a_host_that_asks_for_a_pause_gets_it_from_every_worker(tmp_path):
+    with serving() as busy:
+        later = Fault(status=429, headers={"Retry-After": "1"})
+        requests = [wanted("a", busy.put("/a.jpg", jpeg(1), later))]
+        requests += [wanted(str(i), busy.put(f"/{i}.jpg", jpeg(i))) for i in range(6)]
+        answers = fetch(requests, tmp_path, workers=2)
+    assert all(isinstance(answer, Fetched) for answer in answers)
+    first = busy.asked[0].when
+    assert sum(asked.when - first < 0.99 for asked in busy.asked) <= 3
+
+
 def test_local_bytes_are_preferred(tmp_path, site):
     url = site.put("/a.jpg", jpeg(1))
     asked = []
@@ -269,13 +293,13 @@ def test_a_cut_off_body_never_becomes_a_file(tmp_path, site):
 
 def test_a_cut_off_body_is_seen_where_the_library_does_not_look(tmp_path, site, monkeypatch):
     """Urllib3 compares the length by itself from version 2 on."""
+    build = HTTPAdapter.build_response
 
-    def careless(answer, **_):
-        answer.raw.enforce_content_length = False
+    def careless(adapter, request, raw):
+        raw.enforce_content_length = False
+        return build(adapter, request, raw)
 
-    session = images.requests.Session()
-    session.hooks["response"].append(careless)
-    monkeypatch.setattr(images, "_session", lambda: session)
+    monkeypatch.setattr(HTTPAdapter, "build_response", careless)
     data = jpeg(1)
     url = site.put("/a.jpg", data[:100], Content_Length=str(len(data)))
     failure = only_failure(fetch([wanted("a", url)], tmp_path, attempts=2))
@@ -302,23 +326,6 @@ def test_retry_after_zero_goes_on_at_once(tmp_path, site):
     url = site.put("/a.jpg", jpeg(1))
     fetch([wanted("a", url)], tmp_path, pause=30)
     assert site.when[1] - site.when[0] < 5
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [(None, None), ("3", 3), ("-3", 0), ("nan", None), ("inf", None), ("soon", None), ("", None)],
-)
-def test_retry_after_is_read_with_care(header, seconds):
-    assert images._seconds(header) == seconds
-
-
-def test_pauses_grow_are_capped_and_repeat_exactly():
-    pauses = [images._delay(1.0, attempt, "a", None) for attempt in range(1, 12)]
-    assert all(2 ** (n - 1) / 2 <= p <= 2 ** (n - 1) for n, p in enumerate(pauses[:5], start=1))
-    assert pauses[-1] == images.MAX_PAUSE
-    assert pauses == [images._delay(1.0, attempt, "a", None) for attempt in range(1, 12)]
-    assert pauses[0] != images._delay(1.0, 1, "b", None)
-    assert images._delay(1.0, 1, "a", 10_000.0) == images.MAX_PAUSE
 
 
 def test_a_closed_port_is_tried_as_often_as_asked(tmp_path, monkeypatch):
