@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": ("sbdata.cli.predict", "Write the masks of a trained segmenter."),
     "pseudo": ("sbdata.cli.pseudo", "Score pseudo-masks by object size."),
     "score": ("sbdata.cli.score", "Score predictions by object size."),
+    "sources": ("sbdata.cli.sources", "List, fetch and verify the published datasets."),
     "train": ("sbdata.cli.train", "Train a segmenter on masks."),
 }
 

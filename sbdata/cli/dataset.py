@@ -9,36 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.pairs import read_pairs
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
     from sbdata.curate.build import Built
     from sbdata.curate.statistics import SizeStatistics
+    from sbdata.recipe import Recipe
 
 _HEADER = ("candidates", "rejected", "selection", "leakage", "compared", "recipe")
 _SHOWN = 20  # damages listed on the screen; --json lists all of them
 
 
-def _pairs(what: str, given: tuple[str, ...]) -> dict[str, str]:
-    """Read repeated ``LEFT=RIGHT`` options."""
-    pairs = {}
-    for text in given:
-        left, equals, right = text.partition("=")
-        if not (left and equals and right):
-            msg = f"{what} takes two parts around '=', not {text!r}"
-            raise InputError(msg)
-        pairs[left] = right
-    return pairs
+def _roots(given: tuple[str, ...], recipe: Recipe) -> dict[str, Path]:
+    """Return the folders of a recipe's sources: those given, and else those that were fetched."""
+    from sbdata.collection import fetched_roots
 
-
-def _roots(given: tuple[str, ...]) -> dict[str, Path]:
-    roots = {name: Path(path).expanduser() for name, path in _pairs("--source-root", given).items()}
+    pairs = read_pairs("--source-root", given)
+    roots = {name: Path(path).expanduser() for name, path in pairs.items()}
     for name, root in roots.items():
         if not root.is_dir():
             msg = f"--source-root {name}={root}: no such folder"
             raise InputError(msg)
-    return roots
+    return {**fetched_roots(recipe), **roots}
 
 
 _source_root = click.option(
@@ -46,7 +40,8 @@ _source_root = click.option(
     "source_roots",
     multiple=True,
     metavar="NAME=PATH",
-    help="Folder of a source, such as coco=/data/coco. Repeatable.",
+    help="Folder of a source, such as coco=/data/coco; what `sbdata sources fetch` put into "
+    "data/sources is found. Repeatable.",
 )
 _set = click.option(
     "--set",
@@ -119,8 +114,8 @@ def build(
     target = out or Path("data") / resolved.name
     with showing_progress(quiet=as_json) as progress:
         inputs = Inputs(
-            roots=_roots(source_roots),
-            mirrors=_pairs("--mirror", mirrors),
+            roots=_roots(source_roots, resolved),
+            mirrors=read_pairs("--mirror", mirrors),
             workers=workers,
             skip_missing=skip_missing,
             progress=progress,
@@ -198,7 +193,8 @@ def stats(
         recipe = load_recipe(target, overrides)
         synthetic = recipe.synthetic
         with showing_progress(quiet=as_json) as progress:
-            inputs = Inputs(roots=_roots(source_roots), workers=workers, progress=progress)
+            roots = _roots(source_roots, recipe)
+            inputs = Inputs(roots=roots, workers=workers, progress=progress)
             measured = measure_sources(recipe, inputs)
     if as_json:
         said = {"target": target, "synthetic": synthetic, **measured.as_dict()}

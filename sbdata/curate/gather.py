@@ -106,9 +106,9 @@ def _overlaid(recipe: Recipe, source: Source, spec: SourceSpec, inputs: Inputs) 
     finer = overlay.source
     if finer.name not in inputs.roots:
         msg = (
-            f"recipe {recipe.name} takes finer masks from {finer.name}: give its folder by "
-            f"--source-root {finer.name}=PATH, or build with the masks of {spec.name} alone by "
-            "--set overlay=null"
+            f"recipe {recipe.name} takes finer masks from {finer.name}: fetch it by "
+            f"`sbdata sources fetch {finer.name}`, give its folder by --source-root "
+            f"{finer.name}=PATH, or build with the masks of {spec.name} alone by --set overlay=null"
         )
         raise InputError(msg)
     taxonomy = recipe.classes()

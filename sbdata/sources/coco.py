@@ -457,9 +457,10 @@ def _missing_file(spec: SourceSpec, split: str, file: Path) -> str:
         splits = "train2014, val2014, train2017 and val2017"
         return f"{file}: no such file; COCO has instances of {splits}; {hint}"
     archive = f"annotations_trainval{year[1]}.zip"
+    source = "coco" if year[1] == "2017" else f"coco-{year[1]}"
     return (
         f"{file}: no such file; it is in {archive} from the download page of COCO's website "
-        f"(cocodataset.org); {hint}"
+        f"(cocodataset.org), which `sbdata sources fetch {source}` gets; {hint}"
     )
 
 
@@ -471,7 +472,8 @@ def needed_root(spec: SourceSpec, root: Path | None, what: str) -> Path:
     """
     if root is None:
         msg = (
-            f"source {spec.name} needs {what}: give their folder by --source-root {spec.name}=PATH"
+            f"source {spec.name} needs {what}: fetch them by `sbdata sources fetch {spec.reader}`, "
+            f"or give their folder by --source-root {spec.name}=PATH"
         )
         raise InputError(msg)
     return root

@@ -9,7 +9,7 @@ the box of its class that it fits best says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -220,13 +220,32 @@ def open_voc(spec: SourceSpec, split: str, root: Path | None) -> VocSource:
     if root is None:
         msg = (
             f"source {spec.name} needs the VOC2012 devkit (VOCtrainval_11-May-2012.tar from the "
-            f"PASCAL VOC website, unpacked): give its folder by --source-root {spec.name}=PATH"
+            "PASCAL VOC website): fetch it by `sbdata sources fetch voc`, or give the folder that "
+            f"it is unpacked in by --source-root {spec.name}=PATH"
         )
         raise InputError(msg)
     base = _devkit(root, spec.name)
     ids = _ids(base, root, split)
     classes = tuple(spec.options.get("classes", VOC20.classes))
     return VocSource(spec.name, split, base, ids, classes)
+
+
+def train_aug(
+    train: Iterable[str], val: Iterable[str], augmented: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the ids of ``trainaug``, sorted: VOC's train and all of SBD, less VOC's val.
+
+    SBD was split before VOC 2012 and overlaps its val.
+
+    Args:
+        train: VOC's segmentation list of that name.
+        val: likewise.
+        augmented: all ids of SBD, its own train and val.
+
+    >>> train_aug(["a", "b"], ["c"], ["b", "c", "d"])
+    ('a', 'b', 'd')
+    """
+    return tuple(sorted((set(train) | set(augmented)) - set(val)))
 
 
 def devkit_folders(root: Path) -> tuple[Path, ...]:
@@ -251,11 +270,13 @@ def _ids(base: Path, root: Path, split: str) -> tuple[str, ...]:
         ids = _read_list(path)
     elif split == "trainaug" and (sbd := _sbd(base, root)) is not None:
         train, val = (_read_list(base / _LISTS / f"{name}.txt") for name in ("train", "val"))
-        augmented = {i for name in ("train", "val") for i in _read_list(sbd / f"{name}.txt")}
-        ids = sorted((set(train) | augmented) - set(val))
+        augmented = [i for name in ("train", "val") for i in _read_list(sbd / f"{name}.txt")]
+        ids = list(train_aug(train, val, augmented))
     else:
         lists = sorted(p.stem for p in (base / _LISTS).glob("*.txt"))
         msg = f"{path}: no such list; lists there: {', '.join(lists) or 'none'}"
+        if split == "trainaug":
+            msg += "; `sbdata sources fetch voc sbd` makes it"
         raise InputError(msg)
     if not ids:
         msg = f"{path}: the list is empty; restore it from the devkit"

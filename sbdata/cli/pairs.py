@@ -1,0 +1,26 @@
+"""Options of two parts: ``LEFT=RIGHT``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sbdata.errors import InputError
+
+
+def read_pairs(option: str, given: Iterable[str]) -> dict[str, str]:
+    """Read a repeated option whose values are ``LEFT=RIGHT``.
+
+    Raises:
+        InputError: naming the option, if a part is missing.
+
+    >>> read_pairs("--mirror", ["http://a/=http://b/"])
+    {'http://a/': 'http://b/'}
+    """
+    pairs = {}
+    for text in given:
+        left, equals, right = text.partition("=")
+        if not (left and equals and right):
+            msg = f"{option} takes two parts around '=', not {text!r}"
+            raise InputError(msg)
+        pairs[left] = right
+    return pairs

@@ -1,0 +1,371 @@
+"""``sbdata sources``: list, fetch and verify the published datasets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sbdata.cli.pairs import read_pairs
+from sbdata.cli.tables import print_table
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    from sbdata.collection import Damage, Done, Holding, Progress, PublishedCollection
+    from sbdata.sources.derived import Derived
+
+_SHOWN = 20  # damages listed on the screen; --json lists all of them
+_SCALE = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
+
+_root = click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder of the sources [data/sources], where builds look for them.",
+)
+_registry = click.option(
+    "--registry",
+    type=click.Path(path_type=Path),
+    help="A .yaml file of datasets instead of the bundled one.",
+)
+_workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+    show_default="one a core",
+    help="Threads that read and hash.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+def _fetching(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of what may download."""
+    for option in (
+        click.option("--yes", is_flag=True, help="Do not ask before 1 GB or more is downloaded."),
+        click.option(
+            "--parallel", type=click.IntRange(min=1), default=3, help="Downloads at once [3]."
+        ),
+        click.option(
+            "--mirror",
+            "mirrors",
+            multiple=True,
+            metavar="FROM=TO",
+            help="Ask for urls that begin with FROM at TO instead. Repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def sources() -> None:
+    """List, fetch and verify the published datasets."""
+
+
+@sources.command("list")
+@_root
+@_registry
+@_json
+def list_sources(root: Path | None, registry: Path | None, as_json: bool) -> None:
+    """Print the datasets that can be fetched, what they need, and what is here."""
+    from sbdata.collection import look_at
+
+    collection = _collection(root, registry)
+    known = collection.registry.sources
+    holdings = {source.name: look_at(collection, [source.name]) for source in known}
+    if as_json:
+        rows = [
+            {
+                "name": source.name,
+                "folder": str(collection.tree(source)),
+                "state": _state(holdings[source.name]),
+                "purpose": source.purpose,
+                "license": source.license,
+                "citation": source.citation,
+                "homepage": source.homepage,
+                "files": [
+                    {
+                        "name": file.name,
+                        "size": file.size,
+                        "sha256": file.sha256,
+                        "md5": file.md5,
+                        "urls": list(file.urls),
+                    }
+                    for file in source.files
+                ],
+            }
+            for source in known
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    print_table(
+        ["source", "to download", "state", "folder"],
+        [
+            [
+                source.name,
+                _total([file.size for file in source.files]),
+                _state(holdings[source.name]),
+                str(collection.tree(source)),
+            ]
+            for source in known
+        ],
+    )
+    for source in known:
+        click.echo(f"{source.name}: {source.purpose}")
+        click.echo(f"  licence: {source.license}")
+        click.echo(f"  cite: {source.citation}")
+
+
+@sources.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@_root
+@_registry
+@_fetching
+@click.option(
+    "--drop-archives", is_flag=True, help="Delete the archives; a repair fetches them again."
+)
+@_workers
+@_json
+def fetch(
+    names: tuple[str, ...],
+    root: Path | None,
+    registry: Path | None,
+    mirrors: tuple[str, ...],
+    parallel: int,
+    yes: bool,
+    drop_archives: bool,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Download and unpack the datasets NAME...; `sbdata sources list` names them.
+
+    A fetch that was stopped goes on where it was. What is here already is verified, and only
+    damaged files are replaced.
+    """
+    from sbdata.cli.progress import showing_progress
+    from sbdata.collection import remove_archives, verify_holdings
+
+    collection = _collection(root, registry)
+    with showing_progress(quiet=as_json) as progress:
+        holdings = verify_holdings(collection, names, workers=workers, progress=progress)
+    _ask(holdings, yes=yes, quiet=as_json)
+    with showing_progress(quiet=as_json) as progress:
+        done, derived = _fetch(collection, holdings, mirrors, parallel, progress)
+    freed = remove_archives(collection, done) if drop_archives else 0
+    if as_json:
+        said = _fetched_as_dict(collection, done, derived)
+        click.echo(json.dumps({**said, "freed": freed}, indent=2))
+        return
+    _print_fetched(collection, done, derived)
+    if freed:
+        click.echo(f"{collection.archives}: {_size(freed)} of archives deleted")
+
+
+@sources.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@_root
+@_registry
+@click.option("--repair", is_flag=True, help="Take damaged files out of their archives again.")
+@_fetching
+@_workers
+@_json
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    root: Path | None,
+    registry: Path | None,
+    repair: bool,
+    mirrors: tuple[str, ...],
+    parallel: int,
+    yes: bool,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Check every file of the datasets NAME... (all that were fetched); exit with 1 on damage."""
+    from sbdata.cli.progress import showing_progress
+    from sbdata.collection import look_at, verify_derived, verify_holdings
+
+    collection = _collection(root, registry)
+    if not names:
+        known = [source.name for source in collection.registry.sources]
+        here = [h for h in look_at(collection, known) if h.table or h.damages[0].kind == "table"]
+        names = tuple(dict.fromkeys(holding.source.name for holding in here))
+        if not names:
+            msg = f"{collection.root}: nothing was fetched there; see sbdata sources fetch --help"
+            raise InputError(msg)
+    with showing_progress(quiet=as_json) as progress:
+        holdings = verify_holdings(collection, names, workers=workers, progress=progress)
+    damages = [d for holding in holdings for d in holding.damages]
+    damages += verify_derived(collection, names)
+    if as_json:
+        listed = [{"path": str(d.path), "kind": d.kind, "detail": d.detail} for d in damages]
+        said: dict[str, Any] = {"sources": list(names), "good": not damages, "damages": listed}
+    else:
+        _print_damages(damages)
+    if damages and repair:
+        _ask(holdings, yes=yes, quiet=as_json)
+        with showing_progress(quiet=as_json) as progress:
+            done, derived = _fetch(collection, holdings, mirrors, parallel, progress)
+        if as_json:
+            said |= _fetched_as_dict(collection, done, derived)
+        else:
+            _print_fetched(collection, done, derived)
+    if as_json:
+        click.echo(json.dumps(said, indent=2))
+    elif not damages:
+        files = sum(len(holding.table.files) for holding in holdings if holding.table)
+        click.echo(f"{', '.join(names)}: every one of {files:,} files is as it was unpacked")
+    elif not repair:
+        click.echo(f"sbdata sources verify --repair {' '.join(names)} replaces only these")
+    ctx.exit(1 if damages and not repair else 0)
+
+
+def _collection(root: Path | None, registry: Path | None) -> PublishedCollection:
+    from sbdata.collection import ROOT, PublishedCollection
+    from sbdata.sources.published import load_registry
+
+    return PublishedCollection(root or ROOT, load_registry(registry))
+
+
+def _fetch(
+    collection: PublishedCollection,
+    holdings: Sequence[Holding],
+    mirrors: tuple[str, ...],
+    parallel: int,
+    progress: Progress,
+) -> tuple[list[Done], list[Derived]]:
+    from sbdata.collection import derive_files, fetch_holdings
+
+    done = fetch_holdings(
+        collection,
+        holdings,
+        mirrors=read_pairs("--mirror", mirrors),
+        parallel=parallel,
+        progress=progress,
+    )
+    places = {one.holding.source.place for one in done}
+    return done, derive_files(collection) if places & {"voc", "sbd"} else []
+
+
+# --- asking and printing --------------------------------------------------------------------------
+
+
+def _ask(holdings: Sequence[Holding], *, yes: bool, quiet: bool) -> None:
+    """Say what would be downloaded, and ask before a gigabyte or an unknown amount.
+
+    Raises:
+        InputError: if there is nobody to ask.
+    """
+    from sbdata.collection import ASK_FROM
+
+    wanted = [holding for holding in holdings if holding.missing != 0]
+    if not wanted:
+        return
+    total = sum(holding.missing or 0 for holding in wanted)
+    amount = _total([holding.missing for holding in wanted])
+    if not quiet:
+        for holding in wanted:
+            where = holding.file.urls[0].split("/")[2]
+            click.echo(f"{holding.file.name}: {_size(holding.missing)} from {where}")
+        for source in {holding.source.name: holding.source for holding in wanted}.values():
+            click.echo(f"{source.name}: {source.license}")
+    unknown = any(holding.missing is None for holding in wanted)
+    if yes or (total < ASK_FROM and not unknown):
+        return
+    if quiet or not _is_asked():
+        msg = f"{amount} would be downloaded; say that you want it by --yes"
+        raise InputError(msg)
+    click.confirm(f"Download {amount}?", abort=True)
+
+
+def _is_asked() -> bool:
+    """Tell whether somebody is there to answer."""
+    return sys.stdin.isatty()
+
+
+def _print_damages(damages: Sequence[Damage]) -> None:
+    for damage in damages[:_SHOWN]:
+        click.echo(f"{damage.path}: {damage.kind}: {damage.detail}")
+    if len(damages) > _SHOWN:
+        click.echo(f"... and {len(damages) - _SHOWN:,} more (--json lists all)")
+
+
+def _print_fetched(
+    collection: PublishedCollection, done: Sequence[Done], derived: Sequence[Derived]
+) -> None:
+    for one in done:
+        file, table = one.holding.file, one.table
+        if one.recorded:
+            click.echo(
+                f"{file.name}: nobody published its SHA-256. Recorded {one.recorded} of "
+                f"{one.url or 'the file that was there'}; later downloads must equal it."
+            )
+        if one.holding.whole:
+            state = "was there already; every file verified"
+        elif one.repaired:
+            state = f"{len(one.repaired):,} damaged files replaced"
+        else:
+            state = "unpacked"
+        tree = collection.tree(one.holding.source)
+        click.echo(f"{tree}: {file.name}: {len(table.files):,} files, {_size(table.size)}: {state}")
+    expected = collection.registry.train_aug_images
+    for made in derived:
+        said = f"{collection.root / 'voc' / made.path}: derived, {made.count:,} images"
+        if made.path.endswith("trainaug.txt") and expected not in (None, made.count):
+            said += f"; {expected:,} were expected, so a list is not as published"
+        click.echo(said)
+
+
+def _fetched_as_dict(
+    collection: PublishedCollection, done: Sequence[Done], derived: Sequence[Derived]
+) -> dict[str, Any]:
+    return {
+        "fetched": [
+            {
+                "source": one.holding.source.name,
+                "file": one.holding.file.name,
+                "folder": str(collection.tree(one.holding.source)),
+                "sha256": one.table.sha256,
+                "files": len(one.table.files),
+                "size": one.table.size,
+                "received": one.received,
+                "url": one.url,
+                "recorded": bool(one.recorded),
+                "repaired": list(one.repaired),
+            }
+            for one in done
+        ],
+        "derived": [
+            {"path": str(collection.root / "voc" / made.path), "images": made.count}
+            for made in derived
+        ],
+    }
+
+
+def _state(holdings: Sequence[Holding]) -> str:
+    here = [holding for holding in holdings if holding.table is not None]
+    if len(here) == len(holdings):
+        return "here"
+    kinds = {holding.damages[0].kind for holding in holdings if holding.damages}
+    return "-" if kinds == {"not_fetched"} and not here else "unfinished"
+
+
+def _total(sizes: Sequence[int | None]) -> str:
+    known = sum(size for size in sizes if size is not None)
+    if None not in sizes:
+        return _size(known)
+    return f"{_size(known)} and more" if known else _size(None)
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "size unknown"
+    for unit, name in _SCALE:
+        if size >= unit:
+            return f"{size / unit:.{0 if size >= 100 * unit else 1}f} {name}"
+    return f"{size} bytes"

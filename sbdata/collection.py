@@ -1,0 +1,417 @@
+"""The collection: published datasets on this machine, fetched, unpacked, verified and repaired.
+
+Below its root lie ``archives/``, the files as they were published, and a folder for each dataset
+with what they hold. Archives are kept, because a damaged file is taken out of them again; one that
+was removed is fetched again when it is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sbdata.errors import InputError
+from sbdata.fetch.archives import UnpackedFile
+from sbdata.fetch.download import Downloaded, DownloadOptions, download_all
+from sbdata.fetch.remotes import Remote
+from sbdata.fetch.trees import (
+    FileTable,
+    damaged_files,
+    read_table,
+    repair,
+    table_bytes,
+    table_path,
+    tables_of,
+    unfinished,
+    unpack_into,
+)
+from sbdata.recipe import Recipe
+from sbdata.sources.derived import Derived, derive_image_labels, derive_train_aug
+from sbdata.sources.published import ARCHIVES_FOLDER, PublishedFile, PublishedSource, Registry
+from sbdata.storage import write_bytes, write_text
+
+ROOT = Path("data") / "sources"
+"""Where sources are put, and looked for, unless another folder is given."""
+
+ASK_FROM = 1_000_000_000
+"""Bytes from which a download is asked for first."""
+
+_RECORD = "recorded.json"
+_DERIVED = "derived"
+_MB = 1_000_000
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class PublishedCollection:
+    """Where published datasets lie on this machine, and what is known of them.
+
+    Attributes:
+        root: the folder of all.
+        registry: of the datasets.
+    """
+
+    root: Path
+    registry: Registry
+
+    @property
+    def archives(self) -> Path:
+        """Return the folder of the archives."""
+        return self.root / ARCHIVES_FOLDER
+
+    def tree(self, source: PublishedSource) -> Path:
+        """Return the folder that a source is unpacked in."""
+        return self.root / source.place
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something of a source that is not as it was fetched.
+
+    Attributes:
+        path: of the file.
+        kind: ``missing_file``, ``wrong_size``, ``changed_file`` or ``unreadable_file``;
+            ``not_fetched`` or ``not_unpacked`` of an archive; ``table`` of a table of files.
+        detail: what was seen.
+    """
+
+    path: Path
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One archive of a source, and what there is of it.
+
+    Attributes:
+        source: that it belongs to.
+        file: as published.
+        table: of the files unpacked from it; None if it was not unpacked to the end.
+        damages: to its unpacked files, or why there is no table.
+        downloaded: whether the archive itself is there.
+    """
+
+    source: PublishedSource
+    file: PublishedFile
+    table: FileTable | None
+    damages: tuple[Damage, ...]
+    downloaded: bool
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether nothing has to be done."""
+        return not self.damages
+
+    @property
+    def missing(self) -> int | None:
+        """Return the bytes that a fetch would download; None if nobody knows."""
+        return 0 if self.whole or self.downloaded else self.file.size
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a fetch did about one archive.
+
+    Attributes:
+        holding: as it was before.
+        table: of its files.
+        repaired: paths of the files that were taken out of it again.
+        received: bytes that came over the network.
+        url: that they came from, empty if nothing was asked for.
+        recorded: the SHA-256 that was recorded because nobody published one, else empty.
+    """
+
+    holding: Holding
+    table: FileTable
+    repaired: tuple[str, ...] = ()
+    received: int = 0
+    url: str = ""
+    recorded: str = ""
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def look_at(collection: PublishedCollection, names: Iterable[str]) -> list[Holding]:
+    """Tell what there is of some sources, without reading their files.
+
+    Raises:
+        InputError: for a name that the registry does not have.
+    """
+    sources = {name: collection.registry.source(name) for name in names}
+    return [_holding(collection, s, file) for s in sources.values() for file in s.files]
+
+
+def verify_holdings(
+    collection: PublishedCollection,
+    names: Iterable[str],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Holding]:
+    """Tell what there is of some sources, and compare every byte of it with its tables.
+
+    Args:
+        collection: that has them.
+        names: of sources.
+        workers: threads.
+        progress: see ``Progress``.
+
+    Raises:
+        InputError: for a name that the registry does not have.
+    """
+    checked = []
+    for holding in look_at(collection, names):
+        if holding.table is None:
+            checked.append(holding)
+            continue
+        tree = collection.tree(holding.source)
+        shown = None if progress is None else partial(progress, f"verify {holding.file.name}")
+        damages = _damages(tree, holding.table, workers, shown)
+        checked.append(
+            Holding(holding.source, holding.file, holding.table, damages, holding.downloaded)
+        )
+    return checked
+
+
+def verify_derived(collection: PublishedCollection, names: Iterable[str]) -> list[Damage]:
+    """Compare the files that were derived of some sources with their table."""
+    damages = []
+    trees = {collection.tree(collection.registry.source(name)) for name in names}
+    for tree in sorted(trees):
+        try:
+            table = read_table(table_path(tree, _DERIVED))
+        except InputError as error:
+            damages.append(Damage(table_path(tree, _DERIVED), "table", str(error)))
+            continue
+        damages += [] if table is None else _damages(tree, table, 1, None)
+    return damages
+
+
+def fetched_roots(recipe: Recipe, root: Path = ROOT) -> dict[str, Path]:
+    """Return the folders of those of a recipe's sources that were fetched, by name.
+
+    Args:
+        recipe: whose sources, finer masks, judged and compared sets are looked up.
+        root: of the collection.
+    """
+    names = {spec.name for spec in recipe.sources}
+    names |= {named.partition("-")[0] for named in (*recipe.judges, *recipe.compare)}
+    if recipe.overlay is not None:
+        names.add(recipe.overlay.source.name)
+    return {name: root / name for name in sorted(names) if tables_of(root / name)}
+
+
+def _holding(
+    collection: PublishedCollection, source: PublishedSource, file: PublishedFile
+) -> Holding:
+    tree, archive = collection.tree(source), collection.archives / file.name
+    downloaded = archive.is_file()
+    table: FileTable | None = None
+    damages: tuple[Damage, ...] = ()
+    path = table_path(tree, file.name)
+    try:
+        table = read_table(path)
+        if table is None and unfinished(tree, file.name):
+            detail = f"{file.name} was not unpacked to the end"
+            damages = (Damage(tree, "not_unpacked", detail),)
+        elif table is None:
+            kind = "not_unpacked" if downloaded else "not_fetched"
+            damages = (Damage(archive, kind, f"{file.name} was {kind.replace('_', ' ')}"),)
+        elif file.sha256 not in (None, table.sha256):
+            detail = f"made from another {file.name} than the registry's"
+            table, damages = None, (Damage(path, "table", detail),)
+    except InputError as error:
+        damages = (Damage(path, "table", str(error)),)
+    return Holding(source, file, table, damages, downloaded)
+
+
+def _damages(
+    tree: Path, table: FileTable, workers: int, progress: Callable[[int, int], None] | None
+) -> tuple[Damage, ...]:
+    found = damaged_files(tree, table.files, workers=workers, progress=progress)
+    return tuple(Damage(tree / damage.path, damage.kind, damage.detail) for damage in found)
+
+
+# --- fetching -------------------------------------------------------------------------------------
+
+
+def fetch_holdings(
+    collection: PublishedCollection,
+    holdings: Sequence[Holding],
+    *,
+    mirrors: Mapping[str, str] | None = None,
+    parallel: int = 3,
+    options: DownloadOptions | None = None,
+    progress: Progress | None = None,
+) -> list[Done]:
+    """Fetch and unpack what is missing, and repair what is damaged.
+
+    Args:
+        collection: to put it into.
+        holdings: what there is, see :func:`look_at` and :func:`verify_holdings`.
+        mirrors: url prefix to the prefix that is asked instead.
+        parallel: downloads at once.
+        options: of the downloads.
+        progress: see ``Progress``; bytes are counted in millions.
+
+    Raises:
+        InputError: if a file cannot be had as published, or cannot be unpacked. What was done so
+            far stays for the next try.
+    """
+    wanted = [holding for holding in holdings if not holding.whole]
+    recorded = _read_record(collection)
+    remotes = [_remote(holding.file, recorded, mirrors or {}) for holding in wanted]
+    downloads = download_all(
+        remotes,
+        collection.archives,
+        parallel=parallel,
+        options=options or DownloadOptions(),
+        progress=None if progress is None else _sum_of_bytes(progress, remotes),
+    )
+    by_name = {download.name: download for download in downloads}
+    fresh = _record(collection, [by_name[h.file.name] for h in wanted if not h.file.sha256])
+    done = []
+    for holding in holdings:
+        if holding.whole and holding.table is not None:
+            done.append(Done(holding, holding.table))
+            continue
+        download = by_name[holding.file.name]
+        table, repaired = _unpacked(collection, holding, download, progress)
+        new = download.sha256 if holding.file.name in fresh else ""
+        url = download.source if download.received else ""
+        done.append(Done(holding, table, repaired, download.received, url, new))
+    return done
+
+
+def derive_files(collection: PublishedCollection) -> list[Derived]:
+    """Make VOC's list ``trainaug`` and its image-level labels, as far as VOC and SBD are there.
+
+    They lie in VOC's tree, with a table of their own.
+
+    Raises:
+        InputError: if the files that they are made from cannot be read.
+    """
+    voc, sbd = (collection.root / name for name in ("voc", "sbd"))
+    made = []
+    if tables_of(voc):
+        made.append(derive_image_labels(voc))
+        if tables_of(sbd):
+            made.append(derive_train_aug(voc, sbd))
+    files = []
+    for derived in made:
+        data = derived.text.encode()
+        path = voc / derived.path
+        if not path.is_file() or path.read_bytes() != data:
+            write_text(path, derived.text)
+        files.append(UnpackedFile(derived.path, len(data), hashlib.sha256(data).hexdigest()))
+    if files:
+        table = FileTable(_DERIVED, "", tuple(sorted(files, key=lambda file: file.path)))
+        write_bytes(table_path(voc, _DERIVED), table_bytes(table))
+    return made
+
+
+def remove_archives(collection: PublishedCollection, done: Iterable[Done]) -> int:
+    """Delete the archives of what was fetched; return the bytes that were freed."""
+    freed = 0
+    for one in done:
+        path = collection.archives / one.holding.file.name
+        with contextlib.suppress(FileNotFoundError):
+            freed += path.stat().st_size
+            path.unlink()
+    return freed
+
+
+def _unpacked(
+    collection: PublishedCollection,
+    holding: Holding,
+    download: Downloaded,
+    progress: Progress | None,
+) -> tuple[FileTable, tuple[str, ...]]:
+    tree = collection.tree(holding.source)
+    shown = None if progress is None else _in_millions(progress, f"unpack {holding.file.name}")
+    if holding.table is None or holding.table.sha256 != download.sha256:
+        table = unpack_into(tree, download.path, download.sha256, progress=shown)
+        return table, ()
+    paths = tuple(damage.path.relative_to(tree).as_posix() for damage in holding.damages)
+    repair(tree, download.path, holding.table, paths, progress=shown)
+    return holding.table, paths
+
+
+def _remote(file: PublishedFile, recorded: Mapping[str, str], mirrors: Mapping[str, str]) -> Remote:
+    urls = tuple(_mirrored(url, mirrors) for url in file.urls)
+    sha256 = file.sha256 or recorded.get(file.name)
+    return Remote(file.name, urls, size=file.size, sha256=sha256, md5=file.md5)
+
+
+def _mirrored(url: str, mirrors: Mapping[str, str]) -> str:
+    for prefix, replacement in mirrors.items():
+        if url.startswith(prefix):
+            return replacement + url[len(prefix) :]
+    return url
+
+
+# --- hashes that nobody published -----------------------------------------------------------------
+
+
+def _read_record(collection: PublishedCollection) -> dict[str, str]:
+    """Return the SHA-256 of archives whose first download was recorded, by name."""
+    path = collection.archives / _RECORD
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): str(entry["sha256"]) for name, entry in found.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path}: not a record of downloads ({error}); restore it, or remove it to trust anew"
+        raise InputError(msg) from error
+
+
+def _record(collection: PublishedCollection, downloads: Sequence[Downloaded]) -> Collection[str]:
+    """Record downloads whose hash nobody published; return the names of those that are new."""
+    known = _read_record(collection)
+    fresh = [download for download in downloads if download.name not in known]
+    if fresh:
+        path = collection.archives / _RECORD
+        entries = json.loads(path.read_text(encoding="utf-8")) if known else {}
+        entries |= {d.name: {"sha256": d.sha256, "size": d.size, "url": d.source} for d in fresh}
+        text = json.dumps(entries, indent=2, sort_keys=True)
+        write_text(path, text + "\n")
+    return {download.name for download in fresh}
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+def _millions(size: int) -> int:
+    return -(-size // _MB)
+
+
+def _in_millions(progress: Progress, stage: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(f"{stage} (MB)", _millions(done), _millions(total))
+
+
+def _sum_of_bytes(
+    progress: Progress, remotes: Sequence[Remote]
+) -> Callable[[str, int, int | None], None]:
+    """Show each download, and all of them together where there are several."""
+    received: dict[str, int] = {}
+    sizes = {remote.name: remote.size or 0 for remote in remotes}
+
+    def show(name: str, done: int, total: int | None) -> None:
+        received[name] = done
+        sizes[name] = max(total or 0, sizes[name], done)
+        progress(f"{name} (MB)", _millions(done), _millions(sizes[name]))
+        if len(remotes) > 1:
+            together = _millions(sum(received.values())), _millions(sum(sizes.values()))
+            progress("all downloads (MB)", *together)
+
+    return show

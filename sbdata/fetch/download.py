@@ -1,0 +1,415 @@
+"""From an address to a checked file: whole, with the right bytes, or not there at all.
+
+A file comes into ``NAME.part`` beside its place and gets its name after its size and hash were
+compared and its bytes are on the disk. Whatever ends a download, a lost connection, Ctrl-C, a kill
+or a full disk, the part stays, and the next call goes on from there, provided that the server
+confirms (If-Range) or the known hash will prove that both halves are of one file. A lock keeps two
+processes from the same file: the second waits and uses what the first has brought.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sbdata.errors import InputError
+from sbdata.fetch.codings import undo_coding
+from sbdata.fetch.connections import TIMEOUT, Connections, OverdueError
+from sbdata.fetch.parallel import run_each
+from sbdata.fetch.parts import Digests, Part, digests_of, note_of, part_of, plain_of
+from sbdata.fetch.remotes import Remote
+from sbdata.fetch.retries import RefusedError
+from sbdata.fetch.space import check_space
+from sbdata.fetch.transfers import Transfer, fill
+from sbdata.storage import is_safe_stem
+
+__all__ = [
+    "DEFAULT_OPTIONS",
+    "DownloadOptions",
+    "Downloaded",
+    "Progress",
+    "ProgressOfEach",
+    "Remote",
+    "download",
+    "download_all",
+]
+
+Progress = Callable[[int, int | None], None]
+"""Called with (bytes that are there, bytes in all or None), at most twenty times a second."""
+ProgressOfEach = Callable[[str, int, int | None], None]
+"""As ``Progress``, with the file's name first; calls never overlap."""
+
+_PROGRESS_EVERY = 0.05
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CODED_NAMES = (".gz", ".tgz", ".svgz")
+
+
+@dataclass(frozen=True)
+class DownloadOptions:
+    """How patient a download is.
+
+    Attributes:
+        attempts: at each address, in a row, that bring nothing.
+        timeout: seconds to wait for a connection and for each read.
+        total: seconds for a file, all addresses and pauses together.
+        pause: seconds before the second attempt, doubled for each further one.
+        plain_redirects: follow redirects from https to http; the file's hash still has to fit.
+    """
+
+    attempts: int = 6
+    timeout: float = TIMEOUT
+    total: float = 24 * 3600.0
+    pause: float = 1.0
+    plain_redirects: bool = False
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A file that lies in its place.
+
+    Attributes:
+        name: as asked.
+        path: of the file.
+        size: in bytes.
+        sha256: in hex.
+        source: the address that its last bytes came from, or ``"kept"`` if it was there already.
+        received: bytes that came over the network for it in this call.
+    """
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+    source: str
+    received: int
+
+
+DEFAULT_OPTIONS = DownloadOptions()
+
+
+def download(
+    remote: Remote,
+    folder: Path,
+    *,
+    options: DownloadOptions = DEFAULT_OPTIONS,
+    progress: Progress | None = None,
+) -> Downloaded:
+    """Put a file into a folder, unless it is there; go on with what an earlier call has left.
+
+    A file that is there is hashed and kept if it has the known size and hash; where nothing is
+    known it is kept, since a file gets its name only when it is whole.
+
+    Args:
+        remote: the file.
+        folder: made if absent.
+        options: see :class:`DownloadOptions`.
+        progress: see ``Progress``.
+
+    Raises:
+        InputError: if no address gives the right bytes, the folder cannot be written, the disk has
+            not enough space or the time is over. What has come by then stays, if it may be right.
+    """
+    with closing(_connections(options)) as connections:
+        return _Download(remote, folder, options, connections, progress).run()
+
+
+def download_all(
+    remotes: Sequence[Remote],
+    folder: Path,
+    *,
+    parallel: int = 3,
+    options: DownloadOptions = DEFAULT_OPTIONS,
+    progress: ProgressOfEach | None = None,
+) -> list[Downloaded]:
+    """Put files into a folder, some of them at once; a file that fails stops no other.
+
+    Args:
+        remotes: distinct by name.
+        folder: made if absent.
+        parallel: how many files at once.
+        options: for each file.
+        progress: see ``ProgressOfEach``.
+
+    Returns:
+        One answer a file, in the order given.
+
+    Raises:
+        InputError: if a name is given twice, the disk has not enough space for all of them, or, at
+            the end, if files could not be had; it names each of them.
+    """
+    names = [remote.name for remote in remotes]
+    if len({name.casefold() for name in names}) != len(names):
+        msg = (
+            f"{folder}: a file name is given twice ({', '.join(sorted(names))}); names must differ"
+        )
+        raise InputError(msg)
+    lacking = sum(_lacking(remote, folder / remote.name) for remote in remotes)
+    check_space(folder, lacking, f"{len(remotes)} files")
+    alone = threading.Lock()
+    connections = _connections(options)
+
+    def obtain(remote: Remote) -> Downloaded | InputError:
+        def report(done: int, total: int | None) -> None:
+            if progress is not None:
+                with alone:
+                    progress(remote.name, done, total)
+
+        try:
+            return _Download(remote, folder, options, connections, report).run()
+        except InputError as error:
+            return error
+
+    # Closed by an interruption too: the threads then stop where they are, their parts stay.
+    with closing(connections):
+        answers = run_each(obtain, remotes, workers=parallel)
+    failed = [str(answer) for answer in answers if isinstance(answer, InputError)]
+    if failed:
+        raise InputError("; ".join(failed))
+    return [answer for answer in answers if isinstance(answer, Downloaded)]
+
+
+def _connections(options: DownloadOptions) -> Connections:
+    return Connections(timeout=options.timeout, plain_redirects=options.plain_redirects)
+
+
+class _Download:
+    """One file on its way."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        folder: Path,
+        options: DownloadOptions,
+        connections: Connections,
+        progress: Progress | None,
+    ) -> None:
+        if not is_safe_stem(remote.name) or remote.name.endswith((".part", ".part.json")):
+            msg = f"{remote.name!r} cannot name a file in {folder}; give another name"
+            raise InputError(msg)
+        if not remote.urls:
+            raise InputError(f"{remote.name}: no address is given; add where it lies")
+        self._remote = remote
+        self._folder = folder
+        self._target = folder / remote.name
+        self._options = options
+        self._connections = connections
+        self._progress = progress
+        self._reported = 0.0
+        self._deadline = time.monotonic() + options.total
+
+    def run(self) -> Downloaded:
+        try:
+            seen = _identity(self._target)
+            # Before the lock: a good file in a folder that cannot be written is good enough.
+            if (kept := self._kept()) is not None:
+                if any(path.exists() for path in self._beside()):
+                    with suppress(OSError, Timeout), self._lock().acquire(blocking=False):
+                        self._sweep()
+                return kept
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                self._deadline = time.monotonic() + self._options.total  # waiting was free
+                if _identity(self._target) != seen and (kept := self._kept()) is not None:
+                    self._sweep()
+                    return kept  # another process has brought it meanwhile
+                return self._obtained()
+        except OverdueError as error:
+            msg = (
+                f"{self._remote.name}: not done within {self._options.total:,.0f} seconds; "
+                f"{self._left_over()}run it again, or allow more time"
+            )
+            raise InputError(msg) from error
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    # --- a file that is there ---------------------------------------------------------------------
+
+    def _kept(self) -> Downloaded | None:
+        if not self._target.is_file():
+            return None
+        size = self._target.stat().st_size
+        if self._remote.size not in (None, size):
+            return None  # no need to hash it
+        digests = self._digests_of(self._target)
+        if self._remote.difference(size, digests) is not None:
+            return None
+        self._report(size, size, last=True)
+        return Downloaded(self._remote.name, self._target, size, digests.sha256, "kept", 0)
+
+    def _sweep(self) -> None:
+        """Remove what a process left that was killed just after its file got its name."""
+        for path in self._beside():
+            path.unlink(missing_ok=True)
+
+    def _beside(self) -> tuple[Path, ...]:
+        return part_of(self._target), plain_of(self._target), note_of(self._target)
+
+    # --- a file that is not -----------------------------------------------------------------------
+
+    def _obtained(self) -> Downloaded:
+        check_space(self._folder, _lacking(self._remote, self._target), self._remote.name)
+        transfer = Transfer(
+            remote=self._remote,
+            connections=self._connections,
+            deadline=self._deadline,
+            attempts=self._options.attempts,
+            pause=self._options.pause,
+            report=self._report,
+        )
+        troubles = []
+        with closing(Part(self._target, md5=self._with_md5, between=self._check)) as part:
+            for url in self._remote.urls:
+                answer = self._from(url, part, transfer)
+                if isinstance(answer, Downloaded):
+                    return answer
+                troubles.append(f"{url}: {answer}")
+        again = "run it again" if self._left_over() else "check the addresses"
+        msg = f"{self._remote.name} could not be had ({'; '.join(troubles)}); "
+        raise InputError(msg + self._left_over() + again)
+
+    def _from(self, url: str, part: Part, transfer: Transfer) -> Downloaded | RefusedError:
+        """Fill the part from an address, check it and give it its name."""
+        try:
+            fill(part, url, transfer)
+            doubtful = part.doubtful
+            answer = self._settled(part, transfer)
+            if isinstance(answer, RefusedError) and doubtful:
+                # The joint may be what is wrong: once more, in one piece.
+                fill(part, url, transfer)
+                answer = self._settled(part, transfer)
+        except RefusedError as error:
+            return error
+        return answer
+
+    def _settled(self, part: Part, transfer: Transfer) -> Downloaded | RefusedError:
+        """Put what has come in its place if it is right; throw it away if it is not."""
+        origin, size, digests, path = part.origin, part.length, part.digests, part.path
+        wrong = self._remote.difference(size, digests)
+        source = "" if origin is None else origin.url
+        plain = plain_of(self._target)
+        try:
+            if origin is not None and origin.coding and (wrong or self._is_to_be_decoded()):
+                self._decode(part.path, plain, origin.coding)
+                path, size, digests = plain, plain.stat().st_size, self._digests_of(plain)
+                wrong = self._remote.difference(size, digests)
+            if wrong:
+                raise RefusedError(wrong)
+            self._place(part, path)
+        except RefusedError as error:
+            part.discard()
+            return error
+        finally:
+            plain.unlink(missing_ok=True)
+        self._report(size, size, last=True)
+        name, received = self._remote.name, transfer.received
+        return Downloaded(name, self._target, size, digests.sha256, source, received)
+
+    def _is_to_be_decoded(self) -> bool:
+        # Some servers say of a .tgz that it is a tar coded as gzip. Where size or hash are known
+        # they tell what is meant; else the name does.
+        known = self._remote.size is not None or self._remote.hash_known
+        return not known and not self._remote.name.lower().endswith(_CODED_NAMES)
+
+    def _decode(self, coded: Path, plain: Path, coding: str) -> None:
+        undo_coding(coded, plain, coding, size=self._remote.size, between=self._check)
+
+    def _place(self, part: Part, path: Path) -> None:
+        """Give a file its name when its bytes are on the disk."""
+        with path.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(path, self._target)  # noqa: PTH105 - the documented atomic call
+        # In this order: killed in between, a note without a part is left, which means nothing.
+        part.path.unlink(missing_ok=True)
+        part.note.unlink(missing_ok=True)
+        _sync_folder(self._folder)
+
+    # --- help -------------------------------------------------------------------------------------
+
+    @property
+    def _with_md5(self) -> bool:
+        return self._remote.md5 is not None
+
+    def _check(self) -> None:
+        self._connections.check(self._deadline)
+
+    def _digests_of(self, path: Path) -> Digests:
+        return digests_of(path, md5=self._with_md5, between=self._check)
+
+    def _report(self, done: int, total: int | None, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if self._progress is not None and (last or now - self._reported >= _PROGRESS_EVERY):
+            self._reported = now
+            self._progress(done, total)
+
+    def _lock(self) -> FileLock:
+        return FileLock(self._folder / f".{self._remote.name}.lock")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = self._lock()
+        while True:
+            try:
+                lock.acquire(timeout=0.2)
+                break
+            except Timeout:
+                self._connections.check()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _left_over(self) -> str:
+        part = part_of(self._target)
+        size = part.stat().st_size if part.is_file() else 0
+        return f"{size:,} bytes of it are kept in {part}, " if size else ""
+
+    def _unusable(self, error: OSError) -> InputError:
+        what = error.strerror or str(error)
+        if error.errno in _FULL:
+            kept = self._left_over()
+            return InputError(
+                f"{self._remote.name}: the disk of {self._folder} is full ({what}); {kept}free "
+                "some space and run it again"
+            )
+        where = error.filename or self._target
+        return InputError(f"{where}: cannot be used ({what}); choose another folder or mend it")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _lacking(remote: Remote, target: Path) -> int:
+    """Return how many bytes of a file are still to be stored, as far as its size is known."""
+    if remote.size is None:
+        return 0
+    have = 0
+    with suppress(OSError):
+        if target.is_file() and target.stat().st_size == remote.size:
+            return 0
+        part = part_of(target)
+        have = part.stat().st_size if part.is_file() else 0
+    return max(remote.size - have, 0)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the folder's names to the disk; not every system can, and none loses bytes by it."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
