@@ -37,3 +37,26 @@ def test_means_are_those_of_the_seeds(name: str) -> None:
             for figure in figures.values():
                 assert len(figure["values"]) == len(found["seeds"])
                 assert figure["mean"] == pytest.approx(sum(figure["values"]) / len(found["seeds"]))
+
+
+def test_the_boards_are_those_of_the_committed_results() -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    from sbdata.bench.leaderboard import read_boards
+    from sbdata.bench.markdown import write_boards_into_readme
+
+    readme = (ROOT / "README.md").read_text()
+    folders = sorted((ROOT / "results").glob("bench-*"))
+    assert folders
+    assert write_boards_into_readme(readme, read_boards(folders)) == readme
+
+
+def test_the_table_of_weights_is_the_committed_one() -> None:
+    found = json.loads((ROOT / "results" / "weights-shapes.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    assert found["synthetic"]
+    for name, m in found["masks"].items():
+        weights = " / ".join(f"{m['weight'][size]:.2f}" for size in ("small", "medium", "large"))
+        title = name if name == "truth" else f"`{name}`"
+        row = f"| {title} | {m['components']:.1f} | {100 * m['specks']:.0f} % | {weights} |"
+        shares = f"| {100 * m['extra']['small']:.1f} % | {100 * m['extra']['wrong']:.0f} % |"
+        assert row + shares[1:] in readme

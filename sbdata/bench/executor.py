@@ -117,9 +117,7 @@ def _run_in_processes(
     threads = threads or max(1, usable_cores() // processes)
     free, busy = _gpus(device), set[Future[float]]()
     on_gpus = bool(free)
-    with ProcessPoolExecutor(
-        processes, get_context("spawn"), _begin_worker, (threads,)
-    ) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin_worker, (threads,)) as pool:
 
         def submit(job: Job) -> Future[float] | None:
             busy.difference_update([future for future in busy if future.done()])

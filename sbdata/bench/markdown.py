@@ -16,6 +16,7 @@ from sbdata.bench.captions import (
     rows_shown,
     title_of,
 )
+from sbdata.bench.contrasts import PAIRS, Contrast
 from sbdata.bench.leaderboard import Board
 from sbdata.errors import InputError
 from sbdata.score.wording import NOTHING
@@ -24,7 +25,8 @@ from sbdata.score.wording import NOTHING
 def markdown_of(board: Board) -> str:
     """Return a board as Markdown: the table, the pseudo-masks, the differences, the footnotes.
 
-    A cell of IA has the class mean and, beneath it, the instance mean.
+    A cell of IA has the class mean and, beneath it, the instance mean. Of the differences those
+    that a claim for the paper's strategy rests on are here; the page has all.
     """
     head, rows = rows_shown(board, "<br>")
     table = _table(head, rows, marked=bool(board.footnotes), words=3)
@@ -33,8 +35,9 @@ def markdown_of(board: Board) -> str:
         head, rows = quality_rows_shown(board.pseudo_masks, "<br>")
         parts.append(_escaped(quality_said(board, board.pseudo_masks)))
         parts.append(_table(head, rows, marked=bool(board.footnotes), words=2))
-    if board.contrasts:
-        parts += [CONTRASTS_SAID, _contrasts(board)]
+    contrasts = [c for c in board.contrasts if (c.minuend, c.subtrahend) in PAIRS]
+    if contrasts:
+        parts += [CONTRASTS_SAID, _contrasts(board, contrasts)]
     said = [f"- {f.mark}: {_escaped(f.text)}." for f in board.footnotes]
     said += [f"- {_escaped(note)}" for note in board.notes]
     if said:
@@ -42,10 +45,10 @@ def markdown_of(board: Board) -> str:
     return "\n\n".join(parts)
 
 
-def _contrasts(board: Board) -> str:
+def _contrasts(board: Board, contrasts: Iterable[Contrast]) -> str:
     head = ["method", "difference", "seeds", "mIoU", *map(title_of, board.n_instances), "protocol"]
     rows = []
-    for contrast in board.contrasts:
+    for contrast in contrasts:
         changes = contrast.mean or next(iter(contrast.seeds.values()), {})
         cells = ["<br>".join(cell) for cell in changes_shown(board, changes)]
         if contrast.missing:

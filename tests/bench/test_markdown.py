@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,12 @@ def test_markdown_has_as_many_cells_in_every_line(tmp_path: Path) -> None:
     for block in blocks:
         cells = {line.replace("\\|", "").count("|") for line in block.splitlines()}
         assert len(cells) == 1
+
+
+def test_only_the_differences_of_the_claim_are_shown(tmp_path: Path) -> None:
+    (board,) = read_boards([write(tmp_path, [result("m", s) for s in ("ce", "ce-ft", "sb-ewc")])])
+    assert "| m | sb-ewc − ce-ft |" in markdown_of(board)
+    other = replace(board.contrasts[0], minuend="ce-ft", subtrahend="ce")
+    text = markdown_of(replace(board, contrasts=(*board.contrasts, other)))
+    assert "| ce-ft − ce |" not in text
+    assert text == markdown_of(board)
