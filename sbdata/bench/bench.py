@@ -20,12 +20,13 @@ from typing import Any
 
 from filelock import FileLock
 
+from sbdata.bench.boxes import read_boxes
 from sbdata.bench.keys import code_of_rooms, hash_of
 from sbdata.bench.labels import read_labels
 from sbdata.bench.plan import Job, Method, Plan, find_methods, jobs_of
 from sbdata.bench.result import result_file
 from sbdata.bench.stage import DONE, folder_of, key_of
-from sbdata.bench.weak import BOXES, SALIENCY, WeakSet, weak_set
+from sbdata.bench.weak import BOXES, SALIENCY, Box, WeakSet, weak_set
 from sbdata.errors import InputError
 from sbdata.recipe import bundled_recipes
 from sbdata.sets import EvaluationSet, open_set
@@ -101,14 +102,27 @@ class Bench:
         if self.plan.labels is None:
             return None
         found = read_labels(self.plan.labels, self.training.taxonomy, self.training.image_ids)
+        self._check_all(found, self.plan.labels, "labels", "one line for every image")
+        return found
+
+    @cached_property
+    def boxes(self) -> Mapping[str, tuple[Box, ...]] | None:
+        """Return boxes of the user's own."""
+        if self.plan.boxes is None:
+            return None
+        found = read_boxes(self.plan.boxes, self.training.taxonomy, self.training.image_ids)
+        what = "every image in it, those without objects too"
+        self._check_all(found, self.plan.boxes, "boxes", what)
+        return found
+
+    def _check_all(self, found: Mapping[str, Any], path: Path, what: str, wanted: str) -> None:
         absent = [image_id for image_id in self.training if image_id not in found]
         if absent:
             msg = (
-                f"{self.plan.labels}: has no labels of image {absent[0]} ({len(absent)} of "
-                f"{len(self.training)} images lack them); give one line for every image"
+                f"{path}: has no {what} of image {absent[0]} ({len(absent)} of "
+                f"{len(self.training)} images lack them); give {wanted}"
             )
             raise InputError(msg)
-        return found
 
     @cached_property
     def _weak_sets(self) -> dict[tuple[bool, bool], WeakSet]:
@@ -125,6 +139,7 @@ class Bench:
 
     def _make_weak(self, boxes: bool, saliency: Path | None) -> WeakSet:
         opened, labels = self.training, self.labels
+        given = boxes if self.boxes is None or not boxes else self.boxes
         if saliency is not None:
             lacking = next((i for i in opened if not (saliency / f"{i}.png").is_file()), None)
             if lacking is not None:
@@ -134,7 +149,7 @@ class Bench:
         if self.dry and not folder.is_dir():
             return WeakSet((), opened.taxonomy)  # nothing is cached yet: it tells stages apart
         with locked(folder):
-            return weak_set(opened, folder, boxes=boxes, saliency=saliency, labels=labels)
+            return weak_set(opened, folder, boxes=given, saliency=saliency, labels=labels)
 
     @cached_property
     def jobs(self) -> tuple[Job, ...]:

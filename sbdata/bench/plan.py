@@ -28,7 +28,7 @@ from sbdata.bench.imports.method import (
     paper_of,
 )
 from sbdata.bench.stage import Stage, in_order, key_of
-from sbdata.bench.weak import SALIENCY, WeakSet
+from sbdata.bench.weak import BOXES, SALIENCY, WeakSet
 from sbdata.errors import InputError
 from sbdata.sets import EvaluationSet
 from sbdata.train.preset import Preset
@@ -60,6 +60,7 @@ class Plan:
         method_overrides: ``method:key=value``, of a method's preset.
         labels: a file of image-level labels, instead of the set's own.
         saliency: a folder of saliency maps, for the methods that take them.
+        boxes: a file or folder of boxes, for the methods that take them, instead of the set's own.
     """
 
     methods: tuple[str, ...]
@@ -73,6 +74,7 @@ class Plan:
     method_overrides: tuple[str, ...] = ()
     labels: Path | None = None
     saliency: Path | None = None
+    boxes: Path | None = None
 
     def __post_init__(self) -> None:
         for what in ("methods", "strategies", "sets", "seeds"):
@@ -92,6 +94,7 @@ class Plan:
             sets=tuple(root.absolute() for root in self.sets),
             labels=self.labels and self.labels.absolute(),
             saliency=self.saliency and self.saliency.absolute(),
+            boxes=self.boxes and self.boxes.absolute(),
         )
 
 
@@ -162,12 +165,16 @@ def find_methods(plan: Plan, work: Path) -> dict[str, Method]:
         else:
             baseline = find_baseline(name)
             found[name] = _resolved(name, baseline, plan.preset, tuple(overrides[name]))
-    if plan.saliency is not None and not any(SALIENCY in m.supervision for m in found.values()):
-        msg = (
-            f"--saliency {plan.saliency}: none of {', '.join(found)} takes saliency maps; leave it "
-            "out, or name a method that does"
-        )
-        raise InputError(msg)
+    for path, option, seen, what in (
+        (plan.saliency, "--saliency", SALIENCY, "saliency maps"),
+        (plan.boxes, "--boxes", BOXES, "boxes"),
+    ):
+        if path is not None and not any(seen in method.supervision for method in found.values()):
+            msg = (
+                f"{option} {path}: none of {', '.join(found)} takes {what}; leave it out, or name "
+                "a method that does"
+            )
+            raise InputError(msg)
     return found
 
 

@@ -28,6 +28,7 @@ from sbdata.bench.result import (
     write_result,
 )
 from sbdata.bench.stage import DONE, code_of, folder_of, run_stage
+from sbdata.bench.weak import BOXES
 from sbdata.score.result import Scored
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
@@ -216,6 +217,11 @@ def _training(bench: Bench, method: Method) -> Training:
     else:
         digest = f", SHA-256 {sha256_of(labels)}" if labels.is_file() else ""
         said = f"{'csv' if labels.is_file() else 'VOC XML'} {labels.name}{digest}"
+    boxes = bench.plan.boxes
+    if boxes is not None and BOXES in method.supervision:
+        digest = f", SHA-256 {sha256_of(boxes)}" if boxes.is_file() else ""
+        own = f"boxes of {'COCO JSON' if boxes.is_file() else 'VOC XML'} {boxes.name}{digest}"
+        said = own if labels is None else f"{said}; {own}"
     return Training(
         set=bench.training.name,
         logical_hash=bench.training.logical_hash,

@@ -99,7 +99,7 @@ def weak_set(
     opened: EvaluationSet,
     folder: Path,
     *,
-    boxes: bool = False,
+    boxes: bool | Mapping[str, Sequence[Box]] = False,
     saliency: Path | None = None,
     labels: Mapping[str, Sequence[int]] | None = None,
 ) -> WeakSet:
@@ -108,39 +108,68 @@ def weak_set(
     Args:
         opened: a training set.
         folder: where the photos are linked; made anew where it is not complete.
-        boxes: give boxes, too, as the manifest has them.
+        boxes: give boxes, too: as the manifest has them, or those of a mapping by image id, whose
+            classes are the labels then.
         saliency: a folder of saliency maps.
         labels: class numbers by image id, instead of the manifest's (a CSV's, say).
 
     Raises:
-        InputError: if labels are missing or name unknown classes.
+        InputError: if labels or boxes are missing, name unknown classes or do not fit together, or
+            a box reaches outside its image.
     """
     rows = []
     remove_leftovers(folder) if folder.is_dir() else folder.mkdir(parents=True)
     for image_id in opened:
         instances = opened.instances_of(image_id)
         classes = sorted(set(instances["class_id"].to_pylist()))
+        found, size = None, opened.size_of(image_id)
+        if boxes is True:
+            table = instances.select(["class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h"])
+            found = tuple(Box(*values) for values in zip(*table.to_pydict().values(), strict=True))
+        elif boxes is not False:
+            found = _own_boxes(boxes, image_id, size)
+            classes = sorted({box.class_id for box in found})
         if labels is not None:
             if image_id not in labels:
                 msg = f"the labels lack image {image_id}; give one line for every image of the set"
                 raise InputError(msg)
-            classes = sorted(set(labels[image_id]))
+            classes = _own_labels(labels[image_id], found if boxes is not True else None, image_id)
         if any(not 1 <= c <= len(opened.taxonomy) for c in classes):
             msg = f"image {image_id}: a label is no class of {opened.taxonomy.name}"
             raise InputError(msg)
         photo = inside(folder, f"{image_id}.jpg")
         _link(image_path(opened.root, image_id), photo)
-        found = None
-        if boxes:
-            table = instances.select(["class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h"])
-            found = tuple(Box(*values) for values in zip(*table.to_pydict().values(), strict=True))
-        size = opened.size_of(image_id)
         rows.append(WeakImage(image_id, photo, size, tuple(classes), found))
     if not rows:
         msg = f"{opened.root}: the set has no image to learn from"
         raise InputError(msg)
     synthetic = bool(opened.manifest.meta.get("synthetic", False))
     return WeakSet(tuple(rows), opened.taxonomy, saliency, synthetic)
+
+
+def _own_boxes(
+    boxes: Mapping[str, Sequence[Box]], image_id: str, size: tuple[int, int]
+) -> tuple[Box, ...]:
+    if image_id not in boxes:
+        msg = f"the boxes lack image {image_id}; give those of every image of the set"
+        raise InputError(msg)
+    for box in boxes[image_id]:
+        inside = box.x + box.width <= size[1] and box.y + box.height <= size[0]
+        if min(box.x, box.y) < 0 or min(box.width, box.height) < 1 or not inside:
+            msg = (
+                f"image {image_id}: a box of {box.width} x {box.height} pixels at {box.x}, {box.y} "
+                f"does not lie in the image of {size[1]} x {size[0]}; give boxes of this image"
+            )
+            raise InputError(msg)
+    return tuple(boxes[image_id])
+
+
+def _own_labels(labels: Sequence[int], boxes: tuple[Box, ...] | None, image_id: str) -> list[int]:
+    lacking = {box.class_id for box in boxes or ()} - set(labels)
+    if lacking:
+        msg = f"image {image_id}: class {min(lacking)} has a box but no label; make them agree"
+        raise InputError(msg)
+    return sorted(set(labels))
 
 
 def write_labels(weak: WeakSet, path: Path) -> None:

@@ -54,6 +54,10 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     help="Image-level labels: a CSV with image_id,classes, or a folder of VOC's XML [the set's].",
 )  # fmt: skip
 @click.option("--saliency", type=_FOLDER, help="Saliency maps <image_id>.png [the built-in ones].")
+@click.option(
+    "--boxes", type=_FOLDER,
+    help="Boxes: a JSON file in COCO's format, or a folder of VOC's XML [the set's].",
+)  # fmt: skip
 @click.option("--work", type=_FOLDER, default=Path("runs/bench"), show_default=True)
 @click.option("--results", type=_FOLDER, default=Path("results/bench"), show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -82,6 +86,7 @@ def bench(
     method_overrides: tuple[str, ...],
     labels: Path | None,
     saliency: Path | None,
+    boxes: Path | None,
     work: Path,
     results: Path,
     device: str,
@@ -118,6 +123,7 @@ def bench(
         method_overrides=method_overrides,
         labels=labels,
         saliency=saliency,
+        boxes=boxes,
     )
     if dry_run:
         _show_plan(plan, work, as_json)

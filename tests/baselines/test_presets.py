@@ -11,11 +11,14 @@ from sbdata.bench.stage import in_order
 from sbdata.errors import InputError
 
 METHODS = {
+    "advcam": "advcam:BASELINE",
     "amn": "amn:BASELINE",
+    "bana": "bana:BASELINE",
     "cam": "cam:BASELINE",
     "cda": "cda:BASELINE",
     "irn": "irn:BASELINE",
     "labels-only": "controls:LABELS_ONLY",
+    "rib": "rib:BASELINE",
     "seam": "seam:BASELINE",
 }
 

@@ -81,6 +81,8 @@ def test_bad_plans_are_told(plan, tmp_path) -> None:
     assert {"full", "stripes"} <= {said["name"] for said in describe_baselines()}
 
 
-def test_saliency_that_nobody_takes_is_said(plan, tmp_path) -> None:
-    with pytest.raises(InputError, match="none of stripes takes saliency maps"):
+def test_saliency_and_boxes_that_nobody_takes_are_said(plan, tmp_path) -> None:
+    with pytest.raises(InputError, match=r"--saliency .*: none of stripes takes saliency maps"):
         find_methods(plan(saliency=tmp_path), tmp_path)
+    with pytest.raises(InputError, match=r"--boxes .*: none of stripes takes boxes"):
+        find_methods(plan(boxes=tmp_path), tmp_path)

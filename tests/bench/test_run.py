@@ -10,15 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from sbdata.bench.bench import Bench
+from sbdata.bench.plan import Method
 from sbdata.bench.result import read_differences, read_result
 from sbdata.bench.run import run_bench
 from sbdata.bench.steps import perform
+from sbdata.bench.weak import Box
 from sbdata.cli.bench import bench
 from sbdata.errors import InputError
 from tests.bench.conftest import Sets, without_times
@@ -181,6 +184,25 @@ def test_own_labels_are_learned_from(plan, sets, log, tmp_path) -> None:
     asked = Bench(plan(labels=labels), tmp_path / "work", tmp_path / "results")
     with pytest.raises(InputError, match=f"labels.csv: has no labels of image {names[0]}"):
         _ = asked.jobs
+
+
+def test_own_boxes_are_seen_by_methods_that_take_them(plan, sets, tmp_path) -> None:
+    names = [p.stem for p in sorted((sets.training / "JPEGImages").iterdir())]
+    object_ = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>9</xmax><ymax>8</ymax></bndbox>"
+    for name in names:
+        text = f"<annotation><object><name>star</name>{object_}</object></annotation>"
+        (tmp_path / f"{name}.xml").write_text(text)
+    asked = Bench(plan(boxes=tmp_path), tmp_path / "work", tmp_path / "results")
+    blind = Method("stripes", "", ("image_labels",), False)
+    seeing = replace(blind, supervision=("image_labels", "boxes"))
+    assert {row.boxes for row in asked.weak(seeing).rows} == {(Box(4, 1, 2, 8, 6),)}
+    assert {row.classes for row in asked.weak(seeing).rows} == {(4,)}
+    assert {row.boxes for row in asked.weak(blind).rows} == {None}
+    assert {row.classes for row in asked.weak(blind).rows} != {(4,)}
+    (tmp_path / f"{names[0]}.xml").unlink()
+    asked = Bench(plan(boxes=tmp_path), tmp_path / "work", tmp_path / "results")
+    with pytest.raises(InputError, match=f"has no boxes of image {names[0]} .1 of 6 images"):
+        asked.weak(seeing)
 
 
 def test_missing_sets_and_foreign_classes_are_told(plan, sets, tmp_path) -> None:

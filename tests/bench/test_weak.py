@@ -107,6 +107,36 @@ def test_unusable_labels_are_told(sets: Sets, tmp_path: Path) -> None:
         weak_set(opened, tmp_path / "weak", labels=dict.fromkeys(opened, (9,)))
 
 
+def test_own_boxes_take_the_place_of_the_sets(sets: Sets, tmp_path: Path) -> None:
+    opened = open_set(sets.training)
+    boxes = {image_id: (Box(3, 1, 2, 5, 6), Box(1, 0, 0, 2, 2)) for image_id in opened}
+    weak = weak_set(opened, tmp_path / "weak", boxes=boxes)
+    assert {row.boxes for row in weak.rows} == {boxes[opened.image_ids[0]]}
+    assert {row.classes for row in weak.rows} == {(1, 3)}
+    assert weak.digest != weak_set(opened, tmp_path / "weak", boxes=True).digest
+    more = weak_set(opened, tmp_path / "weak", boxes=boxes, labels=dict.fromkeys(opened, (1, 2, 3)))
+    assert {row.classes for row in more.rows} == {(1, 2, 3)}
+
+
+def test_unusable_boxes_are_told(sets: Sets, tmp_path: Path) -> None:
+    opened = open_set(sets.training)
+
+    def made(box: Box, **options: Any) -> WeakSet:
+        boxes = dict.fromkeys(opened, (box,))
+        return weak_set(opened, tmp_path / "weak", boxes=boxes, **options)
+
+    with pytest.raises(InputError, match="the boxes lack image"):
+        weak_set(opened, tmp_path / "weak", boxes={})
+    with pytest.raises(InputError, match="a box of 4 x 999 pixels at 1, 2 does not lie in the im"):
+        made(Box(1, 1, 2, 4, 999))
+    with pytest.raises(InputError, match="does not lie in the image"):
+        made(Box(1, -1, 2, 4, 4))
+    with pytest.raises(InputError, match="a label is no class of shapes8"):
+        made(Box(9, 1, 2, 4, 4))
+    with pytest.raises(InputError, match="class 2 has a box but no label; make them agree"):
+        made(Box(2, 1, 2, 4, 4), labels=dict.fromkeys(opened, (1,)))
+
+
 def test_written_labels_are_read_again(sets: Sets, tmp_path: Path) -> None:
     weak = weak_set(open_set(sets.training), tmp_path / "weak")
     write_labels(weak, tmp_path / "labels.csv")
