@@ -16,8 +16,11 @@ METHODS = {
     "bana": "bana:BASELINE",
     "cam": "cam:BASELINE",
     "cda": "cda:BASELINE",
+    "edam": "edam:BASELINE",
+    "eps": "eps:BASELINE",
     "irn": "irn:BASELINE",
     "labels-only": "controls:LABELS_ONLY",
+    "mctformer": "mctformer:BASELINE",
     "rib": "rib:BASELINE",
     "seam": "seam:BASELINE",
 }
