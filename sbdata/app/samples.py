@@ -49,7 +49,6 @@ def declare_fields(dataset: fo.Dataset, sizes: tuple[str, ...]) -> None:
     document = fo.EmbeddedDocumentField
     declare(TRUTH, document, "The class of every pixel", fo.Segmentation)
     declare(INSTANCES, document, "The annotated objects", fo.Detections)
-    declare(f"{OBJECTS}.instance_id", fo.IntField, "The object's number in its image")
     declare(f"{OBJECTS}.area", fo.IntField, "Visible pixels")
     declare(f"{OBJECTS}.area_fraction", fo.FloatField, "Visible pixels over the image's")
     declare(f"{OBJECTS}.size", fo.StringField, "The size that the area falls into")
@@ -84,7 +83,7 @@ def sample_fields(
                 label=instance["class_name"],
                 bounding_box=[x / width, y / height, w / width, h / height],
                 mask=mask,
-                instance_id=instance["instance_id"],
+                index=instance["instance_id"],  # instance_id is a name that FiftyOne reserves
                 area=instance["area"],
                 area_fraction=instance["area_fraction"],
                 size=instance["size"],

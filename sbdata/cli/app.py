@@ -14,8 +14,6 @@ import click
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
-    import fiftyone as fo
-
     from sbdata.app.dataset import Loaded
     from sbdata.curate.inputs import Progress
 
@@ -68,10 +66,14 @@ def app(
     from sbdata.app.environment import link_plugins, prepare_environment
     from sbdata.app.serving import check_port, serving, stopping_on_signals
     from sbdata.cli.progress import showing_progress
-    from sbdata.sets import open_set
 
     # What can be wrong is found out before FiftyOne is started, which takes its time.
-    open_set(set_folder)
+    if not set_folder.exists():
+        msg = (
+            f"{set_folder}: no such folder; give the set's new folder if it was moved, or build "
+            "one by 'sbdata dataset build'"
+        )
+        raise InputError(msg)
     _check_runs(set_folder, scores)
     if export is None:
         check_port(address, port)
@@ -89,7 +91,9 @@ def app(
             written = export_dataset(loaded.dataset, export)
             click.echo(f"{len(loaded.dataset):,} images of {loaded.dataset.name} in {written}")
             return
-        stack.enter_context(serving(loaded.dataset, address, port, _spaces()))
+        from sbdata.app.spaces import first_spaces
+
+        stack.enter_context(serving(loaded.dataset, address, port, first_spaces()))
         click.echo(
             f"{len(loaded.dataset):,} images of {loaded.dataset.name} at http://{address}:{port}; "
             "Ctrl-C ends it"
@@ -116,7 +120,7 @@ def _load(
     set_folder: Path, scores: tuple[Path, ...], masks: Path, fresh: bool, progress: Progress
 ) -> Loaded:
     from sbdata.app.dataset import load_set
-    from sbdata.app.runs import attach_run, read_run
+    from sbdata.app.runs import attach_run, read_run, restore_masks
     from sbdata.app.views import arrange_sidebar, save_views
 
     loaded = load_set(set_folder, masks, fresh=fresh, progress=partial(progress, "images"))
@@ -125,15 +129,13 @@ def _load(
         click.echo(f"{set_folder}: has changed since it was loaded, and was read again{lost}")
     elif loaded.change == "moved":
         click.echo(f"{set_folder}: the set is here now; it was loaded from another folder")
+    notes: list[str] = []
     for folder in scores:
         run = read_run(folder)
-        notes = attach_run(loaded.dataset, loaded.opened, run, progress=partial(progress, run.name))
-        for note in notes:
-            click.echo(f"note: {note}")
+        showing = partial(progress, run.name)
+        notes += attach_run(loaded.dataset, loaded.opened, run, progress=showing)
+    for note in (*notes, *restore_masks(loaded.dataset, loaded.opened)):
+        click.echo(f"note: {note}")
     save_views(loaded.dataset, loaded.opened)
     arrange_sidebar(loaded.dataset)
     return loaded
-
-
-def _spaces() -> fo.Space | None:
-    return None

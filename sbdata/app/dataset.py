@@ -1,0 +1,255 @@
+"""A built set as a persistent FiftyOne dataset: loaded once, brought up to date after that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import filelock
+
+from sbdata.app.grey import targets_of, write_grey
+from sbdata.app.info import dataset_name, info_of, is_ours, lost_files, masks_folder, note_info
+from sbdata.app.runs import detach_runs
+from sbdata.app.samples import IMAGE_ID, INSTANCES, TRUTH, declare_fields, sample_fields
+from sbdata.errors import InputError
+from sbdata.fetch.parallel import Progress
+from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, class_path, image_path
+from sbdata.masks import voc_palette
+from sbdata.score.png import PngError
+from sbdata.sets import EvaluationSet, open_set
+from sbdata.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+_BATCH = 256  # images whose masks are in memory at once
+Change = Literal["new", "same", "moved", "changed"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A set in FiftyOne.
+
+    Attributes:
+        opened: the set on disk.
+        dataset: FiftyOne's.
+        change: what the dataset was before: absent (``new``), up to date (``same``), of the same
+            set in another folder (``moved``), or of another content (``changed``).
+        detached: names of the runs that were scored on the former content and were taken away.
+    """
+
+    opened: EvaluationSet
+    dataset: fo.Dataset
+    change: Change
+    detached: tuple[str, ...] = ()
+
+
+def load_set(
+    root: Path, masks: Path, *, fresh: bool = False, progress: Progress | None = None
+) -> Loaded:
+    """Bring a set into FiftyOne, as the dataset ``sbdata-<name>``.
+
+    A dataset of that name is brought up to date: samples keep their ids and what the user added to
+    them, such as tags. Where the set's hash is another than the stored one, images that left the
+    set are deleted, the others written anew, and runs scored on the former content are detached.
+
+    Args:
+        root: of the set.
+        masks: a folder for the class maps in the form that FiftyOne reads (see
+            :mod:`sbdata.app.grey`). FiftyOne refers to them, so they must stay.
+        fresh: whether a dataset of that name is deleted first.
+        progress: called with (images written, images in all).
+
+    Raises:
+        InputError: if the folder is no set, lacks files, or FiftyOne has a dataset of that name
+            that is not sbdata's.
+    """
+    import fiftyone as fo
+
+    opened = open_set(Path(root).resolve())
+    _check_files(opened)
+    name = dataset_name(opened.name)
+    masks = masks.resolve()
+    masks.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(masks / f".{name}.lock"):
+        if fresh and fo.dataset_exists(name):
+            info_of(fo.load_dataset(name))  # or it is not ours to delete
+            fo.delete_dataset(name)
+        if not fo.dataset_exists(name):
+            fill_dataset(fo.Dataset(name, persistent=True), opened, masks, progress=progress)
+            return Loaded(opened, fo.load_dataset(name), "new")
+        dataset = fo.load_dataset(name)
+        known = info_of(dataset)
+        is_same = known["logical_hash"] == opened.logical_hash and len(dataset) == len(opened)
+        is_moved = (known["root"], known["masks"]) != (str(opened.root), str(masks))
+        if is_same:
+            if is_moved or lost_files(dataset.values(f"{TRUTH}.mask_path")):
+                _move(dataset, opened, masks, progress)
+            return Loaded(opened, dataset, "moved" if is_moved else "same")
+        detached = detach_runs(dataset, list(known["runs"]))
+        fill_dataset(dataset, opened, masks, progress=progress)
+        return Loaded(opened, dataset, "changed", detached)
+
+
+def fill_dataset(
+    dataset: fo.Dataset, opened: EvaluationSet, masks: Path, *, progress: Progress | None = None
+) -> None:
+    """Make a dataset hold a set: new images are added, known ones written anew, others deleted.
+
+    The hash is noted last: a dataset whose filling was cut short is filled again the next time.
+
+    Args:
+        dataset: empty, or of a former content of the set.
+        opened: the set.
+        masks: see :func:`load_set`.
+        progress: called with (images written, images in all).
+    """
+    is_new = not is_ours(dataset)
+    bins = opened.bins
+    note_info(
+        dataset,
+        set=opened.name,
+        logical_hash=None,
+        root=str(opened.root),
+        masks=str(masks),
+        synthetic=bool(opened.manifest.meta.get("synthetic", False)),
+        classes=list(opened.taxonomy.classes),
+        sizes=list(bins.names),
+        bins=dict(zip(bins.names, bins.edges, strict=False)),  # the last size has no end
+        runs={},
+    )
+    declare_fields(dataset, bins.names)
+    dataset.create_index(IMAGE_ID, unique=True)
+    dataset.mask_targets = {TRUTH: targets_of(opened.taxonomy)}
+    dataset.classes = {INSTANCES: list(opened.taxonomy.classes)}
+    if is_new:
+        dataset.app_config.color_scheme = _colours(opened.taxonomy)
+        dataset.save()
+    held = dict(zip(*dataset.values([IMAGE_ID, "id"]), strict=True))
+    dataset.delete_samples([key for image_id, key in held.items() if image_id not in opened])
+    rows = opened.manifest.images
+    for start in range(0, len(opened), _BATCH):
+        fields = {
+            row["image_id"]: sample_fields(
+                opened,
+                row,
+                image_path(opened.root, row["image_id"]),
+                truth_mask(opened, row, masks),
+            )
+            for row in rows.slice(start, _BATCH).to_pylist()
+        }
+        _write(dataset, fields, known=held)
+        if progress is not None:
+            progress(min(start + _BATCH, len(opened)), len(opened))
+    _forget_former_masks(opened, masks)
+    note_info(dataset, logical_hash=opened.logical_hash)
+
+
+def _write(
+    dataset: fo.Dataset, fields: Mapping[str, Mapping[str, Any]], known: Container[str]
+) -> None:
+    """Write samples by their ids; those that are not known are added.
+
+    Objects are always set afterwards: ``add_samples`` reads back whatever it has written, which
+    for objects takes longer than all the rest. Every field is declared, so nothing is looked up.
+    """
+    import fiftyone as fo
+
+    settings = {"expand_schema": False, "validate": False, "progress": False}
+    added = [
+        fo.Sample(**{name: value for name, value in values.items() if name != INSTANCES})
+        for key, values in fields.items()
+        if key not in known
+    ]
+    dataset.add_samples(added, batcher=False, **settings)
+    is_all_new = len(added) == len(fields)
+    del added  # or FiftyOne would read each of them again after every change below
+    view = dataset.select_by(IMAGE_ID, list(fields))
+    for name in next(iter(fields.values())):
+        if name == INSTANCES or not (is_all_new or name == IMAGE_ID):
+            values = {key: of_sample[name] for key, of_sample in fields.items()}
+            view.set_values(name, values, key_field=IMAGE_ID, **settings)
+
+
+def _move(
+    dataset: fo.Dataset, opened: EvaluationSet, masks: Path, progress: Progress | None
+) -> None:
+    """Point the dataset to the set's new place, or write the class maps that were lost."""
+    rows = opened.manifest.images.to_pylist()
+    truths = {}
+    for done, row in enumerate(rows, start=1):
+        truths[row["image_id"]] = str(truth_mask(opened, row, masks))
+        if progress is not None:
+            progress(done, len(rows))
+    photos = {key: str(image_path(opened.root, key)) for key in truths}
+    dataset.set_values("filepath", photos, key_field=IMAGE_ID)
+    dataset.set_values(f"{TRUTH}.mask_path", truths, key_field=IMAGE_ID)
+    note_info(dataset, root=str(opened.root), masks=str(masks))
+
+
+def _colours(taxonomy: Taxonomy) -> fo.ColorScheme:
+    """Give a class the colour that it has in VOC, in masks and objects alike."""
+    import fiftyone as fo
+
+    palette = voc_palette()
+    hexes = {n: f"#{palette[3 * n : 3 * n + 3].hex()}" for n in targets_of(taxonomy)}
+    labels = [
+        {"value": name, "color": hexes[n]} for n, name in enumerate(taxonomy.classes, start=1)
+    ]
+    return fo.ColorScheme(
+        color_by="value",
+        fields=[{"path": INSTANCES, "colorByAttribute": "label", "valueColors": labels}],
+        default_mask_targets_colors=[{"intTarget": n, "color": c} for n, c in hexes.items()],
+    )
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def truth_mask(opened: EvaluationSet, row: Mapping[str, Any], masks: Path) -> Path:
+    """Return an image's class map as a grey PNG, which is written if it is not there yet."""
+    image_id = row["image_id"]
+    folder = masks_folder(masks, dataset_name(opened.name), TRUTH, opened.logical_hash)
+    out = folder / f"{image_id}.png"
+    if out.is_file():
+        return out
+    path = class_path(opened.root, image_id)
+    try:
+        return write_grey(path, out, (row["width"], row["height"]), opened.taxonomy)[0]
+    except PngError as error:
+        msg = f"{path}: {error.detail}; run 'sbdata dataset verify {opened.root}'"
+        raise InputError(msg) from error
+
+
+def _forget_former_masks(opened: EvaluationSet, masks: Path) -> None:
+    """Delete what was written for former contents of the set."""
+    kept = masks_folder(masks, dataset_name(opened.name), TRUTH, opened.logical_hash)
+    if kept.parent.is_dir():
+        for folder in kept.parent.iterdir():
+            if folder != kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_files(opened: EvaluationSet) -> None:
+    """Make sure that every image and class map is there; FiftyOne would show empty tiles.
+
+    Raises:
+        InputError: naming the first that is not.
+    """
+    for folder, suffix in ((IMAGES_FOLDER, ".jpg"), (CLASSES_FOLDER, ".png")):
+        absent = _absent(opened.root / folder, opened.image_ids, suffix)
+        if absent:
+            msg = (
+                f"{opened.root / folder}: {len(absent):,} of {len(opened):,} files are missing, "
+                f"such as {absent[0]}{suffix}; run 'sbdata dataset verify {opened.root}'"
+            )
+            raise InputError(msg)
+
+
+def _absent(folder: Path, image_ids: Sequence[str], suffix: str) -> list[str]:
+    names = set(os.listdir(folder)) if folder.is_dir() else set()  # noqa: PTH208 - names suffice
+    return [image_id for image_id in image_ids if f"{image_id}{suffix}" not in names]

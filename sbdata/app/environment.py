@@ -1,0 +1,88 @@
+"""What FiftyOne is told by its environment, before it is imported.
+
+FiftyOne reads its settings once, as it is imported, and its server inherits the environment. What
+the user has set by a variable or in FiftyOne's configuration file is respected.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+URI_VARIABLE = "FIFTYONE_DATABASE_URI"
+PLUGINS_VARIABLE = "FIFTYONE_PLUGINS_DIR"
+_DEFAULTS = {
+    "FIFTYONE_DO_NOT_TRACK": "true",  # no call home
+    # With it, the sidebar would show counts and sliders of indexed fields only.
+    "FIFTYONE_APP_DEFAULT_QUERY_PERFORMANCE": "false",
+    "FIFTYONE_SHOW_PROGRESS_BARS": "false",
+    "FIFTYONE_LOGGING_LEVEL": "WARNING",  # or it explains at length how to forward the port
+}
+
+
+def prepare_environment(uri: str, plugins: Path, *, validate: bool) -> None:
+    """Tell FiftyOne which database and plugins to use, and not to call home.
+
+    Args:
+        uri: of a database that answers.
+        plugins: folder of the plugins; see :func:`link_plugins`.
+        validate: whether FiftyOne shall check the database's version. It warns at every start that
+            the server which its own package brings is old.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ[URI_VARIABLE] = uri
+    os.environ[PLUGINS_VARIABLE] = str(plugins)
+    if not validate:
+        os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")
+
+
+def configured_uri() -> str | None:
+    """Return the database that FiftyOne is told to use by its environment or configuration."""
+    found = os.environ.get(URI_VARIABLE) or _configuration().get("database_uri")
+    return str(found) if found else None
+
+
+def link_plugins(folder: Path) -> Path:
+    """Make a folder that has the user's FiftyOne plugins and sbdata's, and return it.
+
+    FiftyOne looks for plugins in one folder only. This one holds links, so the user's plugins stay
+    where they are and are seen as they are.
+
+    Args:
+        folder: that nothing else is put into; former links in it are replaced.
+    """
+    folder = folder.resolve()
+    wanted = {entry.name: entry.resolve() for entry in _user_plugins() if entry.is_dir()}
+    wanted["sbdata"] = Path(__file__).resolve().parent / "plugin"
+    folder.mkdir(parents=True, exist_ok=True)
+    for former in folder.iterdir():
+        if former.is_symlink():
+            former.unlink()
+    for name, target in sorted(wanted.items()):
+        if not name.startswith("."):
+            (folder / name).symlink_to(target, target_is_directory=True)
+    return folder
+
+
+def _user_plugins() -> list[Path]:
+    """Return what lies in the folder where FiftyOne would look by itself."""
+    known = _configuration()
+    datasets = os.environ.get("FIFTYONE_DEFAULT_DATASET_DIR") or known.get("default_dataset_dir")
+    default = Path(datasets or Path.home() / "fiftyone") / "__plugins__"
+    place = Path(os.environ.get(PLUGINS_VARIABLE) or known.get("plugins_dir") or default)
+    place = place.expanduser()
+    return sorted(place.iterdir()) if place.is_dir() else []
+
+
+def _configuration() -> dict[str, Any]:
+    """Return what FiftyOne's configuration file says, nothing if there is none."""
+    default = Path.home() / ".fiftyone" / "config.json"
+    path = Path(os.environ.get("FIFTYONE_CONFIG_PATH") or default)
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,70 @@
+"""A loaded set written for sharing, in FiftyOne's own format."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+import orjson
+
+from sbdata.app.info import INFO, info_of
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+_CARDS = ("README.md", "dataset.json")  # of the set: licences and where it comes from
+_METADATA = "metadata.json"
+
+
+def export_dataset(dataset: fo.Dataset, out: Path) -> Path:
+    """Write a dataset with its photos, masks, scores and views into a folder.
+
+    It is read again by ``fiftyone.Dataset.from_dir(dataset_dir=out,
+    dataset_type=fiftyone.types.FiftyOneDataset)``, and lacks the paths of this machine. The set's
+    card goes with it, since it names the licences.
+
+    Args:
+        dataset: that holds a set.
+        out: a folder that does not exist yet, or an empty one.
+
+    Raises:
+        InputError: if the folder holds something, or cannot be written.
+    """
+    import fiftyone as fo
+
+    known = info_of(dataset)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        msg = f"{out}: is there already; export to a new folder"
+        raise InputError(msg)
+    prepared = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        dataset.export(
+            export_dir=str(prepared), dataset_type=fo.types.FiftyOneDataset, progress=False
+        )
+        for name in _CARDS:
+            card = Path(known["root"]) / name
+            if card.is_file():
+                shutil.copyfile(card, prepared / name)
+        _without_paths(prepared / _METADATA)
+        if out.is_dir():
+            out.rmdir()
+        prepared.rename(out)
+    except OSError as error:
+        msg = f"{out}: cannot be written ({error.strerror or error}); export to another folder"
+        raise InputError(msg) from error
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
+    return out
+
+
+def _without_paths(metadata: Path) -> None:
+    content = orjson.loads(metadata.read_bytes())
+    noted = content["info"][INFO]
+    noted["root"] = noted["masks"] = ""
+    for run in noted["runs"].values():
+        run["folder"] = PurePath(run["folder"]).name
+    metadata.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

@@ -1,0 +1,100 @@
+"""Class maps as FiftyOne reads them: the numbers as grey values.
+
+FiftyOne shows a palette PNG by its colours, whose red it takes for the class, so the class maps of
+a VOC devkit come out wrong. An 8-bit palette PNG becomes a grey one without touching its pixels:
+the same compressed data stand under a header that says grey.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from pathlib import Path
+
+from PIL import Image
+
+from sbdata.masks import VOID
+from sbdata.score.inputs import Contract, read_prediction
+from sbdata.score.png import GREY, PALETTE, PngError
+from sbdata.storage import write_bytes, writing
+from sbdata.taxonomy import Taxonomy
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_KEPT = (b"IHDR", b"IDAT", b"IEND")
+
+
+def write_grey(
+    path: Path, out: Path, size: tuple[int, int], taxonomy: Taxonomy
+) -> tuple[Path, str]:
+    """Write a class map as a grey PNG, unless it is one already.
+
+    Args:
+        path: of a class map: grey, palette, or in VOC's colours.
+        out: where the grey one is put.
+        size: width and height of its image.
+        taxonomy: whose classes it may hold, beside 0 and 255.
+
+    Returns:
+        The path of the grey file, which is ``path`` itself for a grey one, and the SHA-256 of the
+        file at ``path``.
+
+    Raises:
+        PngError: if it is missing or no class map of that size.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PngError("unreadable", f"cannot be read ({error.strerror})") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if data[16:24] == struct.pack(">II", *size) and data[24:25] == b"\x08":
+        if data[25] == GREY:
+            return path, digest
+        grey = grey_of_palette(data)
+        if grey is not None:
+            write_bytes(out, grey)
+            return out, digest
+    contract = Contract(taxonomy, predicted_void=True, decode_palette=True)
+    values, digest = read_prediction(path, size, contract)
+    with writing(out) as temporary:
+        Image.fromarray(values).save(temporary, format="PNG")
+    return out, digest
+
+
+def grey_of_palette(data: bytes) -> bytes | None:
+    """Return an 8-bit palette PNG as a grey PNG of the same numbers, None for any other file.
+
+    Grey and palette share the layout of their pixels; only the header's colour type differs, and
+    the palette is left out (PNG specification, third edition, 11.2.1).
+    """
+    if data[:8] != _SIGNATURE:
+        return None
+    parts, place = [_SIGNATURE], 8
+    while place + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        kind, end = data[place + 4 : place + 8], place + 12 + length
+        if kind == b"IHDR":
+            body = bytearray(data[place + 8 : end - 4])
+            if length != 13 or body[8] != 8 or body[9] != PALETTE:
+                return None
+            body[9] = GREY
+            parts.append(_chunk(kind, bytes(body)))
+        elif kind in _KEPT:
+            parts.append(data[place:end])
+        place = end
+        if kind == b"IEND":
+            return b"".join(parts) if place <= len(data) else None
+    return None
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def targets_of(taxonomy: Taxonomy) -> dict[int, str]:
+    """Return what the numbers of a class map mean.
+
+    >>> targets_of(Taxonomy("two", ("circle", "square")))
+    {0: 'background', 1: 'circle', 2: 'square', 255: 'void'}
+    """
+    return {0: "background", **dict(enumerate(taxonomy.classes, start=1)), VOID: "void"}

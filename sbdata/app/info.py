@@ -1,0 +1,84 @@
+"""What sbdata notes about a FiftyOne dataset, and where the files that belong to it lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+INFO = "sbdata"
+_OTHER = re.compile(r"[^0-9A-Za-z]+")
+
+
+def dataset_name(set_name: str) -> str:
+    """Return the name of a set's dataset in FiftyOne.
+
+    >>> dataset_name("shapes-b")
+    'sbdata-shapes-b'
+    """
+    return f"sbdata-{set_name}"
+
+
+def field_name(title: str) -> str:
+    """Return a name in a form that FiftyOne's fields can have.
+
+    >>> field_name("cam.sb-ewc seed 0")
+    'cam_sb_ewc_seed_0'
+    """
+    return _OTHER.sub("_", title).strip("_") or "unnamed"
+
+
+def is_ours(dataset: fo.Dataset) -> bool:
+    """Tell whether sbdata made a dataset."""
+    found = dataset.info.get(INFO)
+    return isinstance(found, dict) and "logical_hash" in found
+
+
+def info_of(dataset: fo.Dataset) -> dict[str, Any]:
+    """Return what sbdata noted about a dataset.
+
+    Returns:
+        ``set``, ``logical_hash`` (None while it is being filled), ``root``, ``masks``,
+        ``synthetic``, ``classes``, ``sizes``, ``bins`` (upper ends of all sizes but the last),
+        ``views`` (names of those it saved) and ``runs`` by their names, each with ``title``,
+        ``folder``, ``predictions_sha256`` and ``figures``.
+
+    Raises:
+        InputError: if sbdata did not make it.
+    """
+    if not is_ours(dataset):
+        msg = (
+            f"FiftyOne's dataset {dataset.name!r} was not made by sbdata; rename it by "
+            f"`fiftyone datasets rename {dataset.name} NEW` or delete it"
+        )
+        raise InputError(msg)
+    return dict(dataset.info[INFO])
+
+
+def note_info(dataset: fo.Dataset, **values: Any) -> None:
+    """Change some of what sbdata noted about a dataset."""
+    dataset.info[INFO] = {**dataset.info.get(INFO, {}), **values}
+    dataset.save()
+
+
+def lost_files(paths: Iterable[str | None]) -> bool:
+    """Tell whether any of the files is no longer there; what is None was none."""
+    return any(path is not None and not Path(path).is_file() for path in paths)
+
+
+def masks_folder(masks: Path, dataset: str, content: str, digest: str) -> Path:
+    """Return where the class maps of one content lie.
+
+    Args:
+        masks: the folder of all of them.
+        dataset: FiftyOne's name of it.
+        content: what they are: the field that shows them.
+        digest: of the content, so that another one never meets them.
+    """
+    return masks / dataset / f"{content}-{digest[:16]}"

@@ -1,0 +1,18 @@
+"""FiftyOne's entry to sbdata's panel and operators.
+
+``sbdata app`` puts this folder beside the user's own plugins. FiftyOne loads it by its path, in the
+process that serves the app.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sbdata.app.plugin.operators import ExportView, ScorePredictions
+from sbdata.app.plugin.panel import ObjectSizes
+
+
+def register(plugin: Any) -> None:
+    """Hand the panel and the operators to FiftyOne."""
+    for each in (ObjectSizes, ScorePredictions, ExportView):
+        plugin.register(each)

@@ -1,0 +1,386 @@
+"""Scored runs in a FiftyOne dataset: their masks, and their scores of every object and image."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sbdata.app.grey import targets_of, write_grey
+from sbdata.app.info import dataset_name, field_name, info_of, lost_files, masks_folder, note_info
+from sbdata.app.samples import IMAGE_ID, OBJECTS
+from sbdata.errors import InputError
+from sbdata.fetch.parallel import Progress
+from sbdata.score.png import PngError
+from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE
+from sbdata.sets import EvaluationSet
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+_OF_OBJECTS = ("ia_iou", "tp", "fp")
+_OF_IMAGES = ("pixel_accuracy", "orphan_pixels")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What ``sbdata score`` wrote about one folder of predictions.
+
+    Attributes:
+        name: of its fields in FiftyOne.
+        title: the result's own name.
+        folder: of the result.
+        summary: all its figures.
+        instances: one row a ground-truth object.
+        images: one row an image.
+    """
+
+    name: str
+    title: str
+    folder: Path
+    summary: Mapping[str, Any]
+    instances: pa.Table
+    images: pa.Table
+
+    @property
+    def truth_hash(self) -> str:
+        """Return the hash of the set it was scored on."""
+        return str(self.summary["provenance"]["truth"]["sha256"])
+
+    @property
+    def predictions_hash(self) -> str:
+        """Return the hash of the predictions that were scored."""
+        return str(self.summary["provenance"]["predictions"][0]["sha256"])
+
+    @property
+    def predictions(self) -> Path | None:
+        """Return the folder of the predictions, None where it is no longer found.
+
+        The result may name it relative to where it was scored; that is looked for from here and
+        from every folder above the result.
+        """
+        named = Path(self.summary["provenance"]["predictions"][0]["folder"])
+        places = [named] if named.is_absolute() else [p / named for p in self._bases()]
+        return next((place for place in places if place.is_dir()), None)
+
+    def _bases(self) -> list[Path]:
+        return [Path.cwd(), *self.folder.parents]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a result of ``sbdata score``.
+
+    Raises:
+        InputError: if the folder holds none.
+    """
+    folder = Path(folder).resolve()
+    if not (folder / SUMMARY_FILE).is_file():
+        what = "no such folder" if not folder.is_dir() else f"no {SUMMARY_FILE} in it"
+        msg = f"{folder}: {what}; give a folder that 'sbdata score' wrote, such as scores/NAME"
+        raise InputError(msg)
+    try:
+        summary = orjson.loads((folder / SUMMARY_FILE).read_bytes())
+        run = Run(
+            name=field_name(str(summary["name"])),
+            title=str(summary["name"]),
+            folder=folder,
+            summary=summary,
+            instances=pq.read_table(
+                folder / INSTANCES_FILE, columns=["image_id", "instance_id", *_OF_OBJECTS]
+            ),
+            images=pq.read_table(
+                folder / IMAGES_FILE, columns=["image_id", "missing", "mean_ia", *_OF_IMAGES]
+            ),
+        )
+        _ = run.truth_hash, run.predictions_hash, run.predictions, summary["provenance"]["truth"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = f"{folder}: not a readable result of 'sbdata score' ({reason}); score it again"
+        raise InputError(msg) from error
+    return run
+
+
+def check_run(run: Run, opened: EvaluationSet) -> None:
+    """Make sure that a run was scored on this very set.
+
+    Raises:
+        InputError: if it was not, naming both.
+    """
+    if run.truth_hash != opened.logical_hash:
+        truth = run.summary["provenance"]["truth"]
+        other = str(truth.get("name"))
+        if other == opened.name:
+            other = f"another {other}"
+        msg = (
+            f"{run.folder}: scores of {other} ({run.truth_hash[:12]}), not of {opened.root} "
+            f"({opened.logical_hash[:12]}); score the predictions again by 'sbdata score PRED "
+            f"--set {opened.root}'"
+        )
+        raise InputError(msg)
+    rows = _keys(run.instances)
+    if len(rows) != opened.manifest.instances.num_rows or rows != _keys(opened.manifest.instances):
+        msg = f"{run.folder}: its rows are not the set's objects; score the predictions again"
+        raise InputError(msg)
+
+
+def _keys(table: pa.Table) -> set[tuple[str, int]]:
+    pairs = zip(table["image_id"].to_pylist(), table["instance_id"].to_pylist(), strict=True)
+    return set(pairs)
+
+
+def check_names(runs: Sequence[Run]) -> None:
+    """Make sure that no two runs would have the same fields.
+
+    Raises:
+        InputError: naming two that would.
+    """
+    seen: dict[str, Run] = {}
+    for run in runs:
+        other = seen.setdefault(run.name, run)
+        if other is not run and other.folder != run.folder:
+            msg = (
+                f"{other.folder} and {run.folder}: both would be called {run.name!r}; score one of "
+                "them again under another --name"
+            )
+            raise InputError(msg)
+
+
+# --- attaching ------------------------------------------------------------------------------------
+
+
+def attach_run(
+    dataset: fo.Dataset, opened: EvaluationSet, run: Run, *, progress: Progress | None = None
+) -> tuple[str, ...]:
+    """Put a run's masks and scores into a dataset; a former run of that name is replaced.
+
+    Args:
+        dataset: that :func:`sbdata.app.dataset.load_set` gave.
+        opened: its set.
+        run: scored on it.
+        progress: called with (images done, images in all).
+
+    Returns:
+        Sentences to be said, such as that the predictions are no longer where they were.
+
+    Raises:
+        InputError: if the run is of another set, or the dataset holds another than the one opened.
+    """
+    check_run(run, opened)
+    known = info_of(dataset)
+    if known["logical_hash"] != opened.logical_hash:
+        msg = f"{opened.root}: has changed since it was loaded; run 'sbdata app {opened.root}'"
+        raise InputError(msg)
+    former = known["runs"].get(run.name)
+    place = str(run.folder) if former is None else former["folder"]
+    if place != str(run.folder) and Path(place).is_dir():
+        msg = (
+            f"{run.folder}: {run.name!r} is attached from {place}; score one of them again under "
+            "another --name, or drop all attached runs by --fresh"
+        )
+        raise InputError(msg)
+    image_ids = dataset.values(IMAGE_ID)
+    notes = _attach_masks(dataset, opened, run, Path(known["masks"]), image_ids, progress)
+    _attach_objects(dataset, run)
+    _attach_images(dataset, opened, run, image_ids)
+    figures = {name: cell["class_mean"]["value"] for name, cell in run.summary["ia"].items()}
+    runs = {
+        **info_of(dataset)["runs"],
+        run.name: {
+            "title": run.title,
+            "folder": str(run.folder),
+            "predictions_sha256": run.predictions_hash,
+            "figures": {"miou": run.summary["miou"]["value"], **figures},
+        },
+    }
+    note_info(dataset, runs=runs)
+    return notes
+
+
+def restore_masks(dataset: fo.Dataset, opened: EvaluationSet) -> tuple[str, ...]:
+    """Attach runs again whose masks are no longer where the dataset says, such as after a move.
+
+    Returns:
+        Sentences to be said of those that cannot be: their scores stay.
+    """
+    notes: list[str] = []
+    for name, noted in info_of(dataset)["runs"].items():
+        if lost_files(dataset.values(f"{mask_field(name)}.mask_path")):
+            try:
+                notes += attach_run(dataset, opened, read_run(Path(noted["folder"])))
+            except InputError as error:
+                notes.append(f"{noted['title']}: its masks are gone: {error}")
+    return tuple(notes)
+
+
+def detach_runs(dataset: fo.Dataset, names: Sequence[str]) -> tuple[str, ...]:
+    """Take runs out of a dataset, with all their fields.
+
+    Returns:
+        The names of those that were attached.
+    """
+    runs = dict(info_of(dataset)["runs"])
+    gone = tuple(name for name in names if runs.pop(name, None) is not None)
+    sizes = info_of(dataset)["sizes"]
+    fields = [field for name in gone for field in run_fields(name, sizes)]
+    present = [field for field in fields if dataset.get_field(field) is not None]
+    if present:
+        dataset.delete_sample_fields(present)
+    for name in gone:
+        dataset.mask_targets.pop(mask_field(name), None)
+    dataset.save()
+    note_info(dataset, runs=runs)
+    return gone
+
+
+def mask_field(name: str) -> str:
+    """Return the field that holds a run's masks."""
+    return f"prediction_{name}"
+
+
+def image_fields(name: str, sizes: Sequence[str]) -> list[str]:
+    """Return the fields of a run's scores of whole images."""
+    scores = ["ia", *(f"ia_{field_name(size)}" for size in sizes), *_OF_IMAGES]
+    return [f"{score}_{name}" for score in scores]
+
+
+def run_fields(name: str, sizes: Sequence[str]) -> list[str]:
+    """Return all fields of a run, those of its objects with their full paths."""
+    return [
+        mask_field(name),
+        *image_fields(name, sizes),
+        *(f"{OBJECTS}.{score}_{name}" for score in _OF_OBJECTS),
+    ]
+
+
+def _attach_masks(
+    dataset: fo.Dataset,
+    opened: EvaluationSet,
+    run: Run,
+    masks: Path,
+    image_ids: Sequence[str],
+    progress: Progress | None,
+) -> tuple[str, ...]:
+    """Point to the predictions, provided that they are those that were scored."""
+    import fiftyone as fo
+
+    field = mask_field(run.name)
+    dataset.add_sample_field(
+        field,
+        fo.EmbeddedDocumentField,
+        embedded_doc_type=fo.Segmentation,
+        description=f"What {run.title} predicts",
+    )
+    dataset.mask_targets = {**dataset.mask_targets, field: targets_of(opened.taxonomy)}
+    found, note = _predictions(opened, run, masks, progress)
+    labels = [
+        fo.Segmentation(mask_path=str(found[image_id])) if image_id in found else None
+        for image_id in image_ids
+    ]
+    dataset.set_values(field, labels, expand_schema=False)
+    return (note,) if note else ()
+
+
+def _predictions(
+    opened: EvaluationSet, run: Run, masks: Path, progress: Progress | None
+) -> tuple[dict[str, Path], str]:
+    """Return the grey masks by image, and what is to be said where there are none."""
+    folder = run.predictions
+    without = f"{run.title}: shown without its masks, for"
+    if folder is None:
+        named = run.summary["provenance"]["predictions"][0]["folder"]
+        return {}, f"{without} its predictions are no longer in {named}"
+    out = masks_folder(masks, dataset_name(opened.name), mask_field(run.name), run.predictions_hash)
+    missing = dict(
+        zip(run.images["image_id"].to_pylist(), run.images["missing"].to_pylist(), strict=True)
+    )
+    found, digests = {}, []
+    columns = (opened.manifest.images[name].to_pylist() for name in ("image_id", "width", "height"))
+    for done, (image_id, width, height) in enumerate(zip(*columns, strict=True), start=1):
+        path = folder / f"{image_id}.png"
+        if not missing[image_id]:
+            try:
+                place, digest = write_grey(path, out / path.name, (width, height), opened.taxonomy)
+            except PngError as error:
+                return {}, f"{without} {path} is not what was scored: {error.detail}"
+            found[image_id] = place
+            digests.append(f"{digest}  {image_id}.png\n")
+        if progress is not None:
+            progress(done, len(opened))
+    if hashlib.sha256("".join(digests).encode()).hexdigest() != run.predictions_hash:
+        return {}, f"{without} the predictions in {folder} are not those that were scored"
+    for former in out.parent.glob(f"{mask_field(run.name)}-*"):
+        if former != out:
+            shutil.rmtree(former, ignore_errors=True)
+    return found, ""
+
+
+def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
+    """Set the scores of every object, by image and number of the object."""
+    import fiftyone as fo
+
+    columns = (run.instances[name].to_pylist() for name in ("image_id", "instance_id"))
+    row_of = {key: row for row, key in enumerate(zip(*columns, strict=True))}
+    image_ids, numbers = dataset.values([IMAGE_ID, f"{OBJECTS}.index"])
+    rows = [
+        [row_of[image_id, number] for number in of_image or ()]
+        for image_id, of_image in zip(image_ids, numbers, strict=True)
+    ]
+    words = {
+        "ia_iou": f"Instance-aware IoU of {run.title}",
+        "tp": f"Pixels of the object that {run.title} finds",
+        "fp": f"False pixels of {run.title} that are laid to the object",
+    }
+    for score in _OF_OBJECTS:
+        path = f"{OBJECTS}.{score}_{run.name}"
+        kind = fo.IntField if score == "tp" else fo.FloatField
+        dataset.add_sample_field(path, kind, description=words[score])
+        values = run.instances[score].to_pylist()
+        nested = [[values[row] for row in of_image] for of_image in rows]
+        dataset.set_values(path, nested, expand_schema=False)
+
+
+def _attach_images(
+    dataset: fo.Dataset, opened: EvaluationSet, run: Run, image_ids: Sequence[str]
+) -> None:
+    """Set the scores of every image; a mean over no object is left out."""
+    import fiftyone as fo
+
+    per_image = {"ia": run.images["mean_ia"].to_pylist()}
+    per_image |= {name: run.images[name].to_pylist() for name in _OF_IMAGES}
+    keys = run.images["image_id"].to_pylist()
+    tables = {name: dict(zip(keys, values, strict=True)) for name, values in per_image.items()}
+    for size, means in _means_by_size(opened, run).items():
+        tables[f"ia_{field_name(size)}"] = means
+    words = {
+        "ia": f"Mean IA of the image's objects, {run.title}",
+        "pixel_accuracy": f"Share of pixels with the right class, {run.title}",
+        "orphan_pixels": f"False pixels that touch no object, {run.title}",
+    }
+    for name, values in tables.items():
+        kind = fo.IntField if name == "orphan_pixels" else fo.FloatField
+        size = name.removeprefix("ia_")
+        description = words.get(name, f"Mean IA of the image's {size} objects, {run.title}")
+        dataset.add_sample_field(f"{name}_{run.name}", kind, description=description)
+        in_order = [values.get(image_id) for image_id in image_ids]
+        dataset.set_values(f"{name}_{run.name}", in_order, expand_schema=False)
+
+
+def _means_by_size(opened: EvaluationSet, run: Run) -> dict[str, dict[str, float]]:
+    """Return the mean IA of each image's objects, by the sizes of the set."""
+    truth = opened.manifest.instances.select(["image_id", "instance_id", "size"])
+    number = truth.schema.get_field_index("instance_id")
+    truth = truth.set_column(number, "instance_id", truth["instance_id"].cast(pa.int32()))
+    joined = truth.join(run.instances, ["image_id", "instance_id"])
+    grouped = joined.group_by(["size", "image_id"]).aggregate([("ia_iou", "mean")])
+    means: dict[str, dict[str, float]] = {size: {} for size in opened.bins.names}
+    for row in grouped.to_pylist():
+        means[row["size"]][row["image_id"]] = float(np.float64(row["ia_iou_mean"]))
+    return means

@@ -1,0 +1,78 @@
+"""A folder of predictions scored from within the app, and its run attached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sbdata.app.info import info_of
+from sbdata.app.runs import attach_run, read_run
+from sbdata.app.views import arrange_sidebar, save_views
+from sbdata.errors import InputError
+from sbdata.fetch.parallel import Progress
+from sbdata.score.inputs import ProblemsError, write_problems
+from sbdata.score.run import ScoreOptions, name_of, score_folder
+from sbdata.score.truth import truth_from_set
+from sbdata.score.write import PROBLEMS_FILE, check_place, write_result
+from sbdata.sets import open_set
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+
+def score_and_attach(
+    dataset: fo.Dataset,
+    predictions: Path,
+    out: Path,
+    name: str = "",
+    *,
+    progress: Progress | None = None,
+) -> tuple[str, tuple[str, ...]]:
+    """Score predictions of a dataset's set as ``sbdata score`` does, and attach the run.
+
+    The result goes to ``out/name``, without a report.
+
+    Args:
+        dataset: that holds the set.
+        predictions: a folder of ``<image_id>.png``.
+        out: the folder of all results.
+        name: of the result; the folder's own name by default.
+        progress: called with (images scored, images in all).
+
+    Returns:
+        The run's name, and sentences to be said.
+
+    Raises:
+        InputError: if the set is not where it was loaded from, the predictions break the contract,
+            or the result has no place; nothing is attached then.
+    """
+    root = Path(info_of(dataset)["root"])
+    if not root.is_dir():
+        msg = f"{root}: the set is no longer there; run 'sbdata app' with the folder it is in now"
+        raise InputError(msg)
+    opened = open_set(root)
+    name = name or name_of(predictions)
+    folder = check_place(out, name)
+    try:
+        scored = score_folder(
+            predictions, truth_from_set(root), ScoreOptions(), name=name, progress=progress
+        )
+    except ProblemsError as error:
+        listed = folder / PROBLEMS_FILE
+        write_problems(listed, error.problems)
+        first = str(error).splitlines()[0]
+        msg = f"{predictions}: {first} All of them, by file: {listed}"
+        raise InputError(msg) from error
+    run = read_run(write_result(scored, out))
+    notes = attach_run(dataset, opened, run)
+    save_views(dataset, opened)
+    arrange_sidebar(dataset)
+    return run.title, notes
+
+
+def default_results(dataset: fo.Dataset) -> Path:
+    """Return where results go unless told otherwise: beside those that are attached, or the set."""
+    known = info_of(dataset)
+    for run in known["runs"].values():
+        return Path(run["folder"]).parent
+    return Path(known["root"]).parent / "scores"

@@ -1,0 +1,119 @@
+"""Which objects the panel "Object sizes" has chosen, and the filter that shows only those.
+
+The filter is a MongoDB expression of a fixed form, so that it is known again in any view: in one
+that was saved, or after the page was loaded anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.app.panel_data import Objects
+from sbdata.app.samples import INSTANCES
+
+_STAGE = "fiftyone.core.stages.FilterLabels"
+_TEXTS = ("label", "size", "source")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the objects; what is None does not matter.
+
+    Attributes:
+        label: their class.
+        size: their size.
+        source: where their annotation comes from.
+        area: the smallest area, and one above the largest.
+    """
+
+    label: str | None = None
+    size: str | None = None
+    source: str | None = None
+    area: tuple[int, int] | None = None
+
+    def __bool__(self) -> bool:
+        return self != Selection()
+
+    def filter(self) -> dict[str, Any]:
+        """Return the MongoDB expression that is true for the objects.
+
+        >>> Selection(size="small").filter()
+        {'$and': [{'$eq': ['$$this.size', 'small']}]}
+        """
+        parts = [
+            {"$eq": [f"$$this.{name}", value]}
+            for name in _TEXTS
+            if (value := getattr(self, name)) is not None
+        ]
+        if self.area is not None:
+            low, high = self.area
+            parts += [{"$gte": ["$$this.area", low]}, {"$lt": ["$$this.area", high]}]
+        return {"$and": parts}
+
+    def mask(self, objects: Objects) -> npt.NDArray[np.bool_]:
+        """Tell which objects are chosen."""
+        chosen = np.ones(len(objects), dtype=bool)
+        for name in _TEXTS:
+            value = getattr(self, name)
+            if value is not None:
+                chosen &= objects.texts[name] == value
+        if self.area is not None:
+            low, high = self.area
+            chosen &= (objects.area >= low) & (objects.area < high)
+        return chosen
+
+    def described(self) -> str:
+        """Return it in words.
+
+        >>> Selection(label="disc", area=(512, 725)).described()
+        'disc, 512 to 724 pixels'
+        """
+        parts = [value for name in _TEXTS if (value := getattr(self, name)) is not None]
+        if self.area is not None:
+            parts.append(f"{self.area[0]:,} to {self.area[1] - 1:,} pixels")
+        return ", ".join(parts) or "all objects"
+
+
+def selection_of(expression: Any) -> Selection | None:
+    """Return the selection whose filter an expression is, None if it is none."""
+    try:
+        parts: dict[str, Any] = {}
+        for part in expression["$and"]:
+            ((operator, (path, value)),) = part.items()
+            parts[f"{operator} {path}"] = value
+        low, high = parts.get("$gte $$this.area"), parts.get("$lt $$this.area")
+        texts = {name: parts.get(f"$eq $$this.{name}") for name in _TEXTS}
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+    area = None if low is None or high is None else (int(low), int(high))
+    found = Selection(**texts, area=area)
+    return found if found and found.filter() == dict(expression) else None
+
+
+def split_view(
+    stages: Sequence[Mapping[str, Any]] | None,
+) -> tuple[list[Mapping[str, Any]], Selection]:
+    """Part a view into what the panel has chosen and all the rest.
+
+    Args:
+        stages: of the view, as FiftyOne writes them.
+
+    Returns:
+        The other stages in their order, and the selection: the last one, should there be several.
+    """
+    rest, selection = [], Selection()
+    for stage in stages or ():
+        options = dict(stage.get("kwargs", ()))
+        found = None
+        if stage.get("_cls") == _STAGE and options.get("field") == INSTANCES:
+            found = selection_of(options.get("filter"))
+        if found is None:
+            rest.append(stage)
+        else:
+            selection = found
+    return rest, selection

@@ -1,0 +1,158 @@
+"""The FiftyOne app on a port of this machine, and its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+_START_SECONDS = 600.0  # on a busy machine; an idle one takes ten to twenty
+_ANSWER_SECONDS = 60.0
+_END_SECONDS = 10.0
+
+
+def check_port(address: str, port: int) -> None:
+    """Make sure that nothing listens on a port, before minutes are spent on loading.
+
+    FiftyOne would show whatever app of its own answers there, with another database.
+
+    Raises:
+        InputError: if the port is taken, or the address is none of this machine.
+    """
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name != "nt":  # as the server does: a port that was just left is free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except socket.gaierror as error:
+        msg = f"--address {address}: no address of this machine; give 127.0.0.1"
+        raise InputError(msg) from error
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        msg = f"port {port} of {address} cannot be used ({reason}); give another by --port"
+        raise InputError(msg) from error
+
+
+@contextmanager
+def serving(dataset: fo.Dataset, address: str, port: int, spaces: Any = None) -> Iterator[None]:
+    """Show a dataset in the app, and end every process of the app's afterwards.
+
+    FiftyOne waits a minute for its server and then gives up, which is too short on a busy machine,
+    so the server is started and waited for here; FiftyOne's session then finds it.
+
+    Args:
+        dataset: to be shown first.
+        address: to listen on.
+        port: to listen on.
+        spaces: the panels that are open at first; FiftyOne's own by default.
+
+    Raises:
+        InputError: if the server ends or does not answer.
+    """
+    import fiftyone as fo
+    import psutil
+
+    former = {child.pid for child in psutil.Process().children(recursive=True)}
+    server = None
+    try:
+        server = _start_server(address, port)
+        with _without_services():
+            fo.launch_app(
+                dataset, port=port, address=address, remote=True, auto=False, spaces=spaces
+            )
+        yield
+    finally:
+        with suppress(Exception):  # whatever it says, its processes are ended below
+            fo.close_app()
+        children = psutil.Process().children(recursive=True)
+        _end([child for child in children if child.pid not in former])
+        del server
+
+
+def _start_server(address: str, port: int) -> Any:
+    """Start FiftyOne's server, and return it once it answers."""
+    import requests
+    from fiftyone.core.service import ServerService, Service
+
+    class Server(ServerService):  # type: ignore[misc]
+        def start(self) -> None:
+            Service.start(self)  # without its parent's wait
+
+        def stop(self) -> None:
+            self.child.stdin.close()  # which ends it; its end is waited for by _end
+
+    server = Server(port, address=address, do_not_track=_is_tracking_off())
+    host = "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 - it is compared only
+    url = f"http://{host}:{port}/fiftyone"
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until and server.child.poll() is None:
+        with suppress(requests.RequestException):
+            if requests.get(url, timeout=_ANSWER_SECONDS).ok:
+                return server
+        time.sleep(0.25)
+    msg = f"FiftyOne's server did not start on port {port} of {address}; its words are above"
+    raise InputError(msg)
+
+
+def _is_tracking_off() -> bool:
+    import fiftyone as fo
+
+    return bool(fo.config.do_not_track)
+
+
+@contextmanager
+def _without_services() -> Iterator[None]:
+    """Keep FiftyOne's session from starting a server beside ours."""
+    name = "FIFTYONE_DISABLE_SERVICES"
+    former = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = former
+
+
+def _end(processes: list[Any]) -> None:
+    """End processes, those that do not listen by force."""
+    import psutil
+
+    _, stubborn = psutil.wait_procs(processes, timeout=1)
+    for process in stubborn:
+        with suppress(psutil.Error):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(stubborn, timeout=_END_SECONDS)
+    for process in stubborn:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it started is stopped."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    former = {name: signal.signal(getattr(signal, name), stop) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in former.items():
+            signal.signal(getattr(signal, name), handler)

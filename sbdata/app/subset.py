@@ -1,0 +1,116 @@
+"""Some images of a set as an evaluation set of their own: a manifest, and a recipe beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sbdata.curate.statistics import counts_as_text
+from sbdata.errors import InputError
+from sbdata.manifest import Manifest, make_manifest, rows_of, write_manifest
+from sbdata.recipe import recipe_from_dict
+from sbdata.storage import is_safe_stem, write_text
+
+RECIPE_FILE = "recipe.yaml"
+COUNTS_FILE = "counts.txt"
+_COMMENT = """\
+# These images were chosen in the app, and the manifest in this folder lists them: build the set by
+#     sbdata dataset build {folder}
+# Built from this recipe, it would have every candidate of its sources instead.
+"""
+
+
+def subset_manifest(manifest: Manifest, image_ids: Collection[str], name: str) -> Manifest:
+    """Return the manifest of some of a set's images, each with all of its objects.
+
+    An image cannot be told apart from its objects: one that is left out would become background,
+    and who finds it would be called wrong.
+
+    Args:
+        manifest: of the set.
+        image_ids: of the images that stay.
+        name: of the new set.
+
+    Raises:
+        InputError: if no image stays, the name cannot name a folder or is that of the set, or the
+            set was not built by a recipe.
+    """
+    chosen = sorted(set(image_ids))
+    if not chosen:
+        msg = "the view shows no image; change it so that it shows those of the new set"
+        raise InputError(msg)
+    if not is_safe_stem(name) or name == manifest.name:
+        msg = (
+            f"{name!r} cannot name the new set; give a plain name, and not that of {manifest.name}"
+        )
+        raise InputError(msg)
+    if "recipe" not in manifest.meta:
+        msg = f"{manifest.name}: its manifest names no recipe; build it by 'sbdata dataset build'"
+        raise InputError(msg)
+    images = rows_of(manifest.images, chosen)
+    if images.num_rows != len(chosen):
+        gone = sorted(set(chosen) - set(images["image_id"].to_pylist()))
+        msg = f"{gone[0]}: no image of {manifest.name}; load the set again by 'sbdata app'"
+        raise InputError(msg)
+    kept = {k: v for k, v in manifest.meta.items() if k not in ("name", "version", "logical_hash")}
+    kept = {k: v for k, v in kept.items() if k not in ("taxonomy", "bins")}
+    before = manifest.images.num_rows
+    return make_manifest(
+        name,
+        images,
+        rows_of(manifest.instances, chosen),
+        manifest.taxonomy,
+        manifest.bins,
+        {
+            **kept,
+            "recipe": _recipe(manifest, len(chosen), name),
+            "candidates": {"scanned": before, "kept": len(chosen)},
+            "rejected": {"not chosen in the app": before - len(chosen)},
+            "selection": None,
+            "chosen_from": {"name": manifest.name, "logical_hash": manifest.logical_hash},
+        },
+    )
+
+
+def _recipe(manifest: Manifest, images: int, name: str) -> dict[str, Any]:
+    """Return the set's recipe under a new name and without its selection."""
+    former = dict(manifest.meta["recipe"])
+    description = (
+        f"{images:,} of the {manifest.images.num_rows:,} images of {manifest.name} "
+        f"({manifest.logical_hash[:12]}), chosen in the app. {former.get('description') or ''}"
+    ).strip()
+    changed = {"name": name, "version": f"{name}.v1", "description": description, "select": None}
+    return recipe_from_dict({**former, **changed}, name).as_dict()
+
+
+def write_subset(manifest: Manifest, image_ids: Collection[str], name: str, out: Path) -> Path:
+    """Write such a manifest with its recipe and a text of its counts, and return the folder.
+
+    Args:
+        manifest: of the set.
+        image_ids: of the images that stay.
+        name: of the new set.
+        out: where the folder ``name`` is made.
+
+    Raises:
+        InputError: see :func:`subset_manifest`; also if the folder is there already or cannot be
+            written.
+    """
+    found = subset_manifest(manifest, image_ids, name)
+    folder = out / name
+    if folder.exists():
+        msg = f"{folder}: is there already; give another name"
+        raise InputError(msg)
+    try:
+        folder.mkdir(parents=True)
+        write_manifest(found, folder)
+        recipe = yaml.safe_dump(found.meta["recipe"], sort_keys=False, allow_unicode=True)
+        write_text(folder / RECIPE_FILE, _COMMENT.format(folder=folder) + recipe)
+        write_text(folder / COUNTS_FILE, counts_as_text(found))
+    except OSError as error:
+        msg = f"{folder}: cannot be written ({error.strerror}); choose another folder"
+        raise InputError(msg) from error
+    return folder

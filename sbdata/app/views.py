@@ -1,0 +1,166 @@
+"""What to look at first: saved views, and the order of the sidebar."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations
+from operator import or_
+from typing import TYPE_CHECKING, Any
+
+from sbdata.app.info import info_of, note_info
+from sbdata.app.runs import image_fields, mask_field
+from sbdata.app.samples import IMAGE_ID, INSTANCES, OBJECTS, TRUTH, count_field
+from sbdata.manifest import size_counts
+from sbdata.sets import EvaluationSet
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+FEW = 10
+"""A cell with fewer objects is thin in any set: a figure of them says little."""
+_SHOWN = 100  # images in a view that is sorted
+_MOST_PAIRS = 6  # of runs, each with a view of its own
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str
+    description: str
+    view: Any
+
+
+def save_views(dataset: fo.Dataset, opened: EvaluationSet) -> tuple[str, ...]:
+    """Save the views that show where a set is thin and what its runs miss; others are kept.
+
+    Those that a former call saved are replaced, and deleted where they no longer apply.
+
+    Args:
+        dataset: that holds the set, with its runs.
+        opened: the set.
+
+    Returns:
+        The names of the views.
+    """
+    known = info_of(dataset)
+    views = list(_views(dataset, opened, known["runs"]))
+    names = tuple(view.name for view in views)
+    for former in known.get("views", ()):
+        if former not in names and dataset.has_saved_view(former):
+            dataset.delete_saved_view(former)
+    for view in views:
+        dataset.save_view(view.name, view.view, description=view.description, overwrite=True)
+    note_info(dataset, views=list(names))
+    return names
+
+
+def _views(
+    dataset: fo.Dataset, opened: EvaluationSet, runs: Mapping[str, Mapping[str, Any]]
+) -> Iterator[_Named]:
+    from fiftyone import ViewField as F
+
+    smallest = opened.bins.names[0]
+    is_small = F("size") == smallest
+    count = F(count_field(smallest))
+    yield _Named(
+        f"{smallest} objects",
+        f"The images with {smallest} objects; others are hidden",
+        dataset.filter_labels(INSTANCES, is_small),
+    )
+    yield _Named(
+        f"richest in {smallest} objects",
+        f"Images by how many {smallest} objects they have, most first",
+        dataset.match(count > 0).sort_by(count_field(smallest), reverse=True).limit(_SHOWN),
+    )
+    cells = thin_cells(opened)
+    if cells:
+        each = ((F("label") == label) & (F("size") == size) for label, size, _ in cells)
+        said = ", ".join(f"{label}/{size} {n}" for label, size, n in cells)
+        yield _Named(
+            "thin cells",
+            f"Objects of the classes and sizes that the set has fewest of: {said}",
+            dataset.filter_labels(INSTANCES, reduce(or_, each)),
+        )
+    if runs:
+        missed = is_small
+        for name in runs:
+            missed &= F(f"tp_{name}") == 0
+        titles = ", ".join(run["title"] for run in runs.values())
+        yield _Named(
+            f"{smallest} objects missed by every run",
+            f"{smallest} objects of which not one pixel is found: {titles}",
+            dataset.filter_labels(INSTANCES, missed),
+        )
+    for first, second in list(combinations(runs, 2))[:_MOST_PAIRS]:
+        change = (F(f"ia_iou_{first}") - F(f"ia_iou_{second}")).abs()
+        yield _Named(
+            f"largest difference: {first}, {second}",
+            "Images by the object whose IA differs most between the two runs, largest first",
+            dataset.match(F(OBJECTS).length() > 0)
+            .sort_by(F(OBJECTS).map(change).max(), reverse=True)
+            .limit(_SHOWN),
+        )
+
+
+def thin_cells(opened: EvaluationSet) -> list[tuple[str, str, int]]:
+    """Return the cells of class and size that a set has few objects of, the fewest first.
+
+    A cell is thin if it holds fewer than ten objects or half the set's median cell. Cells without
+    an object have nothing to look at and are left out. Where none is thin, the smallest stands for
+    them.
+
+    Returns:
+        Class, size and number of objects of each.
+    """
+    counts = size_counts(opened.manifest.instances, opened.taxonomy, opened.bins)
+    cells = sorted(
+        (int(n), str(label), str(size))
+        for label, row in counts.iterrows()
+        for size, n in row.items()
+        if n > 0
+    )
+    if not cells:
+        return []
+    limit = max(FEW, statistics.median(n for n, _, _ in cells) / 2)
+    thin = [cell for cell in cells if cell[0] < limit] or cells[:1]
+    return [(label, size, n) for n, label, size in thin]
+
+
+def arrange_sidebar(dataset: fo.Dataset) -> None:
+    """Put the fields into groups: objects and masks first, then scores, then the rest.
+
+    The sliders of area and IA-IoU are among the attributes of the objects, which their group opens.
+    """
+    import fiftyone as fo
+
+    known = info_of(dataset)
+    runs, sizes = list(known["runs"]), known["sizes"]
+    groups = {
+        "objects": [INSTANCES],
+        "masks": [TRUTH, *(mask_field(name) for name in runs)],
+        "scores": [field for name in runs for field in image_fields(name, sizes)],
+        "image": [IMAGE_ID, *map(count_field, sizes), "split", "source", "url", "license"],
+    }
+    ours = {path for paths in groups.values() for path in paths}
+    rest = [path for path in _further(dataset) if path not in ours]
+    groups["other"] = [path for path in rest if not path.startswith("metadata")]
+    groups["metadata"] = [path for path in rest if path.startswith("metadata")]
+    dataset.app_config.sidebar_groups = [
+        fo.SidebarGroupDocument(name="tags", paths=[], expanded=False),
+        *(
+            fo.SidebarGroupDocument(name=name, paths=paths, expanded=name in ("objects", "masks"))
+            for name, paths in groups.items()
+            if paths
+        ),
+    ]
+    dataset.save()
+
+
+def _further(dataset: fo.Dataset) -> Sequence[str]:
+    """Return the paths that FiftyOne shows by default."""
+    import fiftyone as fo
+
+    groups = fo.DatasetAppConfig.default_sidebar_groups(dataset)
+    return [path for group in groups for path in group.paths if group.name != "tags"]

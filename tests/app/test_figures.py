@@ -1,0 +1,236 @@
+"""The figures are checked by Plotly's own validators, and their numbers by the counts they show."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sbdata.app.figures import (
+    ALL_CLASSES,
+    ALL_SIZES,
+    CELLS_TRACE,
+    SIZES_TRACE,
+    TOTALS_TRACE,
+    Figure,
+    class_colours,
+    curve_figure,
+    heat_map_figure,
+    histogram_figure,
+    source_colours,
+)
+from sbdata.app.panel_data import Curve, area_edges
+from sbdata.app.selection import Selection
+from sbdata.masks import voc_palette
+from sbdata.sizes import SizeBins
+from sbdata.taxonomy import VOC20
+
+BINS = SizeBins()
+EDGES = area_edges([100, 30_000], BINS)
+N = EDGES.size - 1
+COUNTS = {"cat": np.arange(N), "cow": np.full(N, 2)}
+CELLS = np.array([[3, 0, 5], [1, 2, 0]])
+
+
+def _histogram(selection: Selection | None = None, by: str = "label") -> Figure:
+    return histogram_figure(
+        COUNTS,
+        EDGES,
+        BINS,
+        by_size={"small": 4, "medium": 2, "large": 1500},
+        colours={"cat": "#ff0000"},
+        by=by,
+        selection=selection,
+    )
+
+
+def _curve(n: list[int], mean: list[float], low: list[float], high: list[float]) -> Curve:
+    rest = N - len(n)
+    return Curve(
+        np.array(n + [0] * rest),
+        *(np.array(part + [np.nan] * rest) for part in (mean, low, high)),
+    )
+
+
+NAN = float("nan")
+CURVE = _curve(
+    [20, 4, 0, 12, 30],
+    [0.1, 0.2, NAN, 0.5, 0.6],
+    [0.05, 0.1, NAN, NAN, 0.5],
+    [0.15, 0.3, NAN, NAN, 0.7],
+)
+
+
+def _curves() -> Figure:
+    return curve_figure({"a": CURVE, "b": CURVE}, EDGES, BINS, titles={"a": "first run"})
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        _histogram(),
+        _histogram(Selection(label="cat", area=(512, 725))),
+        heat_map_figure(CELLS, ["cat", "cow"], BINS.names, Selection(size="small")),
+        heat_map_figure(np.zeros((0, 3), int), [], BINS.names),
+        _curves(),
+    ],
+    ids=["histogram", "chosen", "cells", "nothing", "curves"],
+)
+def test_plotly_accepts_every_figure_and_json_every_number(figure: Figure) -> None:
+    plotly = pytest.importorskip("plotly.graph_objects", reason="plotly is not installed")
+    sent = json.loads(json.dumps([figure.data, figure.layout], allow_nan=False))
+    plotly.Figure(data=sent[0], layout=sent[1])  # raises for an unknown property or value
+    assert figure.height > 60
+
+
+# --- histogram ------------------------------------------------------------------------------------
+
+
+def _trace(figure: Figure, name: str) -> dict[str, Any]:
+    (found,) = [trace for trace in figure.data if trace["name"] == name]
+    return found
+
+
+def test_bars_lie_side_by_side_on_the_logarithm_of_their_edges() -> None:
+    bars = _trace(_histogram(), "cat")
+    left = np.array(bars["x"]) - np.array(bars["width"]) / 2
+    right = np.array(bars["x"]) + np.array(bars["width"]) / 2
+    np.testing.assert_allclose(2**left, EDGES[:-1], rtol=1e-4)
+    np.testing.assert_allclose(2**right, EDGES[1:], rtol=1e-4)
+    assert bars["y"] == list(range(N))
+    assert bars["customdata"][0] == f"{EDGES[0]:,} to {EDGES[1] - 1:,} pixels"
+
+
+def test_the_sizes_are_as_wide_as_their_areas_and_named_with_their_counts() -> None:
+    figure = _histogram()
+    strip = _trace(figure, SIZES_TRACE)
+    ends = np.array(strip["x"])[:, None] + np.array([-0.5, 0.5]) * np.array(strip["width"])[:, None]
+    np.testing.assert_allclose(
+        2**ends, [[EDGES[0], 1024], [1024, 9216], [9216, EDGES[-1]]], rtol=1e-4
+    )
+    assert strip["text"] == ["small 4", "medium 2", "large 1,500"]
+    limits = [shape["x0"] for shape in figure.layout["shapes"]]
+    np.testing.assert_allclose(limits, np.log2([1024, 9216]))
+
+
+@pytest.mark.parametrize(
+    ("selection", "cats", "cows"),
+    [
+        (Selection(), EDGES[:-1] > 0, EDGES[:-1] > 0),
+        (Selection(size="small"), EDGES[:-1] < 1024, EDGES[:-1] < 1024),
+        # the bin that holds the limit has some of both sizes
+        (Selection(size="large"), EDGES[1:] > 9216, EDGES[1:] > 9216),
+        (Selection(label="cat"), EDGES[:-1] > 0, EDGES[:-1] < 0),
+        (
+            Selection(label="cow", area=(int(EDGES[2]), int(EDGES[3]))),
+            EDGES[:-1] < 0,
+            np.arange(N) == 2,
+        ),
+    ],
+)
+def test_what_is_not_chosen_is_pale(
+    selection: Selection, cats: np.ndarray, cows: np.ndarray
+) -> None:
+    figure = _histogram(selection)
+    for name, chosen in (("cat", cats), ("cow", cows)):
+        opacity = np.array(_trace(figure, name)["marker"]["opacity"])
+        np.testing.assert_array_equal(opacity == 1, chosen)
+    colours = _trace(figure, SIZES_TRACE)["marker"]["color"]
+    assert [name for name, c in zip(BINS.names, colours, strict=True) if c == "#ff6d04"] == [
+        name for name in BINS.names if name == selection.size
+    ]
+
+
+def test_many_classes_get_a_taller_figure() -> None:
+    many = {f"a class of name {k}": np.ones(N, int) for k in range(20)}
+    tall = histogram_figure(many, EDGES, BINS, by_size={}, colours={}, by="label")
+    assert tall.height >= _histogram().height + 100
+
+
+# --- cells ----------------------------------------------------------------------------------------
+
+
+def test_every_cell_and_sum_is_shown_once() -> None:
+    figure = heat_map_figure(CELLS, ["cat", "cow"], BINS.names)
+    inner, outer = _trace(figure, CELLS_TRACE), _trace(figure, TOTALS_TRACE)
+    assert inner["y"] == outer["y"] == [ALL_CLASSES, "cat", "cow"]
+    assert inner["x"] == outer["x"] == ["small", "medium", "large", ALL_SIZES]
+    assert inner["z"] == [[None] * 4, [3, 0, 5, None], [1, 2, 0, None]]
+    assert outer["z"] == [[4, 2, 5, 11], [None] * 3 + [8], [None] * 3 + [3]]
+    assert inner["text"][1] == ["3", "–", "5", ""]
+
+
+@pytest.mark.parametrize(
+    ("selection", "centre"),
+    [
+        (Selection(size="medium"), (1, 0)),
+        (Selection(label="cow"), (3, 2)),
+        (Selection(label="cat", size="large"), (2, 1)),
+        (Selection(label="gone"), None),
+        (Selection(label="cat", area=(1, 2)), None),
+        (None, None),
+    ],
+)
+def test_the_frame_is_around_what_is_chosen(
+    selection: Selection | None, centre: tuple[int, int] | None
+) -> None:
+    shapes = heat_map_figure(CELLS, ["cat", "cow"], BINS.names, selection).layout["shapes"]
+    found = [((s["x0"] + s["x1"]) / 2, (s["y0"] + s["y1"]) / 2) for s in shapes]
+    assert found == ([] if centre is None else [centre])
+
+
+# --- curve ----------------------------------------------------------------------------------------
+
+
+def test_a_line_is_broken_where_there_is_nothing_and_hollow_where_there_is_little() -> None:
+    figure = _curves()
+    line = _trace(figure, "first run")
+    assert line["y"][:6] == [0.1, 0.2, None, 0.5, 0.6, None]
+    assert line["connectgaps"] is False
+    assert line["marker"]["symbol"][:5] == [
+        "circle", "circle-open", "circle-open", "circle", "circle"
+    ]  # fmt: skip
+    assert line["customdata"][0][1:] == [20, " (0.050–0.150)"]
+    assert line["customdata"][3][1:] == [12, ""]
+    colours = {trace["line"].get("color") for trace in figure.data} - {None}
+    assert len(colours) == 2
+
+
+def test_the_band_has_one_closed_outline_for_each_stretch() -> None:
+    band = _trace(_curves(), "band of a")
+    outlines: list[list[tuple[float, float]]] = [[]]
+    for x, y in zip(band["x"], band["y"], strict=True):
+        if x is None:
+            outlines.append([])
+        else:
+            outlines[-1].append((2**x, y))
+    assert [len(outline) for outline in outlines] == [9, 7]  # of two bins, and of one
+    for outline, (first, last) in zip(outlines, [(0, 1), (4, 4)], strict=True):
+        assert outline[0] == outline[-1]
+        assert min(x for x, _ in outline) == pytest.approx(EDGES[first], rel=1e-4)
+        assert max(x for x, _ in outline) == pytest.approx(EDGES[last + 1], rel=1e-4)
+        assert min(y for _, y in outline) == CURVE.low[first : last + 1].min()
+        assert max(y for _, y in outline) == CURVE.high[first : last + 1].max()
+
+
+# --- colours --------------------------------------------------------------------------------------
+
+
+def test_class_colours_have_the_hue_of_vocs_masks_and_are_seen_on_a_dark_ground() -> None:
+    palette = voc_palette()
+    found = class_colours(VOC20.classes)
+    assert len(found) == 20
+    for number, name in enumerate(VOC20.classes, start=1):
+        drawn = bytes.fromhex(found[name][1:])
+        original = palette[3 * number : 3 * number + 3]
+        red, green, blue = drawn
+        assert 0.299 * red + 0.587 * green + 0.114 * blue > 90
+        hues = [colorsys.rgb_to_hsv(*(c / 255 for c in rgb))[0] for rgb in (drawn, original)]
+        assert hues[0] == pytest.approx(hues[1], abs=0.02)
+
+
+def test_every_source_has_a_colour() -> None:
+    assert len(source_colours([str(k) for k in range(9)])) == 9

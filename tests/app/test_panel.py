@@ -1,0 +1,250 @@
+"""The panel without a browser: what it draws of a view, and what view a click asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sbdata.app.dataset import load_set
+from sbdata.app.runs import attach_run, read_run
+from sbdata.app.selection import Selection, split_view
+from sbdata.sets import open_set
+
+
+@pytest.fixture
+def album(fo: Any, build_album: Any, score_album: Any, tmp_path: Path) -> Any:
+    """A dataset of four images, one without an object, with two runs."""
+    root = build_album()
+    loaded = load_set(root, tmp_path / "masks")
+    for name, lost in (("all", 0), ("no dogs", 2)):
+        attach_run(loaded.dataset, loaded.opened, read_run(score_album(root, name, lost=lost)))
+    return loaded.dataset
+
+
+class Panel:
+    """The panel in a page that shows a dataset."""
+
+    def __init__(self, dataset: Any) -> None:
+        from sbdata.app.plugin.panel import ObjectSizes
+
+        self.dataset = dataset
+        self.panel = ObjectSizes()
+        self.panel.plugin_name = "sbdata"
+        self.request: dict[str, Any] = {"view": [], "filters": {}, "selected": []}
+        self.state: dict[str, Any] = {}
+
+    def execute(self, method: str, **params: Any) -> list[Any]:
+        """Run a method as the app does, and return what it tells the page to do."""
+        from fiftyone.operators.executor import ExecutionContext, Executor
+
+        executor = Executor()
+        everything = {"panel_id": "one", "panel_state": self.state, "__method__": method, **params}
+        context = ExecutionContext(
+            {"dataset_name": self.dataset.name, **self.request, "params": everything},
+            executor=executor,
+            operator_uri=self.panel.uri,
+        )
+        self.panel.execute(context)
+        return [request.to_json() for request in executor._requests]
+
+    def click(self, method: str, **params: Any) -> None:
+        """Click, and let the page take the view that this asks for."""
+        (asked,) = [r for r in self.execute(method, **params) if r["operator_uri"] == "set_view"]
+        self.request["view"] = asked["params"]["view"]
+
+    def drawn(self) -> dict[str, Any]:
+        """Return the properties of what is drawn, by name."""
+        asked = self.execute("on_change_view")[-1]
+        assert asked["operator_uri"] == "show_panel_output"
+        properties = asked["params"]["output"]["type"]["properties"]
+        found = {name: value["view"] for name, value in properties.items() if name != "head"}
+        head = properties["head"]["type"]["properties"] if "head" in properties else {}
+        return {**found, "head": head}
+
+    @property
+    def said(self) -> str:
+        return self.drawn()["head"]["said"]["default"]
+
+    def view(self) -> Any:
+        """Return the view that the grid shows."""
+        import fiftyone.core.view as fov
+
+        return fov.DatasetView._build(self.dataset, self.request["view"])
+
+
+def _bars(drawn: dict[str, Any]) -> dict[str, int]:
+    return {trace["name"]: sum(trace["y"]) for trace in drawn["histogram"]["data"]}
+
+
+def _cells(drawn: dict[str, Any]) -> dict[tuple[str, str], int]:
+    data = drawn["cells"]["data"][0]
+    return {
+        (label, size): n
+        for label, row in zip(data["y"], data["z"], strict=True)
+        for size, n in zip(data["x"], row, strict=True)
+        if n is not None
+    }
+
+
+def test_it_draws_every_object_of_the_manifest_once(album: Any, tmp_path: Path) -> None:
+    from collections import Counter
+
+    instances = open_set(tmp_path / "album").manifest.instances.to_pylist()
+    drawn = Panel(album).drawn()
+    expected = Counter((row["class_name"], row["size"]) for row in instances)
+    assert {cell: n for cell, n in _cells(drawn).items() if n} == dict(expected)
+    bars = _bars(drawn)
+    for label in ("cat", "dog"):
+        assert bars[label] == sum(row["class_name"] == label for row in instances)
+    assert list(drawn) == ["histogram", "cells", "curve", "head"]
+    assert Panel(album).said == "**7 objects** in 3 images"
+    names = [trace["name"] for trace in drawn["curve"]["data"]]
+    assert names == ["band of all", "all", "band of no_dogs", "no dogs"]
+    n = [sum(point[1] for point in drawn["curve"]["data"][k]["customdata"]) for k in (1, 3)]
+    assert n == [7, 7]
+    best = [y for y in drawn["curve"]["data"][1]["y"] if y is not None]
+    assert best == [1.0] * len(best)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_click_on_a_size_shows_those_objects_only(album: Any, tmp_path: Path, place: int) -> None:
+    size = ("small", "medium", "large")[place]
+    rows = open_set(tmp_path / "album").manifest.instances.to_pylist()
+    expected = [(row["image_id"], row["area"]) for row in rows if row["size"] == size]
+    panel = Panel(album)
+    panel.click("on_bar", trace="(sizes)", trace_idx=2, idx=place)
+    shown = [
+        (image_id, area)
+        for image_id, areas in zip(
+            *panel.view().values(["sbdata_image_id", "instances.detections.area"]), strict=True
+        )
+        for area in areas
+    ]
+    assert sorted(shown) == sorted(expected)
+    assert len(panel.view()) == len({image_id for image_id, _ in expected})
+    # The panel itself keeps showing all of them, so that another can be chosen.
+    assert _bars(panel.drawn())["cat"] == 4
+    images = len({image_id for image_id, _ in expected})
+    counted = f"{len(expected)} objects in {images} image" + "s" * (images > 1)
+    assert panel.said.endswith(f"shown: **{size}**, {counted}")
+    panel.click("on_bar", trace="(sizes)", trace_idx=2, idx=place)  # once more: all again
+    assert len(panel.view()) == 4
+
+
+def test_a_click_on_a_bar_a_cell_or_a_point_replaces_what_was_chosen(album: Any) -> None:
+    panel = Panel(album)
+    panel.click("on_bar", trace="dog", idx=0)
+    _, chosen = split_view(panel.request["view"])
+    assert (chosen.label, chosen.source) == ("dog", None)
+    assert chosen.area is not None
+    panel.state["stack"] = "source"
+    panel.click("on_bar", trace="other", idx=1)
+    _, by_source = split_view(panel.request["view"])
+    assert (by_source.label, by_source.source) == (None, "other")
+    assert by_source.area != chosen.area
+    panel.click("on_cell", trace="(cells)", x="small", y="cat", z=1)
+    assert split_view(panel.request["view"])[1] == Selection(label="cat", size="small")
+    panel.click("on_cell", trace="(totals)", x="large", y="all classes", z=2)
+    assert split_view(panel.request["view"])[1] == Selection(size="large")
+    panel.click("on_cell", trace="(totals)", x="all sizes", y="dog", z=2)
+    assert split_view(panel.request["view"])[1] == Selection(label="dog")
+    panel.click("on_point", trace="all", idx=0)
+    assert split_view(panel.request["view"])[1] == Selection(area=chosen.area)
+    assert len(panel.request["view"]) == 1
+    panel.click("on_all")
+    assert panel.request["view"] == []
+
+
+def test_a_click_on_an_empty_cell_does_nothing(album: Any) -> None:
+    asked = Panel(album).execute("on_cell", trace="(cells)", x="small", y="cat", z=0)
+    assert [request["operator_uri"] for request in asked] == ["show_panel_output"]
+
+
+def test_it_follows_the_view_its_filters_and_what_is_ticked(album: Any) -> None:
+    from fiftyone import ViewField as F
+
+    panel = Panel(album)
+    cats = album.filter_labels("instances", F("label") == "cat")
+    panel.request["view"] = cats._serialize()
+    assert panel.said == "**4 objects** in 3 images"
+    assert "dog" not in _bars(panel.drawn())
+    # A click is added to the view, and taken out of it alone.
+    panel.click("on_bar", trace="(sizes)", idx=0)
+    assert [len(panel.request["view"]), panel.view().count("instances.detections")] == [2, 2]
+    panel.click("on_all")
+    assert len(panel.request["view"]) == 1
+    panel.request["view"] = []
+    area = {"range": [40, 200], "none": False, "exclude": False, "isMatching": False}
+    panel.request["filters"] = {"instances.detections.area": area}
+    assert panel.said == "**3 objects** in 3 images"
+    # With a saved view, too, of which the page may send the name alone.
+    album.save_view("dogs", album.filter_labels("instances", F("label") == "dog"))
+    panel.request["view_name"] = "dogs"
+    assert panel.said == "**1 object** in 1 image"
+    panel.request["view_name"] = None
+    panel.request["filters"] = {}
+    (first,) = album.match(F("sbdata_image_id") == "b").values("id")
+    panel.request["selected"] = [first]
+    assert panel.said == "**3 objects** in 1 image"
+
+
+def test_it_can_stack_by_source(album: Any) -> None:
+    panel = Panel(album)
+    asked = panel.execute("on_stack", value="source")
+    state = [r["params"]["state"] for r in asked if r["operator_uri"] == "patch_panel_state"]
+    assert state == [{"stack": "source"}]
+    panel.state = {"stack": "source"}
+    bars = _bars(panel.drawn())
+    assert (bars["squares"], bars["other"]) == (4, 3)
+
+
+def test_without_objects_or_runs_it_still_draws(fo: Any, build_album: Any, tmp_path: Path) -> None:
+    dataset = load_set(build_album(squares={"e": []}, name="bare"), tmp_path / "masks").dataset
+    panel = Panel(dataset)
+    assert panel.said == "**0 objects** in 0 images"
+    assert list(panel.drawn()) == ["histogram", "cells", "head"]
+
+
+def test_an_object_drawn_in_the_app_is_left_out(fo: Any, album: Any) -> None:
+    sample = album.match(fo.ViewField("sbdata_image_id") == "d").first()
+    sample["instances"] = fo.Detections(detections=[fo.Detection(label="cat")])
+    sample.save()
+    assert Panel(album).said == "**7 objects** in 3 images"
+
+
+def test_a_dataset_of_somebody_elses_is_left_alone(fo: Any) -> None:
+    drawn = Panel(fo.Dataset("mine")).execute("on_load")[-1]["params"]["output"]
+    (only,) = drawn["type"]["properties"].values()
+    assert "not loaded by" in only["default"]
+
+
+def test_fiftyone_finds_the_panel_beside_the_users_own_plugins(
+    fo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fiftyone.operators.registry import OperatorRegistry
+
+    from sbdata.app.environment import link_plugins
+    from sbdata.app.spaces import PANEL, first_spaces
+
+    own = tmp_path / "own" / "theirs"
+    own.mkdir(parents=True)
+    (own / "fiftyone.yml").write_text("name: theirs\noperators: [hello]\n")
+    (own / "__init__.py").write_text(
+        "import fiftyone.operators as foo\n\n"
+        "class Hello(foo.Operator):\n"
+        "    @property\n"
+        "    def config(self):\n"
+        "        return foo.OperatorConfig(name='hello')\n\n"
+        "def register(plugin):\n"
+        "    plugin.register(Hello)\n"
+    )
+    monkeypatch.setenv("FIFTYONE_PLUGINS_DIR", str(own.parent))
+    monkeypatch.setattr(fo.config, "plugins_dir", str(link_plugins(tmp_path / "plugins")))
+    registry = OperatorRegistry()
+    assert registry.list_errors() == []
+    assert registry.operator_exists(f"sbdata/{PANEL}")
+    assert registry.operator_exists("theirs/hello")
+    panels = [panel.type for space in first_spaces().children for panel in space.children]
+    assert panels == ["Samples", PANEL]

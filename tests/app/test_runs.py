@@ -1,0 +1,275 @@
+"""Scored runs in FiftyOne have the values of their tables, and only on the set they are of."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sbdata.app.dataset import load_set
+from sbdata.app.info import field_name, info_of
+from sbdata.app.runs import (
+    attach_run,
+    check_names,
+    check_run,
+    detach_runs,
+    read_run,
+    restore_masks,
+    run_fields,
+)
+from sbdata.errors import InputError
+from sbdata.sets import open_set
+
+
+@pytest.fixture
+def loaded(fo, build_album, tmp_path):
+    return load_set(build_album(), tmp_path / "masks")
+
+
+def assert_attached(dataset, folder, name):
+    """Compare with the tables, read here by hand."""
+    rows = pq.read_table(folder / "instances.parquet").to_pylist()
+    expected = {(row["image_id"], row["instance_id"]): row for row in rows}
+    images = {r["image_id"]: r for r in pq.read_table(folder / "images.parquet").to_pylist()}
+    for sample in dataset:
+        image_id = sample["sbdata_image_id"]
+        by_size = {"small": [], "medium": [], "large": []}
+        for found in sample.instances.detections:
+            row = expected.pop((image_id, found["index"]))
+            for score in ("ia_iou", "tp", "fp"):
+                assert found[f"{score}_{name}"] == row[score]
+            by_size[row["size"]].append(row["ia_iou"])
+        assert sample[f"ia_{name}"] == images[image_id]["mean_ia"]
+        for size, values in by_size.items():
+            mean = sample[f"ia_{size}_{name}"]
+            assert mean == (pytest.approx(np.mean(values)) if values else None)
+        assert sample[f"pixel_accuracy_{name}"] == images[image_id]["pixel_accuracy"]
+        assert sample[f"orphan_pixels_{name}"] == images[image_id]["orphan_pixels"]
+    assert not expected
+
+
+def test_a_run_has_the_values_of_its_tables(loaded, score_album):
+    folder = score_album(loaded.opened.root, "shifted", shift=2)
+    assert attach_run(loaded.dataset, loaded.opened, read_run(folder)) == ()
+    assert_attached(loaded.dataset, folder, "shifted")
+    values = loaded.dataset.values("instances.detections.ia_iou_shifted", unwind=True)
+    assert len(set(values)) > 3  # or the test could not fail
+    opened = loaded.opened
+    for sample in loaded.dataset:
+        truth = opened.class_map(sample["sbdata_image_id"])
+        truth[truth == 255] = 0
+        assert np.array_equal(sample.prediction_shifted.get_mask(), np.roll(truth, 2, axis=1))
+    assert loaded.dataset.mask_targets["prediction_shifted"][2] == "dog"
+
+
+def test_an_image_without_objects_has_no_mean(loaded, score_album):
+    attach_run(loaded.dataset, loaded.opened, read_run(score_album(loaded.opened.root, "all")))
+    sample = loaded.dataset.match({"sbdata_image_id": "d"}).first()
+    assert sample.ia_all is None
+    assert sample.ia_small_all is None
+    assert sample.pixel_accuracy_all == 1
+
+
+def test_two_runs_stand_beside_each_other(loaded, score_album):
+    folders = {
+        name: score_album(loaded.opened.root, name, lost=lost)
+        for name, lost in (("no.cat", 1), ("no-dog", 2))
+    }
+    for folder in folders.values():
+        attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    assert_attached(loaded.dataset, folders["no.cat"], "no_cat")
+    assert_attached(loaded.dataset, folders["no-dog"], "no_dog")
+    runs = info_of(loaded.dataset)["runs"]
+    assert list(runs) == ["no_cat", "no_dog"]
+    assert runs["no_cat"]["title"] == "no.cat"
+    assert runs["no_cat"]["folder"] == str(folders["no.cat"])
+    assert runs["no_cat"]["figures"]["ia"] == 0.5
+
+
+def test_attaching_again_replaces(loaded, score_album, tmp_path):
+    first = read_run(score_album(loaded.opened.root, "run"))
+    attach_run(loaded.dataset, loaded.opened, first)
+    fields = set(loaded.dataset.get_field_schema(flat=True))
+    folder = score_album(loaded.opened.root, "run", lost=1, palette=True)
+    attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    assert_attached(loaded.dataset, folder, "run")
+    assert set(loaded.dataset.get_field_schema(flat=True)) == fields
+    assert info_of(loaded.dataset)["runs"]["run"]["predictions_sha256"] != first.predictions_hash
+    attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    assert len(list((tmp_path / "masks" / "sbdata-album").glob("prediction_run-*"))) == 1
+
+
+def test_runs_stay_when_the_set_is_loaded_again(loaded, score_album, tmp_path):
+    folder = score_album(loaded.opened.root, "run", shift=1)
+    attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    again = load_set(loaded.opened.root, tmp_path / "masks")
+    assert again.change == "same"
+    assert_attached(again.dataset, folder, "run")
+
+
+def test_palette_predictions_are_shown_by_their_numbers(loaded, score_album):
+    attach_run(
+        loaded.dataset, loaded.opened, read_run(score_album(loaded.opened.root, "p", palette=True))
+    )
+    for sample in loaded.dataset:
+        truth = loaded.opened.class_map(sample["sbdata_image_id"])
+        truth[truth == 255] = 0
+        assert np.array_equal(sample.prediction_p.get_mask(), truth)
+
+
+def test_missing_predictions_have_no_mask(loaded, score_album):
+    folder = score_album(loaded.opened.root, "few", leave_out=("b",))
+    assert attach_run(loaded.dataset, loaded.opened, read_run(folder)) == ()
+    assert_attached(loaded.dataset, folder, "few")
+    present = dict(zip(*loaded.dataset.values(["sbdata_image_id", "prediction_few"]), strict=True))
+    assert [key for key, mask in present.items() if mask is None] == ["b"]
+
+
+def test_detaching_leaves_no_trace(loaded, score_album, tmp_path):
+    before = set(loaded.dataset.get_field_schema(flat=True))
+    for name in ("one", "two"):
+        attach_run(loaded.dataset, loaded.opened, read_run(score_album(loaded.opened.root, name)))
+    assert detach_runs(loaded.dataset, ["two", "never"]) == ("two",)
+    left = set(loaded.dataset.get_field_schema(flat=True))
+    assert set(run_fields("one", ["small", "medium", "large"])) <= left
+    assert not set(run_fields("two", ["small", "medium", "large"])) & left
+    assert list(loaded.dataset.mask_targets) == ["ground_truth", "prediction_one"]
+    assert detach_runs(loaded.dataset, ["one"]) == ("one",)
+    assert set(loaded.dataset.get_field_schema(flat=True)) == before
+    assert info_of(loaded.dataset)["runs"] == {}
+
+
+@pytest.mark.parametrize("place", ["same", "other"])
+def test_masks_that_were_lost_are_restored(loaded, score_album, tmp_path, place):
+    masks = tmp_path / "masks"
+    folder = score_album(loaded.opened.root, "run", shift=1, palette=True)
+    attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    expected = [label.get_mask() for label in loaded.dataset.values("prediction_run")]
+    assert restore_masks(loaded.dataset, loaded.opened) == ()
+    shutil.rmtree(masks)
+    again = load_set(loaded.opened.root, masks if place == "same" else tmp_path / "other")
+    assert restore_masks(again.dataset, again.opened) == ()
+    found = [label.get_mask() for label in again.dataset.values("prediction_run")]
+    assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+    shutil.rmtree(tmp_path / ("masks" if place == "same" else "other"))
+    shutil.rmtree(folder)
+    again = load_set(loaded.opened.root, masks)
+    (note,) = restore_masks(again.dataset, again.opened)
+    assert "its masks are gone" in note
+
+
+# --- what is wrong --------------------------------------------------------------------------------
+
+
+def test_scores_of_another_set_are_refused(loaded, build_album, score_album):
+    other = build_album("other", {"a": [(1, 0, 0, 3)]}, "other")
+    run = read_run(score_album(other, "theirs"))
+    with pytest.raises(InputError, match=r"scores of other .* not of .*album") as caught:
+        attach_run(loaded.dataset, loaded.opened, run)
+    assert "sbdata score PRED --set" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert info_of(loaded.dataset)["runs"] == {}
+
+
+def test_scores_of_a_former_content_are_refused(loaded, build_album, score_album):
+    run = read_run(score_album(loaded.opened.root, "old"))
+    changed = build_album("second", {"a": [(1, 0, 0, 3)]})
+    with pytest.raises(InputError, match="scores of another album"):
+        check_run(run, open_set(changed))
+
+
+def test_a_set_that_changed_since_it_was_loaded(loaded, build_album, score_album):
+    shutil.rmtree(loaded.opened.root)
+    root = build_album(squares={"a": [(1, 0, 0, 3)]})
+    with pytest.raises(InputError, match="has changed since it was loaded"):
+        attach_run(loaded.dataset, open_set(root), read_run(score_album(root, "new")))
+
+
+def test_rows_that_are_not_the_sets(loaded, score_album):
+    folder = score_album(loaded.opened.root, "cut")
+    table = pq.read_table(folder / "instances.parquet")
+    pq.write_table(table.slice(1), folder / "instances.parquet")
+    with pytest.raises(InputError, match="not the set's objects"):
+        check_run(read_run(folder), loaded.opened)
+
+
+def test_predictions_that_moved_are_said_and_scores_are_kept(loaded, score_album, tmp_path):
+    folder = score_album(loaded.opened.root, "gone")
+    shutil.rmtree(tmp_path / "predictions")
+    (note,) = attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    assert "its predictions are no longer in" in note
+    assert_attached(loaded.dataset, folder, "gone")
+    assert loaded.dataset.values("prediction_gone") == [None] * 4
+
+
+@pytest.mark.parametrize("how", ["other", "smaller", "deleted"])
+def test_predictions_that_are_not_those_scored_are_not_shown(loaded, score_album, tmp_path, how):
+    folder = score_album(loaded.opened.root, "edited")
+    path = tmp_path / "predictions" / "edited" / "b.png"
+    if how == "deleted":
+        path.unlink()
+    else:
+        Image.new("L", (30, 26) if how == "other" else (3, 3)).save(path)
+    (note,) = attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    assert "scored" in note
+    assert loaded.dataset.values("prediction_edited") == [None] * 4
+
+
+def test_predictions_named_relative_to_a_folder_above_the_result_are_found(
+    loaded, score_album, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder = score_album(loaded.opened.root, "run")
+    summary = (folder / "summary.json").read_text().replace(f'"{tmp_path}/predictions', '"predic')
+    (folder / "summary.json").write_text(summary.replace('"predic/', '"predictions/'))
+    monkeypatch.chdir("/")
+    assert read_run(folder).predictions == tmp_path / "predictions" / "run"
+
+
+def test_two_runs_of_one_name_are_refused(loaded, score_album, tmp_path):
+    run = read_run(score_album(loaded.opened.root, "run"))
+    shutil.copytree(run.folder, tmp_path / "copy")
+    other = read_run(tmp_path / "copy")
+    check_names([run, run])
+    with pytest.raises(InputError, match="both would be called 'run'"):
+        check_names([run, other])
+    attach_run(loaded.dataset, loaded.opened, run)
+    with pytest.raises(InputError, match="is attached from"):
+        attach_run(loaded.dataset, loaded.opened, other)
+    shutil.rmtree(run.folder)  # it was moved, rather
+    attach_run(loaded.dataset, loaded.opened, other)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("absent", "no such folder"),
+        ("no summary", r"no summary\.json"),
+        ("bad summary", "not a readable result"),
+        ("other summary", "not a readable result"),
+        ("bad table", "not a readable result"),
+    ],
+)
+def test_a_folder_that_is_no_result(loaded, score_album, damage, said):
+    folder = score_album(loaded.opened.root, "bad")
+    if damage == "absent":
+        shutil.rmtree(folder)
+    elif damage == "no summary":
+        (folder / "summary.json").unlink()
+    elif damage == "bad summary":
+        (folder / "summary.json").write_text("{")
+    elif damage == "other summary":
+        (folder / "summary.json").write_text('{"name": "bad"}')
+    else:
+        (folder / "instances.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=said) as caught:
+        read_run(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_become_fields():
+    assert field_name("a.b-c d") == "a_b_c_d"
+    assert field_name("_é_") == "unnamed"
