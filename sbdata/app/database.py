@@ -236,14 +236,15 @@ def _reason(log: Path, stderr: str) -> str:
 
 
 def _disconnect() -> None:
-    """Close FiftyOne's own connection, which would complain of a server that has gone."""
-    if "fiftyone" in sys.modules:
-        import mongoengine
-        from fiftyone.core.odm import get_db_client
-        from pymongo.errors import PyMongoError
+    """Close FiftyOne's own connection, if there is one: it would complain of a server that ended.
 
-        with suppress(PyMongoError):
-            get_db_client().close()
+    FiftyOne connects again when it next needs to.
+    """
+    client = getattr(sys.modules.get("fiftyone.core.odm.database"), "_client", None)
+    if client is not None:
+        import mongoengine
+
+        client.close()
         mongoengine.disconnect_all()
 
 

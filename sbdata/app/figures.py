@@ -40,6 +40,10 @@ _FONT = 12
 _ROW = 24  # pixels of a row of the heat map
 _LETTER = 7  # pixels of an average letter
 _LEAST_LIGHT = 96  # of 255
+_PLOT = 230  # pixels of the height of bars and curves
+_TICKS = 30  # pixels of the labels beneath them
+_LEGEND_ROW = 20
+_NARROW = 340  # pixels of a panel in which legends find room
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,9 @@ def histogram_figure(
             }
         )
     data.append(_size_strip(ends, bins, by_size, selection))
-    rows = _legend_rows(list(counts))
     layout = {
-        **_layout(bins, ends, "visible area of the object (pixels, log scale)"),
-        "title": _title(f"Objects by area, by {'class' if by == 'label' else by}"),
+        **_layout(bins, ends),
+        "title": _title(f"Objects by visible area (pixels), by {'class' if by == 'label' else by}"),
         "barmode": "stack",
         "bargap": 0,
         "yaxis": {
@@ -124,7 +127,6 @@ def histogram_figure(
             "rangemode": "tozero",
             "fixedrange": True,
             "tickfont": {"size": _FONT},
-            "automargin": True,
         },
         "yaxis2": {
             "domain": [0.9, 1],
@@ -134,7 +136,7 @@ def histogram_figure(
             "anchor": "x",
         },
     }
-    return Figure(data, layout, 320 + 20 * rows)
+    return _with_legend(data, layout, list(counts), top=30)
 
 
 def _size_strip(
@@ -155,8 +157,7 @@ def _size_strip(
         "insidetextanchor": "middle",
         "textangle": 0,
         "textfont": {"size": _FONT + 1, "color": "#ffffff"},
-        "constraintext": "none",
-        "cliponaxis": False,
+        "constraintext": "inside",
         "marker": {
             "color": [_CHOSEN if selection.size == name else _TOTAL for name in bins.names],
             "line": {"width": 1, "color": "#ffffff"},
@@ -355,8 +356,8 @@ def curve_figure(
             }
         )  # fmt: skip
     layout = {
-        **_layout(bins, ends, "visible area of the object (pixels, log scale)"),
-        "title": _title("IA by area, with its 95 % interval; hollow: fewer than 10 objects"),
+        **_layout(bins, ends),
+        "title": _title(f"IA by visible area (pixels), 95 % interval; hollow: n < {FEW}"),
         "yaxis": {
             "range": [0, 1.02],
             "dtick": 0.2,
@@ -364,7 +365,6 @@ def curve_figure(
             "title": {"text": "mean IA", "font": {"size": _FONT}},
             "fixedrange": True,
             "tickfont": {"size": _FONT},
-            "automargin": True,
         },
     }
     layout["annotations"] = [
@@ -380,8 +380,7 @@ def curve_figure(
         }
         for name, center in zip(bins.names, _centres(ends, bins), strict=True)
     ]
-    layout["margin"] = {**layout["margin"], "t": 48}
-    return Figure(data, layout, 320 + 20 * _legend_rows([titles.get(run, run) for run in curves]))
+    return _with_legend(data, layout, [titles.get(run, run) for run in curves], top=48)
 
 
 def _band(
@@ -475,7 +474,7 @@ def _common_layout() -> dict[str, Any]:
     }
 
 
-def _layout(bins: SizeBins, ends: npt.NDArray[np.float64], title: str) -> dict[str, Any]:
+def _layout(bins: SizeBins, ends: npt.NDArray[np.float64]) -> dict[str, Any]:
     """Return the layout of a figure with areas along its x axis."""
     low, high = float(ends[0]), float(ends[-1])
     step = 2 if high - low <= 14 else 4
@@ -487,7 +486,7 @@ def _layout(bins: SizeBins, ends: npt.NDArray[np.float64], title: str) -> dict[s
             "orientation": "h",
             "x": 0,
             "xanchor": "left",
-            "y": -0.2,
+            "y": -_TICKS / _PLOT,
             "yanchor": "top",
             "font": {"size": _FONT},
             "traceorder": "normal",
@@ -500,8 +499,6 @@ def _layout(bins: SizeBins, ends: npt.NDArray[np.float64], title: str) -> dict[s
             "ticktext": [f"{2**k:,}" for k in ticks],
             "tickfont": {"size": _FONT},
             "tickangle": 0,
-            "title": {"text": title, "font": {"size": _FONT}},
-            "automargin": True,
             "zeroline": False,
         },
         "shapes": [
@@ -520,12 +517,21 @@ def _layout(bins: SizeBins, ends: npt.NDArray[np.float64], title: str) -> dict[s
     }
 
 
-def _legend_rows(names: Sequence[str], width: int = 440) -> int:
-    """Return how many rows a legend needs in a narrow panel."""
-    rows, used = 1, 0
-    for name in names:
-        wide = 46 + _LETTER * len(name)
-        if used and used + wide > width:
-            rows, used = rows + 1, 0
-        used += wide
-    return rows
+def _with_legend(
+    data: list[dict[str, Any]], layout: dict[str, Any], names: Sequence[str], *, top: int
+) -> Figure:
+    """Return a figure whose margins leave room for a legend of these names beneath it.
+
+    The margins are given and not left to Plotly, which lays the legend over the labels of the axis
+    when the panel's width changes.
+    """
+    below = _TICKS + _LEGEND_ROW * _legend_rows(names) + 8
+    margin = {"l": 60, "r": 16, "t": top, "b": below, "pad": 0, "autoexpand": False}
+    return Figure(data, {**layout, "margin": margin}, top + _PLOT + below)
+
+
+def _legend_rows(names: Sequence[str]) -> int:
+    """Return how many rows a legend needs in a narrow panel, where its columns are alike."""
+    wide = 46 + _LETTER * max(map(len, names), default=0)
+    columns = max(1, _NARROW // wide)
+    return max(1, -(-len(names) // columns))

@@ -73,7 +73,7 @@ class ScorePredictions(foo.Operator):  # type: ignore[misc]
             yield ctx.ops.notify("no folder of predictions was chosen", variant="error")
             return
         out = _path(ctx.params.get("out")) or default_results(ctx.dataset)
-        done = [0, 1]
+        done = [0, len(ctx.dataset)]
 
         def progress(images: int, of: int) -> None:
             done[:] = images, of

@@ -55,7 +55,14 @@ _GRID = {
     "boxSizing": "border-box",
     "& > :first-of-type": {"gridColumn": "1 / -1"},  # the head
 }
-_HEAD = {"flexWrap": "wrap", "alignItems": "center", "columnGap": "24px"}
+_HEAD = {
+    "display": "flex",
+    "flexWrap": "wrap",
+    "alignItems": "center",
+    "columnGap": "24px",
+    "& > *": {"width": "auto !important", "flex": "0 0 auto"},
+    "& > :first-of-type": {"flex": "0 1 auto"},  # the sentence takes the room that it needs
+}
 
 
 class ObjectSizes(foo.Panel):  # type: ignore[misc]
