@@ -43,7 +43,7 @@ _LEAST_LIGHT = 96  # of 255
 _PLOT = 230  # pixels of the height of bars and curves
 _TICKS = 30  # pixels of the labels beneath them
 _LEGEND_ROW = 20
-_NARROW = 340  # pixels of a panel in which legends find room
+_NARROW = 230  # pixels beside the axis of a panel in which legends find room
 
 
 @dataclass(frozen=True)

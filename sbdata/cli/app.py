@@ -57,7 +57,7 @@ def app(
     """Open the set in SET [data/shapes-b] in the FiftyOne app, until Ctrl-C.
 
     The set stays loaded: the next time only what has changed is read, and runs that were attached
-    are there again. Nothing is sent over the network.
+    are there again. FiftyOne is told not to report its use.
     """
     if find_spec("fiftyone") is None:
         msg = "the app needs FiftyOne: install it by `make app` or `pip install 'sbdata[app]'`"
