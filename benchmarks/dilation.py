@@ -12,11 +12,10 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from losses import alternate
 from torch import nn
 
 from sbdata.taxonomy import VOC20
@@ -43,21 +42,6 @@ def with_plain_convolutions(model: nn.Module) -> nn.Module:
         if isinstance(part, PhasedConv2d):
             part.__class__ = nn.Conv2d
     return plain
-
-
-def alternate(
-    one: Callable[[], object], other: Callable[[], object], turns: int
-) -> tuple[float, float]:
-    """Return the median CPU milliseconds of two things that are run in turn, after one warm-up."""
-    one()
-    other()
-    taken: list[list[float]] = [[], []]
-    for turn in range(turns):
-        for place in (0, 1) if turn % 2 else (1, 0):
-            start = time.process_time()
-            (one, other)[place]()
-            taken[place].append(1000 * (time.process_time() - start))
-    return statistics.median(taken[0]), statistics.median(taken[1])
 
 
 def main() -> None:

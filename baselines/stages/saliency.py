@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
+from baselines.stages.colours import lab, reduced
 from baselines.stages.maps import FloatMap, file_of
 from sbdata.errors import InputError
 
@@ -51,7 +52,7 @@ def saliency(
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         msg = f"an image must be uint8 of shape (H, W, 3), not {image.dtype} {image.shape}"
         raise InputError(msg)
-    colours = _lab(_reduced(image, side))
+    colours = lab(reduced(image, side))
     salient = _stretched(sum_of_barriers(colours))
     if backgroundness:
         salient = _stretched(salient + _stretched(border_contrast(colours)))
@@ -176,29 +177,6 @@ def barrier_distance(plane: FloatMap, passes: int) -> FloatMap:
 
 
 # --- before and after -----------------------------------------------------------------------------
-
-
-def _reduced(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    height, width = image.shape[:2]
-    factor = side / max(height, width)
-    if factor >= 1:
-        return image
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-
-
-def _lab(image: npt.NDArray[np.uint8]) -> FloatMap:
-    """Return CIE L*a*b* (white point D65) of sRGB colours, float32 ``(H, W, 3)``."""
-    value = image / 255.0
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array(
-        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    )
-    xyz = linear @ (to_xyz / to_xyz.sum(axis=1, keepdims=True)).T  # white becomes 1, 1, 1
-    root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = np.moveaxis(root, 2, 0)
-    lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=2)
-    return lab.astype(np.float32)
 
 
 def _stretched(values: npt.NDArray[Any]) -> FloatMap:

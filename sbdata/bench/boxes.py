@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import orjson
 
+from sbdata.bench.voc_files import read_voc_files
 from sbdata.bench.weak import Box
 from sbdata.errors import InputError
 from sbdata.sources.json_spans import Spans, find_spans
@@ -98,15 +99,7 @@ def _whole(start: float, stop: float, end: float) -> tuple[int, int]:
 
 def _read_folder(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Boxes:
     found: Boxes = {}
-    for image_id in sorted(wanted):
-        file = path / f"{image_id}.xml"
-        if not file.is_file():
-            continue
-        try:
-            tree = ElementTree.parse(file)  # noqa: S314 - expat >= 2.4.1 caps entity expansion
-        except (OSError, ElementTree.ParseError, ValueError) as error:
-            msg = f"{file}: not a readable VOC annotation ({error}); restore it from the devkit"
-            raise InputError(msg) from error
+    for image_id, file, tree in read_voc_files(path, wanted):
         size = _size_of(tree)
         found[image_id] = tuple(
             _voc_box(file, number, node, taxonomy, size)

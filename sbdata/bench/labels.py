@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from collections.abc import Collection
 from pathlib import Path
-from xml.etree import ElementTree
 
+from sbdata.bench.voc_files import read_voc_files
 from sbdata.errors import InputError
 from sbdata.taxonomy import Taxonomy
 
@@ -104,15 +104,7 @@ def _read_csv(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
 
 def _read_folder(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
     found: Labels = {}
-    for image_id in sorted(wanted):
-        file = path / f"{image_id}.xml"
-        if not file.is_file():
-            continue
-        try:
-            tree = ElementTree.parse(file)  # noqa: S314 - expat >= 2.4.1 caps entity expansion
-        except (OSError, ElementTree.ParseError, ValueError) as error:
-            msg = f"{file}: not a readable VOC annotation ({error}); restore it from the devkit"
-            raise InputError(msg) from error
+    for image_id, file, tree in read_voc_files(path, wanted):
         names = [node.findtext("name", "").strip() for node in tree.iterfind("object")]
         unknown = next((name for name in names if name not in taxonomy.classes), None)
         if unknown is not None:

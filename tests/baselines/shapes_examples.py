@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import mannwhitneyu
 
+from baselines.stages.maps import read_maps
 from sbdata.bench.weak import WeakSet, weak_set
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
@@ -14,9 +16,10 @@ from sbdata.recipe import load_recipe
 from sbdata.sets import EvaluationSet, open_set
 
 
-def write_shapes(root: Path, n: int) -> tuple[EvaluationSet, WeakSet]:
-    """Build a training set of ``n`` photos."""
-    recipe = load_recipe("shapes-train", [f"sources.0.options={{seed: 0, pool: 16, train: {n}}}"])
+def write_shapes(root: Path, n: int, pool: int = 16) -> tuple[EvaluationSet, WeakSet]:
+    """Build a training set of ``n`` photos; ``pool`` is that of the generator."""
+    options = f"sources.0.options={{seed: 0, pool: {pool}, train: {n}}}"
+    recipe = load_recipe("shapes-train", [options])
     opened = open_set(build_set(recipe, root / "set", Inputs()).root)
     return opened, weak_set(opened, root / "weak")
 
@@ -33,3 +36,21 @@ def mean_iou(masks: Path, truth: EvaluationSet) -> float:
             union[c] = union.get(c, 0) + int(((true == c) | (found == c)).sum())
     there = {c for image_id in truth for c in np.unique(truth.class_map(image_id)).tolist()}
     return float(np.mean([inter[c] / union[c] for c in sorted(there - {255})]))
+
+
+def assert_objects_stand_out(truth: EvaluationSet, weak: WeakSet, maps: Path, masks: Path) -> None:
+    """Check that maps and masks are well above chance; not more."""
+    seen, there, ranks = [], [], []
+    for row in weak.rows:
+        found = read_maps(maps, row.image_id)
+        assert found.classes == row.classes
+        mask, true = read_index_png(masks / f"{row.image_id}.png"), truth.class_map(row.image_id)
+        assert set(mask.ravel().tolist()) <= {0, *row.classes}
+        seen.append(np.mean(mask[true > 0] == true[true > 0]))
+        there.append(np.mean(mask[true == 0] > 0))
+        for class_id, values in zip(found.classes, found.maps, strict=True):
+            inside = true == class_id
+            ranks.append(mannwhitneyu(values[inside], values[~inside]).statistic)
+            ranks[-1] /= inside.sum() * (~inside).sum()
+    assert np.mean(ranks) > 0.7  # a pixel of the class shows more than another one: 0.5 by chance
+    assert np.mean(seen) > np.mean(there) + 0.1  # objects are marked, rather than background

@@ -2,21 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from scipy.stats import mannwhitneyu
-
 from baselines.advcam import BASELINE
 from baselines.irn import BASELINE as IRN
 from baselines.presets import presets_of
-from baselines.stages.maps import read_maps
 from sbdata.bench.stage import in_order
-from sbdata.bench.weak import weak_set
-from sbdata.curate.build import build_set
-from sbdata.curate.inputs import Inputs
-from sbdata.masks import read_index_png
-from sbdata.recipe import load_recipe
-from sbdata.sets import open_set
-from tests.baselines.weak_examples import run_all, tiny, write_weak
+from tests.baselines.shapes_examples import assert_objects_stand_out, write_shapes
+from tests.baselines.weak_examples import assert_only_labelled, run_all, tiny, write_weak
 
 PAPER = (
     *tiny("classifier", "{crop: 48, long_side: [48, 64]}"),
@@ -38,33 +29,15 @@ SMALL = (
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
     masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
-    for row in weak.rows:
-        mask = read_index_png(masks / f"{row.image_id}.png")
-        assert mask.shape == row.size
-        assert set(mask.ravel().tolist()) <= {0, *row.classes}
+    assert_only_labelled(weak, masks)
 
 
 def test_a_few_shapes_from_labels_to_masks(tmp_path: Path) -> None:
-    """After 24 steps on 24 photos, maps and masks are well above chance; not more."""
-    recipe = load_recipe("shapes-train", ["sources.0.options={seed: 0, pool: 12, train: 24}"])
-    truth = open_set(build_set(recipe, tmp_path / "set", Inputs()).root)
-    weak = weak_set(truth, tmp_path / "weak")
+    """After 24 steps on 24 photos."""
+    truth, weak = write_shapes(tmp_path, 24, pool=12)
     masks = run_all(BASELINE.last_stage("smoke", SMALL), weak, tmp_path / "run")
-    seen, there, ranks = [], [], []
-    for row in weak.rows:
-        (folder,) = (tmp_path / "run").glob("adversarial-maps-*")
-        maps = read_maps(folder, row.image_id)
-        assert maps.classes == row.classes
-        mask, true = read_index_png(masks / f"{row.image_id}.png"), truth.class_map(row.image_id)
-        assert set(mask.ravel().tolist()) <= {0, *row.classes}
-        seen.append(np.mean(mask[true > 0] == true[true > 0]))
-        there.append(np.mean(mask[true == 0] > 0))
-        for class_id, values in zip(maps.classes, maps.maps, strict=True):
-            inside = true == class_id
-            ranks.append(mannwhitneyu(values[inside], values[~inside]).statistic)
-            ranks[-1] /= inside.sum() * (~inside).sum()
-    assert np.mean(ranks) > 0.7  # a pixel of the class shows more than another one: 0.5 by chance
-    assert np.mean(seen) > np.mean(there) + 0.1  # objects are marked, rather than background
+    (maps,) = (tmp_path / "run").glob("adversarial-maps-*")
+    assert_objects_stand_out(truth, weak, maps, masks)
 
 
 def test_the_classifier_is_irns_and_so_is_the_boundary() -> None:

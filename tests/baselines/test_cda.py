@@ -4,8 +4,7 @@ from pathlib import Path
 
 from baselines.cda import BASELINE
 from sbdata.bench.stage import in_order
-from sbdata.masks import read_index_png
-from tests.baselines.weak_examples import run_all, tiny, write_weak
+from tests.baselines.weak_examples import assert_only_labelled, run_all, tiny, write_weak
 
 # The parts that other methods test, too, have a small backbone here.
 PAPER = (
@@ -23,9 +22,7 @@ def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", n=2)
     last = BASELINE.last_stage("paper", PAPER)
     masks = run_all(last, weak, tmp_path / "run")
-    for row in weak.rows:
-        mask = read_index_png(masks / f"{row.image_id}.png")
-        assert set(mask.ravel().tolist()) <= {0, *row.classes}
+    assert_only_labelled(weak, masks)
 
 
 def test_the_second_round_has_maps_of_the_second_classifier() -> None:

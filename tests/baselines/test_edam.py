@@ -31,7 +31,14 @@ from sbdata.bench.stage import Task
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
 from tests.baselines.shapes_examples import mean_iou, write_shapes
-from tests.baselines.weak_examples import CPU, run_all, task_of, tiny, write_weak
+from tests.baselines.weak_examples import (
+    CPU,
+    assert_only_labelled,
+    run_all,
+    task_of,
+    tiny,
+    write_weak,
+)
 
 PAPER = (
     *tiny("attention", "{crop: 64, long_side: [64, 80], jitter: [0.3, 0.3, 0.3, 0.1]}"),
@@ -62,10 +69,7 @@ def images(n: int) -> torch.Tensor:
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
     masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
-    for row in weak.rows:
-        mask = read_index_png(masks / f"{row.image_id}.png")
-        assert mask.shape == row.size
-        assert set(mask.ravel().tolist()) <= {0, *row.classes}
+    assert_only_labelled(weak, masks)
 
 
 def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:

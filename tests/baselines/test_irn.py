@@ -16,7 +16,7 @@ from sbdata.curate.inputs import Inputs
 from sbdata.masks import LabelMap, read_index_png
 from sbdata.recipe import load_recipe
 from sbdata.sets import EvaluationSet, open_set
-from tests.baselines.weak_examples import CPU, run_all, tiny, write_weak
+from tests.baselines.weak_examples import CPU, assert_only_labelled, run_all, tiny, write_weak
 
 PAPER = (
     *tiny("classifier", "{crop: 48, long_side: [48, 64]}"),
@@ -38,10 +38,7 @@ SMALL = (
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
     masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
-    for row in weak.rows:
-        mask = read_index_png(masks / f"{row.image_id}.png")
-        assert mask.shape == row.size
-        assert set(mask.ravel().tolist()) <= {0, *row.classes}
+    assert_only_labelled(weak, masks)
 
 
 @pytest.fixture(scope="module")

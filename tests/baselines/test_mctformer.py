@@ -32,7 +32,7 @@ from sbdata.bench.stage import in_order
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
 from tests.baselines.shapes_examples import mean_iou, write_shapes
-from tests.baselines.weak_examples import run_all, task_of, tiny, write_weak
+from tests.baselines.weak_examples import assert_only_labelled, run_all, task_of, tiny, write_weak
 
 # The part that seam tests, too, has a small backbone here.
 PAPER = (
@@ -64,10 +64,7 @@ TOKENS = TokenSettings(
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
     masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
-    for row in weak.rows:
-        mask = read_index_png(masks / f"{row.image_id}.png")
-        assert mask.shape == row.size
-        assert set(mask.ravel().tolist()) <= {0, *row.classes}
+    assert_only_labelled(weak, masks)
 
 
 def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:

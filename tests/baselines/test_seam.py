@@ -23,8 +23,7 @@ from baselines.seam import (
 from baselines.stages.descent import Schedule, Sgd
 from baselines.stages.photos import ViewSettings
 from baselines.stages.pyramid import NetworkSettings, build_pyramid
-from sbdata.masks import read_index_png
-from tests.baselines.weak_examples import run_all, tiny, write_weak
+from tests.baselines.weak_examples import assert_only_labelled, run_all, tiny, write_weak
 
 # The parts that other methods test, too, have a small backbone here.
 PAPER = (
@@ -44,9 +43,7 @@ def generator() -> torch.Generator:
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", n=3, empty=2)
     masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
-    for row in weak.rows:
-        mask = read_index_png(masks / f"{row.image_id}.png")
-        assert set(mask.ravel().tolist()) <= {0, *row.classes}
+    assert_only_labelled(weak, masks)
 
 
 def test_columns_of_the_correlation_sum_to_one() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sbdata.bench.stage import Stage, Task, in_order, run_stage
 from sbdata.bench.weak import WeakImage, WeakSet
-from sbdata.masks import LabelMap
+from sbdata.masks import LabelMap, read_index_png
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.devices import Place
 
@@ -67,3 +67,11 @@ def tiny(part: str, views: str, batch_size: int = 4) -> tuple[str, ...]:
         f"{part}.schedule={{epochs: 1, batch_size: {batch_size}}}",
         f"{part}.optimiser.lr=1e-4",  # random weights do not bear the official rates
     )
+
+
+def assert_only_labelled(weak: WeakSet, masks: Path) -> None:
+    """Check that each photo has a mask of its size, with background and its classes alone."""
+    for row in weak.rows:
+        mask = read_index_png(masks / f"{row.image_id}.png")
+        assert mask.shape == row.size
+        assert set(mask.ravel().tolist()) <= {0, *row.classes}

@@ -158,21 +158,6 @@ def test_border_contrast_leaves_out_the_side_that_the_object_covers() -> None:
     assert contrast[10:30, :6].min() > contrast[10:30, 10:30].max()
 
 
-@pytest.mark.parametrize(
-    ("rgb", "expected"),
-    [  # CIE values of the sRGB primaries
-        ((255, 255, 255), (100, 0, 0)),
-        ((0, 0, 0), (0, 0, 0)),
-        ((255, 0, 0), (53.24, 80.09, 67.20)),
-        ((0, 255, 0), (87.73, -86.18, 83.18)),
-        ((0, 0, 255), (32.30, 79.19, -107.86)),
-    ],
-)
-def test_lab(rgb: tuple[int, int, int], expected: tuple[float, float, float]) -> None:
-    found = module._lab(np.array([[rgb]], np.uint8))
-    np.testing.assert_allclose(found[0, 0], expected, atol=0.05)
-
-
 def test_smoothing_flattens_spots_and_keeps_edges() -> None:
     values = np.zeros((30, 30), np.float32)
     values[5:20, 5:20] = 1
