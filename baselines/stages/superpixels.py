@@ -36,7 +36,9 @@ def superpixels(
     [[0, 0, 1, 1], [0, 0, 1, 1]]
     """
     height, width = colours.shape[:2]
-    step = max(1.0, float(np.sqrt(height * width / max(count, 1))))
+    # An image thinner than a cell of that area has its cells in one row.
+    longest = max(height, width) / max(count, 1)
+    step = max(1.0, float(np.sqrt(height * width / max(count, 1))), longest)
     rows, columns = (max(1, round(side / step)) for side in (height, width))
     down = np.arange(height) * rows // height
     across = np.arange(width) * columns // width

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from baselines.stages import superpixels as module
@@ -10,6 +10,7 @@ from baselines.stages.superpixels import means, on_border, superpixels, touching
 
 
 @settings(max_examples=20, deadline=None)
+@example(1, 21, 1, 0)  # thinner than a cell
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 60), st.integers(0, 1000))
 def test_numbers_have_no_gaps_and_do_not_exceed_the_grid(
     height: int, width: int, count: int, seed: int
