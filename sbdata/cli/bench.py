@@ -42,6 +42,10 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 @click.option("--train-preset", help="Of the segmenter: a name or a YAML file [that of --preset].")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
 @click.option(
+    "--first-seed", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Where they begin: results of further seeds lie beside those that are there.",
+)  # fmt: skip
+@click.option(
     "--option", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Changes the segmenter's preset. Repeatable.",
 )  # fmt: skip
@@ -82,6 +86,7 @@ def bench(
     preset: str,
     train_preset: str | None,
     seeds: int,
+    first_seed: int,
     overrides: tuple[str, ...],
     method_overrides: tuple[str, ...],
     labels: Path | None,
@@ -116,7 +121,7 @@ def bench(
         strategies=strategies or ("ce-ft", "sb-ewc"),
         training=train_set,
         sets=sets or (Path("data/shapes-b"),),
-        seeds=tuple(range(seeds)),
+        seeds=tuple(range(first_seed, first_seed + seeds)),
         preset=preset,
         training_preset=train_preset,
         training_overrides=overrides,

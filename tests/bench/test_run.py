@@ -227,6 +227,9 @@ def test_command_line(sets, preset_file, third_party, tmp_path) -> None:
     done = runner.invoke(bench, arguments, catch_exceptions=False)
     assert "full, ce" in done.output
     assert "bench, almost done: 4 of 4" in done.stderr
+    later = [*arguments, "--seeds", "2", "--first-seed", "1", "--dry-run", "--json"]
+    jobs = json.loads(runner.invoke(bench, later, catch_exceptions=False).output)["jobs"]
+    assert {row["job"].split(", ")[1].split(":")[0] for row in jobs} == {"seed 1", "seed 2"}
     dry = runner.invoke(bench, [*arguments, "--dry-run", "--json"], catch_exceptions=False)
     cached = [row["cached"] for row in json.loads(dry.output)["jobs"]]
     assert cached == [True, True, False, False]  # trained and predicted; scoring is quick
