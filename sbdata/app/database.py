@@ -133,7 +133,7 @@ def _leave(folder: Path, mark: str, database: Database) -> None:
     with filelock.FileLock(folder / ".lock"):
         (folder / "users" / mark).unlink(missing_ok=True)
         if not _users(folder):
-            _disconnect()
+            _disconnect(database)
             _stop(database)
             (folder / "server.json").unlink(missing_ok=True)
 
@@ -235,13 +235,12 @@ def _reason(log: Path, stderr: str) -> str:
     return " ".join((said[0] if said else "it ended without a word").split())[:300]
 
 
-def _disconnect() -> None:
-    """Close FiftyOne's own connection, if there is one: it would complain of a server that ended.
-
-    FiftyOne connects again when it next needs to.
-    """
+def _disconnect(database: Database) -> None:
+    """Close FiftyOne's connection to a server, if it has one: it would complain of its end."""
+    fiftyone = sys.modules.get("fiftyone")
     client = getattr(sys.modules.get("fiftyone.core.odm.database"), "_client", None)
-    if client is not None:
+    # FiftyOne may be connected to another database, such as that of the user.
+    if fiftyone is not None and client is not None and fiftyone.config.database_uri == database.uri:
         import mongoengine
 
         client.close()

@@ -123,6 +123,17 @@ def test_a_named_database_is_used_and_left_running(mongod, tmp_path, monkeypatch
         assert not (tmp_path / "unused").exists()
 
 
+def test_the_end_of_a_server_leaves_fiftyone_connected_to_another(fo, tmp_path, monkeypatch):
+    fo.Dataset("kept")
+    fo.Dataset("gone").delete()  # by a collection that FiftyOne holds on to
+    monkeypatch.delenv("FIFTYONE_DATABASE_URI", raising=False)  # of the tests' own database
+    with running_database(tmp_path / "data") as other:
+        assert other.uri != fo.config.database_uri
+    assert not is_running(other.pid)
+    fo.delete_dataset("kept")
+    assert fo.list_datasets() == []
+
+
 def test_a_named_database_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setattr("sbdata.app.database._ANSWER_MILLISECONDS", 200)
     place = f"127.0.0.1:{free_port()}"
