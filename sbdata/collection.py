@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import filelock
+
 from sbdata.errors import InputError
 from sbdata.fetch.archives import UnpackedFile
-from sbdata.fetch.download import Downloaded, DownloadOptions, download_all
-from sbdata.fetch.remotes import Remote
+from sbdata.fetch.download import Downloaded, DownloadOptions, download_each
+from sbdata.fetch.remotes import Remote, mirrored
 from sbdata.fetch.trees import (
     FileTable,
     damaged_files,
@@ -31,9 +33,9 @@ from sbdata.fetch.trees import (
     unpack_into,
 )
 from sbdata.recipe import Recipe
-from sbdata.sources.derived import Derived, derive_image_labels, derive_train_aug
+from sbdata.sources.derived import Derived, derive_image_labels, derive_train_aug, is_derived_from
 from sbdata.sources.published import ARCHIVES_FOLDER, PublishedFile, PublishedSource, Registry
-from sbdata.storage import write_bytes, write_text
+from sbdata.storage import sha256_of, write_bytes, write_text
 
 ROOT = Path("data") / "sources"
 """Where sources are put, and looked for, unless another folder is given."""
@@ -96,7 +98,7 @@ class Holding:
         file: as published.
         table: of the files unpacked from it; None if it was not unpacked to the end.
         damages: to its unpacked files, or why there is no table.
-        downloaded: whether the archive itself is there.
+        downloaded: whether the archive itself is there, as far as was looked.
     """
 
     source: PublishedSource
@@ -159,6 +161,8 @@ def verify_holdings(
 ) -> list[Holding]:
     """Tell what there is of some sources, and compare every byte of it with its tables.
 
+    Archives are read where something has to be taken out of them.
+
     Args:
         collection: that has them.
         names: of sources.
@@ -170,15 +174,14 @@ def verify_holdings(
     """
     checked = []
     for holding in look_at(collection, names):
-        if holding.table is None:
-            checked.append(holding)
-            continue
-        tree = collection.tree(holding.source)
-        shown = None if progress is None else partial(progress, f"verify {holding.file.name}")
-        damages = _damages(tree, holding.table, workers, shown)
-        checked.append(
-            Holding(holding.source, holding.file, holding.table, damages, holding.downloaded)
-        )
+        if holding.table is not None:
+            tree = collection.tree(holding.source)
+            shown = None if progress is None else partial(progress, f"verify {holding.file.name}")
+            damages = _damages(tree, holding.table, workers, shown)
+            holding = replace(holding, damages=damages)
+        if holding.downloaded and not holding.whole:
+            holding = replace(holding, downloaded=_is_good_archive(collection, holding))
+        checked.append(holding)
     return checked
 
 
@@ -214,7 +217,7 @@ def _holding(
     collection: PublishedCollection, source: PublishedSource, file: PublishedFile
 ) -> Holding:
     tree, archive = collection.tree(source), collection.archives / file.name
-    downloaded = archive.is_file()
+    downloaded = archive.is_file() and file.size in (None, archive.stat().st_size)
     table: FileTable | None = None
     damages: tuple[Damage, ...] = ()
     path = table_path(tree, file.name)
@@ -232,6 +235,17 @@ def _holding(
     except InputError as error:
         damages = (Damage(path, "table", str(error)),)
     return Holding(source, file, table, damages, downloaded)
+
+
+def _is_good_archive(collection: PublishedCollection, holding: Holding) -> bool:
+    """Tell whether an archive that is there has the bytes it should have, as far as known."""
+    recorded = _read_record(collection).get(holding.file.name)
+    known = holding.file.sha256 or recorded or (holding.table and holding.table.sha256)
+    path = collection.archives / holding.file.name
+    try:
+        return known is None or sha256_of(path) == known
+    except OSError:
+        return False  # the download will say what is wrong with it
 
 
 def _damages(
@@ -264,31 +278,43 @@ def fetch_holdings(
         progress: see ``Progress``; bytes are counted in millions.
 
     Raises:
-        InputError: if a file cannot be had as published, or cannot be unpacked. What was done so
-            far stays for the next try.
+        InputError: if a file cannot be had as published, or cannot be unpacked; the others are
+            unpacked all the same. What was done stays for the next try.
     """
     wanted = [holding for holding in holdings if not holding.whole]
     recorded = _read_record(collection)
     remotes = [_remote(holding.file, recorded, mirrors or {}) for holding in wanted]
-    downloads = download_all(
+    answers = download_each(
         remotes,
         collection.archives,
         parallel=parallel,
         options=options or DownloadOptions(),
         progress=None if progress is None else _sum_of_bytes(progress, remotes),
     )
+    downloads = [answer for answer in answers if isinstance(answer, Downloaded)]
+    failed = [str(answer) for answer in answers if isinstance(answer, InputError)]
     by_name = {download.name: download for download in downloads}
-    fresh = _record(collection, [by_name[h.file.name] for h in wanted if not h.file.sha256])
+    unpublished = {holding.file.name for holding in wanted if not holding.file.sha256}
+    fresh = _record(collection, [d for d in downloads if d.name in unpublished])
     done = []
     for holding in holdings:
         if holding.whole and holding.table is not None:
             done.append(Done(holding, holding.table))
             continue
+        if holding.file.name not in by_name:
+            continue
         download = by_name[holding.file.name]
-        table, repaired = _unpacked(collection, holding, download, progress)
+        try:
+            table, repaired = _unpacked(collection, holding, download, progress)
+        except InputError as error:
+            failed.append(str(error))
+            continue
         new = download.sha256 if holding.file.name in fresh else ""
         url = download.source if download.received else ""
         done.append(Done(holding, table, repaired, download.received, url, new))
+    if failed:
+        others = f"; unpacked: {', '.join(one.holding.file.name for one in done)}" if done else ""
+        raise InputError("; ".join(failed) + others)
     return done
 
 
@@ -298,25 +324,45 @@ def derive_files(collection: PublishedCollection) -> list[Derived]:
     They lie in VOC's tree, with a table of their own.
 
     Raises:
-        InputError: if the files that they are made from cannot be read.
+        InputError: if the files that they are made from are damaged or cannot be read.
     """
     voc, sbd = (collection.root / name for name in ("voc", "sbd"))
     made = []
     if tables_of(voc):
+        _refuse_damaged_inputs(voc)
         made.append(derive_image_labels(voc))
         if tables_of(sbd):
+            _refuse_damaged_inputs(sbd)
             made.append(derive_train_aug(voc, sbd))
     files = []
     for derived in made:
         data = derived.text.encode()
-        path = voc / derived.path
-        if not path.is_file() or path.read_bytes() != data:
-            write_text(path, derived.text)
+        _write_if_new(voc / derived.path, data)
         files.append(UnpackedFile(derived.path, len(data), hashlib.sha256(data).hexdigest()))
     if files:
         table = FileTable(_DERIVED, "", tuple(sorted(files, key=lambda file: file.path)))
-        write_bytes(table_path(voc, _DERIVED), table_bytes(table))
+        _write_if_new(table_path(voc, _DERIVED), table_bytes(table))
     return made
+
+
+def _write_if_new(path: Path, data: bytes) -> None:
+    with _writing(path):
+        if not path.is_file() or path.read_bytes() != data:
+            write_bytes(path, data)
+
+
+def _refuse_damaged_inputs(tree: Path) -> None:
+    """Make sure that nothing is derived of files that are missing or not as published."""
+    for table in tables_of(tree):
+        inputs = [file for file in table.files if is_derived_from(file.path)]
+        damages = damaged_files(tree, inputs)
+        if table.archive != _DERIVED and damages:
+            first = damages[0]
+            msg = (
+                f"{tree / first.path}: {first.detail}, so nothing is derived of it; run sbdata "
+                f"sources verify --repair {tree.name}"
+            )
+            raise InputError(msg)
 
 
 def remove_archives(collection: PublishedCollection, done: Iterable[Done]) -> int:
@@ -347,16 +393,9 @@ def _unpacked(
 
 
 def _remote(file: PublishedFile, recorded: Mapping[str, str], mirrors: Mapping[str, str]) -> Remote:
-    urls = tuple(_mirrored(url, mirrors) for url in file.urls)
+    urls = tuple(mirrored(url, mirrors) for url in file.urls)
     sha256 = file.sha256 or recorded.get(file.name)
     return Remote(file.name, urls, size=file.size, sha256=sha256, md5=file.md5)
-
-
-def _mirrored(url: str, mirrors: Mapping[str, str]) -> str:
-    for prefix, replacement in mirrors.items():
-        if url.startswith(prefix):
-            return replacement + url[len(prefix) :]
-    return url
 
 
 # --- hashes that nobody published -----------------------------------------------------------------
@@ -368,7 +407,7 @@ def _read_record(collection: PublishedCollection) -> dict[str, str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): str(entry["sha256"]) for name, entry in found.items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path}: not a record of downloads ({error}); restore it, or remove it to trust anew"
@@ -377,15 +416,26 @@ def _read_record(collection: PublishedCollection) -> dict[str, str]:
 
 def _record(collection: PublishedCollection, downloads: Sequence[Downloaded]) -> Collection[str]:
     """Record downloads whose hash nobody published; return the names of those that are new."""
-    known = _read_record(collection)
-    fresh = [download for download in downloads if download.name not in known]
-    if fresh:
-        path = collection.archives / _RECORD
+    if {download.name for download in downloads} <= _read_record(collection).keys():
+        return set()
+    path = collection.archives / _RECORD
+    with _writing(path), filelock.FileLock(path.with_name(f".{_RECORD}.lock")):
+        known = _read_record(collection)
+        fresh = [download for download in downloads if download.name not in known]
         entries = json.loads(path.read_text(encoding="utf-8")) if known else {}
         entries |= {d.name: {"sha256": d.sha256, "size": d.size, "url": d.source} for d in fresh}
-        text = json.dumps(entries, indent=2, sort_keys=True)
-        write_text(path, text + "\n")
+        write_text(path, json.dumps(entries, indent=2, sort_keys=True) + "\n")
     return {download.name for download in fresh}
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say of what the system refuses which file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror or error}); mend the rights, try again"
+        raise InputError(msg) from error
 
 
 # --- progress -------------------------------------------------------------------------------------

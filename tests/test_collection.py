@@ -117,11 +117,13 @@ def test_an_unknown_source(here: PublishedCollection) -> None:
 
 
 def test_a_wrong_archive_is_never_unpacked(here: PublishedCollection, site: Site) -> None:
+    """It stops no other, though: a dead host is no reason to do without the rest."""
     (path,) = site.folder.rglob("lvis_v1_val.json.zip")
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(InputError, match=r"lvis_v1_val.json.zip"):
+    said = r"lvis_v1_val.json.zip could not be had .*; unpacked: lvis_v1_train.json.zip$"
+    with pytest.raises(InputError, match=said):
         fetch(here, site, "lvis")
-    assert not unpacked(here.root / "lvis")
+    assert unpacked(here.root / "lvis") == site.contents["lvis_v1_train.json.zip"]
     assert not (here.archives / "lvis_v1_val.json.zip").exists()
 
 
@@ -132,6 +134,33 @@ def test_looking_says_what_would_be_downloaded(here: PublishedCollection, site: 
     fetch(here, site, "coco")
     (holding,) = look_at(here, ["coco"])
     assert (holding.missing, holding.downloaded, holding.whole) == (0, True, True)
+
+
+def test_a_refused_archive_stops_no_other(here: PublishedCollection, site: Site) -> None:
+    (here.root / "voc").mkdir(parents=True)
+    (here.root / "voc" / "VOCdevkit").touch()
+    with pytest.raises(InputError, match=r"stands in the way.*; unpacked: benchmark.tgz$"):
+        fetch(here, site, "voc", "sbd")
+    assert unpacked(here.root / "sbd") == site.contents["benchmark.tgz"]
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed"])
+def test_a_damaged_archive_counts_as_a_download(
+    here: PublishedCollection, site: Site, harm: str
+) -> None:
+    """So that it is asked for before a gigabyte comes anew."""
+    fetch(here, site, "coco")
+    path = here.archives / "annotations_trainval2017.zip"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] if harm == "cut" else whole[:-1] + b"?")
+    (holding,) = verify_holdings(here, ["coco"])
+    assert (holding.whole, holding.missing) == (True, 0), "nothing has to be taken out of it"
+    (here.root / "coco" / "annotations" / "instances_val2017.json").unlink()
+    (holding,) = verify_holdings(here, ["coco"])
+    assert holding.missing == len(whole)
+    (done,) = fetch(here, site, "coco")
+    assert done.received == len(whole)
+    assert path.read_bytes() == whole
 
 
 # --- hashes that nobody published ----------------------------------------------------------------
@@ -174,6 +203,16 @@ def test_a_later_download_must_equal_the_record(unknown: tuple[PublishedCollecti
     path.write_bytes(whole)
     (mended,) = fetch(here, site, "coco")
     assert mended.repaired == ("annotations/instances_val2017.json",)
+
+
+def test_a_record_of_one_is_kept_beside_that_of_another(
+    unknown: tuple[PublishedCollection, Site],
+) -> None:
+    here, site = unknown
+    fetch(here, site, "coco")
+    done = fetch(here, site, "lvis", "coco")
+    assert [bool(one.recorded) for one in done] == [True, True, False]
+    assert len(json.loads((here.archives / "recorded.json").read_text())) == 3
 
 
 def test_a_damaged_record_is_said_to_be(unknown: tuple[PublishedCollection, Site]) -> None:
@@ -296,6 +335,30 @@ def test_a_damaged_derived_file_is_named_and_made_again(
     assert (damage.path, damage.kind) == (table, "table")
     derive_files(here)
     assert verify_derived(here, ["voc"]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "repair"),
+    [
+        ("voc/VOCdevkit/VOC2012/Annotations/2007_000033.xml", "voc"),
+        ("voc/VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt", "voc"),
+        ("sbd/benchmark_RELEASE/dataset/train.txt", "sbd"),
+    ],
+)
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_nothing_is_derived_of_damaged_files(
+    here: PublishedCollection, site: Site, path: str, repair: str, harm: str
+) -> None:
+    """A list of too few images, or labels of too few, would be taken for good ones."""
+    fetch(here, site, "voc", "sbd")
+    derive_files(here)
+    before = unpacked(here.root)
+    (here.root / path).unlink() if harm == "gone" else (here.root / path).write_text("2007_000032")
+    with pytest.raises(InputError, match=rf"{path}.*verify --repair {repair}$"):
+        derive_files(here)
+    fetch(here, site, "voc", "sbd")
+    derive_files(here)
+    assert unpacked(here.root) == before
 
 
 # --- builds --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -47,12 +48,14 @@ def _bars() -> Iterator[Progress]:
 
 
 def _plain_lines() -> Progress:
-    said: dict[str, float] = {}
+    said: dict[str, tuple[float, str]] = {}
 
     def show(stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if stage not in said or done == total or now - said[stage] >= _EVERY:
-            said[stage] = now
-            print(f"{stage}: {done:,} of {total:,}", file=sys.stderr, flush=True)  # noqa: T201
+        now, line = time.monotonic(), f"{stage}: {done:,} of {total:,}"
+        when, last = said.get(stage, (-math.inf, ""))
+        # Counted in millions, the last of many small files would all be the end.
+        if line != last and (done == total or now - when >= _EVERY):
+            said[stage] = now, line
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     return show

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,11 @@ def _fetching(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             metavar="FROM=TO",
             help="Ask for urls that begin with FROM at TO instead. Repeatable.",
+        ),
+        click.option(
+            "--plain-redirects",
+            is_flag=True,
+            help="Follow redirects from https to http; sizes and hashes are compared all the same.",
         ),
     ):
         command = option(command)
@@ -135,6 +140,7 @@ def fetch(
     root: Path | None,
     registry: Path | None,
     mirrors: tuple[str, ...],
+    plain_redirects: bool,
     parallel: int,
     yes: bool,
     drop_archives: bool,
@@ -149,12 +155,12 @@ def fetch(
     from sbdata.cli.progress import showing_progress
     from sbdata.collection import remove_archives, verify_holdings
 
-    collection = _collection(root, registry)
+    collection, instead = _collection(root, registry), read_pairs("--mirror", mirrors)
     with showing_progress(quiet=as_json) as progress:
         holdings = verify_holdings(collection, names, workers=workers, progress=progress)
-    _ask(holdings, yes=yes, quiet=as_json)
+    _ask(holdings, instead, yes=yes, quiet=as_json)
     with showing_progress(quiet=as_json) as progress:
-        done, derived = _fetch(collection, holdings, mirrors, parallel, progress)
+        done, derived = _fetch(collection, holdings, instead, plain_redirects, parallel, progress)
     freed = remove_archives(collection, done) if drop_archives else 0
     if as_json:
         said = _fetched_as_dict(collection, done, derived)
@@ -181,6 +187,7 @@ def verify(
     registry: Path | None,
     repair: bool,
     mirrors: tuple[str, ...],
+    plain_redirects: bool,
     parallel: int,
     yes: bool,
     workers: int,
@@ -190,7 +197,7 @@ def verify(
     from sbdata.cli.progress import showing_progress
     from sbdata.collection import look_at, verify_derived, verify_holdings
 
-    collection = _collection(root, registry)
+    collection, instead = _collection(root, registry), read_pairs("--mirror", mirrors)
     if not names:
         known = [source.name for source in collection.registry.sources]
         here = [h for h in look_at(collection, known) if h.table or h.damages[0].kind == "table"]
@@ -208,9 +215,11 @@ def verify(
     else:
         _print_damages(damages)
     if damages and repair:
-        _ask(holdings, yes=yes, quiet=as_json)
+        _ask(holdings, instead, yes=yes, quiet=as_json)
         with showing_progress(quiet=as_json) as progress:
-            done, derived = _fetch(collection, holdings, mirrors, parallel, progress)
+            done, derived = _fetch(
+                collection, holdings, instead, plain_redirects, parallel, progress
+            )
         if as_json:
             said |= _fetched_as_dict(collection, done, derived)
         else:
@@ -221,7 +230,9 @@ def verify(
         files = sum(len(holding.table.files) for holding in holdings if holding.table)
         click.echo(f"{', '.join(names)}: every one of {files:,} files is as it was unpacked")
     elif not repair:
-        click.echo(f"sbdata sources verify --repair {' '.join(names)} replaces only these")
+        absent = all(damage.kind in ("not_fetched", "not_unpacked") for damage in damages)
+        remedy = "fetch {} gets them" if absent else "verify --repair {} replaces only these"
+        click.echo(f"sbdata sources {remedy.format(' '.join(names))}")
     ctx.exit(1 if damages and not repair else 0)
 
 
@@ -235,17 +246,20 @@ def _collection(root: Path | None, registry: Path | None) -> PublishedCollection
 def _fetch(
     collection: PublishedCollection,
     holdings: Sequence[Holding],
-    mirrors: tuple[str, ...],
+    mirrors: Mapping[str, str],
+    plain_redirects: bool,
     parallel: int,
     progress: Progress,
 ) -> tuple[list[Done], list[Derived]]:
     from sbdata.collection import derive_files, fetch_holdings
+    from sbdata.fetch.download import DownloadOptions
 
     done = fetch_holdings(
         collection,
         holdings,
-        mirrors=read_pairs("--mirror", mirrors),
+        mirrors=mirrors,
         parallel=parallel,
+        options=DownloadOptions(plain_redirects=plain_redirects),
         progress=progress,
     )
     places = {one.holding.source.place for one in done}
@@ -255,13 +269,16 @@ def _fetch(
 # --- asking and printing --------------------------------------------------------------------------
 
 
-def _ask(holdings: Sequence[Holding], *, yes: bool, quiet: bool) -> None:
+def _ask(
+    holdings: Sequence[Holding], mirrors: Mapping[str, str], *, yes: bool, quiet: bool
+) -> None:
     """Say what would be downloaded, and ask before a gigabyte or an unknown amount.
 
     Raises:
         InputError: if there is nobody to ask.
     """
     from sbdata.collection import ASK_FROM
+    from sbdata.fetch.remotes import mirrored
 
     wanted = [holding for holding in holdings if holding.missing != 0]
     if not wanted:
@@ -270,7 +287,7 @@ def _ask(holdings: Sequence[Holding], *, yes: bool, quiet: bool) -> None:
     amount = _total([holding.missing for holding in wanted])
     if not quiet:
         for holding in wanted:
-            where = holding.file.urls[0].split("/")[2]
+            where = mirrored(holding.file.urls[0], mirrors).split("/")[2]
             click.echo(f"{holding.file.name}: {_size(holding.missing)} from {where}")
         for source in {holding.source.name: holding.source for holding in wanted}.values():
             click.echo(f"{source.name}: {source.license}")
@@ -308,11 +325,11 @@ def _print_fetched(
         if one.holding.whole:
             state = "was there already; every file verified"
         elif one.repaired:
-            state = f"{len(one.repaired):,} damaged files replaced"
+            state = f"{_files(len(one.repaired), 'damaged ')} replaced"
         else:
             state = "unpacked"
         tree = collection.tree(one.holding.source)
-        click.echo(f"{tree}: {file.name}: {len(table.files):,} files, {_size(table.size)}: {state}")
+        click.echo(f"{tree}: {file.name}: {_files(len(table.files))}, {_size(table.size)}: {state}")
     expected = collection.registry.train_aug_images
     for made in derived:
         said = f"{collection.root / 'voc' / made.path}: derived, {made.count:,} images"
@@ -360,6 +377,10 @@ def _total(sizes: Sequence[int | None]) -> str:
     if None not in sizes:
         return _size(known)
     return f"{_size(known)} and more" if known else _size(None)
+
+
+def _files(count: int, what: str = "") -> str:
+    return f"{count:,} {what}file{'' if count == 1 else 's'}"
 
 
 def _size(size: int | None) -> str:

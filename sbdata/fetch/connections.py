@@ -8,6 +8,7 @@ OverdueError, StoppedError.
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -35,6 +36,7 @@ TIMEOUT = 30.0
 
 _BLOCK = 256 * 2**10
 _RETRIED = frozenset({408, 425, 429, *range(500, 600)})
+_CONNECTION = re.compile(r"(<.*?>|\w+\(host=.*?\)): ")  # as urllib3 names it: old, since 2.6
 _HEADERS = {
     "User-Agent": f"sbdata/{sbdata.__version__}",
     # Images and archives do not shrink; without a content coding the length is that of the file.
@@ -311,4 +313,4 @@ def _in_words(error: BaseException) -> str:
     if isinstance(inner, urllib3.exceptions.ProtocolError) and inner.args:
         inner = inner.args[-1]
     text = str(inner) or type(inner).__name__
-    return text.partition(">: ")[2] or text  # urllib3 < 2.6 begins with the connection's repr
+    return _CONNECTION.sub("", text) or text

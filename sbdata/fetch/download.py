@@ -10,6 +10,7 @@ processes from the same file: the second waits and uses what the first has broug
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 import time
@@ -40,6 +41,7 @@ __all__ = [
     "Remote",
     "download",
     "download_all",
+    "download_each",
 ]
 
 Progress = Callable[[int, int | None], None]
@@ -47,6 +49,7 @@ Progress = Callable[[int, int | None], None]
 ProgressOfEach = Callable[[str, int, int | None], None]
 """As ``Progress``, with the file's name first; calls never overlap."""
 
+_LOG = logging.getLogger(__name__)
 _PROGRESS_EVERY = 0.05
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CODED_NAMES = (".gz", ".tgz", ".svgz")
@@ -129,6 +132,26 @@ def download_all(
     options: DownloadOptions = DEFAULT_OPTIONS,
     progress: ProgressOfEach | None = None,
 ) -> list[Downloaded]:
+    """Put files into a folder as :func:`download_each`, whose arguments it takes.
+
+    Raises:
+        InputError: as it does, and, at the end, if files could not be had; it names each of them.
+    """
+    answers = download_each(remotes, folder, parallel=parallel, options=options, progress=progress)
+    failed = [str(answer) for answer in answers if isinstance(answer, InputError)]
+    if failed:
+        raise InputError("; ".join(failed))
+    return [answer for answer in answers if isinstance(answer, Downloaded)]
+
+
+def download_each(
+    remotes: Sequence[Remote],
+    folder: Path,
+    *,
+    parallel: int = 3,
+    options: DownloadOptions = DEFAULT_OPTIONS,
+    progress: ProgressOfEach | None = None,
+) -> list[Downloaded | InputError]:
     """Put files into a folder, some of them at once; a file that fails stops no other.
 
     Args:
@@ -139,11 +162,10 @@ def download_all(
         progress: see ``ProgressOfEach``.
 
     Returns:
-        One answer a file, in the order given.
+        One answer a file, in the order given: what came, or why it did not.
 
     Raises:
-        InputError: if a name is given twice, the disk has not enough space for all of them, or, at
-            the end, if files could not be had; it names each of them.
+        InputError: if a name is given twice, or the disk has not enough space for all of them.
     """
     names = [remote.name for remote in remotes]
     if len({name.casefold() for name in names}) != len(names):
@@ -169,11 +191,7 @@ def download_all(
 
     # Closed by an interruption too: the threads then stop where they are, their parts stay.
     with closing(connections):
-        answers = run_each(obtain, remotes, workers=parallel)
-    failed = [str(answer) for answer in answers if isinstance(answer, InputError)]
-    if failed:
-        raise InputError("; ".join(failed))
-    return [answer for answer in answers if isinstance(answer, Downloaded)]
+        return run_each(obtain, remotes, workers=parallel)
 
 
 def _connections(options: DownloadOptions) -> Connections:
@@ -271,7 +289,7 @@ class _Download:
                 if isinstance(answer, Downloaded):
                     return answer
                 troubles.append(f"{url}: {answer}")
-        again = "run it again" if self._left_over() else "check the addresses"
+        again = "run it again" if self._left_over() else "check the network and the addresses"
         msg = f"{self._remote.name} could not be had ({'; '.join(troubles)}); "
         raise InputError(msg + self._left_over() + again)
 
@@ -355,11 +373,9 @@ class _Download:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         lock = self._lock()
-        while True:
-            try:
-                lock.acquire(timeout=0.2)
-                break
-            except Timeout:
+        if not _acquired(lock):
+            _LOG.warning("%s: another process fetches it; waiting for it", self._target)
+            while not _acquired(lock):
                 self._connections.check()
         try:
             yield
@@ -381,6 +397,14 @@ class _Download:
             )
         where = error.filename or self._target
         return InputError(f"{where}: cannot be used ({what}); choose another folder or mend it")
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout:
+        return False
+    return True
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

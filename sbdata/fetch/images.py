@@ -18,6 +18,7 @@ from sbdata.errors import InputError
 from sbdata.fetch.connections import Connections, StoppedError
 from sbdata.fetch.parallel import Progress, run_each
 from sbdata.fetch.photos import PhotoError, decode_photo, perceptual_hash
+from sbdata.fetch.remotes import mirrored
 from sbdata.fetch.retries import PassingError, RefusedError, persist
 from sbdata.storage import is_safe_stem, remove_leftovers, write_bytes
 
@@ -148,7 +149,7 @@ def fetch_images(
         folder=folder,
         local=local,
         pixel_sha256=pixel_sha256,
-        mirrors=tuple(sorted((mirrors or {}).items(), key=lambda pair: -len(pair[0]))),
+        mirrors=dict(mirrors or {}),
         attempts=attempts,
         timeout=timeout,
         pause=pause,
@@ -170,7 +171,7 @@ class _Job:
     folder: Path
     local: Callable[[str], bytes | None]
     pixel_sha256: Callable[[str], str | None] | None
-    mirrors: tuple[tuple[str, str], ...]
+    mirrors: Mapping[str, str]
     attempts: int
     timeout: float
     pause: float
@@ -221,7 +222,7 @@ def _obtained(job: _Job, request: ImageRequest) -> Fetched:
             )
             raise _FailedError("missing", detail)
         origin = "http"
-        data = _download(job, request.image_id, _mirrored(request.url, job.mirrors))
+        data = _download(job, request.image_id, mirrored(request.url, job.mirrors))
     sha256, phash = _checked(request, data)
     if request.sha256_of == "pixels":
         sha256 = _pixels(job, request)
@@ -279,13 +280,6 @@ def _cannot_write(folder: Path, error: OSError) -> InputError:
 def _of_this_process(timeout: float) -> Connections:
     """Return the connections of a worker process, which end with it; they cannot be sent there."""
     return Connections(timeout=timeout)
-
-
-def _mirrored(url: str, mirrors: Sequence[tuple[str, str]]) -> str:
-    for prefix, replacement in mirrors:
-        if url.startswith(prefix):
-            return replacement + url[len(prefix) :]
-    return url
 
 
 def _download(job: _Job, image_id: str, url: str) -> bytes:

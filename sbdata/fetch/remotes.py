@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sbdata.fetch.parts import Digests
@@ -43,3 +44,13 @@ class Remote:
         if self.md5 is not None and self.md5.lower() != digests.md5:
             return f"has the md5 {digests.md5}, {self.md5} is expected"
         return None
+
+
+def mirrored(url: str, mirrors: Mapping[str, str]) -> str:
+    """Return the address to ask for a url: with its longest listed prefix replaced.
+
+    >>> mirrored("http://a/b/c", {"http://": "http://d/", "http://a/": "http://e/"})
+    'http://e/b/c'
+    """
+    prefix = max(filter(url.startswith, mirrors), key=len, default=None)
+    return url if prefix is None else mirrors[prefix] + url[len(prefix) :]

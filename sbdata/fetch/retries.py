@@ -40,6 +40,7 @@ def persist(
     pause: float,
     who: str,
     wait: Callable[[float], None],
+    told: Callable[[str, float], None] = lambda detail, seconds: None,
     gained: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Return what ``ask`` returns, calling it again after a pause for as long as that may help.
@@ -50,6 +51,7 @@ def persist(
         pause: seconds before the second attempt; see :func:`delay`.
         who: what the pauses' random shares are drawn for.
         wait: sleeps for a number of seconds.
+        told: hears what went wrong and how long the pause will be, before it.
         gained: tells whether the failed attempt brought something to keep. Such a failure begins
             the row anew: a connection that is cut a hundred times still gets there.
 
@@ -71,6 +73,7 @@ def persist(
                 detail = f"{error} and asks to come back in {error.retry_after:,.0f} seconds"
                 raise RefusedError(detail) from error
             seconds = delay(pause, row, who, error.retry_after)
+            told(str(error), seconds)
         wait(seconds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from sbdata.fetch.remotes import Remote
 from sbdata.fetch.retries import PassingError, RefusedError, persist
 from sbdata.fetch.space import check_space
 
+_LOG = logging.getLogger(__name__)
+_SAID_FROM = 2.0  # seconds; a shorter pause is over before it is read
 _PAGES = ("text/html", "application/xhtml+xml")
 _PAGE_NAMES = (".html", ".htm", ".xhtml")
 
@@ -61,12 +64,17 @@ def fill(part: Part, url: str, transfer: Transfer) -> None:
         if not whole or not part.length or part.spoilt:
             _ask(part, url, transfer)
 
+    def say(detail: str, seconds: float) -> None:
+        if seconds >= _SAID_FROM:
+            _LOG.warning("%s: %s; asked again in %.0f seconds", url, detail, seconds)
+
     persist(
         ask,
         attempts=transfer.attempts,
         pause=transfer.pause,
         who=f"{transfer.remote.name} {os.getpid()}",
         wait=lambda seconds: transfer.connections.pause(seconds, transfer.deadline),
+        told=say,
         gained=lambda: part.furthest > before,
     )
 

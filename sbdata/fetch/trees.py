@@ -133,7 +133,8 @@ def unpack_into(
 ) -> FileTable:
     """Unpack an archive into a tree, unless that was done before.
 
-    Two processes may try it at once: one does it, the other waits.
+    Two processes may try it at once: one does it, the other waits, with any archive of the tree,
+    since archives may have folders in common.
 
     Args:
         root: the tree; folders that are there already are added to, files are replaced.
@@ -149,7 +150,7 @@ def unpack_into(
         InputError: if the archive is refused, a file of it is another archive's already, or the
             tree cannot be written; files that were there before are as they were.
     """
-    with _locked(root, archive.name):
+    with _locked(root):
         table_at, staging = table_path(root, archive.name), _staging(root, archive.name)
         with contextlib.suppress(InputError):  # a damaged table is written anew
             done = read_table(table_at)
@@ -194,7 +195,7 @@ def repair(
         InputError: if the archive no longer has those files with those bytes, or they cannot be
             written.
     """
-    with _locked(root, archive.name):
+    with _locked(root):
         staging = _staging(root, archive.name)
         _empty(staging)
         taken = unpack_archive(
@@ -271,11 +272,11 @@ def _flush() -> None:
 
 
 @contextlib.contextmanager
-def _locked(root: Path, archive: str) -> Iterator[None]:
+def _locked(root: Path) -> Iterator[None]:
     state = root / STATE_FOLDER
     try:
         state.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(state / f"{archive}.lock"):
+        with filelock.FileLock(state / "tree.lock"):
             yield
     except OSError as error:
         msg = f"{root}: cannot be written ({error.strerror or error}); give another folder"

@@ -8,6 +8,7 @@ is in the photo however hard it is to see.
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +18,7 @@ from sbdata.sources.voc import devkit_folders, train_aug
 from sbdata.taxonomy import VOC20
 
 _LISTS = "ImageSets/Segmentation"
+_LABELLED = "Annotations"
 _SBD_LISTS = "benchmark_RELEASE/dataset"
 
 
@@ -65,13 +67,23 @@ def derive_image_labels(voc: Path) -> Derived:
         InputError: if there are no annotations, or one cannot be read.
     """
     base = _devkit(voc)
-    files = sorted((base / "Annotations").glob("*.xml"))
+    files = sorted((base / _LABELLED).glob("*.xml"))
     if not files:
-        msg = f"{base / 'Annotations'}: no XML annotations there; fetch the source voc again"
+        msg = f"{base / _LABELLED}: no XML annotations there; fetch the source voc again"
         raise InputError(msg)
     lines = [f"{file.stem},{' '.join(classes_of_xml(file))}\n" for file in files]
     path = (base / "image_labels.csv").relative_to(voc).as_posix()
     return Derived(path, "".join(["image_id,classes\n", *lines]), len(files))
+
+
+def is_derived_from(path: str) -> bool:
+    """Tell whether something is derived of a file of VOC's or SBD's archive.
+
+    >>> is_derived_from("VOCdevkit/VOC2012/Annotations/2007_000027.xml")
+    True
+    """
+    folder = posixpath.dirname(path)
+    return folder.endswith((f"/{_LABELLED}", f"/{_LISTS}")) or folder == _SBD_LISTS
 
 
 def classes_of_xml(file: Path) -> tuple[str, ...]:

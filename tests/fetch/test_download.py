@@ -487,7 +487,8 @@ def test_the_error_names_every_mirror_and_its_trouble(tmp_path, site):
         get(known((one, two, "ftp://three")), tmp_path)
     assert str(caught.value) == (
         f"{NAME} could not be had ({one}: answered 404; {two}: answered 503 (tried 4 times); "
-        "ftp://three: only http and https addresses are fetched); check the addresses"
+        "ftp://three: only http and https addresses are fetched); "
+        "check the network and the addresses"
     )
     assert len(site.asked) == 5
 
