@@ -10,6 +10,7 @@ equal the manifest's.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -40,8 +41,9 @@ from sbdata.taxonomy import VOC20
 SETS = ((1449, 3400), (10_000, 23_500))  # images, objects
 TEMPLATES = 100
 WIDTH, HEIGHT = 500, 375
-VERSION = 1  # of the generated files
+VERSION = 2  # of the generated files
 BINS = SizeBins()
+Ellipse = tuple[int, int, int, int, int]  # class, top, left, height and width
 
 
 def main() -> None:
@@ -78,7 +80,7 @@ def report(images: int, objects: int, found: dict[str, Any]) -> None:
     print(f"  CPU seconds of the process   {found['cpu']:7.1f} s")
     print(f"  peak memory: process {found['peak']:,.0f} MB, mongod {found['mongod']:,.0f} MB")
     print(f"  images {found['images']:,}, objects {found['objects']:,} in the database")
-    if (found["images"], found["objects"]) != (images, objects):
+    if not (images, objects) == tuple(found["manifest"]) == (found["images"], found["objects"]):
         print("COUNTS DIFFER")
         sys.exit(1)
 
@@ -129,6 +131,10 @@ def load(folder: Path) -> dict[str, Any]:
             "cpu": used.ru_utime + used.ru_stime,
             "peak": used.ru_maxrss / 1000,
             "mongod": psutil.Process(database.pid).memory_info().rss / 1e6,
+            "manifest": [
+                loaded.opened.manifest.images.num_rows,
+                loaded.opened.manifest.instances.num_rows,
+            ],
             "images": len(loaded.dataset),
             "objects": loaded.dataset.count("instances.detections.ia_iou_run"),
         }
@@ -143,11 +149,11 @@ def write_files(folder: Path, images: int, objects: int) -> None:
     kinds = min(TEMPLATES, images)
     counts = np.full(kinds, objects // images)
     counts[rng.permutation(kinds)[: int(kinds * (objects / images % 1) + 1e-9)]] += 1
-    templates = [[draw(rng) for _ in range(n)] for n in counts]
+    templates = [tuple(draw(rng) for _ in range(n)) for n in counts]
     # The last image makes up for what the shares do not give exactly.
     owners = np.arange(images) % kinds
     spare = objects - int(counts[owners[:-1]].sum())
-    last = [draw(rng) for _ in range(max(0, spare))]
+    last = tuple(draw(rng) for _ in range(max(0, spare)))
     names = [f"{k:06d}" for k in range(images)]
     small = folder / "templates"
     drawn = {f"{k:06d}": found for k, found in enumerate(templates)} | {"last": last}
@@ -175,8 +181,8 @@ def link(source: Path, target: Path) -> None:
     os.link(source, target)
 
 
-def draw(rng: np.random.Generator) -> tuple[int, int, int, int, int]:
-    """Return class, top, left, height and width of an ellipse, of sides that are log-uniform."""
+def draw(rng: np.random.Generator) -> Ellipse:
+    """Return an ellipse of sides that are log-uniform."""
     h, w = np.exp(rng.uniform(np.log(8), np.log((HEIGHT, WIDTH)))).astype(int)
     return (
         int(rng.integers(1, 21)),
@@ -187,7 +193,7 @@ def draw(rng: np.random.Generator) -> tuple[int, int, int, int, int]:
     )
 
 
-def visible(found: list[tuple[int, int, int, int, int]]) -> list[tuple[int, np.ndarray]]:
+def visible(found: tuple[Ellipse, ...]) -> list[tuple[int, np.ndarray]]:
     """Return class and visible mask of every ellipse; each keeps at least its middle pixel."""
     owner = np.full((HEIGHT, WIDTH), -1)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
@@ -201,38 +207,35 @@ def visible(found: list[tuple[int, int, int, int, int]]) -> list[tuple[int, np.n
     return [(found[k][0], owner == k) for k in range(len(found))]
 
 
-_ROWS: dict[int, list[dict[str, Any]]] = {}  # of a template, whose masks are drawn once
+@functools.cache  # the masks of a template are drawn once
+def rows_of(found: tuple[Ellipse, ...]) -> list[dict[str, Any]]:
+    rows = []
+    for number, (class_id, mask) in enumerate(visible(found), start=1):
+        ys, xs = np.nonzero(mask)
+        rows.append(
+            {
+                "instance_id": number,
+                "source": "generated",
+                "source_annotation_id": str(number),
+                "class_id": class_id,
+                "class_name": VOC20.name_of(class_id),
+                "area": int(mask.sum()),
+                "area_fraction": float(mask.mean()),
+                "bbox_x": int(xs.min()),
+                "bbox_y": int(ys.min()),
+                "bbox_w": int(np.ptp(xs)) + 1,
+                "bbox_h": int(np.ptp(ys)) + 1,
+                "size": BINS.name_of(int(mask.sum())),
+                "components": 1,
+                "touches_border": False,
+                "is_difficult": False,
+                "rle": encode_mask(mask),
+            }
+        )
+    return rows
 
 
-def rows_of(found: list[tuple[int, int, int, int, int]]) -> list[dict[str, Any]]:
-    if id(found) not in _ROWS:
-        _ROWS[id(found)] = []
-        for number, (class_id, mask) in enumerate(visible(found), start=1):
-            ys, xs = np.nonzero(mask)
-            _ROWS[id(found)].append(
-                {
-                    "instance_id": number,
-                    "source": "generated",
-                    "source_annotation_id": str(number),
-                    "class_id": class_id,
-                    "class_name": VOC20.name_of(class_id),
-                    "area": int(mask.sum()),
-                    "area_fraction": float(mask.mean()),
-                    "bbox_x": int(xs.min()),
-                    "bbox_y": int(ys.min()),
-                    "bbox_w": int(np.ptp(xs)) + 1,
-                    "bbox_h": int(np.ptp(ys)) + 1,
-                    "size": BINS.name_of(int(mask.sum())),
-                    "components": 1,
-                    "touches_border": False,
-                    "is_difficult": False,
-                    "rle": encode_mask(mask),
-                }
-            )
-    return _ROWS[id(found)]
-
-
-def manifest_of(drawn: dict[str, list[tuple[int, int, int, int, int]]]) -> Any:
+def manifest_of(drawn: dict[str, tuple[Ellipse, ...]]) -> Any:
     images, instances = [], []
     for name, found in drawn.items():
         rows = [{"image_id": name, **row} for row in rows_of(found)]
@@ -261,7 +264,7 @@ def manifest_of(drawn: dict[str, list[tuple[int, int, int, int, int]]]) -> Any:
     )
 
 
-def write_drawn(root: Path, drawn: dict[str, list[tuple[int, int, int, int, int]]]) -> None:
+def write_drawn(root: Path, drawn: dict[str, tuple[Ellipse, ...]]) -> None:
     """Write the drawn images with their masks, and predictions that are a little off."""
     (root / IMAGES_FOLDER).mkdir(parents=True, exist_ok=True)
     for name in drawn:
