@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,18 +24,20 @@ from sbdata.fetch.remotes import Remote, mirrored
 from sbdata.fetch.trees import (
     FileTable,
     damaged_files,
+    locked,
     read_table,
     repair,
     table_bytes,
     table_path,
     tables_of,
+    tidy,
     unfinished,
     unpack_into,
 )
 from sbdata.recipe import Recipe
 from sbdata.sources.derived import Derived, derive_image_labels, derive_train_aug, is_derived_from
 from sbdata.sources.published import ARCHIVES_FOLDER, PublishedFile, PublishedSource, Registry
-from sbdata.storage import sha256_of, write_bytes, write_text
+from sbdata.storage import remove_leftovers, sha256_of, write_bytes, write_text
 
 ROOT = Path("data") / "sources"
 """Where sources are put, and looked for, unless another folder is given."""
@@ -299,6 +301,7 @@ def fetch_holdings(
     done = []
     for holding in holdings:
         if holding.whole and holding.table is not None:
+            tidy(collection.tree(holding.source), holding.file.name)
             done.append(Done(holding, holding.table))
             continue
         if holding.file.name not in by_name:
@@ -337,17 +340,18 @@ def derive_files(collection: PublishedCollection) -> list[Derived]:
     files = []
     for derived in made:
         data = derived.text.encode()
-        _write_if_new(voc / derived.path, data)
+        _write_if_new(voc, voc / derived.path, data)
         files.append(UnpackedFile(derived.path, len(data), hashlib.sha256(data).hexdigest()))
     if files:
         table = FileTable(_DERIVED, "", tuple(sorted(files, key=lambda file: file.path)))
-        _write_if_new(table_path(voc, _DERIVED), table_bytes(table))
+        _write_if_new(voc, table_path(voc, _DERIVED), table_bytes(table))
     return made
 
 
-def _write_if_new(path: Path, data: bytes) -> None:
-    with _writing(path):
-        if not path.is_file() or path.read_bytes() != data:
+def _write_if_new(tree: Path, path: Path, data: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != data:
+        with locked(tree):
+            remove_leftovers(path.parent)  # of a process that was killed as it wrote this
             write_bytes(path, data)
 
 
@@ -419,23 +423,21 @@ def _record(collection: PublishedCollection, downloads: Sequence[Downloaded]) ->
     if {download.name for download in downloads} <= _read_record(collection).keys():
         return set()
     path = collection.archives / _RECORD
-    with _writing(path), filelock.FileLock(path.with_name(f".{_RECORD}.lock")):
-        known = _read_record(collection)
-        fresh = [download for download in downloads if download.name not in known]
-        entries = json.loads(path.read_text(encoding="utf-8")) if known else {}
-        entries |= {d.name: {"sha256": d.sha256, "size": d.size, "url": d.source} for d in fresh}
-        write_text(path, json.dumps(entries, indent=2, sort_keys=True) + "\n")
-    return {download.name for download in fresh}
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Say of what the system refuses which file cannot be written."""
     try:
-        yield
+        with filelock.FileLock(path.with_name(f".{_RECORD}.lock")):
+            for stale in path.parent.glob(f".{_RECORD}.*.part"):
+                stale.unlink()  # a process was killed as it wrote it
+            known = _read_record(collection)
+            fresh = [download for download in downloads if download.name not in known]
+            entries = json.loads(path.read_text(encoding="utf-8")) if known else {}
+            entries |= {
+                d.name: {"sha256": d.sha256, "size": d.size, "url": d.source} for d in fresh
+            }
+            write_text(path, json.dumps(entries, indent=2, sort_keys=True) + "\n")
     except OSError as error:
         msg = f"{path}: cannot be written ({error.strerror or error}); mend the rights, try again"
         raise InputError(msg) from error
+    return {download.name for download in fresh}
 
 
 # --- progress -------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def unpack_into(
         InputError: if the archive is refused, a file of it is another archive's already, or the
             tree cannot be written; files that were there before are as they were.
     """
-    with _locked(root):
+    with locked(root):
         table_at, staging = table_path(root, archive.name), _staging(root, archive.name)
         with contextlib.suppress(InputError):  # a damaged table is written anew
             done = read_table(table_at)
@@ -195,7 +195,7 @@ def repair(
         InputError: if the archive no longer has those files with those bytes, or they cannot be
             written.
     """
-    with _locked(root):
+    with locked(root):
         staging = _staging(root, archive.name)
         _empty(staging)
         taken = unpack_archive(
@@ -213,6 +213,13 @@ def repair(
 def unfinished(root: Path, archive: str) -> bool:
     """Tell whether a process that was killed left an archive half unpacked."""
     return _staging(root, archive).is_dir()
+
+
+def tidy(root: Path, archive: str) -> None:
+    """Remove what a process left that was killed just after its files were in their places."""
+    if unfinished(root, archive):
+        with contextlib.suppress(InputError), locked(root):
+            _empty(_staging(root, archive))
 
 
 def _staging(root: Path, archive: str) -> Path:
@@ -272,7 +279,12 @@ def _flush() -> None:
 
 
 @contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
+    """Keep other processes from changing a tree meanwhile.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
     state = root / STATE_FOLDER
     try:
         state.mkdir(parents=True, exist_ok=True)
