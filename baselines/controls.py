@@ -52,7 +52,7 @@ LABELS_ONLY = Baseline(
     paper="Control: the image's labels, spread over it in stripes. The floor.",
     year=None,
     settings=NoSettings,
-    presets={"smoke": {}, "paper": {}},
+    presets={"smoke": {}, "photos": {}, "paper": {}},
     build=build,
     control=True,
 )
