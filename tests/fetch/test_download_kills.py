@@ -200,6 +200,7 @@ def _await_bytes(place: Path, count: int) -> None:
         with suppress(FileNotFoundError):
             if part.stat().st_size >= count:
                 return
+        time.sleep(0.0002)  # two cores are shared by the download, its server and this
 
 
 def test_killed_at_random_moments_it_ends_the_same(starter, site, tmp_path):
@@ -211,6 +212,7 @@ def test_killed_at_random_moments_it_ends_the_same(starter, site, tmp_path):
 def test_killed_at_fifty_random_moments_it_ends_the_same(starter, site, tmp_path):
     left = kill_at_random(starter, site, tmp_path, KILLS, SEED + 1)
     half_way = [had for had in left if 0 < had < len(DATA)]
+    print(f"{KILLS} kills, seed {SEED + 1}, 0 wrong files; {len(half_way)} fell half-way")
     assert len(half_way) > KILLS / 2, left
 
 

@@ -322,23 +322,34 @@ def test_an_end_at_every_step_is_mended_by_the_next_run(
 
 
 KILLED = """
-    import os, random, signal, sys, time
+    import json, os, random, signal, sys, time
     from pathlib import Path
     from sbdata.fetch import trees
     trees._flush = lambda: None
     root, archive, digest = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     seed, kills = int(sys.argv[4]), int(sys.argv[5])
-    wanted = {name: data for name, data in __import__("json").loads(sys.argv[6]).items()}
+    wanted = {name: data for name, data in json.loads(sys.argv[6]).items()}
     import hashlib, shutil
 
     def spawn():
+        # Returns the process, and a pipe that gets a byte for each file that was unpacked.
+        out, into = os.pipe()
         pid = os.fork()
         if pid == 0:
+            def tell(done, total):
+                os.write(into, b".")
+                time.sleep(0.0005)
             try:
-                trees.unpack_into(root, archive, digest)
+                trees.unpack_into(root, archive, digest, progress=tell)
             finally:
                 os._exit(0)
-        return pid
+        os.close(into)
+        return pid, os.fdopen(out, "rb", buffering=0)
+
+    def end(pid, files):
+        status = os.waitpid(pid, 0)[1]
+        files.close()
+        return os.WIFSIGNALED(status)
 
     def check():
         found = {p.relative_to(root).as_posix(): p for p in root.rglob("*")
@@ -349,27 +360,27 @@ KILLED = """
         assert table is None or set(found) == set(wanted), "a table before its files"
         return table is not None
 
-    begin = time.monotonic()
-    os.waitpid(spawn(), 0)
-    span = time.monotonic() - begin
-    assert check()
-    drawn, done, landed = random.Random(seed), 0, {"unpacking": 0, "moving": 0, "after": 0}
-    shutil.rmtree(root)
-    while done < kills:
-        pid = spawn()
-        time.sleep(drawn.uniform(0, span))
+    drawn, landed = random.Random(seed), {"unpacking": 0, "moving": 0, "after": 0}
+    while sum(landed.values()) < kills:
+        pid, files = spawn()
+        count = int(drawn.uniform(-0.05, 1.2) * len(wanted))
+        for _ in range(min(count, len(wanted))):
+            files.read(1)
+        # What follows the last file takes longer than any of them.
+        time.sleep(drawn.uniform(0, 0.002 if count < len(wanted) else 0.01))
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        done += 1
+        if not end(pid, files):
+            shutil.rmtree(root)  # it was over before
+            continue
         staged = root / ".sbdata" / f"{archive.name}.unpacking" / "table"
         if check():
             landed["after"] += 1
             shutil.rmtree(root)  # begin anew
         else:
             landed["moving" if staged.is_file() else "unpacking"] += 1
-    os.waitpid(spawn(), 0)
+    end(*spawn())
     assert check()
-    print(done, landed)
+    print(json.dumps(landed))
 """
 
 
@@ -388,7 +399,10 @@ def test_a_kill_at_any_moment_leaves_no_wrong_file(tmp_path: Path, kills: int) -
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{kills} ")
+    landed = json.loads(done.stdout)
+    print(f"{kills} kills, seed 0, 0 wrong files; they fell into: {landed}")
+    assert sum(landed.values()) == kills
+    assert landed["unpacking"] > kills / 2, landed
     assert listing(tmp_path / "tree" / "train2017").keys() == {
         name.removeprefix("train2017/") for name in contents if name.startswith("train2017/")
     }
