@@ -1,0 +1,49 @@
+"""A classifier of real photos localises: its maps beat labels that are spread over the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from baselines.cam import BASELINE as CAM
+from baselines.controls import LABELS_ONLY
+from sbdata.bench.pseudo import score_pseudo
+from sbdata.bench.stage import in_order, run_stage
+from sbdata.bench.weak import weak_set
+from sbdata.curate.build import build_set
+from sbdata.curate.inputs import Inputs
+from sbdata.recipe import load_recipe
+from sbdata.sets import open_set
+from tests.baselines.weak_examples import CPU, run_all, task_of
+
+pytestmark = [pytest.mark.realdata, pytest.mark.slow]
+
+TRAIN_ONLY = ("sources.0.splits=[train]", "name=voc-train")
+HALF = ("classifier.schedule.epochs=6", "masks.refine={name: none}")  # of the time, and no more
+
+
+def test_cam_is_far_above_the_floor_on_photos_it_was_not_trained_on(
+    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = Inputs(roots={"voc": real_data / "voc2012-mini"})
+    opened = {}
+    for name, changes in (("train", TRAIN_ONLY), ("val", ())):
+        build_set(load_recipe("voc-val", list(changes)), tmp_path / name, inputs)
+        opened[name] = open_set(tmp_path / name)
+    weak = {name: weak_set(opened[name], tmp_path / "weak" / name, labels=None) for name in opened}
+    classifier, maps, masks = in_order(CAM.last_stage("photos", HALF))
+    stages = tmp_path / "stages"
+    trained, _ = run_stage(classifier, weak["train"], stages, 0, CPU, lambda *_: None)
+    folders = {name: task_of(weak["val"], tmp_path / name) for name in ("maps", "masks")}
+    maps.run(folders["maps"], maps.settings, trained)
+    masks.run(folders["masks"], masks.settings, folders["maps"].folder)
+    floor = run_all(LABELS_ONLY.last_stage("photos"), weak["val"], stages)
+
+    found = {}
+    for name, folder in (("cam", folders["masks"].folder), ("labels-only", floor)):
+        scored = score_pseudo(folder, opened["val"], resamples=0).as_background
+        found[name] = scored.summary.headline()["miou"]
+    with capsys.disabled():
+        print(f"\npseudo-masks on {len(opened['val'])} photos of VOC 2012 val, mIoU: {found}")
+    assert found["cam"] > 1.5 * found["labels-only"]
