@@ -44,6 +44,9 @@ _CONTROLS = ("no pixel", "under 50 %")
 @click.option("--doubt", type=_SCORE, help="255 on background where a class scores above this.")
 @click.option("--salient", type=_SCORE, help="255 on background with at least this saliency.")
 @click.option("--confidence", type=_SCORE, help="255 where the winner has less of all scores.")
+@click.option(
+    "--sparse", type=_SCORE, help="All of a photo is 255 where less of it than this has a class."
+)
 @click.option("--refine", type=click.Choice(["none", "pamr", "par", "crf"]), help="Of maps.")
 @click.option("--saliency", type=_FOLDER, help="Saliency maps, grey PNGs, for rules of maps.")
 @click.option(
@@ -101,7 +104,7 @@ def import_command(
     from sbdata.cli.progress import showing_progress
 
     change_names = ("background", "normalise", "floor", "conflict", "doubt", "salient",
-                    "confidence", "refine")  # fmt: skip
+                    "confidence", "sparse", "refine")  # fmt: skip
     request = Request(
         folder=folder,
         target=_target(set_folder, list_file, photos, taxonomy),

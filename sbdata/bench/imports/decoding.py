@@ -152,6 +152,10 @@ def mask_of_maps(
     if rule.salient is not None and saliency is not None:
         ignored |= (best == 0) & (saliency >= rule.salient)
     found: Indices = np.where(ignored, np.uint8(VOID), mask)
+    if rule.sparse is not None and maps.classes:
+        foreground = (found > 0) & (found != VOID)
+        if foreground.sum() < rule.sparse * found.size:
+            found.fill(VOID)
     return found
 
 

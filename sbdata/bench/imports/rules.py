@@ -27,6 +27,8 @@ class Rule:
         doubt: background pixels where a class scores above this become 255.
         salient: background pixels whose saliency is at least this become 255.
         confidence: pixels whose winner has less than this share of all scores become 255.
+        sparse: all of a photo becomes 255 where less than this share of it carries a class after the
+            other rules; a photo without classes stays background.
         refine: the scores, divided by their sum, are refined along the photo's edges: ``none``,
             ``pamr``, ``par`` or ``crf``.
     """
@@ -39,6 +41,7 @@ class Rule:
     doubt: float | None = None
     salient: float | None = None
     confidence: float | None = None
+    sparse: float | None = None
     refine: str = "none"
 
     def __post_init__(self) -> None:
@@ -79,6 +82,8 @@ class Rule:
         given = [text for text, value in ignored.items() if value is not None]
         if given:
             parts.append(f"255 where {', or '.join(given)}")
+        if self.sparse is not None:
+            parts.append(f"all 255 where classes have less than {self.sparse} of a photo")
         return "; ".join(parts)
 
 
@@ -94,6 +99,7 @@ class Changes:
         doubt: see there.
         salient: see there.
         confidence: see there.
+        sparse: see there.
         refine: see there.
     """
 
@@ -104,6 +110,7 @@ class Changes:
     doubt: float | None = None
     salient: float | None = None
     confidence: float | None = None
+    sparse: float | None = None
     refine: str | None = None
 
     @property

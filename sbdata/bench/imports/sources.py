@@ -83,7 +83,7 @@ _ALL = (
     Source("ns-rom", "NS-ROM, CVPR 2021", f"{_GITHUB}NUST-Machine-Intelligence-Laboratory/nsrom",
            _WITH_SALIENCY,
            Rule("saliency", normalise="min-max", floor=0.3, conflict=0.9, doubt=0.8,
-                salient=32 / 255)),
+                salient=32 / 255, sparse=0.01)),
     Source("drs", "DRS, AAAI 2021", f"{_GITHUB}qjadud1994/DRS", _WITH_SALIENCY,
            Rule("saliency", floor=0.2, conflict=0.9, salient=1.0)),
     Source("oaa", "OAA, ICCV 2019", "", why=_NONE),

@@ -87,6 +87,18 @@ def test_rules_pixel_by_pixel(
             assert found[y, x] == pixel(*args, classes)
 
 
+def test_a_photo_with_little_foreground_is_left_out() -> None:
+    """NS-ROM's rule, under which a photo whose objects are all small teaches nothing."""
+    maps = ClassMaps((2,), np.array([[[0.9, 0.1, 0.1, 0.1]]], np.float32))
+    kept = mask_of_maps(maps, Rule("constant", 0.5, sparse=0.25))
+    assert kept.tolist() == [[2, 0, 0, 0]]  # a quarter is not less than a quarter
+    assert mask_of_maps(maps, Rule("constant", 0.5, sparse=0.26)).tolist() == [[255] * 4]
+    doubted = Rule("constant", 0.95, doubt=0.5, sparse=0.01)  # nothing is left of its class
+    assert mask_of_maps(maps, doubted).tolist() == [[255] * 4]
+    empty = ClassMaps((), np.zeros((0, 1, 4), np.float32), np.zeros((1, 4), np.float32))
+    assert mask_of_maps(empty, Rule("constant", 0.5, sparse=0.5)).tolist() == [[0] * 4]
+
+
 def test_normalised_maps() -> None:
     maps = ClassMaps((2, 5), np.array([[[0, 2, 4]], [[1, 2, 1]]], np.float32))
     assert mask_of_maps(maps, Rule("constant", 0.6, "max")).tolist() == [[0, 5, 2]]

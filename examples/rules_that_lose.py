@@ -1,0 +1,113 @@
+"""What rules that leave out photos or pixels cost in objects, by size.
+
+    python examples/rules_that_lose.py data/shapes-train --masks irn=MASKS \
+        --masks bana-crf=Y_CRF --masks bana-agreement=AGREEMENT --result results/rules-shapes.json
+
+An object counts as kept where at least half of its pixels carry its class. For each folder of masks
+that is told as they are, and under each rule:
+
+- ``one class``: a photo gives an object to CDA's bank only if its mask has exactly one class;
+- ``one class, 2 % to 70 %`` and ``one class, 10 % to 70 %``: and only if the object has that share of
+  the photo, as in CDA's presets ``smoke`` and ``paper`` (switch: ``bank.ratio``; ``[0, 1]`` takes all);
+- ``classes from 1 %``: NS-ROM leaves out a photo of which classes have less (switch: ``--sparse`` of
+  'sbdata pseudo import').
+
+Rules on pixels are told by masks made with and without them: seeds, whose doubtful pixels are 255,
+beside the masks; BANA's agreement of two masks (switch: ``masks.use``) beside one of the two. It reads
+the truth of the training set, to explain results; no method does.
+"""  # noqa: E501 - the command in one line
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from baselines.stages.bank import only_class
+from sbdata.bench.pseudo import instance_fates
+from sbdata.cli.progress import showing_progress
+from sbdata.masks import VOID, LabelMap, read_index_png, write_index_png
+from sbdata.sets import EvaluationSet, open_set
+from sbdata.storage import write_text
+
+KEPT = 0.5
+LEAST_FOREGROUND = 0.01
+
+_FOLDER = click.Path(path_type=Path)
+
+Keeps = Callable[[LabelMap], bool]
+"""Whether a rule keeps a photo with this mask."""
+
+
+def gives_object(low: float, high: float) -> Keeps:
+    """Return CDA's rule for a range of shares."""
+    return lambda mask: only_class(mask, (low, high)) is not None
+
+
+def has_foreground(mask: LabelMap) -> bool:
+    """Tell whether NS-ROM keeps a photo."""
+    return bool(((mask > 0) & (mask != VOID)).mean() >= LEAST_FOREGROUND)
+
+
+RULES: dict[str, Keeps] = {
+    "as they are": lambda mask: True,
+    "one class": gives_object(0.0, 1.0),
+    "one class, 2 % to 70 %": gives_object(0.02, 0.7),
+    "one class, 10 % to 70 %": gives_object(0.1, 0.7),
+    "classes from 1 %": has_foreground,
+}
+
+
+@click.command()
+@click.argument("training", type=_FOLDER)
+@click.option("--masks", "given", multiple=True, required=True, metavar="NAME=FOLDER")
+@click.option("--result", type=_FOLDER, required=True)
+def main(training: Path, given: tuple[str, ...], result: Path) -> None:
+    """Tell what the rules cost on the set TRAINING."""
+    opened = open_set(training)
+    found: dict[str, dict[str, Any]] = {}
+    with showing_progress() as progress:
+        for name, _, folder in (item.partition("=") for item in given):
+            found[name] = {}
+            for done, (rule, keeps) in enumerate(RULES.items(), start=1):
+                found[name][rule] = kept_by(keeps, Path(folder), opened)
+                progress(name, done, len(RULES))
+    values = {
+        "command": " ".join(["python", *sys.argv]),
+        "training": {"set": opened.name, "logical_hash": opened.logical_hash},
+        "synthetic": bool(opened.manifest.meta.get("synthetic", False)),
+        "kept_from": KEPT,
+        "masks": found,
+    }
+    write_text(result, json.dumps(values, indent=2) + "\n")
+    click.echo(json.dumps(found, indent=2))
+
+
+def kept_by(keeps: Keeps, folder: Path, opened: EvaluationSet) -> dict[str, Any]:
+    """Return how many photos, and how many objects by size, a rule keeps."""
+    with tempfile.TemporaryDirectory(prefix="sbdata-") as temporary:
+        photos = 0
+        for image_id in opened:
+            mask = read_index_png(folder / f"{image_id}.png")
+            is_kept = keeps(mask)
+            photos += is_kept
+            left = mask if is_kept else np.full_like(mask, VOID)
+            write_index_png(Path(temporary) / f"{image_id}.png", left)
+        fates = instance_fates(Path(temporary), opened).to_pandas()
+    kept = fates["share_own_class"] >= KEPT
+    objects = {
+        size: {"n": int(of_size.sum()), "kept": int((kept & of_size).sum())}
+        for size in opened.manifest.bins.names
+        for of_size in [fates["size"] == size]
+    }
+    return {"photos": photos, "objects": objects}
+
+
+if __name__ == "__main__":
+    main()
