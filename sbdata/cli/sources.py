@@ -275,7 +275,7 @@ def _ask(
     """Say what would be downloaded, and ask before a gigabyte or an unknown amount.
 
     Raises:
-        InputError: if there is nobody to ask.
+        InputError: if there is nobody to ask, or the answer is no.
     """
     from sbdata.collection import ASK_FROM
     from sbdata.fetch.remotes import mirrored
@@ -297,7 +297,9 @@ def _ask(
     if quiet or not _is_asked():
         msg = f"{amount} would be downloaded; say that you want it by --yes"
         raise InputError(msg)
-    click.confirm(f"Download {amount}?", abort=True)
+    if not click.confirm(f"Download {amount}?"):
+        msg = "nothing was downloaded, as you said; run it again to be asked again"
+        raise InputError(msg)
 
 
 def _is_asked() -> bool:

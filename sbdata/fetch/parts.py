@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from glob import escape
@@ -180,8 +181,12 @@ class Part:
         self._file.seek(self.length)
 
     def close(self) -> None:
-        """Close the file of the bytes."""
+        """Close the file of the bytes; an empty one is of no use to anybody."""
         self._file.close()
+        if not self.length:
+            with suppress(OSError):
+                self.note.unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
 
     def begin(self, origin: Origin) -> None:
         """Throw away what is there; the bytes of another answer follow."""

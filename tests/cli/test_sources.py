@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -118,7 +119,9 @@ def test_fetch_again_repairs_too(user: User) -> None:
 
 
 def test_verify_of_what_was_never_fetched(user: User) -> None:
-    assert "was not fetched" in user.says("verify", "coco", status=1).output
+    said = user.says("verify", "coco", status=1).output
+    assert "was not fetched" in said
+    assert "sbdata sources fetch coco gets them" in said
     done = user.says("verify", status=2)
     assert "nothing was fetched there" in str(done.exception)
 
@@ -129,7 +132,9 @@ def test_a_gigabyte_is_asked_for(user: User, monkeypatch: pytest.MonkeyPatch) ->
     assert "would be downloaded; say that you want it by --yes" in str(done.exception)
     assert user.site.asked == []
     monkeypatch.setattr(module, "_is_asked", lambda: True)
-    assert "Download " in user.says("fetch", "coco", answer="n\n", status=1).output
+    done = user.says("fetch", "coco", answer="n\n", status=2)
+    assert "Download " in done.output
+    assert "nothing was downloaded, as you said" in str(done.exception)
     assert user.site.asked == []
     assert "unpacked" in user.says("fetch", "coco", answer="y\n").output
     user.says("fetch", "coco", answer="n\n")  # nothing to download, nothing to ask
@@ -147,6 +152,28 @@ def test_an_unknown_size_is_asked_for_and_an_unknown_hash_is_said(tmp_path: Path
         assert "nobody published its SHA-256. Recorded " in said
         assert site.address in said
         assert "nobody published" not in user.says("fetch", "coco", "--yes").output
+
+
+def test_a_root_that_is_a_file(user: User) -> None:
+    user.root.touch()
+    done = user.says("fetch", "coco", status=2)
+    assert f"{user.root / 'archives'}: cannot be used" in str(done.exception)
+    assert user.site.asked == []
+
+
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_redirects_to_http_have_to_be_asked_for(
+    user: User, monkeypatch: pytest.MonkeyPatch, asked_for: bool
+) -> None:
+    real, allowed = collection.download_each, []
+
+    def spy(*arguments: object, **options: Any) -> object:
+        allowed.append(options["options"].plain_redirects)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(collection, "download_each", spy)
+    user.says("fetch", "coco", *(["--plain-redirects"] if asked_for else []))
+    assert allowed == [asked_for]
 
 
 def test_archives_can_be_dropped(user: User) -> None:

@@ -252,5 +252,10 @@ def test_what_was_read_before_a_cut_is_not_lost(site, connections):
 
 
 def test_nothing_listens(connections):
-    with pytest.raises(PassingError, match="Connection refused"):
+    with pytest.raises(PassingError, match=r"^Failed to establish .*Connection refused$"):
         body(connections, "http://127.0.0.1:9/a")
+
+
+def test_a_host_that_is_not_known(connections):
+    with pytest.raises(PassingError, match=r"^Failed to resolve 'no-host.invalid'"):
+        body(connections, "http://no-host.invalid/a")

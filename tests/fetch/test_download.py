@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sbdata.errors import InputError
+from sbdata.fetch import connections, parts
 from sbdata.fetch import download as download_module
-from sbdata.fetch import parts
 from sbdata.fetch.download import (
     Downloaded,
     DownloadOptions,
@@ -524,6 +524,24 @@ def test_a_storm_of_503_passes(tmp_path, site):
     assert_right(tmp_path)
 
 
+def test_long_pauses_are_said_and_short_ones_are_not(tmp_path, site, monkeypatch, caplog):
+    """Who has no network would else look at nothing for a minute."""
+    paused = []
+    monkeypatch.setattr(
+        connections.Connections, "pause", lambda self, seconds, deadline: paused.append(seconds)
+    )
+    url = site.put("/a", DATA, *[Fault(status=503)] * 3)
+    download(known(url), tmp_path, options=DownloadOptions(pause=1.9))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(paused) == 3
+    assert said == [
+        f"{url}: answered 503; asked again in {seconds:.0f} seconds"
+        for seconds in paused
+        if seconds >= 2
+    ]
+    assert 0 < len(said) < 3
+
+
 def test_a_storm_in_the_middle_passes(tmp_path, site):
     storm = [Fault(status=503), Fault(status=500)]
     url = site.put("/a", DATA, Fault(cut=1000), *storm, Fault(cut=1000), *storm)
@@ -537,7 +555,7 @@ def test_a_storm_that_does_not_pass_is_an_error(tmp_path, site):
     with pytest.raises(InputError, match=r"answered 503 \(tried 4 times\)"):
         get(known(url), tmp_path)
     assert len(site.asked) == 4
-    assert NAME not in left(tmp_path)
+    assert left(tmp_path) == set()
 
 
 def test_a_429_is_followed_by_the_pause_it_asks_for(tmp_path, site):
@@ -595,8 +613,7 @@ def test_the_right_size_with_wrong_bytes_is_refused(tmp_path, site, what):
     bad, good = site.put("/bad", wrong), site.put("/good", DATA)
     with pytest.raises(InputError, match=f"has the {what.split()[-1]} .* is expected"):
         get(known(bad, what=what), tmp_path)
-    assert left(tmp_path) <= {f"{NAME}.part"}
-    assert not (tmp_path / f"{NAME}.part").stat().st_size
+    assert left(tmp_path) == set()
     assert get(known((bad, good), what=what), tmp_path).source == good
     assert_right(tmp_path)
 
@@ -903,8 +920,8 @@ def test_no_files_are_no_trouble(tmp_path):
     assert download_all([], tmp_path) == []
 
 
-def test_two_threads_that_want_one_file_fetch_it_once(tmp_path, site):
-    site.block, site.pause = 20_000, 0.01
+def test_two_threads_that_want_one_file_fetch_it_once(tmp_path, site, caplog):
+    site.block, site.pause = 20_000, 0.03
     remote = known(site.put("/a", DATA))
     answers = []
     threads = [
@@ -917,6 +934,8 @@ def test_two_threads_that_want_one_file_fetch_it_once(tmp_path, site):
     assert sorted(answer.source for answer in answers) == sorted([*remote.urls, "kept", "kept"])
     assert len(site.asked) == 1
     assert_right(tmp_path)
+    waiting = f"{tmp_path / NAME}: another process fetches it; waiting for it"
+    assert [record.getMessage() for record in caplog.records] == [waiting] * 2
 
 
 def test_interrupted_downloads_end_at_once_and_go_on_later(tmp_path, site):
