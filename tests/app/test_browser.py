@@ -6,6 +6,7 @@ absent, these tests are skipped and say so.
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import re
@@ -16,6 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from PIL import Image
 
 from sbdata.app.database import find_mongod, free_port
 from sbdata.errors import InputError
+from sbdata.manifest import read_manifest
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
 from sbdata.score.write import write_result
@@ -35,6 +39,26 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 START_SECONDS = 300  # of a process that imports FiftyOne and loads a set, on a busy machine
 ANSWER_SECONDS = 180
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FONTS = {"fonts.googleapis.com", "fonts.gstatic.com"}  # that FiftyOne's page names
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1", "localhost", "None"}
+
+# Every Python process of the app runs this first, and notes each host that it looks up or calls.
+WATCH = """
+import os, sys
+
+def note(event, values):
+    if event in ("socket.connect", "socket.sendto"):
+        place = values[1][0] if isinstance(values[1], tuple) else "localhost"  # a socket's file
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        place = values[0]
+    else:
+        return
+    place = place.decode() if isinstance(place, bytes) else place
+    with open(os.environ["SBDATA_TEST_CALLS"], "a") as log:
+        log.write(f"{os.getpid()} {place}\\n")
+
+sys.addaudithook(note)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +78,40 @@ def run(opened: EvaluationSet, tmp_path_factory: pytest.TempPathFactory) -> Path
     return write_result(scored, tmp_path_factory.mktemp("scores"))
 
 
+@dataclass
+class App:
+    """A running `sbdata app`.
+
+    Attributes:
+        address: where it is.
+        calls: a file with the process and the host of everything that Python code connected to.
+        peers: the hosts that any of its processes, the database's too, were seen connected to.
+        names: of those processes.
+    """
+
+    address: str
+    calls: Path
+    peers: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+
+    def look(self, process: Any) -> None:
+        """Note to whom its processes are connected just now."""
+        import psutil
+
+        for one in (process, *process.children(recursive=True)):
+            try:
+                self.names.add(one.name())
+                found = one.net_connections("inet")
+            except psutil.Error:  # it has ended meanwhile
+                continue
+            self.peers.update(each.raddr.ip for each in found if each.raddr)
+
+
 @pytest.fixture(scope="module")
-def address(
+def app(
     opened: EvaluationSet, run: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """Where a running `sbdata app` is."""
+) -> Iterator[App]:
+    """A running `sbdata app`, watched for whom it calls."""
     if find_spec("fiftyone") is None:
         pytest.skip("FiftyOne is not installed")
     try:
@@ -71,7 +124,10 @@ def address(
         "FIFTYONE_CONFIG_PATH": str(home / "config.json"),
         "FIFTYONE_APP_CONFIG_PATH": str(home / "app_config.json"),
         "FIFTYONE_DEFAULT_DATASET_DIR": str(home / "datasets"),
+        "SBDATA_TEST_CALLS": str(home / "calls"),
+        "PYTHONPATH": os.pathsep.join([str(home), *filter(None, [kept.get("PYTHONPATH")])]),
     }
+    (home / "sitecustomize.py").write_text(WATCH)
     port = free_port()
     command = [sys.executable, "-m", "sbdata", "app", str(opened.root), "--scores", str(run)]
     command += ["--port", str(port), "--app-data", str(home / "data")]
@@ -83,12 +139,28 @@ def address(
         text=True,
         start_new_session=True,
     )
-    said = _wait_until_it_serves(process)
-    if said is not None:
+    found = App(f"http://127.0.0.1:{port}", home / "calls")
+    is_over = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(found, process.pid, is_over))
+    watcher.start()
+    try:
+        said = _wait_until_it_serves(process)
+        if said is not None:
+            pytest.fail(f"the app did not start:\n{said}")
+        yield found
+    finally:
+        is_over.set()
+        watcher.join()
         _end(process)
-        pytest.fail(f"the app did not start:\n{said}")
-    yield f"http://127.0.0.1:{port}"
-    _end(process)
+
+
+def _watch(app: App, pid: int, is_over: threading.Event) -> None:
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        while not is_over.wait(1):
+            app.look(process)
 
 
 def _wait_until_it_serves(process: subprocess.Popen[str]) -> str | None:
@@ -124,7 +196,13 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
+def requests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Chromium's log of its network."""
+    return tmp_path_factory.mktemp("chromium") / "requests.json"
+
+
+@pytest.fixture(scope="module")
+def driver(requests: Path) -> Iterator[Any]:
     """A headless Chromium."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     binary = next(filter(None, map(shutil.which, CHROMIUM)), None)
@@ -137,7 +215,7 @@ def driver() -> Iterator[Any]:
     options.binary_location = binary
     for argument in (
         "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1500,1100",
-        "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+        "--use-angle=swiftshader", "--enable-unsafe-swiftshader", f"--log-net-log={requests}",
     ):  # fmt: skip
         options.add_argument(argument)
     service = webdriver.ChromeService(own)
@@ -156,9 +234,17 @@ class Page:
         return str(self.driver.execute_script("return document.body.innerText"))
 
     def until(self, is_so: Callable[[], bool], what: str) -> None:
-        """Wait until something is so."""
+        """Wait until something is so, through whatever the page replaces meanwhile."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        def is_so_now() -> bool:
+            try:
+                return is_so()
+            except (IndexError, StaleElementReferenceException):
+                return False
+
         until = time.monotonic() + ANSWER_SECONDS
-        while not is_so():
+        while not is_so_now():
             if time.monotonic() > until:
                 pytest.fail(f"{what}: not so after {ANSWER_SECONDS} s; the page says:\n{self.text}")
             time.sleep(0.3)
@@ -174,8 +260,7 @@ class Page:
 
     def click_at(self, plot: Any, x: str, y: str) -> None:
         """Click on a place of a figure, given by JavaScript of its axes ``f``."""
-        for advertisement in self.driver.find_elements("xpath", "//*[text()='Dismiss']"):
-            advertisement.click()  # FiftyOne's own; it covers a corner of the panel
+        self.dismiss_advertisements()
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
         left, top = self.driver.execute_script(
             "const f = arguments[0]._fullLayout, r = arguments[0].getBoundingClientRect();"
@@ -188,11 +273,46 @@ class Page:
         chain.w3c_actions.pointer_action.move_to_location(round(left), round(top))
         chain.pause(0.5).click().perform()
 
+    def dismiss_advertisements(self) -> None:
+        """Take away FiftyOne's own, which covers a corner of the panel."""
+        for advertisement in self.driver.find_elements("xpath", "//*[text()='Dismiss']"):
+            advertisement.click()
+
+    def find(self, xpath: str) -> Any:
+        """Return an element, once it is there."""
+        found: list[Any] = []
+
+        def is_there() -> bool:
+            found[:] = self.driver.find_elements("xpath", xpath)
+            return bool(found)
+
+        self.until(is_there, xpath)
+        return found[0]
+
+    def operator(self, label: str, **fields: object) -> None:
+        """Find an operator by the key for all of them, fill in its form and start it."""
+        from selenium.webdriver.common.action_chains import ActionChains
+        from selenium.webdriver.common.keys import Keys
+
+        self.dismiss_advertisements()
+        ActionChains(self.driver).send_keys("`").perform()
+        self.find("//input[@data-cy='operators-browser-search']").send_keys(label)
+        self.find(f"//*[normalize-space(text())='{label}']").click()
+        execute = self.find("//button[normalize-space()='Execute']")
+        for name, value in fields.items():
+            form = f"//*[normalize-space(text())='{name}']/ancestor::*[.//input][1]//input"
+            entry = self.find(form)
+            entry.send_keys(Keys.CONTROL, "a")
+            entry.send_keys(str(value))
+            self.until(lambda e=entry, v=str(value): e.get_property("value") == v, name)
+        self.until(execute.is_enabled, "the form is filled in")
+        execute.click()
+
 
 @pytest.fixture(scope="module")
-def page(driver: Any, address: str) -> Page:
+def page(driver: Any, app: App) -> Page:
     """The page, when the panel has drawn its figures."""
-    driver.get(address)
+    driver.get(app.address)
     page = Page(driver)
     page.until(lambda: len(page.plots()) == 3, "three figures in the panel")
     return page
@@ -265,11 +385,68 @@ def test_a_click_on_a_cell_takes_its_place_and_a_button_shows_all_again(
     page.until(lambda: "shown:" not in page.text, "nothing chosen")
 
 
-def test_nothing_is_sent_to_anyone_but_the_page_itself(page: Page, address: str) -> None:
-    """Its own server, and web fonts that FiftyOne's page names; no tracking."""
-    asked = page.driver.execute_script(
-        "return performance.getEntriesByType('resource').map(e => e.name)"
-    )
-    others = {name.split("/")[2] for name in asked if not name.startswith((address, "data:"))}
-    assert len(asked) > 10
-    assert others <= {"fonts.googleapis.com", "fonts.gstatic.com"}
+def test_a_folder_is_scored_in_the_app_and_drawn_beside_the_run(
+    page: Page, opened: EvaluationSet, tmp_path: Path
+) -> None:
+    folder = tmp_path / "nothing at all"
+    folder.mkdir()
+    for row in opened.manifest.images.to_pylist():
+        blank = Image.new("L", (row["width"], row["height"]))
+        blank.save(folder / f"{row['image_id']}.png")
+    page.operator("Score predictions", Predictions=folder, Results=tmp_path / "scores")
+    said = "nothing at all: scored and attached"
+    page.until(lambda: said in page.text, said)
+    assert (tmp_path / "scores" / "nothing at all" / "summary.json").is_file()
+    page.find("//button[normalize-space()='Done']").click()
+
+    def drawn() -> list[str]:
+        return list(
+            page.driver.execute_script(
+                "return (arguments[0].data || []).filter(t => (t.mode || '').includes('markers'))"
+                ".map(t => t.name)",
+                page.plots()[2],
+            )
+        )
+
+    page.until(lambda: drawn() == ["only one", "nothing at all"], "two lines of IA")
+
+
+def test_the_images_that_are_shown_are_exported_as_a_manifest(
+    page: Page, opened: EvaluationSet, tmp_path: Path
+) -> None:
+    label = opened.taxonomy.classes[0]
+    found = set(_places(opened, class_name=label, size="large"))
+    across = "f.xaxis._offset + f.xaxis.d2p('large')"
+    page.click_at(page.plots()[1], across, f"f.yaxis._offset + f.yaxis.d2p('{label}')")
+    page.until_samples(len(found))
+    page.operator("Export view as a manifest", Name="picked", Folder=tmp_path)
+    page.until(lambda: "Build it by" in page.text, "the new manifest is written")
+    page.find("//button[normalize-space()='Close']").click()
+    assert set(read_manifest(tmp_path / "picked").images["image_id"].to_pylist()) == found
+
+
+# The last tests are of all that went before.
+
+
+def test_the_page_asks_its_own_server_alone_and_for_web_fonts(
+    page: Page, app: App, requests: Path
+) -> None:
+    asked = []
+    for line in requests.read_text(errors="replace").splitlines():
+        with suppress(ValueError):  # the last line, which is being written
+            values = json.loads(line.rstrip().rstrip(",")).get("params") or {}
+            if values.get("initiator") == app.address:  # not Chromium's own business
+                asked.append(values["url"])
+    assert len(asked) > 50
+    assert any("/operators/" in url for url in asked)
+    others = {url.split("/")[2] for url in asked if not url.startswith((app.address, "data:"))}
+    assert others <= FONTS
+
+
+def test_no_process_of_the_app_calls_anyone(page: Page, app: App) -> None:
+    calls = [line.split(" ", 1) for line in app.calls.read_text().splitlines()]
+    assert len({pid for pid, _ in calls}) > 1  # the command and FiftyOne's server
+    assert {host for _, host in calls} <= LOOPBACK
+    assert "mongod" in app.names
+    assert app.peers <= LOOPBACK
+    assert app.peers
