@@ -70,8 +70,8 @@ BASELINE = Baseline(
         "the other scales, so all steps count the same, as in the preset paper.",
         "The official threshold of the maps is searched on the ground truth of the training set; "
         "nothing is searched here.",
-        "The preset smoke changes the input of the backbone's last part, not pixels, at one scale "
-        "and in 8 steps.",
+        "Presets smoke and photos change the input of the backbone's last part, not pixels, at one "
+        "scale and in 8 steps.",
     ),
     published={
         "maps / pseudo-masks on VOC 2012 train": "55.6 / 69.9 mIoU",

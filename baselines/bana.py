@@ -251,8 +251,8 @@ BASELINE = Baseline(
         "ten times as large for new layers, which have no bias.",
         "A box takes of each cell of the features the area that it covers, instead of bilinear "
         "samples, so that a box smaller than a cell is pooled exactly.",
-        "The preset smoke has a grid of 2 cells a side instead of 4, PAR instead of the dense CRF, "
-        "and takes background's scores from 0.8 of the largest on, instead of 0.99.",
+        "Presets smoke and photos have a grid of 2 cells a side instead of 4, PAR instead of the "
+        "dense CRF, and take background's scores from 0.8 of the largest on, instead of 0.99.",
         "Photos are resized bilinearly and padded with ImageNet's mean colour, which is no "
         "background.",
     ),

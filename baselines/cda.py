@@ -97,7 +97,7 @@ BASELINE = Baseline(
     backbone="ResNet-50, output stride 16",
     differences=(
         "As irn; and objects are pasted before the photo is resized and cut, not after.",
-        "The preset smoke takes objects from 2 % of a photo on, not 10 %: small ones, too.",
+        "Presets smoke and photos take objects from 2 % of a photo on, not 10 %: small ones, too.",
     ),
     published={
         "CAM / pseudo-masks on VOC 2012 train (on IRN)": "50.8 / 67.7 mIoU",

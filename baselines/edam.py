@@ -375,8 +375,8 @@ BASELINE = Baseline(
         "variable that its CRF branch does not use.",
         "Pairs are drawn at each step, not read from the authors' list.",
         "The learning rate has no warm-up, and the CRF runs its usual ten iterations, not three.",
-        "The preset smoke shares one transformer among the classes and asks about three absent "
-        "ones, not all.",
+        "Presets smoke and photos share one transformer among the classes and ask about three "
+        "absent ones, not all.",
     ),
     published={
         "VOC 2012 train, masks / with CRF / with CRF and saliency": "52.83 / 58.61 / 68.11 mIoU",

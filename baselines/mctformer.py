@@ -184,11 +184,11 @@ BASELINE = Baseline(
     build=build,
     backbone="DeiT-S, patches of 16 pixels; ResNet-38d for PSA",
     differences=(
-        "The preset smoke is a hybrid, not the paper's network: a transformer of four blocks from "
-        "random numbers reads an EfficientNet's features, since no package brings the weights of a "
+        "In smoke and photos the network is a hybrid, not the paper's: a transformer of four blocks "
+        "from random numbers reads an EfficientNet's features, since no package brings the weights of a "
         "vision transformer; it shows that the method runs, not how good it is.",
-        "The preset smoke leaves out the refinement by the patches' affinity, which spoils its "
-        "maps: patches of so young a transformer do not look at their like.",
+        "Presets smoke and photos leave out the refinement by the patches' affinity, which spoils "
+        "its maps: patches of so young a transformer do not look at their like.",
         "PSA's backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
         "Photos are resized to whole patches; the official code cuts off incomplete ones and "
         "stretches the maps over them.",
@@ -196,7 +196,7 @@ BASELINE = Baseline(
         "precision.",
         "The noise of random erasing is clipped to the colours that there are.",
         "The score 0.39 of the background in the preset paper is the official one, which was "
-        "chosen on ground truth; so was 0.2 in the preset smoke, on 120 generated training photos.",
+        "chosen on ground truth; so was 0.2 in those presets, on 120 generated training photos.",
     ),
     published={
         "VOC 2012 train, maps / pseudo-masks": "61.7 / 69.1 mIoU",

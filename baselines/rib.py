@@ -65,7 +65,7 @@ BASELINE = Baseline(
         "As irn, whose classifier it takes.",
         "Maps that fill the photo end the steps and are not summed; the official code sums those "
         "of its first scale.",
-        "The preset smoke trains the backbone's last part and the head, at one scale, in 4 steps, "
-        "with 4 other photos out of 64.",
+        "Presets smoke and photos train the backbone's last part and the head, at one scale, in 4 "
+        "steps, with 4 other photos out of 64.",
     ),
 )

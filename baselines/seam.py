@@ -316,8 +316,8 @@ BASELINE = Baseline(
     backbone="ResNet-38d (Wide ResNet), output stride 8",
     differences=(
         "The backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
-        "The small view of the preset smoke is 0.5 times the large one: 0.3 of 160 pixels leaves "
-        "three cells.",
+        "The small view of presets smoke and photos is 0.5 times the large one: 0.3 of 160 pixels "
+        "leaves three cells.",
         "No dense CRF follows the walk.",
     ),
     published={

@@ -1,8 +1,7 @@
 """Annealing: AdamW along half a cosine, as vision transformers are trained.
 
 Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019), with the warm-up of DeiT
-(Touvron et al., ICML 2021). Checkpoints and the form of the model's file are those of
-:mod:`baselines.stages.descent`.
+(Touvron et al., ICML 2021). The training loop is that of :mod:`baselines.stages.descent`.
 """
 
 from __future__ import annotations
@@ -15,21 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from baselines.stages.descent import (
-    CHECKPOINT,
-    MODEL,
-    MODEL_FORMAT,
-    Schedule,
-    _check,
-    _resume,
-    _save,
-)
+from baselines.stages.descent import Scheduled, learn
 from baselines.stages.photos import Batch
 from sbdata.bench.stage import Task
 from sbdata.errors import InputError
-from sbdata.settings import as_plain
-from sbdata.storage import remove_leftovers
-from sbdata.train.checkpoint import save_tensors
 
 
 @dataclass(frozen=True)
@@ -71,16 +59,12 @@ class AdamW:
         return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
-class Annealed(Protocol):
+class Annealed(Scheduled, Protocol):
     """The settings of a stage that learns in this way."""
 
     @property
     def optimiser(self) -> AdamW:
         """Return the optimiser."""
-
-    @property
-    def schedule(self) -> Schedule:
-        """Return the schedule."""
 
 
 def anneal(
@@ -92,8 +76,6 @@ def anneal(
     loss_of: Callable[..., Tensor],
 ) -> None:
     """Train a model in place and write it to ``model.pt`` of the task's folder.
-
-    A run that was killed goes on from its last checkpoint.
 
     Args:
         task: whose folder holds the checkpoint. ``torch.manual_seed`` of its seed is called by
@@ -107,31 +89,15 @@ def anneal(
     Raises:
         InputError: if the loss or the weights are no numbers any more.
     """
-    if (task.folder / MODEL).is_file():
-        return
-    remove_leftovers(task.folder)
     schedule = settings.schedule
-    steps = schedule.steps(len(task.weak))
     adamw = _adamw(settings.optimiser, model, undecayed)
-    start = _resume(task.folder / CHECKPOINT, model, adamw)
-    seen: list[Tensor] = []
-    for step, batch in zip(range(start, steps), feed(range(start, steps)), strict=True):
+
+    def set_rates(step: int, steps: int) -> None:
         rate = settings.optimiser.rate(step / steps * schedule.epochs, schedule.epochs)
         for group in adamw.param_groups:
             group["lr"] = rate
-        loss = loss_of(*(tensor.to(task.place.device, non_blocking=True) for tensor in batch))
-        adamw.zero_grad(set_to_none=True)
-        loss.backward()
-        adamw.step()
-        seen.append(loss.detach())
-        done = step + 1
-        if done % schedule.checkpoint_every == 0 or done == steps:
-            _check(seen, model, done)
-            _save(task.folder / CHECKPOINT, model, adamw, done)
-        task.progress(done, steps)
-    kept = {"format": MODEL_FORMAT, "settings": as_plain(settings), "model": model.state_dict()}
-    save_tensors(task.folder / MODEL, kept)
-    (task.folder / CHECKPOINT).unlink(missing_ok=True)
+
+    learn(task, settings, model, adamw, set_rates, feed, loss_of)
 
 
 def _adamw(settings: AdamW, model: nn.Module, undecayed: Iterable[Tensor]) -> torch.optim.AdamW:

@@ -95,16 +95,20 @@ class Schedule:
         return math.ceil(self.epochs * images / self.batch_size)
 
 
-class Learning(Protocol):
-    """The settings of a stage that learns."""
-
-    @property
-    def optimiser(self) -> Sgd | Adam:
-        """Return the optimiser."""
+class Scheduled(Protocol):
+    """The settings of a stage that learns, by whatever optimiser."""
 
     @property
     def schedule(self) -> Schedule:
         """Return the schedule."""
+
+
+class Learning(Scheduled, Protocol):
+    """The settings of a stage that learns by one of the optimisers here."""
+
+    @property
+    def optimiser(self) -> Sgd | Adam:
+        """Return the optimiser."""
 
 
 def descend(
@@ -130,27 +134,60 @@ def descend(
     Raises:
         InputError: if the loss or the weights are no numbers any more.
     """
-    if (task.folder / MODEL).is_file():
-        return
-    remove_leftovers(task.folder)
-    optimiser, schedule = settings.optimiser, settings.schedule
-    steps = schedule.steps(len(task.weak))
+    optimiser = settings.optimiser
     sgd = _optimiser(optimiser, model, backbone)
-    start = _resume(task.folder / CHECKPOINT, model, sgd)
-    seen: list[Tensor] = []
-    for step, batch in zip(range(start, steps), feed(range(start, steps)), strict=True):
+
+    def set_rates(step: int, steps: int) -> None:
         if isinstance(optimiser, Sgd):
             for group in sgd.param_groups:
                 group["lr"] = group["first_lr"] * (1 - step / steps) ** optimiser.poly_power
+
+    learn(task, settings, model, sgd, set_rates, feed, loss_of)
+
+
+def learn(
+    task: Task,
+    settings: Scheduled,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    set_rates: Callable[[int, int], None],
+    feed: Callable[[range], Iterable[Batch]],
+    loss_of: Callable[..., Tensor],
+) -> None:
+    """Train a model by an optimiser; see :func:`descend`, which chooses one.
+
+    A run that was killed goes on from its last checkpoint.
+
+    Args:
+        task: see there.
+        settings: a frozen dataclass, kept beside the weights.
+        model: see there.
+        optimiser: of its parameters.
+        set_rates: called with a step and the number of all steps before the step is taken.
+        feed: see there.
+        loss_of: see there.
+
+    Raises:
+        InputError: if the loss or the weights are no numbers any more.
+    """
+    if (task.folder / MODEL).is_file():
+        return
+    remove_leftovers(task.folder)
+    schedule = settings.schedule
+    steps = schedule.steps(len(task.weak))
+    start = _resume(task.folder / CHECKPOINT, model, optimiser)
+    seen: list[Tensor] = []
+    for step, batch in zip(range(start, steps), feed(range(start, steps)), strict=True):
+        set_rates(step, steps)
         loss = loss_of(*(tensor.to(task.place.device, non_blocking=True) for tensor in batch))
-        sgd.zero_grad(set_to_none=True)
+        optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        sgd.step()
+        optimiser.step()
         seen.append(loss.detach())
         done = step + 1
         if done % schedule.checkpoint_every == 0 or done == steps:
             _check(seen, model, done)
-            _save(task.folder / CHECKPOINT, model, sgd, done)
+            _save(task.folder / CHECKPOINT, model, optimiser, done)
         task.progress(done, steps)
     kept = {"format": MODEL_FORMAT, "settings": as_plain(settings), "model": model.state_dict()}
     save_tensors(task.folder / MODEL, kept)

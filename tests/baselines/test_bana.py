@@ -178,6 +178,5 @@ def test_a_dense_crf_fits_the_masks_to_the_photo(tmp_path: Path) -> None:
 
 
 def test_it_says_what_it_sees_and_what_differs() -> None:
-    assert set(BASELINE.presets) == {"paper", "smoke"}
     assert BASELINE.supervision == ("image_labels", "boxes")
     assert any("noise-aware loss" in sentence for sentence in BASELINE.differences)

@@ -54,7 +54,6 @@ def test_eps_and_edam_share_the_saliency_maps(tmp_path: Path, preset: str) -> No
 
 def test_both_say_what_they_see_and_what_differs() -> None:
     for method in (BASELINE, EDAM):
-        assert set(method.presets) == {"paper", "smoke"}
         assert method.supervision == ("image_labels", "saliency")
         assert method.differences
 

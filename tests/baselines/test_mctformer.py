@@ -74,10 +74,9 @@ def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:
     assert mean_iou(masks, truth) > floor + 0.05
 
 
-def test_both_presets_say_what_they_are() -> None:
+def test_presets_say_what_they_are() -> None:
     """Constants of the official code that a typing error would hide in."""
-    assert set(BASELINE.presets) == {"paper", "smoke"}
-    assert any("smoke is a hybrid" in sentence for sentence in BASELINE.differences)
+    assert any("is a hybrid" in sentence for sentence in BASELINE.differences)
     paper: Any = presets_of("mctformer")["paper"]
     assert paper["tokens"]["optimiser"]["lr"] == pytest.approx(5e-4 * 64 / 512)
     assert paper["walk"]["steps"] == 2**6
