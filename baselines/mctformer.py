@@ -184,9 +184,9 @@ BASELINE = Baseline(
     build=build,
     backbone="DeiT-S, patches of 16 pixels; ResNet-38d for PSA",
     differences=(
-        "In smoke and photos the network is a hybrid, not the paper's: a transformer of four blocks "
-        "from random numbers reads an EfficientNet's features, since no package brings the weights of a "
-        "vision transformer; it shows that the method runs, not how good it is.",
+        "In smoke and photos the network is a hybrid, not the paper's: a transformer of four "
+        "blocks from random numbers reads an EfficientNet's features, since no package brings the "
+        "weights of a vision transformer; it shows that the method runs, not how good it is.",
         "Presets smoke and photos leave out the refinement by the patches' affinity, which spoils "
         "its maps: patches of so young a transformer do not look at their like.",
         "PSA's backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
@@ -196,7 +196,7 @@ BASELINE = Baseline(
         "precision.",
         "The noise of random erasing is clipped to the colours that there are.",
         "The score 0.39 of the background in the preset paper is the official one, which was "
-        "chosen on ground truth; so was 0.2 in those presets, on 120 generated training photos.",
+        "chosen on ground truth; so was 0.2 in the others, on 120 generated training photos.",
     ),
     published={
         "VOC 2012 train, maps / pseudo-masks": "61.7 / 69.1 mIoU",
