@@ -53,6 +53,12 @@ class User:
         return json.loads(self.says(command, *arguments, "--json", status=status).stdout)
 
 
+def states(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return what changes when a file is touched, of every file that a user sees."""
+    files = (path for path in folder.rglob("*") if path.is_file() and ".sbdata" not in path.parts)
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
 @pytest.fixture
 def user(site: Site, tmp_path: Path) -> User:
     return User(site, tmp_path / "sources")
@@ -101,10 +107,13 @@ def test_fetch_verify_damage_repair(user: User) -> None:
     found = user.json("verify", "voc", status=1)["damages"]
     assert {damage["path"] for damage in found} == {str(photo), str(listed)}
 
+    before = states(user.root)
     user.site.asked.clear()
     said = user.says("verify", "voc", "--repair").output
     assert "1 damaged file replaced" in said
     assert (photo.read_bytes(), listed.read_bytes()) == whole
+    after = states(user.root)
+    assert {path for path in after if before.get(path) != after[path]} == {photo, listed}
     assert user.site.asked == []
     assert user.json("verify")["good"] is True
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.sources.miniatures import publish, serving
+import pyarrow.parquet as pq
+
+from tests.sources.miniatures import IMAGES, LABELS, TRAIN_AUG, publish, serving
+
+# Whatever is asked for elsewhere than on this machine goes to a proxy that is not there.
+NO_PROXY_THERE = "http://127.0.0.1:9"
+OFFLINE = {
+    "http_proxy": NO_PROXY_THERE, "https_proxy": NO_PROXY_THERE, "no_proxy": "127.0.0.1",
+}  # fmt: skip
 
 
 def sbdata(folder: Path, *arguments: object, status: int = 0) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=os.environ | OFFLINE
+    )
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -26,9 +37,21 @@ def test_fetch_then_build(tmp_path: Path) -> None:
         mirrors = ("--mirror", f"https://={site.address}", "--mirror", f"http://={site.address}")
         fetch = ("sources", "fetch", "--registry", site.registry, *mirrors, "--json")
         fetched = json.loads(sbdata(tmp_path, *fetch, "voc", "sbd", "coco", "lvis").stdout)
-        assert [made["images"] for made in fetched["derived"]] == [8, 6]
+        site.asked.clear()
         built = json.loads(sbdata(tmp_path, *build, *mirrors[2:]).stdout)
-    assert built["after"]["images"] > 0
+        asked = list(site.asked)
+
+    devkit = tmp_path / "data" / "sources" / "voc" / "VOCdevkit" / "VOC2012"
+    assert [made["images"] for made in fetched["derived"]] == [len(LABELS), len(TRAIN_AUG)]
+    trainaug = devkit / "ImageSets" / "Segmentation" / "trainaug.txt"
+    assert trainaug.read_text().split() == list(TRAIN_AUG)
+    labels = (devkit / "image_labels.csv").read_text().splitlines()
+    assert labels == ["image_id,classes", *(f"{i},{names}" for i, names in LABELS.items())]
+
+    chosen = pq.read_table(tmp_path / "data" / "pascal-b" / "images.parquet").to_pylist()
+    assert built["after"]["images"] == len(chosen) > 0
+    assert sorted(asked) == sorted(f"/images.cocodataset.org/{row['file_name']}" for row in chosen)
+    assert len(chosen) < sum(map(len, IMAGES.values())), "some of the photos, not all"
     assert all(check["checked"] for check in built["leakage"])
     assert all(other["statistics"] for other in built["compared"])
     again = json.loads(sbdata(tmp_path, "dataset", "stats", "voc-val", "--json").stdout)

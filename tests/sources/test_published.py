@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,45 @@ def test_the_published_sizes_are_as_recorded_elsewhere() -> None:
         "train2014.zip": 13_510_573_713,
         "val2014.zip": 6_645_013_297,
     }
+
+
+def readme_rows() -> dict[str, list[str]]:
+    """Return the cells of the README's table of sources, by source."""
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| source | to download |")[2].partition("\n\n")[0]
+    rows = {}
+    for line in table.splitlines()[2:]:
+        names, sizes, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        together = zip(re.findall(r"`([^`]+)`", names), sizes.split(", "), strict=True)
+        rows |= {name: [size, *cells] for name, size in together}
+    for cells in rows.values():
+        for i, cell in enumerate(cells):
+            if other := re.fullmatch(r"as `([^`]+)`", cell):
+                cells[i] = rows[other[1]][i]
+    return rows
+
+
+def test_the_readme_tells_every_byte_term_and_citation() -> None:
+    rows = readme_rows()
+    registry = load_registry()
+    assert set(rows) == {source.name for source in registry.sources}
+    for source in registry.sources:
+        size, _, terms, cited = rows[source.name]
+        assert size == f"{sum(file.size or 0 for file in source.files):,}"
+        for words in ("CC BY 4.0", "none stated", "Flickr terms of use"):
+            assert (words in terms) == (words in source.license), (source.name, terms)
+        authors, _, where = cited.partition(", ")
+        assert source.citation.startswith(authors)
+        assert where in source.citation
+
+
+def test_the_readme_tells_which_recipe_needs_what() -> None:
+    rows = readme_rows()
+    for name in bundled_recipes():
+        recipe = load_recipe(name)
+        specs = [*recipe.sources, *([recipe.overlay.source] if recipe.overlay else [])]
+        for source in {spec.name for spec in specs} - {"shapes"}:
+            assert f"`{name}`" in rows[source][1], (name, source)
 
 
 def test_every_source_of_a_bundled_recipe_can_be_fetched() -> None:
