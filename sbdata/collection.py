@@ -389,7 +389,9 @@ def _unpacked(
     tree = collection.tree(holding.source)
     shown = None if progress is None else _in_millions(progress, f"unpack {holding.file.name}")
     if holding.table is None or holding.table.sha256 != download.sha256:
-        table = unpack_into(tree, download.path, download.sha256, progress=shown)
+        file = holding.file
+        proven = any(known is not None for known in (file.size, file.sha256, file.md5))
+        table = unpack_into(tree, download.path, download.sha256, proven=proven, progress=shown)
         return table, ()
     paths = tuple(damage.path.relative_to(tree).as_posix() for damage in holding.damages)
     repair(tree, download.path, holding.table, paths, progress=shown)

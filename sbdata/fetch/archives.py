@@ -25,7 +25,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from sbdata.errors import InputError
 from sbdata.storage import is_safe_name
@@ -83,6 +83,7 @@ def unpack_archive(
     folder: Path,
     *,
     only: Collection[str] | None = None,
+    proven: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> list[UnpackedFile]:
@@ -95,6 +96,8 @@ def unpack_archive(
         archive: a ``.tar``, ``.tar.gz``, ``.tgz`` or ``.zip`` file.
         folder: to make; must not exist, so that nothing in it can lead elsewhere.
         only: paths to write, the others are passed over; all by default.
+        proven: whether the archive's size or hash was compared with a published one. A tar file may
+            then lack the blocks of zeros at its end, as tar files of some programs do.
         limits: see :class:`Limits`.
         progress: see ``Progress``.
 
@@ -109,7 +112,7 @@ def unpack_archive(
     size = archive.stat().st_size if archive.is_file() else 0
     try:
         folder.mkdir(parents=True)
-        members = _members(archive, folder)
+        members = _members(archive, folder, proven)
         written = _write(members, archive, folder, only, limits, progress)
     except _DAMAGE as error:
         msg = f"{archive}: damaged or no archive of its kind ({error}); remove it and fetch it anew"
@@ -144,11 +147,11 @@ class _Member:
     read: int
 
 
-def _members(archive: Path, folder: Path) -> Iterator[_Member]:
+def _members(archive: Path, folder: Path, proven: bool) -> Iterator[_Member]:
     if archive.name.endswith(".zip"):
         return _zip_members(archive, folder)
     if archive.name.endswith(SUFFIXES):
-        return _tar_members(archive, folder)
+        return _tar_members(archive, folder, _ProvenHeader if proven else _Header)
     msg = f"{archive}: cannot be unpacked; archives end in {', '.join(SUFFIXES)}"
     raise InputError(msg)
 
@@ -280,15 +283,23 @@ class _Header(tarfile.TarInfo):
     zeros.
     """
 
+    _good_ends: ClassVar[tuple[str, ...]] = ("EOFHeaderError",)  # the block of zeros
+
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> _Header:
         try:
             return super().fromtarfile(tarfile)
         except _HeaderError as error:
-            if type(error).__name__ == "EOFHeaderError":  # the block of zeros
+            if type(error).__name__ in cls._good_ends:
                 raise
             msg = f"{error or 'no header'} at byte {tarfile.offset:,}"
             raise _ReadError(msg) from error
+
+
+class _ProvenHeader(_Header):
+    """A member's header in an archive that is whole: where no byte is left, it is at its end."""
+
+    _good_ends = ("EOFHeaderError", "EmptyHeaderError")
 
 
 _HeaderError, _ReadError = tarfile.HeaderError, tarfile.ReadError
@@ -308,14 +319,14 @@ class _Bounded:
         return self._stream.read(size)
 
 
-def _tar_members(archive: Path, folder: Path) -> Iterator[_Member]:
+def _tar_members(archive: Path, folder: Path, header: type[_Header]) -> Iterator[_Member]:
     _need_room(archive, folder, archive.stat().st_size)
     with archive.open("rb") as raw:
         stream: io.BufferedIOBase = raw
         if not archive.name.endswith(".tar"):
             stream = gzip.GzipFile(fileobj=raw)
         bounded: Any = _Bounded(stream)  # as much of a file as ``tarfile`` asks for
-        with tarfile.open(fileobj=bounded, mode="r:", tarinfo=_Header) as opened:
+        with tarfile.open(fileobj=bounded, mode="r:", tarinfo=header) as opened:
             files: dict[str, tarfile.TarInfo] = {}
             for entry in opened:
                 name = _plain_name(archive, entry.name)

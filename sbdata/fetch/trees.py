@@ -128,6 +128,7 @@ def unpack_into(
     archive: Path,
     sha256: str,
     *,
+    proven: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> FileTable:
@@ -140,6 +141,7 @@ def unpack_into(
         root: the tree; folders that are there already are added to, files are replaced.
         archive: see :func:`sbdata.fetch.archives.unpack_archive`.
         sha256: of the archive, so that a tree of another archive of that name is made anew.
+        proven: see :func:`sbdata.fetch.archives.unpack_archive`.
         limits: see :class:`sbdata.fetch.archives.Limits`.
         progress: see :data:`sbdata.fetch.archives.Progress`.
 
@@ -160,7 +162,9 @@ def unpack_into(
         table = _staged(staging, sha256)
         if table is None:
             _empty(staging)
-            files = unpack_archive(archive, staging / "files", limits=limits, progress=progress)
+            files = unpack_archive(
+                archive, staging / "files", proven=proven, limits=limits, progress=progress
+            )
             table = FileTable(archive.name, sha256, tuple(files))
             _refuse_others(root, table)
             _flush()
@@ -199,7 +203,7 @@ def repair(
         staging = _staging(root, archive.name)
         _empty(staging)
         taken = unpack_archive(
-            archive, staging / "files", only=paths, limits=limits, progress=progress
+            archive, staging / "files", only=paths, proven=True, limits=limits, progress=progress
         )
         wanted = {file.path: file for file in table.files if file.path in paths}
         if {file.path: file for file in taken} != wanted:
@@ -243,13 +247,13 @@ def _empty(staging: Path) -> None:
 
 
 def _refuse_others(root: Path, table: FileTable) -> None:
-    mine = {file.path for file in table.files}
+    mine = {file.path: file for file in table.files}
     for other in tables_of(root):
-        shared = mine & {file.path for file in other.files}
-        if other.archive != table.archive and shared:
+        differ = [f.path for f in other.files if mine.get(f.path, f) != f]
+        if other.archive != table.archive and differ:
             msg = (
-                f"{root}: {min(shared)} is in {other.archive} and in {table.archive}; give the "
-                "two archives different folders in the registry"
+                f"{root}: {min(differ)} is in {other.archive} and in {table.archive}, with other "
+                "bytes; give the two archives different folders in the registry"
             )
             raise InputError(msg)
 

@@ -411,6 +411,29 @@ def test_a_tar_without_its_end_marker(tmp_path: Path) -> None:
     assert "damaged" in refused(archive)
 
 
+@pytest.mark.parametrize("suffix", [".tar", ".tgz"])
+def test_an_archive_that_is_proven_whole_may_lack_the_marker(tmp_path: Path, suffix: str) -> None:
+    contents = {"a": b"1" * 512, "b": b"2" * 700}
+    data = write_plain(tmp_path / "a.tar", contents).read_bytes().rstrip(b"\0")
+    data += bytes(-len(data) % 512)
+    archive = tmp_path / f"b{suffix}"
+    archive.write_bytes(data if suffix == ".tar" else gzip.compress(data))
+    unpack_archive(archive, tmp_path / "new", proven=True)
+    assert listing(tmp_path / "new") == contents
+    for cut in (1, 512, 600):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        archive = folder / f"b{suffix}"
+        archive.write_bytes(data[:-cut] if suffix == ".tar" else gzip.compress(data[:-cut]))
+        assert "damaged" in refused(archive, proven=True)
+    assert "damaged" in refused(write_empty(tmp_path / f"none{suffix}"), proven=True)
+
+
+def write_empty(path: Path) -> Path:
+    path.write_bytes(b"" if path.suffix == ".tar" else gzip.compress(b""))
+    return path
+
+
 def test_a_tar_with_a_damaged_header_in_the_middle(tmp_path: Path) -> None:
     archive = write_tar(tmp_path / "a.tar", [tar_entry("a", b"1" * 512), tar_entry("b", b"2")])
     data = bytearray(archive.read_bytes())

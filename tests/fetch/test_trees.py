@@ -98,9 +98,19 @@ def test_two_archives_share_a_tree(tmp_path: Path) -> None:
 def test_two_archives_with_one_file_are_refused(tmp_path: Path) -> None:
     unpack(tmp_path / "tree", packed(tmp_path))
     other = packed(tmp_path, "b.zip", {**OTHERS, "README.txt": b"another"})
-    with pytest.raises(InputError, match=r"README.txt is in a.zip and in b.zip"):
+    with pytest.raises(InputError, match=r"README.txt is in a.zip and in b.zip, with other bytes"):
         unpack(tmp_path / "tree", other)
     assert visible(tmp_path / "tree") == dict(sorted(CONTENTS.items()))
+
+
+def test_two_archives_may_have_the_same_file(tmp_path: Path) -> None:
+    """Some hold the same read-me, or what a system hides in every folder."""
+    unpack(tmp_path / "tree", packed(tmp_path))
+    more = {**OTHERS, "README.txt": CONTENTS["README.txt"]}
+    unpack(tmp_path / "tree", packed(tmp_path, "b.zip", more))
+    assert visible(tmp_path / "tree") == dict(sorted({**CONTENTS, **OTHERS}.items()))
+    for table in tables_of(tmp_path / "tree"):
+        assert damaged_files(tmp_path / "tree", table.files) == []
 
 
 def test_another_archive_of_the_same_name_replaces_the_files(tmp_path: Path) -> None:
