@@ -136,6 +136,20 @@ def test_looking_says_what_would_be_downloaded(here: PublishedCollection, site: 
     assert (holding.missing, holding.downloaded, holding.whole) == (0, True, True)
 
 
+def test_archives_put_there_by_hand_are_compared_and_unpacked(
+    here: PublishedCollection, site: Site
+) -> None:
+    """As where there is no network."""
+    here.archives.mkdir(parents=True)
+    for name in ("benchmark.tgz", "annotations_trainval2017.zip"):
+        (path,) = site.folder.rglob(name)
+        (here.archives / name).write_bytes(path.read_bytes())
+    fetch(here, site, "sbd", "coco")
+    assert site.asked == []
+    assert unpacked(here.root / "sbd") == site.contents["benchmark.tgz"]
+    assert unpacked(here.root / "coco") == site.contents["annotations_trainval2017.zip"]
+
+
 def test_a_refused_archive_stops_no_other(here: PublishedCollection, site: Site) -> None:
     (here.root / "voc").mkdir(parents=True)
     (here.root / "voc" / "VOCdevkit").touch()

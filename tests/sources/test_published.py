@@ -94,6 +94,18 @@ def test_the_readme_tells_which_recipe_needs_what() -> None:
             assert f"`{name}`" in rows[source][1], (name, source)
 
 
+def test_the_registry_that_the_documentation_shows_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(shown)
+    registry = load_registry(tmp_path / "mine.yaml")
+    (voc,), (yard,) = (source.files for source in registry.sources)
+    bundled = load_registry()
+    assert [(voc.size, voc.sha256)] == [(f.size, f.sha256) for f in bundled.source("voc").files]
+    assert (yard.size, yard.sha256, yard.md5) == (None, None, None)
+    assert registry.train_aug_images == bundled.train_aug_images
+
+
 def test_every_source_of_a_bundled_recipe_can_be_fetched() -> None:
     names = {source.name for source in load_registry().sources}
     for recipe in map(load_recipe, bundled_recipes()):
