@@ -38,12 +38,12 @@ _LIMIT = "rgba(150, 150, 150, 0.9)"
 _PALE = 0.25  # opacity of what is not chosen
 _FONT = 12
 _ROW = 24  # pixels of a row of the heat map
-_LETTER = 7  # pixels of an average letter
+_LETTER = 6  # pixels of an average letter
 _LEAST_LIGHT = 96  # of 255
 _PLOT = 230  # pixels of the height of bars and curves
 _TICKS = 30  # pixels of the labels beneath them
 _LEGEND_ROW = 20
-_NARROW = 230  # pixels beside the axis of a panel in which legends find room
+_NARROW = 224  # pixels beside the axis of a panel of 300, in which legends find room
 
 
 @dataclass(frozen=True)
@@ -357,12 +357,12 @@ def curve_figure(
         )  # fmt: skip
     layout = {
         **_layout(bins, ends),
-        "title": _title(f"IA by visible area (pixels), 95 % interval; hollow: n < {FEW}"),
+        "title": _title(f"IA by area (pixels); hollow: n < {FEW}"),
         "yaxis": {
             "range": [0, 1.02],
             "dtick": 0.2,
             "tickformat": ".1f",
-            "title": {"text": "mean IA", "font": {"size": _FONT}},
+            "title": {"text": "mean IA, 95 % interval", "font": {"size": _FONT}},
             "fixedrange": True,
             "tickfont": {"size": _FONT},
         },
@@ -532,6 +532,6 @@ def _with_legend(
 
 def _legend_rows(names: Sequence[str]) -> int:
     """Return how many rows a legend needs in a narrow panel, where its columns are alike."""
-    wide = 46 + _LETTER * max(map(len, names), default=0)
+    wide = 42 + _LETTER * max(map(len, names), default=0)
     columns = max(1, _NARROW // wide)
     return max(1, -(-len(names) // columns))
