@@ -27,8 +27,8 @@ class Rule:
         doubt: background pixels where a class scores above this become 255.
         salient: background pixels whose saliency is at least this become 255.
         confidence: pixels whose winner has less than this share of all scores become 255.
-        sparse: all of a photo becomes 255 where less than this share of it carries a class after the
-            other rules; a photo without classes stays background.
+        sparse: all of a photo becomes 255 where less than this share of it carries a class after
+            the other rules; a photo without classes stays background.
         refine: the scores, divided by their sum, are refined along the photo's edges: ``none``,
             ``pamr``, ``par`` or ``crf``.
     """
