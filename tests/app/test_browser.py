@@ -275,8 +275,28 @@ class Page:
 
     def dismiss_advertisements(self) -> None:
         """Take away FiftyOne's own, which covers a corner of the panel."""
+        from selenium.common.exceptions import WebDriverException
+
         for advertisement in self.driver.find_elements("xpath", "//*[text()='Dismiss']"):
-            advertisement.click()
+            with suppress(WebDriverException):  # it comes and goes as it likes
+                advertisement.click()
+
+    def click(self, xpath: str) -> None:
+        """Click on an element, once it is there and nothing covers it."""
+        from selenium.common.exceptions import (
+            ElementClickInterceptedException,
+            ElementNotInteractableException,
+        )
+
+        def is_clicked() -> bool:
+            self.dismiss_advertisements()
+            for element in self.driver.find_elements("xpath", xpath)[:1]:
+                with suppress(ElementClickInterceptedException, ElementNotInteractableException):
+                    element.click()
+                    return True
+            return False
+
+        self.until(is_clicked, f"a click on {xpath}")
 
     def find(self, xpath: str) -> Any:
         """Return an element, once it is there."""
@@ -297,7 +317,7 @@ class Page:
         self.dismiss_advertisements()
         ActionChains(self.driver).send_keys("`").perform()
         self.find("//input[@data-cy='operators-browser-search']").send_keys(label)
-        self.find(f"//*[normalize-space(text())='{label}']").click()
+        self.click(f"//*[normalize-space(text())='{label}']")
         execute = self.find("//button[normalize-space()='Execute']")
         for name, value in fields.items():
             form = f"//*[normalize-space(text())='{name}']/ancestor::*[.//input][1]//input"
@@ -380,9 +400,27 @@ def test_a_click_on_a_cell_takes_its_place_and_a_button_shows_all_again(
     page.until_samples(len(set(found)))
     said = f"shown: {label}, large, {_counted(found)}"
     page.until(lambda: said in " ".join(page.text.split()), said)
-    page.driver.find_element("xpath", "//*[text()='Show all objects']").click()
+    page.click("//*[text()='Show all objects']")
     page.until_samples(len(opened))
     page.until(lambda: "shown:" not in page.text, "nothing chosen")
+
+
+def test_a_saved_view_shows_the_images_that_the_manifest_gives(
+    page: Page, opened: EvaluationSet
+) -> None:
+    found = set(_places(opened, size="small"))
+    page.click("//*[@data-cy='saved-views-selection-container']")
+    page.click("//*[@data-cy='saved-views-small-objects-selection-option']")
+    page.until_samples(len(found))
+    page.click("//*[@data-cy='saved-views-btn-selection-clear']")
+    page.until_samples(len(opened))
+
+
+def test_the_sidebar_has_sliders_of_area_and_scores(page: Page) -> None:
+    page.click("//*[@data-cy='sidebar-field-arrow-enabled-instances']")
+    for name in ("area", "ia_iou_only_one"):
+        container = f"//*[@data-cy='numeric-slider-container-instances-detections-{name}']"
+        page.find(f"{container}//*[@data-cy='slider']")
 
 
 def test_a_folder_is_scored_in_the_app_and_drawn_beside_the_run(
@@ -397,7 +435,7 @@ def test_a_folder_is_scored_in_the_app_and_drawn_beside_the_run(
     said = "nothing at all: scored and attached"
     page.until(lambda: said in page.text, said)
     assert (tmp_path / "scores" / "nothing at all" / "summary.json").is_file()
-    page.find("//button[normalize-space()='Done']").click()
+    page.click("//button[normalize-space()='Done']")
 
     def drawn() -> list[str]:
         return list(
@@ -421,7 +459,7 @@ def test_the_images_that_are_shown_are_exported_as_a_manifest(
     page.until_samples(len(found))
     page.operator("Export view as a manifest", Name="picked", Folder=tmp_path)
     page.until(lambda: "Build it by" in page.text, "the new manifest is written")
-    page.find("//button[normalize-space()='Close']").click()
+    page.click("//button[normalize-space()='Close']")
     assert set(read_manifest(tmp_path / "picked").images["image_id"].to_pylist()) == found
 
 
