@@ -89,8 +89,6 @@ def report(images: int, objects: int, found: dict[str, Any]) -> None:
 
 
 def load(folder: Path) -> dict[str, Any]:
-    import psutil
-
     from sbdata.app.database import running_database
     from sbdata.app.environment import link_plugins, prepare_environment
 
@@ -130,7 +128,7 @@ def load(folder: Path) -> dict[str, Any]:
             "seconds": seconds,
             "cpu": used.ru_utime + used.ru_stime,
             "peak": used.ru_maxrss / 1000,
-            "mongod": psutil.Process(database.pid).memory_info().rss / 1e6,
+            "mongod": peak_of(database.pid),
             "manifest": [
                 loaded.opened.manifest.images.num_rows,
                 loaded.opened.manifest.instances.num_rows,
@@ -138,6 +136,12 @@ def load(folder: Path) -> dict[str, Any]:
             "images": len(loaded.dataset),
             "objects": loaded.dataset.count("instances.detections.ia_iou_run"),
         }
+
+
+def peak_of(pid: int | None) -> float:
+    """Return the most memory that a process has had, in MB (on Linux)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
 # --- files ----------------------------------------------------------------------------------------
