@@ -20,7 +20,7 @@ from tests.baselines.weak_examples import CPU, run_all, task_of
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
 TRAIN_ONLY = ("sources.0.splits=[train]", "name=voc-train")
-HALF = ("classifier.schedule.epochs=6", "masks.refine={name: none}")  # of the time, and no more
+CHEAPER = ("classifier.schedule.epochs=6", "masks.refine={name: none}")
 
 
 def test_cam_is_far_above_the_floor_on_photos_it_was_not_trained_on(
@@ -32,7 +32,7 @@ def test_cam_is_far_above_the_floor_on_photos_it_was_not_trained_on(
         build_set(load_recipe("voc-val", list(changes)), tmp_path / name, inputs)
         opened[name] = open_set(tmp_path / name)
     weak = {name: weak_set(opened[name], tmp_path / "weak" / name, labels=None) for name in opened}
-    classifier, maps, masks = in_order(CAM.last_stage("photos", HALF))
+    classifier, maps, masks = in_order(CAM.last_stage("photos", CHEAPER))
     stages = tmp_path / "stages"
     trained, _ = run_stage(classifier, weak["train"], stages, 0, CPU, lambda *_: None)
     folders = {name: task_of(weak["val"], tmp_path / name) for name in ("maps", "masks")}
