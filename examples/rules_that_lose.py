@@ -21,18 +21,17 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from baselines.stages.bank import only_class
 from sbdata.bench.pseudo import instance_fates
+from sbdata.cli.pairs import read_pairs
 from sbdata.cli.progress import showing_progress
-from sbdata.masks import VOID, LabelMap, read_index_png, write_index_png
+from sbdata.masks import VOID, LabelMap, read_index_png
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.storage import write_text
 
@@ -73,11 +72,9 @@ def main(training: Path, given: tuple[str, ...], result: Path) -> None:
     opened = open_set(training)
     found: dict[str, dict[str, Any]] = {}
     with showing_progress() as progress:
-        for name, _, folder in (item.partition("=") for item in given):
-            found[name] = {}
-            for done, (rule, keeps) in enumerate(RULES.items(), start=1):
-                found[name][rule] = kept_by(keeps, Path(folder), opened)
-                progress(name, done, len(RULES))
+        for name, folder in read_pairs("--masks", given).items():
+            found[name] = kept_by_rule(Path(folder), opened)
+            progress("rules", len(found), len(given))
     values = {
         "command": " ".join(["python", *sys.argv]),
         "training": {"set": opened.name, "logical_hash": opened.logical_hash},
@@ -89,24 +86,29 @@ def main(training: Path, given: tuple[str, ...], result: Path) -> None:
     click.echo(json.dumps(found, indent=2))
 
 
-def kept_by(keeps: Keeps, folder: Path, opened: EvaluationSet) -> dict[str, Any]:
-    """Return how many photos, and how many objects by size, a rule keeps."""
-    with tempfile.TemporaryDirectory(prefix="sbdata-") as temporary:
-        photos = 0
-        for image_id in opened:
-            mask = read_index_png(folder / f"{image_id}.png")
-            is_kept = keeps(mask)
-            photos += is_kept
-            left = mask if is_kept else np.full_like(mask, VOID)
-            write_index_png(Path(temporary) / f"{image_id}.png", left)
-        fates = instance_fates(Path(temporary), opened).to_pandas()
-    kept = fates["share_own_class"] >= KEPT
-    objects = {
-        size: {"n": int(of_size.sum()), "kept": int((kept & of_size).sum())}
-        for size in opened.manifest.bins.names
-        for of_size in [fates["size"] == size]
-    }
-    return {"photos": photos, "objects": objects}
+def kept_by_rule(folder: Path, opened: EvaluationSet) -> dict[str, Any]:
+    """Return how many photos, and how many objects by size, each rule keeps.
+
+    A photo that a rule leaves out keeps none of its objects.
+    """
+    fates = instance_fates(folder, opened).to_pandas()
+    seen = fates["share_own_class"] >= KEPT
+    kept_photos: dict[str, list[str]] = {rule: [] for rule in RULES}
+    for image_id in opened:
+        mask = read_index_png(folder / f"{image_id}.png")
+        for rule, keeps in RULES.items():
+            if keeps(mask):
+                kept_photos[rule].append(image_id)
+    found = {}
+    for rule, photos in kept_photos.items():
+        kept = seen & fates["image_id"].isin(photos)
+        objects = {
+            size: {"n": int(of_size.sum()), "kept": int((kept & of_size).sum())}
+            for size in opened.manifest.bins.names
+            for of_size in [fates["size"] == size]
+        }
+        found[rule] = {"photos": len(photos), "objects": objects}
+    return found
 
 
 if __name__ == "__main__":

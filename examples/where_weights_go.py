@@ -31,6 +31,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from sbdata.cli.pairs import read_pairs
 from sbdata.cli.progress import showing_progress
 from sbdata.losses import size_weights
 from sbdata.masks import VOID, LabelMap, read_index_png
@@ -53,7 +54,7 @@ def main(training: Path, given: tuple[str, ...], tau: float, result: Path) -> No
     opened = open_set(training)
     found = {}
     with showing_progress() as progress:
-        for name, _, folder in (item.partition("=") for item in given):
+        for name, folder in read_pairs("--masks", given).items():
             counts = _empty()
             for done, image_id in enumerate(opened, start=1):
                 mask = read_index_png(Path(folder) / f"{image_id}.png")
