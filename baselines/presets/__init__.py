@@ -14,7 +14,8 @@ def presets_of(method: str) -> dict[str, dict[str, Any]]:
     """Return the plain settings of a method by preset.
 
     A part may be taken over from another method: ``irn: irn.paper`` stands for all that
-    ``irn.paper.yaml`` holds.
+    ``irn.paper.yaml`` holds. ``base: irn.smoke`` takes over all of it, and the file's further keys
+    replace those of the same place.
 
     Raises:
         InputError: for a file that is no mapping.
@@ -29,10 +30,25 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         msg = f"{where}: a preset must be a mapping of names"
         raise InputError(msg)
-    return {
+    parts = {
         key: _read(path.parent / f"{value}.yaml") if _is_preset(path, value) else value
         for key, value in raw.items()
     }
+    base = parts.pop("base", {})
+    if not isinstance(base, dict):
+        msg = f"{where}: base is {base!r}, which is no preset here"
+        raise InputError(msg)
+    return _over(base, parts)
+
+
+def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a mapping with some values replaced, mappings within it likewise."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = base.get(key)
+        nested = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _over(base[key], value) if nested else value
+    return merged
 
 
 def _is_preset(path: Path, value: Any) -> bool:

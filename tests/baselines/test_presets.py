@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,22 @@ def test_every_method_has_all_presets_and_says_what_differs(name: str) -> None:
 
 def test_a_part_is_taken_over_from_another_preset() -> None:
     assert presets_of("cda")["paper"]["irn"] == presets_of("irn")["paper"]
+
+
+def test_a_preset_builds_on_another() -> None:
+    photos, smoke = presets_of("rib")["photos"], presets_of("rib")["smoke"]
+    assert photos["classifier"]["network"] == {**smoke["classifier"]["network"], "frozen": 5}
+    assert photos["classifier"]["schedule"] == {"epochs": 8, "batch_size": 16}
+    assert photos["classifier"]["optimiser"] == smoke["classifier"]["optimiser"]
+    assert photos["seeds"] == smoke["seeds"]
+    assert presets_of("cda")["photos"]["irn"] == presets_of("irn")["photos"]
+
+
+def test_a_base_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.smoke.yaml").write_text("base: yours.smoke\n")
+    monkeypatch.setattr(resources, "files", lambda name: tmp_path)
+    with pytest.raises(InputError, match=r"mine\.smoke.*'yours\.smoke', which is no preset here"):
+        presets_of("mine")
 
 
 def test_paper_constants() -> None:
