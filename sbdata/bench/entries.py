@@ -27,6 +27,9 @@ from sbdata.bench.result import (
 from sbdata.errors import InputError
 from sbdata.settings import as_plain, from_plain
 
+_PROVIDER = "saliency"
+"""Of a method's settings those by which it makes saliency maps where none are given."""
+
 
 @dataclass(frozen=True)
 class PseudoMasks:
@@ -67,6 +70,7 @@ class Entry:
         scored: name of the set that was scored.
         protocol: what has to be equal for two entries to be compared; plain values by name.
         labels: where the image labels came from.
+        saliency: where saliency maps came from; empty for a method that sees none.
         settings: of the method, plain values by name.
         code: hash of sbdata's code.
         figures: by headline name, such as ``miou`` and ``ia_small.class_mean``.
@@ -87,6 +91,7 @@ class Entry:
     scored: str
     protocol: Mapping[str, str]
     labels: str
+    saliency: str
     settings: Mapping[str, str]
     code: str
     figures: Mapping[str, float | None]
@@ -197,6 +202,8 @@ def _entries(result: Result, path: Path) -> Iterator[Entry]:
         "training": result.training_preset,
     }
     pseudo = None if result.pseudo is None else _pseudo_masks(result.pseudo, f"{path}: pseudo")
+    saliency = _saliency(result)
+    settings = {k: v for k, v in result.method_settings.items() if not saliency or k != _PROVIDER}
     for name, scored in sorted(result.sets.items()):
         protocol = _flat({**common, "metric": scored.metric, **as_plain(scored.protocol)})
         # How often a checkpoint is written changes no figure.
@@ -212,7 +219,8 @@ def _entries(result: Result, path: Path) -> Iterator[Entry]:
             scored=name,
             protocol=protocol,
             labels=result.training.labels,
-            settings=_flat(result.method_settings),
+            saliency=saliency,
+            settings=_flat(settings),
             code=result.code.get("sbdata", ""),
             figures={figure: at.value for figure, at in scored.figures.items()},
             n_images=scored.n_images,
@@ -221,6 +229,16 @@ def _entries(result: Result, path: Path) -> Iterator[Entry]:
             true_masks=result.training.weak_digest is None,
             pseudo=pseudo,
         )
+
+
+def _saliency(result: Result) -> str:
+    """Return where saliency maps came from, the built-in ones by their settings; or nothing."""
+    if result.training.saliency is not None:
+        return result.training.saliency
+    provider = result.method_settings.get(_PROVIDER)
+    if not isinstance(provider, Mapping):
+        return ""
+    return f"built in, {', '.join(f'{name} {value}' for name, value in provider.items())}"
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:

@@ -34,12 +34,14 @@ class Reference:
         masks: what bears on the figures of pseudo-masks instead of a protocol.
         labels: where the image labels of all but the controls came from: a control need not have
             the methods' labels. Empty with controls alone.
+        saliency: where the saliency maps of all methods that see some came from; else empty.
         settings: of each method.
     """
 
     protocol: Mapping[str, str]
     masks: Mapping[str, str]
     labels: Mapping[str, str]
+    saliency: Mapping[str, str]
     settings: Mapping[str, Mapping[str, str]]
 
 
@@ -48,10 +50,12 @@ def reference_of(entries: Sequence[Entry]) -> Reference:
     protocol = _commonest(entry.protocol for entry in entries)
     masks = [_counted(entry.pseudo) for entry in entries if entry.pseudo is not None]
     labels = [_labels(entry) for entry in entries if entry.kind != CONTROLS]
+    saliency = [_saliency(entry) for entry in entries if entry.saliency]
     return Reference(
         protocol=protocol,
         masks={**_training_set(protocol), **(_commonest(masks) if masks else {})},
         labels=_commonest(labels) if labels else {},
+        saliency=_commonest(saliency) if saliency else {},
         settings={
             method: _commonest(_settings(e) for e in entries if e.method == method)
             for method in {entry.method for entry in entries}
@@ -78,7 +82,7 @@ def differences_of_masks(entry: Entry, reference: Reference) -> str:
 def origin_of_masks(entry: Entry, pseudo: PseudoMasks) -> dict[str, str]:
     """Return all that bears on the figures of pseudo-masks, but method and seed."""
     about = {**_training_set(entry.protocol), **_counted(pseudo)}
-    return {**about, "image labels": entry.labels, **_settings(entry)}
+    return {**about, **_labels(entry), **_saliency(entry), **_settings(entry)}
 
 
 def footnotes_of(texts: Iterable[str]) -> tuple[Footnote, ...]:
@@ -110,6 +114,10 @@ def _labels(entry: Entry) -> dict[str, str]:
     return {"image labels": entry.labels}
 
 
+def _saliency(entry: Entry) -> dict[str, str]:
+    return {"saliency maps": entry.saliency}
+
+
 def _settings(entry: Entry) -> dict[str, str]:
     return {f"its {name}": text for name, text in entry.settings.items()}
 
@@ -121,7 +129,8 @@ _Both = tuple[Mapping[str, str], Mapping[str, str]]
 def _origin(entry: Entry, reference: Reference) -> list[_Both]:
     """Return what pseudo-masks come from, and so whatever is trained on them."""
     labels = [] if entry.kind == CONTROLS else [(_labels(entry), reference.labels)]
-    return [*labels, (_settings(entry), reference.settings[entry.method])]
+    saliency = [(_saliency(entry), reference.saliency)] if entry.saliency else []
+    return [*labels, *saliency, (_settings(entry), reference.settings[entry.method])]
 
 
 def _said(*held: _Both) -> str:

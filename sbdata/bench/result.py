@@ -87,6 +87,8 @@ class Training:
         images: how many.
         weak_digest: of the photos and weak labels the method saw; None where it saw pixel masks.
         labels: where image-level labels came from: ``manifest``, or a file's name and hash.
+        saliency: name and hash of the saliency maps that the method was given; None where it saw
+            none, or those that it made by its own settings.
     """
 
     set: str
@@ -94,6 +96,7 @@ class Training:
     images: int
     weak_digest: str | None
     labels: str
+    saliency: str | None = None
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def _score(bench: Bench, job: Job, method: Method, place: Place, told: Told) -> 
         preset=bench.plan.preset,
         method_settings={n: as_plain(s.settings) for n, s in method.stages.items()},
         training_preset=bench.preset.as_dict(),
-        training=_training(bench, method),
+        training=training_of(bench, method),
         initialisation=about["initialisation"],
         pretrained=about["pretrained"],
         code={
@@ -208,7 +208,8 @@ def _scored_set(
     )
 
 
-def _training(bench: Bench, method: Method) -> Training:
+def training_of(bench: Bench, method: Method) -> Training:
+    """Return what a method learns from, for its result."""
     labels = bench.plan.labels
     if method.last is None:
         said = "pixel masks"
@@ -222,12 +223,14 @@ def _training(bench: Bench, method: Method) -> Training:
         digest = f", SHA-256 {sha256_of(boxes)}" if boxes.is_file() else ""
         own = f"boxes of {'COCO JSON' if boxes.is_file() else 'VOC XML'} {boxes.name}{digest}"
         said = own if labels is None else f"{said}; {own}"
+    weak = None if method.last is None else bench.weak(method)
     return Training(
         set=bench.training.name,
         logical_hash=bench.training.logical_hash,
         images=len(bench.training),
-        weak_digest=None if method.last is None else bench.weak(method).digest,
+        weak_digest=None if weak is None else weak.digest,
         labels=said,
+        saliency=None if weak is None else weak.saliency_origin,
     )
 
 

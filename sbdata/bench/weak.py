@@ -94,6 +94,15 @@ class WeakSet:
         ]  # fmt: skip
         return hashlib.sha256("\n".join([*self.taxonomy.classes, *lines]).encode()).hexdigest()
 
+    @cached_property
+    def saliency_origin(self) -> str | None:
+        """Return name and hash of the saliency maps that are given; None where none are."""
+        if self.saliency is None:
+            return None
+        maps = (sha256_of(self.saliency / f"{row.image_id}.png") for row in self.rows)
+        digest = hashlib.sha256("\n".join(maps).encode()).hexdigest()
+        return f"{self.saliency.name}, SHA-256 {digest}"
+
 
 def weak_set(
     opened: EvaluationSet,

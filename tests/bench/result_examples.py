@@ -53,6 +53,7 @@ def result(
     synthetic: bool = False,
     code: str = "c0",
     labels: str = "manifest",
+    saliency: str | None = None,
     true_masks: bool = False,
     pseudo: Mapping[str, Any] | None = None,
 ) -> Result:
@@ -82,7 +83,9 @@ def result(
         preset="smoke",
         method_settings=settings or {"seeds": {"foreground": 0.3}},
         training_preset={"optimisation": {"steps": 600, "checkpoint_every": 50}, **(preset or {})},
-        training=Training(training, training_hash, 40, None if true_masks else "w0", labels),
+        training=Training(
+            training, training_hash, 40, None if true_masks else "w0", labels, saliency
+        ),
         initialisation=own["initialisation"],
         pretrained=False,
         code={"sbdata": code, "baseline": "b0"},

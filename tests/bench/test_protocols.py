@@ -45,6 +45,35 @@ def test_another_protocol_is_marked_and_never_averaged(
     assert "Rows with a mark are left out." in page
 
 
+def test_methods_of_one_board_have_one_saliency(tmp_path: Path) -> None:
+    """Those that make their own are told apart by how, and from those that were given some."""
+    own = {"saliency": {"provider": "boundary", "side": 300}, "masks": {"theta": 0.2}}
+    other = {**own, "saliency": {"provider": "mbd", "side": 300}}
+    write(
+        tmp_path,
+        [
+            result("irn", "ce"),
+            result("eps", "ce", settings=own),
+            result("edam", "ce", settings=own),
+            result("edam", "sb", settings=other),
+            result("edam", "ce-ft", settings=other, saliency="pfan, SHA-256 00"),
+        ],
+    )
+    board = the_board(tmp_path)
+    assert [(f.mark, f.text) for f in board.footnotes] == [
+        ("a", "saliency maps pfan, SHA-256 00 instead of built in, provider boundary, side 300"),
+        (
+            "b",
+            "saliency maps built in, provider mbd, side 300 instead of built in, provider "
+            "boundary, side 300",
+        ),
+    ]
+    marks = {(r.method, r.strategy): r.mark for r in board.rows if r.figures}
+    assert marks["edam", "ce-ft"] == "a"
+    assert marks["edam", "sb"] == "b"
+    assert {marks["irn", "ce"], marks["eps", "ce"], marks["edam", "ce"]} == {""}
+
+
 def test_checkpoints_are_no_protocol_and_methods_may_differ_in_settings(tmp_path: Path) -> None:
     preset = {"optimisation": {"steps": 600, "checkpoint_every": 7}}
     write(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from sbdata.bench.bench import Bench
 from sbdata.bench.plan import Method
 from sbdata.bench.result import read_differences, read_result
 from sbdata.bench.run import run_bench
-from sbdata.bench.steps import perform
+from sbdata.bench.steps import perform, training_of
 from sbdata.bench.weak import Box
 from sbdata.cli.bench import bench
 from sbdata.errors import InputError
@@ -203,6 +204,25 @@ def test_own_boxes_are_seen_by_methods_that_take_them(plan, sets, tmp_path) -> N
     asked = Bench(plan(boxes=tmp_path), tmp_path / "work", tmp_path / "results")
     with pytest.raises(InputError, match=f"has no boxes of image {names[0]} .1 of 6 images"):
         asked.weak(seeing)
+
+
+def test_given_saliency_maps_are_named_in_the_result(plan, sets, tmp_path) -> None:
+    maps = tmp_path / "pfan"
+    maps.mkdir()
+    for photo in (sets.training / "JPEGImages").iterdir():
+        (maps / f"{photo.stem}.png").write_bytes(b"a map")
+
+    def said(*supervision: str) -> str | None:
+        method = Bench(plan(), tmp_path / "work", tmp_path / "results").methods["stripes"]
+        asked = Bench(plan(saliency=maps), tmp_path / "work", tmp_path / "results")
+        return training_of(asked, replace(method, supervision=supervision)).saliency
+
+    assert said("image_labels") is None
+    first = said("image_labels", "saliency")
+    assert first is not None
+    assert re.fullmatch(r"pfan, SHA-256 [0-9a-f]{64}", first)
+    (maps / f"{photo.stem}.png").write_bytes(b"another map")
+    assert said("image_labels", "saliency") not in (first, None)
 
 
 def test_missing_sets_and_foreign_classes_are_told(plan, sets, tmp_path) -> None:
