@@ -1,0 +1,52 @@
+"""What results took, method by method.
+
+    python examples/minutes.py results/bench-shapes [--seed 0]
+
+Wall times of the steps as each ran, which other work on the machine makes longer. A method's stages
+are told once, though each of its strategies needs them; a stage that methods share (``cam``'s
+classifier) is in the row of each, and in the total once. A strategy of two phases is told with its
+first, which it may share with others, so the total is rather too large.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import click
+
+from sbdata.bench.result import Result, read_results
+
+_TRAINING = ("train", "predict")
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--method", "only", multiple=True, help="Repeatable [all].")
+@click.option("--strategy", "strategies", multiple=True, help="Repeatable [all].")
+@click.option("--seed", default=0, show_default=True)
+def main(results: Path, only: tuple[str, ...], strategies: tuple[str, ...], seed: int) -> None:
+    """Tell the minutes of one seed of the results in the folder RESULTS."""
+    methods: dict[str, list[Result]] = defaultdict(list)
+    for found in read_results(results):
+        chosen = (not only or found.method in only, not strategies or found.strategy in strategies)
+        if found.seed == seed and all(chosen):
+            methods[found.method].append(found)
+    click.echo("| method | threads a process | to pseudo-masks | strategies | each |")
+    click.echo("| --- | ---: | ---: | ---: | ---: |")
+    taken: dict[tuple[str, ...], float] = {}
+    for method, runs in methods.items():
+        stages = {k: s for k, s in runs[0].seconds.items() if k not in _TRAINING}
+        trained = [sum(run.seconds[step] for step in _TRAINING) for run in runs]
+        # Methods that share a stage have its time from one file, to the last digit.
+        taken |= {(stage, str(seconds)): seconds for stage, seconds in stages.items()}
+        taken |= {(method, r.strategy): t for r, t in zip(runs, trained, strict=True)}
+        each = sum(trained) / len(trained) / 60
+        threads = runs[0].environment.get("threads", "?")
+        minutes = f"{sum(stages.values()) / 60:.1f} | {len(runs)} | {each:.1f}"
+        click.echo(f"| `{method}` | {threads} | {minutes} |")
+    click.echo(f"\nIn all {sum(taken.values()) / 60:.0f} minutes of one process.")
+
+
+if __name__ == "__main__":
+    main()
