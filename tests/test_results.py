@@ -60,3 +60,25 @@ def test_the_table_of_weights_is_the_committed_one() -> None:
         row = f"| {title} | {m['components']:.1f} | {100 * m['specks']:.0f} % | {weights} |"
         shares = f"| {100 * m['extra']['small']:.1f} % | {100 * m['extra']['wrong']:.0f} % |"
         assert row + shares[1:] in readme
+
+
+@pytest.mark.parametrize("photos", ["shapes", "photos"])
+def test_the_table_of_rules_is_the_committed_one(photos: str) -> None:
+    page = (ROOT / "docs" / "methods.md").read_text()
+    where = {"shapes": "generated", "photos": "photos"}[photos]
+    titles = {
+        "truth": "truth",
+        "y-crf": "`bana`'s Y_crf",
+        "y-ret": "its Y_ret",
+        "agreement": "where they agree",
+    }
+    rows = 0
+    for name in (f"rules-{photos}", f"rules-bana-{photos}"):
+        found = json.loads((ROOT / "results" / f"{name}.json").read_text())
+        for masks, rules in found["masks"].items():
+            small = [rule["objects"]["small"] for rule in rules.values()]
+            cells = [str(small[0]["n"]), *(str(of["kept"]) for of in small)]
+            row = f"| {where}, {titles.get(masks, f'`{masks}`')} | {' | '.join(cells)} |"
+            assert row in page, row
+            rows += 1
+    assert page.count(f"| {where}, ") == rows
