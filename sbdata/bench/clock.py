@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from sbdata.bench.plan import Job
 
+_TRUSTED = 60.0  # seconds for which the estimates are taken to have held before anything was seen
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -37,7 +39,8 @@ class Clock:
     """Tells a watcher how far a bench is, from the jobs' estimates and how they held so far.
 
     An estimated second has taken some wall time so far, on this machine and with so many processes;
-    those that are left are taken to go on like that.
+    those that are left are taken to go on like that. Until some minutes were seen they mostly count
+    as estimated, since the first job may be short and its start long.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Clock:
         self._left = {job.name: 0.0 if is_done(job) else job.seconds for job in jobs}
         self._watcher = watcher
         self._now = now
-        self._began = now()
+        self._began = self._seen = now()  # the latter when an estimate was last held against time
         self._passed = 0.0  # estimated seconds of the jobs that have ended
         self._ended = ""  # what was last told to be complete
 
@@ -60,11 +63,15 @@ class Clock:
         name = next(iter(self._left), None)
         # the phases of a training each count from 0, so they tell nothing of the whole
         self._ended = what if done == total else ""
-        known = name is not None and self._jobs[name].kind != "train" and total > 0
-        self._say(what, done, total, self._left[name] * done / total if name and known else 0.0)
+        if name is None or self._jobs[name].kind == "train" or total == 0:
+            self._say(what, done, total, 0.0)
+        else:
+            self._seen = self._now()
+            self._say(what, done, total, self._left[name] * done / total)
 
     def finished(self, job: Job, seconds: float) -> None:
         """Count a job that has ended, whatever it took."""
+        self._seen = self._now()
         self._passed += self._left.pop(job.name)
         self._say("" if self._ended.startswith(job.name) else job.name, 1, 1, 0.0)
 
@@ -73,5 +80,6 @@ class Clock:
             return
         passed, jobs = self._passed + running, len(self._jobs)
         left = max(sum(self._left.values()) - running, 0.0)
-        seconds = left * (self._now() - self._began) / passed if passed else None
+        took = self._seen - self._began
+        seconds = left * (took + _TRUSTED) / (passed + _TRUSTED) if passed else None
         self._watcher(Moment(what, done, total, jobs - len(self._left), jobs, seconds))

@@ -22,17 +22,33 @@ def test_time_left_follows_what_estimates_were_worth() -> None:
     assert said[-1] == Moment("cached", 1, 1, 1, 3, None)
     now[0] = 10.0
     clock.told("first", 2, 4)  # half of 10 estimated seconds took 10: 35 are left
-    assert said[-1] == Moment("first", 2, 4, 1, 3, 70.0)
+    assert said[-1] == Moment("first", 2, 4, 1, 3, pytest.approx(35 * (10 + 60) / (5 + 60)))
     now[0] = 20.0
     clock.finished(JOBS[1], 20.0)
-    assert said[-1].seconds_left == pytest.approx(60.0)
-    clock.told("train (ce-first)", 1, 2)
-    assert said[-1].seconds_left == pytest.approx(60.0)
+    assert said[-1].seconds_left == pytest.approx(30 * (20 + 60) / (10 + 60))
+    now[0] = 50.0
+    clock.told("train (ce-first)", 1, 2)  # of which nothing is known until it ends
+    assert said[-1].seconds_left == pytest.approx(30 * (20 + 60) / (10 + 60))
     clock.told("train (ce-ft)", 2, 2)
     clock.finished(JOBS[2], 1.0)
     assert said[-1].what == ""  # its end was told
     assert (said[-1].seconds_left, said[-1].jobs_done) == (0.0, 3)
     clock.told("nothing", 0, 0)
+
+
+def test_a_slow_start_is_not_taken_for_the_rest() -> None:
+    now, said = [0.0], list[Moment]()
+    jobs = (
+        Job("masks", "stage", "m", 0, seconds=1.0),
+        Job("long", "stage", "m", 0, seconds=3600.0),
+    )
+    clock = Clock(jobs, lambda job: False, said.append, lambda: now[0])
+    now[0] = 10.0  # for what was estimated at one second
+    clock.finished(jobs[0], 10.0)
+    assert said[-1].seconds_left == pytest.approx(3600 * 70 / 61)
+    now[0] += 1800
+    clock.told("long", 1, 4)  # half as fast as it was estimated to be
+    assert said[-1].seconds_left == pytest.approx(2700 * 2, rel=0.1)
 
 
 def test_no_watcher_is_no_matter() -> None:
