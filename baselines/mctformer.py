@@ -129,6 +129,11 @@ def build(settings: MctFormerSettings) -> Stage:
     return Stage("masks", pseudo_masks, settings.masks, (walked,), gpus=0.0, seconds_per_image=0.01)
 
 
+def variant_of(settings: MctFormerSettings) -> str:
+    """Return ``hybrid`` where the network is not the paper's transformer."""
+    return "hybrid" if isinstance(settings.tokens.transformer, HybridSettings) else ""
+
+
 def train_tokens(task: Task, settings: TokenSettings) -> None:
     """Train the network on the photos and their labels; writes ``model.pt``."""
     model = _new_network(task, settings).to(task.place.device)
@@ -198,6 +203,7 @@ BASELINE = Baseline(
         "The score 0.39 of the background in the preset paper is the official one, which was "
         "chosen on ground truth; so was 0.2 in the others, on 120 generated training photos.",
     ),
+    variant=variant_of,
     published={
         "VOC 2012 train, maps / pseudo-masks": "61.7 / 69.1 mIoU",
         "VOC 2012 val / test": "71.9 / 71.6 mIoU with a ResNet-38 DeepLabV1, ImageNet weights",

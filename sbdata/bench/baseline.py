@@ -27,6 +27,10 @@ PIXEL_MASKS = "pixel_masks"
 CEILING = "Control: trained on ground-truth masks. The ceiling."
 
 
+def _itself(settings: Any) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A method that turns weak labels into pseudo-masks.
@@ -43,6 +47,8 @@ class Baseline:
         backbone: of the official code.
         control: whether it is a ceiling or a floor instead of a method.
         published: the paper's figures with their protocol, for the docs; never put beside ours.
+        variant: settings to the word by which tables call what stands in the method's place, such
+            as ``hybrid``; nothing for the method itself.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Baseline:
     backbone: str = ""
     control: bool = False
     published: Mapping[str, str] = field(default_factory=dict)
+    variant: Callable[[Any], str] = _itself
 
     def __post_init__(self) -> None:
         unknown = set(self.supervision) - set(SUPERVISION)
@@ -69,13 +76,21 @@ class Baseline:
         Raises:
             InputError: for an unknown preset, key or type.
         """
+        return self.build(self.resolved(preset, overrides))
+
+    def resolved(self, preset: str, overrides: tuple[str, ...] = ()) -> Any:
+        """Return the settings of a preset, changed by ``key=value`` overrides.
+
+        Raises:
+            InputError: for an unknown preset, key or type.
+        """
         if preset not in self.presets:
             known = ", ".join(sorted(self.presets))
             msg = f"baseline {self.name} has no preset {preset!r}; it has {known}"
             raise InputError(msg)
         where = f"baseline {self.name}, preset {preset}"
         raw = overridden(dict(self.presets[preset]), overrides, where, "--method-option")
-        return self.build(from_plain(self.settings, raw, where))
+        return from_plain(self.settings, raw, where)
 
 
 def baseline_names() -> list[str]:

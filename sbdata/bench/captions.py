@@ -61,7 +61,7 @@ def lost_title(quality: Quality) -> str:
 
 
 def name_of_row(row: Row | QualityRow) -> str:
-    """Return a row's method, with its role if it is a control."""
+    """Return a row's method, with its role if it is a control or a variant of the method."""
     return f"{row.method} ({row.role})" if row.role else row.method
 
 

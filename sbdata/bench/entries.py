@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sbdata.bench.order import CONTROLS, method_order, strategy_order
+from sbdata.bench.order import CONTROLS, method_order, role_of, strategy_order
 from sbdata.bench.result import (
     DIFFERENCES_FORMAT,
     FORMAT,
@@ -62,6 +62,7 @@ class Entry:
     Attributes:
         file: it was read from.
         method: its name.
+        variant: a word for what stands in its place, such as ``hybrid``; or nothing.
         strategy: of the training.
         seed: of everything.
         kind: what the method sees, in words: ``image labels + saliency``; or ``controls``.
@@ -83,6 +84,7 @@ class Entry:
 
     file: Path
     method: str
+    variant: str
     strategy: str
     seed: int
     kind: str
@@ -100,6 +102,11 @@ class Entry:
     n_classes: Mapping[str, int]
     true_masks: bool
     pseudo: PseudoMasks | None
+
+    @property
+    def role(self) -> str:
+        """Return what tables say beside the method's name: what a control is, or a variant."""
+        return role_of(self.method, self.kind) or self.variant
 
 
 @dataclass(frozen=True)
@@ -211,6 +218,7 @@ def _entries(result: Result, path: Path) -> Iterator[Entry]:
         yield Entry(
             file=path,
             method=result.method,
+            variant=result.variant,
             strategy=result.strategy,
             seed=result.seed,
             kind=CONTROLS if result.control else kind,

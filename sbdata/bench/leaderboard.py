@@ -18,7 +18,7 @@ from typing import Any
 from sbdata.bench.contrasts import Contrast, make_contrasts
 from sbdata.bench.entries import Entry, Paired, entry_order, kinds_of, read_entries
 from sbdata.bench.means import Mean, mean_of
-from sbdata.bench.order import method_order, role_of, strategy_order
+from sbdata.bench.order import method_order, strategy_order
 from sbdata.bench.protocols import (
     Footnote,
     differences_of_masks,
@@ -39,7 +39,7 @@ class Row:
         method: its name.
         strategy: of the training.
         kind: what the method sees, or ``controls``.
-        role: ``ceiling`` or ``floor`` of a control, else empty.
+        role: ``ceiling`` or ``floor`` of a control, the variant of a method, or empty.
         seeds: that were run, sorted; none means that it was not run.
         figures: by headline name; None where there is nothing to measure.
         mark: of the footnote that says how its protocol differs, or empty.
@@ -162,7 +162,16 @@ def _board(
         ),
         contrasts=tuple(contrasts),
         footnotes=footnotes,
-        notes=(*notes, *_elsewhere(kept, methods, strategies), *_versions(kept), *skipped),
+        notes=(
+            *notes,
+            *_elsewhere(kept, methods, strategies),
+            *(
+                f"Where methods see saliency, its maps are {s}."
+                for s in reference.saliency.values()
+            ),
+            *_versions(kept),
+            *skipped,
+        ),
     )
 
 
@@ -174,11 +183,12 @@ def _rows(entries: Sequence[Entry], marks: Mapping[int, str]) -> list[Row]:
         cells[entry.method, entry.strategy, marks[id(entry)]].append(entry)
     run = {(method, strategy) for method, strategy, _ in cells}
     rows = [
-        Row(method, strategy, kinds[method], role_of(method, kinds[method]), *_means(found), mark)
+        Row(method, strategy, kinds[method], found[0].role, *_means(found), mark)
         for (method, strategy, mark), found in cells.items()
     ]
+    roles = {entry.method: entry.role for entry in entries}
     rows += [
-        Row(method, strategy, kind, role_of(method, kind))
+        Row(method, strategy, kind, roles[method])
         for method, kind in kinds.items()
         for strategy in {entry.strategy for entry in entries}
         if (method, strategy) not in run

@@ -109,6 +109,7 @@ class Method:
         control: whether it is a ceiling or a floor.
         stages: by names that are distinct within the method, in the order they run; the last one
             writes the pseudo-masks. None for ``full``.
+        variant: a word for what stands in its place; see :class:`~sbdata.bench.baseline.Baseline`.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Method:
     supervision: tuple[str, ...]
     control: bool
     stages: Mapping[str, Stage] = field(default_factory=dict)
+    variant: str = ""
 
     @property
     def last(self) -> Stage | None:
@@ -185,14 +187,16 @@ def _imported(called: str, work: Path) -> Method:
 
 
 def _resolved(called: str, baseline: Baseline, preset: str, overrides: tuple[str, ...]) -> Method:
+    settings = baseline.resolved(preset, overrides)
     stages: dict[str, Stage] = {}
-    for stage in in_order(baseline.last_stage(preset, overrides)):
+    for stage in in_order(baseline.build(settings)):
         name, number = stage.name, 1
         while name in stages:
             number += 1
             name = f"{stage.name}-{number}"
         stages[name] = stage
-    return Method(called, baseline.paper, baseline.supervision, baseline.control, stages)
+    about = (called, baseline.paper, baseline.supervision, baseline.control)
+    return Method(*about, stages, baseline.variant(settings))
 
 
 # --- jobs -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 
 from sbdata.bench.entries import Entry, PseudoMasks, entry_order, kinds_of
 from sbdata.bench.means import Mean, mean_of
-from sbdata.bench.order import method_order, role_of
+from sbdata.bench.order import method_order
 from sbdata.bench.protocols import origin_of_masks
 from sbdata.errors import InputError
 
@@ -32,7 +32,7 @@ class QualityRow:
     Attributes:
         method: its name.
         kind: what the method sees, or ``controls``.
-        role: ``ceiling`` or ``floor`` of a control, else empty.
+        role: ``ceiling`` or ``floor`` of a control, the variant of a method, or empty.
         seeds: of which there are masks, sorted.
         figures: by headline name, with 255 read as background; None where there is nothing to
             measure.
@@ -113,17 +113,18 @@ def make_quality(entries: Sequence[Entry], marks: Mapping[int, str]) -> Quality 
     of_set = next(iter(shown.values()))
     smallest = next((n.removeprefix("ia_") for n in of_set.n_instances if n != "ia"), "")
     measured = {method for method, _ in masks}
+    roles = {(entry.method, marks[id(entry)]): entry.role for entry in entries}
     true_masks = {entry.method for entry in entries if entry.true_masks}
     rows = []
     for method, kind in kinds_of(entries).items():
-        role = role_of(method, kind)
         rows += [
-            _averaged(QualityRow(method, kind, role, mark=mark), by_seed, smallest)
+            _averaged(QualityRow(method, kind, roles[method, mark], mark=mark), by_seed, smallest)
             for (of_method, mark), by_seed in masks.items()
             if of_method == method
         ]
         if method not in measured:
             missing = GROUND_TRUTH if method in true_masks else NOT_MEASURED
+            role = next(entry.role for entry in entries if entry.method == method)
             rows.append(QualityRow(method, kind, role, missing=missing))
     return Quality(
         n_images=of_set.n_images,

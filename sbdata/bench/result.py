@@ -122,6 +122,8 @@ class Result:
         seconds: that each stage took when it ran.
         pseudo: figures of the pseudo-masks on the training set; None where there are none.
         sets: by name.
+        variant: a word for what stands in the method's place, such as ``hybrid``; empty for the
+            method itself.
     """
 
     method: str
@@ -142,6 +144,7 @@ class Result:
     seconds: Mapping[str, float]
     pseudo: Mapping[str, Any] | None
     sets: Mapping[str, ScoredSet]
+    variant: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as the JSON file holds them."""

@@ -179,6 +179,7 @@ def _score(bench: Bench, job: Job, method: Method, place: Place, told: Told) -> 
         seconds=_seconds(bench, job, method, about),
         pseudo=pseudo,
         sets=sets,
+        variant=method.variant,
     )
     write_result(bench.results, result)
 

@@ -77,6 +77,8 @@ def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:
 def test_presets_say_what_they_are() -> None:
     """Constants of the official code that a typing error would hide in."""
     assert any("is a hybrid" in sentence for sentence in BASELINE.differences)
+    called = {preset: BASELINE.variant(BASELINE.resolved(preset)) for preset in BASELINE.presets}
+    assert called == {"paper": "", "photos": "hybrid", "smoke": "hybrid"}
     paper: Any = presets_of("mctformer")["paper"]
     assert paper["tokens"]["optimiser"]["lr"] == pytest.approx(5e-4 * 64 / 512)
     assert paper["walk"]["steps"] == 2**6

@@ -54,6 +54,7 @@ def result(
     code: str = "c0",
     labels: str = "manifest",
     saliency: str | None = None,
+    variant: str = "",
     true_masks: bool = False,
     pseudo: Mapping[str, Any] | None = None,
 ) -> Result:
@@ -93,6 +94,7 @@ def result(
         seconds={"train": 12.5 + seed},
         pseudo=pseudo,
         sets={scored: found},
+        variant=variant,
     )
 
 

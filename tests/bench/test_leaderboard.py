@@ -12,7 +12,7 @@ from sbdata.bench.markdown import markdown_of
 from sbdata.bench.means import Mean
 from sbdata.bench.page import page_of
 from sbdata.errors import InputError
-from tests.bench.result_examples import SIZES, result, row, the_board, write
+from tests.bench.result_examples import SIZES, pseudo, result, row, the_board, write
 
 
 def test_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
@@ -77,6 +77,31 @@ def test_kinds_of_supervision_and_controls_are_apart_and_in_order(tmp_path: Path
         ("controls", "full", "ce", "ceiling"),
         ("controls", "labels-only", "ce", "floor"),
     ]
+
+
+def test_what_stands_in_a_methods_place_is_called_so(tmp_path: Path) -> None:
+    whole = {"tokens": {"model": "deit"}}
+    half = {"tokens": {"backbone": "lite0"}}
+    results = [
+        result("mct", "ce", settings=half, variant="hybrid", pseudo=pseudo()),
+        result("mct", "sb", settings=half, variant="hybrid", pseudo=pseudo()),
+        result("mct", "ce", 1, settings=whole, pseudo=pseudo()),
+        result("irn", "sb-ewc"),
+    ]
+    for number, found in enumerate(results):
+        write(tmp_path / str(number), [found])
+    board = the_board(tmp_path)
+    roles = [(r.strategy, r.mark, r.role) for r in board.rows if r.method == "mct"]
+    assert roles == [
+        ("ce", "", "hybrid"), ("ce", "a", ""), ("sb", "", "hybrid"), ("sb-ewc", "", "hybrid"),
+    ]  # fmt: skip
+    shown = markdown_of(board)
+    assert "| mct (hybrid) | image labels | ce | 1 |" in shown
+    assert "| mct | image labels | ce | 1 |" in shown
+    masks = board.pseudo_masks
+    assert masks is not None
+    found_roles = [(r.mark, r.role) for r in masks.rows if r.method == "mct"]
+    assert found_roles == [("", "hybrid"), ("a", "")]
 
 
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:

@@ -68,6 +68,9 @@ def test_methods_of_one_board_have_one_saliency(tmp_path: Path) -> None:
             "boundary, side 300",
         ),
     ]
+    assert board.notes == (
+        "Where methods see saliency, its maps are built in, provider boundary, side 300.",
+    )
     marks = {(r.method, r.strategy): r.mark for r in board.rows if r.figures}
     assert marks["edam", "ce-ft"] == "a"
     assert marks["edam", "sb"] == "b"
