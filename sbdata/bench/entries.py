@@ -210,7 +210,9 @@ def _entries(result: Result, path: Path) -> Iterator[Entry]:
     }
     pseudo = None if result.pseudo is None else _pseudo_masks(result.pseudo, f"{path}: pseudo")
     saliency = _saliency(result)
-    settings = {k: v for k, v in result.method_settings.items() if not saliency or k != _PROVIDER}
+    settings = dict(result.method_settings)
+    if saliency:
+        settings.pop(_PROVIDER, None)
     for name, scored in sorted(result.sets.items()):
         protocol = _flat({**common, "metric": scored.metric, **as_plain(scored.protocol)})
         # How often a checkpoint is written changes no figure.

@@ -195,8 +195,14 @@ def _resolved(called: str, baseline: Baseline, preset: str, overrides: tuple[str
             number += 1
             name = f"{stage.name}-{number}"
         stages[name] = stage
-    about = (called, baseline.paper, baseline.supervision, baseline.control)
-    return Method(*about, stages, baseline.variant(settings))
+    return Method(
+        called,
+        baseline.paper,
+        baseline.supervision,
+        baseline.control,
+        stages,
+        baseline.variant(settings),
+    )
 
 
 # --- jobs -----------------------------------------------------------------------------------------

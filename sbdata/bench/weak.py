@@ -87,10 +87,9 @@ class WeakSet:
                 None if row.boxes is None else [
                     [b.class_id, b.x, b.y, b.width, b.height] for b in row.boxes
                 ],
-                None if self.saliency is None
-                else sha256_of(self.saliency / f"{row.image_id}.png"),
+                of_map,
             ])
-            for row in self.rows
+            for row, of_map in zip(self.rows, self._hashes_of_maps, strict=True)
         ]  # fmt: skip
         return hashlib.sha256("\n".join([*self.taxonomy.classes, *lines]).encode()).hexdigest()
 
@@ -99,9 +98,16 @@ class WeakSet:
         """Return name and hash of the saliency maps that are given; None where none are."""
         if self.saliency is None:
             return None
-        maps = (sha256_of(self.saliency / f"{row.image_id}.png") for row in self.rows)
-        digest = hashlib.sha256("\n".join(maps).encode()).hexdigest()
-        return f"{self.saliency.name}, SHA-256 {digest}"
+        lines = "\n".join(filter(None, self._hashes_of_maps))
+        return f"{self.saliency.name}, SHA-256 {hashlib.sha256(lines.encode()).hexdigest()}"
+
+    @cached_property
+    def _hashes_of_maps(self) -> tuple[str | None, ...]:
+        """Return a hash of each row's saliency map; all None where none are given."""
+        folder = self.saliency
+        if folder is None:
+            return (None,) * len(self.rows)
+        return tuple(sha256_of(folder / f"{row.image_id}.png") for row in self.rows)
 
 
 def weak_set(
