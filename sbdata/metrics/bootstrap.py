@@ -121,7 +121,7 @@ def bootstrap(
     whole = sums.weighted(np.ones((n, 1)))
     observed = estimates(whole, bins)
     instances, regions = whole.instances.sum(axis=1)[:, 0], whole.regions[:, 0]
-    counts = {}
+    counts: dict[str, int] = {}
     names = ("ia", "ia_objects", *(f"ia_{size}" for size in bins.names))
     for name, count in zip(names, (instances[0], *instances), strict=True):
         counts |= {f"{name}.{mean}": int(count) for mean in ("class_mean", "instance_mean")}

@@ -40,4 +40,5 @@ def outcome_index(instances: npt.NDArray[np.void]) -> npt.NDArray[np.intp]:
             np.ones(instances.size, bool),
         ]
     )
-    return holds.argmax(axis=0)
+    index: npt.NDArray[np.intp] = holds.argmax(axis=0)
+    return index
