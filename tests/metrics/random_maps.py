@@ -1,4 +1,4 @@
-"""Random small images for hypothesis: blocky maps with touching objects, rings and void anywhere."""
+"""Random small images for hypothesis: blocky maps, touching objects, rings, void anywhere."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def images(draw, predicted_void=False):
     if draw(st.booleans()):  # rings, one in the other, of which parts are missing
         rings = nested_rings(*guess.shape, draw(st.integers(1, N_CLASSES)))
         guess = np.where((rings > 0) & (grid(1, 1, 1, 1, 1, 1, 1, 0) == 1), rings, guess)
-    seen = {
-        i: c for i, c in classes.items() if ((instance_map == i) & (class_map != 255)).any()
-    }
+    seen = {i: c for i, c in classes.items() if ((instance_map == i) & (class_map != 255)).any()}
     return Image(
         guess.astype(np.uint8), class_map.astype(np.uint8), instance_map.astype(np.uint8), seen
     )

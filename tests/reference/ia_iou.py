@@ -55,9 +55,7 @@ def with_holes_filled(pixels):
         return set()
     ys, xs = {y for y, _ in pixels}, {x for _, x in pixels}
     frame = {
-        (y, x)
-        for y in range(min(ys) - 1, max(ys) + 2)
-        for x in range(min(xs) - 1, max(xs) + 2)
+        (y, x) for y in range(min(ys) - 1, max(ys) + 2) for x in range(min(xs) - 1, max(xs) + 2)
     }
     outside = flood((min(ys) - 1, min(xs) - 1), frame - pixels, side_neighbours)
     return frame - outside
