@@ -26,6 +26,7 @@ from sbdata.storage import (
     write_text,
     writing,
 )
+from tests.substitutes import Substitute
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -157,20 +158,10 @@ def test_a_reader_that_restores_meanwhile_does_not_stop_the_replacement(tmp_path
             restore_folder(target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sbdata.storage.os", _Renaming(rename))
+        patch.setattr("sbdata.storage.os", Substitute(os, rename=rename))
         replace_folder(prepared, target)
     assert text_of(target) == "new"
     assert list(tmp_path.iterdir()) == [target]
-
-
-class _Renaming:
-    """The module ``os`` with another ``rename``, for one module alone."""
-
-    def __init__(self, rename):
-        self.rename = rename
-
-    def __getattr__(self, name):
-        return getattr(os, name)
 
 
 def test_a_file_is_not_replaced_by_a_folder(tmp_path):
