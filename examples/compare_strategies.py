@@ -107,7 +107,7 @@ def main(
         "synthetic": images.synthetic,
         "seeds": list(range(seeds)),
         "preset": settings.as_dict(),
-        "training": {"images": len(images), **images.source, "digest": images.digest},
+        "training": {"images": len(images), **images.source, "masks": images.masks_digest},
         "initialisation": first["initialisation"],
         "pretrained": first["pretrained"],
         "environment": environment(place),

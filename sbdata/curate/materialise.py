@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 
+from sbdata.checksums import CHECKSUMS_FILE
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
 from sbdata.layout import (
@@ -32,7 +32,6 @@ from sbdata.sources import Rejection
 from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_text
 
 REJECTED_FILE = "rejected.csv"
-CHECKSUMS_FILE = "checksums.txt"
 SYSTEM_FILES = frozenset({".DS_Store"})  # what a desktop drops into any folder it shows
 
 
@@ -240,8 +239,6 @@ def read_rejected(path: Path) -> list[Rejection]:
 
 # --- checksums.txt -------------------------------------------------------------------------------
 
-_CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-
 
 def write_checksums(root: Path, *, workers: int = 1) -> None:
     """Write ``checksums.txt``: the SHA-256 of every other file of the set, sorted by path.
@@ -266,28 +263,6 @@ def write_checksums(root: Path, *, workers: int = 1) -> None:
     sums = run_each(sha256_of, [root / name for name in names], workers=workers)
     lines = (f"{digest}  {name}\n" for digest, name in zip(sums, names, strict=True))
     write_text(root / CHECKSUMS_FILE, "".join(lines))
-
-
-def read_checksums(root: Path) -> dict[str, str]:
-    """Return the recorded SHA-256 of each file by its path in the set.
-
-    Raises:
-        InputError: if the file is missing or a line is not ``<sha256>  <path>``.
-    """
-    path = root / CHECKSUMS_FILE
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read ({error}); build the set again"
-        raise InputError(msg) from error
-    sums: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        match = _CHECKSUM_LINE.fullmatch(line)
-        if match is None or not is_safe_name(match[2]):
-            msg = f"{path}: line {number} is not '<sha256>  <path in the set>'; build the set again"
-            raise InputError(msg)
-        sums[match[2]] = match[1]
-    return sums
 
 
 def files_of(root: Path) -> list[str]:

@@ -16,15 +16,14 @@ from typing import Literal
 
 import numpy as np
 
+from sbdata.checksums import CHECKSUMS_FILE, read_checksums
 from sbdata.curate.materialise import (
-    CHECKSUMS_FILE,
     REJECTED_FILE,
     DrawnRow,
     draw_image,
     drawn_rows,
     files_of,
     image_lists,
-    read_checksums,
 )
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each

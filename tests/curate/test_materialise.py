@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from sbdata.checksums import read_checksums
 from sbdata.curate.materialise import (
     DrawnRow,
     draw_image,
     drawn_rows,
     files_of,
     image_lists,
-    read_checksums,
     read_rejected,
     remove_strangers,
     write_checksums,
