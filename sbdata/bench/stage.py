@@ -18,9 +18,12 @@ from sbdata.bench.kept import content_of_marker, keep, usable
 from sbdata.bench.weak import WeakSet
 from sbdata.completion import Marker
 from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
 from sbdata.fingerprints import files_named_in, fingerprint
 from sbdata.settings import as_plain
 from sbdata.train.devices import Place
+
+_HASHES = FileHashes()  # of files that settings name, for the keys of this process
 
 DONE = ".stage.json"  # hidden: a folder of masks holds nothing else to score
 Progress = Callable[[int, int], None]
@@ -73,7 +76,7 @@ class Stage:
 def key_of(stage: Stage, weak: WeakSet, seed: int) -> str:
     """Return the fingerprint under which a stage's folder is kept."""
     settings = as_plain(stage.settings)
-    files = {name: weak.hashes.sha256(path) for name, path in files_named_in(settings)}
+    files = {name: _HASHES.sha256(path) for name, path in files_named_in(settings)}
     parts = {
         "function": f"{stage.run.__module__}.{stage.run.__qualname__}",
         "settings": settings,

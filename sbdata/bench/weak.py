@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.layout import IMAGES_FOLDER, image_path
 from sbdata.sets import EvaluationSet, check_files
-from sbdata.storage import inside, remove_leftovers, writing
+from sbdata.storage import inside, remove_leftovers, sha256_of, writing
 from sbdata.taxonomy import Taxonomy
 
 IMAGE_LABELS, BOXES, SALIENCY = "image_labels", "boxes", "saliency"
@@ -67,14 +67,16 @@ class WeakSet:
         saliency: a folder of maps ``<image_id>.png``, or None: then a method that needs them uses
             the built-in provider.
         synthetic: whether the photos are generated.
-        hashes: what is known of the files' content.
+        photo_hashes: SHA-256 of each row's photo, if they are known.
+        map_hashes: SHA-256 of each row's saliency map, if they are known.
     """
 
     rows: tuple[WeakImage, ...]
     taxonomy: Taxonomy
     saliency: Path | None = None
     synthetic: bool = False
-    hashes: FileHashes = field(default_factory=FileHashes, compare=False, repr=False)
+    photo_hashes: tuple[str, ...] = ()
+    map_hashes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,14 +87,16 @@ class WeakSet:
         lines = [
             json.dumps([
                 row.image_id,
-                self.hashes.sha256(row.photo),
+                of_photo,
                 row.classes,
                 None if row.boxes is None else [
                     [b.class_id, b.x, b.y, b.width, b.height] for b in row.boxes
                 ],
                 of_map,
             ])
-            for row, of_map in zip(self.rows, self._hashes_of_maps, strict=True)
+            for row, of_photo, of_map in zip(
+                self.rows, self._photo_hashes, self._map_hashes, strict=True
+            )
         ]  # fmt: skip
         return hashlib.sha256("\n".join([*self.taxonomy.classes, *lines]).encode()).hexdigest()
 
@@ -101,16 +105,24 @@ class WeakSet:
         """Return name and hash of the saliency maps that are given; None where none are."""
         if self.saliency is None:
             return None
-        lines = "\n".join(filter(None, self._hashes_of_maps))
+        lines = "\n".join(filter(None, self._map_hashes))
         return f"{self.saliency.name}, SHA-256 {hashlib.sha256(lines.encode()).hexdigest()}"
 
     @cached_property
-    def _hashes_of_maps(self) -> tuple[str | None, ...]:
+    def _photo_hashes(self) -> tuple[str, ...]:
+        return self.photo_hashes or tuple(sha256_of(row.photo) for row in self.rows)
+
+    @cached_property
+    def _map_hashes(self) -> tuple[str | None, ...]:
         """Return a hash of each row's saliency map; all None where none are given."""
         folder = self.saliency
         if folder is None:
             return (None,) * len(self.rows)
-        return tuple(self.hashes.sha256(folder / f"{row.image_id}.png") for row in self.rows)
+        return self.map_hashes or tuple(sha256_of(path) for path in _maps(folder, self.rows))
+
+
+def _maps(folder: Path, rows: Sequence[WeakImage]) -> list[Path]:
+    return [folder / f"{row.image_id}.png" for row in rows]
 
 
 def weak_set(
@@ -166,7 +178,15 @@ def weak_set(
         msg = f"{opened.root}: the set has no image to learn from"
         raise InputError(msg)
     synthetic = bool(opened.manifest.meta.get("synthetic", False))
-    return WeakSet(tuple(rows), opened.taxonomy, saliency, synthetic, hashes)
+    maps = [] if saliency is None else _maps(saliency, rows)
+    return WeakSet(
+        tuple(rows),
+        opened.taxonomy,
+        saliency,
+        synthetic,
+        tuple(hashes.sha256(row.photo) for row in rows),
+        tuple(hashes.sha256(path) for path in maps),
+    )
 
 
 def _own_boxes(

@@ -68,14 +68,18 @@ def read_run(path: Path) -> dict[str, Any]:
         InputError: naming the file, if it is missing, damaged or of another format.
     """
     raw = read_json(path, _REMEDY)
-    format_ = raw.get("format") if isinstance(raw, dict) else None
-    if not isinstance(raw, dict) or format_ != RUN_FORMAT:
-        said = f"in the format {format_}" if isinstance(format_, str) else "in no known format"
-        msg = f"{path}: the record of a run {said}, not {RUN_FORMAT}; {_REMEDY}"
+    if not isinstance(raw, dict):
+        msg = f"{path}: not the record of a run; {_REMEDY}"
+        raise InputError(msg)
+    if raw.get("format", RUN_FORMAT) != RUN_FORMAT:
+        msg = (
+            f"{path}: of a run in the format {raw['format']!s:.40}, whose losses and schedule "
+            f"are not those of {RUN_FORMAT}; {_REMEDY}"
+        )
         raise InputError(msg)
     try:
         from_plain(RunRecord, raw, str(path))
     except InputError as error:
-        msg = f"{error:.300}; {_REMEDY}"
+        msg = f"{error!s:.300}; {_REMEDY}"
         raise InputError(msg) from error
     return raw

@@ -74,7 +74,7 @@ def read_score(folder: Path) -> SetScore:
     try:
         found = from_plain(SetScore, read_json(path, _REMEDY), str(path))
     except InputError as error:
-        msg = f"{error:.300}; {_REMEDY}"
+        msg = f"{error!s:.300}; {_REMEDY}"
         raise InputError(msg) from error
     assert isinstance(found, SetScore)  # noqa: S101 - for the type checker
     return found
