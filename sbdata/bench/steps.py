@@ -271,8 +271,8 @@ def _compare(bench: Bench, job: Job, method: Method, place: Place, told: Told) -
                     progress=lambda *of: told(job.name, *of),
                 )
                 pairs += [
-                    Pair(name, first, second, differences_of(found.differences))
-                    for second, found in zip(others, scored.compared, strict=True)
+                    Pair(name, strategy, first, differences_of(found.differences))
+                    for strategy, found in zip(others, scored.compared, strict=True)
                 ]
     if pairs:
         key = bench.training_key(method, job.seed)

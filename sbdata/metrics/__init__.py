@@ -1,31 +1,34 @@
-"""The metric ``ia_iou.v1``: arrays in, counts and rows out; no files, no torch.
+"""The metric ``ia_iou.v2``: arrays in, counts and rows out; no files, no torch.
 
 :func:`score_image` compares one predicted class map with the truth. An :class:`Accumulator`
-gathers such scores, merges with others and computes a :class:`Summary`. :func:`resample` gives
-the figures' intervals and :func:`compare` sets two predictions against each other. The
+gathers such scores, merges with others and computes a :class:`Summary`. :func:`bootstrap` gives
+the intervals of its values and :func:`compare` the differences of two prediction sets. The
 definition is in ``docs/metric.md``.
 """
 
 from sbdata.metrics.accumulator import Accumulator
 from sbdata.metrics.bootstrap import (
+    FEW,
     RESAMPLES,
+    Bootstrap,
     Difference,
     Interval,
-    Resampled,
+    bootstrap,
     compare,
-    resample,
 )
 from sbdata.metrics.image import (
     CLASS_ROW,
-    COMPONENT_ROW,
+    FP_ATTRIBUTIONS,
     INSTANCE_ROW,
     METRIC,
-    SHARES,
+    REGION_ROW,
+    ROUNDINGS,
     ImageScore,
     MetricOptions,
     ia_iou,
     score_image,
 )
+from sbdata.metrics.outcomes import OUTCOMES, outcome_index
 from sbdata.metrics.summary import (
     Cell,
     ClassFigures,
@@ -41,12 +44,16 @@ from sbdata.metrics.truth import ImageTruth, truth_from_components, truth_from_m
 
 __all__ = [
     "CLASS_ROW",
-    "COMPONENT_ROW",
+    "FEW",
+    "FP_ATTRIBUTIONS",
     "INSTANCE_ROW",
     "METRIC",
+    "OUTCOMES",
+    "REGION_ROW",
     "RESAMPLES",
-    "SHARES",
+    "ROUNDINGS",
     "Accumulator",
+    "Bootstrap",
     "Cell",
     "ClassFigures",
     "CurvePoint",
@@ -57,13 +64,13 @@ __all__ = [
     "Interval",
     "MetricOptions",
     "Orphans",
-    "Resampled",
     "ScoreTables",
     "Summary",
+    "bootstrap",
     "compare",
     "half_octaves",
     "ia_iou",
-    "resample",
+    "outcome_index",
     "score_image",
     "summarise",
     "truth_from_components",

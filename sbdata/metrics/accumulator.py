@@ -10,9 +10,9 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.metrics.image import (
     CLASS_ROW,
-    COMPONENT_ROW,
     INSTANCE_ROW,
     MAX_CLASSES,
+    REGION_ROW,
     ImageScore,
     MetricOptions,
 )
@@ -29,7 +29,7 @@ class Accumulator:
 
     All counts are integers and all rows are sorted by image before a figure is computed, so every
     order and every division of the images gives the same bits. Memory grows with the rows (about
-    25 bytes an instance or component), not with the pixels. It can be pickled.
+    30 bytes an instance or region), not with the pixels. It can be pickled.
 
     Args:
         n_classes: the number of foreground classes, C.
@@ -45,7 +45,7 @@ class Accumulator:
     >>> other_half.update("b", score_image(np.array([[1, 1, 0, 0]]), truth, 2))
     >>> half.merge(other_half)
     >>> summary = half.compute()
-    >>> summary.ia["ia"].class_mean, summary.ia["ia"].n_instances, summary.miou
+    >>> summary.ia["ia_objects"].class_mean, summary.ia["ia_objects"].n_instances, summary.miou
     (0.75, 4, 0.7222222222222222)
     """
 
@@ -58,12 +58,16 @@ class Accumulator:
         self._images: dict[str, None] = {}
         self._confusion = np.zeros((n_classes + 1, n_classes + 1), np.int64)
         self._instances = _Rows(INSTANCE_ROW)
-        self._components = _Rows(COMPONENT_ROW)
+        self._regions = _Rows(REGION_ROW)
         self._classes = _Rows(CLASS_ROW)
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self._images)
+
+    def __contains__(self, image_id: str) -> bool:
+        """Tell whether an image was added."""
+        return image_id in self._images
 
     def update(self, image_id: str, score: ImageScore) -> None:
         """Add the score of one image.
@@ -84,7 +88,7 @@ class Accumulator:
         self._confusion += score.confusion
         by_number = np.argsort(score.instances["instance_id"], kind="stable")
         self._instances.append(score.instances[by_number])
-        self._components.append(score.components)
+        self._regions.append(score.regions)
         self._classes.append(score.classes)
 
     def merge(self, other: Accumulator) -> None:
@@ -105,7 +109,7 @@ class Accumulator:
         self._images.update(other._images)
         self._confusion += other._confusion
         self._instances.extend(other._instances)
-        self._components.extend(other._components)
+        self._regions.extend(other._regions)
         self._classes.extend(other._classes)
 
     def tables(self) -> ScoreTables:
@@ -113,7 +117,7 @@ class Accumulator:
         ids = np.array(list(self._images), dtype=object)
         order = np.argsort(ids, kind="stable")
         instance_image, instances = self._instances.in_order(order)
-        component_image, components = self._components.in_order(order)
+        region_image, regions = self._regions.in_order(order)
         class_image, classes = self._classes.in_order(order)
         return ScoreTables(
             options=self.options,
@@ -122,8 +126,8 @@ class Accumulator:
             confusion=self._confusion.copy(),
             instance_image=instance_image,
             instances=instances,
-            component_image=component_image,
-            components=components,
+            region_image=region_image,
+            regions=regions,
             class_image=class_image,
             classes=classes,
         )

@@ -1,4 +1,10 @@
-"""How far the figures hang on the choice of images: percentile bootstrap, single and paired."""
+"""Sampling variability over images: the Bayesian bootstrap, for one prediction set or a pair.
+
+Each draw weighs the images by Dirichlet(1, ..., 1) (Rubin, "The Bayesian bootstrap", Annals of
+Statistics 9, 1981). No weight is 0, so no class vanishes from a draw. Resampling with replacement
+drops the classes that few images have from the mean of a draw, which shifts its interval away from
+the value; ``tests/reference/interval_coverage.py`` measures both.
+"""
 
 from __future__ import annotations
 
@@ -8,60 +14,66 @@ from dataclasses import dataclass
 import numpy as np
 
 from sbdata.errors import InputError
-from sbdata.metrics.figures import Values, figures, weighted_sums
+from sbdata.metrics.estimates import Values, estimates, image_sums
 from sbdata.metrics.image import MetricOptions
 from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
 
 RESAMPLES = 1000
+FEW = 10
+"""A value of fewer instances (or regions) than this has no interval."""
+
 _LEVEL = 0.95
-_CHUNK_WEIGHTS = 1_000_000
+_BLOCK = 1_000_000  # weights in memory at a time
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % percentile interval over resamples of the images.
+    """A 95 % percentile interval over bootstrap draws.
 
     Attributes:
         low: the 2.5th percentile.
         high: the 97.5th percentile.
-        defined: the share of resamples that had the figure at all (an instance of that size, say);
-            the interval is over those.
     """
 
     low: float
     high: float
-    defined: float
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of one prediction set minus the same figure of another.
+    """A headline value of prediction set A minus the same value of B.
 
     Attributes:
         value: on the images as they are.
-        interval: of the difference, over paired resamples in which both sets have the figure; None
-            for a single image.
-        sign_change: the share of those resamples whose difference is 0 or has the other sign: 1
-            where the sets do not differ. None for a single image.
+        interval: of the difference under the same weights for both; None for a single image, and
+            for a value of few instances.
+        sign_change: the share of draws whose difference is 0 or has the other sign: 1 if the sets
+            do not differ. None if there is no interval.
     """
 
     value: float
     interval: Interval | None
     sign_change: float | None
 
+    def reversed(self) -> Difference:
+        """Return B minus A."""
+        turned = self.interval and Interval(-self.interval.high, -self.interval.low)
+        return Difference(-self.value, turned, self.sign_change)
+
 
 @dataclass(frozen=True, eq=False)
-class Resampled:
-    """The figures of one prediction set, on its images and on R resamples of them.
+class Bootstrap:
+    """The headline values of one prediction set, on its images and under R draws of weights.
 
     Attributes:
         image_ids: sorted.
         options: of the metric.
         bins: of the sizes.
-        seed: of the draws; with the same images and seed the draws are the same.
-        observed: each figure of the set itself, NaN where there is nothing to measure.
-        figures: each figure's R values.
+        seed: of the draws; the same images and seed give the same weights.
+        observed: each value on the images as they are, NaN if there is nothing to measure.
+        counts: how many instances (regions for precision) a value is of; only of those that are.
+        draws: the R values of each.
     """
 
     image_ids: tuple[str, ...]
@@ -69,65 +81,84 @@ class Resampled:
     bins: SizeBins
     seed: int
     observed: Mapping[str, float]
-    figures: Mapping[str, Values]
+    counts: Mapping[str, int]
+    draws: Mapping[str, Values]
 
     @property
     def resamples(self) -> int:
-        """Return how many resamples there are."""
-        return len(self.figures["miou"])
+        """Return the number of draws."""
+        return len(self.draws["miou"])
+
+    def has_interval(self, name: str) -> bool:
+        """Tell whether a value is of enough images and instances for an interval."""
+        return len(self.image_ids) > 1 and self.counts.get(name, FEW) >= FEW
 
     def intervals(self) -> dict[str, Interval | None]:
-        """Return the interval of each figure, None where no resample had it.
-
-        One image, or none, tells nothing about others: all are None.
-        """
-        if len(self.image_ids) < 2:
-            return dict.fromkeys(self.figures)
-        return {name: _interval(values) for name, values in self.figures.items()}
+        """Return the interval of each value; None for one of few instances or a single image."""
+        return {
+            name: _interval(values) if self.has_interval(name) else None
+            for name, values in self.draws.items()
+        }
 
 
-def resample(
+def bootstrap(
     tables: ScoreTables, bins: SizeBins, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Resampled:
-    """Draw the images with replacement and compute all headline figures of each draw.
+) -> Bootstrap:
+    """Compute all headline values under random weights of the images.
 
-    The draws come from the raw output of PCG64, whose stream numpy promises to keep; a seed gives
-    the same resamples everywhere.
+    The weights come from the raw output of PCG64, whose stream numpy promises to keep; the same
+    seed gives the same weights everywhere, up to the last bit of a logarithm.
 
     Args:
         tables: of N images.
         bins: of the sizes.
-        resamples: how many draws of N images.
+        resamples: the number of draws.
         seed: of the draws.
 
     Raises:
-        InputError: if there is not at least one resample.
+        InputError: if there is not at least one draw.
     """
     if resamples < 1:
         msg = f"a bootstrap needs at least one resample, not {resamples}"
         raise InputError(msg)
     n = len(tables.image_ids)
-    observed = figures(weighted_sums(tables, bins, np.ones((n, 1))), bins)
-    drawn: dict[str, Values] = {name: np.empty(resamples) for name in observed}
+    sums = image_sums(tables, bins)
+    whole = sums.weighted(np.ones((n, 1)))
+    observed = estimates(whole, bins)
+    instances, regions = whole.instances.sum(axis=1)[:, 0], whole.regions[:, 0]
+    counts: dict[str, int] = {}
+    names = ("ia", "ia_objects", *(f"ia_{size}" for size in bins.names))
+    for name, count in zip(names, (instances[0], *instances), strict=True):
+        counts |= {f"{name}.{mean}": int(count) for mean in ("class_mean", "instance_mean")}
+    for suffix, count in zip(("", *(f"_{size}" for size in bins.names)), regions, strict=True):
+        counts[f"region_precision{suffix}"] = int(count)
+    draws: dict[str, Values] = {name: np.empty(resamples) for name in observed}
     generator = np.random.PCG64(seed)
-    chunk = max(1, min(resamples, _CHUNK_WEIGHTS // max(n, 1)))
-    for first in range(0, resamples, chunk):
-        last = min(first + chunk, resamples)
-        part = figures(weighted_sums(tables, bins, _weights(generator, n, last - first)), bins)
+    block = max(1, min(resamples, _BLOCK // max(n, 1)))
+    for first in range(0, resamples, block):
+        last = min(first + block, resamples)
+        part = estimates(sums.weighted(_weights(generator, n, last - first)), bins)
         for name, values in part.items():
-            drawn[name][first:last] = values
-    single = {name: float(values[0]) for name, values in observed.items()}
-    return Resampled(tables.image_ids, tables.options, bins, seed, single, drawn)
+            draws[name][first:last] = values
+    return Bootstrap(
+        image_ids=tables.image_ids,
+        options=tables.options,
+        bins=bins,
+        seed=seed,
+        observed={name: float(values[0]) for name, values in observed.items()},
+        counts=counts,
+        draws=draws,
+    )
 
 
-def compare(first: Resampled, second: Resampled) -> dict[str, Difference | None]:
-    """Compare two prediction sets on the same images by the paired bootstrap: first minus second.
+def compare(first: Bootstrap, second: Bootstrap) -> dict[str, Difference | None]:
+    """Compare two prediction sets on the same images under the same weights: first minus second.
 
     Returns:
-        The difference of each figure, None where one of the sets has no such figure.
+        The difference of each headline value; None if one of the sets has no such value.
 
     Raises:
-        InputError: if the two were not resampled alike.
+        InputError: if the two do not have the same images, options, bins, seed and draws.
     """
     if first.image_ids != second.image_ids:
         differing = sorted(set(first.image_ids) ^ set(second.image_ids))
@@ -145,46 +176,39 @@ def compare(first: Resampled, second: Resampled) -> dict[str, Difference | None]
         if one != other:
             msg = f"a paired comparison needs the same {what} for both, not {one} and {other}"
             raise InputError(msg)
-    return {
-        name: _difference(
-            first.observed[name] - second.observed[name],
-            first.figures[name] - second.figures[name],
-            len(first.image_ids),
-        )
-        for name in first.figures
-    }
+    found: dict[str, Difference | None] = {}
+    for name in first.draws:
+        value = first.observed[name] - second.observed[name]
+        enough = first.has_interval(name) and second.has_interval(name)
+        draws = first.draws[name] - second.draws[name]
+        found[name] = None if np.isnan(value) else _difference(value, draws if enough else None)
+    return found
 
 
-def _weights(generator: np.random.PCG64, n: int, resamples: int) -> Values:
-    """Return how often each of n images is drawn in each of the next resamples, ``(n, R)``."""
-    counts = np.empty((resamples, n))
-    for r in range(resamples):
-        # The high 32 bits, scaled to 0..n-1: off from even chances by less than n / 2^32.
-        draws = ((generator.random_raw(n) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32)
-        counts[r] = np.bincount(draws.astype(np.int64), minlength=n)
-    return np.ascontiguousarray(counts.T)
+def _difference(value: float, draws: Values | None) -> Difference:
+    interval = None if draws is None else _interval(draws)
+    if draws is None or interval is None:
+        return Difference(value, None, None)
+    return Difference(value, interval, float(np.mean(draws * np.sign(value) <= 0)))
+
+
+def _weights(generator: np.random.PCG64, n: int, draws: int) -> Values:
+    """Return independent standard exponential weights of n images in each draw, ``(n, draws)``.
+
+    Divided by their sum they are Dirichlet(1, ..., 1); every headline value is a ratio, so the
+    scale cancels out.
+    """
+    raw = generator.random_raw(n * draws).reshape(draws, n)
+    uniform = ((raw >> np.uint64(11)) + 0.5) * 2.0**-53  # in (0, 1)
+    return np.ascontiguousarray(-np.log(uniform).T)
 
 
 def _interval(values: Values) -> Interval | None:
-    defined = np.sort(values[~np.isnan(values)])
-    if not defined.size:
+    if np.isnan(values).any():
         return None
+    ordered = np.sort(values)
     tail = (1 - _LEVEL) / 2
-    return Interval(
-        low=_percentile(defined, tail),
-        high=_percentile(defined, 1 - tail),
-        defined=defined.size / values.size,
-    )
-
-
-def _difference(value: float, values: Values, n_images: int) -> Difference | None:
-    if np.isnan(value):
-        return None
-    interval = _interval(values) if n_images > 1 else None
-    if interval is None:
-        return Difference(value, None, None)
-    defined = values[~np.isnan(values)]
-    return Difference(value, interval, float(np.mean(defined * np.sign(value) <= 0)))
+    return Interval(low=_percentile(ordered, tail), high=_percentile(ordered, 1 - tail))
 
 
 def _percentile(ordered: Values, share: float) -> float:

@@ -1,8 +1,8 @@
-"""One image scored: ``ia_iou.v1`` rows of its instances and components, and its class counts.
+"""One image scored: ``ia_iou.v2`` rows of its instances and regions, and its class counts.
 
-The definition is drawn and worked through in ``docs/metric.md``. It is this project's reading of
-the instance-aware IoU of Mun et al., "Small Objects Matters in Weakly-Supervised Semantic
-Segmentation" (WACV 2024).
+The definition is drawn and worked through in ``docs/metric.md``. It is that of the code which Mun
+et al. released for "Small Objects Matters in Weakly-Supervised Semantic Segmentation" (WACV 2024):
+Cheolhyun-Mun/wsss_small_object_matters at commit 629dd2c, ``libs/utils/metric.py``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from sbdata.errors import InputError
 from sbdata.metrics import kernel
-from sbdata.metrics.truth import ImageTruth, as_class_map, check_connectivity, flat
+from sbdata.metrics.truth import ImageTruth, as_class_map, flat
 
-METRIC = "ia_iou.v1"
-SHARES = ("area", "equal", "all")
+METRIC = "ia_iou.v2"
+FP_ATTRIBUTIONS = ("overlap", "area", "equal", "all")
+ROUNDINGS = ("floor", "exact")
 MAX_CLASSES = 254
 
 INSTANCE_ROW = np.dtype(
@@ -28,24 +29,26 @@ INSTANCE_ROW = np.dtype(
         ("area", np.int32),
         ("tp", np.int32),
         ("fp", np.float64),
-        ("touched_components", np.int32),
+        ("met_regions", np.int32),
+        ("other_class", np.uint8),
+        ("other_pixels", np.int32),
     ]
 )
-"""One ground-truth instance: its pixels, those predicted as its class, and its share of the
-pixels that the touching components have outside every instance."""
+"""One true instance: its pixels, those predicted as its class, its part of the false pixels of the
+regions that meet it, and the other foreground class that most of its pixels are predicted as (0 if
+none is), with their number."""
 
-COMPONENT_ROW = np.dtype(
+REGION_ROW = np.dtype(
     [
-        ("component", np.int32),
+        ("region", np.int32),
         ("class_id", np.uint8),
         ("area", np.int32),
         ("matched", np.int32),
-        ("touched_instances", np.int32),
-        ("false_pixels", np.int32),
+        ("met_instances", np.int32),
     ]
 )
-"""One predicted component, numbered from 1 by its first pixel: its pixels, those whose true class
-is its own, and those outside every instance of its class."""
+"""One predicted region, numbered from 1 by its first pixel: its pixels, those whose true class is
+its own, and the instances of its class that it meets. The other pixels are its false ones."""
 
 CLASS_ROW = np.dtype(
     [
@@ -55,8 +58,9 @@ CLASS_ROW = np.dtype(
         ("matched_pixels", np.int32),
         ("false_pixels", np.int32),
         ("orphan_pixels", np.int32),
-        ("orphan_components", np.int32),
-        ("components", np.int32),
+        ("orphan_false_pixels", np.int32),
+        ("orphan_regions", np.int32),
+        ("regions", np.int32),
     ]
 )
 """One class (0 is background) that is true or predicted somewhere in the image."""
@@ -64,27 +68,32 @@ CLASS_ROW = np.dtype(
 
 @dataclass(frozen=True)
 class MetricOptions:
-    """What about ``ia_iou.v1`` can be chosen; the defaults are version 1.
+    """The options of ``ia_iou.v2``; the defaults are the released definition.
 
     Attributes:
-        connectivity: 8, or 4 to part components that meet at corners only.
-        share: how the instances that a component touches share its false pixels: ``"area"`` in
-            proportion to their areas, ``"equal"`` alike, ``"all"`` every one pays all of them.
+        fp_attribution: how the false pixels of a region are divided among the instances that it
+            meets: ``"overlap"`` in proportion to the pixels in common, relative to all pixels of
+            the region on its class; ``"area"`` in proportion to the instances' areas; ``"equal"``
+            in equal parts; ``"all"`` charges every instance with all of them.
+        rounding: ``"floor"`` rounds each part down to whole pixels, ``"exact"`` does not.
         predicted_void: whether a prediction may hold 255; such a pixel is read as background.
 
     Raises:
-        InputError: for any other value.
+        InputError: for any other value, naming the valid ones.
     """
 
-    connectivity: int = 8
-    share: str = "area"
+    fp_attribution: str = "overlap"
+    rounding: str = "floor"
     predicted_void: bool = False
 
     def __post_init__(self) -> None:
-        check_connectivity(self.connectivity)
-        if self.share not in SHARES:
-            msg = f"share must be one of {', '.join(SHARES)}, not {self.share!r}"
-            raise InputError(msg)
+        for name, value, valid in (
+            ("fp_attribution", self.fp_attribution, FP_ATTRIBUTIONS),
+            ("rounding", self.rounding, ROUNDINGS),
+        ):
+            if value not in valid:
+                msg = f"{name} must be one of {', '.join(valid)}, not {value!r}"
+                raise InputError(msg)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options as they are written into results."""
@@ -99,14 +108,14 @@ class ImageScore:
         options: it was counted with.
         confusion: int64 ``(C + 1, C + 1)`` pixel counts, true class by predicted class.
         instances: rows of type ``INSTANCE_ROW``, in the order of the truth.
-        components: rows of type ``COMPONENT_ROW``, in scan order.
+        regions: rows of type ``REGION_ROW``, in scan order.
         classes: rows of type ``CLASS_ROW``, by class.
     """
 
     options: MetricOptions
     confusion: npt.NDArray[np.int64]
     instances: npt.NDArray[np.void]
-    components: npt.NDArray[np.void]
+    regions: npt.NDArray[np.void]
     classes: npt.NDArray[np.void]
 
     @property
@@ -162,12 +171,11 @@ def score_image(
         )
         raise InputError(msg)
     (
-        fault, place, confusion, area, matched, component_class, component_area, on_class, inside,
-        touched, pair_component, pair_instance, by_class,
+        fault, place, confusion, area, matched, other_class, other_pixels, region_class,
+        region_area, on_class, met, pair_region, pair_instance, pair_pixels, by_class,
     ) = kernel.count_image(
         flat(prediction), flat(truth.class_map), flat(truth.instance_map), prediction.shape[1],
-        truth.index_of, truth.class_ids, n_classes, int(options.connectivity == 8),
-        options.predicted_void,
+        truth.index_of, truth.class_ids, n_classes, options.predicted_void,
     )  # fmt: skip
     if fault:
         raise _explain(fault, place, prediction, truth, n_classes)
@@ -176,61 +184,67 @@ def score_image(
         msg = f"instance {number} has no pixel outside void; leave it out or correct the maps"
         raise InputError(msg)
 
-    false = component_area - inside
     instances = np.empty(area.size, INSTANCE_ROW)
     instances["instance_id"] = truth.instance_ids
     instances["class_id"] = truth.class_ids
     instances["area"] = area
     instances["tp"] = matched
-    instances["fp"] = _shared(pair_component, pair_instance, false, touched, area, options.share)
-    instances["touched_components"] = np.bincount(pair_instance, minlength=area.size)
+    shares = _shares(
+        pair_region, pair_instance, pair_pixels, on_class, met, area, options.fp_attribution
+    )
+    false = shares * (region_area - on_class)[pair_region]
+    instances["fp"] = _sums(
+        pair_instance, np.floor(false) if options.rounding == "floor" else false, area.size
+    )
+    instances["met_regions"] = np.bincount(pair_instance, minlength=area.size)
+    instances["other_class"] = other_class
+    instances["other_pixels"] = other_pixels
 
-    components = np.empty(component_area.size, COMPONENT_ROW)
-    components["component"] = np.arange(1, component_area.size + 1)
-    components["class_id"] = component_class
-    components["area"] = component_area
-    components["matched"] = on_class
-    components["touched_instances"] = touched
-    components["false_pixels"] = false
+    regions = np.empty(region_area.size, REGION_ROW)
+    regions["region"] = np.arange(1, region_area.size + 1)
+    regions["class_id"] = region_class
+    regions["area"] = region_area
+    regions["matched"] = on_class
+    regions["met_instances"] = met
 
     present = np.flatnonzero(by_class[:, kernel.TRUE_PIXELS] + by_class[:, kernel.PREDICTED])
     classes = np.empty(present.size, CLASS_ROW)
     classes["class_id"] = present
     for column, name in enumerate(CLASS_ROW.names[1:] if CLASS_ROW.names else ()):
         classes[name] = by_class[present, column]
-    return ImageScore(options, confusion, instances, components, classes)
+    return ImageScore(options, confusion, instances, regions, classes)
 
 
-def _shared(
-    pair_component: npt.NDArray[np.int32],
+def _shares(
+    pair_region: npt.NDArray[np.int32],
     pair_instance: npt.NDArray[np.int32],
-    false: npt.NDArray[np.int32],
-    touched: npt.NDArray[np.int32],
+    pair_pixels: npt.NDArray[np.int32],
+    on_class: npt.NDArray[np.int32],
+    met: npt.NDArray[np.int32],
     area: npt.NDArray[np.int32],
-    share: str,
+    fp_attribution: str,
 ) -> npt.NDArray[np.float64]:
-    """Return the false pixels that each instance answers for.
-
-    A component that touches one instance gives it whole pixels, and sums of those are exact in
-    any order. The fractions of the others are added from the smallest up, so that the same pixels
-    give the same bits however the instances are numbered or the image is turned.
-    """
-    n = area.size
-    alone = touched[pair_component] == 1
-    if share == "all" or alone.all():
-        return _sums(pair_instance, false[pair_component], n)
-    whole = _sums(pair_instance[alone], false[pair_component[alone]], n)
-    i, j = pair_instance[~alone], pair_component[~alone]
-    if share == "equal":
-        parts = false[j] / touched[j]
-    else:
-        parts = false[j] * area[i].astype(np.int64) / _sums(j, area[i], false.size)[j]
-    order = np.lexsort((parts, i))
-    return whole + _sums(i[order], parts[order], n)
+    """Return which part of a region's false pixels each instance that it meets is charged with."""
+    if fp_attribution == "overlap":  # on_class: in the instance, or on its class outside it
+        return pair_pixels / on_class[pair_region]
+    if fp_attribution == "area":
+        areas = area[pair_instance]
+        return areas / _sums(pair_region, areas, met.size)[pair_region]
+    if fp_attribution == "equal":
+        shares: npt.NDArray[np.float64] = 1 / met[pair_region]
+        return shares
+    return np.ones(pair_region.size)
 
 
 def _sums(places: npt.NDArray[Any], values: npt.NDArray[Any], n: int) -> npt.NDArray[np.float64]:
-    """Return the sum of the values at each of n places, added in the order given."""
+    """Return the sum of the values at each of n places; the order of the values does not matter.
+
+    Whole numbers add up exactly. Fractions are added from the smallest up, so that the same pixels
+    give the same bits however the instances are numbered or the image is turned.
+    """
+    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
+        order = np.argsort(values, kind="stable")
+        places, values = places[order], values[order]
     sums = np.bincount(places, weights=values, minlength=n)
     return sums.astype(np.float64, copy=False)
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sbdata.metrics.figures import Values, figures, ratio, suffixes_of, weighted_sums
+from sbdata.metrics.estimates import Values, estimates, image_sums, ratio, suffixes_of
 from sbdata.metrics.image import METRIC, MetricOptions, ia_iou
+from sbdata.metrics.outcomes import OUTCOMES, outcome_index
 from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
 
@@ -22,9 +23,9 @@ class InstanceFigure:
 
     Attributes:
         class_mean: mean over the classes of each class's mean.
-        instance_mean: mean over all the instances, whatever the class.
+        instance_mean: mean over all the instances, whatever the class; never of background.
         n_instances: how many instances there are.
-        n_classes: how many classes have at least one of them.
+        n_classes: how many classes the class mean is of.
     """
 
     class_mean: float | None
@@ -39,7 +40,7 @@ class Cell:
 
     Attributes:
         value: None where there is nothing.
-        n: how many instances, or components.
+        n: how many instances, regions or images.
     """
 
     value: float | None
@@ -48,15 +49,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Orphans:
-    """Predicted components that touch no instance of their class.
+    """Predicted regions that meet no instance of their class.
 
     Attributes:
-        components: how many.
+        regions: how many.
         pixels: of them all, void left out.
-        share: of all predicted pixels outside every instance of their class; None if there is none.
+        share: their part of all predicted pixels that are not on their class; None if all are.
     """
 
-    components: int
+    regions: int
     pixels: int
     share: float | None
 
@@ -97,7 +98,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a set of predictions under ``ia_iou.v1``.
+    """The figures of a set of predictions under ``ia_iou.v2``.
 
     Attributes:
         metric: name and version.
@@ -109,11 +110,14 @@ class Summary:
         absent: the classes left out of it because no true pixel has them.
         background_iou: IoU of class 0; None where there is no true background.
         pixel_accuracy: share of the pixels whose predicted class is the true one.
-        ia: by name: ``ia``, then ``ia_<size>``.
-        component_precision: share of predicted components with at least half their pixels on
-            their class, by name: ``component_precision``, then ``component_precision_<size>``,
-            by the component's own area.
+        ia: by name: ``ia``, whose class mean has background as a class; ``ia_objects``, the same
+            without background; then ``ia_<size>``.
+        background_ia: mean over the images that have background of its IoU in the image.
+        region_precision: share of predicted regions with at least half their pixels on their class,
+            by name: ``region_precision``, then ``region_precision_<size>``, by the region's own
+            area.
         orphans: of all classes.
+        outcomes: how many instances of each size ended as each of ``OUTCOMES``.
         classes: of each foreground class.
         curve: IA by half octaves of area, from the smallest instance to the largest.
     """
@@ -128,18 +132,20 @@ class Summary:
     background_iou: float | None
     pixel_accuracy: float | None
     ia: Mapping[str, InstanceFigure]
-    component_precision: Mapping[str, Cell]
+    background_ia: Cell
+    region_precision: Mapping[str, Cell]
     orphans: Orphans
+    outcomes: Mapping[str, Mapping[str, int]]
     classes: tuple[ClassFigures, ...]
     curve: tuple[CurvePoint, ...]
 
     def headline(self) -> dict[str, float | None]:
-        """Return the figures that intervals are given for, by the names of :func:`figures`."""
+        """Return the figures that intervals are given for, by the names of :func:`estimates`."""
         found: dict[str, float | None] = {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
         for name, figure in self.ia.items():
             found[f"{name}.class_mean"] = figure.class_mean
             found[f"{name}.instance_mean"] = figure.instance_mean
-        for name, cell in self.component_precision.items():
+        for name, cell in self.region_precision.items():
             found[name] = cell.value
         return found
 
@@ -163,40 +169,50 @@ def summarise(tables: ScoreTables, bins: SizeBins) -> Summary:
         tables: the rows of the images.
         bins: of the sizes; the rows do not depend on them, so any others can follow.
     """
-    sums = weighted_sums(tables, bins, np.ones((len(tables.image_ids), 1)))
-    headline = {name: float(values[0]) for name, values in figures(sums, bins).items()}
+    sums = image_sums(tables, bins).weighted(np.ones((len(tables.image_ids), 1)))
+    headline = {name: _or_none(values[0]) for name, values in estimates(sums, bins).items()}
     true, matched = sums.true[:, 0], sums.matched[:, 0]
     iou = np.where(true > 0, ratio(matched, sums.union[:, 0]), np.nan)
     ia, n = sums.ia[:, :, 0], sums.instances[:, :, 0]
+    background, with_background = sums.background[:, 0].tolist()
     suffixes = suffixes_of(bins)
     means = ratio(ia, n)
     orphans = _orphans_by_class(tables)
+
+    def figure(name: str, k: int, further_classes: int = 0) -> InstanceFigure:
+        return InstanceFigure(
+            class_mean=headline[f"{name}.class_mean"],
+            instance_mean=headline[f"{name}.instance_mean"],
+            n_instances=int(n[k].sum()),
+            n_classes=int((n[k] > 0).sum()) + further_classes,
+        )
+
     return Summary(
         metric=METRIC,
         options=tables.options,
         bins=bins,
         n_images=len(tables.image_ids),
-        miou=_or_none(headline["miou"]),
+        miou=headline["miou"],
         n_miou_classes=int((true > 0).sum()),
         absent=tuple(np.flatnonzero(true == 0).tolist()),
         background_iou=_or_none(iou[0]),
-        pixel_accuracy=_or_none(headline["pixel_accuracy"]),
+        pixel_accuracy=headline["pixel_accuracy"],
         ia={
-            f"ia{suffix}": InstanceFigure(
-                class_mean=_or_none(headline[f"ia{suffix}.class_mean"]),
-                instance_mean=_or_none(headline[f"ia{suffix}.instance_mean"]),
-                n_instances=int(n[k].sum()),
-                n_classes=int((n[k] > 0).sum()),
-            )
-            for k, suffix in enumerate(suffixes)
+            "ia": figure("ia", 0, int(with_background > 0)),
+            "ia_objects": figure("ia_objects", 0),
+            **{f"ia_{size}": figure(f"ia_{size}", k) for k, size in enumerate(bins.names, start=1)},
         },
-        component_precision={
-            f"component_precision{suffix}": Cell(
-                _or_none(headline[f"component_precision{suffix}"]), int(sums.components[k, 0])
+        background_ia=Cell(
+            background / with_background if with_background else None, int(with_background)
+        ),
+        region_precision={
+            f"region_precision{suffix}": Cell(
+                headline[f"region_precision{suffix}"], int(sums.regions[k, 0])
             )
             for k, suffix in enumerate(suffixes)
         },
         orphans=_orphans(orphans.sum(axis=0)),
+        outcomes=_outcomes(tables, bins),
         classes=tuple(
             ClassFigures(
                 class_id=c,
@@ -249,16 +265,27 @@ def _curve(tables: ScoreTables) -> tuple[CurvePoint, ...]:
 
 
 def _orphans_by_class(tables: ScoreTables) -> npt.NDArray[np.int64]:
-    """Return ``(C + 1, 3)`` counts: orphan components, their pixels, all false pixels."""
-    found = np.zeros((tables.n_classes + 1, 3), np.int64)
-    for column, name in enumerate(("orphan_components", "orphan_pixels", "false_pixels")):
+    """Return ``(C + 1, 4)`` counts: orphans, their pixels, their false pixels, all false pixels."""
+    found = np.zeros((tables.n_classes + 1, 4), np.int64)
+    names = ("orphan_regions", "orphan_pixels", "orphan_false_pixels", "false_pixels")
+    for column, name in enumerate(names):
         np.add.at(found[:, column], tables.classes["class_id"], tables.classes[name])
     return found
 
 
 def _orphans(counts: npt.NDArray[np.int64]) -> Orphans:
-    components, pixels, false = counts.tolist()
-    return Orphans(components, pixels, pixels / false if false else None)
+    regions, pixels, orphan_false, false = counts.tolist()
+    return Orphans(regions, pixels, orphan_false / false if false else None)
+
+
+def _outcomes(tables: ScoreTables, bins: SizeBins) -> dict[str, dict[str, int]]:
+    kinds = len(OUTCOMES)
+    cell = bins.index(tables.instances["area"]) * kinds + outcome_index(tables.instances)
+    counts = np.bincount(cell, minlength=len(bins.names) * kinds).reshape(-1, kinds)
+    return {
+        size: dict(zip(OUTCOMES, row.tolist(), strict=True))
+        for size, row in zip(bins.names, counts, strict=True)
+    }
 
 
 def _or_none(value: float | np.float64 | Values) -> float | None:

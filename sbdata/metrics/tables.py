@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.metrics.image import MetricOptions, ia_iou
+from sbdata.metrics.outcomes import OUTCOMES, outcome_index
 from sbdata.sizes import SizeBins
 
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -28,8 +29,8 @@ class ScoreTables:
         confusion: int64 ``(C + 1, C + 1)``, true class by predicted class, over all images.
         instance_image: int32.
         instances: rows of type ``INSTANCE_ROW``, within an image sorted by instance_id.
-        component_image: int32.
-        components: rows of type ``COMPONENT_ROW``, within an image in scan order.
+        region_image: int32.
+        regions: rows of type ``REGION_ROW``, within an image in scan order.
         class_image: int32.
         classes: rows of type ``CLASS_ROW``, within an image sorted by class.
     """
@@ -40,8 +41,8 @@ class ScoreTables:
     confusion: npt.NDArray[np.int64]
     instance_image: npt.NDArray[np.int32]
     instances: npt.NDArray[np.void]
-    component_image: npt.NDArray[np.int32]
-    components: npt.NDArray[np.void]
+    region_image: npt.NDArray[np.int32]
+    regions: npt.NDArray[np.void]
     class_image: npt.NDArray[np.int32]
     classes: npt.NDArray[np.void]
 
@@ -61,26 +62,22 @@ class ScoreTables:
             "fp": rows["fp"],
             "ia_iou": ia_iou(rows),
             "recall": rows["tp"] / rows["area"],
-            "touched_components": rows["touched_components"],
+            "met_regions": rows["met_regions"],
+            "outcome": _names(OUTCOMES)[outcome_index(rows)],
+            "other_class": _names(("", *class_names))[rows["other_class"]],
+            "other_pixels": rows["other_pixels"],
         }
 
-    def component_columns(self, bins: SizeBins, class_names: Sequence[str]) -> Columns:
-        """Return one row per predicted component as columns; see :meth:`instance_columns`."""
-        rows = self.components
+    def region_columns(self, bins: SizeBins, class_names: Sequence[str]) -> Columns:
+        """Return one row per predicted region as columns; see :meth:`instance_columns`."""
+        rows = self.regions
         return {
-            **self._head(self.component_image, rows, "component", class_names),
+            **self._head(self.region_image, rows, "region", class_names),
             "area": rows["area"],
             "size": _names(bins.names)[bins.index(rows["area"])],
             "matched": rows["matched"],
-            "touched_instances": rows["touched_instances"],
-            "false_pixels": rows["false_pixels"],
+            "met_instances": rows["met_instances"],
         }
-
-    def class_columns(self, class_names: Sequence[str]) -> Columns:
-        """Return one row per image and class that is true or predicted there, as columns."""
-        head = self._head(self.class_image, self.classes, "class_id", class_names)
-        names = self.classes.dtype.names or ()
-        return {**head, **{name: self.classes[name] for name in names if name != "class_id"}}
 
     def _head(
         self,

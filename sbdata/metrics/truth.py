@@ -9,7 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
-from sbdata.metrics.kernel import CONFLICT, VOID, classes_of_instances, label_parts
+from sbdata.metrics.kernel import (
+    CONFLICT,
+    INSTANCE_VOID,
+    NO_INSTANCE,
+    UNKNOWN,
+    VOID,
+    classes_of_instances,
+    label_parts,
+)
 
 ClassMap = npt.NDArray[np.uint8]
 InstanceMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -19,14 +27,15 @@ InstanceMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 class ImageTruth:
     """The class map and the instance map of one image, and the instances' classes.
 
-    The class map decides what is void: where it is 255 nothing counts, whatever the instance map
-    says there. A pixel of class c that belongs to no instance is true for mIoU and lies outside
-    every instance for IA; sets that sbdata builds have no such pixel.
+    A pixel that is 255 in either map is void and counts nowhere. A pixel of class c that belongs to
+    no instance is true for mIoU; for IA it lies outside every instance, but is never a false pixel
+    of its class. Sets that sbdata builds have no such pixel.
 
     Attributes:
         class_map: ``(H, W)`` uint8; 0 background, 1..C classes, 255 void.
-        instance_map: ``(H, W)`` uint8 or uint16; 0 is no instance. In a uint8 map 255 is void and
-            therefore no instance either.
+        instance_map: ``(H, W)`` uint8 or uint16; 0 is no instance. In a uint8 map 255 is void; in a
+            uint16 map it is an instance number like any other. Other integers become uint8 if none
+            is above 255, else uint16.
         instance_ids: the instances, as numbered in the instance map; rows come in this order.
         class_ids: the class of each instance.
 
@@ -67,13 +76,13 @@ class ImageTruth:
 
     @property
     def index_of(self) -> npt.NDArray[np.int32]:
-        """Return the place of each instance number; -1 is no instance and -2 an unknown number."""
+        """Return the place of each instance number, or what else it stands for (see ``kernel``)."""
         eight = self.instance_map.dtype == np.uint8
         last = 255 if eight else int(self.instance_ids.max(initial=0))
-        index = np.full(last + 1, -2, np.int32)
-        index[0] = -1
+        index = np.full(last + 1, UNKNOWN, np.int32)
+        index[0] = NO_INSTANCE
         if eight:
-            index[VOID] = -1
+            index[VOID] = INSTANCE_VOID
         index[self.instance_ids] = np.arange(self.instance_ids.size)
         return index
 
@@ -85,7 +94,8 @@ def truth_from_maps(class_map: npt.NDArray[Any], instance_map: npt.NDArray[Any])
 
     Args:
         class_map: ``(H, W)``; 0 background, 1..C classes, 255 void.
-        instance_map: ``(H, W)``; 0 no instance, 255 void if uint8.
+        instance_map: ``(H, W)``; 0 no instance; 255 void, unless the type is uint16 or a number is
+            above 255.
 
     Raises:
         InputError: if an instance has pixels of several classes, or of background.
@@ -114,38 +124,29 @@ def truth_from_maps(class_map: npt.NDArray[Any], instance_map: npt.NDArray[Any])
     return ImageTruth(classes, instances, ids, found[ids].astype(np.uint8))
 
 
-def truth_from_components(class_map: npt.NDArray[Any], *, connectivity: int = 8) -> ImageTruth:
-    """Make instances of a class map's connected parts, for truth that tells no instances apart.
+def truth_from_components(class_map: npt.NDArray[Any]) -> ImageTruth:
+    """Make instances of a class map's components, for truth that tells no instances apart.
 
     Touching objects of one class become one instance and a divided object several, so figures
     made with it are not comparable with those of annotated instances; say so where they are shown.
 
     Args:
-        class_map: ``(H, W)``; 0 background, 1..C classes, 255 void, which divides parts.
-        connectivity: 8, or 4 to part regions that meet at corners only.
+        class_map: ``(H, W)``; 0 background, 1..C classes, 255 void, which divides components.
 
     Raises:
-        InputError: if there are more than 65,535 parts.
+        InputError: if there are more than 65,535 components.
 
     >>> truth_from_components(np.array([[1, 0, 1], [1, 0, 2]])).instance_map.tolist()
     [[1, 0, 2], [1, 0, 3]]
     """
-    check_connectivity(connectivity)
     classes = as_class_map(class_map, "the class map")
-    numbers, class_of = label_parts(flat(classes), classes.shape[1], int(connectivity == 8))
+    numbers, class_of = label_parts(flat(classes), classes.shape[1])
     if class_of.size > 65535:
         msg = f"{class_of.size} connected parts in one class map; at most 65535 can be numbered"
         raise InputError(msg)
     instances = numbers.astype(np.uint8 if class_of.size < VOID else np.uint16)
     ids = np.arange(1, class_of.size + 1, dtype=np.int32)
     return ImageTruth(classes, instances.reshape(classes.shape), ids, class_of)
-
-
-def check_connectivity(connectivity: int) -> None:
-    """Raise InputError unless the connectivity is 4 or 8."""
-    if connectivity not in (4, 8):
-        msg = f"connectivity must be 4 or 8, not {connectivity!r}"
-        raise InputError(msg)
 
 
 def as_class_map(array: npt.NDArray[Any], what: str) -> ClassMap:
@@ -192,10 +193,11 @@ def _as_instance_map(array: npt.NDArray[Any]) -> InstanceMap:
     array = _as_map(array, "the instance map")
     if array.dtype in (np.uint8, np.uint16):
         return array
-    if array.min() < 0 or array.max() > 65535:
-        msg = f"the instance map holds {int(array.min())}..{int(array.max())}; use 0..65535"
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > 65535:
+        msg = f"the instance map holds {low}..{high}; use 0..65535"
         raise InputError(msg)
-    return array.astype(np.uint16)
+    return array.astype(np.uint8 if high <= VOID else np.uint16)
 
 
 def _size(array: npt.NDArray[Any]) -> str:

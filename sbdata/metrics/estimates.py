@@ -1,0 +1,189 @@
+"""The headline values of a set, computed from per-image sums under any weights of the images.
+
+Every headline value is a ratio of sums over the images, or a mean of such ratios. The values of a
+set are those with every weight 1, a bootstrap draw is the same sums under the weights of the draw.
+Both go through the same lines, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.metrics.image import ia_iou
+from sbdata.metrics.tables import ScoreTables
+from sbdata.sizes import SizeBins
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Sums under R weightings of the images; the last axis is the weighting.
+
+    Index 0 of a size axis is all sizes together, then the bins follow.
+
+    Attributes:
+        ia: ``(1 + S, C, R)``, the sum of IA over the instances of a size and class.
+        instances: ``(1 + S, C, R)``, their number.
+        background: ``(2, R)``, the sum of the images' IoU of class 0, and how many images have any.
+        precise: ``(1 + S, R)``, predicted regions with at least half their pixels on their class.
+        regions: ``(1 + S, R)``, their number.
+        true: ``(C + 1, R)``, pixels of the class.
+        union: ``(C + 1, R)``, pixels of the class, predicted as it, or both.
+        matched: ``(C + 1, R)``, pixels both.
+    """
+
+    ia: Values
+    instances: Values
+    background: Values
+    precise: Values
+    regions: Values
+    true: Values
+    union: Values
+    matched: Values
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSums:
+    """The sums of each image: a sparse matrix of K sums by N images.
+
+    Attributes:
+        matrix: scipy's CSR matrix ``(K, N)``, float64.
+        n_classes: the number of foreground classes, C.
+        n_sizes: the number of size bins, S.
+    """
+
+    matrix: Any
+    n_classes: int
+    n_sizes: int
+
+    def weighted(self, weights: Values) -> Sums:
+        """Sum over the images under each of R weightings, ``(N, R)``; images in their order."""
+        found: Values = self.matrix @ weights
+        rows, sizes, classes = weights.shape[1], 1 + self.n_sizes, self.n_classes
+        parts = np.split(found, np.cumsum(_widths(classes, self.n_sizes))[:-1])
+        ia, instances, background, precise, regions, true, union, matched = parts
+        return Sums(
+            ia=ia.reshape(sizes, classes, rows),
+            instances=instances.reshape(sizes, classes, rows),
+            background=background,
+            precise=precise,
+            regions=regions,
+            true=true,
+            union=union,
+            matched=matched,
+        )
+
+
+def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
+    """Sum the rows of each image, as far as the headline values need them.
+
+    Args:
+        tables: of N images.
+        bins: of the sizes.
+    """
+    from scipy.sparse import csr_matrix  # slow to import, and not needed for scoring an image
+
+    n, classes, sizes = len(tables.image_ids), tables.n_classes, len(bins.names)
+    widths = _widths(classes, sizes)
+    first = np.cumsum(widths) - widths
+    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Values]] = []
+
+    def add(block: int, column: npt.NDArray[Any], image: npt.NDArray[Any], value: Any) -> None:
+        values = np.broadcast_to(np.asarray(value, np.float64), image.shape)
+        found.append((first[block] + column.astype(np.int64), image.astype(np.int64), values))
+
+    rows, image = tables.instances, tables.instance_image
+    class_index = rows["class_id"].astype(np.int64) - 1
+    value = ia_iou(rows)
+    for place in (np.zeros(rows.size, np.int64), bins.index(rows["area"]) + 1):
+        add(0, place * classes + class_index, image, value)
+        add(1, place * classes + class_index, image, 1)
+
+    regions, image = tables.regions, tables.region_image
+    precise = 2 * regions["matched"].astype(np.int64) >= regions["area"]
+    for place in (np.zeros(regions.size, np.int64), bins.index(regions["area"]) + 1):
+        add(3, place, image, precise)
+        add(4, place, image, 1)
+
+    rows, image = tables.classes, tables.class_image
+    class_id = rows["class_id"].astype(np.int64)
+    matched = rows["matched_pixels"].astype(np.int64)
+    union = rows["true_pixels"].astype(np.int64) + rows["predicted_pixels"] - matched
+    add(5, class_id, image, rows["true_pixels"])
+    add(6, class_id, image, union)
+    add(7, class_id, image, matched)
+    some = (class_id == 0) & (rows["true_pixels"] > 0)
+    add(2, np.zeros(int(some.sum()), np.int64), image[some], matched[some] / union[some])
+    add(2, np.ones(int(some.sum()), np.int64), image[some], 1)
+
+    # One entry for each sum and image; rows of one image are added in their order.
+    code = np.concatenate([column * max(n, 1) + image for column, image, _ in found])
+    values = np.concatenate([value for _, _, value in found])
+    codes, place = np.unique(code, return_inverse=True)
+    data = np.bincount(place, weights=values, minlength=codes.size).astype(np.float64, copy=False)
+    columns, images = np.divmod(codes, max(n, 1))
+    indptr = np.searchsorted(columns, np.arange(widths.sum() + 1))
+    matrix = csr_matrix((data, images, indptr), shape=(int(widths.sum()), n))
+    return ImageSums(matrix, classes, sizes)
+
+
+def _widths(classes: int, sizes: int) -> npt.NDArray[np.int64]:
+    """Return how many sums each attribute of :class:`Sums` has, in its order."""
+    cells, pixels = (1 + sizes) * classes, classes + 1
+    return np.array([cells, cells, 2, 1 + sizes, 1 + sizes, pixels, pixels, pixels])
+
+
+def estimates(sums: Sums, bins: SizeBins) -> dict[str, Values]:
+    """Return the headline values by name, each with R values; NaN if there is nothing to measure.
+
+    The names are ``miou``, ``pixel_accuracy``; ``class_mean`` and ``instance_mean`` of ``ia`` (with
+    background as a class in its class mean), ``ia_objects`` and ``ia_<size>``, as in
+    ``ia_small.class_mean``; ``region_precision`` and ``region_precision_<size>``.
+    """
+    found: dict[str, Values] = {}
+    found["miou"] = mean_of_rows(ratio(sums.matched, sums.union), sums.true > 0)
+    found["pixel_accuracy"] = ratio(_add_rows(sums.matched), _add_rows(sums.true))
+    objects = ratio(sums.ia[0], sums.instances[0])
+    background = ratio(sums.background[:1], sums.background[1:])
+    both = np.concatenate([background, objects])
+    found["ia.class_mean"] = mean_of_rows(both, ~np.isnan(both))
+    found["ia.instance_mean"] = ratio(_add_rows(sums.ia[0]), _add_rows(sums.instances[0]))
+    for k, name in enumerate(("ia_objects", *(f"ia_{size}" for size in bins.names))):
+        means = ratio(sums.ia[k], sums.instances[k])
+        found[f"{name}.class_mean"] = mean_of_rows(means, sums.instances[k] > 0)
+        found[f"{name}.instance_mean"] = ratio(_add_rows(sums.ia[k]), _add_rows(sums.instances[k]))
+    for k, suffix in enumerate(suffixes_of(bins)):
+        found[f"region_precision{suffix}"] = ratio(sums.precise[k], sums.regions[k])
+    return found
+
+
+def suffixes_of(bins: SizeBins) -> tuple[str, ...]:
+    """Return the endings of the names of values by size: none for all sizes, then the bins'.
+
+    >>> suffixes_of(SizeBins())
+    ('', '_small', '_medium', '_large')
+    """
+    return ("", *(f"_{name}" for name in bins.names))
+
+
+def ratio(part: Values, whole: Values) -> Values:
+    """Return part / whole, NaN where the whole is 0."""
+    values: Values = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return values
+
+
+def mean_of_rows(values: Values, present: npt.NDArray[np.bool_]) -> Values:
+    """Return the mean over the rows that are present, for each column; NaN if none is."""
+    return ratio(_add_rows(np.where(present, values, 0.0)), present.sum(axis=0).astype(np.float64))
+
+
+def _add_rows(values: Values) -> Values:
+    total = np.zeros(values.shape[1])
+    for row in values:  # one after the other: the order of a numpy sum is not promised
+        total += row
+    return total

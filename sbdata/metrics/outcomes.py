@@ -1,0 +1,44 @@
+"""What became of each true instance: found, lost, confused with another class, or drowned."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.metrics.image import ia_iou
+
+OUTCOMES = ("found", "wrong_class", "missed", "mostly_missed", "bled", "partial")
+FOUND_IA = 0.5
+MISSED_RECALL = 0.05
+MOSTLY_MISSED_RECALL = 0.25
+
+
+def outcome_index(instances: npt.NDArray[np.void]) -> npt.NDArray[np.intp]:
+    """Return the place in ``OUTCOMES`` of each instance; the first kind that holds.
+
+    The kinds are found (IA at least 0.5), wrong class (at least half of the pixels predicted as one
+    other foreground class), missed (recall under 0.05), mostly missed (recall under 0.25), bled
+    (more false pixels than the instance has pixels) and partial (all others).
+
+    Args:
+        instances: rows of type ``INSTANCE_ROW``.
+
+    >>> from sbdata.metrics import score_image, truth_from_maps
+    >>> truth = np.array([[1, 1, 0, 2, 2]])
+    >>> score = score_image(np.array([[1, 1, 0, 1, 1]]), truth_from_maps(truth, truth), n_classes=2)
+    >>> [OUTCOMES[k] for k in outcome_index(score.instances)]
+    ['found', 'wrong_class']
+    """
+    recall = instances["tp"] / instances["area"]
+    holds = np.stack(
+        [
+            ia_iou(instances) >= FOUND_IA,
+            2 * instances["other_pixels"].astype(np.int64) >= instances["area"],
+            recall < MISSED_RECALL,
+            recall < MOSTLY_MISSED_RECALL,
+            instances["fp"] > instances["area"],
+            np.ones(instances.size, bool),
+        ]
+    )
+    index: npt.NDArray[np.intp] = holds.argmax(axis=0)
+    return index
