@@ -131,7 +131,7 @@ def main(
                     folder.parent,
                     place,
                     seed=seed,
-                    progress=lambda stage, *of, s=seed, n=name: progress(f"{s} {n} ({stage})", *of),  # type: ignore[misc]
+                    progress=lambda stage, *of, s=seed, n=name: progress(f"{s} {n} ({stage})", *of),
                 )
                 for root in scored:
                     opened = open_set(root)
@@ -218,10 +218,14 @@ def _table(root: Path, runs: Path, seeds: int, progress: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _spread(values: list[float]) -> dict[str, Any]:
+def _spread(values: list[float | None]) -> dict[str, Any]:
     """Return the values of all seeds with their mean and sample standard deviation."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "std": deviation, "values": values}
+    known = [value for value in values if value is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "std": statistics.stdev(known) if len(known) > 1 else None,
+        "values": values,
+    }
 
 
 def _print(name: str, table: dict[str, Any]) -> None:
@@ -229,10 +233,7 @@ def _print(name: str, table: dict[str, Any]) -> None:
     click.echo("| row | " + " | ".join(FIGURES) + " |")
     click.echo("| --- |" + " ---: |" * len(FIGURES))
     for label, row in table["rows"].items():
-        cells = [
-            f"{c['mean']:.3f}" + ("" if c["std"] is None else f" ± {c['std']:.3f}")
-            for c in (row[figure] for figure in FIGURES)
-        ]
+        cells = [_as_mean(row[figure]) for figure in FIGURES]
         click.echo(f"| {label} | " + " | ".join(cells) + " |")
     click.echo("\n| difference, seed | " + " | ".join(FIGURES) + " |")
     click.echo("| --- |" + " ---: |" * len(FIGURES))
@@ -242,12 +243,18 @@ def _print(name: str, table: dict[str, Any]) -> None:
             click.echo(f"| {label}, {seed} | " + " | ".join(cells) + " |")
 
 
+def _as_mean(spread: dict[str, Any]) -> str:
+    if spread["mean"] is None:
+        return "–"
+    return f"{spread['mean']:.3f}" + ("" if spread["std"] is None else f" ± {spread['std']:.3f}")
+
+
 def _as_text(difference: dict[str, Any] | None) -> str:
     if difference is None:
         return "–"
     interval = difference["interval"]
-    said = f"{difference['value']:+.3f}"
-    return said if interval is None else f"{said} ({interval['low']:+.3f} to {interval['high']:+.3f})"
+    reach = "" if interval is None else f" ({interval['low']:+.3f} to {interval['high']:+.3f})"
+    return f"{difference['value']:+.3f}{reach}"
 
 
 if __name__ == "__main__":
