@@ -108,7 +108,8 @@ def load(folder: Path) -> dict[str, Any]:
 
             fiftyone.list_datasets()
         from sbdata.app.dataset import load_set
-        from sbdata.app.runs import attach_run, read_run
+        from sbdata.app.run_folder import read_run
+        from sbdata.app.runs import attach_run
         from sbdata.app.views import arrange_sidebar, save_views
 
         masks = folder / "app" / "masks"

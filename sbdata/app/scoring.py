@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sbdata.app.info import info_of
-from sbdata.app.runs import attach_run, read_run
+from sbdata.app.run_folder import read_run
+from sbdata.app.runs import attach_run
 from sbdata.app.views import arrange_sidebar, save_views
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
