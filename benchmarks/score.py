@@ -292,7 +292,7 @@ def peak(root: Path) -> dict[str, float]:
 
 def measure_bootstrap(root: Path, images: int) -> dict[str, float]:
     """Time 1,000 resamples over many images, whose rows repeat those of a few."""
-    from sbdata.metrics import ScoreTables, resample
+    from sbdata.metrics import ScoreTables, bootstrap
     from sbdata.score.run import ScoreOptions, score_folder
     from sbdata.score.truth import truth_from_set
 
@@ -311,17 +311,17 @@ def measure_bootstrap(root: Path, images: int) -> dict[str, float]:
         confusion=few.confusion * copies,
         instance_image=places(few.instance_image),
         instances=np.tile(few.instances, copies),
-        component_image=places(few.component_image),
-        components=np.tile(few.components, copies),
+        region_image=places(few.region_image),
+        regions=np.tile(few.regions, copies),
         class_image=places(few.class_image),
         classes=np.tile(few.classes, copies),
     )
     begun = _clock()
-    resample(tables, opened.bins, resamples=1000, seed=0)
+    bootstrap(tables, opened.bins, resamples=1000, seed=0)
     return {
         "images": copies * n,
         "instances": len(tables.instances),
-        "components": len(tables.components),
+        "regions": len(tables.regions),
         "seconds": _clock() - begun,
     }
 
@@ -372,7 +372,7 @@ def _print(found: dict[str, Any], sides: list[str]) -> None:
     )
     print(
         f"bootstrap, 1,000 x {b['images']:,} images ({b['instances']:,} instances, "
-        f"{b['components']:,} components): {b['seconds']:.2f} s (wanted: < 5 at 40,000)"
+        f"{b['regions']:,} regions): {b['seconds']:.2f} s (wanted: < 5 at 40,000)"
     )
     print(
         f"peak memory, {m['images']:,} images, two workers: {m['peak_mb']:.0f} MB "

@@ -25,7 +25,6 @@ from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
 from sbdata.masks import VOID
 from sbdata.metrics import RESAMPLES, ImageTruth, ia_iou
-from sbdata.metrics.figures import suffixes_of
 from sbdata.score.inputs import (
     Contract,
     Listing,
@@ -313,6 +312,13 @@ def _score_excluded(masks: Path, truth: Truth, scored: Scored, fates: pa.Table) 
     figures, n_instances, n_classes = _means_by_size(
         rows["class_id"].astype(np.int64), ia_iou(rows), np.asarray(sizes, str), scored.bins
     )
+    for name in ("ia", "ia_objects"):
+        whole_ia = rescored.summary.ia[name]
+        figures |= {
+            f"{name}.class_mean": whole_ia.class_mean,
+            f"{name}.instance_mean": whole_ia.instance_mean,
+        }
+        n_instances[name], n_classes[name] = whole_ia.n_instances, whole_ia.n_classes
     counted = int(tables.classes["true_pixels"].sum(dtype=np.int64))
     of = int(scored.tables.classes["true_pixels"].sum(dtype=np.int64))
     return ExcludedFigures(
@@ -356,12 +362,12 @@ def _means_by_size(
 ) -> tuple[dict[str, float | None], dict[str, int], dict[str, int]]:
     figures: dict[str, float | None] = {}
     n_instances, n_classes = {}, {}
-    for suffix in suffixes_of(bins):
-        chosen = sizes == suffix[1:] if suffix else np.ones(len(values), np.bool_)
+    for size in bins.names:
+        chosen = sizes == size
         n = np.bincount(classes[chosen])
         total = np.bincount(classes[chosen], values[chosen])
         present = n > 0
-        key = f"ia{suffix}"
+        key = f"ia_{size}"
         some = bool(present.any())
         figures[f"{key}.class_mean"] = float((total[present] / n[present]).mean()) if some else None
         figures[f"{key}.instance_mean"] = float(total.sum() / n.sum()) if some else None
@@ -373,7 +379,7 @@ def pseudo_as_dict(score: PseudoScore) -> dict[str, Any]:
     """Return all of a score but the rows of single instances, as plain values."""
     scored, excluded = score.as_background, score.excluded
     return {
-        "format": "sbdata.pseudo.v1",
+        "format": "sbdata.pseudo.v2",
         "masks": scored.name,
         "set": scored.truth_name,
         "synthetic": scored.synthetic,

@@ -37,7 +37,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--instances",
     type=click.Choice(["components"]),
-    help="Without instance masks: take connected parts of a class for instances.",
+    help="Without instance masks: take each component of a class for an instance.",
 )
 @click.option(
     "--taxonomy",
@@ -49,7 +49,7 @@ _FOLDER = click.Path(path_type=Path)
     "--against",
     multiple=True,
     type=_FOLDER,
-    help="Further predictions, compared with PRED by the paired bootstrap. Repeatable.",
+    help="Other predictions B: the table shows PRED minus B, with paired intervals. Repeatable.",
 )
 @click.option("--name", help="Of the result [the folder's name].")
 @click.option(
@@ -63,18 +63,18 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--decode-palette", is_flag=True, help="RGB predictions have VOC's colours.")
 @click.option("--pred-void", is_flag=True, help="255 in predictions is read as background.")
 @click.option(
-    "--connectivity",
-    type=click.Choice(["4", "8"]),
-    default="8",
+    "--fp-attribution",
+    type=click.Choice(["overlap", "area", "equal", "all"]),
+    default="overlap",
     show_default=True,
-    help="Of predicted components.",
+    help="How the false pixels of a region are divided among the instances that it meets.",
 )
 @click.option(
-    "--share",
-    type=click.Choice(["area", "equal", "all"]),
-    default="area",
+    "--rounding",
+    type=click.Choice(["floor", "exact"]),
+    default="floor",
     show_default=True,
-    help="How the instances that a component touches share its false pixels.",
+    help="Round each instance's part of the false pixels down, or not at all.",
 )
 @click.option("--bins", metavar="A,B", help="Areas that divide the sizes [those of the set].")
 @click.option(
@@ -82,10 +82,10 @@ _FOLDER = click.Path(path_type=Path)
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Of the bootstrap; 0 gives no intervals.",
+    help="Number of bootstrap resamples; 0 disables confidence intervals.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Bootstrap seed."
 )
 @click.option(
     "--workers",
@@ -116,8 +116,8 @@ def score(
     allow_missing: bool,
     decode_palette: bool,
     pred_void: bool,
-    connectivity: str,
-    share: str,
+    fp_attribution: str,
+    rounding: str,
     bins: str | None,
     resamples: int,
     seed: int,
@@ -142,8 +142,8 @@ def score(
     from sbdata.score.write import PROBLEMS_FILE, check_place, summary_as_dict, write_result
 
     options = ScoreOptions(
-        connectivity=int(connectivity),
-        share=share,
+        fp_attribution=fp_attribution,
+        rounding=rounding,
         predicted_void=pred_void,
         decode_palette=decode_palette,
         allow_missing=allow_missing,
@@ -273,7 +273,7 @@ def _opener(
     if (masks is None) == (further["--instances"] is None):
         msg = (
             "--class-masks needs either --instance-masks, or --instances components to take the "
-            "connected parts of a class for instances"
+            "components of a class for instances"
         )
         raise InputError(msg)
     return partial(
@@ -282,7 +282,6 @@ def _opener(
         masks,
         further["--taxonomy"] or "voc20",
         bins=bins,
-        connectivity=options.connectivity,
         photos=further["--photos"],
     )
 
@@ -305,7 +304,8 @@ def _print_scored(scored: Scored, per_class: bool) -> None:
         f"{summary.n_images:,} images, {summary.ia['ia'].n_instances:,} instances, {summary.metric}"
     )
     _print_figures(scored)
-    _print_components(scored)
+    _print_regions(scored)
+    _print_outcomes(scored)
     if per_class:
         _print_classes(scored)
     for other in scored.compared:
@@ -314,19 +314,8 @@ def _print_scored(scored: Scored, per_class: bool) -> None:
         click.echo(f"note: {note}")
 
 
-def _title(name: str) -> str:
-    """Return a figure's name as it is printed.
-
-    >>> _title("ia_small"), _title("component_precision_small")
-    ('IA_small', 'component precision, small')
-    """
-    if name == "ia" or name.startswith("ia_"):
-        return f"IA{name[2:]}"
-    return name.replace("component_precision_", "component precision, ").replace("_", " ")
-
-
 def _print_figures(scored: Scored) -> None:
-    from sbdata.score.wording import NOTHING, number, span
+    from sbdata.score.wording import NOTHING, metric_name, number, span
 
     summary, intervals = scored.summary, scored.intervals
     absent = len(summary.absent)
@@ -336,7 +325,7 @@ def _print_figures(scored: Scored) -> None:
     ]  # fmt: skip
     rows += [
         [
-            _title(name),
+            metric_name(name),
             number(figure.class_mean),
             span(intervals[f"{name}.class_mean"]),
             number(figure.instance_mean),
@@ -349,49 +338,63 @@ def _print_figures(scored: Scored) -> None:
     header = ["", "class mean", "95 %", "instance mean", "95 %", "instances", "classes"]
     print_table(header, rows)
     left_out = f"; {absent} of {absent + summary.n_miou_classes} are not in the truth"
-    click.echo(f"mIoU counts background as a class{left_out if absent else ''}.")
+    click.echo(
+        f"mIoU and IA count background as a class, IA_objects and sizes do not"
+        f"{left_out if absent else ''}."
+    )
 
 
-def _print_components(scored: Scored) -> None:
-    from sbdata.score.wording import count, number, percent, span
+def _print_regions(scored: Scored) -> None:
+    from sbdata.score.wording import count, metric_name, number, percent, span
 
-    cells = scored.summary.component_precision
+    cells = scored.summary.region_precision
     rows = [
-        [_title(name), number(cell.value), span(scored.intervals[name]), f"{cell.n:,}"]
+        [metric_name(name), number(cell.value), span(scored.intervals[name]), f"{cell.n:,}"]
         for name, cell in cells.items()
     ]
-    print_table(["", "share", "95 %", "components"], rows)
+    print_table(["", "share", "95 %", "regions"], rows)
     orphans = scored.summary.orphans
     click.echo(
-        f"orphans (components that touch no instance of their class): "
-        f"{count(orphans.components, 'component')}, {count(orphans.pixels, 'pixel')}, "
+        f"orphans (regions that meet no instance of their class): "
+        f"{count(orphans.regions, 'region')}, {count(orphans.pixels, 'pixel')}, "
         f"{percent(orphans.share)} of all false pixels"
     )
 
 
+def _print_outcomes(scored: Scored) -> None:
+    from sbdata.metrics import OUTCOMES
+    from sbdata.score.wording import percent
+
+    rows = []
+    for size, counts in scored.summary.outcomes.items():
+        total = sum(counts.values())
+        shares = [percent(counts[kind] / total if total else None) for kind in OUTCOMES]
+        rows.append([size, f"{total:,}", *shares])
+    print_table(["outcomes", "instances", *(k.replace("_", " ") for k in OUTCOMES)], rows)
+
+
 def _print_classes(scored: Scored) -> None:
-    from sbdata.score.wording import number
+    from sbdata.score.wording import metric_name, number
 
     summary = scored.summary
-    rows = [["background", number(summary.background_iou)]]
+    figures_shown = [name for name in summary.ia if name != "ia_objects"]
+    rows = [["background", number(summary.background_iou), number(summary.background_ia.value)]]
     for figures in summary.classes:
         cells = [f"{number(cell.value)} ({cell.n:,})" for cell in figures.ia.values()]
         name = scored.taxonomy.name_of(figures.class_id)
-        orphans = f"{figures.orphans.components:,}"
+        orphans = f"{figures.orphans.regions:,}"
         rows.append([name, number(figures.iou), *cells, orphans])
-    header = ["class", "IoU", *(f"{_title(name)} (n)" for name in summary.ia), "orphans"]
-    rows[0] += [""] * (len(header) - 2)
+    header = ["class", "IoU", *(f"{metric_name(name)} (n)" for name in figures_shown), "orphans"]
+    rows[0] += [""] * (len(header) - 3)
     print_table(header, rows)
 
 
 def _print_compared(scored: Scored, other: Compared) -> None:
-    from sbdata.score.wording import NOTHING, number, percent, signed, span
+    from sbdata.score.wording import NOTHING, headline_name, number, percent, signed, span
 
     first = scored.summary.headline()
     rows = []
     for name, difference in other.differences.items():
-        figure, _, mean = name.partition(".")
-        title = "mIoU" if name == "miou" else _title(figure)
         cells = [NOTHING] * 3
         if difference is not None:
             change = difference.sign_change
@@ -400,9 +403,8 @@ def _print_compared(scored: Scored, other: Compared) -> None:
                 span(difference.interval, difference=True),
                 NOTHING if change is None else percent(change),
             ]
-        label = f"{title}, {mean.replace('_', ' ')}" if mean else title
-        rows.append([label, number(first[name]), number(other.figures[name]), *cells])
-    header = [f"{other.name} against {scored.name}", scored.name, other.name]
+        rows.append([headline_name(name), number(first[name]), number(other.figures[name]), *cells])
+    header = [f"{scored.name} minus {other.name}", scored.name, other.name]
     print_table([*header, "difference", "95 %, paired", "sign changes"], rows)
     if other.moved:
         moved = [
@@ -410,5 +412,12 @@ def _print_compared(scored: Scored, other: Compared) -> None:
              number(m.first), number(m.second)]
             for m in other.moved[:_MOVED_SHOWN]
         ]  # fmt: skip
-        header = ["moved most (image, instance)", "class", "size", "area", scored.name, other.name]
+        header = [
+            "largest differences (image, instance)",
+            "class",
+            "size",
+            "area",
+            scored.name,
+            other.name,
+        ]
         print_table(header, moved)

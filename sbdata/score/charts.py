@@ -13,15 +13,13 @@ from importlib import resources
 from itertools import pairwise
 from unicodedata import east_asian_width
 
-from sbdata.metrics import Cell, CurvePoint, Interval, Summary
+from sbdata.metrics import FEW, Cell, CurvePoint, Interval, Summary
 from sbdata.score.markup import Markup, element
 from sbdata.score.wording import NOTHING, area, count, limits, number, span
 from sbdata.sizes import SizeBins
 
 WIDE = 720
 NARROW = 344
-FEW = 10
-"""Fewer instances than this are marked: a figure of them says little."""
 
 _Scale = Callable[[float], float]
 _LETTER = 7.0  # pixels of an average letter at 12 px, on the wide side
@@ -330,13 +328,13 @@ def _heat_legend(y: float, width: float) -> tuple[list[Markup], float]:
     return parts, line + 22
 
 
-# --- component precision beside IA --------------------------------------------------------------
+# --- region precision beside IA -----------------------------------------------------------------
 
 
 def precision_svg(
     summary: Summary, intervals: Mapping[str, Interval | None], width: int = WIDE
 ) -> Markup:
-    """Draw IA and component precision of each size side by side, with their 95 % intervals."""
+    """Draw IA and region precision of each size side by side, with their 95 % intervals."""
     bins = summary.bins
     stacked = width < WIDE
     left, right = (8.0, width - 8.0) if stacked else (150.0, width - 200.0)
@@ -375,38 +373,38 @@ def precision_svg(
     for share in (0, 0.25, 0.5, 0.75, 1) if not stacked else (0, 0.5, 1):
         x, label = left + (right - left) * share, f"{share:g}"
         parts.append(_text(_kept_inside(x, label, 0, width), y + 14, label, "middle quiet"))
-    said = "Component precision beside IA, by size. " + " ".join(
-        f"{size}: IA class mean {number(summary.ia[f'ia_{size}'].class_mean, 2)}, component "
-        f"precision {number(summary.component_precision[f'component_precision_{size}'].value, 2)}."
+    said = "Region precision beside IA, by size. " + " ".join(
+        f"{size}: IA class mean {number(summary.ia[f'ia_{size}'].class_mean, 2)}, region "
+        f"precision {number(summary.region_precision[f'region_precision_{size}'].value, 2)}."
         for size in bins.names
     )
     return _svg(said, width, y + 22, [*grid, *tracks, *parts])
 
 
 def _precision_rows(summary: Summary, suffix: str) -> list[tuple[str, str, str, float | None, str]]:
-    ia = summary.ia[f"ia{suffix}"]
-    precision = summary.component_precision[f"component_precision{suffix}"]
+    name = f"ia{suffix}" if suffix else "ia_objects"
+    ia, precision = summary.ia[name], summary.region_precision[f"region_precision{suffix}"]
     return [
         (
-            f"ia{suffix}.class_mean",
+            f"{name}.class_mean",
             "IA, class mean",
             "class-mean",
             ia.class_mean,
             count(ia.n_classes, "class", "classes"),
         ),
         (
-            f"ia{suffix}.instance_mean",
+            f"{name}.instance_mean",
             "IA, instance mean",
             "instance-mean",
             ia.instance_mean,
             count(ia.n_instances, "instance"),
         ),
         (
-            f"component_precision{suffix}",
-            "component precision",
-            "component-precision",
+            f"region_precision{suffix}",
+            "region precision",
+            "region-precision",
             precision.value,
-            count(precision.n, "component"),
+            count(precision.n, "region"),
         ),
     ]
 

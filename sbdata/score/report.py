@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sbdata.metrics import Cell, Orphans
+from sbdata.metrics import FEW, OUTCOMES, Cell, Orphans
 from sbdata.score.charts import (
-    FEW,
     NARROW,
     WIDE,
     curve_svg,
@@ -24,7 +23,17 @@ from sbdata.score.document import contents, document, section, table
 from sbdata.score.gallery import LoadImage, Worst, picture_svg, worst_small
 from sbdata.score.markup import Markup, element, join
 from sbdata.score.result import Compared, Scored
-from sbdata.score.wording import NOTHING, count, limits, number, percent, signed, span
+from sbdata.score.wording import (
+    NOTHING,
+    count,
+    headline_name,
+    limits,
+    metric_name,
+    number,
+    percent,
+    signed,
+    span,
+)
 from sbdata.storage import write_text
 
 __all__ = ["LoadImage", "report_html", "write_figures", "write_report"]
@@ -71,6 +80,7 @@ def report_html(scored: Scored, load_image: LoadImage | None) -> str:
         _curve_section(scored),
         _heat_map_section(scored),
         _precision_section(scored),
+        _outcomes_section(scored),
         _orphans_section(scored),
         _classes_section(scored),
         _gallery_section(scored, load_image),
@@ -161,22 +171,6 @@ def _header(scored: Scored) -> Markup:
     return element("header", *parts)
 
 
-def _label(name: str) -> str:
-    """Return how a figure of ``Summary.headline`` is called.
-
-    >>> _label("ia_small.class_mean"), _label("component_precision_small"), _label("miou")
-    ('IA_small, class mean', 'component precision, small', 'mIoU')
-    """
-    if name == "miou":
-        return "mIoU"
-    first, _, mean = name.partition(".")
-    if first.startswith("ia"):
-        return f"IA{first[2:]}, {mean.replace('_', ' ')}"
-    if first.startswith("component_precision_"):
-        return f"component precision, {first.removeprefix('component_precision_')}"
-    return first.replace("_", " ")
-
-
 # --- headline and notes ---------------------------------------------------------------------------
 
 
@@ -195,7 +189,7 @@ def _headline(scored: Scored) -> Markup:
     rows = [_row("mIoU", miou)]
     rows += [
         _row(
-            f"IA{name[2:]}",
+            metric_name(name),
             [
                 figure(f"{name}.class_mean", ia.class_mean),
                 figure(f"{name}.instance_mean", ia.instance_mean),
@@ -204,7 +198,10 @@ def _headline(scored: Scored) -> Markup:
         )
         for name, ia in summary.ia.items()
     ]
-    caption = "Scores, with 95 % intervals beneath. mIoU counts background as a class."
+    caption = (
+        "Scores, with 95 % intervals beneath. mIoU and IA count background as a class; IA_objects "
+        f"and the sizes do not. No interval: fewer than {FEW} instances, or a single image."
+    )
     head = ["", "class mean", "instance mean", "instances"]
     beside = element(
         "p",
@@ -225,12 +222,6 @@ def _notes(scored: Scored) -> Markup:
     if summary.absent:
         names = ", ".join(_class_name(scored, c) for c in summary.absent)
         notes.append(f"Classes without a true pixel, left out of mIoU: {names}.")
-    notes += [
-        f"{_label(name)}: {percent(interval.defined)} of the resamples held such an instance or "
-        "component; the interval is over those."
-        for name, interval in scored.intervals.items()
-        if interval is not None and interval.defined < 1
-    ]
     if not notes:
         return Markup()
     items = (element("li", note) for note in notes)
@@ -256,7 +247,7 @@ def _comparison(scored: Scored, place: int) -> _Section:
         apart = interval is not None and (interval.low > 0 or interval.high < 0)
         rows.append(
             _row(
-                _label(name),
+                headline_name(name),
                 [
                     number(value),
                     number(compared.figures.get(name)),
@@ -270,13 +261,13 @@ def _comparison(scored: Scored, place: int) -> _Section:
             )
         )
     caption = (
-        f"{compared.name} minus {scored.name}. Paired bootstrap over images, 95 % intervals; bold "
-        "where the interval leaves out 0. Sign change: the share of resamples in which the "
-        "difference is 0 or has the other sign."
+        f"{scored.name} minus {compared.name}. Paired bootstrap over images, 95 % intervals; bold "
+        "if the interval excludes 0. Sign change: the share of resamples in which the difference "
+        "is 0 or has the other sign."
     )
     head = ["", scored.name, compared.name, "difference", "95 % interval", "sign change"]
     content = [_table(caption, head, rows), *_moved(scored, compared)]
-    return f"against-{place + 1}", f"Against {compared.name}", content
+    return f"against-{place + 1}", f"{scored.name} minus {compared.name}", content
 
 
 def _moved(scored: Scored, compared: Compared) -> list[Markup]:
@@ -293,15 +284,15 @@ def _moved(scored: Scored, compared: Compared) -> list[Markup]:
                 _words(moved.size),
                 number(moved.first),
                 number(moved.second),
-                signed(moved.second - moved.first),
+                signed(moved.first - moved.second),
             ],
         )
         for moved in shown
     ]
-    head = ["image", "instance", "class", "area", "size", scored.name, compared.name, "change"]
+    head = ["image", "instance", "class", "area", "size", scored.name, compared.name, "difference"]
     return [
         _table(
-            f"The {count(len(rows), 'instance')} whose IA changed most.", head, rows, words=(2, 4)
+            f"The {count(len(rows), 'instance')} whose IA differs most.", head, rows, words=(2, 4)
         )
     ]
 
@@ -336,16 +327,31 @@ def _heat_map_section(scored: Scored) -> _Section:
 
 def _precision_section(scored: Scored) -> _Section:
     caption = (
-        "IA is measured on true instances and cannot see an invented object. Component precision "
-        "is measured on predicted components: the share with at least half their pixels on their "
-        "class. Instances are sorted by their own area, components by theirs. Lines are 95 % "
-        "intervals."
+        "IA is measured on true instances and cannot see an invented object. Region precision is "
+        "measured on predicted regions: the share with at least half their pixels on their class. "
+        "Instances are sorted by their own area, regions by theirs. Lines are 95 % intervals."
     )
     drawn = _figure(_drawings(scored)["precision_by_size"], caption)
-    return "precision", "Component precision beside IA", [drawn]
+    return "precision", "Region precision beside IA", [drawn]
 
 
 # --- tables by class ------------------------------------------------------------------------------
+
+
+def _outcomes_section(scored: Scored) -> _Section:
+    rows = []
+    for size, counts in scored.summary.outcomes.items():
+        total = sum(counts.values())
+        cells = [f"{total:,}", *(percent(counts[k] / total if total else None) for k in OUTCOMES)]
+        rows.append(_row(size, cells))
+    caption = (
+        "What became of the instances, by size; the first kind that holds. Found: IA of at least "
+        "0.5. Wrong class: at least half of the pixels predicted as one other class. Missed: under "
+        "5 % of the pixels found. Mostly missed: under 25 %. Bled: more false pixels than the "
+        "instance has pixels. Partial: all others."
+    )
+    head = ["size", "instances", *(kind.replace("_", " ") for kind in OUTCOMES)]
+    return "outcomes", "Outcomes by size", [_table(caption, head, rows)]
 
 
 def _orphans_section(scored: Scored) -> _Section:
@@ -355,20 +361,20 @@ def _orphans_section(scored: Scored) -> _Section:
     ]
     listed.append(("all classes", scored.summary.orphans, "whole"))
     rows = [
-        _row(name, [f"{o.components:,}", f"{o.pixels:,}", percent(o.share)], class_)
+        _row(name, [f"{o.regions:,}", f"{o.pixels:,}", percent(o.share)], class_)
         for name, o, class_ in listed
     ]
     caption = (
-        "Predicted components that touch no instance of their class. They lower no IA. Share: of "
-        "all predicted pixels outside every instance of the class."
+        "Predicted regions that meet no instance of their class. They lower no IA. Share: their "
+        "part of all predicted pixels whose true class is another one."
     )
-    head = ["class", "components", "pixels", "share of false pixels"]
+    head = ["class", "regions", "pixels", "share of false pixels"]
     return "orphans", "Orphans", [_table(caption, head, rows)]
 
 
 def _classes_section(scored: Scored) -> _Section:
     summary = scored.summary
-    names = list(summary.ia)
+    names = [name for name in summary.ia if name != "ia_objects"]
 
     def cell(found: Cell) -> Markup:
         beside = element("span", f"n {found.n:,}", class_="beside")
@@ -381,7 +387,15 @@ def _classes_section(scored: Scored) -> _Section:
         )
         for figures in summary.classes
     ]
-    rows.append(_row("background", [number(summary.background_iou), *("" for _ in names)]))
+    background = summary.background_ia
+    found = element(
+        "td",
+        number(background.value),
+        element("span", count(background.n, "image"), class_="beside"),
+    )
+    rows.append(
+        _row("background", [number(summary.background_iou), found, *("" for _ in names[1:])])
+    )
     means = [
         element(
             "td",
@@ -391,8 +405,11 @@ def _classes_section(scored: Scored) -> _Section:
         for name in names
     ]
     rows.append(_row("class mean", [number(summary.miou), *means], "whole"))
-    caption = "IoU over all images, and IA as the mean over the n instances of the class."
-    head = ["class", "IoU", *(f"IA{name[2:]}" for name in names)]
+    caption = (
+        "IoU over all images, and IA as the mean over the n instances of the class; for "
+        "background, over the images that have some."
+    )
+    head = ["class", "IoU", *(metric_name(name) for name in names)]
     return "by-class", "By class", [_table(caption, head, rows)]
 
 
@@ -450,15 +467,18 @@ def _measured_section(scored: Scored) -> _Section:
     definition = element(
         "p",
         element("code", scored.summary.metric),
-        " is this project's own reading of the instance-aware IoU of Mun et al., “Small Objects "
-        "Matters in Weakly-Supervised Semantic Segmentation” (WACV 2024). The pixels predicted as "
-        "a class fall into connected components. The pixels of a component that lie outside every "
-        "true instance of the class are shared among the instances it touches. With TP the "
-        "instance's pixels that are found and FP its share, IA = TP / (area + FP). Class mean: the "
-        "mean over classes of each class's mean. Instance mean: over all instances. Void counts "
+        " is the instance-aware IoU of Mun et al., “Small Objects Matters in Weakly-Supervised "
+        "Semantic Segmentation” (WACV 2024), as their released code computes it (commit 629dd2c). "
+        "The pixels predicted as a class fall into regions by outer outline. The pixels of a "
+        "region whose true class is another one are charged to the instances that the region "
+        "meets: by default in proportion to the overlap, rounded down. With TP the instance's "
+        "pixels that are found and FP those charged to it, IA = TP / (area + FP). Class mean: the "
+        "mean over classes of each class's mean; for IA over all sizes, background is a class, "
+        "with the mean over images of its IoU. Instance mean: over all instances. Void counts "
         "nowhere. mIoU is over background and the classes that have a true pixel, from one "
-        "confusion matrix. Intervals are 95 % percentile intervals of a bootstrap over images. A "
-        f"dash ({NOTHING}) is a figure of nothing.",
+        "confusion matrix. Intervals are 95 % percentile intervals of a Bayesian bootstrap over "
+        "images. A dash "
+        f"({NOTHING}) stands for an undefined value.",
     )
     options = {f"option: {k}": v for k, v in scored.options.as_dict().items()}
     sizes = "; ".join(f"{n} {limits(scored.bins, k)}" for k, n in enumerate(scored.bins.names))

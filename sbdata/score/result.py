@@ -14,7 +14,7 @@ from sbdata.taxonomy import Taxonomy
 
 @dataclass(frozen=True)
 class Moved:
-    """One instance whose IA-IoU differs between two predictions."""
+    """One instance whose IA differs between two predictions."""
 
     image_id: str
     instance_id: int
@@ -32,8 +32,9 @@ class Compared:
     Attributes:
         name: of the second folder.
         figures: its own figures, by the names of ``Summary.headline``.
-        differences: second minus first, paired by image; None where a figure is undefined.
-        moved: the instances that changed most, the largest change first.
+        differences: the first folder's minus this one's, under the same bootstrap weights; None
+            for a figure that one of them lacks.
+        moved: the instances whose IA differs most, the largest difference first.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Scored:
         options: of the metric.
         summary: all figures.
         intervals: 95 % intervals by the names of ``Summary.headline``; None where undefined.
-        tables: rows per instance, component and image.
+        tables: rows per instance, region and image.
         compared: further folders, in the order given.
         notes: sentences that must stand beside the figures, such as how many predictions were
             missing and counted as background, or that instances are connected components.

@@ -27,13 +27,13 @@ from sbdata.metrics import (
     METRIC,
     RESAMPLES,
     Accumulator,
+    Bootstrap,
     Difference,
     MetricOptions,
-    Resampled,
     ScoreTables,
+    bootstrap,
     compare,
     ia_iou,
-    resample,
     score_image,
     summarise,
 )
@@ -63,18 +63,19 @@ class ScoreOptions:
     """How a folder is scored.
 
     Attributes:
-        connectivity: of predicted components, 8 or 4.
-        share: how touched instances share false pixels; see :class:`MetricOptions`.
+        fp_attribution: how instances share the false pixels of a region; see
+            :class:`MetricOptions`.
+        rounding: of their parts, ``floor`` or ``exact``.
         predicted_void: whether 255 may be predicted; it is read as background.
         decode_palette: whether RGB predictions are decoded through VOC's palette.
         allow_missing: whether missing predictions count as background.
-        resamples: of the bootstrap; 0 gives no intervals.
+        resamples: number of bootstrap draws; 0 gives no intervals.
         seed: of the bootstrap.
         bins: sizes to use instead of the truth's own.
     """
 
-    connectivity: int = 8
-    share: str = "area"
+    fp_attribution: str = "overlap"
+    rounding: str = "floor"
     predicted_void: bool = False
     decode_palette: bool = False
     allow_missing: bool = False
@@ -85,7 +86,7 @@ class ScoreOptions:
     @property
     def metric(self) -> MetricOptions:
         """Return those that the metric knows."""
-        return MetricOptions(self.connectivity, self.share, self.predicted_void)
+        return MetricOptions(self.fp_attribution, self.rounding, self.predicted_void)
 
 
 _DEFAULTS = ScoreOptions()
@@ -107,7 +108,7 @@ def score_folder(
         predictions: a folder of ``<image_id>.png``.
         truth: to compare with.
         options: of the contract, the metric and the bootstrap.
-        against: further folders, each compared with the first by the paired bootstrap.
+        against: further folders; the first is compared with each by the paired bootstrap.
         name: of the result; the folder's own name by default.
         workers: threads; the result does not depend on them.
         progress: called with (images done, images in all).
@@ -204,6 +205,7 @@ class _Part:
     digests: list[list[tuple[str, str]]]
     truth_digests: list[tuple[str, str]] = field(default_factory=list)
     unassigned: list[int] = field(default_factory=list)
+    void_in_one: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -221,6 +223,7 @@ def _score_chunk(task: _Task, start: int) -> _Part:
             continue  # nothing will be reported but problems
         loaded = load()
         part.unassigned.append(loaded.unassigned)
+        part.void_in_one.append(loaded.void_in_one)
         if loaded.digest:
             part.truth_digests.append((image_id, loaded.digest))
         for scores, prediction in zip(part.scores, predictions, strict=True):
@@ -278,7 +281,7 @@ def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: st
     summaries = [summarise(found, bins) for found in tables]
     labels = _labels(name, [listing.folder for listing in task.listings[1:]])
     drawn = [
-        resample(found, bins, resamples=options.resamples, seed=options.seed)
+        bootstrap(found, bins, resamples=options.resamples, seed=options.seed)
         if options.resamples
         else None
         for found in tables
@@ -329,28 +332,28 @@ def _labels(name: str, others: Sequence[Path]) -> list[str]:
 def _differences(
     first: Mapping[str, float | None],
     second: Mapping[str, float | None],
-    first_drawn: Resampled | None,
-    second_drawn: Resampled | None,
+    first_drawn: Bootstrap | None,
+    second_drawn: Bootstrap | None,
 ) -> dict[str, Difference | None]:
-    """Return second minus first, with intervals where there were resamples."""
+    """Return first minus second, with intervals if there was a bootstrap."""
     if first_drawn is not None and second_drawn is not None:
-        return compare(second_drawn, first_drawn)
+        return compare(first_drawn, second_drawn)
     found: dict[str, Difference | None] = {}
     for figure, value in first.items():
         other = second[figure]
         if value is None or other is None:
             found[figure] = None
         else:
-            found[figure] = Difference(other - value, None, None)
+            found[figure] = Difference(value - other, None, None)
     return found
 
 
 def _most_moved(
     first: ScoreTables, second: ScoreTables, taxonomy: Taxonomy, bins: SizeBins
 ) -> tuple[Moved, ...]:
-    """Return the instances whose IA changed most; the tables have the same rows in one order."""
-    before, after = ia_iou(first.instances), ia_iou(second.instances)
-    change = np.abs(after - before)
+    """Return the instances whose IA differs most; the tables have the same rows in one order."""
+    one, other = ia_iou(first.instances), ia_iou(second.instances)
+    change = np.abs(one - other)
     order = np.argsort(-change, kind="stable")[:MOVED]
     rows, images = first.instances, first.instance_image
     return tuple(
@@ -360,8 +363,8 @@ def _most_moved(
             class_name=taxonomy.name_of(int(rows["class_id"][k])),
             area=int(rows["area"][k]),
             size=bins.name_of(int(rows["area"][k])),
-            first=float(before[k]),
-            second=float(after[k]),
+            first=float(one[k]),
+            second=float(other[k]),
         )
         for k in order.tolist()
         if change[k] > 0
@@ -391,7 +394,13 @@ def _notes(
     if unassigned:
         notes.append(
             f"{count(sum(unassigned), 'pixel')} in {count(len(unassigned), 'image')} have a class "
-            "but belong to no instance; they are void"
+            "but belong to no instance; mIoU counts them, IA does not"
+        )
+    void_in_one = [n for part in parts for n in part.void_in_one if n]
+    if void_in_one:
+        notes.append(
+            f"{count(sum(void_in_one), 'pixel')} in {count(len(void_in_one), 'image')} are void in "
+            "only one of the class and instance masks; they count nowhere"
         )
     if options.decode_palette:
         notes.append("RGB predictions were decoded through VOC's palette")

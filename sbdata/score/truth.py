@@ -57,12 +57,14 @@ class Loaded:
     Attributes:
         truth: its maps.
         digest: the SHA-256 of the files it was read from, joined by spaces; empty if it was drawn.
-        unassigned: pixels that have a class but no instance; they were made void.
+        unassigned: pixels that have a class but no instance; mIoU counts them, IA does not.
+        void_in_one: pixels that are void in one of two mask files only; they count nowhere.
     """
 
     truth: ImageTruth
     digest: str = ""
     unassigned: int = 0
+    void_in_one: int = 0
 
 
 Loader = Callable[[], Loaded]
@@ -273,8 +275,6 @@ def _load_drawn(row: DrawnRow) -> Loaded:
 def truth_from_voc(devkit: Path, split: str = "val", *, bins: SizeBins = _DEFAULT_BINS) -> Truth:
     """Return the truth of one split of a VOC devkit.
 
-    As everywhere in sbdata, pixels of a class that belong to no object are void.
-
     Args:
         devkit: the folder that holds ``JPEGImages``, or one above it.
         split: name of a list in ``ImageSets/Segmentation``.
@@ -311,7 +311,6 @@ def truth_from_masks(
     taxonomy: str = "voc20",
     *,
     bins: SizeBins = _DEFAULT_BINS,
-    connectivity: int = 8,
     photos: Path | None = None,
 ) -> Truth:
     """Return the truth of a folder of class masks and, if there is one, one of instance masks.
@@ -319,11 +318,10 @@ def truth_from_masks(
     Args:
         class_masks: folder of ``<image_id>.png`` with 0 background, 1..C classes, 255 void.
         instance_masks: folder of files of the same names with instance numbers, 8-bit (255 is
-            void) or 16-bit grey. None takes each connected part of a class for an instance; the
-            notes say so.
+            void) or 16-bit grey. None takes each component of a class for an instance; the notes
+            say so.
         taxonomy: a known one's name, or a text file with one class name a line.
         bins: of the sizes.
-        connectivity: of the parts, where there are no instance masks.
         photos: folder of the photos, if any.
 
     Raises:
@@ -334,9 +332,9 @@ def truth_from_masks(
     notes: tuple[str, ...] = ()
     if instance_masks is None:
         notes = (
-            f"the truth tells no instances apart: each connected part of a class "
-            f"({connectivity}-connectivity) counts as one, so touching objects are one and divided "
-            "ones several; do not compare these figures with those of annotated instances",
+            "the truth tells no instances apart: each 8-connected component of a class counts as "
+            "one, so touching objects are one and divided ones several; do not compare these "
+            "figures with those of annotated instances",
         )
     else:
         others = _mask_names(instance_masks)
@@ -359,7 +357,6 @@ def truth_from_masks(
         instance_masks,
         named_taxonomy(taxonomy),
         bins,
-        connectivity=connectivity,
         photos=_photos_in(photos, ids) if photos else {},
         notes=notes,
     )
@@ -376,7 +373,6 @@ def _masks_truth(
     bins: SizeBins,
     *,
     photos: Mapping[str, Path],
-    connectivity: int = 8,
     notes: tuple[str, ...] = (),
 ) -> Truth:
     sizes = {}
@@ -387,7 +383,7 @@ def _masks_truth(
         except PngError as error:
             raise _bad_truth(file, error.detail) from error
         sizes[image_id] = (header.width, header.height)
-    reader = _MaskReader(class_folder, instance_folder, taxonomy, connectivity)
+    reader = _MaskReader(class_folder, instance_folder, taxonomy)
     return Truth(
         name=name,
         kind=kind,
@@ -410,7 +406,6 @@ class _MaskReader:
     class_folder: Path
     instance_folder: Path | None
     taxonomy: Taxonomy
-    connectivity: int
 
     def load(self, image_id: str) -> Loaded:
         """Read the truth of one image."""
@@ -422,21 +417,24 @@ class _MaskReader:
                 file, f"class {highest}, taxonomy {self.taxonomy.name} has 0..{len(self.taxonomy)}"
             )
         if self.instance_folder is None:
-            return Loaded(truth_from_components(classes, connectivity=self.connectivity), digest)
+            return Loaded(truth_from_components(classes), digest)
         file = self.instance_folder / f"{image_id}.png"
         instances, further = _read_mask(file, sixteen_bits=True)
         if instances.shape != classes.shape:
             seen = f"{instances.shape[1]} x {instances.shape[0]} pixels"
             wanted = f"its class mask has {classes.shape[1]} x {classes.shape[0]}"
             raise _bad_truth(file, f"{seen}, {wanted}")
-        marked = instances == VOID if instances.dtype == np.uint8 else np.False_
-        unassigned = (instances == 0) & (classes > 0) & (classes != VOID)
-        classes = np.where(unassigned | marked, np.uint8(VOID), classes)
         try:
             truth = truth_from_maps(classes, instances)
         except InputError as error:
             raise _bad_truth(file, str(error)) from error
-        return Loaded(truth, f"{digest} {further}", int(np.count_nonzero(unassigned)))
+        void = classes == VOID
+        unassigned = np.count_nonzero((instances == 0) & (classes > 0) & ~void)
+        # A 16-bit map has no number for void; an instance that lies on void is a contradiction.
+        other = instances == VOID if instances.dtype == np.uint8 else void & (instances == 0)
+        return Loaded(
+            truth, f"{digest} {further}", int(unassigned), int(np.count_nonzero(void != other))
+        )
 
 
 def _mask_loaders(reader: _MaskReader, ids: tuple[str, ...], start: int, stop: int) -> list[Loader]:

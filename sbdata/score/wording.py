@@ -46,9 +46,9 @@ def percent(share: float | None) -> str:
 def span(interval: Interval | None, *, difference: bool = False) -> str:
     """Write an interval, or a dash.
 
-    >>> span(Interval(0.25, 0.5, 1.0))
+    >>> span(Interval(0.25, 0.5))
     '0.250–0.500'
-    >>> span(Interval(-0.25, 0.5, 1.0), difference=True)
+    >>> span(Interval(-0.25, 0.5), difference=True)
     '−0.250 to +0.500'
     """
     if interval is None:
@@ -56,6 +56,29 @@ def span(interval: Interval | None, *, difference: bool = False) -> str:
     if difference:
         return f"{signed(interval.low)} to {signed(interval.high)}"
     return f"{number(interval.low)}–{number(interval.high)}"
+
+
+def metric_name(name: str) -> str:
+    """Return how a metric of ``Summary`` is called.
+
+    >>> metric_name("ia_small"), metric_name("region_precision_small"), metric_name("miou")
+    ('IA_small', 'region precision, small', 'mIoU')
+    """
+    if name == "miou":
+        return "mIoU"
+    if name == "ia" or name.startswith("ia_"):
+        return f"IA{name[2:]}"
+    return name.replace("region_precision_", "region precision, ").replace("_", " ")
+
+
+def headline_name(name: str) -> str:
+    """Return how a value of ``Summary.headline`` is called.
+
+    >>> headline_name("ia_small.class_mean"), headline_name("pixel_accuracy")
+    ('IA_small, class mean', 'pixel accuracy')
+    """
+    metric, _, mean = name.partition(".")
+    return f"{metric_name(metric)}, {mean.replace('_', ' ')}" if mean else metric_name(metric)
 
 
 def count(n: int, one: str, many: str = "") -> str:

@@ -25,12 +25,12 @@ from sbdata.score.result import Compared, Scored
 from sbdata.storage import is_safe_stem
 
 INSTANCES_FILE = "instances.parquet"
-COMPONENTS_FILE = "components.parquet"
+REGIONS_FILE = "regions.parquet"
 IMAGES_FILE = "images.parquet"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 PROBLEMS_FILE = "problems.csv"
-VERSION = 1  # of the summary's layout
+VERSION = 2  # of the summary's layout
 
 _INSTANCES = pa.schema(
     [
@@ -44,20 +44,24 @@ _INSTANCES = pa.schema(
         pa.field("fp", pa.float64(), nullable=False),
         pa.field("ia_iou", pa.float64(), nullable=False),
         pa.field("recall", pa.float64(), nullable=False),
-        pa.field("touched_components", pa.int32(), nullable=False),
+        pa.field("met_regions", pa.int32(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("other_class", pa.string(), nullable=False),
+        pa.field("other_pixels", pa.int32(), nullable=False),
     ]
 )
-_COMPONENTS = pa.schema(
+"""``outcome`` is the kind of outcome; ``other_class`` the other foreground class that most of the
+instance's pixels are predicted as (empty if none is), with their number."""
+_REGIONS = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
-        pa.field("component", pa.int32(), nullable=False),
+        pa.field("region", pa.int32(), nullable=False),
         pa.field("class_id", pa.int16(), nullable=False),
         pa.field("class_name", pa.string(), nullable=False),
         pa.field("area", pa.int32(), nullable=False),
         pa.field("size", pa.string(), nullable=False),
         pa.field("matched", pa.int32(), nullable=False),
-        pa.field("touched_instances", pa.int32(), nullable=False),
-        pa.field("false_pixels", pa.int32(), nullable=False),
+        pa.field("met_instances", pa.int32(), nullable=False),
     ]
 )
 _IMAGES = pa.schema(
@@ -67,8 +71,8 @@ _IMAGES = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("missing", pa.bool_(), nullable=False),
         pa.field("n_instances", pa.int32(), nullable=False),
-        pa.field("n_components", pa.int32(), nullable=False),
-        pa.field("orphan_components", pa.int32(), nullable=False),
+        pa.field("n_regions", pa.int32(), nullable=False),
+        pa.field("orphan_regions", pa.int32(), nullable=False),
         pa.field("orphan_pixels", pa.int32(), nullable=False),
         pa.field("pixels", pa.int32(), nullable=False),
         pa.field("pixel_accuracy", pa.float64()),
@@ -160,7 +164,7 @@ def tables_of(scored: Scored) -> dict[str, pa.Table]:
     tables, names = scored.tables, scored.taxonomy.classes
     columns = {
         INSTANCES_FILE: (_INSTANCES, tables.instance_columns(scored.bins, names)),
-        COMPONENTS_FILE: (_COMPONENTS, tables.component_columns(scored.bins, names)),
+        REGIONS_FILE: (_REGIONS, tables.region_columns(scored.bins, names)),
         IMAGES_FILE: (_IMAGES, _image_columns(scored)),
     }
     header = {
@@ -200,8 +204,8 @@ def _image_columns(scored: Scored) -> dict[str, Any]:
         "height": [scored.image_sizes[i][1] for i in ids],
         "missing": [i in missing for i in ids],
         "n_instances": instances,
-        "n_components": np.bincount(tables.component_image, minlength=n),
-        "orphan_components": per_image("orphan_components"),
+        "n_regions": np.bincount(tables.region_image, minlength=n),
+        "orphan_regions": per_image("orphan_regions"),
         "orphan_pixels": per_image("orphan_pixels"),
         "pixels": pixels,
         "pixel_accuracy": _ratios(matched, pixels),
@@ -254,10 +258,15 @@ def summary_as_dict(scored: Scored) -> dict[str, Any]:
             | {"n_instances": figure.n_instances, "n_classes": figure.n_classes}
             for name, figure in summary.ia.items()
         },
-        "component_precision": {
-            name: {"value": cell.value, "interval": interval[name], "n_components": cell.n}
-            for name, cell in summary.component_precision.items()
+        "background_ia": {
+            "value": summary.background_ia.value,
+            "n_images": summary.background_ia.n,
         },
+        "region_precision": {
+            name: {"value": cell.value, "interval": interval[name], "n_regions": cell.n}
+            for name, cell in summary.region_precision.items()
+        },
+        "outcomes": plain["outcomes"],
         "orphans": plain["orphans"],
         "classes": plain["classes"],
         "curve": plain["curve"],

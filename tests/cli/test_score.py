@@ -61,13 +61,13 @@ def test_what_is_printed_and_written(folder: Path) -> None:
     assert cells["IA_medium"] == ["IA_medium", *"––––", "0", "0"]
     assert cells["dog"][1:] == ["0.000", "0.000", "(12)", "0.000", "(12)", *"–", "(0)", "–", "(0)",
                                 "0"]  # fmt: skip
-    assert "mIoU counts background as a class; 18 of 21 are not in the truth." in said
-    assert "perfect against large_only" in said
-    assert cells["IA_small,"][3:6] == ["0.000", "1.000", "+1.000"]
+    assert "mIoU and IA count background as a class, IA_objects and sizes do not; 18 of 21" in said
+    assert "large_only minus perfect" in said
+    assert cells["IA_small,"][3:6] == ["0.000", "1.000", "−1.000"]
     result = folder / "scores" / "large_only"
-    assert said.splitlines()[-1].startswith("scores/large_only: components.parquet, figures, ")
+    assert said.splitlines()[-1].startswith("scores/large_only: figures, images.parquet, ")
     assert sorted(path.name for path in result.iterdir()) == [
-        "components.parquet", "figures", "images.parquet", "instances.parquet", "report.html",
+        "figures", "images.parquet", "instances.parquet", "regions.parquet", "report.html",
         "summary.json",
     ]  # fmt: skip
 
@@ -81,7 +81,7 @@ def test_json_is_the_summary_and_figures_are_the_metrics(folder: Path) -> None:
     assert done.stderr == ""
     assert said.pop("result") == "out/again"
     written = json.loads((folder / "out" / "again" / "summary.json").read_text())
-    assert written.pop("files") == ["components.parquet", "images.parquet", "instances.parquet"]
+    assert written.pop("files") == ["images.parquet", "instances.parquet", "regions.parquet"]
     assert said == written
     counted = Accumulator(20)
     for path in sorted((folder / "large_only").iterdir()):

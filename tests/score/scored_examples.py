@@ -10,8 +10,8 @@ import numpy as np
 from sbdata.metrics import (
     Accumulator,
     MetricOptions,
+    bootstrap,
     compare,
-    resample,
     score_image,
     summarise,
     truth_from_maps,
@@ -53,11 +53,11 @@ def example_images(count=12, *, seed=0, classes=(1, 2), invented=3, loss=0.4):
 def scored_from(images, *, taxonomy=TAXONOMY, bins=BINS, against=None, **changes):
     """Score images, and another set of predictions of them against the first."""
     tables = _tables(images, taxonomy)
-    drawn = resample(tables, bins, resamples=60)
+    drawn = bootstrap(tables, bins, resamples=60)
     compared = ()
     if against is not None:
         other = _tables(against, taxonomy)
-        second = resample(other, bins, resamples=60)
+        second = bootstrap(other, bins, resamples=60)
         first_ia, second_ia = ia_iou(tables.instances), ia_iou(other.instances)
         columns = tables.instance_columns(bins, taxonomy.classes)
         moved = tuple(
@@ -73,7 +73,7 @@ def scored_from(images, *, taxonomy=TAXONOMY, bins=BINS, against=None, **changes
             for k in np.argsort(-np.abs(second_ia - first_ia), kind="stable")[:5]
         )
         figures = summarise(other, bins).headline()
-        compared = (Compared("second", figures, compare(second, drawn), moved),)
+        compared = (Compared("second", figures, compare(drawn, second), moved),)
     scored = Scored(
         name="first",
         predictions=Path("predictions") / "first",

@@ -179,26 +179,26 @@ def test_a_long_class_name_is_cut_and_kept_whole_in_its_title(scored):
     assert full == name
 
 
-# --- component precision --------------------------------------------------------------------------
+# --- region precision --------------------------------------------------------------------------
 
 
 @WIDTHS
 def test_precision_stands_beside_ia_for_each_size(scored, width):
     svg = precision_svg(scored.summary, scored.intervals, width)
     shown = " ".join(texts(svg))
-    for name, cell in scored.summary.component_precision.items():
+    for name, cell in scored.summary.region_precision.items():
         if cell.value is not None:
-            assert f"{cell.n:,} component" in shown
+            assert f"{cell.n:,} region" in shown
             assert number(cell.value) in shown
-        ia = scored.summary.ia["ia" + name.removeprefix("component_precision")]
+        ia = scored.summary.ia["ia" + (name.removeprefix("region_precision") or "_objects")]
         assert number(ia.class_mean) in shown
         assert number(ia.instance_mean) in shown
     defined = [
-        v for n, v in scored.summary.headline().items() if n not in ("miou", "pixel_accuracy")
+        value
+        for name, value in scored.summary.headline().items()
+        if name.partition(".")[0] not in ("miou", "pixel_accuracy", "ia")
     ]
-    drawn = [
-        e for c in ("class-mean", "instance-mean", "component-precision") for e in marked(svg, c)
-    ]
+    drawn = [e for c in ("class-mean", "instance-mean", "region-precision") for e in marked(svg, c)]
     assert len(drawn) == sum(value is not None for value in defined)
     whiskers = marked(svg, "whisker")
     assert len(whiskers) == len(drawn)

@@ -49,7 +49,7 @@ def test_the_truth_itself_scores_one_everywhere(truth: Truth, tmp_path: Path) ->
     folder = predict(truth, tmp_path / "p", lambda perfect, _: perfect)
     scored = score_folder(folder, truth, FEW, workers=2)
     found = {k: v for k, v in scored.summary.headline().items() if v is not None}
-    assert len(found) == 14
+    assert len(found) == 16
     assert set(found.values()) == {1.0}
     assert len(truth.image_ids) >= 110
 
@@ -85,9 +85,9 @@ def test_damaged_copies_score_what_the_references_say(
         for number in sorted(classes):
             row = tables.instances[at]
             assert tables.image_ids[tables.instance_image[at]] == image_id
-            area, tp, fp, touched = want["instances"][number]
+            area, tp, fp, met = want["instances"][number]
             assert (row["instance_id"], row["area"], row["tp"]) == (number, area, tp)
-            assert row["touched_components"] == touched
+            assert row["met_regions"] == met
             assert row["fp"] == pytest.approx(fp, rel=1e-12)
             values.append((classes[number], tp / (area + fp)))
             at += 1

@@ -42,9 +42,9 @@ def rows(scored) -> list[tuple]:
 def test_the_truth_itself_scores_one_everywhere(dataset, truth, tmp_path) -> None:
     scored = score_folder(dataset.predict(tmp_path / "p"), truth, FEW)
     found = {k: v for k, v in scored.summary.headline().items() if v is not None}
-    assert len(found) == 14
+    assert len(found) == 16
     assert set(found.values()) == {1.0}
-    assert scored.summary.orphans.components == 0
+    assert scored.summary.orphans.regions == 0
     assert all((i.low, i.high) == (1, 1) for i in scored.intervals.values() if i)
     assert scored.synthetic
     assert not scored.notes
@@ -68,9 +68,9 @@ def test_rows_are_what_the_brute_force_gives(dataset, truth, tmp_path) -> None:
         classes = {k: int(one.classes[one.objects == k][0]) for k in numbers}
         want = ia_iou.score(shifted(one), one.classes, one.objects, classes, 20)
         for number, row in want["instances"].items():
-            _, _, class_id, area, tp, fp, touched = found.pop((image_id, number))
-            assert (class_id, area, tp, touched) == tuple(
-                row[k] for k in ("class_id", "area", "tp", "touched_components")
+            _, _, class_id, area, tp, fp, met, *_ = found.pop((image_id, number))
+            assert (class_id, area, tp, met) == tuple(
+                row[k] for k in ("class_id", "area", "tp", "met_regions")
             )
             assert fp == pytest.approx(float(row["fp"]), rel=1e-12)
     confusion = np.zeros((21, 21), int)
@@ -115,23 +115,25 @@ def test_components_stand_in_for_instances_and_the_notes_say_so(dataset, tmp_pat
     truth = truth_from_masks(dataset.class_masks, None)
     scored = score_folder(dataset.predict(tmp_path / "p"), truth, FEW)
     assert scored.summary.ia["ia"].class_mean == 1
-    assert "each connected part of a class (8-connectivity) counts as one" in scored.notes[0]
+    assert "each 8-connected component of a class counts as one" in scored.notes[0]
 
 
-def test_pixels_of_no_instance_are_void_and_said(dataset, tmp_path) -> None:
+def test_pixels_of_no_instance_count_for_miou_and_are_said(dataset, tmp_path) -> None:
     masks = tmp_path / "objects"
     for k, (image_id, one) in enumerate(dataset.scenes.items()):
         objects = one.objects.copy()
         if k == 1:
             objects[objects == 1] = 0
         save(masks / f"{image_id}.png", objects)
-    scored = score_folder(
-        dataset.predict(tmp_path / "p"), truth_from_masks(dataset.class_masks, masks), FEW
-    )
+    truth = truth_from_masks(dataset.class_masks, masks)
+    scored = score_folder(dataset.predict(tmp_path / "p"), truth, FEW)
+    whole = score_folder(tmp_path / "p", truth_from_voc(dataset.devkit), FEW)
+    assert (scored.tables.confusion == whole.tables.confusion).all()
     second = list(dataset.scenes.values())[1]
     n = int((second.objects == 1).sum())
     assert scored.notes == (
-        f"{n:,} pixels in 1 image have a class but belong to no instance; they are void",
+        f"{n:,} pixels in 1 image have a class but belong to no instance; mIoU counts "
+        "them, IA does not",
     )
     assert scored.summary.ia["ia"].class_mean == 1
 
@@ -163,7 +165,25 @@ def test_the_number_of_workers_changes_nothing(dataset, truth, tmp_path) -> None
         assert one == many
 
 
-def test_comparison_is_second_minus_first(dataset, truth, tmp_path) -> None:
+def test_void_in_one_map_counts_nowhere_and_is_said(dataset, tmp_path) -> None:
+    masks = tmp_path / "objects"
+    some = next(iter(dataset.scenes))
+    for image_id, one in dataset.scenes.items():
+        objects = one.objects.copy()
+        if image_id == some:
+            objects[10:20, :50] = 255
+        save(masks / f"{image_id}.png", objects)
+    folder = dataset.predict(tmp_path / "p", shifted)
+    scored = score_folder(folder, truth_from_masks(dataset.class_masks, masks), FEW)
+    assert scored.notes == (
+        "500 pixels in 1 image are void in only one of the class and instance masks; they count "
+        "nowhere",
+    )
+    whole = score_folder(folder, truth_from_voc(dataset.devkit), FEW)
+    assert whole.tables.confusion.sum() - scored.tables.confusion.sum() == 500
+
+
+def test_comparison_is_first_minus_second(dataset, truth, tmp_path) -> None:
     perfect = dataset.predict(tmp_path / "perfect")
     worse = dataset.predict(tmp_path / "worse", without_small)
     scored = score_folder(perfect, truth, FEW, against=[worse, perfect])
@@ -171,8 +191,8 @@ def test_comparison_is_second_minus_first(dataset, truth, tmp_path) -> None:
     alone = score_folder(worse, truth, FEW)
     assert loss.figures == alone.summary.headline()
     difference = loss.differences["ia_small.class_mean"]
-    assert (difference.value, difference.sign_change) == (-1, 0)
-    assert (difference.interval.low, difference.interval.high) == (-1, -1)
+    assert (difference.value, difference.sign_change) == (1, 0)
+    assert (difference.interval.low, difference.interval.high) == (1, 1)
     assert loss.differences["ia_large.class_mean"].value == 0
     assert {m.size for m in loss.moved} == {"small"}
     assert all((m.first, m.second) == (1, 0) for m in loss.moved)
@@ -204,18 +224,20 @@ def test_without_resamples_there_are_no_intervals(dataset, truth, tmp_path) -> N
     scored = score_folder(folder, truth, none, against=[dataset.predict(tmp_path / "q")])
     assert set(scored.intervals.values()) == {None}
     difference = scored.compared[0].differences["miou"]
-    assert difference.value == pytest.approx(1 - scored.summary.miou)
+    assert difference.value == pytest.approx(scored.summary.miou - 1)
     assert difference.interval is difference.sign_change is None
 
 
 def test_options_reach_the_metric(dataset, truth, tmp_path) -> None:
     folder = dataset.predict(tmp_path / "p", shifted)
     scored = {
-        share: score_folder(folder, truth, ScoreOptions(share=share, connectivity=4, resamples=0))
-        for share in ("area", "equal", "all")
+        way: score_folder(
+            folder, truth, ScoreOptions(fp_attribution=way, rounding="exact", resamples=0)
+        )
+        for way in ("overlap", "area", "equal", "all")
     }
-    assert len({s.summary.ia["ia"].instance_mean for s in scored.values()}) == 3
-    assert scored["all"].provenance["options"]["connectivity"] == 4
+    assert len({s.summary.ia["ia"].instance_mean for s in scored.values()}) == 4
+    assert scored["all"].provenance["options"]["rounding"] == "exact"
     bins = SizeBins((400, 5000))
     other = score_folder(folder, truth, ScoreOptions(bins=bins, resamples=0))
     assert other.bins == bins

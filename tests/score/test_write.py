@@ -31,12 +31,12 @@ def scored(dataset, tmp_path_factory) -> Scored:
 def test_tables_have_a_row_for_everything(scored, tmp_path) -> None:
     folder = write_result(scored, tmp_path)
     assert folder == tmp_path / "mine"
-    instances, components, images = (
-        pq.read_table(folder / f"{name}.parquet") for name in ("instances", "components", "images")
+    instances, regions, images = (
+        pq.read_table(folder / f"{name}.parquet") for name in ("instances", "regions", "images")
     )
     assert instances.column_names == [
         "image_id", "instance_id", "class_id", "class_name", "area", "size", "tp", "fp", "ia_iou",
-        "recall", "touched_components",
+        "recall", "met_regions", "outcome", "other_class", "other_pixels",
     ]  # fmt: skip
     summary = scored.summary
     assert instances.num_rows == summary.ia["ia"].n_instances
@@ -44,27 +44,27 @@ def test_tables_have_a_row_for_everything(scored, tmp_path) -> None:
     by_size = instances.group_by("size").aggregate([("ia_iou", "mean")]).to_pylist()
     for row in by_size:
         assert row["ia_iou_mean"] == pytest.approx(summary.ia[f"ia_{row['size']}"].instance_mean)
-    assert components.num_rows == summary.component_precision["component_precision"].n
+    assert regions.num_rows == summary.region_precision["region_precision"].n
     assert images["image_id"].to_pylist() == sorted(images["image_id"].to_pylist())
     assert images.num_rows == 40
     assert pc.sum(images["n_instances"]).as_py() == instances.num_rows
-    assert pc.sum(images["n_components"]).as_py() == components.num_rows
+    assert pc.sum(images["n_regions"]).as_py() == regions.num_rows
     assert pc.sum(images["orphan_pixels"]).as_py() == summary.orphans.pixels
     first = images.slice(0, 1).to_pylist()[0]
     assert (first["width"], first["height"], first["missing"]) == (170, 130, True)
-    assert (first["n_components"], first["mean_ia"]) == (0, 0)
+    assert (first["n_regions"], first["mean_ia"]) == (0, 0)
     assert first["pixels"] == 170 * 128
     matched = sum(r["pixel_accuracy"] * r["pixels"] for r in images.to_pylist())
     assert matched / pc.sum(images["pixels"]).as_py() == pytest.approx(summary.pixel_accuracy)
     said = orjson.loads(instances.schema.metadata[b"sbdata"])
-    assert (said["metric"], said["synthetic"]) == ("ia_iou.v1", True)
+    assert (said["metric"], said["synthetic"]) == ("ia_iou.v2", True)
 
 
 def test_the_summary_says_everything(scored, tmp_path) -> None:
     folder = write_result(scored, tmp_path, lambda path: path.write_text("<html>") and None)
     said = json.loads((folder / "summary.json").read_text())
     assert said.pop("files") == [
-        "components.parquet", "images.parquet", "instances.parquet", "report.html",
+        "images.parquet", "instances.parquet", "regions.parquet", "report.html",
     ]  # fmt: skip
     assert said == json.loads(json.dumps(summary_as_dict(scored)))
     assert said["ia"]["ia_small"]["class_mean"]["value"] == scored.summary.ia["ia_small"].class_mean
@@ -77,15 +77,15 @@ def test_the_summary_says_everything(scored, tmp_path) -> None:
     assert said["notes"][0].endswith("missing, counted as background")
     about = said["provenance"]
     assert about["options"] == {
-        "connectivity": 8, "share": "area", "predicted_void": False, "decode_palette": False,
-        "allow_missing": True,
+        "fp_attribution": "overlap", "rounding": "floor", "predicted_void": False,
+        "decode_palette": False, "allow_missing": True,
     }  # fmt: skip
     assert (about["resamples"], about["seed"]) == (20, 0)
     assert len(about["truth"]["sha256"]) == 64
     assert [p["files"] for p in about["predictions"]] == [39, 40]
     (other,) = said["compared"]
     assert other["differences"]["miou"]["value"] == pytest.approx(
-        other["figures"]["miou"] - said["miou"]["value"]
+        said["miou"]["value"] - other["figures"]["miou"]
     )
     assert len(other["moved"]) == 50
 
@@ -105,7 +105,7 @@ def test_a_former_result_is_replaced_only_by_a_whole_one(scored, tmp_path) -> No
     (folder / "problems.csv").touch()  # of an attempt in between
     write_result(scored, tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "components.parquet", "images.parquet", "instances.parquet", "summary.json",
+        "images.parquet", "instances.parquet", "regions.parquet", "summary.json",
     ]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
