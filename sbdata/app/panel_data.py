@@ -109,7 +109,7 @@ def gather_objects(
 
     >>> table = {"area": [[9, 40], None], "number": [[1, 2], None], "label": [["cat", "cow"], None]}
     >>> table |= {"size": [["small"] * 2, None], "source": [["voc"] * 2, None]}
-    >>> scores = {"tp": [[9, None], None], "fp": [[2, None], None], "outcome": [["found", ""], None]}
+    >>> scores = {"tp": [[9, None], None], "fp": [[2, None], None], "outcome": [["bled", ""], None]}
     >>> found = gather_objects(["b", "a"], table, {"cam": scores})
     >>> found.image_ids, found.image.tolist(), found.area.tolist(), found.runs["cam"].tp.tolist()
     (('a', 'b'), [1, 1], [9, 40], [9.0, nan])

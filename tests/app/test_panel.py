@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sbdata.app.dataset import load_set
-from sbdata.app.runs import attach_run, read_run
+from sbdata.app.run_folder import read_run
+from sbdata.app.runs import attach_run
 from sbdata.app.selection import Selection, split_view
 from sbdata.sets import open_set
 

@@ -11,15 +11,8 @@ from PIL import Image
 
 from sbdata.app.dataset import load_set
 from sbdata.app.info import field_name, info_of
-from sbdata.app.runs import (
-    attach_run,
-    check_names,
-    check_run,
-    detach_runs,
-    read_run,
-    restore_masks,
-    run_fields,
-)
+from sbdata.app.run_folder import check_run, check_runs, read_run
+from sbdata.app.runs import attach_run, detach_runs, restore_masks, run_fields
 from sbdata.errors import InputError
 from sbdata.sets import open_set
 
@@ -233,9 +226,9 @@ def test_two_runs_of_one_name_are_refused(loaded, score_album, tmp_path):
     run = read_run(score_album(loaded.opened.root, "run"))
     shutil.copytree(run.folder, tmp_path / "copy")
     other = read_run(tmp_path / "copy")
-    check_names([run, run])
+    check_runs([run, run])
     with pytest.raises(InputError, match="both would be called 'run'"):
-        check_names([run, other])
+        check_runs([run, other])
     attach_run(loaded.dataset, loaded.opened, run)
     with pytest.raises(InputError, match="is attached from"):
         attach_run(loaded.dataset, loaded.opened, other)

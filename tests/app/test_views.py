@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sbdata.app.dataset import load_set
-from sbdata.app.runs import attach_run, detach_runs, read_run
+from sbdata.app.run_folder import read_run
+from sbdata.app.runs import attach_run, detach_runs
 from sbdata.app.views import arrange_sidebar, save_views, thin_cells
 from sbdata.sets import open_set
 from sbdata.sizes import SizeBins

@@ -91,9 +91,7 @@ def histogram_plot(
     of = "class" if by == "label" else by
     layout = {
         **area_layout(bins, ends),
-        "title": title_of(
-            f"Objects by visible area (pixels), by {'class' if by == 'label' else by}"
-        ),
+        "title": title_of(f"Objects by visible area (pixels), by {of}"),
         "barmode": "stack",
         "bargap": 0,
         "yaxis": {
