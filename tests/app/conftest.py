@@ -162,7 +162,7 @@ def _image(image_id, rows, bins) -> dict:
 
 @pytest.fixture
 def score_album(tmp_path: Path) -> ScoreAlbum:
-    """A function that predicts a set with a class lost or all shifted, and scores that.
+    """A function that predicts a set with a class lost, swapped or shifted, and scores that.
 
     Further keywords are options of the score; ``against`` names folders that it wrote before.
     """
@@ -173,6 +173,7 @@ def score_album(tmp_path: Path) -> ScoreAlbum:
         lost: int = 0,
         shift: int = 0,
         palette: bool = False,
+        swap: bool = False,
         leave_out: tuple[str, ...] = (),
         against: Sequence[str] = (),
         **options: object,
@@ -186,6 +187,8 @@ def score_album(tmp_path: Path) -> ScoreAlbum:
             values = opened.class_map(image_id)
             values[values == 255] = 0
             values[values == lost] = 0
+            if swap:
+                values[values > 0] = 3 - values[values > 0]
             image = Image.fromarray(np.roll(values, shift, axis=1))
             if palette:
                 image.putpalette([9, 9, 9, 0, 255, 0, 0, 0, 255])  # of fewer bits, and not VOC's
