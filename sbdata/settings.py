@@ -67,7 +67,7 @@ def overridden(raw: Any, overrides: Sequence[str], where: str, option: str = "--
     Args:
         raw: nested mappings and lists.
         overrides: ``key=value`` with dotted keys and YAML values, such as ``select.quota=20``,
-            ``sources.0.splits=[val2017]`` or ``overlay=null``.
+            ``sources.0.splits=[val2017]`` or ``overlay=null``. Places in a list count from 0.
         where: how messages name the place.
         option: of the command line that gave them.
 
@@ -104,14 +104,23 @@ def _replaced(raw: Any, keys: Sequence[str], value: Any) -> Any:
     if not keys:
         return value
     if isinstance(raw, list):
-        place = int(keys[0])
+        place = _place(keys[0], len(raw))
         return [*raw[:place], _replaced(raw[place], keys[1:], value), *raw[place + 1 :]]
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
-        msg = f"{keys[0]} is below a plain value"
+        msg = f"{keys[0]!r} is below {raw!r:.40}, which has no keys"
         raise TypeError(msg)
     return {**raw, keys[0]: _replaced(raw.get(keys[0]), keys[1:], value)}
+
+
+def _place(key: str, length: int) -> int:
+    """Return the place in a list that a part of a dotted key names."""
+    numbers = f"0 to {length - 1}" if length else "none, it is empty"
+    if not (key.isascii() and key.isdecimal()) or len(key) > 9 or int(key) >= length:
+        msg = f"{key!r} is no place in a list of {length}; its places are {numbers}"
+        raise IndexError(msg)
+    return int(key)
 
 
 def from_plain(kind: Any, raw: Any, where: str) -> Any:

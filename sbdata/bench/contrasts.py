@@ -12,7 +12,7 @@ from sbdata.bench.means import interval_of, mean_of
 from sbdata.bench.order import method_order
 from sbdata.errors import InputError
 
-PAIRS = (("sb-ewc", "ce-ft"), ("sb-ewc", "ce"))
+PAIRS = (("sb-ewc", "ce"),)
 """Strategies whose difference a claim for the paper's strategy rests on: minuend, subtrahend."""
 
 _CLOSE = 1e-6  # of a difference and the figures it is of, which were written as text

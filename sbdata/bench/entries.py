@@ -21,8 +21,10 @@ from sbdata.bench.result import (
     Differences,
     Figure,
     Result,
+    is_version_1,
     read_differences,
     read_result,
+    said_of_version_1,
 )
 from sbdata.errors import InputError
 from sbdata.settings import as_plain, from_plain
@@ -149,6 +151,8 @@ def read_entries(paths: Sequence[Path]) -> tuple[list[Entry], list[Paired]]:
             entries += _entries(read_result(path), path)
         elif format_ == DIFFERENCES_FORMAT:
             pairs += _paired(read_differences(path), path)
+        elif is_version_1(format_):
+            raise InputError(said_of_version_1(path))
         elif re.match(r"sbdata\.(result|differences)\.v", format_):
             msg = f"{path}: of format {format_}, which this sbdata does not read; update sbdata"
             raise InputError(msg)
@@ -323,8 +327,7 @@ def _paired(found: Differences, path: Path) -> Iterator[Paired]:
             name: None if given is None else _change(given, f"{path}: {name}")
             for name, given in pair.differences.items()
         }
-        strategies = (pair.second, pair.first)  # the file subtracts the first from the second
-        yield Paired(path, found.method, found.seed, pair.set, *strategies, changes)
+        yield Paired(path, found.method, found.seed, pair.set, pair.first, pair.second, changes)
 
 
 def _change(given: Mapping[str, Any], where: str) -> Change:

@@ -31,7 +31,8 @@ def _ends(interval: Interval | None) -> tuple[float, ...] | None:
 def differences_of(
     found: Mapping[str, Difference | None],
 ) -> dict[str, Mapping[str, Any] | None]:
-    """Return paired differences as plain values, by the figure's name; None where undefined."""
+    """Return B minus A of paired differences A minus B, as plain values; None if undefined."""
+    turned = {name: None if d is None else d.reversed() for name, d in found.items()}
     return {
         name: None
         if d is None
@@ -40,7 +41,7 @@ def differences_of(
             "interval": as_plain(_ends(d.interval)),
             "sign_change": d.sign_change,
         }
-        for name, d in found.items()
+        for name, d in turned.items()
     }
 
 

@@ -41,7 +41,7 @@ _SHAPES = ("circle", "square", "diamond", "triangle")
 
 def panels_of(board: Board) -> Markup:
     """Return a legend and, for each method, IA by size under each strategy; may be empty."""
-    sizes = [name for name in board.n_instances if name != "ia"]
+    sizes = [name for name in board.n_instances if name not in ("ia", "ia_objects")]
     drawn = [row for row in board.rows if row.seeds and not row.mark]
     if not sizes or not drawn:
         return Markup()

@@ -111,7 +111,8 @@ def make_quality(entries: Sequence[Entry], marks: Mapping[int, str]) -> Quality 
     # Rows without a mark are those that the numbers of instances are of.
     (_, shown), *_ = sorted(masks.items(), key=lambda item: item[0][1])
     of_set = next(iter(shown.values()))
-    smallest = next((n.removeprefix("ia_") for n in of_set.n_instances if n != "ia"), "")
+    sizes = [name for name in of_set.n_instances if name not in ("ia", "ia_objects")]
+    smallest = sizes[0].removeprefix("ia_") if sizes else ""
     measured = {method for method, _ in masks}
     roles = {(entry.method, marks[id(entry)]): entry.role for entry in entries}
     true_masks = {entry.method for entry in entries if entry.true_masks}

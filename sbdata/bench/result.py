@@ -17,8 +17,8 @@ from sbdata.errors import InputError
 from sbdata.settings import as_plain, from_plain
 from sbdata.storage import write_text
 
-FORMAT = "sbdata.result.v1"
-DIFFERENCES_FORMAT = "sbdata.differences.v1"
+FORMAT = "sbdata.result.v2"
+DIFFERENCES_FORMAT = "sbdata.differences.v2"
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ class Pair:
 
     Attributes:
         set: its name.
-        first: the control.
-        second: the strategy that is compared with it.
-        differences: second minus first, by the names of ``Summary.headline``: ``value``,
+        first: the strategy that is compared.
+        second: the control that it is compared with.
+        differences: first minus second, by the names of ``Summary.headline``: ``value``,
             ``interval`` and ``sign_change``; None where a figure is undefined.
     """
 
@@ -292,10 +292,25 @@ def _plain(path: Path, expected: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         msg = f"{path}: not a readable JSON file ({error}); run 'sbdata bench' again"
         raise InputError(msg) from error
+    if isinstance(raw, dict) and is_version_1(str(raw.get("format"))):
+        raise InputError(said_of_version_1(path))
     if not isinstance(raw, dict) or raw.get("format") != expected:
         msg = f"{path}: not a file of the format {expected}; give one that 'sbdata bench' wrote"
         raise InputError(msg)
     return {key: value for key, value in raw.items() if key != "format"}
+
+
+def is_version_1(format_: str) -> bool:
+    """Tell whether a file's format is that of results by ``ia_iou.v1`` and ``sb_ce.v1``."""
+    return format_ in ("sbdata.result.v1", "sbdata.differences.v1")
+
+
+def said_of_version_1(path: Path) -> str:
+    """Return the sentence that refuses a result of version 1."""
+    return (
+        f"{path}: made with ia_iou.v1 and sb_ce.v1, which do not compare with version 2; remove "
+        "the file and run 'sbdata bench' again"
+    )
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -40,9 +40,14 @@ from sbdata.train.devices import Place, take_place
 from sbdata.train.predict import predict_folder
 from sbdata.train.refine import make_refiner
 from sbdata.train.samples import TrainingImages, check_images, images_of_set
-from sbdata.train.strategies import FIRST_PHASE, STRATEGIES, find_strategy, run_strategy
+from sbdata.train.strategies import (
+    FIRST_PHASE,
+    STRATEGIES,
+    needs_first_phase,
+    run_strategy,
+)
 
-CONTROLS = ("ce", "ce-ft")
+CONTROLS = ("ce",)
 """Strategies that the others are compared with."""
 
 _POLL = 0.5  # seconds between looks at what torchrun's first process does
@@ -105,7 +110,7 @@ def _train(bench: Bench, job: Job, method: Method, place: Place, told: Told) -> 
     with locked(out / strategy, where=place.is_first):
         if not (out / strategy / "run.json").is_file():
             check_images(images)
-        shared = find_strategy(strategy).two_phases and not _trained(out / FIRST_PHASE)
+        shared = needs_first_phase(strategy, out)
         with locked(out / FIRST_PHASE, where=shared and place.is_first):
             run_strategy(
                 strategy,
@@ -137,7 +142,7 @@ def _predict(bench: Bench, job: Job, method: Method, place: Place, told: Told) -
             folder,
             scales=inference.scales,
             flip=inference.flip,
-            refine=make_refiner(inference.refine, place.device),
+            refine=make_refiner(inference.refine, place.device, inference.crf),
             device=place.device,
             progress=lambda *of: told(job.name, *of),
         )
@@ -241,13 +246,9 @@ def _seconds(bench: Bench, job: Job, method: Method, about: Mapping[str, Any]) -
     for name, stage in method.stages.items():
         folder = folder_of(stage, bench.weak(method), bench.stages, job.seed)
         found[name] = float(_read(folder / DONE)["seconds"])
-    train = float(about["seconds"])
-    if find_strategy(job.strategy).two_phases:
-        first = bench.training_folder(method, job.seed) / FIRST_PHASE / "run.json"
-        train += float(_read(first)["seconds"])
     markers = [done_marker(bench.predicted(job, name)) for name in bench.sets]
     predict = sum(float(_read(marker)["seconds"]) for marker in markers)
-    return {**found, "train": train, "predict": predict}
+    return {**found, "train": float(about["seconds"]), "predict": predict}
 
 
 def _compare(bench: Bench, job: Job, method: Method, place: Place, told: Told) -> None:
@@ -260,7 +261,7 @@ def _compare(bench: Bench, job: Job, method: Method, place: Place, told: Told) -
         }
         there = {s: f for s, f in folders.items() if done_marker(f).is_file()}
         for first in CONTROLS:
-            others = [s for s in there if s not in ("ce", first)]
+            others = [s for s in there if s != first]
             if first in there and others:
                 scored = score_folder(
                     there[first],
@@ -270,8 +271,8 @@ def _compare(bench: Bench, job: Job, method: Method, place: Place, told: Told) -
                     progress=lambda *of: told(job.name, *of),
                 )
                 pairs += [
-                    Pair(name, first, second, differences_of(found.differences))
-                    for second, found in zip(others, scored.compared, strict=True)
+                    Pair(name, strategy, first, differences_of(found.differences))
+                    for strategy, found in zip(others, scored.compared, strict=True)
                 ]
     if pairs:
         key = bench.training_key(method, job.seed)
@@ -289,10 +290,6 @@ _STEPS: Mapping[str, Callable[[Bench, Job, Method, Place, Told], None]] = {
 
 def _is_synthetic(opened: EvaluationSet) -> bool:
     return bool(opened.manifest.meta.get("synthetic", False))
-
-
-def _trained(folder: Path) -> bool:
-    return (folder / "run.json").is_file()
 
 
 def _read(path: Path) -> Any:

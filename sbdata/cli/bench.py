@@ -29,7 +29,7 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option(
     "--strategy", "strategies", multiple=True, metavar="NAME",
-    help="Repeatable [ce-ft, sb-ewc]; --list shows all.",
+    help="Repeatable [ce, sb-ewc]; --list shows all.",
 )  # fmt: skip
 @click.option(
     "--set", "sets", type=_FOLDER, multiple=True, help="To score; repeatable [data/shapes-b]."
@@ -118,7 +118,7 @@ def bench(
 
     plan = Plan(
         methods=methods or ("cam",),
-        strategies=strategies or ("ce-ft", "sb-ewc"),
+        strategies=strategies or ("ce", "sb-ewc"),
         training=train_set,
         sets=sets or (Path("data/shapes-b"),),
         seeds=tuple(range(first_seed, first_seed + seeds)),

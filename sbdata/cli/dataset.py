@@ -35,6 +35,24 @@ def _roots(given: tuple[str, ...], recipe: Recipe) -> dict[str, Path]:
     return {**fetched_roots(recipe), **roots}
 
 
+def _folder_meant(argument: str) -> Path | None:
+    """Return the folder that an argument names, or None if it names a recipe.
+
+    A name alone never depends on the working directory if a bundled recipe has it.
+    """
+    from sbdata.recipe import bundled_recipes
+
+    folder = Path(argument)
+    if not folder.is_dir():
+        return None
+    if argument in bundled_recipes():
+        click.echo(
+            f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True
+        )
+        return None
+    return folder
+
+
 _source_root = click.option(
     "--source-root",
     "source_roots",
@@ -93,8 +111,9 @@ def build(
     """Build the evaluation set of RECIPE.
 
     RECIPE is a bundled recipe (shapes-b, pascal-b, voc-val, ...), a .yaml file, or a folder with a
-    manifest, whose set is then built again. A build that was stopped goes on where it was; a set
-    that is there already is verified instead.
+    manifest, whose set is then built again. A bundled recipe goes before a folder of the same name;
+    write ./NAME for the folder. A build that was stopped goes on where it was; a set that is there
+    already is verified instead.
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import build_set, built_already, rebuild_set
@@ -102,7 +121,7 @@ def build(
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe, recipe_from_dict
 
-    from_manifest = Path(recipe) if Path(recipe).is_dir() else None
+    from_manifest = _folder_meant(recipe)
     if from_manifest:
         if overrides:
             msg = "--set changes recipes; a set that is built from its manifest is built as it was"
@@ -174,7 +193,8 @@ def stats(
     """Print the sizes of the objects in TARGET.
 
     TARGET is a built set, a folder with a manifest, or a recipe: then its sources are measured as
-    they are, before any filter or selection.
+    they are, before any filter or selection. A bundled recipe goes before a folder of the same
+    name; write ./NAME for the folder.
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import measure_sources
@@ -183,8 +203,12 @@ def stats(
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
 
-    if Path(target).is_dir():
-        manifest = read_manifest(Path(target))
+    folder = _folder_meant(target)
+    if folder is not None:
+        if overrides:
+            msg = f"--set changes recipes; {folder} holds a set, which is measured as it is"
+            raise InputError(msg)
+        manifest = read_manifest(folder)
         synthetic = manifest.meta["synthetic"]
         measured = statistics_of(
             manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins

@@ -67,7 +67,7 @@ def predict(
         segmenter, _ = load_model(model, opened.taxonomy)
         photos = [(image_id, opened.image_path(image_id)) for image_id in opened]
     preset = inference_of(about_model(model))
-    refiner = make_refiner(refine or preset.refine)
+    refiner = make_refiner(refine or preset.refine, crf=preset.crf)
     with showing_progress(quiet=as_json) as progress:
         written = predict_folder(
             segmenter.to(place.device),

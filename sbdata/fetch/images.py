@@ -289,7 +289,6 @@ def _download(job: _Job, image_id: str, url: str) -> bytes:
             partial(_get, connections, url),
             attempts=job.attempts,
             pause=job.pause,
-            who=image_id,
             wait=connections.pause,
         )
     except (RefusedError, StoppedError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,7 +71,6 @@ def fill(part: Part, url: str, transfer: Transfer) -> None:
         ask,
         attempts=transfer.attempts,
         pause=transfer.pause,
-        who=f"{transfer.remote.name} {os.getpid()}",
         wait=lambda seconds: transfer.connections.pause(seconds, transfer.deadline),
         told=say,
         gained=lambda: part.furthest > before,

@@ -106,20 +106,24 @@ def _join_nested(parent, start, stop, label, width, n_classes):
         n_classes: the highest label.
     """
     components = np.zeros(n_classes + 1, np.int32)
-    runs_of = np.zeros(n_classes + 1, np.int32)
+    first_of = np.zeros(n_classes + 2, np.int32)
     for r in range(label.size):
-        runs_of[label[r]] += 1
+        first_of[label[r] + 1] += 1
         components[label[r]] += parent[r] == r
+    if components.max() < 2:
+        return
+    for c in range(n_classes + 1):
+        first_of[c + 1] += first_of[c]
+    free = first_of.copy()
+    by_class = np.empty(label.size, np.int32)
+    for r in range(label.size):
+        by_class[free[label[r]]] = r
+        free[label[r]] += 1
     nested = False
     for c in range(1, n_classes + 1):
         if components[c] < 2:
             continue
-        runs = np.empty(runs_of[c], np.int32)
-        k = 0
-        for r in range(label.size):
-            if label[r] == c:
-                runs[k] = r
-                k += 1
+        runs = by_class[first_of[c] : first_of[c + 1]]
         # The runs of the complement, in a frame of one pixel around the rows that have the class:
         # run 0 is the row above them, and all that touches the frame is joined to it.
         top = start[runs[0]] // width

@@ -18,7 +18,7 @@ from sbdata.train.pretrained import become_caffe
 from sbdata.train.segmenter import Segmenter, build_segmenter
 
 MODEL_FORMAT = "sbdata.segmenter.v1"
-CHECKPOINT_FORMAT = "sbdata.checkpoint.v1"
+CHECKPOINT_FORMAT = "sbdata.checkpoint.v2"
 
 
 def save_tensors(path: Path, values: Mapping[str, Any]) -> None:
@@ -38,17 +38,19 @@ def load_tensors(path: Path, expected: str) -> dict[str, Any]:
         InputError: for a file that is missing, damaged or something else.
     """
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise InputError(msg) from error
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         msg = f"{path}: not a readable weights file; delete it to begin again, or give another"
         raise InputError(msg) from error
-    if not isinstance(values, dict) or values.get("format") != expected:
-        msg = f"{path}: not a file of the kind {expected}; give one that 'sbdata train' wrote"
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != expected:
+        said = f" but {found}" if isinstance(found, str) else ""
+        msg = f"{path}: not a file of the kind {expected}{said}; give another, or delete it"
         raise InputError(msg)
-    return values
+    return dict(values)
 
 
 def save_model(

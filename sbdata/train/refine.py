@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sbdata.errors import InputError
+from sbdata.train.preset import CrfParameters
 
 Photo = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
@@ -34,13 +34,16 @@ _TINY = 1e-8
 _STEPS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx)
 
 
-def make_refiner(name: str, device: str | torch.device = "cpu") -> Refiner:
+def make_refiner(
+    name: str, device: str | torch.device = "cpu", crf: CrfParameters | None = None
+) -> Refiner:
     """Return a refiner by name.
 
     Args:
         name: ``none`` returns what it is given; ``pamr`` and ``par`` with their papers' settings;
-            ``crf`` with DeepLab's parameters.
+            ``crf``, the dense CRF.
         device: that PAMR and PAR compute on; the CRF runs on the CPU.
+        crf: parameters of the CRF [DeepLab's].
 
     Raises:
         InputError: for another name, and for ``crf`` where its package is not installed.
@@ -52,7 +55,8 @@ def make_refiner(name: str, device: str | torch.device = "cpu") -> Refiner:
         return lambda image, probabilities: _on_arrays(average, image, probabilities, device)
     if name == "crf":
         _dense_crf_package()
-        return dense_crf
+        parameters = crf or CrfParameters()
+        return lambda image, probabilities: dense_crf(image, probabilities, parameters)
     msg = f"there is no refiner {name!r}; take one of {', '.join(REFINERS)}"
     raise InputError(msg)
 
@@ -195,31 +199,10 @@ def _spread(images: Tensor, dilations: Sequence[int], *, centres: bool) -> Tenso
 # --- dense CRF ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class CrfParameters:
-    """Of a fully connected CRF with a Gaussian and a bilateral term.
-
-    Attributes:
-        gaussian_xy: standard deviation of the Gaussian term, in pixels.
-        gaussian_weight: of that term.
-        bilateral_xy: standard deviation of the bilateral term in space, in pixels.
-        bilateral_rgb: and in colour, in steps of 0..255.
-        bilateral_weight: of that term.
-        iterations: of mean-field inference.
-    """
-
-    gaussian_xy: float
-    gaussian_weight: float
-    bilateral_xy: float
-    bilateral_rgb: float
-    bilateral_weight: float
-    iterations: int = 10
-
-
 CRF_PARAMETERS = {
     "label": CrfParameters(3, 3, 50, 5, 10),
     "psa": CrfParameters(3, 3, 80, 13, 10),
-    "deeplab": CrfParameters(1, 3, 67, 3, 4),
+    "deeplab": CrfParameters(),
     "bana": CrfParameters(3, 3, 55, 3, 4),
     "mct": CrfParameters(4, 3, 83, 5, 3),
     "bbam": CrfParameters(1, 3, 80, 3, 4),

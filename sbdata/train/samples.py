@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,23 @@ from sbdata.sets import open_set
 from sbdata.storage import sha256_of
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.augment import cut_image, cut_mask, draw_view
+from sbdata.train.labels import Labels, Size, nearest
 from sbdata.train.photos import open_photo, photos_in, read_photo
 from sbdata.train.preset import Augmentation, SizeBalance
 
 Progress = Callable[[int, int], None]
-Batch = tuple[Tensor, Tensor, Tensor | None]
-"""Images ``(N, 3, H, W)`` uint8, class numbers ``(N, H, W)`` uint8, size weights float32."""
+
+
+class Batch(NamedTuple):
+    """What a training step is computed from.
+
+    Attributes:
+        images: ``(N, 3, H, W)`` uint8.
+        labels: uint8 class numbers, and weights, for each size of an output of the network.
+    """
+
+    images: Tensor
+    labels: dict[Size, Labels]
 
 
 @dataclass(frozen=True)
@@ -165,8 +176,11 @@ def check_images(images: TrainingImages, progress: Progress | None = None) -> No
 # --- the stream of views --------------------------------------------------------------------------
 
 
+_Labels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]
+
+
 @dataclass(frozen=True)
-class Views(Dataset[tuple[npt.NDArray[Any], ...]]):
+class Views(Dataset[tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]]):
     """All views of one run: view ``p`` is a function of the seed and ``p`` alone.
 
     That is why any number of workers and processes sees the same views, and a run that was killed
@@ -176,8 +190,10 @@ class Views(Dataset[tuple[npt.NDArray[Any], ...]]):
         images: to draw from, each once an epoch, in an order drawn anew for every epoch.
         augmentation: of image and mask.
         seed: of order and views.
-        stream: tells the phases of a run apart, which would else see the same views again.
-        balance: of the size weights that go with each view, or None for no weights.
+        stream: another one gives other views, in another order.
+        balance: settings of the size weights that go with the labels, or None for no weights.
+        sizes: of the network's outputs, to which the labels are brought by nearest neighbour; by
+            default that of the view. Weights are those of the labels at that size.
     """
 
     images: TrainingImages
@@ -185,18 +201,28 @@ class Views(Dataset[tuple[npt.NDArray[Any], ...]]):
     seed: int
     stream: int = 0
     balance: SizeBalance | None = None
+    sizes: tuple[Size, ...] = ()
 
-    def __getitem__(self, position: int) -> tuple[npt.NDArray[Any], ...]:
+    def __getitem__(self, position: int) -> tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]:
         row = self.images.rows[self.row_at(position)]
         rng = np.random.default_rng((self.seed, self.stream, 1, position))
         photo, mask = read_photo(row.photo), read_index_png(row.mask)
         view = draw_view(photo.size, self.augmentation, rng)
-        pixels, target = cut_image(photo, view), cut_mask(mask, view)
-        if self.balance is None:
-            return pixels, target
+        target = np.array(cut_mask(mask, view))  # Pillow's own memory is read-only
+        sizes = self.sizes or (target.shape,)
+        return cut_image(photo, view), {size: self._labels(target, size) for size in sizes}
+
+    def _labels(self, target: npt.NDArray[np.uint8], size: Size) -> _Labels:
+        """Return a target at the size of an output, and the weights of what is left of it."""
+        if target.shape != size:
+            target = nearest(torch.from_numpy(target)[None], size)[0].numpy()
         balance = self.balance
-        weights = size_weights(target, tau=balance.tau, normalizer=balance.normalizer)
-        return pixels, target, weights
+        if balance is None:
+            return target, None
+        weights = size_weights(
+            target, tau=balance.tau, normalizer=balance.normalizer, regions=balance.regions
+        )
+        return target, weights
 
     def row_at(self, position: int) -> int:
         """Return the row that a view is of."""
@@ -238,7 +264,14 @@ def view_batches(
         raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 
 
-def _collate(views: list[tuple[npt.NDArray[Any], ...]]) -> Batch:
-    columns = [torch.from_numpy(np.stack(column)) for column in zip(*views, strict=True)]
-    images = columns[0].permute(0, 3, 1, 2)  # channels last in memory, as they lie
-    return images, columns[1], columns[2] if len(columns) == 3 else None
+def _collate(views: list[tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]]) -> Batch:
+    images = torch.from_numpy(np.stack([pixels for pixels, _ in views]))
+    labels = {
+        size: Labels(*(_stacked([view[size][part] for _, view in views]) for part in (0, 1)))
+        for size in views[0][1]
+    }
+    return Batch(images.permute(0, 3, 1, 2), labels)  # channels last in memory, as they lie
+
+
+def _stacked(maps: list[Any]) -> Any:
+    return None if maps[0] is None else torch.from_numpy(np.stack(maps))

@@ -65,7 +65,7 @@ def result(
     found = ScoredSet(
         logical_hash=own["set_hash"],
         split=own["split"],
-        metric="ia_iou.v1",
+        metric="ia_iou.v2",
         n_images=100,
         n_instances={"ia": 60, "ia_small": 10, "ia_medium": 20, "ia_large": 30},
         n_classes={"ia": 3, "ia_small": 2, "ia_medium": 3, "ia_large": 3},
@@ -118,7 +118,7 @@ def pseudo(
         for stage, kept in (("seeds", seeds_kept), ("masks", masks_kept))
     ]
     return {
-        "metric": "ia_iou.v1",
+        "metric": "ia_iou.v2",
         "n_images": 40,
         "n_instances": {"ia": 24, "ia_small": n_small, "ia_medium": 16, "ia_large": 0},
         "n_classes": {"ia": 3, "ia_small": 2, "ia_medium": 3, "ia_large": 0},
@@ -132,12 +132,12 @@ def pseudo(
 
 
 def pair(first: Result, second: Result, reach: float = 0.0625) -> Pair:
-    """Second minus first on their one set, with intervals of that reach to either side."""
+    """First minus second on their one set, with intervals of that reach to either side."""
     ((name, one),) = first.sets.items()
     other = second.sets[name]
     found: dict[str, dict[str, Any] | None] = {}
     for figure, at in one.figures.items():
-        mine, theirs = other.figures[figure].value, at.value
+        mine, theirs = at.value, other.figures[figure].value
         if mine is None or theirs is None:
             found[figure] = None
             continue
@@ -158,7 +158,7 @@ def write(root: Path, results: Sequence[Result], *, compared: bool = True) -> Pa
             if (r.method, r.seed) == (second.method, second.seed) and r.strategy in ("ce", "ce-ft")
         ]  # fmt: skip
         if compared and second.strategy == "sb-ewc" and others:
-            pairs = tuple(pair(first, second) for first in others)
+            pairs = tuple(pair(second, other) for other in others)
             write_differences(root, Differences(second.method, second.seed, "key", pairs))
     return root
 

@@ -20,9 +20,13 @@ def test_only_results_are_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"other\.json: no result"):
         read_entries([tmp_path / "other.json"])
     later = tmp_path / "later.json"
-    later.write_text('{"format": "sbdata.result.v2"}')
-    with pytest.raises(InputError, match=r"later\.json: of format sbdata\.result\.v2"):
+    later.write_text('{"format": "sbdata.result.v3"}')
+    with pytest.raises(InputError, match=r"later\.json: of format sbdata\.result\.v3"):
         read_entries([tmp_path])
+    for kind in ("result", "differences"):
+        later.write_text(f'{{"format": "sbdata.{kind}.v1"}}')
+        with pytest.raises(InputError, match=r"later\.json: made with ia_iou\.v1 and sb_ce\.v1"):
+            read_entries([tmp_path])
     later.write_text("{")
     with pytest.raises(InputError, match=r"later\.json: cannot be read as JSON"):
         read_entries([tmp_path])

@@ -28,7 +28,7 @@ from sbdata.errors import InputError
 
 PROTOCOL = Protocol((1.0,), False, "none", "val", "random numbers", "abc")
 SCORED = ScoredSet(
-    "abc", "val", "ia_iou.v1", 3, {"ia": 7}, {"ia": 2},
+    "abc", "val", "ia_iou.v2", 3, {"ia": 7}, {"ia": 2},
     {"miou": Figure(0.5, (0.25, 0.75)), "ia_small.class_mean": Figure(None)}, PROTOCOL, "fff",
 )  # fmt: skip
 RESULT = Result(
@@ -45,7 +45,7 @@ def test_result_comes_back(tmp_path: Path) -> None:
     assert path.name == "stripes.ce.seed1.json"
     assert read_result(path) == RESULT
     assert read_results(tmp_path) == [RESULT]
-    assert json.loads(path.read_text())["format"] == "sbdata.result.v1"
+    assert json.loads(path.read_text())["format"] == "sbdata.result.v2"
 
 
 def test_further_sets_of_one_run_are_kept(tmp_path: Path) -> None:
@@ -65,7 +65,8 @@ def test_further_sets_of_one_run_are_kept(tmp_path: Path) -> None:
         (lambda raw: raw.pop("seed"), "missing key 'seed'"),
         (lambda raw: raw.update(extra=1), "unknown key 'extra'"),
         (lambda raw: raw.update(seed="one"), "seed must be int"),
-        (lambda raw: raw.update(format="sbdata.result.v2"), "not a file of the format"),
+        (lambda raw: raw.update(format="sbdata.result.v1"), "made with ia_iou.v1 and sb_ce.v1"),
+        (lambda raw: raw.update(format="sbdata.other.v2"), "not a file of the format"),
         (lambda raw: raw["sets"]["three"].update(logical_hash="x"), "two different hashes"),
         (lambda raw: raw["sets"]["three"]["figures"]["miou"].update(interval=[0.1]), "two ends"),
         (lambda raw: raw["sets"]["three"]["figures"]["miou"].update(value=float("nan")), "NaN"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,11 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def sbdata(*arguments: object, status: int = 0) -> subprocess.CompletedProcess:
+def sbdata(
+    *arguments: object, status: int = 0, cwd: Path | None = None
+) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -83,6 +84,28 @@ def test_a_manifest_is_enough_to_build_again(built: Path, tmp_path: Path) -> Non
     assert again["logical_hash"] == first["logical_hash"]
 
 
+def test_a_folder_named_like_a_bundled_recipe_is_not_taken_for_it(
+    built: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shapes-b").mkdir()
+    done = sbdata("dataset", "stats", "shapes-b", "--json", *SETTINGS, cwd=tmp_path)
+    assert json.loads(done.stdout)["images"] == 40  # the recipe's pool
+    assert "the bundled recipe is taken; write ./shapes-b for the folder" in done.stderr
+    done = sbdata("dataset", "build", "shapes-b", "--out", built, "--json", *SETTINGS, cwd=tmp_path)
+    assert json.loads(done.stdout)["name"] == "shapes-b"
+    for form in ("./shapes-b", tmp_path / "shapes-b", "../" + tmp_path.name + "/shapes-b"):
+        done = sbdata("dataset", "stats", form, cwd=tmp_path, status=2)
+        assert "images.parquet: no such file" in done.stderr
+
+
+def test_a_folder_of_another_name_needs_no_path(built: Path, tmp_path: Path) -> None:
+    sbdata("dataset", "manifest", built, "--out", tmp_path / "mine")
+    done = sbdata("dataset", "stats", "mine", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["target"] == "mine"
+    said = sbdata("dataset", "stats", "mine", "--set", "seed=3", cwd=tmp_path, status=2).stderr
+    assert "--set changes recipes; mine holds a set" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -129,12 +152,3 @@ def test_curation_and_metrics_import_without_torch() -> None:
         "import sbdata.curate.build, sbdata.metrics, sbdata.cli.dataset"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_help_is_quick() -> None:
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        sbdata("--help")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 2.0  # 0.1 s on an idle machine; the bound only catches a heavy import

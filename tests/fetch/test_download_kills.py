@@ -332,10 +332,10 @@ INTERRUPTED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from pathlib import Path
-from sbdata.fetch.download import Remote, download_all
+from sbdata.fetch.download import DownloadOptions, Remote, download_all
 remotes = [Remote(name, (f"{sys.argv[1]}/{name}",)) for name in sys.argv[3:]]
 try:
-    download_all(remotes, Path(sys.argv[2]))
+    download_all(remotes, Path(sys.argv[2]), options=DownloadOptions(timeout=600))
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -351,10 +351,8 @@ def test_interrupted_by_the_user_it_ends_soon_and_goes_on_later(site, tmp_path):
         while sum(path.stat().st_size for path in tmp_path.glob("*.part")) < 6_000_000:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        started = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-    assert time.monotonic() - started < 10  # though all three connections hang for thirty seconds
+        assert process.wait(120) == 130  # all three connections would hang for ten minutes
     site.asked.clear()
     for name in names:
         remote = Remote(name, (f"{site.address}/{name}",))

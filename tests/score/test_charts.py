@@ -193,15 +193,15 @@ def test_precision_stands_beside_ia_for_each_size(scored, width):
         ia = scored.summary.ia["ia" + (name.removeprefix("region_precision") or "_objects")]
         assert number(ia.class_mean) in shown
         assert number(ia.instance_mean) in shown
-    defined = [
-        value
+    defined = {
+        name: value
         for name, value in scored.summary.headline().items()
         if name.partition(".")[0] not in ("miou", "pixel_accuracy", "ia")
-    ]
+    }
     drawn = [e for c in ("class-mean", "instance-mean", "region-precision") for e in marked(svg, c)]
-    assert len(drawn) == sum(value is not None for value in defined)
+    assert len(drawn) == sum(value is not None for value in defined.values())
     whiskers = marked(svg, "whisker")
-    assert len(whiskers) == len(drawn)
+    assert len(whiskers) == sum(scored.intervals[name] is not None for name in defined)
     assert all(float(e.get("x1")) <= float(e.get("x2")) for e in whiskers)
 
 

@@ -220,7 +220,7 @@ class MaskFacts:
 
 def facts_of(mask: npt.NDArray[np.uint8]) -> MaskFacts:
     """Measure one mask."""
-    numbers, classes = label_parts(flat(mask), mask.shape[1], 1)
+    numbers, classes = label_parts(flat(mask), mask.shape[1])
     areas = np.bincount(numbers, minlength=classes.size + 1)[1:]
     return MaskFacts(np.bincount(mask.ravel(), minlength=256), areas, classes, mask_digest(mask))
 
