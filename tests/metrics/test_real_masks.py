@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,31 +16,31 @@ from sbdata.metrics import (
 )
 from tests.reference import ia_iou_arrays
 
-DATA = Path(os.environ.get("SBDATA_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
-VOC = DATA / "voc2012-mini" / "VOCdevkit" / "VOC2012"
 N_CLASSES = 20
 REGION = ("class_id", "area", "matched", "met_instances")
 
-pytestmark = [
-    pytest.mark.realdata,
-    pytest.mark.skipif(not VOC.is_dir(), reason=f"no real data: {VOC} is absent"),
-]
+pytestmark = pytest.mark.realdata
 
 
-def maps_of(part):
-    names = (VOC / "ImageSets" / "Segmentation" / f"{part}.txt").read_text().split()
+@pytest.fixture(scope="module")
+def voc(real_data):
+    return real_data / "voc2012-mini" / "VOCdevkit" / "VOC2012"
+
+
+def maps_of(voc, part):
+    names = (voc / "ImageSets" / "Segmentation" / f"{part}.txt").read_text().split()
     for name in names:
         folders = "SegmentationClass", "SegmentationObject"
-        yield name, *(np.array(Image.open(VOC / folder / f"{name}.png")) for folder in folders)
+        yield name, *(np.array(Image.open(voc / folder / f"{name}.png")) for folder in folders)
 
 
 def as_predicted(class_map):
     return np.where(class_map == 255, 0, class_map)
 
 
-def test_truth_against_itself_is_one_and_without_small_objects_only_they_are_lost():
+def test_truth_against_itself_is_one_and_without_small_objects_only_they_are_lost(voc):
     same, erased = Accumulator(N_CLASSES), Accumulator(N_CLASSES)
-    for name, class_map, instance_map in maps_of("val"):
+    for name, class_map, instance_map in maps_of(voc, "val"):
         truth = truth_from_maps(class_map, instance_map)
         perfect = as_predicted(class_map)
         score = score_image(perfect, truth, N_CLASSES)
@@ -111,10 +108,10 @@ def rings(perfect, instances, rng):
 
 
 @pytest.fixture(scope="module")
-def crowded():
+def crowded(voc):
     """Return 100 photos with several instances each."""
     found = []
-    for name, class_map, instance_map in maps_of("train"):
+    for name, class_map, instance_map in maps_of(voc, "train"):
         truth = truth_from_maps(class_map, instance_map)
         if len(truth.instance_ids) > 1 and len(found) < 100:
             found.append((name, truth))
