@@ -26,6 +26,8 @@ from sbdata.storage import writing
 
 VOID = 255
 MAX_INSTANCES = 254  # uint8 label maps: 0 is background and 255 is void
+MAX_PIXELS = 89_478_485
+"""Larger images are refused, as Pillow refuses to open them without a warning."""
 
 LabelMap = npt.NDArray[np.uint8]
 
@@ -228,9 +230,9 @@ def _unpack(code, pixels):
                 break
         if count > 2:  # from the fourth run on, the change since the last run of the same kind
             value += runs[count - 2]
-        total += value
-        if value < 0 or total > pixels:
+        if value < 0 or value > pixels - total:  # compared before the sum can wrap around
             return bad
+        total += value
         runs[count] = value
         count += 1
     return runs[:count] if total == pixels else bad

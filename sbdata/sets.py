@@ -150,8 +150,8 @@ class EvaluationSet:
 def open_set(root: Path) -> EvaluationSet:
     """Open a set that ``sbdata dataset build`` wrote.
 
-    The manifest is read and checked by its logical hash; files are not looked at one by one (see
-    :func:`sbdata.curate.verify.verify_set`).
+    The manifest is read and checked by its logical hash; files are not looked at one by one. What
+    trains or scores with them calls :func:`sbdata.curate.intact.check_intact` first.
 
     Raises:
         InputError: if the folder is no set, saying what to run; ManifestError if its manifest is

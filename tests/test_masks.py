@@ -104,6 +104,34 @@ def test_damaged_codes_are_refused(code: bytes) -> None:
         rle_area(code, 7, 7)
 
 
+def compressed(runs: list[int]) -> bytes:
+    """Any run lengths in COCO's code, as its definition says it: five bits a character."""
+    out = bytearray()
+    for place, run in enumerate(runs):
+        value = run - runs[place - 2] if place > 2 else run
+        while True:
+            chunk, value = value & 0x1F, value >> 5
+            more = value != (-1 if chunk & 0x10 else 0)
+            out.append((chunk | 0x20 if more else chunk) + 48)
+            if not more:
+                break
+    return bytes(out)
+
+
+def test_runs_whose_sum_wraps_around_are_refused() -> None:
+    """64-bit sums of these runs are the 12 pixels of the image again."""
+    huge = 2**63 - 1
+    runs = [2, 0, huge, 7, huge, 5]
+    assert sum(runs) % 2**64 == 12
+    plain = np.repeat([0, 1, 0, 1], [3, 4, 4, 1]).reshape(3, 4, order="F")
+    assert compressed([3, 4, 4, 1]) == pack(plain)
+    for code in (compressed(runs), compressed([1, 0, huge, 1, huge, 12])):
+        with pytest.raises(MaskError, match="a run-length code that does not fit an image"):
+            decode_mask(code, 3, 4)
+        with pytest.raises(MaskError, match="does not fit"):
+            rle_area(code, 3, 4)
+
+
 @patient
 @given(st.binary(max_size=40))
 def test_no_code_writes_outside_the_image(code: bytes) -> None:

@@ -21,6 +21,7 @@ from sbdata.errors import InputError
 from sbdata.masks import VOID, MaskError, encode_mask, measure_visible, read_index_png
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
+from sbdata.sources.identity import identities_of
 from sbdata.storage import inside, is_safe_name
 from sbdata.taxonomy import VOC20
 
@@ -73,7 +74,11 @@ class VocSource:
 
     def members(self) -> Sequence[Member]:
         """List the split's images."""
-        return [Member(image_id, _image_name(image_id)) for image_id in self.ids]
+        root, names = self.root.resolve(), map(_image_name, self.ids)
+        return [
+            Member(image_id, name, identities_of(root, name))
+            for image_id, name in zip(self.ids, names, strict=True)
+        ]
 
     def image_bytes(self, file_name: str) -> bytes | None:
         """Return a photo's bytes, or None where the folder does not have it."""
@@ -188,7 +193,8 @@ def _iou(a: Sequence[float], b: Sequence[float]) -> float:
     across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     shared = max(across, 0.0) * max(down, 0.0)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+    together = a[2] * a[3] + b[2] * b[3] - shared
+    return shared / together if together > 0 else 0.0
 
 
 def _is_difficult(
