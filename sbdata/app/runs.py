@@ -65,14 +65,14 @@ def attach_run(
     notes = _attach_masks(dataset, opened, run, Path(known["masks"]), image_ids, progress)
     _attach_objects(dataset, run)
     _attach_images(dataset, opened, run, image_ids)
-    figures = {name: cell["class_mean"]["value"] for name, cell in run.summary["ia"].items()}
+    values = {name: cell["class_mean"]["value"] for name, cell in run.summary["ia"].items()}
     runs = {
         **info_of(dataset)["runs"],
         run.name: {
             "title": run.title,
             "folder": str(run.folder),
             "predictions_sha256": run.predictions_hash,
-            "figures": {"miou": run.summary["miou"]["value"], **figures},
+            "values": {"miou": run.summary["miou"]["value"], **values},
             **run.metric_note,
         },
     }
@@ -182,7 +182,7 @@ def _attach_masks(
 def _predictions(
     opened: EvaluationSet, run: Run, masks: Path, progress: Progress | None
 ) -> tuple[dict[str, Path], str]:
-    """Return the grey masks by image, and what is to be said where there are none."""
+    """Return the grey masks by image, and a sentence to be said if there are none."""
     folder = run.predictions
     without = f"{run.title}: shown without its masks, for"
     if folder is None:

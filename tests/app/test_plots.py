@@ -105,7 +105,7 @@ def _differences() -> Plot:
 
 
 @pytest.mark.parametrize(
-    "figure",
+    "plot",
     [
         _histogram(),
         _histogram(Selection(label="cat", area=(512, 725))),
@@ -131,18 +131,18 @@ def _differences() -> Plot:
         "differences",
     ],
 )
-def test_plotly_accepts_every_plot_and_json_every_number(figure: Plot) -> None:
+def test_plotly_accepts_every_plot_and_json_every_number(plot: Plot) -> None:
     plotly = pytest.importorskip("plotly.graph_objects", reason="plotly is not installed")
-    sent = json.loads(json.dumps([figure.data, figure.layout], allow_nan=False))
+    sent = json.loads(json.dumps([plot.data, plot.layout], allow_nan=False))
     plotly.Figure(data=sent[0], layout=sent[1])  # raises for an unknown property or value
-    assert figure.height > 60
+    assert plot.height > 60
 
 
 # --- histogram ------------------------------------------------------------------------------------
 
 
-def _trace(figure: Plot, name: str) -> dict[str, Any]:
-    (found,) = [trace for trace in figure.data if trace["name"] == name]
+def _trace(plot: Plot, name: str) -> dict[str, Any]:
+    (found,) = [trace for trace in plot.data if trace["name"] == name]
     return found
 
 
@@ -157,14 +157,14 @@ def test_bars_lie_side_by_side_on_the_logarithm_of_their_edges() -> None:
 
 
 def test_the_sizes_are_as_wide_as_their_areas_and_named_with_their_counts() -> None:
-    figure = _histogram()
-    strip = _trace(figure, SIZES_TRACE)
+    plot = _histogram()
+    strip = _trace(plot, SIZES_TRACE)
     ends = np.array(strip["x"])[:, None] + np.array([-0.5, 0.5]) * np.array(strip["width"])[:, None]
     np.testing.assert_allclose(
         2**ends, [[EDGES[0], 1024], [1024, 9216], [9216, EDGES[-1]]], rtol=1e-4
     )
     assert strip["text"] == ["small 4", "medium 2", "large 1,500"]
-    limits = [shape["x0"] for shape in figure.layout["shapes"]]
+    limits = [shape["x0"] for shape in plot.layout["shapes"]]
     np.testing.assert_allclose(limits, np.log2([1024, 9216]))
 
 
@@ -186,17 +186,17 @@ def test_the_sizes_are_as_wide_as_their_areas_and_named_with_their_counts() -> N
 def test_what_is_not_chosen_is_pale(
     selection: Selection, cats: np.ndarray, cows: np.ndarray
 ) -> None:
-    figure = _histogram(selection)
+    plot = _histogram(selection)
     for name, chosen in (("cat", cats), ("cow", cows)):
-        opacity = np.array(_trace(figure, name)["marker"]["opacity"])
+        opacity = np.array(_trace(plot, name)["marker"]["opacity"])
         np.testing.assert_array_equal(opacity == 1, chosen)
-    colours = _trace(figure, SIZES_TRACE)["marker"]["color"]
+    colours = _trace(plot, SIZES_TRACE)["marker"]["color"]
     assert [name for name, c in zip(BINS.names, colours, strict=True) if c == "#ff6d04"] == [
         name for name in BINS.names if name == selection.size
     ]
 
 
-def test_many_classes_get_a_taller_figure() -> None:
+def test_many_classes_get_a_taller_plot() -> None:
     many = {f"a class of name {k}": np.ones(N, int) for k in range(20)}
     tall = histogram_plot(many, EDGES, BINS, by_size={}, colours={}, by="label")
     assert tall.height >= _histogram().height + 100
@@ -206,8 +206,8 @@ def test_many_classes_get_a_taller_figure() -> None:
 
 
 def test_every_cell_and_sum_is_shown_once() -> None:
-    figure = heat_map_plot(CELLS, ["cat", "cow"], BINS.names)
-    inner, outer = _trace(figure, CELLS_TRACE), _trace(figure, TOTALS_TRACE)
+    plot = heat_map_plot(CELLS, ["cat", "cow"], BINS.names)
+    inner, outer = _trace(plot, CELLS_TRACE), _trace(plot, TOTALS_TRACE)
     assert inner["y"] == outer["y"] == [ALL_CLASSES, "cat", "cow"]
     assert inner["x"] == outer["x"] == ["small", "medium", "large", ALL_SIZES]
     assert inner["z"] == [[None] * 4, [3, 0, 5, None], [1, 2, 0, None]]
@@ -238,8 +238,8 @@ def test_the_frame_is_around_what_is_chosen(
 
 
 def test_a_line_is_broken_where_there_is_nothing_and_hollow_where_there_is_little() -> None:
-    figure = _curves()
-    line = _trace(figure, "first run")
+    plot = _curves()
+    line = _trace(plot, "first run")
     assert line["y"][:6] == [0.1, 0.2, None, 0.5, 0.6, None]
     assert line["connectgaps"] is False
     assert line["marker"]["symbol"][:5] == [
@@ -247,7 +247,7 @@ def test_a_line_is_broken_where_there_is_nothing_and_hollow_where_there_is_littl
     ]  # fmt: skip
     assert line["customdata"][0][1:] == [20, " (0.050–0.150)"]
     assert line["customdata"][3][1:] == [12, ""]
-    colours = {trace["line"].get("color") for trace in figure.data} - {None}
+    colours = {trace["line"].get("color") for trace in plot.data} - {None}
     assert len(colours) == 2
 
 

@@ -101,8 +101,8 @@ def test_two_runs_stand_beside_each_other(loaded, score_album):
     assert list(runs) == ["no_cat", "no_dog"]
     assert runs["no_cat"]["title"] == "no.cat"
     assert runs["no_cat"]["folder"] == str(folders["no.cat"])
-    assert runs["no_cat"]["figures"]["ia_objects"] == 0.5
-    assert runs["no_cat"]["figures"]["ia"] > 0.5  # with background
+    assert runs["no_cat"]["values"]["ia_objects"] == 0.5
+    assert runs["no_cat"]["values"]["ia"] > 0.5  # with background
 
 
 def test_attaching_again_replaces(loaded, score_album, tmp_path):

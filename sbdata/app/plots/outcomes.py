@@ -84,7 +84,6 @@ def outcomes_plot(
                 "textposition": "inside",
                 "insidetextanchor": "middle",
                 "textangle": 0,
-                "constraintext": "none",
                 "textfont": {"size": FONT, "color": "#000000"},
                 "marker": {
                     "color": colour,
@@ -110,10 +109,11 @@ def outcomes_plot(
         "title": title_of("Outcomes by size, share of objects"),
         "barmode": "stack",
         "bargap": 0.15,
+        "uniformtext": {"minsize": FONT - 1, "mode": "hide"},  # a number that finds no room
         "xaxis": {
             "range": [0, 1],
             "tickformat": ".0%",
-            "dtick": 0.25,
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
             "fixedrange": True,
             "tickfont": {"size": FONT},
             "tickangle": 0,
@@ -125,6 +125,9 @@ def outcomes_plot(
             "fixedrange": True,
             "showgrid": False,
             "zeroline": False,
+            "ticks": "outside",
+            "ticklen": 6,
+            "tickcolor": "rgba(0, 0, 0, 0)",
             "tickfont": {"size": FONT},
         },
     }
