@@ -19,7 +19,7 @@ from sbdata.app.info import dataset_name, field_name, info_of, lost_files, masks
 from sbdata.app.samples import IMAGE_ID, OBJECTS
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
-from sbdata.score.png import PngError
+from sbdata.mask_files import PngError
 from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE
 from sbdata.sets import EvaluationSet
 
