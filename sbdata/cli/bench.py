@@ -38,8 +38,16 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     "--train-set", type=_FOLDER, default=Path("data/shapes-train"), show_default=True,
     help="Whose weak labels are learned from.",
 )  # fmt: skip
-@click.option("--preset", default="smoke", show_default=True, help="smoke, photos or paper.")
-@click.option("--train-preset", help="Of the segmenter: a name or a YAML file [that of --preset].")
+@click.option(
+    "--preset",
+    default="smoke",
+    show_default=True,
+    help="Preset of the methods: smoke, photos or paper.",
+)
+@click.option(
+    "--train-preset",
+    help="Preset of the segmenter: a name or a YAML file [as --preset; wacv24 for paper].",
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
 @click.option(
     "--first-seed", type=click.IntRange(min=0), default=0, show_default=True,
