@@ -332,10 +332,10 @@ INTERRUPTED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from pathlib import Path
-from sbdata.fetch.download import DownloadOptions, Remote, download_all
+from sbdata.fetch.download import DownloadOptions, Remote, download_each
 remotes = [Remote(name, (f"{sys.argv[1]}/{name}",)) for name in sys.argv[3:]]
 try:
-    download_all(remotes, Path(sys.argv[2]), options=DownloadOptions(timeout=600))
+    download_each(remotes, Path(sys.argv[2]), options=DownloadOptions(timeout=600))
 except KeyboardInterrupt:
     sys.exit(130)
 """
