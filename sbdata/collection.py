@@ -37,7 +37,7 @@ from sbdata.fetch.trees import (
 from sbdata.recipe import Recipe
 from sbdata.sources.derived import Derived, derive_image_labels, derive_train_aug, is_derived_from
 from sbdata.sources.published import ARCHIVES_FOLDER, PublishedFile, PublishedSource, Registry
-from sbdata.storage import remove_leftovers, sha256_of, write_bytes, write_text
+from sbdata.storage import is_safe_stem, remove_leftovers, sha256_of, write_bytes, write_text
 
 ROOT = Path("data") / "sources"
 """Where sources are put, and looked for, unless another folder is given."""
@@ -205,14 +205,17 @@ def fetched_roots(recipe: Recipe, root: Path = ROOT) -> dict[str, Path]:
     """Return the folders of those of a recipe's sources that were fetched, by name.
 
     Args:
-        recipe: whose sources, finer masks, judged and compared sets are looked up.
+        recipe: whose sources, finer masks, excluded and compared sets are looked up.
         root: of the collection.
     """
     names = {spec.name for spec in recipe.sources}
-    names |= {named.partition("-")[0] for named in (*recipe.judges, *recipe.compare)}
+    for named in (*recipe.exclude_overlap_with, *recipe.compare):
+        # The source's name may have hyphens itself; which of the parts it is, the folders say.
+        names |= {named[:place] for place, letter in enumerate(named) if letter == "-"}
     if recipe.overlay is not None:
         names.add(recipe.overlay.source.name)
-    return {name: root / name for name in sorted(names) if tables_of(root / name)}
+    plain = [name for name in sorted(names) if is_safe_stem(name)]
+    return {name: root / name for name in plain if tables_of(root / name)}
 
 
 def _holding(

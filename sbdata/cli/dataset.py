@@ -117,17 +117,17 @@ def build(
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import build_set, built_already, rebuild_set
+    from sbdata.curate.header import check_header
     from sbdata.curate.inputs import Inputs
     from sbdata.manifest import read_manifest
-    from sbdata.recipe import load_recipe, recipe_from_dict
+    from sbdata.recipe import load_recipe
 
     from_manifest = _folder_meant(recipe)
     if from_manifest:
         if overrides:
             msg = "--set changes recipes; a set that is built from its manifest is built as it was"
             raise InputError(msg)
-        meta = read_manifest(from_manifest).meta
-        resolved = recipe_from_dict(meta["recipe"], f"{from_manifest}: its recipe")
+        resolved = check_header(read_manifest(from_manifest), from_manifest)
     else:
         resolved = load_recipe(recipe, overrides)
     target = out or Path("data") / resolved.name

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,14 +24,28 @@ from sbdata.curate.choose import choose_images, count_reasons, describe_counts, 
 from sbdata.curate.croissant import croissant
 from sbdata.curate.figure import draw_size_figure
 from sbdata.curate.filters import filter_images
-from sbdata.curate.gather import compared_statistics, join_images, scan_all, source_statistics
+from sbdata.curate.gather import (
+    Opened,
+    compared_statistics,
+    join_images,
+    open_all,
+    scan_all,
+    source_statistics,
+)
+from sbdata.curate.header import check_header
 from sbdata.curate.inputs import Inputs
-from sbdata.curate.leakage import describe_check, judged_sets, training_members
+from sbdata.curate.leakage import (
+    describe_check,
+    hash_splits,
+    identities_by_file,
+    open_splits,
+    training_members,
+)
 from sbdata.curate.materialise import (
     REJECTED_FILE,
+    finish_set,
     read_rejected,
     remove_strangers,
-    write_checksums,
     write_set,
 )
 from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics_of
@@ -41,7 +54,7 @@ from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched
 from sbdata.layout import IMAGES_FOLDER
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest, rows_of
-from sbdata.recipe import Recipe, SourceSpec, recipe_from_dict
+from sbdata.recipe import Recipe, SourceSpec
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source
 from sbdata.sources.voc import devkit_folders
 from sbdata.storage import write_bytes, write_text
@@ -62,27 +75,31 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
     """Build the set that a recipe describes in the folder ``out``.
 
     Raises:
-        InputError: if a source is missing, nothing can be chosen, ``out`` holds something else, or
-            images cannot be had; what was fetched so far stays for the next try.
+        InputError: if a source or a training split to be left out cannot be read, nothing can be
+            chosen, ``out`` holds something else, or images cannot be downloaded; what was fetched
+            so far stays for the next try.
     """
+    opened = open_all(recipe, inputs)
+    splits = open_splits(recipe, inputs.roots)
     roots = {name: str(root.resolve()) for name, root in sorted(inputs.roots.items())}
     with _staging(out, {"recipe": recipe.as_dict(), "roots": roots}) as staging:
         taxonomy = recipe.classes()
-        scans = scan_all(recipe, staging / "scan", inputs)
+        scans = scan_all(recipe, opened, staging / "scan", inputs)
         images = join_images(scans)
         before = source_statistics(scans, recipe)
         rejections = [r for scanned in scans for r in scanned.scan.rejections()]
         kept, refused = filter_images(images, recipe.filters)
         rejections += refused
 
-        judged = judged_sets(
-            recipe,
-            inputs.roots,
-            staging / "judged",
+        training = hash_splits(
+            splits,
+            staging / "training",
             workers=inputs.workers,
             progress=partial(inputs.progress, "training"),
         )
-        members = [training_members(rows_of(images, kept).to_pylist(), j) for j in judged]
+        identities = _identities(opened, inputs)
+        rows = rows_of(images, kept).select(["image_id", "source", "file_name"]).to_pylist()
+        members = [training_members(rows, identities, split) for split in training]
         rejections += [r for found in members for r in found]
         leaked = {r.image_id for found in members for r in found}
         candidates = rows_of(images, [i for i in kept if i not in leaked])
@@ -94,10 +111,9 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             raise InputError(msg)
 
         chosen = choose_images(
-            recipe, candidates, scans, judged, staging / "set" / IMAGES_FOLDER, inputs
+            recipe, candidates, scans, training, staging / "set" / IMAGES_FOLDER, inputs
         )
         rejections += chosen.rejections
-        twins = Counter(r.detail.rpartition(" of ")[2] for r in chosen.duplicates)
         extra = {
             "recipe": recipe.as_dict(),
             "synthetic": recipe.synthetic,
@@ -105,8 +121,8 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             "rejected": count_reasons(rejections),
             "selection": chosen.selection.as_dict() if chosen.selection else None,
             "leakage": [
-                describe_check(j, len(found), twins[j.name])
-                for j, found in zip(judged, members, strict=True)
+                describe_check(split, len(found), chosen.duplicates[split.name])
+                for split, found in zip(training, members, strict=True)
             ],
             "source": before.as_dict(),
             "compared": compared_statistics(recipe, staging / "scan", inputs),
@@ -130,7 +146,7 @@ def rebuild_set(folder: Path, out: Path, inputs: Inputs) -> Built:
         InputError: if the manifest is damaged or an image cannot be had as recorded.
     """
     manifest = read_manifest(folder)
-    recipe = recipe_from_dict(manifest.meta["recipe"], f"{folder}: its recipe")
+    recipe = check_header(manifest, folder)
     with _staging(out, {"manifest": manifest.logical_hash}) as staging:
         rows = manifest.images.to_pylist()
         answers: list[Fetched | Failed] = []
@@ -146,10 +162,20 @@ def rebuild_set(folder: Path, out: Path, inputs: Inputs) -> Built:
         return _finish(manifest, rejections, staging, out, inputs)
 
 
+def _identities(opened: Sequence[Opened], inputs: Inputs) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return what identifies each image of the sources, by source and file name."""
+    found = {}
+    for one in opened:
+        root = inputs.roots.get(one.spec.name)
+        of_split = identities_by_file(one.spec, root, one.source.members())
+        found.update({(one.source.name, name): known for name, known in of_split.items()})
+    return found
+
+
 def measure_sources(recipe: Recipe, inputs: Inputs) -> SizeStatistics:
     """Measure the sources of a recipe as they are, before any filter or selection."""
     with tempfile.TemporaryDirectory(prefix="sbdata-") as folder:
-        scanned = scan_all(recipe, Path(folder), inputs)
+        scanned = scan_all(recipe, open_all(recipe, inputs), Path(folder), inputs)
         return source_statistics(scanned, recipe)
 
 
@@ -165,7 +191,7 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
         msg = f"{out} exists and is not an evaluation set; give another folder by --out"
         raise InputError(msg)
     manifest = read_manifest(out)
-    if manifest.meta["recipe"] != recipe.as_dict():
+    if check_header(manifest, out) != recipe:
         msg = f"{out} holds a set of another recipe; remove it, or give another folder by --out"
         raise InputError(msg)
     damages = verify_set(out, workers=inputs.workers, progress=partial(inputs.progress, "verify"))
@@ -216,7 +242,7 @@ def _finish(
     write_text(root / "README.md", dataset_card(manifest, after))
     described = orjson.dumps(croissant(manifest, root), option=orjson.OPT_INDENT_2)
     write_bytes(root / "dataset.json", described + b"\n")
-    write_checksums(root)
+    finish_set(manifest, root, workers=inputs.workers)
     root.replace(out)
     return Built(out, manifest, before, after, fresh=True)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from sbdata.curate.gather import Scanned
 from sbdata.curate.inputs import DOWNLOADS, Inputs
-from sbdata.curate.leakage import JudgedSet, training_duplicates
+from sbdata.curate.leakage import TrainingSplit, training_duplicates
 from sbdata.curate.select import Chosen, Supply, select_images, supply_of
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched, ImageRequest, fetch_images
@@ -24,20 +24,28 @@ from sbdata.sources import ImageHolder, Rejection, warm_up
 
 @dataclass(frozen=True)
 class Choice:
-    """The images of the set, their files fetched, and what was lost on the way."""
+    """The images of the set, their files fetched, and what was lost on the way.
+
+    Attributes:
+        images: chosen rows of the candidates, with their hashes.
+        instances: of these images.
+        selection: the report; None if every candidate was taken.
+        rejections: images that were chosen and then left out.
+        duplicates: how many of them look like an image of each training split, by its name.
+    """
 
     images: pa.Table
     instances: pa.Table
     selection: Chosen | None
     rejections: list[Rejection]
-    duplicates: list[Rejection]
+    duplicates: Counter[str]
 
 
 def choose_images(
     recipe: Recipe,
     candidates: pa.Table,
     scanned: Sequence[Scanned],
-    judged: Sequence[JudgedSet],
+    training: Sequence[TrainingSplit],
     photos: Path,
     inputs: Inputs,
 ) -> Choice:
@@ -51,7 +59,7 @@ def choose_images(
     supply = None if recipe.select is None else _supply(recipe, everyone, scanned)
     fetched: dict[str, Fetched] = {}
     rejections: list[Rejection] = []
-    duplicates: list[Rejection] = []
+    duplicates: Counter[str] = Counter()
     dropped: set[str] = set()
     selection = None
     while True:
@@ -77,11 +85,11 @@ def choose_images(
             raise not_had(absent, len(rows), photos.parent.parent)
         new = {a.image_id: a for a in answers if isinstance(a, Fetched)}
         hashes = {i: a.phash for i, a in new.items()}
-        twins = [
-            r
-            for j in judged
-            for r in training_duplicates(rows, hashes, j, recipe.near_duplicate_bits)
-        ]
+        twins = []
+        for split in training:
+            found = training_duplicates(rows, hashes, split, recipe.near_duplicate_bits)
+            duplicates[split.name] += len(found)
+            twins += found
         lost = [
             Rejection(row["source"], row["file_name"], failed[i].reason, failed[i].detail, i)
             for row in rows
@@ -92,7 +100,6 @@ def choose_images(
             dropped.add(rejection.image_id)
             fetched.pop(rejection.image_id, None)
         rejections += [*lost, *twins]
-        duplicates += twins
         if not lost and not twins:
             break
     if not wanted:

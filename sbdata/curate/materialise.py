@@ -1,7 +1,8 @@
 """Materialise: a manifest and its images become a folder in the VOC devkit's layout.
 
 Masks are drawn from the manifest alone, so that a set can be made again from its two tables. The
-tables are written after the masks, and ``checksums.txt`` last: a folder that has it is finished.
+tables are written after the masks, and ``checksums.txt`` last: a folder that has it is finished. A
+hidden marker of the images and masks follows it, by which later changes are noticed cheaply.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 
+from sbdata.completion import FileRecord, record_file, write_marker
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
 from sbdata.layout import (
     CLASSES_FOLDER,
     IMAGES_FOLDER,
+    INTACT_MARKER,
     LISTS_FOLDER,
     OBJECTS_FOLDER,
     class_path,
@@ -29,11 +32,12 @@ from sbdata.layout import (
 from sbdata.manifest import Manifest, ManifestError, write_manifest
 from sbdata.masks import VOID, LabelMap, MaskError, draw_masks, write_index_png
 from sbdata.sources import Rejection
-from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_text
+from sbdata.storage import is_safe_name, remove_leftovers, write_text
 
 REJECTED_FILE = "rejected.csv"
 CHECKSUMS_FILE = "checksums.txt"
 SYSTEM_FILES = frozenset({".DS_Store"})  # what a desktop drops into any folder it shows
+_OWN_MARKER = re.compile(rf"{re.escape(INTACT_MARKER)}|\.{re.escape(INTACT_MARKER)}\..*\.part")
 
 
 # --- drawing -------------------------------------------------------------------------------------
@@ -121,7 +125,7 @@ def write_set(
     """Write everything of a set but its images, which lie in ``root/JPEGImages`` already.
 
     Files that are there are replaced. What further files the caller puts into the set (card,
-    Croissant) come before this call, or are followed by :func:`write_checksums`.
+    Croissant) come before this call, or are followed by :func:`finish_set`.
 
     Args:
         manifest: of the set.
@@ -144,13 +148,40 @@ def write_set(
     for folder in (".", IMAGES_FOLDER, CLASSES_FOLDER, OBJECTS_FOLDER, LISTS_FOLDER):
         (root / folder).mkdir(parents=True, exist_ok=True)
         remove_leftovers(root / folder)
-    (root / CHECKSUMS_FILE).unlink(missing_ok=True)  # the set is unfinished from here on
+    for name in (CHECKSUMS_FILE, INTACT_MARKER):
+        (root / name).unlink(missing_ok=True)  # the set is unfinished from here on
     run_each(partial(_write_masks, root), rows, workers=workers, progress=progress)
     for name, text in image_lists(manifest).items():
         write_text(root / name, text)
     write_rejected(root / REJECTED_FILE, rejections)
     write_manifest(manifest, root)
-    write_checksums(root, workers=workers)
+    finish_set(manifest, root, workers=workers)
+
+
+def finish_set(manifest: Manifest, root: Path, *, workers: int = 1) -> None:
+    """Write ``checksums.txt`` and the marker of the images and masks.
+
+    Raises:
+        InputError: see :func:`write_checksums`.
+    """
+    records = write_checksums(root, workers=workers)
+    ids = manifest.images["image_id"].to_pylist()
+    here = Path()
+    paths = (path(here, i) for path in (image_path, class_path, object_path) for i in ids)
+    vouched = {name: records[name] for name in (path.as_posix() for path in paths)}
+    vouch_for(root, manifest.logical_hash, vouched)
+
+
+def vouch_for(root: Path, logical_hash: str, files: Mapping[str, FileRecord]) -> None:
+    """Record that images and masks of a set are those that it was built with.
+
+    Args:
+        root: the set's folder.
+        logical_hash: of the manifest that they were compared with, or drawn from.
+        files: their records by path in the set.
+    """
+    remove_leftovers(root)
+    write_marker(root, files, {"logical_hash": logical_hash}, name=INTACT_MARKER)
 
 
 def image_lists(manifest: Manifest) -> dict[str, str]:
@@ -243,10 +274,13 @@ def read_rejected(path: Path) -> list[Rejection]:
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
-def write_checksums(root: Path, *, workers: int = 1) -> None:
+def write_checksums(root: Path, *, workers: int = 1) -> dict[str, FileRecord]:
     """Write ``checksums.txt``: the SHA-256 of every other file of the set, sorted by path.
 
     ``sha256sum -c checksums.txt`` checks it from within the set's folder.
+
+    Returns:
+        A record of each file, by its path in the set.
 
     Raises:
         InputError: if a file's name holds characters that the format cannot, or is no plain file.
@@ -263,9 +297,11 @@ def write_checksums(root: Path, *, workers: int = 1) -> None:
             "with plain names; remove or rename it"
         )
         raise InputError(msg)
-    sums = run_each(sha256_of, [root / name for name in names], workers=workers)
-    lines = (f"{digest}  {name}\n" for digest, name in zip(sums, names, strict=True))
+    found = run_each(record_file, [root / name for name in names], workers=workers)
+    records = dict(zip(names, found, strict=True))
+    lines = (f"{record.sha256}  {name}\n" for name, record in records.items())
     write_text(root / CHECKSUMS_FILE, "".join(lines))
+    return records
 
 
 def read_checksums(root: Path) -> dict[str, str]:
@@ -293,7 +329,8 @@ def read_checksums(root: Path) -> dict[str, str]:
 def files_of(root: Path) -> list[str]:
     """Return the paths of all files below a folder, relative, with slashes, sorted.
 
-    A link to a folder counts as a file and is not followed.
+    A link to a folder counts as a file and is not followed. The set's own marker is left out, and
+    the temporary file that a process leaves that is killed as it writes it.
     """
     found = []
     for folder, folders, names in os.walk(root):
@@ -302,6 +339,6 @@ def files_of(root: Path) -> list[str]:
         found += [
             (base / name).relative_to(root).as_posix()
             for name in (*names, *links)
-            if name not in SYSTEM_FILES
+            if name not in SYSTEM_FILES and not (base == root and _OWN_MARKER.fullmatch(name))
         ]
     return sorted(found)

@@ -25,15 +25,13 @@ import numpy.typing as npt
 import orjson
 
 from sbdata.errors import InputError
-from sbdata.masks import MaskError, counts_to_rle, objects_to_rles, rle_area
+from sbdata.masks import MAX_PIXELS, MaskError, counts_to_rle, objects_to_rles, rle_area
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
+from sbdata.sources.identity import coco_image, identities_of
 from sbdata.sources.json_spans import MISSING, Spans, find_spans
 from sbdata.storage import inside, is_safe_name, is_safe_stem
 from sbdata.taxonomy import CLASS_MAPS
-
-MAX_PIXELS = 89_478_485
-"""Larger images are refused, as Pillow refuses to open them without a warning."""
 
 _ARRAYS = ("images", "annotations", "categories", "licenses")
 _BATCH = 1024  # image records parsed in one go while indexing
@@ -188,11 +186,15 @@ class CocoSource:
     def members(self) -> Sequence[Member]:
         """List the images by ascending id; those whose names are unsafe to follow are left out."""
         members = []
+        root = self.root.resolve()
         records = _all_records(self.file, self.index.image_span)
         for image_id, record in zip(self.index.image_id.tolist(), records, strict=True):
             file_name = self.photos.of(record)
             if file_name is not None and is_safe_name(file_name):
-                members.append(Member(str(image_id), file_name))
+                found = identities_of(root, file_name, _web_address(record))
+                if _KNOWN_SPLIT.fullmatch(self.split) and _ends_in(file_name, image_id):
+                    found = (coco_image(image_id), *found)  # renamed without the zeros
+                members.append(Member(str(image_id), file_name, found))
         return members
 
     def image_bytes(self, file_name: str) -> bytes | None:
@@ -223,8 +225,6 @@ class CocoSource:
         assert isinstance(width, int)  # noqa: S101 - for the type checker
         assert isinstance(height, int)  # noqa: S101
         codes = _run_length_codes(annotations, ids, height, width)
-        url = record.get("coco_url") or record.get("url")
-        is_web = isinstance(url, str) and url.startswith(("http://", "https://"))
         return AnnotatedImage(
             image_id=image_id,
             source_image_id=source_image_id,
@@ -240,7 +240,7 @@ class CocoSource:
                 )
                 for annotation_id, annotation, code in zip(ids, annotations, codes, strict=True)
             ),
-            url=url if is_web else None,
+            url=_web_address(record),
             license=self.licenses.get(_number(record.get("license"))),
             not_exhaustive=self._not_exhaustive(record),
         )
@@ -380,6 +380,17 @@ def _is_size(width: Any, height: Any) -> bool:
         and height > 0
         and width * height <= MAX_PIXELS
     )
+
+
+def _web_address(record: Record) -> str | None:
+    url = record.get("coco_url") or record.get("url")
+    return url if isinstance(url, str) and url.startswith(("http://", "https://")) else None
+
+
+def _ends_in(file_name: str, image_id: int) -> bool:
+    """Tell whether the number at the end of a file's stem is the image's id."""
+    digits = re.search(r"\d{1,18}$", PurePosixPath(file_name).stem)
+    return digits is not None and digits[0].isascii() and int(digits[0]) == image_id
 
 
 def _number(value: Any) -> int:

@@ -29,6 +29,7 @@ from sbdata.curate.materialise import (
     write_set,
 )
 from sbdata.errors import InputError
+from sbdata.layout import INTACT_MARKER
 from sbdata.manifest import (
     INSTANCES_SCHEMA,
     Manifest,
@@ -135,7 +136,9 @@ def written(tmp_path) -> Path:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    """All files of a set but its marker, which holds times."""
+    files = [p for p in root.rglob("*") if p.is_file() and p.name != INTACT_MARKER]
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
 
 
 # --- drawing -------------------------------------------------------------------------------------
