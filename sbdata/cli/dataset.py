@@ -161,12 +161,16 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
 
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.verify import verify_set
+    from sbdata.manifest import read_manifest
 
     with showing_progress(quiet=as_json) as progress:
         damages = verify_set(path, workers=workers, progress=partial(progress, "verify"))
     if as_json:
         listed = [{"path": str(d.path), "kind": d.kind, "detail": d.detail} for d in damages]
-        click.echo(json.dumps({"set": str(path), "good": not damages, "damages": listed}, indent=2))
+        said: dict[str, Any] = {"set": str(path), "good": not damages, "damages": listed}
+        if not damages:
+            said["manifest_version"] = read_manifest(path, check_hash=False).meta["version"]
+        click.echo(json.dumps(said, indent=2))
     else:
         for damage in damages[:_SHOWN]:
             click.echo(f"{damage.path}: {damage.kind}: {damage.detail}")
@@ -174,6 +178,11 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
             click.echo(f"... and {len(damages) - _SHOWN} more (--json lists all)")
         good = "every file is as the manifest says"
         click.echo(f"{path}: {f'{len(damages)} damages' if damages else good}")
+        if not damages and read_manifest(path, check_hash=False).meta["version"] == 1:
+            click.echo(
+                f"{path}: manifest version 1, whose logical hash covers rows, classes and bins, "
+                "not the name, the recipe and other facts; build the set again for one that does"
+            )
     ctx.exit(1 if damages else 0)
 
 
