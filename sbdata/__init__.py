@@ -6,4 +6,8 @@ formulas are this project's own named reading of that paper (``ia_iou.v1``, ``sb
 ``pascal_b.v1``), because neither its code nor its image list was published.
 """
 
+from sbdata.compiled_code import keep_compiled_code
+
 __version__ = "0.1.0"
+
+keep_compiled_code()
