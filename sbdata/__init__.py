@@ -6,4 +6,8 @@ metric ``ia_iou.v2`` and the loss ``sb_ce.v2`` are those of the authors' release
 list was not released, so the set ``pascal_b.v1`` is this project's own recipe.
 """
 
+from sbdata.compiled_code import keep_compiled_code
+
 __version__ = "0.1.0"
+
+keep_compiled_code()

@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbdata.errors import InputError
+from sbdata.text_files import read_lines
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,13 @@ class Taxonomy:
     def __post_init__(self) -> None:
         if not self.classes or "" in self.classes or len(set(self.classes)) != len(self.classes):
             msg = f"taxonomy {self.name}: class names must be given, not empty and distinct"
+            raise InputError(msg)
+        broken = next((name for name in self.classes if not _is_text(name)), None)
+        if broken is not None:
+            msg = (
+                f"taxonomy {self.name}: the class name {broken!a} has half a character (a lone "
+                "surrogate), which no file can hold; correct it"
+            )
             raise InputError(msg)
         if len(self.classes) > 254:
             msg = f"taxonomy {self.name}: at most 254 classes fit beside background and void"
@@ -188,11 +204,7 @@ def named_taxonomy(name: str) -> Taxonomy:
         return TAXONOMIES[name]
     path = Path(name)
     if path.is_file():
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"{path}: not a list of class names ({error}); write one a line"
-            raise InputError(msg) from error
+        lines = read_lines(path, "class names")
         return Taxonomy(path.stem, tuple(line.strip() for line in lines if line.strip()))
     msg = (
         f"unknown taxonomy {name!r}; known: {', '.join(sorted(TAXONOMIES))}, or a text file with "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
@@ -46,7 +47,7 @@ def _folder_meant(argument: str) -> Path | None:
     if not folder.is_dir():
         return None
     if argument in bundled_recipes():
-        click.echo(
+        say(
             f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True
         )
         return None
@@ -119,6 +120,7 @@ def build(
     from sbdata.curate.build import build_set, built_already, rebuild_set
     from sbdata.curate.header import check_header
     from sbdata.curate.inputs import Inputs
+    from sbdata.machine import check_output
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
 
@@ -131,6 +133,8 @@ def build(
     else:
         resolved = load_recipe(recipe, overrides)
     target = out or Path("data") / resolved.name
+    if not target.exists():
+        check_output(target.parent)
     with showing_progress(quiet=as_json) as progress:
         inputs = Inputs(
             roots=_roots(source_roots, resolved),
@@ -145,7 +149,7 @@ def build(
         elif built is None:
             built = build_set(resolved, target, inputs)
     if as_json:
-        click.echo(json.dumps(_built_as_dict(built), indent=2))
+        say(json.dumps(_built_as_dict(built), indent=2))
     else:
         _print_built(built)
 
@@ -170,16 +174,16 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
         said: dict[str, Any] = {"set": str(path), "good": not damages, "damages": listed}
         if not damages:
             said["manifest_version"] = read_manifest(path, check_hash=False).meta["version"]
-        click.echo(json.dumps(said, indent=2))
+        say(json.dumps(said, indent=2))
     else:
         for damage in damages[:_SHOWN]:
-            click.echo(f"{damage.path}: {damage.kind}: {damage.detail}")
+            say(f"{damage.path}: {damage.kind}: {damage.detail}")
         if len(damages) > _SHOWN:
-            click.echo(f"... and {len(damages) - _SHOWN} more (--json lists all)")
+            say(f"... and {len(damages) - _SHOWN} more (--json lists all)")
         good = "every file is as the manifest says"
-        click.echo(f"{path}: {f'{len(damages)} damages' if damages else good}")
+        say(f"{path}: {f'{len(damages)} damages' if damages else good}")
         if not damages and read_manifest(path, check_hash=False).meta["version"] == 1:
-            click.echo(
+            say(
                 f"{path}: manifest version 1, whose logical hash covers rows, classes and bins, "
                 "not the name, the recipe and other facts; build the set again for one that does"
             )
@@ -231,9 +235,9 @@ def stats(
             measured = measure_sources(recipe, inputs)
     if as_json:
         said = {"target": target, "synthetic": synthetic, **measured.as_dict()}
-        click.echo(json.dumps(said, indent=2))
+        say(json.dumps(said, indent=2))
     else:
-        click.echo(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
+        say(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
         _print_counts(measured)
         _print_areas(measured)
         _print_balance({"balance": measured})
@@ -259,9 +263,9 @@ def manifest(path: Path, out: Path | None, as_json: bool) -> None:
     write_manifest(read, folder)
     write_text(folder / "counts.txt", counts_as_text(read))
     if as_json:
-        click.echo(json.dumps({"manifest": str(folder), "logical_hash": read.logical_hash}))
+        say(json.dumps({"manifest": str(folder), "logical_hash": read.logical_hash}))
     else:
-        click.echo(f"{folder}: manifest of {read.name}, logical hash {read.logical_hash}")
+        say(f"{folder}: manifest of {read.name}, logical hash {read.logical_hash}")
 
 
 # --- printing -------------------------------------------------------------------------------------
@@ -316,9 +320,7 @@ def _print_built(built: Built) -> None:
     from sbdata.curate.statistics import statistics_from
 
     meta = built.manifest.meta
-    click.echo(
-        f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}"
-    )
+    say(f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}")
     _print_counts(built.after)
     others = {
         other["set"]: statistics_from(other["statistics"])
@@ -330,16 +332,14 @@ def _print_built(built: Built) -> None:
     if chosen:
         off = [c for c in chosen["cells"] if c["shortfall"] or c["excess"]]
         named = ", ".join(f"{c['cell']} {c['chosen']} of {c['lower']}-{c['upper']}" for c in off)
-        click.echo(
-            f"selection: {f'outside their band: {named}' if off else 'every cell in its band'}"
-        )
+        say(f"selection: {f'outside their band: {named}' if off else 'every cell in its band'}")
     for check in meta["leakage"]:
-        click.echo(f"leakage, {check['training_set']}: {check['result']}")
+        say(f"leakage, {check['training_set']}: {check['result']}")
     if meta["rejected"]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in meta["rejected"].items())
-        click.echo(f"left out: {reasons} (see {built.root / 'rejected.csv'})")
-    click.echo(f"logical hash: {built.manifest.logical_hash}")
+        say(f"left out: {reasons} (see {built.root / 'rejected.csv'})")
+    say(f"logical hash: {built.manifest.logical_hash}")
     state = "built" if built.fresh else "was there already; every file verified"
-    click.echo(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")
-    click.echo(f"  sbdata dataset stats {built.root}")
-    click.echo(f"  sbdata dataset verify {built.root}")
+    say(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")
+    say(f"  sbdata dataset stats {built.root}")
+    say(f"  sbdata dataset verify {built.root}")

@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from sbdata import __version__
 from sbdata.errors import InputError
+from sbdata.machine import starting_workers
 from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, INSTANCES_SCHEMA, images_schema
 from sbdata.masks import (
     MAX_INSTANCES,
@@ -271,7 +272,8 @@ def _parts(task: _Task, chunks: Sequence[Chunk], workers: int) -> Iterator[_Part
     waiting: deque[Future[_Part]] = deque()
     try:
         for chunk in chunks:
-            waiting.append(pool.submit(_scan_in_worker, chunk))
+            with starting_workers():
+                waiting.append(pool.submit(_scan_in_worker, chunk))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
