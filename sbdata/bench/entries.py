@@ -27,6 +27,7 @@ from sbdata.bench.result import (
     said_of_version_1,
 )
 from sbdata.errors import InputError
+from sbdata.json_files import read_json
 from sbdata.settings import as_plain, from_plain
 
 _PROVIDER = "saliency"
@@ -76,6 +77,8 @@ class Entry:
         saliency: where saliency maps came from; empty for a method that sees none.
         settings: of the method, plain values by name.
         code: hash of sbdata's code.
+        identity: all that the values depend on but the seed, plain values by name.
+        shared: hash of the identity that the strategies of one method and seed share.
         figures: by headline name, such as ``miou`` and ``ia_small.class_mean``.
         n_images: of the scored set.
         n_instances: by ``ia``, ``ia_small`` ...
@@ -98,6 +101,8 @@ class Entry:
     saliency: str
     settings: Mapping[str, str]
     code: str
+    identity: Mapping[str, str]
+    shared: str
     figures: Mapping[str, float | None]
     n_images: int
     n_instances: Mapping[str, int]
@@ -121,7 +126,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Paired:
-    """The paired differences of two strategies: ``minuend`` minus ``subtrahend``."""
+    """The paired differences of two strategies: ``minuend`` minus ``subtrahend``.
+
+    Attributes:
+        file: it was read from.
+        method: its name.
+        seed: of everything.
+        scored: name of the set that was scored.
+        minuend: a strategy.
+        subtrahend: a strategy.
+        changes: by headline name.
+        shared: hash of the identity that both results share; empty in an older file.
+    """
 
     file: Path
     method: str
@@ -130,6 +146,7 @@ class Paired:
     minuend: str
     subtrahend: str
     changes: Mapping[str, Change | None]
+    shared: str = ""
 
 
 def read_entries(paths: Sequence[Path]) -> tuple[list[Entry], list[Paired]]:
@@ -191,11 +208,7 @@ def _files(path: Path) -> list[Path]:
 
 def _format_of(path: Path) -> str:
     """Return what a JSON file says it is, or nothing."""
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read as JSON ({error}); delete it and run 'sbdata bench' again"
-        raise InputError(msg) from error
+    raw = read_json(path, "delete it and run 'sbdata bench' again")
     found = raw.get("format") if isinstance(raw, dict) else None
     return found if isinstance(found, str) else ""
 
@@ -215,6 +228,7 @@ def _entries(result: Result, path: Path) -> Iterator[Entry]:
     pseudo = None if result.pseudo is None else _pseudo_masks(result.pseudo, f"{path}: pseudo")
     saliency = _saliency(result)
     settings = dict(result.method_settings)
+    identity = _flat({k: v for k, v in result.identity.items() if k != "seed"})
     if saliency:
         settings.pop(_PROVIDER, None)
     for name, scored in sorted(result.sets.items()):
@@ -236,6 +250,8 @@ def _entries(result: Result, path: Path) -> Iterator[Entry]:
             saliency=saliency,
             settings=_flat(settings),
             code=result.code.get("sbdata", ""),
+            identity=identity,
+            shared=result.shared_identity,
             figures={figure: at.value for figure, at in scored.figures.items()},
             n_images=scored.n_images,
             n_instances=scored.n_instances,
@@ -327,7 +343,16 @@ def _paired(found: Differences, path: Path) -> Iterator[Paired]:
             name: None if given is None else _change(given, f"{path}: {name}")
             for name, given in pair.differences.items()
         }
-        yield Paired(path, found.method, found.seed, pair.set, pair.first, pair.second, changes)
+        yield Paired(
+            path,
+            found.method,
+            found.seed,
+            pair.set,
+            pair.first,
+            pair.second,
+            changes,
+            found.identity,
+        )
 
 
 def _change(given: Mapping[str, Any], where: str) -> Change:

@@ -43,9 +43,9 @@ from sbdata.curate.leakage import (
 )
 from sbdata.curate.materialise import (
     REJECTED_FILE,
-    finish_set,
     read_rejected,
     remove_strangers,
+    write_checksums,
     write_set,
 )
 from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics_of
@@ -242,7 +242,7 @@ def _finish(
     write_text(root / "README.md", dataset_card(manifest, after))
     described = orjson.dumps(croissant(manifest, root), option=orjson.OPT_INDENT_2)
     write_bytes(root / "dataset.json", described + b"\n")
-    finish_set(manifest, root, workers=inputs.workers)
+    write_checksums(root, workers=inputs.workers)
     root.replace(out)
     return Built(out, manifest, before, after, fresh=True)
 

@@ -20,15 +20,14 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from sbdata.checksums import CHECKSUMS_FILE, read_checksums
 from sbdata.curate.materialise import (
-    CHECKSUMS_FILE,
     REJECTED_FILE,
     DrawnRow,
     draw_image,
     drawn_rows,
     files_of,
     image_lists,
-    read_checksums,
 )
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,42 @@ def load_tensors(path: Path, expected: str) -> dict[str, Any]:
     return dict(values)
 
 
+def load_state(path: Path) -> dict[str, Any]:
+    """Read the state of a training between two steps.
+
+    Raises:
+        InputError: naming the file, if it is missing or damaged, or holds something else.
+    """
+    values = load_tensors(path, CHECKPOINT_FORMAT)
+    wrong = [name for name, kind in _STATE.items() if not isinstance(values.get(name), kind)]
+    if wrong:
+        msg = f"{path}: a checkpoint without a usable {wrong[0]!r}; delete it to begin again"
+        raise InputError(msg)
+    return values
+
+
+_STATE: Mapping[str, type | tuple[type, ...]] = {
+    "identity": dict,
+    "step": int,
+    "model": dict,
+    "optimizer": dict,
+    "scaler": dict,
+    "fisher": dict,
+    "rng": list,
+    "cuda_rng": list,
+    "rows": list,
+    "seconds": (int, float),
+}
+"""What a checkpoint holds, and of which types."""
+
+
 def save_model(
-    path: Path, model: Segmenter, settings: ModelSettings, taxonomy: Taxonomy, about: Any
+    path: Path,
+    model: Segmenter,
+    settings: ModelSettings,
+    taxonomy: Taxonomy,
+    about: Any,
+    log: Sequence[Sequence[float]] = (),
 ) -> None:
     """Write a trained segmenter with all that is needed to use it.
 
@@ -64,6 +98,7 @@ def save_model(
         settings: it was built with.
         taxonomy: of its classes.
         about: plain values that tell how it was trained.
+        log: rows of the training's log.
     """
     save_tensors(
         path,
@@ -76,6 +111,7 @@ def save_model(
             "pretrained": model.pretrained,
             "caffe": model.caffe,
             "about": about,
+            "log": [list(row) for row in log],
         },
     )
 
@@ -91,10 +127,12 @@ def load_model(path: Path, taxonomy: Taxonomy | None = None) -> tuple[Segmenter,
         The segmenter on the CPU in evaluation mode, and its classes.
 
     Raises:
-        InputError: for a file that is missing, damaged or of other classes.
+        InputError: for a file that is missing, damaged or of other classes, or has weights that
+            are not finite.
     """
     path = path / "model.pt" if path.is_dir() else path
     values = load_tensors(path, MODEL_FORMAT)
+    _check_finite(values["model"], path)
     own = Taxonomy(values["taxonomy"]["name"], tuple(values["taxonomy"]["classes"]))
     if taxonomy is not None and taxonomy.classes != own.classes:
         msg = (
@@ -110,6 +148,16 @@ def load_model(path: Path, taxonomy: Taxonomy | None = None) -> tuple[Segmenter,
     model.load_state_dict(values["model"])
     model.provenance, model.pretrained = values["provenance"], values["pretrained"]
     return model.eval(), own
+
+
+def _check_finite(state: Mapping[str, Any], path: Path) -> None:
+    for name, value in state.items():
+        if torch.is_tensor(value) and value.is_floating_point() and not value.isfinite().all():
+            msg = (
+                f"{path}: the weights {name} hold numbers that are not finite; train the model "
+                "again, with a lower optimisation.lr if its loss diverged"
+            )
+            raise InputError(msg)
 
 
 def about_model(path: Path) -> Any:
