@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbdata.errors import InputError
+from sbdata.quoting import has_controls, quoted
+from sbdata.text_files import read_text
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Taxonomy:
     def __post_init__(self) -> None:
         if not self.classes or "" in self.classes or len(set(self.classes)) != len(self.classes):
             msg = f"taxonomy {self.name}: class names must be given, not empty and distinct"
+            raise InputError(msg)
+        if any(has_controls(name) for name in (self.name, *self.classes)):
+            odd = next(name for name in (self.name, *self.classes) if has_controls(name))
+            msg = f"taxonomy: the name {quoted(odd)} holds control characters; take them out"
             raise InputError(msg)
         if len(self.classes) > 254:
             msg = f"taxonomy {self.name}: at most 254 classes fit beside background and void"
@@ -172,7 +178,7 @@ def class_map(taxonomy: Taxonomy, spec: str | Mapping[str, str] | None) -> Class
         return ClassMap(taxonomy, {name: name for name in taxonomy.classes})
     if isinstance(spec, str):
         if spec not in CLASS_MAPS:
-            msg = f"unknown class map {spec!r}; known: identity, {', '.join(sorted(CLASS_MAPS))}"
+            msg = f"unknown class map {quoted(spec)}; known: identity, {', '.join(sorted(CLASS_MAPS))}"
             raise InputError(msg)
         return ClassMap(taxonomy, CLASS_MAPS[spec])
     return ClassMap(taxonomy, dict(spec))
@@ -189,13 +195,13 @@ def named_taxonomy(name: str) -> Taxonomy:
     path = Path(name)
     if path.is_file():
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"{path}: not a list of class names ({error}); write one a line"
+            lines = read_text(path).splitlines()
+        except InputError as error:
+            msg = f"{error} (it is read as a list of class names, one a line)"
             raise InputError(msg) from error
         return Taxonomy(path.stem, tuple(line.strip() for line in lines if line.strip()))
     msg = (
-        f"unknown taxonomy {name!r}; known: {', '.join(sorted(TAXONOMIES))}, or a text file with "
+        f"unknown taxonomy {quoted(name)}; known: {', '.join(sorted(TAXONOMIES))}, or a text file with "
         "one class name a line"
     )
     raise InputError(msg)
