@@ -1,4 +1,4 @@
-"""Masks: polygons and run-length codes in, label maps and palette PNGs out.
+"""Masks: polygons and run-length codes in, label maps out; for PNGs see :mod:`sbdata.mask_files`.
 
 A mask travels as COCO compressed RLE (``bytes``; column-major, see pycocotools) together with the
 height and width of its image. An image is drawn once into a *label map*, an ``(H, W)`` uint8 array
@@ -12,28 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from pycocotools import mask as coco_mask
 
-from sbdata.errors import InputError
-from sbdata.storage import writing
+from sbdata.errors import MaskError as MaskError
+from sbdata.mask_files import VOID as VOID
+from sbdata.mask_files import read_index_png as read_index_png
+from sbdata.mask_files import voc_palette as voc_palette
+from sbdata.mask_files import write_index_png as write_index_png
 
-VOID = 255
 MAX_INSTANCES = 254  # uint8 label maps: 0 is background and 255 is void
 MAX_PIXELS = 89_478_485
 """Larger images are refused, as Pillow refuses to open them without a warning."""
 
 LabelMap = npt.NDArray[np.uint8]
-
-
-class MaskError(InputError):
-    """A mask, polygon or run-length code that cannot be what it claims to be."""
 
 
 @dataclass(frozen=True)
@@ -401,50 +397,3 @@ def _measure(flat, height, width, count):
             place = _pack(value, code, place)
         ends[i] = place
     return area, box, parts, border, code[:place], ends
-
-
-# --- palette PNGs -------------------------------------------------------------------------------
-
-
-def voc_palette() -> bytes:
-    """Return PASCAL VOC's 256 colours as 768 bytes (VOC devkit, ``VOClabelcolormap``).
-
-    Bit j of a colour's channel c is bit ``3 (7 - j) + c`` of the index.
-
-    >>> list(voc_palette()[:9])
-    [0, 0, 0, 128, 0, 0, 0, 128, 0]
-    """
-    index = np.arange(256)[:, None]
-    channel = np.arange(3)[None, :]
-    colour = np.zeros((256, 3), np.int64)
-    for bit in range(8):
-        colour |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colour.astype(np.uint8).tobytes()
-
-
-def write_index_png(path: Path, indices: npt.NDArray[np.uint8]) -> None:
-    """Write a ``(H, W)`` uint8 array as a palette PNG in VOC's colours, atomically."""
-    image = Image.fromarray(np.ascontiguousarray(indices))
-    image.putpalette(voc_palette())
-    with writing(path) as temporary:
-        image.save(temporary, format="PNG")
-
-
-def read_index_png(path: Path) -> npt.NDArray[np.uint8]:
-    """Read the indices of a palette or 8-bit grey PNG as ``(H, W)`` uint8.
-
-    Raises:
-        MaskError: if the file cannot be read, or stores colours instead of indices.
-    """
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.mode not in ("P", "L"):
-                msg = (
-                    f"{path}: a mask must be a palette or 8-bit grey PNG, this one has mode "
-                    f"{image.mode}; convert its colours to class indices first"
-                )
-                raise MaskError(msg)
-            return np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        msg = f"{path}: not a readable PNG ({error}); fetch or write it again"
-        raise MaskError(msg) from error

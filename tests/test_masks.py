@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
@@ -23,10 +20,7 @@ from sbdata.masks import (
     measure_visible,
     objects_to_rles,
     polygons_to_rle,
-    read_index_png,
     rle_area,
-    voc_palette,
-    write_index_png,
 )
 
 # The first call of a kernel may wait for its compilation.
@@ -263,82 +257,3 @@ def test_254_instances_fit() -> None:
     visible = measure_visible(label_map, 254)
     assert visible.area.tolist() == [1] * 254
     assert visible.bbox[253].tolist() == [253, 0, 1, 1]
-
-
-# --- palette PNGs ---------------------------------------------------------------------------------
-
-
-def test_the_palette_is_vocs() -> None:
-    """The colours are those of the devkit's published legend."""
-    colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
-    legend = {
-        0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 4: (0, 0, 128),
-        5: (128, 0, 128), 6: (0, 128, 128), 7: (128, 128, 128), 8: (64, 0, 0), 9: (192, 0, 0),
-        10: (64, 128, 0), 11: (192, 128, 0), 12: (64, 0, 128), 13: (192, 0, 128),
-        14: (64, 128, 128), 15: (192, 128, 128), 16: (0, 64, 0), 17: (128, 64, 0),
-        18: (0, 192, 0), 19: (128, 192, 0), 20: (0, 64, 128), 255: (224, 224, 192),
-    }  # fmt: skip
-    assert {index: tuple(colours[index].tolist()) for index in legend} == legend
-
-
-@pytest.mark.realdata
-def test_the_palette_is_that_of_the_published_masks(real_data: Path) -> None:
-    folder = real_data / "voc2012-mini" / "VOCdevkit" / "VOC2012" / "SegmentationClass"
-    with Image.open(sorted(folder.iterdir())[0]) as image:
-        assert bytes(image.getpalette()) == voc_palette()
-
-
-def test_indices_come_back_from_a_png(tmp_path: Path) -> None:
-    indices = np.random.default_rng(0).integers(0, 256, (11, 17), np.uint8)
-    path = tmp_path / "new folder" / "mask.png"
-    write_index_png(path, np.asfortranarray(indices))
-    assert np.array_equal(read_index_png(path), indices)
-    assert [p.name for p in path.parent.iterdir()] == ["mask.png"]
-    with Image.open(path) as image:
-        assert image.mode == "P"
-        assert bytes(image.getpalette()) == voc_palette()
-
-
-def test_a_grey_png_is_read(tmp_path: Path) -> None:
-    indices = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    Image.fromarray(indices).save(tmp_path / "grey.png")
-    assert np.array_equal(read_index_png(tmp_path / "grey.png"), indices)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "1"])
-def test_a_png_of_colours_is_refused(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "mask.png"
-    Image.new(mode, (4, 3)).save(path)
-    with pytest.raises(MaskError, match=r"mask\.png: a mask must be a palette or 8-bit grey PNG"):
-        read_index_png(path)
-
-
-def png_bytes(folder: Path) -> bytes:
-    path = folder / "whole.png"
-    write_index_png(path, np.random.default_rng(1).integers(0, 21, (40, 40), np.uint8))
-    return path.read_bytes()
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "html", "empty", "jpeg"])
-def test_a_damaged_png_is_refused(tmp_path: Path, damage: str) -> None:
-    data = bytearray(png_bytes(tmp_path))
-    path = tmp_path / "mask.png"
-    if damage == "truncated":
-        data = data[: len(data) // 2]
-    elif damage == "flipped":
-        data[-40] ^= 0x10
-    elif damage == "html":
-        data = bytearray(b"<!DOCTYPE html><title>404</title>")
-    elif damage == "empty":
-        data = bytearray()
-    if damage == "jpeg":
-        Image.new("L", (8, 8)).save(path, format="JPEG")
-    else:
-        path.write_bytes(data)
-    with pytest.raises(MaskError, match=r"mask\.png: not a readable PNG"):
-        read_index_png(path)
-
-
-def test_a_missing_png_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MaskError, match=r"none\.png"):
-        read_index_png(tmp_path / "none.png")

@@ -18,8 +18,8 @@ from sbdata.app.samples import IMAGE_ID, INSTANCES, TRUTH, declare_fields, sampl
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, class_path, image_path
+from sbdata.mask_files import PngError
 from sbdata.masks import voc_palette
-from sbdata.score.png import PngError
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.taxonomy import Taxonomy
 

@@ -18,8 +18,8 @@ from sbdata.app.run_folder import IMAGE_SCORES, OBJECT_SCORES, Run, check_run, r
 from sbdata.app.samples import IMAGE_ID, OBJECTS
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
+from sbdata.mask_files import PngError
 from sbdata.metrics import METRIC, OUTCOMES
-from sbdata.score.png import PngError
 from sbdata.sets import EvaluationSet
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
+from sbdata.mask_files import PngError
 from sbdata.masks import VOID
 from sbdata.metrics import RESAMPLES, ImageTruth, ia_iou
 from sbdata.score.inputs import (
@@ -33,7 +34,6 @@ from sbdata.score.inputs import (
     list_predictions,
     read_prediction,
 )
-from sbdata.score.png import PngError
 from sbdata.score.result import Scored
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import Loaded, Loader, Truth, truth_from_set

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from sbdata.bench.bench import Bench, done_marker, locked
 from sbdata.bench.executor import Told
 from sbdata.bench.figures import differences_of, figures_of, pseudo_figures_of
@@ -29,6 +27,7 @@ from sbdata.bench.result import (
 )
 from sbdata.bench.stage import DONE, code_of, folder_of, run_stage
 from sbdata.bench.weak import BOXES
+from sbdata.images import open_image
 from sbdata.score.result import Scored
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
@@ -301,7 +300,7 @@ def _holds_masks(folder: Path, image_ids: tuple[str, ...]) -> bool:
     files = [folder / f"{image_id}.png" for image_id in image_ids]
     if not all(file.is_file() for file in files):
         return False
-    with Image.open(files[0]) as image:
+    with open_image(files[0], ["PNG"]) as image:
         return bool(image.mode == "P")
 
 

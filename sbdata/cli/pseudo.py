@@ -105,6 +105,8 @@ def _print(found: PseudoScore) -> None:
     )
     _print_figures(found)
     _print_losses(found)
+    for note in scored.notes:
+        click.echo(f"note: {note}")
 
 
 def _print_figures(found: PseudoScore) -> None:

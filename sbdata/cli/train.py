@@ -108,7 +108,9 @@ def train(
     place = take_place(device, workers)
     runs = []
     with showing_progress(quiet=as_json or not place.is_first) as progress:
-        check_images(found, lambda done, total: progress("check", done, total))
+        notes = check_images(found, lambda done, total: progress("check", done, total))
+        for note in notes if place.is_first else ():
+            click.echo(f"note: {note}", err=True)
         for number in seed or (0,):
             for name in names:
                 about = run_strategy(

@@ -21,8 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
-from sbdata.masks import VOID, voc_palette
-from sbdata.score.png import RGB, PngError, read_header, read_png
+from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
 from sbdata.storage import write_text
 from sbdata.taxonomy import Taxonomy
 
@@ -37,8 +36,8 @@ class Problem:
 
     Attributes:
         file: its name in the folder.
-        kind: a slug: ``missing``, ``extra``, ``size``, ``mode``, ``colours``, ``values``, ``void``
-            or ``unreadable``.
+        kind: a slug: ``missing``, ``extra``, ``size``, ``mode``, ``colours``, ``palette``,
+            ``values``, ``void`` or ``unreadable``.
         detail: what was seen, and the remedy.
         folder: of the predictions, as given.
     """
@@ -268,27 +267,24 @@ def read_prediction(
     Raises:
         PngError: with the kind of problem, what was seen and the remedy.
     """
-    header = read_header(path)
-    if (header.width, header.height) != size:  # before decoding: the header may promise gigabytes
-        raise PngError(
-            "size",
-            f"{header.width} x {header.height} pixels, its image has {size[0]} x {size[1]}; "
-            "predict at the image's own size",
-        )
-    coloured = header.colour == RGB and header.depth == 8
-    if not header.indices and not (coloured and contract.decode_palette):
-        remedy = "write class numbers as 8-bit grey or palette"
-        if coloured:
-            remedy += ", or add --decode-palette if these are VOC's colours"
-        raise PngError("mode", f"a {header.mode} image; {remedy}")
-    pixels, digest = read_png(path, header)
-    values = _decode_colours(pixels) if coloured else pixels
-    found: npt.NDArray[np.uint8] = np.asarray(values, np.uint8)
-    _check_values(found, contract)
-    return found, digest
+    found = check_prediction(path, size, contract)
+    return found.values, found.digest
 
 
-def _check_values(values: npt.NDArray[np.uint8], contract: Contract) -> None:
+def check_prediction(path: Path, size: tuple[int, int], contract: Contract) -> MaskFile:
+    """Read one prediction as :func:`read_prediction` does, and say how its numbers were told."""
+    found = read_mask(
+        path,
+        size=size,
+        classes=contract.taxonomy,
+        decode_colours=contract.decode_palette,
+        remedy="add --decode-palette",
+    )
+    _check_values(path, found.values, contract)
+    return found
+
+
+def _check_values(path: Path, values: npt.NDArray[np.uint8], contract: Contract) -> None:
     classes = len(contract.taxonomy)
     if values.max() <= classes:
         return
@@ -299,52 +295,17 @@ def _check_values(values: npt.NDArray[np.uint8], contract: Contract) -> None:
         seen = ", ".join(f"{v} ({n} pixels)" for v, n in strange[:_FEW])
         more = ", ..." if len(strange) > _FEW else ""
         raise PngError(
+            path,
             "values",
             f"values {seen}{more}; {contract.taxonomy.name} has 0..{classes}, map them to classes",
         )
     if not contract.predicted_void:
         raise PngError(
+            path,
             "void",
             f"255 in {wrong[0][1]} pixels; predict a class there, or add --pred-void, which reads "
             "it as background",
         )
-
-
-def _inverse_palette() -> tuple[npt.NDArray[np.uint8], ...]:
-    """Return, for red, green and blue, the bits of the index that each value of it stands for.
-
-    VOC's colours are the index's bits dealt out in turn, the lowest to the highest bit of red.
-    """
-    value = np.arange(256)
-    tables = []
-    for channel in range(3):
-        bits = np.zeros(256, np.int64)
-        for k in range(3):
-            if 3 * k + channel < 8:
-                bits |= ((value >> (7 - k)) & 1) << (3 * k + channel)
-        tables.append(bits.astype(np.uint8))
-    return tuple(tables)
-
-
-_BITS = _inverse_palette()
-_PALETTE = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
-
-
-def _decode_colours(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    red, green, blue = (_BITS[k][pixels[..., k]] for k in range(3))
-    indices: npt.NDArray[np.uint8] = red | green | blue
-    unknown = (_PALETTE[indices] != pixels).any(axis=-1)
-    if unknown.any():
-        colours, counts = np.unique(pixels[unknown], axis=0, return_counts=True)
-        most = np.argsort(-counts, kind="stable")[:_FEW]
-        seen = ", ".join(
-            f"({', '.join(map(str, colours[k].tolist()))}) in {int(counts[k])} pixels" for k in most
-        )
-        more = ", ..." if len(colours) > _FEW else ""
-        raise PngError(
-            "colours", f"colours that VOC's palette lacks: {seen}{more}; write class numbers"
-        )
-    return indices
 
 
 # --- reports --------------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from sbdata import __version__
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
+from sbdata.images import DAMAGE, open_image
+from sbdata.mask_files import PngError
 from sbdata.metrics import (
     METRIC,
     RESAMPLES,
@@ -43,10 +44,10 @@ from sbdata.score.inputs import (
     Listing,
     Problem,
     ProblemsError,
+    check_prediction,
     list_predictions,
     read_prediction,
 )
-from sbdata.score.png import PngError
 from sbdata.score.result import Compared, Moved, Scored
 from sbdata.score.truth import Loaded, Truth
 from sbdata.score.wording import count
@@ -177,9 +178,9 @@ def _photo(path: Path | None, size: tuple[int, int]) -> npt.NDArray[np.uint8] | 
     if path is None:
         return None
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return np.asarray(image.convert("RGB")) if image.size == size else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except DAMAGE:
         return None
 
 
@@ -206,6 +207,8 @@ class _Part:
     truth_digests: list[tuple[str, str]] = field(default_factory=list)
     unassigned: list[int] = field(default_factory=list)
     void_in_one: list[int] = field(default_factory=list)
+    truth_by_colour: int = 0
+    by_colour: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -213,7 +216,9 @@ def _score_chunk(task: _Task, start: int) -> _Part:
     truth, folders = task.truth, len(task.listings)
     classes = len(truth.taxonomy)
     part = _Part(
-        [Accumulator(classes, task.metric) for _ in range(folders)], [[] for _ in range(folders)]
+        [Accumulator(classes, task.metric) for _ in range(folders)],
+        [[] for _ in range(folders)],
+        by_colour=[0] * folders,
     )
     stop = min(start + _CHUNK, len(truth.image_ids))
     loaders = truth.loaders(start, stop)
@@ -224,6 +229,7 @@ def _score_chunk(task: _Task, start: int) -> _Part:
         loaded = load()
         part.unassigned.append(loaded.unassigned)
         part.void_in_one.append(loaded.void_in_one)
+        part.truth_by_colour += loaded.by_colour
         if loaded.digest:
             part.truth_digests.append((image_id, loaded.digest))
         for scores, prediction in zip(part.scores, predictions, strict=True):
@@ -239,13 +245,14 @@ def _read(task: _Task, k: int, image_id: str, part: _Part) -> npt.NDArray[np.uin
     if path is None:
         return np.zeros((size[1], size[0]), np.uint8)
     try:
-        prediction, digest = read_prediction(path, size, task.contract)
+        found = check_prediction(path, size, task.contract)
     except PngError as error:
         problem = Problem(path.name, error.kind, error.detail, str(listing.folder))
         part.problems.append(problem)
         return None
-    part.digests[k].append((image_id, digest))
-    return prediction
+    part.digests[k].append((image_id, found.digest))
+    part.by_colour[k] += found.by_colour
+    return found.values
 
 
 def _score(
@@ -402,8 +409,16 @@ def _notes(
             f"{count(sum(void_in_one), 'pixel')} in {count(len(void_in_one), 'image')} are void in "
             "only one of the class and instance masks; they count nowhere"
         )
+    in_truth = sum(part.truth_by_colour for part in parts)
+    if in_truth:
+        notes.append(_told_by_colour("the truth", in_truth))
     if options.decode_palette:
         notes.append("RGB predictions were decoded through VOC's palette")
+    else:
+        for k, label in enumerate(labels):
+            decoded = sum(part.by_colour[k] for part in parts)
+            if decoded:
+                notes.append(_told_by_colour(label, decoded))
     if options.predicted_void:
         notes.append("predictions may hold 255, which is read as background")
     if options.bins is not None and options.bins != truth.bins:
@@ -412,6 +427,13 @@ def _notes(
             f"{_edges(truth.bins)} as in the set"
         )
     return tuple(notes)
+
+
+def _told_by_colour(label: str, images: int) -> str:
+    return (
+        f"{label}: the masks of {count(images, 'image')} have VOC's colours under other numbers, "
+        "so the colours told the classes"
+    )
 
 
 def _edges(bins: SizeBins) -> str:

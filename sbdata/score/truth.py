@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +25,9 @@ from sbdata.curate.scan import scan_source
 from sbdata.errors import InputError
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
-from sbdata.masks import VOID
+from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
 from sbdata.recipe import SourceSpec
-from sbdata.score.png import GREY, PngError, read_header, read_png
 from sbdata.score.wording import count
 from sbdata.sets import open_set
 from sbdata.sizes import SizeBins
@@ -59,12 +57,15 @@ class Loaded:
         digest: the SHA-256 of the files it was read from, joined by spaces; empty if it was drawn.
         unassigned: pixels that have a class but no instance; mIoU counts them, IA does not.
         void_in_one: pixels that are void in one of two mask files only; they count nowhere.
+        by_colour: whether a palette's colours told the numbers of a mask file; see
+            :func:`sbdata.mask_files.read_mask`.
     """
 
     truth: ImageTruth
     digest: str = ""
     unassigned: int = 0
     void_in_one: int = 0
+    by_colour: bool = False
 
 
 Loader = Callable[[], Loaded]
@@ -410,16 +411,18 @@ class _MaskReader:
     def load(self, image_id: str) -> Loaded:
         """Read the truth of one image."""
         file = self.class_folder / f"{image_id}.png"
-        classes, digest = _read_mask(file, sixteen_bits=False)
+        found = _read_mask(file, self.taxonomy)
+        classes, by_colour = found.values, found.by_colour
         highest = int(np.where(classes == VOID, 0, classes).max())
         if highest > len(self.taxonomy):
             raise _bad_truth(
                 file, f"class {highest}, taxonomy {self.taxonomy.name} has 0..{len(self.taxonomy)}"
             )
         if self.instance_folder is None:
-            return Loaded(truth_from_components(classes), digest)
+            return Loaded(truth_from_components(classes), found.digest, by_colour=by_colour)
         file = self.instance_folder / f"{image_id}.png"
-        instances, further = _read_mask(file, sixteen_bits=True)
+        further = _read_mask(file, self.taxonomy, instances=True)
+        instances = further.values
         if instances.shape != classes.shape:
             seen = f"{instances.shape[1]} x {instances.shape[0]} pixels"
             wanted = f"its class mask has {classes.shape[1]} x {classes.shape[0]}"
@@ -433,7 +436,11 @@ class _MaskReader:
         # A 16-bit map has no number for void; an instance that lies on void is a contradiction.
         other = instances == VOID if instances.dtype == np.uint8 else void & (instances == 0)
         return Loaded(
-            truth, f"{digest} {further}", int(unassigned), int(np.count_nonzero(void != other))
+            truth,
+            f"{found.digest} {further.digest}",
+            int(unassigned),
+            int(np.count_nonzero(void != other)),
+            by_colour or further.by_colour,
         )
 
 
@@ -441,17 +448,9 @@ def _mask_loaders(reader: _MaskReader, ids: tuple[str, ...], start: int, stop: i
     return [partial(reader.load, image_id) for image_id in ids[start:stop]]
 
 
-def _read_mask(path: Path, *, sixteen_bits: bool) -> tuple[npt.NDArray[Any], str]:
+def _read_mask(path: Path, classes: Taxonomy, *, instances: bool = False) -> MaskFile:
     try:
-        header = read_header(path)
-        if not header.indices and not (
-            sixteen_bits and header.depth == 16 and header.colour == GREY
-        ):
-            wanted = (
-                "8-bit grey, palette or 16-bit grey" if sixteen_bits else "8-bit grey or palette"
-            )
-            raise _bad_truth(path, f"a {header.mode} image, a mask is {wanted}")
-        return read_png(path, header)
+        return read_mask(path, classes=classes, instances=instances, sixteen_bits=instances)
     except PngError as error:
         raise _bad_truth(path, error.detail) from error
 

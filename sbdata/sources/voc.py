@@ -18,15 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
-from sbdata.masks import VOID, MaskError, encode_mask, measure_visible, read_index_png
+from sbdata.mask_files import VOID, PngError, read_mask
+from sbdata.masks import encode_mask, measure_visible
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
 from sbdata.sources.identity import identities_of
 from sbdata.storage import inside, is_safe_name
-from sbdata.taxonomy import VOC20
+from sbdata.taxonomy import VOC20, Taxonomy
 
 LICENSE = "PASCAL VOC 2012; images under the Flickr terms of use"
 _LISTS = "ImageSets/Segmentation"
+_CLASSES, _OBJECTS = "SegmentationClass", "SegmentationObject"
 _BOX_IOU = 0.5  # an object and a box that overlap less are not taken for the same thing
 
 Box = tuple[float, float, float, float]
@@ -65,11 +67,10 @@ class VocSource:
         images: list[AnnotatedImage] = []
         rejections: list[Rejection] = []
         for image_id in self.ids[chunk.start : chunk.stop]:
-            image, left_out = self._read_image(image_id)
+            image, news = self._read_image(image_id)
             if image is not None:
                 images.append(image)
-            if left_out is not None:
-                rejections.append(left_out)
+            rejections += news
         return images, rejections
 
     def members(self) -> Sequence[Member]:
@@ -89,14 +90,18 @@ class VocSource:
         """Return None: photos are identified by their file's bytes."""
         return None
 
-    def _read_image(self, image_id: str) -> tuple[AnnotatedImage | None, Rejection | None]:
-        def reject(reason: str, detail: str, folder: str) -> tuple[None, Rejection]:
-            return None, Rejection(self.name, f"{folder}/{image_id}.png", reason, detail, image_id)
+    def _read_image(self, image_id: str) -> tuple[AnnotatedImage | None, list[Rejection]]:
+        def report(reason: str, detail: str, folder: str) -> Rejection:
+            return Rejection(self.name, f"{folder}/{image_id}.png", reason, detail, image_id)
+
+        def reject(reason: str, detail: str, folder: str) -> tuple[None, list[Rejection]]:
+            return None, [report(reason, detail, folder)]
 
         if not is_safe_name(image_id) or "/" in image_id:
             return reject("unsafe_path", f"{image_id!r} is not a plain image id", _LISTS)
         maps: dict[str, npt.NDArray[np.uint8]] = {}
-        for folder in ("SegmentationClass", "SegmentationObject"):
+        notes: list[Rejection] = []
+        for folder in (_CLASSES, _OBJECTS):
             path = self.root / folder / f"{image_id}.png"
             try:
                 inside(self.root / folder, path.name)
@@ -105,10 +110,18 @@ class VocSource:
             if not path.is_file():
                 return reject("missing_mask", "no such file", folder)
             try:
-                maps[folder] = read_index_png(path)
-            except MaskError as error:
-                return reject("mask_unreadable", str(error).replace(str(path), path.name), folder)
-        return self._annotate(image_id, maps["SegmentationClass"], maps["SegmentationObject"])
+                if folder == _CLASSES:
+                    found = read_mask(path, classes=Taxonomy(self.name, self.classes))
+                else:
+                    found = read_mask(path, instances=True)
+            except PngError as error:
+                return reject("mask_unreadable", error.detail, folder)
+            if found.by_colour:
+                detail = "VOC's colours under other numbers, so the colours told the numbers"
+                notes.append(report("palette_order", detail, folder))
+            maps[folder] = found.values
+        image, note = self._annotate(image_id, maps[_CLASSES], maps[_OBJECTS])
+        return image, notes if note is None else [*notes, note]
 
     def _annotate(
         self, image_id: str, classes: npt.NDArray[np.uint8], objects: npt.NDArray[np.uint8]

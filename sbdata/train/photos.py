@@ -7,9 +7,9 @@ from pathlib import Path
 from PIL import Image
 
 from sbdata.errors import InputError
+from sbdata.images import DAMAGE, open_image
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def photos_in(folder: Path) -> dict[str, Path]:
@@ -41,8 +41,8 @@ def open_photo(path: Path) -> Image.Image:
         InputError: naming the file, if it is none.
     """
     try:
-        photo = Image.open(path, formats=["JPEG", "PNG"])
-    except _DAMAGE as error:
+        photo = open_image(path)
+    except DAMAGE as error:
         raise _unreadable(path, error) from error
     if photo.mode[0] in "IF":  # would be clipped to white
         photo.close()
@@ -60,7 +60,7 @@ def read_photo(path: Path) -> Image.Image:
     with open_photo(path) as photo:
         try:
             converted: Image.Image = photo.convert("RGB")
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _unreadable(path, error) from error
     return converted
 

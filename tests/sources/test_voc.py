@@ -110,7 +110,7 @@ def test_a_mask_in_colours_or_in_pieces_is_rejected(tmp_path: Path) -> None:
         "b": ("mask_unreadable", "SegmentationObject/b.png"),
         "c": ("missing_mask", "SegmentationClass/c.png"),
     }
-    assert "mode RGB" in next(r.detail for r in rejections if r.image_id == "a")
+    assert "8-bit RGB image" in next(r.detail for r in rejections if r.image_id == "a")
 
 
 def test_names_never_leave_the_root(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ from sbdata.bench.imports.pictures import (
 )
 from sbdata.bench.imports.target import Target
 from sbdata.errors import InputError
+from sbdata.mask_files import PALETTE, RGB
 from sbdata.score.inputs import shown
-from sbdata.score.png import PALETTE, RGB
 
 CLASS_PICTURES = "class-pictures"
 INDEX_PICTURES = "index-pictures"
@@ -316,20 +316,20 @@ def _of_pictures(
     sample = [whole[i] for i in _spread(sorted(whole))]
     for path in sample:
         try:
-            pixels, header, _ = read_picture(path)
+            picture = read_picture(path)
         except LayoutError as error:  # is listed with the others where these are converted
             modes["unreadable"] += 1
             if modes["unreadable"] == len(sample):
                 msg = f"{path}: {error}"
                 raise InputError(msg) from error
             continue
-        modes[header.mode] += 1
-        if header.colour == RGB:
+        modes[picture.header.mode] += 1
+        if picture.header.colour == RGB:
             evidence["colour"] += 1
-        elif header.colour == PALETTE:
-            evidence[palette_evidence(path, pixels)[0]] += 1
+        elif picture.header.colour == PALETTE:
+            evidence[palette_evidence(picture, len(target.taxonomy))[0]] += 1
         else:
-            evidence["index" if pixels.any() else "either"] += 1
+            evidence["index" if picture.png.pixels.any() else "either"] += 1
     seen = ", ".join(f"{n} {mode}" for mode, n in modes.most_common())
     if evidence["colour"] and evidence["index"]:
         msg = (
@@ -423,7 +423,7 @@ def read_files(layout: Layout, image_id: str, classes: int) -> Read:
     masks = []
     for path in files.values():
         with naming(path):
-            mask, digest = read_indices(path, by_colour=layout.name == COLOUR_PICTURES)
+            mask, digest = read_indices(path, classes, by_colour=layout.name == COLOUR_PICTURES)
         digests[f"{path.parent.name}/{path.name}" if len(files) > 1 else path.name] = digest
         masks.append(mask)
     return Read(tuple(masks), None, digests)
