@@ -55,3 +55,12 @@ def has_controls(text: str) -> bool:
     (False, True, True)
     """
     return any(unicodedata.category(c) in ("Cc", "Cs") and c != "\t" for c in text)
+
+
+def encodable(text: str) -> str:
+    r"""Return a text whose halves of characters (lone surrogates) are written as escapes.
+
+    >>> encodable("\ud800.jpg")
+    '\\ud800.jpg'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()

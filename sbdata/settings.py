@@ -83,7 +83,8 @@ def overridden(raw: Any, overrides: Sequence[str], where: str, option: str = "--
             raw = _replaced(raw, key.split("."), parse_yaml(value, "its value"))
         except (InputError, IndexError, TypeError) as error:
             reason = " ".join(str(error).split())
-            msg = f"{option} {shortened(override)}: {shortened(key)} cannot be set in {where} ({reason})"
+            given = f"{option} {shortened(override)}"
+            msg = f"{given}: {shortened(key)} cannot be set in {where} ({reason})"
             raise InputError(msg) from error
     return raw
 

@@ -27,15 +27,15 @@ _KINDS = (
 
 
 def other_kind(begin: bytes) -> str:
-    """Return what a file is if its first bytes show that it is no UTF-8 text, and the remedy.
+    r"""Return what a file is if its first bytes show that it is no UTF-8 text, and the remedy.
 
-    >>> other_kind(b"\\x1f\\x8b\\x08"), other_kind(b"{}")
+    >>> other_kind(b"\x1f\x8b\x08"), other_kind(b"{}")
     ('compressed by gzip; unpack it first (gunzip)', '')
     """
     for mark, kind, remedy in _KINDS:
         if begin.startswith(mark):
             return f"{kind}; {remedy}"
-    if len(begin) >= 2 and (begin[0] == 0) != (begin[1] == 0):
+    if len(begin) >= 2 and sorted(begin[:2])[0] == 0 and 9 <= max(begin[:2]) < 127:
         return "UTF-16 text; save it as UTF-8"
     return ""
 

@@ -30,10 +30,11 @@ class _StrictLoader(yaml.SafeLoader):
         self._depth = 0
         self._values = 0
         self._of_node: dict[int, int] = {}  # values that a finished node stands for, by its id
+        self._key = ""  # the last key of the outermost mapping
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a node; an alias counts as all the values that it stands for."""
-        mark = self.peek_event().start_mark
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
             node = super().compose_node(parent, index)
             if id(node) not in self._of_node:
@@ -47,13 +48,16 @@ class _StrictLoader(yaml.SafeLoader):
         self._count(1, mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
+        if self._depth == 1 and index is None and isinstance(parent, yaml.MappingNode):
+            self._key = str(getattr(node, "value", ""))
         self._of_node[id(node)] = self._values - before
         return node
 
     def _count(self, values: int, mark: yaml.Mark) -> None:
         self._values += values
         if self._values > _MOST_VALUES:
-            msg = f"more than {_MOST_VALUES:,} values, counting what aliases stand for"
+            under = f" under the key {quoted(self._key)}" if self._key else ""
+            msg = f"more than {_MOST_VALUES:,} values{under}, counting what aliases stand for"
             raise _TooMuchError(None, None, msg, mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -81,9 +85,7 @@ class _StrictLoader(yaml.SafeLoader):
 # What PyYAML's constructors raise for a scalar that its tag does not fit, such as ``!!bool x``.
 _SLIPS = (ValueError, TypeError, OverflowError, KeyError, AttributeError, RecursionError)
 _MERGE = "tag:yaml.org,2002:merge"
-_StrictLoader.add_constructor(
-    "tag:yaml.org,2002:timestamp", _StrictLoader.construct_yaml_timestamp
-)
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _StrictLoader.construct_yaml_timestamp)
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -25,10 +25,12 @@ from sbdata.layout import (
     INTACT_MARKER,
     LISTS_FOLDER,
     OBJECTS_FOLDER,
+    SOURCES_MARKER,
     class_path,
     image_path,
     object_path,
 )
+from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, ManifestError, write_manifest
 from sbdata.masks import VOID, LabelMap, MaskError, draw_masks, write_index_png
 from sbdata.sources import Rejection
@@ -36,8 +38,8 @@ from sbdata.storage import is_safe_name, remove_leftovers, write_text
 
 REJECTED_FILE = "rejected.csv"
 CHECKSUMS_FILE = "checksums.txt"
-SYSTEM_FILES = frozenset({".DS_Store"})  # what a desktop drops into any folder it shows
-_OWN_MARKER = re.compile(rf"{re.escape(INTACT_MARKER)}|\.{re.escape(INTACT_MARKER)}\..*\.part")
+_MARKERS = "|".join(map(re.escape, (INTACT_MARKER, SOURCES_MARKER)))
+_OWN_MARKER = re.compile(rf"(?:{_MARKERS})|\.(?:{_MARKERS})\..*\.part")
 
 
 # --- drawing -------------------------------------------------------------------------------------
@@ -329,8 +331,9 @@ def read_checksums(root: Path) -> dict[str, str]:
 def files_of(root: Path) -> list[str]:
     """Return the paths of all files below a folder, relative, with slashes, sorted.
 
-    A link to a folder counts as a file and is not followed. The set's own marker is left out, and
-    the temporary file that a process leaves that is killed as it writes it.
+    A link to a folder counts as a file and is not followed. The set's own markers are left out,
+    the temporary file that a process leaves that is killed as it writes one, and the litter of
+    desktops.
     """
     found = []
     for folder, folders, names in os.walk(root):
@@ -339,6 +342,6 @@ def files_of(root: Path) -> list[str]:
         found += [
             (base / name).relative_to(root).as_posix()
             for name in (*names, *links)
-            if name not in SYSTEM_FILES and not (base == root and _OWN_MARKER.fullmatch(name))
+            if not is_litter(name) and not (base == root and _OWN_MARKER.fullmatch(name))
         ]
     return sorted(found)
