@@ -27,6 +27,7 @@ from sbdata.bench.result import (
     said_of_version_1,
 )
 from sbdata.errors import InputError
+from sbdata.json_files import read_json
 from sbdata.settings import as_plain, from_plain
 
 _PROVIDER = "saliency"
@@ -191,11 +192,7 @@ def _files(path: Path) -> list[Path]:
 
 def _format_of(path: Path) -> str:
     """Return what a JSON file says it is, or nothing."""
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read as JSON ({error}); delete it and run 'sbdata bench' again"
-        raise InputError(msg) from error
+    raw = read_json(path, "delete it and run 'sbdata bench' again")
     found = raw.get("format") if isinstance(raw, dict) else None
     return found if isinstance(found, str) else ""
 

@@ -289,7 +289,7 @@ def _plain(path: Path, expected: str) -> dict[str, Any]:
     except FileNotFoundError as error:
         msg = f"{path}: no such file; 'sbdata bench' writes it"
         raise InputError(msg) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"{path}: not a readable JSON file ({error}); run 'sbdata bench' again"
         raise InputError(msg) from error
     if isinstance(raw, dict) and is_version_1(str(raw.get("format"))):

@@ -138,6 +138,21 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
     return replace(backbone, caffe=layout is _CAFFE)
 
 
+def backbone_elements(name: str, output_stride: int) -> int | None:
+    """Return how many numbers a backbone holds, without room for them; None if that is unknown.
+
+    Raises:
+        InputError: for a name that timm does not know, or a stride that it cannot have.
+    """
+    _check_name(name)
+    try:
+        with torch.device("meta"):
+            module = _build(name, output_stride)
+    except (RuntimeError, NotImplementedError):  # needs numbers to be built
+        return None
+    return sum(int(value.numel()) for value in module.state_dict().values())
+
+
 # --- building -----------------------------------------------------------------------------------
 
 
