@@ -1,21 +1,46 @@
-"""Litter: files that desktops and file servers drop into any folder they show."""
+"""Litter: files that desktops and sync programs drop into any folder they show or copy."""
 
 from __future__ import annotations
 
+import re
+
 _NAMES = frozenset(
     {
-        ".ds_store", ".localized", ".directory", ".spotlight-v100", ".fseventsd", ".trashes",
-        ".temporaryitems", ".appledouble", "__macosx", "icon\r", "thumbs.db", "ehthumbs.db",
-        "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir",
+        "thumbs.db",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        "icon\r",
+        ".ds_store",
+        ".localized",
+        ".directory",
+        ".spotlight-v100",
+        ".trashes",
+        ".fseventsd",
+        ".temporaryitems",
+        ".apdisk",
+        "__macosx",
+        "$recycle.bin",
+        "system volume information",
+        "@eadir",
+        "lost+found",
     }
-)  # fmt: skip
-_BEGINNINGS = ("._", ".nfs", ".fuse_hidden")
+)
+_COPIES = re.compile(r"\._.*|thumbs\.db:encryptable|\.nfs.*|~\$.*", re.DOTALL)
 
 
-def is_litter(name: str) -> bool:
-    """Tell whether a file's or a folder's own name is one that a desktop or a file server gives.
+def is_litter(name: str, *, hidden: bool = True) -> bool:
+    """Tell whether a file or folder of this name is nobody's data.
 
-    >>> is_litter("Thumbs.db"), is_litter("._photo.jpg"), is_litter("photo.jpg")
-    (True, True, False)
+    Args:
+        name: without folders.
+        hidden: whether every hidden one counts, not only those of desktops.
+
+    >>> [n for n in ("a.png", "._a.png", ".DS_Store", "Thumbs.db", "__MACOSX") if is_litter(n)]
+    ['._a.png', '.DS_Store', 'Thumbs.db', '__MACOSX']
+    >>> is_litter(".part"), is_litter(".part", hidden=False)
+    (True, False)
     """
-    return name.lower() in _NAMES or name.startswith(_BEGINNINGS)
+    lower = name.lower()
+    known = lower in _NAMES or _COPIES.fullmatch(lower) is not None
+    return known or (hidden and name.startswith("."))

@@ -6,6 +6,8 @@ import reprlib
 import unicodedata
 from typing import Any
 
+from sbdata.printable import printable
+
 _LONGEST = 100
 
 
@@ -31,17 +33,6 @@ def quoted(value: Any, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
-def printable(text: str) -> str:
-    r"""Return a text with every character that does not print written as an escape.
-
-    >>> printable("fox\x1b[2J")
-    'fox\\x1b[2J'
-    """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-
-
 def shortened(text: str, longest: int = _LONGEST) -> str:
     """Return a text with escapes for what does not print, cut to ``longest`` characters."""
     shown = printable(text[: 4 * longest])
@@ -57,10 +48,10 @@ def has_controls(text: str) -> bool:
     return any(unicodedata.category(c) in ("Cc", "Cs") and c != "\t" for c in text)
 
 
-def encodable(text: str) -> str:
+def without_surrogates(text: str) -> str:
     r"""Return a text whose halves of characters (lone surrogates) are written as escapes.
 
-    >>> encodable("\ud800.jpg")
+    >>> without_surrogates("\ud800.jpg")
     '\\ud800.jpg'
     """
     return text.encode("utf-8", "backslashreplace").decode()

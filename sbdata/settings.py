@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sbdata.errors import InputError
-from sbdata.quoting import printable, quoted, shortened
+from sbdata.printable import printable
+from sbdata.quoting import quoted, shortened
 from sbdata.text_files import read_text
 from sbdata.yaml_files import parse_yaml
 

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from sbdata.errors import InputError
 from sbdata.quoting import has_controls, quoted
-from sbdata.text_files import read_text
+from sbdata.text_files import read_lines
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,15 @@ class Taxonomy:
         if not self.classes or "" in self.classes or len(set(self.classes)) != len(self.classes):
             msg = f"taxonomy {self.name}: class names must be given, not empty and distinct"
             raise InputError(msg)
-        if any(has_controls(name) for name in (self.name, *self.classes)):
-            odd = next(name for name in (self.name, *self.classes) if has_controls(name))
+        broken = next((name for name in self.classes if not _is_text(name)), None)
+        if broken is not None:
+            msg = (
+                f"taxonomy {self.name}: the class name {broken!a} has half a character (a lone "
+                "surrogate), which no file can hold; correct it"
+            )
+            raise InputError(msg)
+        odd = next((name for name in (self.name, *self.classes) if has_controls(name)), None)
+        if odd is not None:
             msg = f"taxonomy: the name {quoted(odd)} holds control characters; take them out"
             raise InputError(msg)
         if len(self.classes) > 254:
@@ -241,11 +256,7 @@ def named_taxonomy(name: str) -> Taxonomy:
         return TAXONOMIES[name]
     path = Path(name)
     if path.is_file():
-        try:
-            lines = read_text(path).splitlines()
-        except InputError as error:
-            msg = f"{error} (it is read as a list of class names, one a line)"
-            raise InputError(msg) from error
+        lines = read_lines(path, "class names")
         return Taxonomy(path.stem, tuple(line.strip() for line in lines if line.strip()))
     msg = (
         f"unknown taxonomy {quoted(name)}; known: {', '.join(sorted(TAXONOMIES))}, or a text file "

@@ -5,12 +5,22 @@ What is compressed or in another encoding is named for what it is.
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from sbdata.errors import InputError
 from sbdata.limits import MAX_TEXT_BYTES
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_MARKS = (  # the longer ones first: UTF-32's mark begins with UTF-16's
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
 
 # UTF-32's little-endian mark begins with UTF-16's, so it comes first.
 _KINDS = (
@@ -84,3 +94,30 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
         msg = f"{path}: larger than {limit:,} bytes, which no such file is; give another file"
         raise InputError(msg)
     return decode_text(data, str(path))
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """Read a text file's lines: UTF-8, or what its byte order mark says; the mark is left out.
+
+    Args:
+        path: of the file.
+        what: it lists, for the message: ``class names``.
+
+    Raises:
+        InputError: naming the file, if it cannot be read as text.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        msg = f"{path}: not a readable list of {what} ({error.strerror or error})"
+        raise InputError(msg) from error
+    if len(data) > MAX_TEXT_BYTES:
+        msg = f"{path}: larger than {MAX_TEXT_BYTES:,} bytes, which no list of {what} is"
+        raise InputError(msg)
+    mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", "utf-8"))
+    try:
+        return data[len(mark) :].decode(encoding).splitlines()
+    except UnicodeDecodeError as error:
+        msg = f"{path}: not a list of {what} ({error}); write one a line, in UTF-8"
+        raise InputError(msg) from error

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from sbdata.errors import InputError
-from sbdata.quoting import printable, quoted
+from sbdata.printable import printable
+from sbdata.quoting import quoted
 
 _DEEPEST = 40
 _MOST_VALUES = 50_000

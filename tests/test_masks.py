@@ -19,7 +19,6 @@ from sbdata.masks import (
     encode_mask,
     measure_visible,
     objects_to_rles,
-    polygons_to_rle,
     rle_area,
 )
 
@@ -156,31 +155,30 @@ def test_polygons_are_drawn_as_pycocotools_draws_them(outlines: list[list[list[f
         coco_mask.merge(coco_mask.frPyObjects(polygons, 30, 25))["counts"] for polygons in outlines
     ]
     assert objects_to_rles(outlines, 30, 25) == expected
-    assert [polygons_to_rle(polygons, 30, 25) for polygons in outlines] == expected
 
 
 def test_the_parts_of_an_object_are_joined() -> None:
     squares = [[0, 0, 3, 0, 3, 3, 0, 3], [2, 2, 6, 2, 6, 6, 2, 6]]
-    both = decode_mask(polygons_to_rle(squares, 8, 8), 8, 8)
-    each = [decode_mask(polygons_to_rle([square], 8, 8), 8, 8) for square in squares]
+    codes = objects_to_rles([squares, squares[:1], squares[1:]], 8, 8)
+    both, *each = (decode_mask(code, 8, 8) for code in codes)
     assert np.array_equal(both, each[0] | each[1])
     assert both.sum() == 9 + 16 - 1
 
 
 def test_a_box_of_four_numbers_is_not_taken_for_a_polygon() -> None:
     with pytest.raises(MaskError, match="fewer than three points"):
-        polygons_to_rle([[1, 1, 4, 4]], 9, 9)
+        objects_to_rles([[[1, 1, 4, 4]]], 9, 9)
 
 
 @pytest.mark.parametrize("polygons", [[[0, 0, 5, 5]], [[0, 0, 5, 0, 5]], [[0, 0, 5, 0, 5, 5], []]])
 def test_polygons_that_outline_nothing_are_refused(polygons: list[list[float]]) -> None:
     with pytest.raises(MaskError, match="fewer than three points"):
-        polygons_to_rle(polygons, 9, 9)
+        objects_to_rles([polygons], 9, 9)
 
 
 def test_an_object_without_a_polygon_is_refused() -> None:
     with pytest.raises(MaskError, match="without a polygon"):
-        polygons_to_rle([], 9, 9)
+        objects_to_rles([[]], 9, 9)
 
 
 # --- drawing and measuring ------------------------------------------------------------------------

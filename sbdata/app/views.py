@@ -99,9 +99,9 @@ def _views(
     for first, second in pairs_of(list(runs)):
         change = (F(f"ia_iou_{first}") - F(f"ia_iou_{second}")).abs()
         yield _Named(
-            f"largest difference: {first}, {second}",
-            f"A minus B with A = {runs[first].title} and B = {runs[second].title}: images by the "
-            "object whose IA differs most, in either direction, largest first",
+            f"largest difference: {first} minus {second}",
+            f"Images by the object whose IA differs most, in either direction, largest first; A "
+            f"minus B with A = {runs[first].title} and B = {runs[second].title}",
             dataset.match(F(OBJECTS).length() > 0)
             .sort_by(F(OBJECTS).map(change).max(), reverse=True)
             .limit(_SHOWN),

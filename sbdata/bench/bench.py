@@ -33,6 +33,9 @@ from sbdata.sets import EvaluationSet, open_set
 from sbdata.settings import as_plain
 from sbdata.train.preset import Preset, load_preset
 
+_SEGMENTER_PRESETS = {"paper": "wacv24"}
+"""Presets of the segmenter by those of the methods, where the two have different names."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -65,8 +68,9 @@ class Bench:
 
     @cached_property
     def preset(self) -> Preset:
-        """Return the segmenter's preset."""
-        name = self.plan.training_preset or self.plan.preset
+        """Return the segmenter's preset: its own, or the one that goes with the methods'."""
+        own, methods = self.plan.training_preset, self.plan.preset
+        name = own or _SEGMENTER_PRESETS.get(methods, methods)
         return load_preset(name, self.plan.training_overrides)
 
     @cached_property

@@ -20,6 +20,7 @@ import torch
 
 from sbdata.bench.plan import Job
 from sbdata.errors import InputError
+from sbdata.machine import end_workers, starting_workers
 
 EXECUTORS = ("local", "ray")
 
@@ -125,7 +126,8 @@ def _run_in_processes(
             if len(busy) >= processes or (needs_gpu and not free):
                 return None
             taken = free.pop(0) if needs_gpu else "cpu"
-            future = pool.submit(perform, job, taken, None)
+            with starting_workers():
+                future = pool.submit(perform, job, taken, None)
             busy.add(future)
             if needs_gpu:
                 future.add_done_callback(lambda _: free.append(taken))
@@ -139,6 +141,9 @@ def _run_in_processes(
                 "again to go on, with fewer --jobs"
             )
             raise InputError(msg) from error
+        except KeyboardInterrupt:
+            end_workers(pool)
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

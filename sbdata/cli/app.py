@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,12 +88,12 @@ def app(
             from sbdata.app.export import export_dataset
 
             written = export_dataset(loaded.dataset, export)
-            click.echo(f"{len(loaded.dataset):,} images of {loaded.dataset.name} in {written}")
+            say(f"{len(loaded.dataset):,} images of {loaded.dataset.name} in {written}")
             return
         from sbdata.app.spaces import first_spaces
 
         stack.enter_context(serving(loaded.dataset, address, port, first_spaces()))
-        click.echo(
+        say(
             f"{len(loaded.dataset):,} images of {loaded.dataset.name} at http://{address}:{port}; "
             "Ctrl-C ends it"
         )
@@ -100,7 +101,7 @@ def app(
             while True:
                 time.sleep(1)
         except KeyboardInterrupt:
-            click.echo("stopping", err=True)
+            say("stopping", err=True)
 
 
 def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
@@ -126,9 +127,9 @@ def _load(
     loaded = load_set(set_folder, masks, fresh=fresh, progress=partial(progress, "images"))
     if loaded.change == "changed":
         lost = f"; no longer attached: {', '.join(loaded.detached)}" if loaded.detached else ""
-        click.echo(f"{set_folder}: has changed since it was loaded, and was read again{lost}")
+        say(f"{set_folder}: has changed since it was loaded, and was read again{lost}")
     elif loaded.change == "moved":
-        click.echo(f"{set_folder}: the set is here now; it was loaded from another folder")
+        say(f"{set_folder}: the set is here now; it was loaded from another folder")
     runs = [read_run(folder) for folder in scores]
     given = {run.title for run in runs}
     notes = [
@@ -141,7 +142,7 @@ def _load(
         showing = partial(progress, run.name)
         notes += attach_run(loaded.dataset, loaded.opened, run, progress=showing)
     for note in (*notes, *restore_masks(loaded.dataset, loaded.opened)):
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
     save_views(loaded.dataset, loaded.opened)
     arrange_sidebar(loaded.dataset)
     return loaded

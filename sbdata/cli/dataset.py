@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
-from sbdata.quoting import printable, shortened
+from sbdata.printable import printable
+from sbdata.quoting import shortened
 
 if TYPE_CHECKING:
     from sbdata.curate.build import Built
@@ -48,9 +50,7 @@ def _folder_meant(argument: str) -> Path | None:
     if not folder.is_dir():
         return None
     if argument in bundled_recipes():
-        click.echo(
-            f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True
-        )
+        say(f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True)
         return None
     return folder
 
@@ -121,6 +121,7 @@ def build(
     from sbdata.curate.build import build_set, built_already, rebuild_set
     from sbdata.curate.header import check_header
     from sbdata.curate.inputs import Inputs
+    from sbdata.machine import check_output
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
 
@@ -133,6 +134,8 @@ def build(
     else:
         resolved = load_recipe(recipe, overrides)
     target = out or Path("data") / resolved.name
+    if not target.exists():
+        check_output(target.parent)
     with showing_progress(quiet=as_json) as progress:
         inputs = Inputs(
             roots=_roots(source_roots, resolved),
@@ -147,7 +150,7 @@ def build(
         elif built is None:
             built = build_set(resolved, target, inputs)
     if as_json:
-        click.echo(json.dumps(_built_as_dict(built), indent=2))
+        say(json.dumps(_built_as_dict(built), indent=2))
     else:
         _print_built(built)
 
@@ -163,19 +166,28 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
 
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.verify import verify_set
+    from sbdata.manifest import read_manifest
 
     with showing_progress(quiet=as_json) as progress:
         damages = verify_set(path, workers=workers, progress=partial(progress, "verify"))
     if as_json:
         listed = [{"path": str(d.path), "kind": d.kind, "detail": d.detail} for d in damages]
-        click.echo(json.dumps({"set": str(path), "good": not damages, "damages": listed}, indent=2))
+        said: dict[str, Any] = {"set": str(path), "good": not damages, "damages": listed}
+        if not damages:
+            said["manifest_version"] = read_manifest(path, check_hash=False).meta["version"]
+        say(json.dumps(said, indent=2))
     else:
         for damage in damages[:_SHOWN]:
-            click.echo(f"{damage.path}: {damage.kind}: {damage.detail}")
+            say(f"{damage.path}: {damage.kind}: {damage.detail}")
         if len(damages) > _SHOWN:
-            click.echo(f"... and {len(damages) - _SHOWN} more (--json lists all)")
+            say(f"... and {len(damages) - _SHOWN} more (--json lists all)")
         good = "every file is as the manifest says"
-        click.echo(f"{path}: {f'{len(damages)} damages' if damages else good}")
+        say(f"{path}: {f'{len(damages)} damages' if damages else good}")
+        if not damages and read_manifest(path, check_hash=False).meta["version"] == 1:
+            say(
+                f"{path}: manifest version 1, whose logical hash covers rows, classes and bins, "
+                "not the name, the recipe and other facts; build the set again for one that does"
+            )
     ctx.exit(1 if damages else 0)
 
 
@@ -236,16 +248,16 @@ def stats(
             "rejected": rejected,
             "notes": list(notes),
         }
-        click.echo(json.dumps(said, indent=2))
+        say(json.dumps(said, indent=2))
     else:
-        click.echo(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
+        say(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
         _print_counts(measured)
         _print_areas(measured)
         _print_balance({"balance": measured})
         if rejected:
-            click.echo(f"left out, in no number above: {_counted(rejected)}")
+            say(f"left out, in no number above: {_counted(rejected)}")
             if first:
-                click.echo(f"  such as {first}")
+                say(f"  such as {first}")
         _print_notes(notes)
 
 
@@ -269,9 +281,9 @@ def manifest(path: Path, out: Path | None, as_json: bool) -> None:
     write_manifest(read, folder)
     write_text(folder / "counts.txt", counts_as_text(read))
     if as_json:
-        click.echo(json.dumps({"manifest": str(folder), "logical_hash": read.logical_hash}))
+        say(json.dumps({"manifest": str(folder), "logical_hash": read.logical_hash}))
     else:
-        click.echo(f"{folder}: manifest of {read.name}, logical hash {read.logical_hash}")
+        say(f"{folder}: manifest of {read.name}, logical hash {read.logical_hash}")
 
 
 # --- printing -------------------------------------------------------------------------------------
@@ -287,7 +299,7 @@ def _counted(rejected: Mapping[str, int]) -> str:
 
 def _print_notes(notes: Iterable[str]) -> None:
     for note in notes:
-        click.echo(f"note: {printable(note)}")
+        say(f"note: {printable(note)}")
 
 
 def _print_counts(measured: SizeStatistics) -> None:
@@ -336,9 +348,7 @@ def _print_built(built: Built) -> None:
     from sbdata.curate.statistics import statistics_from
 
     meta = built.manifest.meta
-    click.echo(
-        f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}"
-    )
+    say(f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}")
     _print_counts(built.after)
     others = {
         other["set"]: statistics_from(other["statistics"])
@@ -350,16 +360,14 @@ def _print_built(built: Built) -> None:
     if chosen:
         off = [c for c in chosen["cells"] if c["shortfall"] or c["excess"]]
         named = ", ".join(f"{c['cell']} {c['chosen']} of {c['lower']}-{c['upper']}" for c in off)
-        click.echo(
-            f"selection: {f'outside their band: {named}' if off else 'every cell in its band'}"
-        )
+        say(f"selection: {f'outside their band: {named}' if off else 'every cell in its band'}")
     for check in meta["leakage"]:
-        click.echo(f"leakage, {check['training_set']}: {check['result']}")
+        say(f"leakage, {check['training_set']}: {check['result']}")
     if meta["rejected"]:
-        click.echo(f"left out: {_counted(meta['rejected'])} (see {built.root / 'rejected.csv'})")
+        say(f"left out: {_counted(meta['rejected'])} (see {built.root / 'rejected.csv'})")
     _print_notes(built.notes)
-    click.echo(f"logical hash: {built.manifest.logical_hash}")
+    say(f"logical hash: {built.manifest.logical_hash}")
     state = "built" if built.fresh else "was there already; every file verified"
-    click.echo(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")
-    click.echo(f"  sbdata dataset stats {built.root}")
-    click.echo(f"  sbdata dataset verify {built.root}")
+    say(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")
+    say(f"  sbdata dataset stats {built.root}")
+    say(f"  sbdata dataset verify {built.root}")

@@ -138,7 +138,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             workers=inputs.workers,
             progress=partial(inputs.progress, "training"),
         )
-        identities = _identities(opened, inputs)
+        identities = _identities(opened, inputs) if training else {}
         rows = rows_of(images, kept).select(["image_id", "source", "file_name"]).to_pylist()
         members = [training_members(rows, identities, split) for split in training]
         rejections += [r for found in members for r in found]

@@ -35,14 +35,11 @@ class MemberHashes:
     """Perceptual hashes of a split's images.
 
     Attributes:
-        hashes: source image id to 16 hex digits.
-        absent: how many images the source does not have at hand (or that lie outside its root);
-            they are not checked.
-        unreadable: how many are at hand and cannot be decoded; nor are they.
+        hashes: source image id to 16 hex digits, for the images that are at hand.
+        unreadable: how many are at hand and cannot be decoded.
     """
 
     hashes: Mapping[str, str]
-    absent: int
     unreadable: int
 
 
@@ -83,8 +80,8 @@ def hash_members(
         for member, (_, phash) in zip(members, found, strict=True)
         if phash is not None
     }
-    absent = sum(not sha256 for sha256, _ in found)
-    return MemberHashes(hashes, absent, len(members) - absent - len(hashes))
+    unreadable = sum(bool(sha256) and phash is None for sha256, phash in found)
+    return MemberHashes(hashes, unreadable)
 
 
 def _hash_member(
@@ -146,15 +143,6 @@ def near_duplicates(
             nearest[part][closer] = place[closer] + column
             best[part][closer] = smallest[closer]
     return {ids[i]: training_ids[nearest[i]] for i in np.flatnonzero(best <= bits)}
-
-
-def hamming_distance(first: str, second: str) -> int:
-    """Return the count of bits in which two perceptual hashes differ.
-
-    >>> hamming_distance("0000000000000000", "8000000000000001")
-    2
-    """
-    return int(_bit_count(_as_integers([first]) ^ _as_integers([second]))[0])
 
 
 def _as_integers(hashes: Sequence[str]) -> npt.NDArray[np.uint64]:

@@ -50,6 +50,7 @@ class TrainingSplit:
         members: how many images it has.
         identities: of all of them.
         hashes: perceptual hashes (16 hex digits) of those members whose image is at hand, by id.
+        unreadable: how many images are at hand and cannot be decoded.
     """
 
     name: str
@@ -57,6 +58,7 @@ class TrainingSplit:
     members: int = 0
     identities: frozenset[str] = frozenset()
     hashes: Mapping[str, str] = field(default_factory=dict)
+    unreadable: int = 0
 
 
 def open_splits(recipe: Recipe, roots: Mapping[str, Path]) -> list[OpenedSplit]:
@@ -125,7 +127,15 @@ def hash_splits(
         )
         known = identities_by_file(split.spec, split.root, members).values()
         identities = frozenset(identity for of_one in known for identity in of_one)
-        found.append(TrainingSplit(split.name, True, len(members), identities, hashed.hashes))
+        found.append(
+            TrainingSplit(
+                name=split.name,
+                members=len(members),
+                identities=identities,
+                hashes=hashed.hashes,
+                unreadable=hashed.unreadable,
+            )
+        )
     return found
 
 
@@ -210,9 +220,11 @@ def describe_check(split: TrainingSplit, members: int, duplicates: int) -> dict[
             f"checked: {split.members:,} images compared by identity, {hashed:,} hashed; "
             f"left out {members:,} members and {duplicates:,} near duplicates"
         )
-        if hashed < split.members:
-            absent = split.members - hashed
+        absent = split.members - hashed - split.unreadable
+        if absent:
             result += f"; {absent:,} of its images are not at hand and were not hashed"
+        if split.unreadable:
+            result += f"; {split.unreadable:,} of its images cannot be decoded and were not hashed"
     return {
         "training_set": split.name,
         "checked": split.checked,

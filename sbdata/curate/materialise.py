@@ -33,6 +33,7 @@ from sbdata.layout import (
 from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, ManifestError, write_manifest
 from sbdata.masks import VOID, LabelMap, MaskError, draw_masks, write_index_png
+from sbdata.printable import csv_cell, text_of_cell
 from sbdata.sources import Rejection
 from sbdata.storage import is_safe_name, remove_leftovers, write_text
 
@@ -236,20 +237,14 @@ def write_rejected(path: Path, rejections: Sequence[Rejection]) -> None:
     """Write what was left out as CSV, one line each, sorted by source, file, reason and the rest.
 
     Names come from annotation files and may hold anything; characters that do not print are
-    written as escapes, so that a rejection stays one line.
+    written as escapes, so that a rejection stays one line, and formulas as text.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(field.name for field in fields(Rejection))
     for row in sorted(map(astuple, rejections)):
-        writer.writerow("".join(_printable(c) for c in value) for value in row)
+        writer.writerow(csv_cell(value) for value in row)
     write_text(path, out.getvalue())
-
-
-def _printable(character: str) -> str:
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def read_rejected(path: Path) -> list[Rejection]:
@@ -268,7 +263,7 @@ def read_rejected(path: Path) -> list[Rejection]:
     if header != names or any(len(row) != len(names) for row in rows):
         msg = f"{path}: its columns are not {', '.join(names)}; build the set again"
         raise InputError(msg)
-    return [Rejection(*row) for row in rows]
+    return [Rejection(*map(text_of_cell, row)) for row in rows]
 
 
 # --- checksums.txt -------------------------------------------------------------------------------
@@ -342,6 +337,7 @@ def files_of(root: Path) -> list[str]:
         found += [
             (base / name).relative_to(root).as_posix()
             for name in (*names, *links)
-            if not is_litter(name) and not (base == root and _OWN_MARKER.fullmatch(name))
+            if not is_litter(name, hidden=False)
+            and not (base == root and _OWN_MARKER.fullmatch(name))
         ]
     return sorted(found)

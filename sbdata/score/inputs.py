@@ -11,6 +11,7 @@ import csv
 import io
 import os
 import re
+import stat
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,13 +22,22 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
+from sbdata.images import kind_of_file
+from sbdata.litter import is_litter
 from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
+from sbdata.printable import csv_cell, printable
 from sbdata.storage import write_text
 from sbdata.taxonomy import Taxonomy
 
 SHOWN = 20  # problems that the error's text lists; the CSV has all of them
-_CLUTTER = frozenset({"Thumbs.db", "desktop.ini"})  # and every hidden file
 _FEW = 6
+_START = 512  # bytes that tell what a file is
+_KINDS = {
+    ".pkl": "a pickle",
+    ".pickle": "a pickle",
+    ".mat": "a MATLAB file",
+    ".json": "a JSON file",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -135,14 +145,14 @@ def list_predictions(
     looks_like = {image_id: stem for stem, image_id in sorted(meant.items(), reverse=True)}
     by_stem = {_stem(name): name for name in reversed(extra)}
     problems = [
-        Problem(shown(name), "extra", _about_extra(folder / name, meant), str(folder))
+        Problem(printable(name), "extra", _about_extra(folder / name, meant), str(folder))
         for name in extra
     ]
     if not allow_missing:
         for name in missing:
             detail = "no such file"
             if _stem(name) in looks_like:
-                like = shown(by_stem[looks_like[_stem(name)]])
+                like = printable(by_stem[looks_like[_stem(name)]])
                 detail = f"no such file; if {like} is meant, rename it"
             problems.append(Problem(name, "missing", detail, str(folder)))
     return Listing(
@@ -159,14 +169,19 @@ def _names_in(folder: Path) -> set[str]:
         if zipfile.is_zipfile(folder):
             msg = f"{folder}: a zip archive; unpack it and give the folder with the PNGs"
         else:
-            msg = f"{folder}: a file; give the folder with one <image_id>.png an image"
+            what = _kind_of(folder).removesuffix(", not a PNG")
+            if what == "a JSON file":
+                what += " (such as a list of results with run-length codes)"
+            elif what == "not a PNG":
+                what = "a file"
+            msg = f"{folder}: {what}; give the folder with one <image_id>.png an image"
         raise InputError(msg)
     if not folder.is_dir():
         msg = f"{folder}: no such folder; give the folder with one <image_id>.png an image"
         raise InputError(msg)
     try:
         with os.scandir(folder) as entries:
-            names = {e.name for e in entries if e.name[0] != "." and e.name not in _CLUTTER}
+            names = {entry.name for entry in entries if not is_litter(entry.name)}
     except OSError as error:
         msg = f"{folder}: cannot be listed ({error.strerror}); make it readable"
         raise InputError(msg) from error
@@ -178,7 +193,7 @@ def _names_in(folder: Path) -> set[str]:
             n for n in names if (folder / n).is_dir() and any((folder / n).glob("*.png"))
         )
         if inner:
-            msg = f"{folder}: no PNG in it, but in {shown(inner[0])}; give {folder / inner[0]}"
+            msg = f"{folder}: no PNG in it, but in {printable(inner[0])}; give {folder / inner[0]}"
             raise InputError(msg)
     return names
 
@@ -193,17 +208,26 @@ def _about_extra(path: Path, meant: Mapping[str, str]) -> str:
     if suffix.lower() != ".png":
         if path.is_dir():
             return "a folder; predictions lie in one folder, remove it"
-        return f"not a PNG; predictions are <image_id>.png, {hint}"
+        return f"{_kind_of(path)}; predictions are <image_id>.png, {hint}"
     return f"not an image of the set; {hint}"
 
 
-def shown(name: str) -> str:
-    r"""Return a name with characters that do not print as escapes.
-
-    >>> print(shown("a\n.png"))
-    a\n.png
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+def _kind_of(path: Path) -> str:
+    """Tell what a file is that is not called a PNG, by its name and its first bytes."""
+    by_name = _KINDS.get(path.suffix.lower())
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            with path.open("rb") as stream:
+                kind = kind_of_file(stream.read(_START))
+        else:
+            kind = "something else"
+    except (OSError, ValueError):
+        kind = "something else"
+    if kind == "a PNG file":
+        return "a PNG file of another ending"
+    if kind == "something else":
+        return f"{by_name}, not a PNG" if by_name else "not a PNG"
+    return f"{kind}, not a PNG"
 
 
 def _suggestions(stems: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
@@ -331,5 +355,5 @@ def write_problems(path: Path, problems: Sequence[Problem]) -> None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("file", "kind", "detail", "folder"))
-    writer.writerows([shown(text) for text in astuple(problem)] for problem in problems)
+    writer.writerows([csv_cell(text) for text in astuple(problem)] for problem in problems)
     write_text(path, out.getvalue())

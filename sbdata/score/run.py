@@ -39,6 +39,7 @@ from sbdata.metrics import (
     summarise,
 )
 from sbdata.score.gallery import LoadImage
+from sbdata.score.hints import background_as_class, nothing_but_void, numbers_mixed_up
 from sbdata.score.inputs import (
     Contract,
     Listing,
@@ -314,7 +315,7 @@ def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: st
             )
             for k in range(1, len(tables))
         ),
-        notes=_notes(task, parts, options, labels),
+        notes=_notes(task, parts, options, labels, [found.confusion for found in tables]),
         provenance=_provenance(task, parts, options, labels),
         photo_paths=truth.photos,
         image_sizes=truth.sizes,
@@ -382,10 +383,14 @@ def _most_moved(
 
 
 def _notes(
-    task: _Task, parts: Sequence[_Part], options: ScoreOptions, labels: Sequence[str]
+    task: _Task,
+    parts: Sequence[_Part],
+    options: ScoreOptions,
+    labels: Sequence[str],
+    confusions: Sequence[npt.NDArray[np.int64]],
 ) -> tuple[str, ...]:
     truth = task.truth
-    notes = list(truth.notes)
+    notes = [*truth.notes, *_hints(truth, labels, confusions)]
     for listing, label in zip(task.listings, labels, strict=True):
         if listing.missing:
             notes.append(
@@ -427,6 +432,18 @@ def _notes(
             f"{_edges(truth.bins)} as in the set"
         )
     return tuple(notes)
+
+
+def _hints(
+    truth: Truth, labels: Sequence[str], confusions: Sequence[npt.NDArray[np.int64]]
+) -> list[str]:
+    """Return what the counted pixels tell, of each folder; see :mod:`sbdata.score.hints`."""
+    pixels = sum(width * height for width, height in truth.sizes.values())
+    found = [nothing_but_void(confusions[0], pixels), background_as_class(truth.taxonomy.classes)]
+    for label, confusion in zip(labels, confusions, strict=True):
+        hint = numbers_mixed_up(confusion, truth.taxonomy.classes)
+        found.append(f"{label}: {hint}" if hint and len(labels) > 1 else hint)
+    return [hint for hint in found if hint]
 
 
 def _told_by_colour(label: str, images: int) -> str:
@@ -482,6 +499,7 @@ def _about_predictions(
     return {
         "name": label,
         "folder": str(listing.folder),
+        "path": str(listing.folder.resolve()),
         "files": len(digests),
         "missing": len(listing.missing),
         "ignored": len(listing.ignored),

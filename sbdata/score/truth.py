@@ -8,9 +8,12 @@ scored is then exactly what the manifest's hash stands for. Devkits and folders 
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +27,7 @@ from sbdata.curate.materialise import DrawnRow, draw_image, drawn_rows
 from sbdata.curate.scan import scan_source
 from sbdata.errors import InputError
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
+from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
 from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
@@ -37,6 +41,7 @@ from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import (
     COCO_TO_VOC20,
     VOC20,
+    ClassMap,
     Taxonomy,
     class_map,
     named_taxonomy,
@@ -45,6 +50,8 @@ from sbdata.taxonomy import (
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
+_SHOWN = 6  # classes without a category
+_NEARLY = 0.8  # likeness of names, see difflib
 _DRAWN = ["image_id", "instance_id", "class_id", "rle"]
 
 
@@ -172,16 +179,22 @@ def truth_from_coco(
 
     if taxonomy == "own":
         source = source_of(None)
-        classes = Taxonomy("own", tuple(name for _, name in sorted(source.categories.items())))
+        try:
+            classes = Taxonomy("own", tuple(name for _, name in sorted(source.categories.items())))
+        except InputError as error:
+            msg = f"{file}: its categories cannot be classes: {error}"
+            raise InputError(msg) from error
         mapping = class_map(classes, None)
     else:
         classes = named_taxonomy(taxonomy)
         mapping = class_map(classes, COCO_TO_VOC20 if classes == VOC20 else None)
         source = source_of(dict(mapping.names))
-    if not set(mapping.names) & set(source.categories.values()):
+    lacking = classes_without_category(mapping, source.categories.values())
+    if len(lacking) == len(classes):
+        near = next((f" ({said})" for said in lacking.values() if said), "")
         msg = (
-            f"{file}: none of its categories is in taxonomy {taxonomy}; choose another one by "
-            "--taxonomy, such as own for the file's categories"
+            f"{file}: none of its categories is in taxonomy {taxonomy}{near}; choose another one "
+            "by --taxonomy, such as own for the file's categories"
         )
         raise InputError(msg)
     with TemporaryDirectory(prefix="sbdata-") as folder:
@@ -199,6 +212,8 @@ def truth_from_coco(
     hidden = sum(r.reason == "hidden" for r in rejections)
     if hidden:
         notes.append(f"{count(hidden, 'object')} left out, lying wholly below smaller ones")
+    if lacking:
+        notes.append(_lacking_said(file, lacking, len(classes)))
     place = photos or next((p for p in (root / split, root / "images") if p.is_dir()), None)
     return _drawn_truth(
         manifest,
@@ -208,6 +223,45 @@ def truth_from_coco(
         photos=_photos_in(place, ids) if place else {},
         notes=tuple(notes),
         left_out=left_out,
+    )
+
+
+def classes_without_category(mapping: ClassMap, categories: Iterable[str]) -> dict[str, str]:
+    """Return the classes for which a file has no category, each with what is nearly it, if any.
+
+    >>> farm = class_map(Taxonomy("farm", ("Hen", "egg", "nest")), None)
+    >>> classes_without_category(farm, ["hen", "egg"])
+    {'Hen': "it has 'hen', which is spelt otherwise", 'nest': ''}
+    """
+    there = set(categories)
+    wanted: dict[str, list[str]] = {name: [] for name in mapping.taxonomy.classes}
+    for category, name in mapping.names.items():
+        wanted[name].append(category)
+    free = sorted(there - set(mapping.names))
+    plain = {_spelling(category): category for category in reversed(free)}
+    lacking = {}
+    for name, names in wanted.items():
+        if there.isdisjoint(names):
+            like = next((plain[_spelling(n)] for n in (*names, name) if _spelling(n) in plain), "")
+            close = [like] if like else get_close_matches(name, free, n=1, cutoff=_NEARLY)
+            lacking[name] = f"it has {close[0]!r}, which is spelt otherwise" if close else ""
+    return lacking
+
+
+def _spelling(name: str) -> str:
+    """Return a name without case, accents' encoding, and the kind of its separators."""
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
+
+
+def _lacking_said(file: Path, lacking: Mapping[str, str], classes: int) -> str:
+    named = [
+        f"{name} ({said})" if said else name
+        for name, said in sorted(lacking.items(), key=lambda pair: not pair[1])
+    ]
+    shown = ", ".join(named[:_SHOWN]) + (", ..." if len(named) > _SHOWN else "")
+    return (
+        f"{file.name} has no category for {len(lacking)} of the {classes} classes: {shown}; none "
+        "of its objects is of these classes"
     )
 
 
@@ -245,7 +299,7 @@ def _drawn_truth(
         sizes=dict(zip(ids, pairs, strict=True)),
         loaders=partial(_drawn_loaders, drawn, first),
         logical_hash=manifest.logical_hash,
-        notes=notes,
+        notes=(*notes, *_alike_but_for_case(ids)),
         photos=photos,
         left_out=left_out,
     )
@@ -395,7 +449,7 @@ def _masks_truth(
         image_ids=tuple(ids),
         sizes=sizes,
         loaders=partial(_mask_loaders, reader, tuple(ids)),
-        notes=notes,
+        notes=(*notes, *_alike_but_for_case(ids)),
         photos=photos,
     )
 
@@ -464,7 +518,7 @@ def _mask_names(folder: Path) -> list[str]:
         msg = f"{folder}: no such folder; give one with a PNG mask an image"
         raise InputError(msg)
     stems = sorted(
-        path.stem for path in folder.iterdir() if path.suffix == ".png" and path.name[0] != "."
+        path.stem for path in folder.iterdir() if path.suffix == ".png" and not is_litter(path.name)
     )
     if not stems:
         msg = f"{folder}: no PNG in it; give the folder with a mask an image"
@@ -474,6 +528,19 @@ def _mask_names(folder: Path) -> list[str]:
         msg = f"{folder}: {odd[0]!r} cannot be an image id; rename the file"
         raise InputError(msg)
     return stems
+
+
+def _alike_but_for_case(image_ids: Sequence[str]) -> list[str]:
+    """Return a sentence if two ids differ in the case of letters alone."""
+    first: dict[str, str] = {}
+    for image_id in image_ids:
+        other = first.setdefault(image_id.casefold(), image_id)
+        if other != image_id:
+            return [
+                f"the image ids {other} and {image_id} differ in case alone; on a Mac or Windows "
+                "their predictions would be one file"
+            ]
+    return []
 
 
 # --- names and photos -----------------------------------------------------------------------------
@@ -490,5 +557,5 @@ def _photos_in(folder: Path, image_ids: Sequence[str]) -> dict[str, Path]:
 def _photo_names(folder: Path) -> Iterator[tuple[str, str]]:
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names only
         stem, suffix = os.path.splitext(name)  # noqa: PTH122
-        if suffix.lower() in _PHOTO_SUFFIXES:
+        if suffix.lower() in _PHOTO_SUFFIXES and not is_litter(name):
             yield stem, name

@@ -27,7 +27,8 @@ import orjson
 from sbdata.errors import InputError
 from sbdata.limits import image_size_problem
 from sbdata.masks import MaskError, counts_to_rle, objects_to_rles, rle_area
-from sbdata.quoting import has_controls, printable, quoted
+from sbdata.printable import printable
+from sbdata.quoting import has_controls, quoted
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
 from sbdata.sources.identity import coco_image, identities_of

@@ -25,7 +25,7 @@ from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejec
 from sbdata.sources.identity import identities_of
 from sbdata.storage import inside, is_safe_name
 from sbdata.taxonomy import VOC20, Taxonomy
-from sbdata.text_files import read_text
+from sbdata.text_files import read_lines
 
 LICENSE = "PASCAL VOC 2012; images under the Flickr terms of use"
 _LISTS = "ImageSets/Segmentation"
@@ -337,4 +337,4 @@ def _sbd(base: Path, root: Path) -> Path | None:
 
 
 def _read_list(path: Path) -> list[str]:
-    return [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
+    return [line.split()[0] for line in read_lines(path, "image ids") if line.strip()]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from sbdata.errors import InputError
 from sbdata.images import DAMAGE, open_image
+from sbdata.litter import is_litter
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -21,7 +22,11 @@ def photos_in(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         msg = f"{folder}: no such folder; --images takes a folder of photos"
         raise InputError(msg)
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES]
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in _SUFFIXES and not is_litter(path.name)
+    ]
     if not files:
         msg = f"{folder}: no photos here; --images takes a folder of .jpg or .png files"
         raise InputError(msg)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from sbdata.errors import InputError
 from sbdata.images import orientation_of
 from sbdata.losses.weights import size_weights
+from sbdata.machine import starting_workers
 from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
 from sbdata.sets import open_set
 from sbdata.storage import sha256_of
@@ -328,8 +329,10 @@ def view_batches(
         generator=torch.Generator(),  # else it would draw from the one that a run is resumed with
         multiprocessing_context="spawn" if workers else None,
     )
+    with starting_workers():
+        drawn = iter(loader)
     try:
-        yield from loader
+        yield from drawn
     except InputError as error:  # a worker's error arrives with the worker's traceback in front
         raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 

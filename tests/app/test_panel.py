@@ -313,6 +313,13 @@ def test_an_object_drawn_in_the_app_is_left_out(fo: Any, album: Any) -> None:
     assert Panel(album).said == "**7 objects** in 3 images"
 
 
+def test_an_image_that_a_user_added_is_left_out(fo: Any, album: Any) -> None:
+    before = Panel(album).drawn()["sizes"]["data"]
+    album.add_sample(fo.Sample(filepath="/added.jpg"))
+    assert Panel(album).said == "**7 objects** in 3 images"
+    assert Panel(album).drawn()["sizes"]["data"] == before
+
+
 def test_a_dataset_of_somebody_elses_is_left_alone(fo: Any) -> None:
     drawn = Panel(fo.Dataset("mine")).execute("on_load")[-1]["params"]["output"]
     (only,) = drawn["type"]["properties"].values()

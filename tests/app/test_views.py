@@ -81,16 +81,16 @@ def test_the_largest_difference_comes_first(with_runs):
     loaded, rows = with_runs
     names = save_views(loaded.dataset, loaded.opened)
     assert [n for n in names if "difference" in n] == [
-        "largest difference: nocat, nodog",
-        "largest difference: nocat, far",
-        "largest difference: nodog, far",
+        "largest difference: nocat minus nodog",
+        "largest difference: nocat minus far",
+        "largest difference: nodog minus far",
     ]
     largest: dict[str, float] = {}
     for one, two in zip(rows["nodog"], rows["far"], strict=True):
         change = abs(one["ia_iou"] - two["ia_iou"])
         largest[one["image_id"]] = max(change, largest.get(one["image_id"], 0))
     assert len(set(largest.values())) > 1  # or the order would be anybody's
-    name = "largest difference: nodog, far"
+    name = "largest difference: nodog minus far"
     described = next(v for v in loaded.dataset.list_saved_views(info=True) if v["name"] == name)
     assert "A minus B with A = nodog and B = far" in described["description"]
     view = loaded.dataset.load_saved_view(name)

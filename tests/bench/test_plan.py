@@ -43,6 +43,15 @@ def test_each_job_comes_after_those_it_builds_on(plan, sets, tmp_path) -> None:
     assert train["ce"].seconds < train["sb"].seconds  # its first phase is counted elsewhere
 
 
+@pytest.mark.parametrize(
+    ("preset", "own", "found"),
+    [("paper", None, "wacv24"), ("smoke", None, "smoke"), ("paper", "smoke", "smoke")],
+)
+def test_the_segmenters_preset_goes_with_the_methods(plan, tmp_path, preset, own, found) -> None:
+    asked = plan(preset=preset, training_preset=own)
+    assert Bench(asked, tmp_path, tmp_path, dry=True).preset.name == found
+
+
 def test_stages_in_common_are_one_job(plan, tmp_path, monkeypatch) -> None:
     bench = Bench(plan(), tmp_path, tmp_path, dry=True)
     twin = {"stripes": bench.methods["stripes"], "twin": bench.methods["stripes"]}

@@ -20,6 +20,7 @@ from sbdata.manifest import read_manifest
 from sbdata.masks import read_index_png
 from sbdata.recipe import Filters, Recipe, Selection, SourceSpec, load_recipe
 from tests.curate.conftest import ADDRESS, CocoFolder, photo, serving, write_coco
+from tests.waiting import wait_until
 
 SMALL_SHAPES = ["sources.0.options={seed: 0, pool: 60, train: 12}", "select.quota=3"]
 PETS = Recipe(
@@ -255,9 +256,7 @@ def test_killed_and_started_again_it_ends_with_the_same_set(tmp_path: Path) -> N
             "--source-root", f"coco={coco.root}", "--mirror", f"{ADDRESS}={server.url}",
         ]  # fmt: skip
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-        deadline = time.monotonic() + 60
-        while not server.asked and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: server.asked)
         time.sleep(0.4)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

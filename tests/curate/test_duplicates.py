@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from sbdata.curate import duplicates
-from sbdata.curate.duplicates import hamming_distance, hash_members, near_duplicates
+from sbdata.curate.duplicates import hash_members, near_duplicates
 from sbdata.errors import InputError
 from sbdata.fetch.photos import perceptual_hash
 from sbdata.sources import Member
@@ -61,13 +61,6 @@ class Album:
 
 
 # --- distances -----------------------------------------------------------------------------------
-
-
-@given(hashes, hashes)
-@example("0" * 16, "f" * 16)
-def test_the_distance_is_the_librarys(first, second):
-    expected = imagehash.hex_to_hash(first) - imagehash.hex_to_hash(second)
-    assert hamming_distance(first, second) == expected
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1))
@@ -189,7 +182,7 @@ def test_images_at_hand_are_hashed_and_the_others_counted(album, workers):
         name: str(imagehash.phash(Image.open(io.BytesIO(album.images[f"train/{name}.jpg"]))))
         for name in ("a", "b")
     }
-    assert (found.absent, found.unreadable) == (3, 1)
+    assert found.unreadable == 1
 
 
 def test_processes_are_sent_little_and_give_the_same(album, tmp_path, monkeypatch):

@@ -75,7 +75,9 @@ def test_what_was_not_checked_is_said() -> None:
     assert part["checked"]
     assert "3 images compared by identity, 2 hashed" in part["result"]
     assert "left out 1 members and 2 near duplicates" in part["result"]
-    assert "1 of its images are not at hand" in part["result"]
+    assert part["result"].endswith("1 of its images are not at hand and were not hashed")
+    broken = describe_check(TrainingSplit("x-y", members=3, hashes=HASHES, unreadable=1), 0, 0)
+    assert broken["result"].endswith("; 1 of its images cannot be decoded and were not hashed")
 
 
 @dataclass(frozen=True)

@@ -292,11 +292,16 @@ class _Read:
 
 
 def read_objects(view: fo.SampleCollection, runs: Sequence[str]) -> Objects:
-    """Return the objects of a view with the scores of some runs."""
+    """Return the objects of a view with the scores of some runs.
+
+    Images that a user added to the dataset are not of the set, and are left out.
+    """
     fields = {"number": "index"}
     paths = [f"{OBJECTS}.{fields.get(name, name)}" for name in OBJECT_COLUMNS]
     paths += [f"{OBJECTS}.{score}_{run}" for run in runs for score in SCORE_COLUMNS]
     image_ids, *columns = view.values([IMAGE_ID, *paths])
+    ours = [k for k, image_id in enumerate(image_ids) if image_id is not None]
+    image_ids, *columns = ([values[k] for k in ours] for values in (image_ids, *columns))
     of_runs = columns[len(OBJECT_COLUMNS) :]
     width = len(SCORE_COLUMNS)
     return gather_objects(
