@@ -26,7 +26,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sbdata.errors import InputError
-from sbdata.masks import MAX_INSTANCES, MAX_PIXELS
+from sbdata.limits import MAX_JPEG_SIDE, MAX_PIXELS
+from sbdata.masks import MAX_INSTANCES
+from sbdata.quoting import quoted
 from sbdata.settings import from_plain
 from sbdata.sizes import SizeBins
 from sbdata.storage import is_safe_stem, writing
@@ -413,12 +415,19 @@ def _check_names(images: pa.Table, where: str) -> None:
     for column in ("image_id", "split"):
         unsafe = [name for name in images[column].unique().to_pylist() if not is_safe_stem(name)]
         if unsafe:
-            msg = f"{where}: {column} {unsafe[0]!r} cannot name a file; rebuild the set"
+            msg = f"{where}: {column} {quoted(unsafe[0])} cannot name a file; rebuild the set"
             raise ManifestError(msg)
     if not images.num_rows:
         return
     if min(pc.min(images[side]).as_py() for side in ("width", "height")) < 1:
         msg = f"{where}: an image without pixels; rebuild the set"
+        raise ManifestError(msg)
+    longest = max(pc.max(images[side]).as_py() for side in ("width", "height"))
+    if longest > MAX_JPEG_SIDE:
+        msg = (
+            f"{where}: an image with a width or height of {longest:,} pixels, a JPEG file has at "
+            f"most {MAX_JPEG_SIDE:,}; rebuild the set"
+        )
         raise ManifestError(msg)
     pixels = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
     if pc.max(pixels).as_py() > MAX_PIXELS:

@@ -198,6 +198,7 @@ def _run_by_ray(
     """
     ray = _ray()
     if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
         ray.init(include_dashboard=False)
     has_gpus = ray.cluster_resources().get("GPU", 0) > 0
     on_gpus = device.startswith("cuda") or (device == "auto" and has_gpus)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
@@ -23,6 +24,7 @@ from sbdata.layout import (
     IMAGES_FOLDER,
     LISTS_FOLDER,
     OBJECTS_FOLDER,
+    SOURCES_MARKER,
     class_path,
     image_path,
     object_path,
@@ -35,6 +37,7 @@ from sbdata.sources import Rejection
 from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_text
 
 REJECTED_FILE = "rejected.csv"
+_OWN_MARKER = re.compile(rf"{re.escape(SOURCES_MARKER)}|\.{re.escape(SOURCES_MARKER)}\..*\.part")
 
 
 # --- drawing -------------------------------------------------------------------------------------
@@ -241,9 +244,6 @@ def write_checksums(root: Path, *, workers: int = 1) -> None:
 
     ``sha256sum -c checksums.txt`` checks it from within the set's folder.
 
-    Returns:
-        A record of each file, by its path in the set.
-
     Raises:
         InputError: if a file's name holds characters that the format cannot, or is no plain file.
     """
@@ -267,8 +267,9 @@ def write_checksums(root: Path, *, workers: int = 1) -> None:
 def files_of(root: Path) -> list[str]:
     """Return the paths of all files below a folder, relative, with slashes, sorted.
 
-    A link to a folder counts as a file and is not followed. The set's own marker is left out, and
-    the temporary file that a process leaves that is killed as it writes it.
+    A link to a folder counts as a file and is not followed. The set's own markers are left out,
+    the temporary file that a process leaves that is killed as it writes one, and the litter of
+    desktops.
     """
     found = []
     for folder, folders, names in os.walk(root):
@@ -278,5 +279,6 @@ def files_of(root: Path) -> list[str]:
             (base / name).relative_to(root).as_posix()
             for name in (*names, *links)
             if not is_litter(name, hidden=False)
+            and not (base == root and _OWN_MARKER.fullmatch(name))
         ]
     return sorted(found)

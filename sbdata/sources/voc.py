@@ -30,6 +30,7 @@ from sbdata.text_files import read_lines
 LICENSE = "PASCAL VOC 2012; images under the Flickr terms of use"
 _LISTS = "ImageSets/Segmentation"
 _CLASSES, _OBJECTS = "SegmentationClass", "SegmentationObject"
+_YEARS = (2012, 2011, 2010, 2009, 2008, 2007)  # of the devkits that have segmentations
 _BOX_IOU = 0.5  # an object and a box that overlap less are not taken for the same thing
 
 Box = tuple[float, float, float, float]
@@ -81,6 +82,21 @@ class VocSource:
             Member(image_id, name, identities_of(root, name))
             for image_id, name in zip(self.ids, names, strict=True)
         ]
+
+    def annotation_files(self) -> list[Path]:
+        """Return the masks and boxes of the split's images that are there, by image and kind."""
+        kinds = (
+            ("SegmentationClass", "png"),
+            ("SegmentationObject", "png"),
+            ("Annotations", "xml"),
+        )
+        files = [
+            self.root / folder / f"{image_id}.{suffix}"
+            for image_id in self.ids
+            if is_safe_name(image_id) and "/" not in image_id
+            for folder, suffix in kinds
+        ]
+        return [file for file in files if file.is_file()]
 
     def image_bytes(self, file_name: str) -> bytes | None:
         """Return a photo's bytes, or None where the folder does not have it."""
@@ -269,8 +285,12 @@ def train_aug(
 
 
 def devkit_folders(root: Path) -> tuple[Path, ...]:
-    """Return where ``JPEGImages`` may lie for a folder that a user calls the VOC devkit."""
-    return root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"
+    """Return where ``JPEGImages`` may lie for a folder that a user calls the VOC devkit.
+
+    VOC 2012 comes first where a folder holds the devkits of several years.
+    """
+    inner = (place / f"VOC{year}" for year in _YEARS for place in (root, root / "VOCdevkit"))
+    return root, *inner
 
 
 def _devkit(root: Path, name: str) -> Path:

@@ -167,6 +167,21 @@ def weights_content(name: str, weights: str) -> str:
     return f"sha256 {sha256_of(path)}"
 
 
+def backbone_elements(name: str, output_stride: int) -> int | None:
+    """Return how many numbers a backbone holds, without room for them; None if that is unknown.
+
+    Raises:
+        InputError: for a name that timm does not know, or a stride that it cannot have.
+    """
+    _check_name(name)
+    try:
+        with torch.device("meta"):
+            module = _build(name, output_stride)
+    except (RuntimeError, NotImplementedError):  # needs numbers to be built
+        return None
+    return sum(int(value.numel()) for value in module.state_dict().values())
+
+
 # --- building -----------------------------------------------------------------------------------
 
 

@@ -202,7 +202,7 @@ def test_members_of_the_training_split_are_no_candidates(tmp_path: Path) -> None
 
 
 def test_sources_are_measured_before_any_selection(coco: CocoFolder) -> None:
-    measured = measure_sources(PETS, Inputs(roots={"coco": coco.root}))
+    measured = measure_sources(PETS, Inputs(roots={"coco": coco.root})).statistics
     pets = [a for a in coco.data["annotations"] if a["category_id"] in (1, 2)]
     assert measured.images == 60
     assert measured.instances <= len(pets)
