@@ -276,7 +276,9 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         msg = f"{path}: no such file; a set or manifest folder holds it"
         raise ManifestError(msg)
     try:
-        with pq.ParquetFile(path) as file:  # by batches: read_table takes four times the room
+        with pq.ParquetFile(path) as file:
+            _check_rows(file.metadata.num_rows, path)
+            # By batches: read_table takes four times the room.
             batches = file.iter_batches(_BATCH_ROWS, use_threads=False)
             table = pa.Table.from_batches(batches, file.schema_arrow)
         table.validate(full=True)
@@ -295,6 +297,17 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         raise SchemaError(msg)
     _check_header(meta, path)
     return table.replace_schema_metadata(None), _as_now(meta)
+
+
+def _check_rows(rows: int, path: Path) -> None:
+    """Refuse a table of more rows than its bytes can tell apart, before room is made for them.
+
+    Every row has an id or a mask of its own, which takes more than a byte however it is packed.
+    """
+    size = path.stat().st_size
+    if rows > size:
+        msg = f"{path}: {rows:,} rows in {size:,} bytes, which cannot be; restore it or rebuild it"
+        raise ManifestError(msg)
 
 
 _REQUIRED: Mapping[str, Any] = {

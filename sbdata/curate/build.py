@@ -62,8 +62,8 @@ from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched
 from sbdata.layout import IMAGES_FOLDER
+from sbdata.machine import check_output, writing_to
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest, rows_of
-from sbdata.output_folders import naming_output_problems, prepare_output
 from sbdata.recipe import Recipe, SourceSpec
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source
 from sbdata.sources.voc import devkit_folders
@@ -114,7 +114,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             chosen, ``out`` holds something else, or images cannot be downloaded; what was fetched
             so far stays for the next try.
     """
-    prepare_output(out.parent)
+    check_output(_staging_folder(out))
     opened = open_all(recipe, inputs)
     splits = open_splits(recipe, inputs.roots)
     found = source_fingerprints(recipe, inputs.roots)
@@ -331,11 +331,12 @@ def _staging(out: Path, state: Mapping[str, Any]) -> Iterator[Path]:
     emptied. Only one build of a target runs at a time.
     """
     staging = _staging_folder(out)
-    prepare_output(staging)
+    with writing_to(staging):
+        staging.mkdir(parents=True, exist_ok=True)
     described = orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
     lock = filelock.FileLock(staging.parent / f".{out.name}.lock", blocking=False)
     try:
-        with naming_output_problems(out.parent), lock:
+        with writing_to(out.parent), lock:
             recorded = staging / "state.json"
             if not recorded.is_file() or recorded.read_bytes() != described:
                 shutil.rmtree(staging)

@@ -21,7 +21,7 @@ from sbdata.fetch.photos import PhotoError, decode_photo, perceptual_hash
 from sbdata.fetch.remotes import mirrored
 from sbdata.fetch.retries import PassingError, RefusedError, persist
 from sbdata.images import orientation_of
-from sbdata.output_folders import output_problem
+from sbdata.machine import sentence_of
 from sbdata.storage import is_safe_stem, remove_leftovers, write_bytes
 
 MAX_BYTES = 64 * 2**20
@@ -147,7 +147,7 @@ def fetch_images(
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
     except OSError as error:
-        raise output_problem(folder, error) from error
+        raise _cannot_write(folder, error) from error
     connections = None if processes else Connections(timeout=timeout)
     job = _Job(
         folder=folder,
@@ -233,7 +233,7 @@ def _obtained(job: _Job, request: ImageRequest) -> Fetched:
     try:
         write_bytes(_target(job, request), data)
     except OSError as error:
-        raise output_problem(job.folder, error) from error
+        raise _cannot_write(job.folder, error) from error
     return Fetched(request.image_id, sha256, phash, origin, orientation)
 
 
@@ -271,6 +271,10 @@ def _pixels(job: _Job, request: ImageRequest) -> str:
 
 def _wrong_hash(request: ImageRequest, found: str) -> _FailedError:
     return _FailedError("sha256", f"sha256 is {found}, recorded as {request.sha256}")
+
+
+def _cannot_write(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder}: cannot be written: {sentence_of(error, [folder])}")
 
 
 # --- HTTP ----------------------------------------------------------------------------------------

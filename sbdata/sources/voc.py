@@ -9,6 +9,7 @@ the box of its class that it fits best says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +207,8 @@ class VocSource:
                     for side in ("xmin", "ymin", "xmax", "ymax")
                 )
                 box = (x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1)  # VOC counts from 1, inclusive
+                if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
+                    continue  # it fits no object
                 name = node.findtext("name", "")
                 found.append((name, box, node.findtext("difficult", "0").strip() == "1"))
         except (ElementTree.ParseError, ValueError) as error:
