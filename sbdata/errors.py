@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see."""
+"""The exceptions that users are meant to see."""
 
 from __future__ import annotations
 
@@ -9,3 +9,7 @@ class InputError(Exception):
     The command line prints the sentence and exits with status 2; a traceback is shown only on
     ``--debug``.
     """
+
+
+class MaskError(InputError):
+    """A mask, polygon or run-length code that cannot be what it claims to be."""

@@ -1,4 +1,4 @@
-"""Masks: polygons and run-length codes in, label maps and palette PNGs out.
+"""Masks: polygons and run-length codes in, label maps out; for PNGs see :mod:`sbdata.mask_files`.
 
 A mask travels as COCO compressed RLE (``bytes``; column-major, see pycocotools) together with the
 height and width of its image. An image is drawn once into a *label map*, an ``(H, W)`` uint8 array
@@ -12,26 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from pycocotools import mask as coco_mask
 
-from sbdata.errors import InputError
-from sbdata.storage import writing
+from sbdata.errors import MaskError as MaskError
+from sbdata.mask_files import VOID as VOID
+from sbdata.mask_files import read_index_png as read_index_png
+from sbdata.mask_files import voc_palette as voc_palette
+from sbdata.mask_files import write_index_png as write_index_png
 
-VOID = 255
 MAX_INSTANCES = 254  # uint8 label maps: 0 is background and 255 is void
 
 LabelMap = npt.NDArray[np.uint8]
-
-
-class MaskError(InputError):
-    """A mask, polygon or run-length code that cannot be what it claims to be."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +56,16 @@ Polygons = Sequence[Sequence[float] | npt.NDArray[np.float64]]
 """The parts of one object: a flat ``x0, y0, x1, y1, ...`` each, in pixels."""
 
 
-def polygons_to_rle(polygons: Polygons, height: int, width: int) -> bytes:
-    """Rasterise the parts of one object as pycocotools does and return their union.
+def objects_to_rles(objects: Sequence[Polygons], height: int, width: int) -> list[bytes]:
+    """Rasterise many objects of one image as pycocotools does; one call for all costs less.
 
     Args:
-        polygons: one flat ``[x0, y0, x1, y1, ...]`` list a part, in pixels.
+        objects: the parts of each; their union is the object.
         height: of the image.
         width: of the image.
 
-    Raises:
-        MaskError: for a part with fewer than three points.
-    """
-    return objects_to_rles([polygons], height, width)[0]
-
-
-def objects_to_rles(objects: Sequence[Polygons], height: int, width: int) -> list[bytes]:
-    """Rasterise many objects of one image, see :func:`polygons_to_rle`; one call costs less.
+    Returns:
+        The COCO compressed run-length code of each object.
 
     Raises:
         MaskError: for an object without parts, or a part with fewer than three points.
@@ -228,9 +218,9 @@ def _unpack(code, pixels):
                 break
         if count > 2:  # from the fourth run on, the change since the last run of the same kind
             value += runs[count - 2]
-        total += value
-        if value < 0 or total > pixels:
+        if value < 0 or value > pixels - total:  # compared before the sum can wrap around
             return bad
+        total += value
         runs[count] = value
         count += 1
     return runs[:count] if total == pixels else bad
@@ -399,50 +389,3 @@ def _measure(flat, height, width, count):
             place = _pack(value, code, place)
         ends[i] = place
     return area, box, parts, border, code[:place], ends
-
-
-# --- palette PNGs -------------------------------------------------------------------------------
-
-
-def voc_palette() -> bytes:
-    """Return PASCAL VOC's 256 colours as 768 bytes (VOC devkit, ``VOClabelcolormap``).
-
-    Bit j of a colour's channel c is bit ``3 (7 - j) + c`` of the index.
-
-    >>> list(voc_palette()[:9])
-    [0, 0, 0, 128, 0, 0, 0, 128, 0]
-    """
-    index = np.arange(256)[:, None]
-    channel = np.arange(3)[None, :]
-    colour = np.zeros((256, 3), np.int64)
-    for bit in range(8):
-        colour |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colour.astype(np.uint8).tobytes()
-
-
-def write_index_png(path: Path, indices: npt.NDArray[np.uint8]) -> None:
-    """Write a ``(H, W)`` uint8 array as a palette PNG in VOC's colours, atomically."""
-    image = Image.fromarray(np.ascontiguousarray(indices))
-    image.putpalette(voc_palette())
-    with writing(path) as temporary:
-        image.save(temporary, format="PNG")
-
-
-def read_index_png(path: Path) -> npt.NDArray[np.uint8]:
-    """Read the indices of a palette or 8-bit grey PNG as ``(H, W)`` uint8.
-
-    Raises:
-        MaskError: if the file cannot be read, or stores colours instead of indices.
-    """
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.mode not in ("P", "L"):
-                msg = (
-                    f"{path}: a mask must be a palette or 8-bit grey PNG, this one has mode "
-                    f"{image.mode}; convert its colours to class indices first"
-                )
-                raise MaskError(msg)
-            return np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        msg = f"{path}: not a readable PNG ({error}); fetch or write it again"
-        raise MaskError(msg) from error

@@ -28,7 +28,8 @@ from sbdata.layout import (
     object_path,
 )
 from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, Manifest, is_manifest, read_manifest
-from sbdata.masks import LabelMap, MaskError, read_index_png
+from sbdata.mask_files import MaskFile, read_mask
+from sbdata.masks import LabelMap, MaskError
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
 
@@ -114,7 +115,9 @@ class EvaluationSet:
         Raises:
             InputError: for an unknown id, or a PNG that cannot be read or has another size.
         """
-        return self._map(class_path(self.root, image_id), image_id)
+        size = self.size_of(image_id)
+        found = read_mask(class_path(self.root, image_id), classes=self.taxonomy)
+        return self._of_size(found, class_path(self.root, image_id), size)
 
     def instance_map(self, image_id: str) -> LabelMap:
         """Return the ``(H, W)`` uint8 map of instance numbers; 0 is background and 255 void.
@@ -124,7 +127,9 @@ class EvaluationSet:
         Raises:
             InputError: for an unknown id, or a PNG that cannot be read or has another size.
         """
-        return self._map(object_path(self.root, image_id), image_id)
+        size = self.size_of(image_id)
+        found = read_mask(object_path(self.root, image_id), instances=True)
+        return self._of_size(found, object_path(self.root, image_id), size)
 
     def instances_of(self, image_id: str) -> pa.Table:
         """Return the rows of ``instances.parquet`` of one image, sorted by instance_id."""
@@ -132,16 +137,15 @@ class EvaluationSet:
         start, length = self._places.get(image_id, (0, 0))
         return self.manifest.instances.slice(start, length)
 
-    def _map(self, path: Path, image_id: str) -> LabelMap:
-        size = self.size_of(image_id)
-        found: LabelMap = read_index_png(path)
-        if found.shape != size:
+    def _of_size(self, found: MaskFile, path: Path, size: tuple[int, int]) -> LabelMap:
+        height, width = found.values.shape
+        if (height, width) != size:
             msg = (
-                f"{path}: {found.shape[1]} x {found.shape[0]} pixels, its image has {size[1]} x "
-                f"{size[0]}; run 'sbdata dataset verify {self.root}'"
+                f"{path}: {width} x {height} pixels, its image has {size[1]} x {size[0]}; run "
+                f"'sbdata dataset verify {self.root}'"
             )
             raise MaskError(msg)
-        return np.asarray(found, np.uint8)
+        return np.array(found.values, np.uint8)
 
     def _check_id(self, image_id: str) -> None:
         if image_id not in self._sizes:
@@ -152,8 +156,8 @@ class EvaluationSet:
 def open_set(root: Path) -> EvaluationSet:
     """Open a set that ``sbdata dataset build`` wrote.
 
-    The manifest is read and checked by its logical hash; files are not looked at one by one (see
-    :func:`sbdata.curate.verify.verify_set`).
+    The manifest is read and checked by its logical hash; files are not looked at one by one. What
+    trains or scores with them calls :func:`check_files` first.
 
     Raises:
         InputError: if the folder is no set, saying what to run; ManifestError if its manifest is

@@ -30,3 +30,36 @@ def test_the_table_of_rules_is_the_committed_one(photos: str) -> None:
             assert row in page, row
             rows += 1
     assert page.count(f"| {where}, ") == rows
+
+
+def test_the_tables_of_strategies_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "effect-of-the-loss.md").read_text()
+    found = json.loads((ROOT / "results" / "strategies-shapes.json").read_text())
+    columns = ("miou", "ia", "ia_objects", "ia_small", "ia_medium", "ia_large")
+    names = [name if name == "miou" else f"{name}.class_mean" for name in columns]
+    assert found["synthetic"]
+    assert found["command"] in page.replace(" \\\n   ", "")
+    (table,) = found["sets"].values()
+    assert table["metric"] == "ia_iou.v2"
+    for name, row in table["rows"].items():
+        for value in row.values():
+            assert value["mean"] == pytest.approx(sum(value["values"]) / len(found["seeds"]))
+        cells = [f"{row[n]['mean']:.3f} ± {row[n]['std']:.3f}" for n in names]
+        assert f"| `{name}` | {' | '.join(cells)} |" in page
+    for pair, seeds in table["differences"].items():
+        first, second = pair.split(" - ")
+        line = next(row for row in page.splitlines() if row.startswith(f"| `{first}` − `{second}`"))
+        for name, cell in zip(names, line.split(" | ")[1:], strict=True):
+            mean = sum(seed[name]["value"] for seed in seeds) / len(seeds)
+            assert float(cell.split(" ")[0].replace("−", "-")) == pytest.approx(mean, abs=6e-4)
+
+
+@pytest.mark.parametrize("year", ["2012", "2007"])
+def test_the_shares_of_the_loss_are_the_committed_ones(year: str) -> None:
+    page = (ROOT / "docs" / "effect-of-the-loss.md").read_text()
+    found = json.loads((ROOT / "results" / f"loss-share-voc{year}.json").read_text())
+    assert found["command"] in page
+    for name, values in found["strides"]["8"]["definitions"].items():
+        shares = [f"{100 * values['share'][k]:.2f} %"
+                  for k in ("background", "small", "medium", "large")]  # fmt: skip
+        assert f"| VOC{year}, {name} | {' | '.join(shares)} |" in page

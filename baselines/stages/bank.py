@@ -22,6 +22,7 @@ from baselines.stages.maps import file_of
 from baselines.stages.photos import pixels_of
 from sbdata.bench.stage import Task
 from sbdata.errors import InputError
+from sbdata.images import open_image
 from sbdata.masks import VOID, LabelMap, read_index_png
 from sbdata.storage import write_bytes, write_text
 
@@ -127,7 +128,7 @@ class Paster:
             return photo, classes
         class_id, ids = absent[rng.integers(len(absent))]
         path = file_of(self.folder, ids[rng.integers(len(ids))], ".png")
-        with Image.open(path) as stored:
+        with open_image(path, ["PNG"]) as stored:
             thing = turned(stored.convert("RGBA"), rng.uniform(-1, 1) * self.settings.rotate)
         thing = shrunk(thing, photo.size, self.settings.max_side)
         left = int(rng.integers(photo.width - thing.width + 1))

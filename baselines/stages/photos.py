@@ -26,6 +26,7 @@ from baselines.stages.maps import file_of
 from sbdata.bench.stage import Task
 from sbdata.bench.weak import WeakImage, WeakSet
 from sbdata.errors import InputError
+from sbdata.machine import starting_workers
 from sbdata.masks import read_index_png
 from sbdata.storage import remove_leftovers
 from sbdata.train.augment import View, cut_image, cut_mask, draw_view
@@ -169,8 +170,10 @@ def batches(views: WeakViews, size: int, steps: range, workers: int = 0) -> Iter
         generator=torch.Generator(),  # else it would draw from the one that a run is resumed with
         multiprocessing_context="spawn" if workers else None,
     )
+    with starting_workers():
+        batches = iter(loader)
     try:
-        yield from loader
+        yield from batches
     except InputError as error:  # a worker's error arrives with the worker's traceback in front
         raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 

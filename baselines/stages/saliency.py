@@ -20,6 +20,7 @@ from scipy import ndimage
 from baselines.stages.colours import lab, reduced
 from baselines.stages.maps import FloatMap, file_of
 from sbdata.errors import InputError
+from sbdata.images import DAMAGE, open_image
 
 _STRIP = 0.1  # of a side, the border whose colours are background
 _COLOUR_NOISE = 1.0  # variance that no border is below, in Lab units squared
@@ -81,7 +82,7 @@ def read_saliency(folder: Path, image_id: str, size: tuple[int, int]) -> npt.NDA
     """
     path = file_of(folder, image_id, ".png")
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_image(path, ["PNG"]) as image:
             if image.mode != "L":
                 msg = (
                     f"{path}: a saliency map must be an 8-bit grey PNG, this one has mode "
@@ -92,7 +93,7 @@ def read_saliency(folder: Path, image_id: str, size: tuple[int, int]) -> npt.NDA
     except FileNotFoundError as error:
         msg = f"{path}: no saliency map there; make the maps of all images first"
         raise InputError(msg) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DAMAGE as error:
         msg = f"{path}: not a readable PNG ({error}); fetch or make it again"
         raise InputError(msg) from error
     if values.shape != size:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from sbdata.mask_files import GREY, PALETTE, PngError
 from sbdata.masks import VOID
 from sbdata.score.inputs import Contract, read_prediction
-from sbdata.score.png import GREY, PALETTE, PngError
 from sbdata.storage import write_bytes, writing
 from sbdata.taxonomy import Taxonomy
 
@@ -45,7 +45,7 @@ def write_grey(
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise PngError("unreadable", f"cannot be read ({error.strerror})") from error
+        raise PngError(path, "unreadable", f"cannot be read ({error.strerror})") from error
     digest = hashlib.sha256(data).hexdigest()
     if data[16:24] == struct.pack(">II", *size) and data[24:25] == b"\x08":
         if data[25] == GREY:

@@ -52,6 +52,9 @@ CODE: Mapping[str, str] = {
 }
 """The module in which the code of each kind of task begins; a stage's is that of its function."""
 
+_SEGMENTER_PRESETS = {"paper": "wacv24"}
+"""Presets of the segmenter by those of the methods, where the two have different names."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -87,8 +90,9 @@ class Bench:
 
     @cached_property
     def preset(self) -> Preset:
-        """Return the segmenter's preset."""
-        name = self.plan.training_preset or self.plan.preset
+        """Return the segmenter's preset: its own, or the one that goes with the methods'."""
+        own, methods = self.plan.training_preset, self.plan.preset
+        name = own or _SEGMENTER_PRESETS.get(methods, methods)
         return load_preset(name, self.plan.training_overrides)
 
     @cached_property

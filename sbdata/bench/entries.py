@@ -28,10 +28,14 @@ from sbdata.bench.result import (
 )
 from sbdata.errors import InputError
 from sbdata.json_files import read_json
+from sbdata.quoting import quoted
 from sbdata.settings import as_plain, from_plain
 
 _PROVIDER = "saliency"
 """Of a method's settings those by which it makes saliency maps where none are given."""
+
+
+_SHOWN = 5  # damaged files that a message names
 
 
 @dataclass(frozen=True)
@@ -162,25 +166,38 @@ def read_entries(paths: Sequence[Path]) -> tuple[list[Entry], list[Paired]]:
     """
     entries: list[Entry] = []
     pairs: list[Paired] = []
+    problems: list[str] = []
     for path in sorted({file for given in paths for file in _files(given)}):
-        format_ = _format_of(path)
-        if format_ == FORMAT:
-            entries += _entries(read_result(path), path)
-        elif format_ == DIFFERENCES_FORMAT:
-            pairs += _paired(read_differences(path), path)
-        elif is_version_1(format_):
-            raise InputError(said_of_version_1(path))
-        elif re.match(r"sbdata\.(result|differences)\.v", format_):
-            msg = f"{path}: of format {format_}, which this sbdata does not read; update sbdata"
-            raise InputError(msg)
-        elif path in paths:
-            msg = f"{path}: no result; 'sbdata bench' writes files of format {FORMAT}"
-            raise InputError(msg)
+        try:
+            format_ = _format_of(path)
+            if format_ == FORMAT:
+                entries += _entries(read_result(path), path)
+            elif format_ == DIFFERENCES_FORMAT:
+                pairs += _paired(read_differences(path), path)
+            else:
+                _refuse_other_format(path, format_, given=path in paths)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more files" if len(problems) > _SHOWN else ""
+        raise InputError("; ".join(problems[:_SHOWN]) + more)
     if not entries:
         where = ", ".join(map(str, paths))
         msg = f"{where}: no result of format {FORMAT}; 'sbdata bench' writes them"
         raise InputError(msg)
     return entries, pairs
+
+
+def _refuse_other_format(path: Path, format_: str, *, given: bool) -> None:
+    """Refuse a file of another version, and one that was named and is no result."""
+    if is_version_1(format_):
+        raise InputError(said_of_version_1(path))
+    if re.match(r"sbdata\.(result|differences)\.v", format_):
+        msg = f"{path}: of format {quoted(format_)}, which this sbdata does not read; update sbdata"
+        raise InputError(msg)
+    if given:
+        msg = f"{path}: no result; 'sbdata bench' writes files of format {FORMAT}"
+        raise InputError(msg)
 
 
 def entry_order(entry: Entry) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ import torch
 
 from sbdata.bench.plan import Job
 from sbdata.errors import InputError
+from sbdata.machine import end_workers, starting_workers
 from sbdata.train.devices import find_device
 
 EXECUTORS = ("local", "ray")
@@ -129,7 +130,8 @@ def _run_in_processes(
             if len(busy) >= processes or (needs_gpu and not free):
                 return None
             taken = free.pop(0) if needs_gpu else "cpu"
-            future = pool.submit(perform, job, taken, None)
+            with starting_workers():
+                future = pool.submit(perform, job, taken, None)
             busy.add(future)
             if needs_gpu:
                 future.add_done_callback(lambda _: free.append(taken))
@@ -143,6 +145,9 @@ def _run_in_processes(
                 "again to go on, with fewer --jobs"
             )
             raise InputError(msg) from error
+        except KeyboardInterrupt:
+            end_workers(pool)
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -193,6 +198,7 @@ def _run_by_ray(
     """
     ray = _ray()
     if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
         ray.init(include_dashboard=False)
     has_gpus = ray.cluster_resources().get("GPU", 0) > 0
     on_gpus = device.startswith("cuda") or (device == "auto" and has_gpus)

@@ -55,7 +55,8 @@ class Plan:
         training: folder of the set whose weak labels are learned from.
         sets: folders of the sets that are scored.
         seeds: each makes everything anew.
-        preset: of the methods, and of the segmenter if it has no other.
+        preset: of the methods, and of the segmenter if it has no other; the methods' ``paper`` goes
+            with the segmenter's ``wacv24``.
         training_preset: of the segmenter: a name or a YAML file.
         training_overrides: ``key=value``, of the segmenter's preset.
         method_overrides: ``method:key=value``, of a method's preset.

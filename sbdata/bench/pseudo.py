@@ -25,6 +25,7 @@ from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
 from sbdata.file_hashes import FileHashes
 from sbdata.layout import OBJECTS_FOLDER
+from sbdata.mask_files import PngError
 from sbdata.masks import VOID
 from sbdata.metrics import RESAMPLES, ImageTruth, ia_iou
 from sbdata.score.inputs import (
@@ -35,7 +36,6 @@ from sbdata.score.inputs import (
     list_predictions,
     read_prediction,
 )
-from sbdata.score.png import PngError
 from sbdata.score.result import Scored
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import Loaded, Loader, Truth, truth_from_set

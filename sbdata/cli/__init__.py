@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from sbdata import __version__
+from sbdata.cli.output import say, use_plain_characters
 from sbdata.errors import InputError
 
 # name -> module that holds a click command of the same name, and the line that `--help` shows
@@ -58,27 +63,42 @@ def main() -> NoReturn:
     """Run the command line; errors are one sentence on stderr, with ``--debug`` a traceback."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    use_plain_characters()
     try:
         status = cli.main(arguments, prog_name="sbdata", standalone_mode=False)
-    except click.exceptions.Abort:
+        sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would break into the farewell
         _fail("stopped; run the same command again to go on", 130)
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        say(text.getvalue(), err=True, nl=False)
         sys.exit(error.exit_code)
-    except InputError as error:
-        if debug:
-            traceback.print_exc()
-        _fail(str(error), 2)
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 2)
+        _fail(_sentence(error, arguments), 2)
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _sentence(error: Exception, arguments: Sequence[str]) -> str:
+    """Return what is said of an error."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError):
+        from sbdata.machine import sentence_of
+
+        given = [Path(text.rpartition("=")[2]) for text in arguments if os.sep in text]
+        return f"{sentence_of(error, given)} (--debug shows where)"
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs, or use fewer workers (--debug shows where)"
+    return f"unexpected {type(error).__name__}: {error} (--debug shows where)"
+
+
 def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
+    say(f"Error: {message}", err=True)
     sys.exit(status)

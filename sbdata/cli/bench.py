@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -38,8 +39,16 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     "--train-set", type=_FOLDER, default=Path("data/shapes-train"), show_default=True,
     help="Whose weak labels are learned from.",
 )  # fmt: skip
-@click.option("--preset", default="smoke", show_default=True, help="smoke, photos or paper.")
-@click.option("--train-preset", help="Of the segmenter: a name or a YAML file [that of --preset].")
+@click.option(
+    "--preset",
+    default="smoke",
+    show_default=True,
+    help="Preset of the methods: smoke, photos or paper.",
+)
+@click.option(
+    "--train-preset",
+    help="Preset of the segmenter: a name or a YAML file [as --preset; wacv24 for paper].",
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
 @click.option(
     "--first-seed", type=click.IntRange(min=0), default=0, show_default=True,
@@ -121,6 +130,7 @@ def bench(
         return
     from sbdata.bench.plan import Plan
     from sbdata.bench.run import run_bench
+    from sbdata.machine import check_output
     from sbdata.train.devices import take_place
 
     plan = Plan(
@@ -140,6 +150,8 @@ def bench(
     if dry_run:
         _show_plan(plan, work, as_json)
         return
+    for folder in (work, results):
+        check_output(folder)
     first = take_place(device).is_first if executor == "local" else True
     with _watching(quiet=as_json or not first) as watcher:
         files = run_bench(
@@ -204,7 +216,7 @@ def _show_plan(plan: Plan, work: Path, as_json: bool) -> None:
     total = sum(row.seconds for row in rows)
     if as_json:
         said = {"jobs": [asdict(row) for row in rows], "estimated_seconds": total}
-        click.echo(json.dumps(said, indent=2))
+        say(json.dumps(said, indent=2))
         return
     print_table(
         ["step", "", "images", "estimate"],
@@ -219,7 +231,7 @@ def _show_plan(plan: Plan, work: Path, as_json: bool) -> None:
         ],
     )
     to_do = sum(not row.cached for row in rows)
-    click.echo(
+    say(
         f"{to_do} of {len(rows)} steps to do, about {_duration(total)}; estimated from the time "
         "on one CPU core with the smoke preset's network. Nothing was computed."
     )
@@ -229,7 +241,7 @@ def _show_results(files: list[Path], as_json: bool) -> None:
     from sbdata.bench.result import read_result
 
     if as_json:
-        click.echo(json.dumps([{"file": str(f), **read_result(f).as_dict()} for f in files]))
+        say(json.dumps([{"file": str(f), **read_result(f).as_dict()} for f in files]))
         return
     rows = []
     for file in files:
@@ -239,12 +251,10 @@ def _show_results(files: list[Path], as_json: bool) -> None:
             cells = ["–" if value is None else f"{value:.3f}" for value in values]
             rows.append([f"{result.method}, {result.strategy}", str(result.seed), name, *cells])
     if any(read_result(file).synthetic for file in files):
-        click.echo("synthetic photos")
+        say("synthetic photos")
     header = [name.removesuffix(".class_mean") for name in _SHOWN]
     print_table(["method, strategy", "seed", "set", *header[: len(rows[0]) - 3]], rows)
-    click.echo(
-        f"{files[0].parent}: {len(files)} results; 'sbdata leaderboard' makes a page of them"
-    )
+    say(f"{files[0].parent}: {len(files)} results; 'sbdata leaderboard' makes a page of them")
 
 
 def _list(as_json: bool) -> None:
@@ -254,7 +264,7 @@ def _list(as_json: bool) -> None:
     methods = describe_baselines()
     strategies = {s.name: s.summary for s in STRATEGIES.values()}
     if as_json:
-        click.echo(json.dumps({"methods": methods, "strategies": strategies}, indent=2))
+        say(json.dumps({"methods": methods, "strategies": strategies}, indent=2))
         return
     print_table(
         ["method", "", "sees", "presets"],

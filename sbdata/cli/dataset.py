@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
+from sbdata.printable import printable
+from sbdata.quoting import shortened
 
 if TYPE_CHECKING:
     from sbdata.curate.build import Built
@@ -46,9 +50,7 @@ def _folder_meant(argument: str) -> Path | None:
     if not folder.is_dir():
         return None
     if argument in bundled_recipes():
-        click.echo(
-            f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True
-        )
+        say(f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True)
         return None
     return folder
 
@@ -117,20 +119,23 @@ def build(
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import build_set, built_already, rebuild_set
+    from sbdata.curate.header import check_header
     from sbdata.curate.inputs import Inputs
+    from sbdata.machine import check_output
     from sbdata.manifest import read_manifest
-    from sbdata.recipe import load_recipe, recipe_from_dict
+    from sbdata.recipe import load_recipe
 
     from_manifest = _folder_meant(recipe)
     if from_manifest:
         if overrides:
             msg = "--set changes recipes; a set that is built from its manifest is built as it was"
             raise InputError(msg)
-        meta = read_manifest(from_manifest).meta
-        resolved = recipe_from_dict(meta["recipe"], f"{from_manifest}: its recipe")
+        resolved = check_header(read_manifest(from_manifest), from_manifest)
     else:
         resolved = load_recipe(recipe, overrides)
     target = out or Path("data") / resolved.name
+    if not target.exists():
+        check_output(target.parent)
     with showing_progress(quiet=as_json) as progress:
         inputs = Inputs(
             roots=_roots(source_roots, resolved),
@@ -145,7 +150,7 @@ def build(
         elif built is None:
             built = build_set(resolved, target, inputs)
     if as_json:
-        click.echo(json.dumps(_built_as_dict(built), indent=2))
+        say(json.dumps(_built_as_dict(built), indent=2))
     else:
         _print_built(built)
 
@@ -161,19 +166,28 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
 
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.verify import verify_set
+    from sbdata.manifest import read_manifest
 
     with showing_progress(quiet=as_json) as progress:
         damages = verify_set(path, workers=workers, progress=partial(progress, "verify"))
     if as_json:
         listed = [{"path": str(d.path), "kind": d.kind, "detail": d.detail} for d in damages]
-        click.echo(json.dumps({"set": str(path), "good": not damages, "damages": listed}, indent=2))
+        said: dict[str, Any] = {"set": str(path), "good": not damages, "damages": listed}
+        if not damages:
+            said["manifest_version"] = read_manifest(path, check_hash=False).meta["version"]
+        say(json.dumps(said, indent=2))
     else:
         for damage in damages[:_SHOWN]:
-            click.echo(f"{damage.path}: {damage.kind}: {damage.detail}")
+            say(f"{damage.path}: {damage.kind}: {damage.detail}")
         if len(damages) > _SHOWN:
-            click.echo(f"... and {len(damages) - _SHOWN} more (--json lists all)")
+            say(f"... and {len(damages) - _SHOWN} more (--json lists all)")
         good = "every file is as the manifest says"
-        click.echo(f"{path}: {f'{len(damages)} damages' if damages else good}")
+        say(f"{path}: {f'{len(damages)} damages' if damages else good}")
+        if not damages and read_manifest(path, check_hash=False).meta["version"] == 1:
+            say(
+                f"{path}: manifest version 1, whose logical hash covers rows, classes and bins, "
+                "not the name, the recipe and other facts; build the set again for one that does"
+            )
     ctx.exit(1 if damages else 0)
 
 
@@ -198,7 +212,9 @@ def stats(
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import measure_sources
+    from sbdata.curate.choose import count_reasons
     from sbdata.curate.inputs import Inputs
+    from sbdata.curate.notes import first_reasons, set_notes
     from sbdata.curate.statistics import statistics_of
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
@@ -213,21 +229,36 @@ def stats(
         measured = statistics_of(
             manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
         )
+        rejected = manifest.meta.get("rejected", {})
+        first, notes = "", set_notes(manifest, folder)
     else:
         recipe = load_recipe(target, overrides)
         synthetic = recipe.synthetic
         with showing_progress(quiet=as_json) as progress:
             roots = _roots(source_roots, recipe)
             inputs = Inputs(roots=roots, workers=workers, progress=progress)
-            measured = measure_sources(recipe, inputs)
+            found = measure_sources(recipe, inputs)
+        measured, notes = found.statistics, found.notes
+        rejected, first = count_reasons(found.rejections), first_reasons(found.rejections)
     if as_json:
-        said = {"target": target, "synthetic": synthetic, **measured.as_dict()}
-        click.echo(json.dumps(said, indent=2))
+        said = {
+            "target": target,
+            "synthetic": synthetic,
+            **measured.as_dict(),
+            "rejected": rejected,
+            "notes": list(notes),
+        }
+        say(json.dumps(said, indent=2))
     else:
-        click.echo(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
+        say(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
         _print_counts(measured)
         _print_areas(measured)
         _print_balance({"balance": measured})
+        if rejected:
+            say(f"left out, in no number above: {_counted(rejected)}")
+            if first:
+                say(f"  such as {first}")
+        _print_notes(notes)
 
 
 @dataset.command()
@@ -250,9 +281,9 @@ def manifest(path: Path, out: Path | None, as_json: bool) -> None:
     write_manifest(read, folder)
     write_text(folder / "counts.txt", counts_as_text(read))
     if as_json:
-        click.echo(json.dumps({"manifest": str(folder), "logical_hash": read.logical_hash}))
+        say(json.dumps({"manifest": str(folder), "logical_hash": read.logical_hash}))
     else:
-        click.echo(f"{folder}: manifest of {read.name}, logical hash {read.logical_hash}")
+        say(f"{folder}: manifest of {read.name}, logical hash {read.logical_hash}")
 
 
 # --- printing -------------------------------------------------------------------------------------
@@ -260,6 +291,15 @@ def manifest(path: Path, out: Path | None, as_json: bool) -> None:
 
 def _amount(measured: SizeStatistics) -> str:
     return f"{measured.instances:,} instances in {measured.images:,} images"
+
+
+def _counted(rejected: Mapping[str, int]) -> str:
+    return ", ".join(f"{shortened(reason)} {count:,}" for reason, count in rejected.items())
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        say(f"note: {printable(note)}")
 
 
 def _print_counts(measured: SizeStatistics) -> None:
@@ -300,6 +340,7 @@ def _built_as_dict(built: Built) -> dict[str, Any]:
         "before": built.before.as_dict(),
         "after": built.after.as_dict(),
         **{key: meta[key] for key in _HEADER},
+        "notes": list(built.notes),
     }
 
 
@@ -307,9 +348,7 @@ def _print_built(built: Built) -> None:
     from sbdata.curate.statistics import statistics_from
 
     meta = built.manifest.meta
-    click.echo(
-        f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}"
-    )
+    say(f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}")
     _print_counts(built.after)
     others = {
         other["set"]: statistics_from(other["statistics"])
@@ -321,16 +360,14 @@ def _print_built(built: Built) -> None:
     if chosen:
         off = [c for c in chosen["cells"] if c["shortfall"] or c["excess"]]
         named = ", ".join(f"{c['cell']} {c['chosen']} of {c['lower']}-{c['upper']}" for c in off)
-        click.echo(
-            f"selection: {f'outside their band: {named}' if off else 'every cell in its band'}"
-        )
+        say(f"selection: {f'outside their band: {named}' if off else 'every cell in its band'}")
     for check in meta["leakage"]:
-        click.echo(f"leakage, {check['training_set']}: {check['result']}")
+        say(f"leakage, {check['training_set']}: {check['result']}")
     if meta["rejected"]:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in meta["rejected"].items())
-        click.echo(f"left out: {reasons} (see {built.root / 'rejected.csv'})")
-    click.echo(f"logical hash: {built.manifest.logical_hash}")
+        say(f"left out: {_counted(meta['rejected'])} (see {built.root / 'rejected.csv'})")
+    _print_notes(built.notes)
+    say(f"logical hash: {built.manifest.logical_hash}")
     state = "built" if built.fresh else "was there already; every file verified"
-    click.echo(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")
-    click.echo(f"  sbdata dataset stats {built.root}")
-    click.echo(f"  sbdata dataset verify {built.root}")
+    say(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")
+    say(f"  sbdata dataset stats {built.root}")
+    say(f"  sbdata dataset verify {built.root}")

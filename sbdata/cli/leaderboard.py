@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -40,8 +41,11 @@ def leaderboard(
     from sbdata.bench.leaderboard import boards_as_dict, read_boards
     from sbdata.bench.markdown import markdown_of, write_boards_into_readme
     from sbdata.bench.page import page_of
+    from sbdata.machine import check_output
     from sbdata.storage import write_text
 
+    if out is not None:
+        check_output(out)
     boards = read_boards(results)
     values = json.dumps(boards_as_dict(boards), indent=2) + "\n"
     written = []
@@ -59,12 +63,12 @@ def leaderboard(
             write_text(out / name, text)
             written.append(out / name)
     if as_json:
-        click.echo(values, nl=False)
+        say(values, nl=False)
         return
     for board in boards:
         _print_board(board)
     for path in written:
-        click.echo(f"{path}: written")
+        say(f"{path}: written")
 
 
 def _text_of(path: Path) -> str:
@@ -78,16 +82,16 @@ def _text_of(path: Path) -> str:
 def _print_board(board: Board) -> None:
     from sbdata.bench.captions import intro_of, quality_rows_shown, quality_said, rows_shown
 
-    click.echo(f"\n{intro_of(board)}")
+    say(f"\n{intro_of(board)}")
     _print_marked(board, *rows_shown(board, "\n"))
     if board.pseudo_masks is not None:
-        click.echo(quality_said(board, board.pseudo_masks))
+        say(quality_said(board, board.pseudo_masks))
         _print_marked(board, *quality_rows_shown(board.pseudo_masks, "\n"))
     _print_contrasts(board)
     for footnote in board.footnotes:
-        click.echo(f"protocol {footnote.mark}: {footnote.text}")
+        say(f"protocol {footnote.mark}: {footnote.text}")
     for note in board.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _print_contrasts(board: Board) -> None:
@@ -109,7 +113,7 @@ def _print_contrasts(board: Board) -> None:
             cells = ["\n".join(cell) for cell in changes_shown(board, changes)]
             rows.append([*name, seed, *cells, mark])
     head = ["method", "difference", "seed", "mIoU", *map(title_of, board.n_instances), "protocol"]
-    click.echo(CONTRASTS_SAID)
+    say(CONTRASTS_SAID)
     _print_marked(board, head, rows)
 
 

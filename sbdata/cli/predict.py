@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.errors import InputError
 
 _FOLDER = click.Path(path_type=Path)
@@ -52,6 +53,7 @@ def predict(
     from sbdata.cli.progress import showing_progress
     from sbdata.file_hashes import FileHashes
     from sbdata.layout import IMAGES_FOLDER
+    from sbdata.machine import check_output
     from sbdata.sets import check_files, open_set
     from sbdata.train.checkpoint import about_model, load_model
     from sbdata.train.devices import take_place
@@ -60,6 +62,7 @@ def predict(
     from sbdata.train.preset import inference_of
     from sbdata.train.refine import describe_refiner, make_refiner
 
+    check_output(out)
     place, hashes = take_place(device), FileHashes()
     if images is not None:
         segmenter, _ = load_model(model)
@@ -86,9 +89,9 @@ def predict(
             progress=lambda done, total: progress("predict", done, total),
         )
     if as_json:
-        click.echo(json.dumps({"out": str(out), "images": len(photos), "written": written}))
+        say(json.dumps({"out": str(out), "images": len(photos), "written": written}))
     else:
-        click.echo(f"{out}: {len(photos):,} masks, {written:,} of them written now")
+        say(f"{out}: {len(photos):,} masks, {written:,} of them written now")
 
 
 def _scales(text: str) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sbdata.cli.output import fit, say
 from sbdata.curate.inputs import Progress
 
 _EVERY = 5.0  # seconds between plain lines
@@ -42,13 +43,17 @@ def _bars() -> Iterator[Progress]:
     )
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn())
+    columns = (
+        TextColumn("{task.description:<12}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+    )
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
+                tasks[stage] = bars.add_task(fit(stage, err=True), total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
@@ -63,6 +68,6 @@ def _plain_lines(clock: Callable[[], float]) -> Progress:
         # Counted in millions, the last of many small files would all be the end.
         if line != last and (done == total or now - when >= _EVERY):
             said[stage] = now, line
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            say(line, err=True)
 
     return show

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.pseudo_import import import_command
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
@@ -83,7 +84,7 @@ def score(
             progress=partial(progress, "score"),
         )
     if as_json:
-        click.echo(json.dumps(pseudo_as_dict(found), indent=2))
+        say(json.dumps(pseudo_as_dict(found), indent=2))
     else:
         _print(found)
 
@@ -98,13 +99,15 @@ def _stage(text: str) -> tuple[str, Path]:
 
 def _print(found: PseudoScore) -> None:
     scored = found.as_background
-    click.echo(
+    say(
         f"{scored.name} on {scored.truth_name}{' (synthetic)' if scored.synthetic else ''}: "
         f"{scored.summary.n_images:,} pseudo-masks, {scored.summary.ia['ia'].n_instances:,} "
         f"instances, {scored.summary.metric}"
     )
     _print_figures(found)
     _print_losses(found)
+    for note in scored.notes:
+        say(f"note: {note}")
 
 
 def _print_figures(found: PseudoScore) -> None:
@@ -139,7 +142,7 @@ def _print_figures(found: PseudoScore) -> None:
         "\ninstances / classes",
     ]
     print_table(header, rows)
-    click.echo(
+    say(
         f"255 left out: {percent(excluded.excluded_pixels)} of the pixels; an instance keeps the "
         "size of its whole area."
     )
@@ -167,7 +170,7 @@ def _print_losses(found: PseudoScore) -> None:
     header = ["stage: size", "lost if", "instances", "lost", "share", "newly lost",
               "regained", "to ignored", "to background", "to another class"]  # fmt: skip
     print_table(header, rows)
-    click.echo(
+    say(
         "lost: no pixel of the instance, or less than that share of them, carries its class. to: "
         "what most of its other pixels carry. newly lost, regained: against the stage before."
     )

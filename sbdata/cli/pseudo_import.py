@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -102,6 +103,7 @@ def import_command(
     from sbdata.bench.imports.record import IMPORTS_FOLDER
     from sbdata.bench.imports.rules import Changes
     from sbdata.cli.progress import showing_progress
+    from sbdata.machine import check_output
 
     change_names = ("background", "normalise", "floor", "conflict", "doubt", "salient",
                     "confidence", "sparse", "refine")  # fmt: skip
@@ -124,10 +126,11 @@ def import_command(
         _show_detected(detect(request), as_json)
         return
     place = out or work / IMPORTS_FOLDER / request.name
+    check_output(place.parent)
     with showing_progress(quiet=as_json) as progress:
         record = import_masks(request, place, partial(progress, "import"))
     if as_json:
-        click.echo(json.dumps({"folder": str(place), **record.as_dict()}, indent=2))
+        say(json.dumps({"folder": str(place), **record.as_dict()}, indent=2))
     else:
         _show(record, place, work)
 
@@ -162,11 +165,11 @@ def _list_sources(as_json: bool) -> None:
         for source in SOURCES.values()
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
         return
     for row in rows:
-        click.echo(f"{row['name']:<14} {row['title']}; {row['rule'] or row['why']}. {row['url']}")
-    click.echo("Finished masks need no rule, whatever their source.")
+        say(f"{row['name']:<14} {row['title']}; {row['rule'] or row['why']}. {row['url']}")
+    say("Finished masks need no rule, whatever their source.")
 
 
 def _show_detected(found: Detected, as_json: bool) -> None:
@@ -180,13 +183,13 @@ def _show_detected(found: Detected, as_json: bool) -> None:
             "extra": len(found.layout.extra),
             "warnings": list(found.warnings),
         }
-        click.echo(json.dumps(said, indent=2))
+        say(json.dumps(said, indent=2))
         return
     for text in found.decisions:
-        click.echo(text)
+        say(text)
     for text in found.warnings:
-        click.echo(f"Warning: {text}")
-    click.echo(
+        say(f"Warning: {text}")
+    say(
         f"{len(found.layout.files):,} images of {found.request.target.title} have files, "
         f"{len(found.missing):,} have none; {len(found.layout.extra):,} files are about other "
         "images. Nothing was written."
@@ -198,9 +201,9 @@ def _show(record: Record, place: Path, work: Path) -> None:
     from sbdata.score.wording import percent
 
     for text in record.decisions:
-        click.echo(text)
+        say(text)
     for text in record.warnings:
-        click.echo(f"Warning: {text}")
+        say(f"Warning: {text}")
     changed = [
         (record.missing, f"have no file and are {record.missing_as}"),
         (record.extra, "further files are about other images"),
@@ -209,14 +212,14 @@ def _show(record: Record, place: Path, work: Path) -> None:
     ]
     notes = "".join(f"; {n:,} {what}" for n, what in changed if n)
     shares = record.shares
-    click.echo(
+    say(
         f"{record.images:,} masks{notes}. {percent(shares.ignored)} of their pixels are ignored "
         f"(255), {percent(shares.background)} background"
     )
     _show_sizes(record)
     inside = place.absolute().parent == (work / IMPORTS_FOLDER).absolute()
     call = f"import:{record.name}" if inside else f"import:{place}/"
-    click.echo(f"{place}: masks and import.json; 'sbdata bench --method {call}' trains with them")
+    say(f"{place}: masks and import.json; 'sbdata bench --method {call}' trains with them")
 
 
 def _show_sizes(record: Record) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -137,6 +138,7 @@ def score(
     # Before Arrow is imported: its own allocator keeps the room that reading a large set takes.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from sbdata.cli.progress import showing_progress
+    from sbdata.machine import check_output, writing_to
     from sbdata.score.inputs import ProblemsError, write_problems
     from sbdata.score.run import ScoreOptions, loader_of, name_of, score_folder
     from sbdata.score.write import PROBLEMS_FILE, check_place, summary_as_dict, write_result
@@ -152,7 +154,8 @@ def score(
         bins=_bins(bins) if bins else None,
     )
     name = name or name_of(predictions)
-    folder = check_place(out, name)
+    folder = check_place(out, name, predictions)
+    check_output(out)
     opening = _opener(
         {"--set": set_folder, "--voc": voc, "--coco": coco, "--class-masks": class_masks},
         {
@@ -179,7 +182,8 @@ def score(
             )
         except ProblemsError as error:
             listed = folder / PROBLEMS_FILE
-            write_problems(listed, error.problems)
+            with writing_to(folder):
+                write_problems(listed, error.problems)
             _say_problems(error, listed, as_json)
             ctx.exit(2)
         load = loader_of(scored, truth, options)
@@ -187,10 +191,10 @@ def score(
         write_result(scored, out, report)
     if as_json:
         said = {**summary_as_dict(scored), "result": str(folder)}
-        click.echo(json.dumps(said, indent=2))
+        say(json.dumps(said, indent=2))
     else:
         _print_scored(scored, per_class)
-        click.echo(f"{folder}: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
+        say(f"{folder}: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
 
 
 def _report(scored: Scored, load: LoadImage, path: Path) -> None:
@@ -292,14 +296,14 @@ def _opener(
 def _say_problems(error: ProblemsError, listed: Path, as_json: bool) -> None:
     if as_json:
         problems = [asdict(problem) for problem in error.problems]
-        click.echo(json.dumps({"problems": problems, "csv": str(listed)}, indent=2))
+        say(json.dumps({"problems": problems, "csv": str(listed)}, indent=2))
     else:
-        click.echo(f"Error: {error}\nAll of them, by file: {listed}", err=True)
+        say(f"Error: {error}\nAll of them, by file: {listed}", err=True)
 
 
 def _print_scored(scored: Scored, per_class: bool) -> None:
     summary = scored.summary
-    click.echo(
+    say(
         f"{scored.name} on {scored.truth_name}{' (synthetic)' if scored.synthetic else ''}: "
         f"{summary.n_images:,} images, {summary.ia['ia'].n_instances:,} instances, {summary.metric}"
     )
@@ -311,7 +315,7 @@ def _print_scored(scored: Scored, per_class: bool) -> None:
     for other in scored.compared:
         _print_compared(scored, other)
     for note in scored.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _print_figures(scored: Scored) -> None:
@@ -338,7 +342,7 @@ def _print_figures(scored: Scored) -> None:
     header = ["", "class mean", "95 %", "instance mean", "95 %", "instances", "classes"]
     print_table(header, rows)
     left_out = f"; {absent} of {absent + summary.n_miou_classes} are not in the truth"
-    click.echo(
+    say(
         f"mIoU and IA count background as a class, IA_objects and sizes do not"
         f"{left_out if absent else ''}."
     )
@@ -354,7 +358,7 @@ def _print_regions(scored: Scored) -> None:
     ]
     print_table(["", "share", "95 %", "regions"], rows)
     orphans = scored.summary.orphans
-    click.echo(
+    say(
         f"orphans (regions that meet no instance of their class): "
         f"{count(orphans.regions, 'region')}, {count(orphans.pixels, 'pixel')}, "
         f"{percent(orphans.share)} of all false pixels"

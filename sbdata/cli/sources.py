@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
@@ -105,7 +106,7 @@ def list_sources(root: Path | None, registry: Path | None, as_json: bool) -> Non
             }
             for source in known
         ]
-        click.echo(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
         return
     print_table(
         ["source", "to download", "state", "folder"],
@@ -120,9 +121,9 @@ def list_sources(root: Path | None, registry: Path | None, as_json: bool) -> Non
         ],
     )
     for source in known:
-        click.echo(f"{source.name}: {source.purpose}")
-        click.echo(f"  licence: {source.license}")
-        click.echo(f"  cite: {source.citation}")
+        say(f"{source.name}: {source.purpose}")
+        say(f"  licence: {source.license}")
+        say(f"  cite: {source.citation}")
 
 
 @sources.command()
@@ -164,11 +165,11 @@ def fetch(
     freed = remove_archives(collection, done) if drop_archives else 0
     if as_json:
         said = _fetched_as_dict(collection, done, derived)
-        click.echo(json.dumps({**said, "freed": freed}, indent=2))
+        say(json.dumps({**said, "freed": freed}, indent=2))
         return
     _print_fetched(collection, done, derived)
     if freed:
-        click.echo(f"{collection.archives}: {_size(freed)} of archives deleted")
+        say(f"{collection.archives}: {_size(freed)} of archives deleted")
 
 
 @sources.command()
@@ -225,14 +226,14 @@ def verify(
         else:
             _print_fetched(collection, done, derived)
     if as_json:
-        click.echo(json.dumps(said, indent=2))
+        say(json.dumps(said, indent=2))
     elif not damages:
         files = sum(len(holding.table.files) for holding in holdings if holding.table)
-        click.echo(f"{', '.join(names)}: every one of {files:,} files is as it was unpacked")
+        say(f"{', '.join(names)}: every one of {files:,} files is as it was unpacked")
     elif not repair:
         absent = all(damage.kind in ("not_fetched", "not_unpacked") for damage in damages)
         remedy = "fetch {} gets them" if absent else "verify --repair {} replaces only these"
-        click.echo(f"sbdata sources {remedy.format(' '.join(names))}")
+        say(f"sbdata sources {remedy.format(' '.join(names))}")
     ctx.exit(1 if damages and not repair else 0)
 
 
@@ -288,9 +289,9 @@ def _ask(
     if not quiet:
         for holding in wanted:
             where = mirrored(holding.file.urls[0], mirrors).split("/")[2]
-            click.echo(f"{holding.file.name}: {_size(holding.missing)} from {where}")
+            say(f"{holding.file.name}: {_size(holding.missing)} from {where}")
         for source in {holding.source.name: holding.source for holding in wanted}.values():
-            click.echo(f"{source.name}: {source.license}")
+            say(f"{source.name}: {source.license}")
     unknown = any(holding.missing is None for holding in wanted)
     if yes or (total < ASK_FROM and not unknown):
         return
@@ -309,9 +310,9 @@ def _is_asked() -> bool:
 
 def _print_damages(damages: Sequence[Damage]) -> None:
     for damage in damages[:_SHOWN]:
-        click.echo(f"{damage.path}: {damage.kind}: {damage.detail}")
+        say(f"{damage.path}: {damage.kind}: {damage.detail}")
     if len(damages) > _SHOWN:
-        click.echo(f"... and {len(damages) - _SHOWN:,} more (--json lists all)")
+        say(f"... and {len(damages) - _SHOWN:,} more (--json lists all)")
 
 
 def _print_fetched(
@@ -320,7 +321,7 @@ def _print_fetched(
     for one in done:
         file, table = one.holding.file, one.table
         if one.recorded:
-            click.echo(
+            say(
                 f"{file.name}: nobody published its SHA-256. Recorded {one.recorded} of "
                 f"{one.url or 'the file that was there'}; later downloads must equal it."
             )
@@ -331,13 +332,13 @@ def _print_fetched(
         else:
             state = "unpacked"
         tree = collection.tree(one.holding.source)
-        click.echo(f"{tree}: {file.name}: {_files(len(table.files))}, {_size(table.size)}: {state}")
+        say(f"{tree}: {file.name}: {_files(len(table.files))}, {_size(table.size)}: {state}")
     expected = collection.registry.train_aug_images
     for made in derived:
         said = f"{collection.root / 'voc' / made.path}: derived, {made.count:,} images"
         if made.path.endswith("trainaug.txt") and expected not in (None, made.count):
             said += f"; {expected:,} were expected, so a list is not as published"
-        click.echo(said)
+        say(said)
 
 
 def _fetched_as_dict(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.output import say
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -94,6 +95,7 @@ def train(
 
         torch.set_num_threads(threads)
     from sbdata.cli.progress import showing_progress
+    from sbdata.machine import check_output
     from sbdata.train.devices import take_place
     from sbdata.train.preset import load_preset
     from sbdata.train.samples import check_images
@@ -105,10 +107,13 @@ def train(
     for name in names:
         find_strategy(name)
     found = _opened(set_folder, images, masks, taxonomy, ids)
+    check_output(out)
     place = take_place(device, workers)
     runs = []
     with showing_progress(quiet=as_json or not place.is_first) as progress:
-        check_images(found, lambda done, total: progress("check", done, total))
+        notes = check_images(found, lambda done, total: progress("check", done, total))
+        for note in notes if place.is_first else ():
+            say(f"note: {note}", err=True)
         for number in seed or (0,):
             for name in names:
                 about = run_strategy(
@@ -127,7 +132,7 @@ def train(
     if not place.is_first:
         return
     if as_json:
-        click.echo(json.dumps(runs, indent=2))
+        say(json.dumps(runs, indent=2))
         return
     _say_start(runs[0])
     rows = [
@@ -146,9 +151,9 @@ def train(
 
 def _say_start(about: dict[str, Any]) -> None:
     kind = " (synthetic)" if about["synthetic"] else ""
-    click.echo(f"{about['training_images']:,} images{kind}; backbone: {about['initialisation']}")
+    say(f"{about['training_images']:,} images{kind}; backbone: {about['initialisation']}")
     if not about["pretrained"]:
-        click.secho(
+        say(
             "WARNING: the backbone started from random numbers; results say so and do not compare "
             "with those of pretrained ones",
             bold=True,
@@ -164,6 +169,7 @@ def _opened(
     ids: Path | None,
 ) -> TrainingImages:
     from sbdata.taxonomy import named_taxonomy
+    from sbdata.text_files import read_lines
     from sbdata.train.samples import images_of_folders, images_of_set
 
     if (set_folder is None) == (images is None):
@@ -183,7 +189,7 @@ def _opened(
         if not ids.is_file():
             msg = f"{ids}: no such file; --ids takes a text file with an image id a line"
             raise InputError(msg)
-        chosen = ids.read_text(encoding="utf-8").split()
+        chosen = [name for line in read_lines(ids, "image ids") for name in line.split()]
     return images_of_folders(images, masks, named_taxonomy(taxonomy or "voc20"), chosen)
 
 
@@ -196,8 +202,8 @@ def _list(as_json: bool) -> None:
             "presets": bundled_presets(),
             "strategies": {s.name: s.summary for s in STRATEGIES.values()},
         }
-        click.echo(json.dumps(said, indent=2))
+        say(json.dumps(said, indent=2))
         return
-    click.echo(f"presets: {', '.join(bundled_presets())}")
+    say(f"presets: {', '.join(bundled_presets())}")
     rows = [[s.name, s.summary] for s in STRATEGIES.values()]
     print_table(["strategy", ""], rows)

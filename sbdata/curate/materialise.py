@@ -1,7 +1,8 @@
 """Materialise: a manifest and its images become a folder in the VOC devkit's layout.
 
 Masks are drawn from the manifest alone, so that a set can be made again from its two tables. The
-tables are written after the masks, and ``checksums.txt`` last: a folder that has it is finished.
+tables are written after the masks, and ``checksums.txt`` last: a folder that has it is finished. A
+hidden marker of the images and masks follows it, by which later changes are noticed cheaply.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
@@ -22,17 +24,20 @@ from sbdata.layout import (
     IMAGES_FOLDER,
     LISTS_FOLDER,
     OBJECTS_FOLDER,
+    SOURCES_MARKER,
     class_path,
     image_path,
     object_path,
 )
+from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, ManifestError, write_manifest
 from sbdata.masks import VOID, LabelMap, MaskError, draw_masks, write_index_png
+from sbdata.printable import csv_cell, text_of_cell
 from sbdata.sources import Rejection
 from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_text
 
 REJECTED_FILE = "rejected.csv"
-SYSTEM_FILES = frozenset({".DS_Store"})  # what a desktop drops into any folder it shows
+_OWN_MARKER = re.compile(rf"{re.escape(SOURCES_MARKER)}|\.{re.escape(SOURCES_MARKER)}\..*\.part")
 
 
 # --- drawing -------------------------------------------------------------------------------------
@@ -202,20 +207,14 @@ def write_rejected(path: Path, rejections: Sequence[Rejection]) -> None:
     """Write what was left out as CSV, one line each, sorted by source, file, reason and the rest.
 
     Names come from annotation files and may hold anything; characters that do not print are
-    written as escapes, so that a rejection stays one line.
+    written as escapes, so that a rejection stays one line, and formulas as text.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(field.name for field in fields(Rejection))
     for row in sorted(map(astuple, rejections)):
-        writer.writerow("".join(_printable(c) for c in value) for value in row)
+        writer.writerow(csv_cell(value) for value in row)
     write_text(path, out.getvalue())
-
-
-def _printable(character: str) -> str:
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def read_rejected(path: Path) -> list[Rejection]:
@@ -234,7 +233,7 @@ def read_rejected(path: Path) -> list[Rejection]:
     if header != names or any(len(row) != len(names) for row in rows):
         msg = f"{path}: its columns are not {', '.join(names)}; build the set again"
         raise InputError(msg)
-    return [Rejection(*row) for row in rows]
+    return [Rejection(*map(text_of_cell, row)) for row in rows]
 
 
 # --- checksums.txt -------------------------------------------------------------------------------
@@ -268,7 +267,9 @@ def write_checksums(root: Path, *, workers: int = 1) -> None:
 def files_of(root: Path) -> list[str]:
     """Return the paths of all files below a folder, relative, with slashes, sorted.
 
-    A link to a folder counts as a file and is not followed.
+    A link to a folder counts as a file and is not followed. The set's own markers are left out,
+    the temporary file that a process leaves that is killed as it writes one, and the litter of
+    desktops.
     """
     found = []
     for folder, folders, names in os.walk(root):
@@ -277,6 +278,7 @@ def files_of(root: Path) -> list[str]:
         found += [
             (base / name).relative_to(root).as_posix()
             for name in (*names, *links)
-            if name not in SYSTEM_FILES
+            if not is_litter(name, hidden=False)
+            and not (base == root and _OWN_MARKER.fullmatch(name))
         ]
     return sorted(found)

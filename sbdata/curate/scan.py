@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from sbdata import __version__
 from sbdata.errors import InputError
+from sbdata.machine import starting_workers
 from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, INSTANCES_SCHEMA, images_schema
 from sbdata.masks import (
     MAX_INSTANCES,
@@ -43,6 +44,7 @@ from sbdata.masks import (
     measure_visible,
     rle_area,
 )
+from sbdata.quoting import without_surrogates
 from sbdata.sizes import SizeBins
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Rejection, Source
 from sbdata.storage import remove_leftovers, write_bytes, writing
@@ -245,8 +247,12 @@ def _writing_rows(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Record
 
 
 def _rejection_batch(rejections: Sequence[Rejection]) -> pa.RecordBatch:
+    names = _REJECTIONS_SCHEMA.names
     return pa.RecordBatch.from_pylist(
-        [dict(zip(_REJECTIONS_SCHEMA.names, astuple(r), strict=True)) for r in rejections],
+        [
+            {name: without_surrogates(text) for name, text in zip(names, astuple(r), strict=True)}
+            for r in rejections
+        ],
         schema=_REJECTIONS_SCHEMA,
     )
 
@@ -271,7 +277,8 @@ def _parts(task: _Task, chunks: Sequence[Chunk], workers: int) -> Iterator[_Part
     waiting: deque[Future[_Part]] = deque()
     try:
         for chunk in chunks:
-            waiting.append(pool.submit(_scan_in_worker, chunk))
+            with starting_workers():
+                waiting.append(pool.submit(_scan_in_worker, chunk))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:

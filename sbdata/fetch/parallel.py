@@ -13,9 +13,11 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from typing import TypeVar
 
 from sbdata.errors import InputError
+from sbdata.machine import end_workers, starting_workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -68,7 +70,8 @@ def run_each(
     pending: dict[Future[Result], int] = {}
     try:
         for place, item in enumerate(items):
-            pending[executor.submit(function, item)] = place
+            with starting_workers() if processes else nullcontext():
+                pending[executor.submit(function, item)] = place
             if len(pending) >= 4 * workers:
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     keep(pending.pop(future), future.result())
@@ -81,6 +84,8 @@ def run_each(
     except BaseException:
         # Not waited for: a worker may be in a long read, and its files are whole or absent anyway.
         executor.shutdown(wait=False, cancel_futures=True)
+        if isinstance(executor, ProcessPoolExecutor):
+            end_workers(executor)
         raise
     executor.shutdown()
     return [results[place] for place in range(total)]

@@ -7,17 +7,16 @@ change pixels. An image in another format is therefore refused and not converted
 from __future__ import annotations
 
 import io
-import struct
 from typing import Literal
 
 import imagehash
 from PIL import Image, UnidentifiedImageError
 
-# Recognised, so that a refusal can name them; only the first is ever decoded.
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-_ACCEPTED = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind the first, as phones write
-_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+from sbdata.images import DAMAGE, kind_of_file, open_image, orientation_of, turned_how
 
+# MPO: a JPEG with further pictures behind the first, as phones write. PNG is only named.
+_ACCEPTED = ("JPEG", "MPO")
+_NAMED = ("GIF", "WebP", "BMP", "TIFF", "PostScript", "PDF")
 
 PhotoReason = Literal["unreadable_image", "image_format", "image_size"]
 
@@ -49,16 +48,21 @@ def open_photo(data: bytes, size: tuple[int, int] | None = None) -> Image.Image:
     if not data:
         raise PhotoError("unreadable_image", "an empty file")
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = open_image(io.BytesIO(data))
     except UnidentifiedImageError:
-        raise PhotoError("unreadable_image", _what_else(data)) from None
-    except _DAMAGE as error:
+        raise _of_another_kind(data) from None
+    except DAMAGE as error:
         raise PhotoError("unreadable_image", str(error)) from error
     if image.format not in _ACCEPTED:
-        detail = f"a {image.format} file; a set holds JPEG files, convert it before building"
-        raise PhotoError("image_format", detail)
+        raise _wrong_format(f"a {image.format} file")
     if size is not None and image.size != size:
         detail = f"{image.width} x {image.height} pixels, annotated as {size[0]} x {size[1]}"
+        orientation = orientation_of(image)
+        if orientation >= 5 and image.size == size[::-1]:
+            detail += (
+                f": its EXIF orientation tag shows it {turned_how(orientation)}, as it was "
+                "annotated; write the photo anew as it is shown, without the tag"
+            )
         raise PhotoError("image_size", detail)
     return image
 
@@ -72,7 +76,7 @@ def decode_photo(data: bytes, size: tuple[int, int] | None = None) -> Image.Imag
     image = open_photo(data, size)
     try:
         image.load()
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise PhotoError("unreadable_image", str(error)) from error
     return image
 
@@ -86,8 +90,13 @@ def perceptual_hash(image: Image.Image) -> str:
     return str(imagehash.phash(image))
 
 
-def _what_else(data: bytes) -> str:
-    begin = data[:512].lstrip().lower()
-    if begin.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
-        return "a web page, not an image"
-    return "not an image file"
+def _wrong_format(kind: str) -> PhotoError:
+    return PhotoError("image_format", f"{kind}; a set holds JPEG files, convert it before building")
+
+
+def _of_another_kind(data: bytes) -> PhotoError:
+    kind = kind_of_file(data)
+    if any(name in kind for name in _NAMED):
+        return _wrong_format(kind)
+    what = "not an image file" if kind == "something else" else f"{kind}, not an image"
+    return PhotoError("unreadable_image", what)

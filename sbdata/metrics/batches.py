@@ -27,7 +27,7 @@ def score_batch(
         preds: ``(N, H, W)`` class numbers, or ``(N, C + 1, H, W)`` scores of which the largest
             wins; numpy arrays, or torch tensors on any device.
         target: ``(N, H, W)`` true class numbers, 255 void.
-        instances: ``(N, H, W)`` instance numbers, 0 none, 255 void.
+        instances: ``(N, H, W)`` instance numbers, 0 none, 255 void (see :class:`ImageTruth`).
         n_classes: the number of foreground classes, C.
         options: of the metric.
 

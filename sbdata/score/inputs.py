@@ -11,6 +11,7 @@ import csv
 import io
 import os
 import re
+import stat
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,14 +22,22 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
-from sbdata.masks import VOID, voc_palette
-from sbdata.score.png import RGB, PngError, read_header, read_png
+from sbdata.images import kind_of_file
+from sbdata.litter import is_litter
+from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
+from sbdata.printable import csv_cell, printable
 from sbdata.storage import write_text
 from sbdata.taxonomy import Taxonomy
 
 SHOWN = 20  # problems that the error's text lists; the CSV has all of them
-_CLUTTER = frozenset({"Thumbs.db", "desktop.ini"})  # and every hidden file
 _FEW = 6
+_START = 512  # bytes that tell what a file is
+_KINDS = {
+    ".pkl": "a pickle",
+    ".pickle": "a pickle",
+    ".mat": "a MATLAB file",
+    ".json": "a JSON file",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -37,8 +46,8 @@ class Problem:
 
     Attributes:
         file: its name in the folder.
-        kind: a slug: ``missing``, ``extra``, ``size``, ``mode``, ``colours``, ``values``, ``void``
-            or ``unreadable``.
+        kind: a slug: ``missing``, ``extra``, ``size``, ``mode``, ``colours``, ``palette``,
+            ``values``, ``void`` or ``unreadable``.
         detail: what was seen, and the remedy.
         folder: of the predictions, as given.
     """
@@ -136,14 +145,14 @@ def list_predictions(
     looks_like = {image_id: stem for stem, image_id in sorted(meant.items(), reverse=True)}
     by_stem = {_stem(name): name for name in reversed(extra)}
     problems = [
-        Problem(shown(name), "extra", _about_extra(folder / name, meant), str(folder))
+        Problem(printable(name), "extra", _about_extra(folder / name, meant), str(folder))
         for name in extra
     ]
     if not allow_missing:
         for name in missing:
             detail = "no such file"
             if _stem(name) in looks_like:
-                like = shown(by_stem[looks_like[_stem(name)]])
+                like = printable(by_stem[looks_like[_stem(name)]])
                 detail = f"no such file; if {like} is meant, rename it"
             problems.append(Problem(name, "missing", detail, str(folder)))
     return Listing(
@@ -160,14 +169,19 @@ def _names_in(folder: Path) -> set[str]:
         if zipfile.is_zipfile(folder):
             msg = f"{folder}: a zip archive; unpack it and give the folder with the PNGs"
         else:
-            msg = f"{folder}: a file; give the folder with one <image_id>.png an image"
+            what = _kind_of(folder).removesuffix(", not a PNG")
+            if what == "a JSON file":
+                what += " (such as a list of results with run-length codes)"
+            elif what == "not a PNG":
+                what = "a file"
+            msg = f"{folder}: {what}; give the folder with one <image_id>.png an image"
         raise InputError(msg)
     if not folder.is_dir():
         msg = f"{folder}: no such folder; give the folder with one <image_id>.png an image"
         raise InputError(msg)
     try:
         with os.scandir(folder) as entries:
-            names = {e.name for e in entries if e.name[0] != "." and e.name not in _CLUTTER}
+            names = {entry.name for entry in entries if not is_litter(entry.name)}
     except OSError as error:
         msg = f"{folder}: cannot be listed ({error.strerror}); make it readable"
         raise InputError(msg) from error
@@ -179,7 +193,7 @@ def _names_in(folder: Path) -> set[str]:
             n for n in names if (folder / n).is_dir() and any((folder / n).glob("*.png"))
         )
         if inner:
-            msg = f"{folder}: no PNG in it, but in {shown(inner[0])}; give {folder / inner[0]}"
+            msg = f"{folder}: no PNG in it, but in {printable(inner[0])}; give {folder / inner[0]}"
             raise InputError(msg)
     return names
 
@@ -194,17 +208,26 @@ def _about_extra(path: Path, meant: Mapping[str, str]) -> str:
     if suffix.lower() != ".png":
         if path.is_dir():
             return "a folder; predictions lie in one folder, remove it"
-        return f"not a PNG; predictions are <image_id>.png, {hint}"
+        return f"{_kind_of(path)}; predictions are <image_id>.png, {hint}"
     return f"not an image of the set; {hint}"
 
 
-def shown(name: str) -> str:
-    r"""Return a name with characters that do not print as escapes.
-
-    >>> print(shown("a\n.png"))
-    a\n.png
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+def _kind_of(path: Path) -> str:
+    """Tell what a file is that is not called a PNG, by its name and its first bytes."""
+    by_name = _KINDS.get(path.suffix.lower())
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            with path.open("rb") as stream:
+                kind = kind_of_file(stream.read(_START))
+        else:
+            kind = "something else"
+    except (OSError, ValueError):
+        kind = "something else"
+    if kind == "a PNG file":
+        return "a PNG file of another ending"
+    if kind == "something else":
+        return f"{by_name}, not a PNG" if by_name else "not a PNG"
+    return f"{kind}, not a PNG"
 
 
 def _suggestions(stems: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
@@ -268,27 +291,24 @@ def read_prediction(
     Raises:
         PngError: with the kind of problem, what was seen and the remedy.
     """
-    header = read_header(path)
-    if (header.width, header.height) != size:  # before decoding: the header may promise gigabytes
-        raise PngError(
-            "size",
-            f"{header.width} x {header.height} pixels, its image has {size[0]} x {size[1]}; "
-            "predict at the image's own size",
-        )
-    coloured = header.colour == RGB and header.depth == 8
-    if not header.indices and not (coloured and contract.decode_palette):
-        remedy = "write class numbers as 8-bit grey or palette"
-        if coloured:
-            remedy += ", or add --decode-palette if these are VOC's colours"
-        raise PngError("mode", f"a {header.mode} image; {remedy}")
-    pixels, digest = read_png(path, header)
-    values = _decode_colours(pixels) if coloured else pixels
-    found: npt.NDArray[np.uint8] = np.asarray(values, np.uint8)
-    _check_values(found, contract)
-    return found, digest
+    found = check_prediction(path, size, contract)
+    return found.values, found.digest
 
 
-def _check_values(values: npt.NDArray[np.uint8], contract: Contract) -> None:
+def check_prediction(path: Path, size: tuple[int, int], contract: Contract) -> MaskFile:
+    """Read one prediction as :func:`read_prediction` does, and say how its numbers were told."""
+    found = read_mask(
+        path,
+        size=size,
+        classes=contract.taxonomy,
+        decode_colours=contract.decode_palette,
+        remedy="add --decode-palette",
+    )
+    _check_values(path, found.values, contract)
+    return found
+
+
+def _check_values(path: Path, values: npt.NDArray[np.uint8], contract: Contract) -> None:
     classes = len(contract.taxonomy)
     if values.max() <= classes:
         return
@@ -299,52 +319,17 @@ def _check_values(values: npt.NDArray[np.uint8], contract: Contract) -> None:
         seen = ", ".join(f"{v} ({n} pixels)" for v, n in strange[:_FEW])
         more = ", ..." if len(strange) > _FEW else ""
         raise PngError(
+            path,
             "values",
             f"values {seen}{more}; {contract.taxonomy.name} has 0..{classes}, map them to classes",
         )
     if not contract.predicted_void:
         raise PngError(
+            path,
             "void",
             f"255 in {wrong[0][1]} pixels; predict a class there, or add --pred-void, which reads "
             "it as background",
         )
-
-
-def _inverse_palette() -> tuple[npt.NDArray[np.uint8], ...]:
-    """Return, for red, green and blue, the bits of the index that each value of it stands for.
-
-    VOC's colours are the index's bits dealt out in turn, the lowest to the highest bit of red.
-    """
-    value = np.arange(256)
-    tables = []
-    for channel in range(3):
-        bits = np.zeros(256, np.int64)
-        for k in range(3):
-            if 3 * k + channel < 8:
-                bits |= ((value >> (7 - k)) & 1) << (3 * k + channel)
-        tables.append(bits.astype(np.uint8))
-    return tuple(tables)
-
-
-_BITS = _inverse_palette()
-_PALETTE = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
-
-
-def _decode_colours(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    red, green, blue = (_BITS[k][pixels[..., k]] for k in range(3))
-    indices: npt.NDArray[np.uint8] = red | green | blue
-    unknown = (_PALETTE[indices] != pixels).any(axis=-1)
-    if unknown.any():
-        colours, counts = np.unique(pixels[unknown], axis=0, return_counts=True)
-        most = np.argsort(-counts, kind="stable")[:_FEW]
-        seen = ", ".join(
-            f"({', '.join(map(str, colours[k].tolist()))}) in {int(counts[k])} pixels" for k in most
-        )
-        more = ", ..." if len(colours) > _FEW else ""
-        raise PngError(
-            "colours", f"colours that VOC's palette lacks: {seen}{more}; write class numbers"
-        )
-    return indices
 
 
 # --- reports --------------------------------------------------------------------------------------
@@ -370,5 +355,5 @@ def write_problems(path: Path, problems: Sequence[Problem]) -> None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("file", "kind", "detail", "folder"))
-    writer.writerows([shown(text) for text in astuple(problem)] for problem in problems)
+    writer.writerows([csv_cell(text) for text in astuple(problem)] for problem in problems)
     write_text(path, out.getvalue())

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from sbdata import __version__
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
+from sbdata.images import DAMAGE, open_image
+from sbdata.mask_files import PngError
 from sbdata.metrics import (
     METRIC,
     RESAMPLES,
@@ -37,15 +38,16 @@ from sbdata.metrics import (
     score_image,
     summarise,
 )
+from sbdata.score.hints import background_as_class, nothing_but_void, numbers_mixed_up
 from sbdata.score.inputs import (
     Contract,
     Listing,
     Problem,
     ProblemsError,
+    check_prediction,
     list_predictions,
     read_prediction,
 )
-from sbdata.score.png import PngError
 from sbdata.score.result import Compared, Moved, Scored
 from sbdata.score.truth import Loaded, Truth
 from sbdata.score.wording import count
@@ -179,9 +181,9 @@ def _photo(path: Path | None, size: tuple[int, int]) -> npt.NDArray[np.uint8] | 
     if path is None:
         return None
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return np.asarray(image.convert("RGB")) if image.size == size else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except DAMAGE:
         return None
 
 
@@ -208,6 +210,8 @@ class _Part:
     truth_digests: list[tuple[str, str]] = field(default_factory=list)
     unassigned: list[int] = field(default_factory=list)
     void_in_one: list[int] = field(default_factory=list)
+    truth_by_colour: int = 0
+    by_colour: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -215,7 +219,9 @@ def _score_chunk(task: _Task, start: int) -> _Part:
     truth, folders = task.truth, len(task.listings)
     classes = len(truth.taxonomy)
     part = _Part(
-        [Accumulator(classes, task.metric) for _ in range(folders)], [[] for _ in range(folders)]
+        [Accumulator(classes, task.metric) for _ in range(folders)],
+        [[] for _ in range(folders)],
+        by_colour=[0] * folders,
     )
     stop = min(start + _CHUNK, len(truth.image_ids))
     loaders = truth.loaders(start, stop)
@@ -226,6 +232,7 @@ def _score_chunk(task: _Task, start: int) -> _Part:
         loaded = load()
         part.unassigned.append(loaded.unassigned)
         part.void_in_one.append(loaded.void_in_one)
+        part.truth_by_colour += loaded.by_colour
         if loaded.digest:
             part.truth_digests.append((image_id, loaded.digest))
         for scores, prediction in zip(part.scores, predictions, strict=True):
@@ -241,13 +248,14 @@ def _read(task: _Task, k: int, image_id: str, part: _Part) -> npt.NDArray[np.uin
     if path is None:
         return np.zeros((size[1], size[0]), np.uint8)
     try:
-        prediction, digest = read_prediction(path, size, task.contract)
+        found = check_prediction(path, size, task.contract)
     except PngError as error:
         problem = Problem(path.name, error.kind, error.detail, str(listing.folder))
         part.problems.append(problem)
         return None
-    part.digests[k].append((image_id, digest))
-    return prediction
+    part.digests[k].append((image_id, found.digest))
+    part.by_colour[k] += found.by_colour
+    return found.values
 
 
 def _score(
@@ -309,7 +317,7 @@ def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: st
             )
             for k in range(1, len(tables))
         ),
-        notes=_notes(task, parts, options, labels),
+        notes=_notes(task, parts, options, labels, [found.confusion for found in tables]),
         provenance=_provenance(task, parts, options, labels),
         photo_paths=truth.photos,
         image_sizes=truth.sizes,
@@ -377,10 +385,14 @@ def _most_moved(
 
 
 def _notes(
-    task: _Task, parts: Sequence[_Part], options: ScoreOptions, labels: Sequence[str]
+    task: _Task,
+    parts: Sequence[_Part],
+    options: ScoreOptions,
+    labels: Sequence[str],
+    confusions: Sequence[npt.NDArray[np.int64]],
 ) -> tuple[str, ...]:
     truth = task.truth
-    notes = list(truth.notes)
+    notes = [*truth.notes, *_hints(truth, labels, confusions)]
     for listing, label in zip(task.listings, labels, strict=True):
         if listing.missing:
             notes.append(
@@ -404,8 +416,16 @@ def _notes(
             f"{count(sum(void_in_one), 'pixel')} in {count(len(void_in_one), 'image')} are void in "
             "only one of the class and instance masks; they count nowhere"
         )
+    in_truth = sum(part.truth_by_colour for part in parts)
+    if in_truth:
+        notes.append(_told_by_colour("the truth", in_truth))
     if options.decode_palette:
         notes.append("RGB predictions were decoded through VOC's palette")
+    else:
+        for k, label in enumerate(labels):
+            decoded = sum(part.by_colour[k] for part in parts)
+            if decoded:
+                notes.append(_told_by_colour(label, decoded))
     if options.predicted_void:
         notes.append("predictions may hold 255, which is read as background")
     if options.bins is not None and options.bins != truth.bins:
@@ -414,6 +434,25 @@ def _notes(
             f"{_edges(truth.bins)} as in the set"
         )
     return tuple(notes)
+
+
+def _hints(
+    truth: Truth, labels: Sequence[str], confusions: Sequence[npt.NDArray[np.int64]]
+) -> list[str]:
+    """Return what the counted pixels tell, of each folder; see :mod:`sbdata.score.hints`."""
+    pixels = sum(width * height for width, height in truth.sizes.values())
+    found = [nothing_but_void(confusions[0], pixels), background_as_class(truth.taxonomy.classes)]
+    for label, confusion in zip(labels, confusions, strict=True):
+        hint = numbers_mixed_up(confusion, truth.taxonomy.classes)
+        found.append(f"{label}: {hint}" if hint and len(labels) > 1 else hint)
+    return [hint for hint in found if hint]
+
+
+def _told_by_colour(label: str, images: int) -> str:
+    return (
+        f"{label}: the masks of {count(images, 'image')} have VOC's colours under other numbers, "
+        "so the colours told the classes"
+    )
 
 
 def _edges(bins: SizeBins) -> str:
@@ -462,6 +501,7 @@ def _about_predictions(
     return {
         "name": label,
         "folder": str(listing.folder),
+        "path": str(listing.folder.resolve()),
         "files": len(digests),
         "missing": len(listing.missing),
         "ignored": len(listing.ignored),

@@ -8,13 +8,15 @@ scored is then exactly what the manifest's hash stands for. Devkits and folders 
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +27,11 @@ from sbdata.curate.materialise import DrawnRow, draw_image, drawn_rows
 from sbdata.curate.scan import scan_source
 from sbdata.errors import InputError
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
+from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
-from sbdata.masks import VOID
+from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
 from sbdata.recipe import SourceSpec
-from sbdata.score.png import GREY, PngError, read_header, read_png
 from sbdata.score.wording import count
 from sbdata.sets import open_set
 from sbdata.sizes import SizeBins
@@ -39,6 +41,7 @@ from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import (
     COCO_TO_VOC20,
     VOC20,
+    ClassMap,
     Taxonomy,
     class_map,
     named_taxonomy,
@@ -47,6 +50,8 @@ from sbdata.taxonomy import (
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
+_SHOWN = 6  # classes without a category
+_NEARLY = 0.8  # likeness of names, see difflib
 _DRAWN = ["image_id", "instance_id", "class_id", "rle"]
 
 
@@ -59,12 +64,15 @@ class Loaded:
         digest: the SHA-256 of the files it was read from, joined by spaces; empty if it was drawn.
         unassigned: pixels that have a class but no instance; mIoU counts them, IA does not.
         void_in_one: pixels that are void in one of two mask files only; they count nowhere.
+        by_colour: whether a palette's colours told the numbers of a mask file; see
+            :func:`sbdata.mask_files.read_mask`.
     """
 
     truth: ImageTruth
     digest: str = ""
     unassigned: int = 0
     void_in_one: int = 0
+    by_colour: bool = False
 
 
 Loader = Callable[[], Loaded]
@@ -171,16 +179,22 @@ def truth_from_coco(
 
     if taxonomy == "own":
         source = source_of(None)
-        classes = Taxonomy("own", tuple(name for _, name in sorted(source.categories.items())))
+        try:
+            classes = Taxonomy("own", tuple(name for _, name in sorted(source.categories.items())))
+        except InputError as error:
+            msg = f"{file}: its categories cannot be classes: {error}"
+            raise InputError(msg) from error
         mapping = class_map(classes, None)
     else:
         classes = named_taxonomy(taxonomy)
         mapping = class_map(classes, COCO_TO_VOC20 if classes == VOC20 else None)
         source = source_of(dict(mapping.names))
-    if not set(mapping.names) & set(source.categories.values()):
+    lacking = classes_without_category(mapping, source.categories.values())
+    if len(lacking) == len(classes):
+        near = next((f" ({said})" for said in lacking.values() if said), "")
         msg = (
-            f"{file}: none of its categories is in taxonomy {taxonomy}; choose another one by "
-            "--taxonomy, such as own for the file's categories"
+            f"{file}: none of its categories is in taxonomy {taxonomy}{near}; choose another one "
+            "by --taxonomy, such as own for the file's categories"
         )
         raise InputError(msg)
     with TemporaryDirectory(prefix="sbdata-") as folder:
@@ -195,9 +209,18 @@ def truth_from_coco(
         reasons = Counter(r.reason for r in rejections if r.image_id in left_out)
         counted = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
         notes.append(f"{count(len(left_out), 'image')} of {file.name} cannot be scored: {counted}")
+    lost = [r for r in rejections if r.reason == "unknown_image"]
+    if lost:
+        notes.append(
+            f"{count(len(lost), 'annotation')} of {file.name} belong to no image that is listed, "
+            f"and {'its object is' if len(lost) == 1 else 'their objects are'} in no score; of "
+            f"annotation {lost[0].annotation_id}: {lost[0].detail}"
+        )
     hidden = sum(r.reason == "hidden" for r in rejections)
     if hidden:
         notes.append(f"{count(hidden, 'object')} left out, lying wholly below smaller ones")
+    if lacking:
+        notes.append(_lacking_said(file, lacking, len(classes)))
     place = photos or next((p for p in (root / split, root / "images") if p.is_dir()), None)
     return _drawn_truth(
         manifest,
@@ -207,6 +230,45 @@ def truth_from_coco(
         photos=_photos_in(place, ids) if place else {},
         notes=tuple(notes),
         left_out=left_out,
+    )
+
+
+def classes_without_category(mapping: ClassMap, categories: Iterable[str]) -> dict[str, str]:
+    """Return the classes for which a file has no category, each with what is nearly it, if any.
+
+    >>> farm = class_map(Taxonomy("farm", ("Hen", "egg", "nest")), None)
+    >>> classes_without_category(farm, ["hen", "egg"])
+    {'Hen': "it has 'hen', which is spelt otherwise", 'nest': ''}
+    """
+    there = set(categories)
+    wanted: dict[str, list[str]] = {name: [] for name in mapping.taxonomy.classes}
+    for category, name in mapping.names.items():
+        wanted[name].append(category)
+    free = sorted(there - set(mapping.names))
+    plain = {_spelling(category): category for category in reversed(free)}
+    lacking = {}
+    for name, names in wanted.items():
+        if there.isdisjoint(names):
+            like = next((plain[_spelling(n)] for n in (*names, name) if _spelling(n) in plain), "")
+            close = [like] if like else get_close_matches(name, free, n=1, cutoff=_NEARLY)
+            lacking[name] = f"it has {close[0]!r}, which is spelt otherwise" if close else ""
+    return lacking
+
+
+def _spelling(name: str) -> str:
+    """Return a name without case, accents' encoding, and the kind of its separators."""
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
+
+
+def _lacking_said(file: Path, lacking: Mapping[str, str], classes: int) -> str:
+    named = [
+        f"{name} ({said})" if said else name
+        for name, said in sorted(lacking.items(), key=lambda pair: not pair[1])
+    ]
+    shown = ", ".join(named[:_SHOWN]) + (", ..." if len(named) > _SHOWN else "")
+    return (
+        f"{file.name} has no category for {len(lacking)} of the {classes} classes: {shown}; none "
+        "of its objects is of these classes"
     )
 
 
@@ -244,7 +306,7 @@ def _drawn_truth(
         sizes=dict(zip(ids, pairs, strict=True)),
         loaders=partial(_drawn_loaders, drawn, first),
         logical_hash=manifest.logical_hash,
-        notes=notes,
+        notes=(*notes, *_alike_but_for_case(ids)),
         photos=photos,
         left_out=left_out,
     )
@@ -394,7 +456,7 @@ def _masks_truth(
         image_ids=tuple(ids),
         sizes=sizes,
         loaders=partial(_mask_loaders, reader, tuple(ids)),
-        notes=notes,
+        notes=(*notes, *_alike_but_for_case(ids)),
         photos=photos,
     )
 
@@ -410,16 +472,18 @@ class _MaskReader:
     def load(self, image_id: str) -> Loaded:
         """Read the truth of one image."""
         file = self.class_folder / f"{image_id}.png"
-        classes, digest = _read_mask(file, sixteen_bits=False)
+        found = _read_mask(file, self.taxonomy)
+        classes, by_colour = found.values, found.by_colour
         highest = int(np.where(classes == VOID, 0, classes).max())
         if highest > len(self.taxonomy):
             raise _bad_truth(
                 file, f"class {highest}, taxonomy {self.taxonomy.name} has 0..{len(self.taxonomy)}"
             )
         if self.instance_folder is None:
-            return Loaded(truth_from_components(classes), digest)
+            return Loaded(truth_from_components(classes), found.digest, by_colour=by_colour)
         file = self.instance_folder / f"{image_id}.png"
-        instances, further = _read_mask(file, sixteen_bits=True)
+        further = _read_mask(file, self.taxonomy, instances=True)
+        instances = further.values
         if instances.shape != classes.shape:
             seen = f"{instances.shape[1]} x {instances.shape[0]} pixels"
             wanted = f"its class mask has {classes.shape[1]} x {classes.shape[0]}"
@@ -433,7 +497,11 @@ class _MaskReader:
         # A 16-bit map has no number for void; an instance that lies on void is a contradiction.
         other = instances == VOID if instances.dtype == np.uint8 else void & (instances == 0)
         return Loaded(
-            truth, f"{digest} {further}", int(unassigned), int(np.count_nonzero(void != other))
+            truth,
+            f"{found.digest} {further.digest}",
+            int(unassigned),
+            int(np.count_nonzero(void != other)),
+            by_colour or further.by_colour,
         )
 
 
@@ -441,17 +509,9 @@ def _mask_loaders(reader: _MaskReader, ids: tuple[str, ...], start: int, stop: i
     return [partial(reader.load, image_id) for image_id in ids[start:stop]]
 
 
-def _read_mask(path: Path, *, sixteen_bits: bool) -> tuple[npt.NDArray[Any], str]:
+def _read_mask(path: Path, classes: Taxonomy, *, instances: bool = False) -> MaskFile:
     try:
-        header = read_header(path)
-        if not header.indices and not (
-            sixteen_bits and header.depth == 16 and header.colour == GREY
-        ):
-            wanted = (
-                "8-bit grey, palette or 16-bit grey" if sixteen_bits else "8-bit grey or palette"
-            )
-            raise _bad_truth(path, f"a {header.mode} image, a mask is {wanted}")
-        return read_png(path, header)
+        return read_mask(path, classes=classes, instances=instances, sixteen_bits=instances)
     except PngError as error:
         raise _bad_truth(path, error.detail) from error
 
@@ -465,7 +525,7 @@ def _mask_names(folder: Path) -> list[str]:
         msg = f"{folder}: no such folder; give one with a PNG mask an image"
         raise InputError(msg)
     stems = sorted(
-        path.stem for path in folder.iterdir() if path.suffix == ".png" and path.name[0] != "."
+        path.stem for path in folder.iterdir() if path.suffix == ".png" and not is_litter(path.name)
     )
     if not stems:
         msg = f"{folder}: no PNG in it; give the folder with a mask an image"
@@ -475,6 +535,19 @@ def _mask_names(folder: Path) -> list[str]:
         msg = f"{folder}: {odd[0]!r} cannot be an image id; rename the file"
         raise InputError(msg)
     return stems
+
+
+def _alike_but_for_case(image_ids: Sequence[str]) -> list[str]:
+    """Return a sentence if two ids differ in the case of letters alone."""
+    first: dict[str, str] = {}
+    for image_id in image_ids:
+        other = first.setdefault(image_id.casefold(), image_id)
+        if other != image_id:
+            return [
+                f"the image ids {other} and {image_id} differ in case alone; on a Mac or Windows "
+                "their predictions would be one file"
+            ]
+    return []
 
 
 # --- names and photos -----------------------------------------------------------------------------
@@ -491,5 +564,5 @@ def _photos_in(folder: Path, image_ids: Sequence[str]) -> dict[str, Path]:
 def _photo_names(folder: Path) -> Iterator[tuple[str, str]]:
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names only
         stem, suffix = os.path.splitext(name)  # noqa: PTH122
-        if suffix.lower() in _PHOTO_SUFFIXES:
+        if suffix.lower() in _PHOTO_SUFFIXES and not is_litter(name):
             yield stem, name

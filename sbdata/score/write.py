@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sbdata.errors import InputError
+from sbdata.machine import writing_to
 from sbdata.metrics import Interval, ia_iou
 from sbdata.score.result import Compared, Scored
 from sbdata.storage import is_safe_stem
@@ -82,12 +83,17 @@ _IMAGES = pa.schema(
 """``pixels`` are those outside void, ``mean_ia`` is null for an image without instances."""
 
 
-def check_place(out: Path, name: str) -> Path:
+def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
     """Return the folder of a result, after making sure that nothing else is there.
+
+    Args:
+        out: the folder of all results.
+        name: of the result.
+        predictions: the folder that is scored.
 
     Raises:
         InputError: if the name cannot name a folder, or the folder holds what no former result
-            of sbdata put there.
+            of sbdata put there, or the scores of another folder of predictions.
     """
     if not is_safe_stem(name):
         msg = f"{name!r} cannot name a result; give a plain name by --name"
@@ -105,6 +111,13 @@ def check_place(out: Path, name: str) -> Path:
                 "lost; move it, or choose another --name"
             )
             raise InputError(msg)
+        former = _predictions_of_former(folder / SUMMARY_FILE)
+        if predictions is not None and former not in (None, str(predictions.resolve())):
+            msg = (
+                f"{folder}: already holds the scores of {former}, which would be replaced by those "
+                f"of {predictions}; choose another --name or --out, or remove the folder"
+            )
+            raise InputError(msg)
     return folder
 
 
@@ -113,6 +126,15 @@ def _files_of_former(summary: Path) -> list[str]:
         return [str(name) for name in orjson.loads(summary.read_bytes())["files"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def _predictions_of_former(summary: Path) -> str | None:
+    """Return the folder whose scores a former result holds, None where that is not known."""
+    try:
+        first = orjson.loads(summary.read_bytes())["provenance"]["predictions"][0]
+        return str(first.get("path") or Path(first["folder"]).resolve())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def write_result(
@@ -126,9 +148,17 @@ def write_result(
         write_report: writes the report to the path it is given, and may put further files beside.
 
     Raises:
-        InputError: see :func:`check_place`.
+        InputError: see :func:`check_place`; also if the folder cannot be written, or is full.
     """
-    folder = check_place(out, scored.name)
+    folder = check_place(out, scored.name, scored.predictions)
+    with writing_to(out):
+        _write_into(folder, scored, out, write_report)
+    return folder
+
+
+def _write_into(
+    folder: Path, scored: Scored, out: Path, write_report: Callable[[Path], None] | None
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex[:8]
     prepared, former = out / f".{scored.name}.{mark}.part", out / f".{scored.name}.{mark}.old"
@@ -153,7 +183,6 @@ def write_result(
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
-    return folder
 
 
 # --- tables ---------------------------------------------------------------------------------------

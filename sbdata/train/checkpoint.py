@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from sbdata.errors import InputError
-from sbdata.settings import as_plain, from_plain
+from sbdata.settings import as_plain
 from sbdata.storage import writing
 from sbdata.taxonomy import Taxonomy
+from sbdata.train.model_header import check_model_file
 from sbdata.train.preset import ModelSettings
 from sbdata.train.pretrained import become_caffe
 from sbdata.train.segmenter import Segmenter, build_segmenter
@@ -132,20 +133,23 @@ def load_model(path: Path, taxonomy: Taxonomy | None = None) -> tuple[Segmenter,
     """
     path = path / "model.pt" if path.is_dir() else path
     values = load_tensors(path, MODEL_FORMAT)
+    settings, own = check_model_file(values, path)
     _check_finite(values["model"], path)
-    own = Taxonomy(values["taxonomy"]["name"], tuple(values["taxonomy"]["classes"]))
     if taxonomy is not None and taxonomy.classes != own.classes:
         msg = (
             f"{path}: trained on {len(own)} classes ({own.name}), but {taxonomy.name} has "
             f"{len(taxonomy)}; use a model and a set of the same classes"
         )
         raise InputError(msg)
-    settings = from_plain(ModelSettings, values["settings"], str(path))
     model = new_segmenter(settings, own, weights="none")
     if values["caffe"]:
         become_caffe(model.backbone)
         model.caffe = True
-    model.load_state_dict(values["model"])
+    try:
+        model.load_state_dict(values["model"])
+    except RuntimeError as error:
+        msg = f"{path}: not a usable model, its weights are of another network; give another"
+        raise InputError(msg) from error
     model.provenance, model.pretrained = values["provenance"], values["pretrained"]
     return model.eval(), own
 
@@ -162,7 +166,7 @@ def _check_finite(state: Mapping[str, Any], path: Path) -> None:
 
 def about_model(path: Path) -> Any:
     """Return what a model file tells about its training."""
-    return load_tensors(path / "model.pt" if path.is_dir() else path, MODEL_FORMAT)["about"]
+    return load_tensors(path / "model.pt" if path.is_dir() else path, MODEL_FORMAT).get("about")
 
 
 def new_segmenter(

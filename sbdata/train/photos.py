@@ -7,9 +7,10 @@ from pathlib import Path
 from PIL import Image
 
 from sbdata.errors import InputError
+from sbdata.images import DAMAGE, open_image
+from sbdata.litter import is_litter
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def photos_in(folder: Path) -> dict[str, Path]:
@@ -21,7 +22,11 @@ def photos_in(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         msg = f"{folder}: no such folder; --images takes a folder of photos"
         raise InputError(msg)
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES]
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in _SUFFIXES and not is_litter(path.name)
+    ]
     if not files:
         msg = f"{folder}: no photos here; --images takes a folder of .jpg or .png files"
         raise InputError(msg)
@@ -41,8 +46,8 @@ def open_photo(path: Path) -> Image.Image:
         InputError: naming the file, if it is none.
     """
     try:
-        photo = Image.open(path, formats=["JPEG", "PNG"])
-    except _DAMAGE as error:
+        photo = open_image(path)
+    except DAMAGE as error:
         raise _unreadable(path, error) from error
     if photo.mode[0] in "IF":  # would be clipped to white
         photo.close()
@@ -60,7 +65,7 @@ def read_photo(path: Path) -> Image.Image:
     with open_photo(path) as photo:
         try:
             converted: Image.Image = photo.convert("RGB")
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _unreadable(path, error) from error
     return converted
 

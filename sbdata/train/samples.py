@@ -17,9 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.fingerprints import content_of
+from sbdata.images import orientation_of
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER
 from sbdata.losses.weights import size_weights
-from sbdata.masks import VOID, read_index_png
+from sbdata.machine import starting_workers
+from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
 from sbdata.sets import check_files, open_set
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.augment import cut_image, cut_mask, draw_view
@@ -157,33 +159,102 @@ def _with_masks(photos: Mapping[str, Path], folder: Path) -> tuple[TrainingImage
     return rows
 
 
-def check_images(images: TrainingImages, progress: Progress | None = None) -> None:
+def check_images(images: TrainingImages, progress: Progress | None = None) -> tuple[str, ...]:
     """Look at every mask and at every photo's header before a long run begins.
+
+    Returns:
+        Sentences that must be said beside the run: of masks that were decoded by colour, that hold
+        nothing to learn from, and of photos that are shown turned.
 
     Raises:
         InputError: naming the file, for one that cannot be read, a mask of another size than its
-            photo, and class numbers that the taxonomy does not have.
+            photo, and class numbers that the taxonomy does not have; also if there is no pixel to
+            learn from in any mask.
     """
-    n_classes = len(images.taxonomy)
+    by_colour: list[str] = []
+    void: list[str] = []
+    turned: list[str] = []
+    no_class = True
     for done, row in enumerate(images.rows, start=1):
-        mask = read_index_png(row.mask)
+        found = _read_mask(row.mask, images.taxonomy)
         with open_photo(row.photo) as photo:
-            size = photo.size
-        if mask.shape != (size[1], size[0]):
-            msg = (
-                f"{row.mask}: {mask.shape[1]} x {mask.shape[0]} pixels, but {row.photo.name} has "
-                f"{size[0]} x {size[1]}; a mask must have its image's size"
-            )
-            raise InputError(msg)
-        known = (mask <= n_classes) | (mask == VOID)
-        if not known.all():
-            msg = (
-                f"{row.mask}: class number {mask[~known].min()}, but {images.taxonomy.name} has "
-                f"0..{n_classes} and {VOID} for void; give the masks' own --taxonomy"
-            )
-            raise InputError(msg)
+            size, orientation = photo.size, orientation_of(photo)
+        if found.values.shape != (size[1], size[0]):
+            raise _other_size(row, found, size, orientation)
+        used = np.flatnonzero(np.bincount(found.values.ravel(), minlength=256))
+        no_class = no_class and not ((used > 0) & (used != VOID)).any()
+        if found.by_colour:
+            by_colour.append(row.mask.name)
+        if used.tolist() == [VOID]:
+            void.append(row.mask.name)
+        if orientation != 1:
+            turned.append(row.photo.name)
         if progress:
             progress(done, len(images))
+    folder = images.rows[0].mask.parent
+    if len(void) == len(images):
+        msg = (
+            f"{folder}: nothing to learn from, since every pixel of the {len(images):,} masks is "
+            f"{VOID} (void); give masks with class numbers"
+        )
+        raise InputError(msg)
+    notes = []
+    if by_colour:
+        notes.append(
+            f"{_some(by_colour)} in {folder} read by colour: the palettes have VOC's colours under "
+            "other numbers"
+        )
+    if void:
+        notes.append(f"{_some(void)} in {folder} hold no pixel to learn from, only {VOID} (void)")
+    if no_class:
+        notes.append(f"no mask in {folder} holds a class: all pixels are background or void")
+    if turned:
+        notes.append(
+            f"{_some(turned)} have an EXIF orientation tag, so that viewers show them turned; the "
+            "tag is ignored and pixels are taken as stored, as masks of annotation tools mostly are"
+        )
+    return tuple(notes)
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1:,} more" if len(names) > 1 else names[0]
+
+
+def _read_mask(path: Path, taxonomy: Taxonomy) -> MaskFile:
+    """Read a mask whose numbers a network for the taxonomy can learn.
+
+    Raises:
+        InputError: if it cannot be read, or has other numbers.
+    """
+    try:
+        found = read_mask(path, classes=taxonomy)
+    except PngError as error:  # in a worker process only a plain error keeps its sentence
+        raise InputError(str(error)) from error
+    values = found.values
+    known = (values <= len(taxonomy)) | (values == VOID)
+    if not known.all():
+        msg = (
+            f"{path}: class number {values[~known].min()}, but {taxonomy.name} has "
+            f"0..{len(taxonomy)} and {VOID} for void; give the masks' own --taxonomy"
+        )
+        raise InputError(msg)
+    return found
+
+
+def _other_size(
+    row: TrainingImage, found: MaskFile, size: tuple[int, int], orientation: int
+) -> InputError:
+    height, width = found.values.shape
+    msg = (
+        f"{row.mask}: {width} x {height} pixels, but {row.photo.name} has {size[0]} x {size[1]}; "
+        "a mask must have its image's size"
+    )
+    if orientation > 4 and (width, height) == size[::-1]:
+        msg += (
+            f" as stored (the photo has EXIF orientation {orientation} and is shown turned; turn "
+            "its pixels and remove the tag)"
+        )
+    return InputError(msg)
 
 
 # --- the stream of views --------------------------------------------------------------------------
@@ -219,7 +290,7 @@ class Views(Dataset[tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]]):
     def __getitem__(self, position: int) -> tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]:
         row = self.images.rows[self.row_at(position)]
         rng = np.random.default_rng((self.seed, self.stream, 1, position))
-        photo, mask = read_photo(row.photo), read_index_png(row.mask)
+        photo, mask = read_photo(row.photo), _read_mask(row.mask, self.images.taxonomy).values
         view = draw_view(photo.size, self.augmentation, rng)
         target = np.array(cut_mask(mask, view))  # Pillow's own memory is read-only
         sizes = self.sizes or (target.shape,)
@@ -271,8 +342,10 @@ def view_batches(
         generator=torch.Generator(),  # else it would draw from the one that a run is resumed with
         multiprocessing_context="spawn" if workers else None,
     )
+    with starting_workers():
+        drawn = iter(loader)
     try:
-        yield from loader
+        yield from drawn
     except InputError as error:  # a worker's error arrives with the worker's traceback in front
         raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 

@@ -100,9 +100,7 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy("ce", ("ce",), "plain cross-entropy, the control of all others"),
         Strategy("sb", ("sb",), "size-balanced cross-entropy, sb_ce.v2"),
         Strategy("sb-ft", ("ce", "sb"), "cross-entropy, then sb_ce.v2 (what the release trains)"),
-        Strategy(
-            "sb-ewc", ("ce", "sb"), "cross-entropy, then sb_ce.v2 with EWC (the paper's)", True
-        ),
+        Strategy("sb-ewc", ("ce", "sb"), "sb-ft with EWC (what the paper describes)", True),
         Strategy("focal", ("focal",), "focal loss"),
         Strategy("dice", ("dice",), "Dice loss"),
         Strategy("lovasz", ("lovasz",), "Lovász-softmax loss"),

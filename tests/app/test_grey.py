@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sbdata.app.grey import grey_of_palette, targets_of, write_grey
+from sbdata.mask_files import PngError
 from sbdata.masks import voc_palette
-from sbdata.score.png import PngError
 from sbdata.taxonomy import VOC20, Taxonomy
 
 VALUES = np.array([[0, 1, 2], [20, 255, 7]], np.uint8)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from sbdata.curate.materialise import write_checksums
+from sbdata.manifest import Manifest, logical_hash, read_manifest, write_manifest
 
 SETTINGS = (
     "--set", "sources.0.options={seed: 0, pool: 40, train: 8}",
@@ -52,8 +56,6 @@ def test_build_as_json(built: Path) -> None:
 
 
 def test_verify_says_good_and_bad_by_its_status(built: Path, tmp_path: Path) -> None:
-    import shutil
-
     assert "every file is as" in sbdata("dataset", "verify", built).stdout
     copy = tmp_path / "copy"
     shutil.copytree(built, copy)
@@ -61,6 +63,23 @@ def test_verify_says_good_and_bad_by_its_status(built: Path, tmp_path: Path) -> 
     assert "extra.txt: extra_file" in sbdata("dataset", "verify", copy, status=1).stdout
     said = json.loads(sbdata("dataset", "verify", copy, "--json", status=1).stdout)
     assert said["damages"][0]["path"] == "extra.txt"
+
+
+def test_verify_says_what_the_hash_of_an_older_set_does_not_cover(
+    built: Path, tmp_path: Path
+) -> None:
+    said = json.loads(sbdata("dataset", "verify", built, "--json").stdout)
+    assert said == {"set": str(built), "good": True, "damages": [], "manifest_version": 2}
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    manifest = read_manifest(copy)
+    meta = {**manifest.meta, "version": 1}
+    old = Manifest(manifest.images, manifest.instances, meta)
+    meta["logical_hash"] = logical_hash(old)
+    write_manifest(old, copy)
+    write_checksums(copy)
+    said = sbdata("dataset", "verify", copy).stdout
+    assert "manifest version 1, whose logical hash covers rows, classes and bins" in said
 
 
 def test_stats_of_a_set_a_manifest_and_a_source(built: Path, tmp_path: Path) -> None:

@@ -135,7 +135,9 @@ def written(tmp_path) -> Path:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    """All files of a set but its marker, which holds times."""
+    files = [p for p in root.rglob("*") if p.is_file()]
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
 
 
 # --- drawing -------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from sbdata.fetch.images import Failed, Fetched, ImageRequest, fetch_images
 from sbdata.storage import inside
 from tests.fetch.server import Fault, serving
 from tests.substitutes import SkippedPauses
+from tests.waiting import wait_until
 
 SIZE = (48, 32)
 
@@ -54,6 +55,8 @@ class Site:
         self.connections: set[tuple[str, int]] = set()
         self.agents: set[str | None] = set()
         self.slow = 0.0
+        self.hanging: set[str] = set()
+        self.released = threading.Event()
         self.address = ""
 
     def put(self, path: str, body: bytes = b"", status: int = 200, **headers: str) -> str:
@@ -74,6 +77,8 @@ def site():
             found.connections.add(self.client_address)
             found.agents.add(self.headers.get("User-Agent"))
             time.sleep(found.slow)
+            if self.path in found.hanging:
+                found.released.wait()
             waiting = found.answers.get(self.path, [(404, {}, b"no such page")])
             status, headers, body = waiting.pop(0) if len(waiting) > 1 else waiting[0]
             length = headers.get("Content-Length", str(len(body)))
@@ -101,6 +106,7 @@ def site():
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield found
+    found.released.set()
     server.shutdown()
     server.server_close()
     thread.join()
@@ -554,14 +560,11 @@ def test_killed_and_started_again_it_ends_the_same(tmp_path, site):
     data = {f"{i:03}.jpg": jpeg(i) for i in range(count)}
     for name, body in data.items():
         site.put(f"/{name}", body)
-    site.slow = 0.02
+    site.hanging = {f"/{i:03}.jpg" for i in range(count // 2, count)}  # until it is killed
     folder = tmp_path / "JPEGImages"
     command = [sys.executable, "-c", KILLED, site.address, str(folder), str(count)]
     with subprocess.Popen(command) as run:
-        deadline = time.monotonic() + 60
-        while len(list(folder.glob("*.jpg")) if folder.exists() else []) < count // 4:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_until(lambda: len(list(folder.glob("*.jpg"))) >= count // 4)
         os.kill(run.pid, signal.SIGKILL)
     assert run.returncode == -signal.SIGKILL
     there = {path.name for path in folder.glob("*.jpg")}
@@ -571,8 +574,9 @@ def test_killed_and_started_again_it_ends_the_same(tmp_path, site):
     assert {name: data[name] for name in there} == {
         path.name: path.read_bytes() for path in folder.glob("*.jpg")
     }
+    site.hanging = set()
+    site.released.set()
     site.asked.clear()
-    site.slow = 0.0
     requests = [wanted(f"{i:03}", f"{site.address}/{i:03}.jpg") for i in range(count)]
     answers = fetch(requests, folder, workers=2)
     assert all(isinstance(answer, Fetched) for answer in answers)

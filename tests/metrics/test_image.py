@@ -209,6 +209,25 @@ def test_a_frame_of_a_class_makes_one_region_of_it(image, options):
     assert rest[0] == rest[1]
 
 
+@pytest.mark.parametrize("density", [0.3, 0.4, 0.5])
+def test_regions_are_what_lies_in_the_outer_outlines_of_opencv(density):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    rng, nested = np.random.default_rng(0), 0
+    for zoom in (1, 1, 2, 3):
+        cells = (rng.random((60 // zoom, 80 // zoom)) < density).astype(np.uint8)
+        prediction = np.kron(cells, np.ones((zoom, zoom), np.uint8))
+        outlines, _ = cv2.findContours(prediction, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        want = []
+        for outline in outlines:
+            inside = cv2.drawContours(np.zeros_like(prediction), [outline], -1, 1, cv2.FILLED)
+            want.append(int((inside & prediction).sum()))
+        nothing = np.zeros_like(prediction)
+        found = score_image(prediction, truth_from_maps(nothing, nothing), 1).regions
+        assert sorted(found["area"].tolist()) == sorted(want)
+        nested += len(reference.components_of(reference.pixels_of(prediction, 1))) - len(want)
+    assert nested > 0
+
+
 def test_a_region_runs_on_behind_void():
     class_map = np.array([[1, 255, 1, 0]])
     for void_in_both in (False, True):

@@ -53,8 +53,9 @@ from sbdata.bench.pseudo import LAST, instance_fates, losses_by_stage
 from sbdata.bench.weak import SUPERVISION
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
+from sbdata.litter import is_litter
 from sbdata.masks import VOID, write_index_png
-from sbdata.score.inputs import shown
+from sbdata.printable import printable
 from sbdata.sizes import SizeBins
 from sbdata.train.photos import read_photo
 
@@ -138,7 +139,11 @@ class Detected:
         if not folder.is_dir():
             msg = f"{folder}: no such folder; --saliency takes a folder of <image>.png"
             raise InputError(msg)
-        pictures = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
+        pictures = [
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() == ".png" and not is_litter(path.name)
+        ]
         found = sort_files(pictures, self.request.target.names).whole
         lacking = sorted(set(self.layout.files) - set(found))
         if lacking:
@@ -185,7 +190,8 @@ def detect(request: Request) -> Detected:
 def _extra(layout: Layout) -> str:
     if not layout.extra:
         return ""
-    return f"; {len(layout.extra):,} files are about other images, such as {shown(layout.extra[0])}"
+    first = printable(layout.extra[0])
+    return f"; {len(layout.extra):,} files are about other images, such as {first}"
 
 
 def import_masks(request: Request, out: Path, progress: Progress | None = None) -> Record:

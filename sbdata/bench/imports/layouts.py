@@ -42,8 +42,9 @@ from sbdata.bench.imports.pictures import (
 )
 from sbdata.bench.imports.target import Target
 from sbdata.errors import InputError
-from sbdata.score.inputs import shown
-from sbdata.score.png import PALETTE, RGB
+from sbdata.litter import is_litter
+from sbdata.mask_files import PALETTE, RGB
+from sbdata.printable import printable
 
 CLASS_PICTURES = "class-pictures"
 INDEX_PICTURES = "index-pictures"
@@ -65,7 +66,6 @@ MASKS = frozenset({INDEX_PICTURES, COLOUR_PICTURES, TWO_FOLDERS})
 
 _SAMPLE = 64  # files that decide
 _FEW = 4
-_CLUTTER = frozenset({"Thumbs.db", "desktop.ini"})
 _CRF_FOLDERS, _RETRIEVED_FOLDERS = ("ycrf", "y_crf"), ("yret", "y_ret")
 _SUM = 1e-2  # how far from 1 the scores of a pixel may add up, in half precision
 
@@ -143,8 +143,8 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
             msg = f"{folder}: no such folder; give the one with the published files"
         raise InputError(msg)
     with os.scandir(folder) as entries:
-        seen = sorted((e.name, e.is_dir()) for e in entries if e.name[0] != ".")
-    files = [name for name, is_folder in seen if not is_folder and name not in _CLUTTER]
+        seen = sorted((e.name, e.is_dir()) for e in entries if not is_litter(e.name))
+    files = [name for name, is_folder in seen if not is_folder]
     return files, [name for name, is_folder in seen if is_folder]
 
 
@@ -170,7 +170,7 @@ def _of_files(
         files = dictionaries or pictures
         msg = (
             f"{folder}: none of the {len(files):,} files is about an image of {target.title} (a "
-            f"file: {shown(files[0].name)}, an image: {target.image_ids[0]}); give the set or "
+            f"file: {printable(files[0].name)}, an image: {target.image_ids[0]}); give the set or "
             "list that they were made for"
         )
         raise InputError(msg)
@@ -197,7 +197,7 @@ def _nothing_to_import(folder: Path, names: Sequence[str], folders: Sequence[str
     if inner is not None:
         return InputError(f"{folder}: no .png or .npy here, but in {inner}; give {folder / inner}")
     kinds = Counter(Path(name).suffix or "no suffix" for name in names)
-    seen = ", ".join(f"{n:,} with {shown(kind)}" for kind, n in kinds.most_common(_FEW))
+    seen = ", ".join(f"{n:,} with {printable(kind)}" for kind, n in kinds.most_common(_FEW))
     return InputError(
         f"{folder}: no .png or .npy here ({seen or 'an empty folder'}); give the folder with the "
         "published masks or maps, unpacked"
@@ -205,7 +205,10 @@ def _nothing_to_import(folder: Path, names: Sequence[str], folders: Sequence[str
 
 
 def _has_files(folder: Path) -> bool:
-    return any(path.suffix.lower() in (".npy", ".png") for path in folder.iterdir())
+    return any(
+        path.suffix.lower() in (".npy", ".png") and not is_litter(path.name)
+        for path in folder.iterdir()
+    )
 
 
 # --- dictionaries ---------------------------------------------------------------------------------
@@ -316,20 +319,20 @@ def _of_pictures(
     sample = [whole[i] for i in _spread(sorted(whole))]
     for path in sample:
         try:
-            pixels, header, _ = read_picture(path)
+            picture = read_picture(path)
         except LayoutError as error:  # is listed with the others where these are converted
             modes["unreadable"] += 1
             if modes["unreadable"] == len(sample):
                 msg = f"{path}: {error}"
                 raise InputError(msg) from error
             continue
-        modes[header.mode] += 1
-        if header.colour == RGB:
+        modes[picture.header.mode] += 1
+        if picture.header.colour == RGB:
             evidence["colour"] += 1
-        elif header.colour == PALETTE:
-            evidence[palette_evidence(path, pixels)[0]] += 1
+        elif picture.header.colour == PALETTE:
+            evidence[palette_evidence(picture, len(target.taxonomy))[0]] += 1
         else:
-            evidence["index" if pixels.any() else "either"] += 1
+            evidence["index" if picture.png.pixels.any() else "either"] += 1
     seen = ", ".join(f"{n} {mode}" for mode, n in modes.most_common())
     if evidence["colour"] and evidence["index"]:
         msg = (
@@ -423,7 +426,7 @@ def read_files(layout: Layout, image_id: str, classes: int) -> Read:
     masks = []
     for path in files.values():
         with naming(path):
-            mask, digest = read_indices(path, by_colour=layout.name == COLOUR_PICTURES)
+            mask, digest = read_indices(path, classes, by_colour=layout.name == COLOUR_PICTURES)
         digests[f"{path.parent.name}/{path.name}" if len(files) > 1 else path.name] = digest
         masks.append(mask)
     return Read(tuple(masks), None, digests)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sbdata.bench.imports.digests import mask_digest
 from sbdata.bench.imports.rules import Rule
 from sbdata.errors import InputError
+from sbdata.json_files import read_json
 from sbdata.masks import VOID
 from sbdata.metrics import half_octaves
 from sbdata.metrics.kernel import label_parts
@@ -185,11 +186,7 @@ def read_record(folder: Path) -> Record:
     if not path.is_file():
         msg = f"{folder}: no import; 'sbdata pseudo import' writes one"
         raise InputError(msg)
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: not a readable JSON file ({error}); import the masks again"
-        raise InputError(msg) from error
+    raw = read_json(path, "import the masks again")
     if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
         msg = f"{path}: not a file of the format {FORMAT}; import the masks again"
         raise InputError(msg)

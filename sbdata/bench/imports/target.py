@@ -12,6 +12,7 @@ from sbdata.errors import InputError
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import Taxonomy
+from sbdata.text_files import read_lines
 from sbdata.train.photos import open_photo, photos_in
 
 
@@ -96,11 +97,7 @@ def target_of_list(path: Path, taxonomy: Taxonomy, photos: Path | None = None) -
         InputError: naming file and line, for one that is no id or comes twice; or the photo that is
             missing.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: not a readable list of image ids ({error}); give one a line"
-        raise InputError(msg) from error
+    lines = read_lines(path, "image ids")
     found: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():

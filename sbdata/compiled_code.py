@@ -1,0 +1,64 @@
+"""A place for numba's compiled code where it would find none.
+
+numba writes beside the package or into the user's cache folder, and gives up at import if neither
+can be written, as in a container with a user id of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_VARIABLE = "NUMBA_CACHE_DIR"
+
+
+def keep_compiled_code() -> None:
+    """Name a private folder below the temporary one, if there is no other place.
+
+    This must come before numba is imported.
+    """
+    if os.environ.get(_VARIABLE):
+        return
+    package = Path(__file__).resolve().parent
+    beside = package / "__pycache__"
+    if not os.access(beside if beside.is_dir() else package, os.W_OK | os.X_OK) and not _can_make(
+        _user_cache() / "numba"
+    ):
+        os.environ[_VARIABLE] = str(_private_folder())
+
+
+def _user_cache() -> Path:
+    if sys.platform == "darwin":
+        place = "~/Library/Caches"
+    elif sys.platform == "win32":
+        place = os.environ.get("LOCALAPPDATA") or "~"
+    else:
+        place = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(place))  # noqa: PTH111 - without a home it is left as it is
+
+
+def _can_make(folder: Path) -> bool:
+    """Tell whether a folder can be written; it is made as numba would make it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _private_folder() -> Path:
+    """Return a folder that nobody else can write: compiled code is run as it is read."""
+    import tempfile
+
+    if hasattr(os, "getuid"):
+        folder = Path(tempfile.gettempdir()) / f"sbdata-compiled-{os.getuid()}"
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+            private = found.st_uid == os.getuid() and not found.st_mode & 0o077
+            if stat.S_ISDIR(found.st_mode) and private:
+                return folder
+    return Path(tempfile.mkdtemp(prefix="sbdata-compiled-"))

@@ -1,0 +1,160 @@
+"""The machine's own troubles: places that cannot be written, full disks, Ctrl-C.
+
+What a library says of them names neither the folder nor the remedy; the sentences here do.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sbdata.errors import InputError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NEARLY_FULL = 1 << 20  # free bytes
+
+
+# --- sentences ------------------------------------------------------------------------------------
+
+
+def sentence_of(error: OSError, places: Iterable[Path] = ()) -> str:
+    """Return one sentence for an error of the operating system: the place and the remedy.
+
+    Args:
+        error: that was raised.
+        places: where the work writes, for an error that names no file.
+    """
+    what = error.strerror or str(error) or type(error).__name__
+    named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+    if error.errno in _FULL:
+        places = tuple(places)
+        where = named or _full_place(places)
+        remedy = "make room there or give another place"
+        if where == str(_temporary()) or (
+            named and not _below(named, places) and _below(named, [_temporary()])
+        ):
+            remedy = "make room there, or name another temporary folder by TMPDIR"
+        return f"{where}: the disk is full ({what}); {remedy}"
+    if named is None:
+        if "temporary directory" in what:
+            return f"{what}; make room in one of them, or name another folder by TMPDIR"
+        return f"{what}; give another place, or put right what is in the way"
+    if error.errno in _DENIED:
+        return f"{named}: {what}; correct the permissions, or give another place"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{named}: {what}; raise the limit (ulimit -n), or use fewer workers"
+    return f"{named}: {what}; give another place, or put right what is in the way"
+
+
+def _full_place(places: Iterable[Path]) -> str:
+    """Return the first place on a full file system; the temporary folder and this one come last."""
+    candidates = [*places, _temporary(), Path()]
+    for place in candidates:
+        with suppress(OSError, ValueError):
+            near = next(p for p in (place, *place.absolute().parents) if p.exists())
+            if shutil.disk_usage(near).free < _NEARLY_FULL:
+                return str(place)
+    return " or ".join(str(place) for place in candidates[:-1])
+
+
+def _temporary() -> Path:
+    """Return the folder of temporary files, also where none can be written."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - only named
+
+
+def _below(place: str, folders: Iterable[Path]) -> bool:
+    try:
+        return any(Path(place).resolve().is_relative_to(f.resolve()) for f in folders)
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn what the operating system says while a folder is written into one sentence.
+
+    Raises:
+        InputError: naming the folder, if the error names no file itself.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(sentence_of(error, [folder])) from error
+
+
+def check_output(folder: Path) -> None:
+    """Make sure that files can be written in a folder, before any work is done for it.
+
+    It need not be there; what is made to find out is removed again.
+
+    Raises:
+        InputError: naming the folder and what is in the way.
+    """
+    made: list[Path] = []
+    try:
+        missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+        for place in reversed(missing):
+            place.mkdir()
+            made.append(place)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as stream:
+            stream.write(b"\0")
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        remedy = "give another folder"
+        if isinstance(error, OSError) and error.errno in _FULL:
+            what, remedy = f"the disk is full ({what})", "make room there or give another folder"
+        msg = f"{folder}: nothing can be written there: {what}; {remedy}"
+        raise InputError(msg) from error
+    finally:
+        for place in reversed(made):
+            with suppress(OSError):
+                place.rmdir()
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Start worker processes that leave Ctrl-C to this one.
+
+    A terminal sends Ctrl-C to all processes of a command. One that still imports its libraries
+    would answer with a traceback of its own; those started in here never see the signal. This
+    process gets it as soon as they are started.
+    """
+    if not hasattr(signal, "pthread_sigmask") or (
+        threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # It is started with the first worker otherwise, and lets the signal through again.
+    resource_tracker.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def end_workers(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool whose work is not wanted any more; their files are whole."""
+    processes = getattr(pool, "_processes", None) or {}
+    for process in list(processes.values()):
+        process.terminate()

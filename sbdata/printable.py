@@ -1,0 +1,78 @@
+"""Text from outside, made fit for a terminal, a CSV cell and whatever shows few characters.
+
+Names in files of other people may hold anything: escape sequences that move a terminal's cursor,
+line ends, formulas that a spreadsheet runs.
+"""
+
+from __future__ import annotations
+
+import codecs
+
+_FORMULA = ("=", "+", "-", "@")
+_PLAIN = {
+    "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u2010": "-", "\u2011": "-",
+    "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2026": "...", "\u00d7": "x",
+    "\u2265": ">=", "\u2264": "<=", "\u2192": "->", "\u00b1": "+-", "\u00b2": "^2",
+    "\u00b7": ".", "\u00a0": " ", "\u00bd": "1/2", "\u03b1": "alpha", "\u03bb": "lambda",
+    "\u03c4": "tau", "\u221a": "sqrt", "\u2022": "*",
+}  # fmt: skip
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    r"""Return a text with characters that do not print as escapes, lone surrogates among them.
+
+    Args:
+        text: from anywhere.
+        keep: characters that stay, such as a line end.
+
+    >>> print(printable("a\x1b[31m\nb"))
+    a\x1b[31m\nb
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+def csv_cell(text: str) -> str:
+    r"""Return a text as a cell that no spreadsheet takes for a formula.
+
+    What would be one begins with an apostrophe, which spreadsheets take for "text follows".
+
+    >>> csv_cell("=1+1"), csv_cell("a=b"), csv_cell("a\tb")
+    ("'=1+1", 'a=b', 'a\\tb')
+    """
+    shown = printable(text)
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
+
+
+def text_of_cell(cell: str) -> str:
+    """Return what :func:`csv_cell` was given, escapes aside.
+
+    >>> text_of_cell("'=1+1"), text_of_cell("'tis")
+    ('=1+1', "'tis")
+    """
+    rest = cell[1:]
+    return rest if cell.startswith("'") and rest.lstrip().startswith(_FORMULA) else cell
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    r"""Return a text of characters that an encoding has, with plain ones for dashes and the like.
+
+    >>> encodable("0.5 \u2013 0.7, 32\u00b2 \u2192 \u00e9", "ascii")
+    '0.5 - 0.7, 32^2 -> \\xe9'
+    """
+    encoding = encoding or "ascii"
+    return text.encode(encoding, PLAIN).decode(encoding)
+
+
+def _in_plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(c, ascii(c)[1:-1]) for c in lacking), error.end
+
+
+PLAIN = "sbdata.plain"
+"""Name of the error handler (see :mod:`codecs`) by which :func:`encodable` encodes."""
+
+codecs.register_error(PLAIN, _in_plain)
