@@ -176,6 +176,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             *unmatched_notes(recipe, opened),
             quota_note(manifest.meta),
             turned_note(chosen.turned),
+            f"{len(alike)} images are left out: {alike[0].detail}" if alike else "",
         )
         built = _finish(manifest, rejections, staging, out, inputs)
         return replace(built, notes=tuple(note for note in notes if note))
