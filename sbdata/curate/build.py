@@ -157,7 +157,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             raise _nothing_left(recipe, "no image is left", rejections, out)
         extra = {
             "recipe": recipe.as_dict(),
-            "synthetic": recipe.synthetic,
+            "synthetic": recipe.synthetic or any(one.source.generated for one in opened),
             "candidates": {"scanned": images.num_rows, "kept": candidates.num_rows},
             "rejected": count_reasons(rejections),
             "selection": chosen.selection.as_dict() if chosen.selection else None,
