@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,21 @@ class ClassMaps:
 NOTHING: Maps = np.empty((0, 0, 0), np.float32)
 
 
+# NumPy reads the header as a Python literal, by Python's own tokens.
+_BROKEN_HEADER = (
+    ValueError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+)
+
+
 def read_dictionary(path: Path) -> tuple[Mapping[str | int, Any], str]:
     """Read the dictionary in a ``.npy`` file; nothing in it is run.
 
@@ -94,7 +110,7 @@ def read_dictionary(path: Path) -> tuple[Mapping[str | int, Any], str]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, _, dtype = read(stream)
-    except (ValueError, KeyError, OSError) as error:
+    except _BROKEN_HEADER as error:
         msg = "not a NumPy file (.npy), or one of an unknown version"
         raise LayoutError(msg) from error
     if not dtype.hasobject:
