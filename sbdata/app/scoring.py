@@ -52,7 +52,7 @@ def score_and_attach(
         raise InputError(msg)
     opened = open_set(root)
     name = name or name_of(predictions)
-    folder = check_place(out, name)
+    folder = check_place(out, name, predictions)
     try:
         scored = score_folder(
             predictions, truth_from_set(root), ScoreOptions(), name=name, progress=progress

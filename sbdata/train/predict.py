@@ -99,8 +99,8 @@ def predict_folder(
 
     Raises:
         InputError: for a photo that cannot be read, an id that cannot be a file's name or comes
-            twice, a scale that is not above 0, a model of more than 254 classes, or a folder whose
-            files were made otherwise.
+            twice, a scale that is not above 0, a model of more than 254 classes or whose values
+            are not finite, or a folder whose files were made otherwise.
     """
     _check_scales(scales)
     _check_ids([image_id for image_id, _ in images])
@@ -120,6 +120,12 @@ def predict_folder(
             if overwrite or not target.exists():
                 photo = np.array(read_photo(path))
                 found = _probabilities(model, photo, scales, flip, torch.device(device))
+                if not torch.isfinite(found).all():
+                    msg = (
+                        f"{path}: the model gives values that are not finite (NaN) for this photo, "
+                        "as one does that diverged in training; predict with another model"
+                    )
+                    raise InputError(msg)
                 if len(found) - 1 > MAX_CLASSES:
                     msg = (
                         f"the model has {len(found) - 1} classes and a class map holds at most "

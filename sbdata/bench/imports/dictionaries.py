@@ -47,6 +47,11 @@ _STACKS = ("high_res", "hr_cam", "rw", "attn_highres", "cam")  # the finest firs
 _PADDED_STACKS = ("hr_cam", "rw", "cam")
 _LIMIT = 1 << 30  # bytes of one file
 _FEW = 6
+_DAMAGE = (
+    ValueError, LookupError, OSError, SyntaxError, TypeError, OverflowError, MemoryError,
+    RecursionError,
+)  # fmt: skip
+"""What a damaged header raises; it is Python source that NumPy parses."""
 
 
 class LayoutError(Exception):
@@ -94,7 +99,7 @@ def read_dictionary(path: Path) -> tuple[Mapping[str | int, Any], str]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, _, dtype = read(stream)
-    except (ValueError, KeyError, OSError) as error:
+    except _DAMAGE as error:
         msg = "not a NumPy file (.npy), or one of an unknown version"
         raise LayoutError(msg) from error
     if not dtype.hasobject:
@@ -167,8 +172,13 @@ def _keys(found: Mapping[str | int, Any]) -> tuple[int, ...]:
     """Return the class numbers under ``keys``, of a list, an array or a tensor."""
     keys = found["keys"]
     if isinstance(keys, np.ndarray):
-        whole = keys.size == 0 or (keys.dtype.kind in "iuf" and bool((keys == keys.round()).all()))
-        _check(keys.ndim == 1 and whole, found)
+        whole = keys.dtype.kind in "iuf" and bool(
+            (np.isfinite(keys) & (keys == keys.round())).all()
+        )
+        _check(keys.ndim == 1, found)
+        if keys.size and not whole:
+            msg = f"{describe(found)}: class numbers under 'keys' that are not whole numbers"
+            raise LayoutError(msg)
         return tuple(int(key) for key in keys.tolist())
     plain = isinstance(keys, list | tuple) and all(type(key) is int for key in keys)
     _check(plain, found)
