@@ -40,7 +40,8 @@ from baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
 from sbdata.bench.baseline import Baseline
 from sbdata.bench.stage import Stage, Task
 from sbdata.masks import VOID, LabelMap, read_index_png
-from sbdata.train.segmenter import RATES, AtrousHead, nearest
+from sbdata.train.labels import nearest
+from sbdata.train.segmenter import RATES, AtrousHead
 
 
 @dataclass(frozen=True)

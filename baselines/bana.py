@@ -42,7 +42,8 @@ from sbdata.bench.baseline import Baseline
 from sbdata.bench.stage import Stage, Task
 from sbdata.bench.weak import BOXES, IMAGE_LABELS
 from sbdata.masks import read_index_png
-from sbdata.train.refine import CrfParameters, Refiner, dense_crf, make_refiner
+from sbdata.train.preset import CrfParameters
+from sbdata.train.refine import Refiner, dense_crf, make_refiner
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from baselines.stages.saliency_maps import SaliencySettings, salience_of, salien
 from sbdata.bench.baseline import Baseline
 from sbdata.bench.stage import Stage, Task
 from sbdata.bench.weak import IMAGE_LABELS, SALIENCY
-from sbdata.train.segmenter import nearest
+from sbdata.train.labels import nearest
 
 _TINY = 1e-4  # that each cell adds to the area which an overlap is a share of
 

@@ -3,8 +3,9 @@
 Two sets are generated (once; seeded), of VOC val's size (1,449 images, 3,400 objects) and of 10,000
 images: 100 images are drawn, and the others share their files by links. Each set is loaded in a
 fresh process with a database of its own. Reported are the seconds of every step, the CPU seconds of
-the process, and the peak memory of the process and of its mongod. The counts in the database must
-equal the manifest's.
+the process, and the peak memory of the process and of its mongod. "Values of the panel" are all
+counts and intervals that the panel draws of the whole set. The counts in the database must equal
+the manifest's.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from sbdata.taxonomy import VOC20
 SETS = ((1449, 3400), (10_000, 23_500))  # images, objects
 TEMPLATES = 100
 WIDTH, HEIGHT = 500, 375
-VERSION = 2  # of the generated files
+VERSION = 3  # of the generated files and the layout of the run
 BINS = SizeBins()
 Ellipse = tuple[int, int, int, int, int]  # class, top, left, height and width
 
@@ -108,7 +109,8 @@ def load(folder: Path) -> dict[str, Any]:
 
             fiftyone.list_datasets()
         from sbdata.app.dataset import load_set
-        from sbdata.app.runs import attach_run, read_run
+        from sbdata.app.run_folder import read_run
+        from sbdata.app.runs import attach_run
         from sbdata.app.views import arrange_sidebar, save_views
 
         masks = folder / "app" / "masks"
@@ -122,6 +124,8 @@ def load(folder: Path) -> dict[str, Any]:
             arrange_sidebar(loaded.dataset)
         with timed("load the set again"):
             assert load_set(folder / "set", masks).change == "same"
+        with timed("values of the panel"):
+            values_of_panel(loaded.dataset)
         assert not notes, notes
         used = resource.getrusage(resource.RUSAGE_SELF)
         return {
@@ -136,6 +140,22 @@ def load(folder: Path) -> dict[str, Any]:
             "images": len(loaded.dataset),
             "objects": loaded.dataset.count("instances.detections.ia_iou_run"),
         }
+
+
+def values_of_panel(dataset: Any) -> None:
+    from sbdata.app.attached import attached_runs
+    from sbdata.app.info import info_of
+    from sbdata.app.panel_data import area_edges, count_outcomes
+    from sbdata.app.plugin.panel import read_objects
+    from sbdata.app.view_estimates import ia_by_area, ia_by_size
+
+    (run,) = attached_runs(info_of(dataset)).values()
+    objects = read_objects(dataset, [run.name])
+    classes = VOC20.classes
+    assert count_outcomes(objects, run.name, BINS.names).sum() == len(objects)
+    assert ia_by_size(objects, run, classes, BINS)["ia_objects"].n_objects == len(objects)
+    curve = ia_by_area(objects, run, classes, area_edges(objects.area, BINS))
+    assert curve.n.sum() == len(objects)
 
 
 def peak_of(pid: int | None) -> float:

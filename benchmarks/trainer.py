@@ -30,7 +30,7 @@ from sbdata.train.devices import Place
 from sbdata.train.loop import Phase, run_phase
 from sbdata.train.preset import Preset, load_preset
 from sbdata.train.samples import TrainingImages, Views, images_of_folders, view_batches
-from sbdata.train.segmenter import parameter_groups, segmenter_loss
+from sbdata.train.segmenter import output_sizes, parameter_groups, segmenter_loss
 
 BAR = 1.03
 _STEPS, _PAIRS = 40, 6
@@ -60,16 +60,17 @@ def bare(images: TrainingImages, preset: Preset, steps: int) -> float:
     groups = parameter_groups(model, settings.lr, settings.weight_decay)
     optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
     loss = make_loss("sb")
-    views = Views(images, preset.augmentation, 0, balance=preset.size_balance)
+    sizes = output_sizes(model, preset.augmentation.crop)
+    views = Views(images, preset.augmentation, 0, balance=preset.size_balance, sizes=sizes)
     size = settings.batch_size
     batches = view_batches(views, [range(size * s, size * (s + 1)) for s in range(steps)])
     began = time.process_time()
-    for step, (photos, target, weights) in enumerate(batches):
+    for step, (photos, labels) in enumerate(batches):
         for group in optimizer.param_groups:
             rate = settings.lr * (1 - step / steps) ** settings.poly_power
             group["lr"] = rate * group["lr_mult"]
         optimizer.zero_grad()
-        segmenter_loss(model, photos, target.long(), weights, loss).backward()
+        segmenter_loss(model, photos, labels, loss).backward()
         optimizer.step()
     return time.process_time() - began
 
@@ -78,10 +79,7 @@ def ours(images: TrainingImages, preset: Preset, steps: int, folder: Path) -> fl
     """Train by the project's loop; return CPU seconds."""
     torch.manual_seed(0)
     model = new_segmenter(preset.model, images.taxonomy).to(memory_format=torch.channels_last)
-    settings = preset.optimisation
-    phase = Phase(
-        "sb", steps, settings.lr, 0, 0, preset.augmentation, settings, preset.size_balance
-    )
+    phase = Phase("sb", 0, steps, 0, preset)
     began = time.process_time()
     run_phase(model, images, phase, folder, Place(torch.device("cpu")), identity={})
     return time.process_time() - began

@@ -1,18 +1,24 @@
 """Train a segmenter under several strategies and seeds, score each, write one table as JSON.
 
-    python examples/compare_strategies.py data/shapes-train data/shapes-b --seeds 3 --threads 2 \
+    python examples/compare_strategies.py data/shapes-train data/shapes-b --seeds 3 --threads 1 \
         --result results/strategies-shapes.json
 
-The masks are the training set's ground truth: what is compared is the loss, nothing else. A run
-that was stopped goes on; --only SEED trains one seed, so that several processes can share the work.
-"""
+The masks are the training set's ground truth: what is compared is the loss, nothing else. Beside the
+strategies there are variants: one strategy with other settings, such as the loss of version 1 or
+regions by connected components. A pair of rows is compared seed by seed, first minus second, with
+the same bootstrap weights of the images for both.
+
+A run that was stopped goes on. To share the work, start the command several times with --only SEED
+or --row NAME: each call trains and predicts its part, and a last call without them makes the table.
+"""  # noqa: E501 - the command in one line
 
 from __future__ import annotations
 
 import json
 import statistics
 import sys
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +38,45 @@ from sbdata.train.refine import make_refiner
 from sbdata.train.samples import check_images, images_of_set
 from sbdata.train.strategies import environment, run_strategy
 
-STRATEGIES = ("ce", "ce-ft", "sb", "sb-ft", "sb-ewc")
-CONTROL = "ce-ft"
-FIGURES = ("miou", *(f"{ia}.{mean}" for mean in ("class_mean", "instance_mean")
-                     for ia in ("ia", "ia_small", "ia_medium", "ia_large")))  # fmt: skip
+FIGURES = ("miou", "ia.class_mean",
+           *(f"{ia}.{mean}" for mean in ("class_mean", "instance_mean")
+             for ia in ("ia_objects", "ia_small", "ia_medium", "ia_large")))  # fmt: skip
 
 _FOLDER = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: a strategy, and what it changes of the preset."""
+
+    strategy: str
+    changes: tuple[str, ...] = ()
+
+
+ROWS: Mapping[str, Row] = {
+    "ce": Row("ce"),
+    "sb": Row("sb"),
+    "sb-ft": Row("sb-ft"),
+    "sb-ewc": Row("sb-ewc"),
+    "sb, v1 loss": Row(
+        "sb",
+        (
+            "size_balance.normalizer=class",
+            "size_balance.regions=components",
+            "size_balance.reduction=pixels",
+        ),
+    ),
+    "sb, components": Row("sb", ("size_balance.regions=components",)),
+}
+PAIRS = (
+    ("sb", "ce"),
+    ("sb-ft", "ce"),
+    ("sb-ewc", "ce"),
+    ("sb-ewc", "sb-ft"),
+    ("sb", "sb, v1 loss"),
+    ("sb", "sb, components"),
+)
+"""Compared rows, first minus second."""
 
 
 @click.command()
@@ -48,6 +87,13 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--seeds", default=1, show_default=True)
 @click.option(
     "--only", type=int, multiple=True, help="Seeds to train and predict, without a table."
+)
+@click.option(
+    "--row",
+    "only_rows",
+    type=click.Choice(list(ROWS)),
+    multiple=True,
+    help="Rows to train and predict, without a table.",
 )
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="auto", show_default=True)
@@ -60,6 +106,7 @@ def main(
     overrides: tuple[str, ...],
     seeds: int,
     only: tuple[int, ...],
+    only_rows: tuple[str, ...],
     threads: int,
     device: str,
     runs: Path,
@@ -71,43 +118,45 @@ def main(
     images = images_of_set(training)
     check_images(images)
     abouts: dict[tuple[int, str], dict[str, Any]] = {}
-    refiner = make_refiner(settings.inference.refine)
+    inference = settings.inference
+    refiner = make_refiner(inference.refine, crf=inference.crf)
     with showing_progress() as progress:
         for seed in only or range(seeds):
-            for name in STRATEGIES:
-                out = runs / f"seed-{seed}"
+            for name in only_rows or ROWS:
+                row, folder = ROWS[name], _folder(runs, seed, name)
                 abouts[seed, name] = run_strategy(
-                    name,
+                    row.strategy,
                     images,
-                    settings,
-                    out,
+                    load_preset(preset, (*overrides, *row.changes)),
+                    folder.parent,
                     place,
                     seed=seed,
-                    progress=lambda stage, *of, s=seed: progress(f"{s} {stage}", *of),
+                    progress=lambda stage, *of, s=seed, n=name: progress(f"{s} {n} ({stage})", *of),
                 )
                 for root in scored:
                     opened = open_set(root)
-                    model, _ = load_model(out / name, opened.taxonomy)
+                    model, _ = load_model(folder, opened.taxonomy)
                     predict_folder(
                         model.to(place.device),
                         [(i, opened.image_path(i)) for i in opened],
-                        out / name / root.name,
-                        scales=settings.inference.scales,
-                        flip=settings.inference.flip,
+                        folder / root.name,
+                        scales=inference.scales,
+                        flip=inference.flip,
                         refine=refiner,
-                        refined_by=settings.inference.refine,
+                        refined_by=inference.refine,
                         device=place.device,
                     )
-        if only:
+        if only or only_rows:
             return
         tables = {root.name: _table(root, runs, seeds, progress) for root in scored}
-    first = abouts[0, STRATEGIES[0]]
+    first = abouts[0, "ce"]
     values = {
         "command": " ".join(["python", *sys.argv]),
         "synthetic": images.synthetic,
         "seeds": list(range(seeds)),
+        "rows": {name: asdict(row) for name, row in ROWS.items()},
         "preset": settings.as_dict(),
-        "training": {"images": len(images), **images.source, "digest": images.digest},
+        "training": {"images": len(images), **images.source, "masks": images.masks_digest},
         "initialisation": first["initialisation"],
         "pretrained": first["pretrained"],
         "environment": environment(place),
@@ -115,6 +164,7 @@ def main(
             f"seed {seed}, {name}": round(about["seconds"], 1)
             for (seed, name), about in abouts.items()
         },
+        "ewc_stability": abouts[0, "sb-ewc"]["ewc_stability"],
         "sets": tables,
     }
     write_text(result, json.dumps(values, indent=2) + "\n")
@@ -122,59 +172,89 @@ def main(
         _print(name, table)
 
 
+def _folder(runs: Path, seed: int, name: str) -> Path:
+    """Return where a row is trained. Rows that change nothing share their first phase."""
+    row = ROWS[name]
+    root = runs / name.replace(", ", "-").replace(" ", "-") if row.changes else runs
+    return root / f"seed-{seed}" / row.strategy
+
+
 def _table(root: Path, runs: Path, seeds: int, progress: Any) -> dict[str, Any]:
-    """Score all strategies of all seeds on one set, each compared with the control by pairs."""
+    """Score all rows of all seeds on one set, and compare the pairs."""
     truth = truth_from_set(root)
-    others = [name for name in STRATEGIES if name != CONTROL]
-    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in STRATEGIES}
-    differences: dict[str, list[dict[str, Any]]] = {name: [] for name in others}
+    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
+    differences: dict[str, list[dict[str, Any]]] = {f"{a} - {b}": [] for a, b in PAIRS}
     for seed in range(seeds):
-        folders = {name: runs / f"seed-{seed}" / name / root.name for name in STRATEGIES}
-        found = score_folder(
-            folders[CONTROL],
-            truth,
-            ScoreOptions(),
-            against=[folders[name] for name in others],
-            progress=lambda done, total, s=seed: progress(f"score {s}", done, total),  # type: ignore[misc]
-        )
-        figures[CONTROL].append(found.summary.headline())
-        for name, other in zip(others, found.compared, strict=True):
-            figures[name].append(dict(other.figures))
-            differences[name].append({
-                figure: None if d is None else asdict(d)
-                for figure, d in other.differences.items() if figure in FIGURES
-            })  # fmt: skip
+        folders = {name: _folder(runs, seed, name) / root.name for name in ROWS}
+        for name, folder in folders.items():
+            found = score_folder(
+                folder,
+                truth,
+                ScoreOptions(),
+                against=[folders[second] for first, second in PAIRS if first == name],
+                progress=lambda done, total, s=seed, n=name: progress(  # type: ignore[misc]
+                    f"score {s} {n}", done, total
+                ),
+            )
+            figures[name].append(found.summary.headline())
+            seconds = [second for first, second in PAIRS if first == name]
+            for second, other in zip(seconds, found.compared, strict=True):
+                differences[f"{name} - {second}"].append({
+                    figure: None if d is None else asdict(d)
+                    for figure, d in other.differences.items() if figure in FIGURES
+                })  # fmt: skip
     return {
         "logical_hash": open_set(root).logical_hash,
         "metric": found.summary.metric,
         "n_instances": {n: f.n_instances for n, f in found.summary.ia.items()},
         "n_classes": {n: f.n_classes for n, f in found.summary.ia.items()},
-        "strategies": {
+        "rows": {
             name: {
                 figure: _spread([row[figure] for row in rows]) for figure in FIGURES
             }
             for name, rows in figures.items()
         },
-        f"minus_{CONTROL}": differences,
+        "differences": differences,
     }  # fmt: skip
 
 
-def _spread(values: list[float]) -> dict[str, Any]:
+def _spread(values: list[float | None]) -> dict[str, Any]:
     """Return the values of all seeds with their mean and sample standard deviation."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "std": deviation, "values": values}
+    known = [value for value in values if value is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "std": statistics.stdev(known) if len(known) > 1 else None,
+        "values": values,
+    }
 
 
 def _print(name: str, table: dict[str, Any]) -> None:
     click.echo(f"\n{name}, n = {table['n_instances']}")
-    click.echo("| strategy | " + " | ".join(FIGURES) + " |")
+    click.echo("| row | " + " | ".join(FIGURES) + " |")
     click.echo("| --- |" + " ---: |" * len(FIGURES))
-    for strategy, row in table["strategies"].items():
-        cells = [
-            f"{c['mean']:.3f}" + ("" if c["std"] is None else f" ± {c['std']:.3f}")
-            for c in (row[figure] for figure in FIGURES)
-        ]
-        click.echo(f"| {strategy} | " + " | ".join(cells) + " |")
+    for label, row in table["rows"].items():
+        cells = [_as_mean(row[figure]) for figure in FIGURES]
+        click.echo(f"| {label} | " + " | ".join(cells) + " |")
+    click.echo("\n| difference, seed | " + " | ".join(FIGURES) + " |")
+    click.echo("| --- |" + " ---: |" * len(FIGURES))
+    for label, seeds in table["differences"].items():
+        for seed, found in enumerate(seeds):
+            cells = [_as_text(found.get(figure)) for figure in FIGURES]
+            click.echo(f"| {label}, {seed} | " + " | ".join(cells) + " |")
+
+
+def _as_mean(spread: dict[str, Any]) -> str:
+    if spread["mean"] is None:
+        return "–"
+    return f"{spread['mean']:.3f}" + ("" if spread["std"] is None else f" ± {spread['std']:.3f}")
+
+
+def _as_text(difference: dict[str, Any] | None) -> str:
+    if difference is None:
+        return "–"
+    interval = difference["interval"]
+    reach = "" if interval is None else f" ({interval['low']:+.3f} to {interval['high']:+.3f})"
+    return f"{difference['value']:+.3f}{reach}"
 
 
 if __name__ == "__main__":

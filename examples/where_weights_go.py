@@ -4,10 +4,11 @@
         --masks irn=MASKS --result results/weights-shapes.json
 
 Weighs every image of a training set once by its true mask and once by each folder of pseudo-masks
-(whole masks, not crops, with the default tau) and tells by the size of the true instances what the
-loss then sees of them. It reads the truth of the training set, to explain results; no method does.
+(whole masks, not crops) and tells by the size of the true instances what the loss then sees of them.
+It reads the truth of the training set, to explain results; no method does. The weights are those of
+sb_ce.v2; --normalizer class --regions components gives those of version 1.
 
-A figure for each folder of masks:
+Values for each folder of masks:
 
 - ``components``: 8-connected components of a class, a mask; ``specks``: the share of them under 64
   pixels;
@@ -16,7 +17,10 @@ A figure for each folder of masks:
 - ``merged``: the share of instances at least half of whose pixels lie in one component that also
   holds half of another instance: the loss weighs the two as one;
 - ``extra``: where the weight above 1 goes, in shares of it: to seen pixels of small, medium and large
-  instances, and to pixels whose mask is ``wrong``.
+  instances, to pixels whose mask is a ``wrong`` class, and to ``background`` of the mask, which has
+  such weights in holes only;
+- ``below``: the share of the mask's foreground that weighs less than 1, as the rims of regions with
+  large holes do.
 """  # noqa: E501 - the command in one line
 
 from __future__ import annotations
@@ -26,20 +30,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cc3d
 import click
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.progress import showing_progress
-from sbdata.losses import size_weights
+from sbdata.losses import LOSS, NORMALIZERS, REGIONS, size_weights
 from sbdata.masks import VOID, LabelMap, read_index_png
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.storage import write_text
 
 SIZES = ("small", "medium", "large")
 SPECK = 64
+_TOTALS = ("components", "specks", "extra", "wrong", "background", "foreground", "below")
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -48,8 +53,17 @@ _FOLDER = click.Path(path_type=Path)
 @click.argument("training", type=_FOLDER)
 @click.option("--masks", "given", multiple=True, required=True, metavar="NAME=FOLDER")
 @click.option("--tau", default=5.0, show_default=True)
+@click.option("--normalizer", type=click.Choice(NORMALIZERS), default="image", show_default=True)
+@click.option("--regions", type=click.Choice(REGIONS), default="outlines", show_default=True)
 @click.option("--result", type=_FOLDER, required=True)
-def main(training: Path, given: tuple[str, ...], tau: float, result: Path) -> None:
+def main(
+    training: Path,
+    given: tuple[str, ...],
+    tau: float,
+    normalizer: str,
+    regions: str,
+    result: Path,
+) -> None:
     """Tell where the weight goes on the set TRAINING."""
     opened = open_set(training)
     found = {}
@@ -58,14 +72,16 @@ def main(training: Path, given: tuple[str, ...], tau: float, result: Path) -> No
             counts = _empty()
             for done, image_id in enumerate(opened, start=1):
                 mask = read_index_png(Path(folder) / f"{image_id}.png")
-                _count(counts, opened, image_id, mask, tau)
+                weights = size_weights(mask, tau=tau, normalizer=normalizer, regions=regions)
+                _count(counts, opened, image_id, mask, weights.astype(np.float64))
                 progress(name, done, len(opened))
             found[name] = _shares(counts, len(opened))
     values = {
         "command": " ".join(["python", *sys.argv]),
         "training": {"set": opened.name, "logical_hash": opened.logical_hash},
         "synthetic": bool(opened.manifest.meta.get("synthetic", False)),
-        "tau": tau,
+        "loss": LOSS,
+        "options": {"tau": tau, "normalizer": normalizer, "regions": regions},
         "masks": found,
     }
     write_text(result, json.dumps(values, indent=2) + "\n")
@@ -73,27 +89,34 @@ def main(training: Path, given: tuple[str, ...], tau: float, result: Path) -> No
 
 
 def _empty() -> dict[str, Any]:
-    numbers = dict.fromkeys(("components", "specks", "extra", "wrong"), 0.0)
+    numbers = dict.fromkeys(_TOTALS, 0.0)
     for size in SIZES:
-        numbers |= {f"{what} {size}": 0.0 for what in ("n", "area", "seen", "weight", "merged")}
+        numbers |= {
+            f"{what} {size}": 0.0 for what in ("n", "area", "seen", "weight", "above", "merged")
+        }
     return numbers
 
 
 def _count(
-    counts: dict[str, Any], opened: EvaluationSet, image_id: str, mask: LabelMap, tau: float
+    counts: dict[str, Any],
+    opened: EvaluationSet,
+    image_id: str,
+    mask: LabelMap,
+    weights: npt.NDArray[np.float64],
 ) -> None:
     truth, instances = opened.class_map(image_id), opened.instance_map(image_id)
     rows = opened.instances_of(image_id).to_pylist()
-    weights = size_weights(mask, tau=tau).astype(np.float64)
-    parts, n_parts = cc3d.connected_components(
-        np.where(mask == VOID, 0, mask), connectivity=8, return_N=True
-    )
+    parts, n_parts = _components(mask)
     areas = np.bincount(parts.ravel(), minlength=n_parts + 1)[1:]
     counts["components"] += n_parts
     counts["specks"] += int((areas < SPECK).sum())
-    above = np.where((mask > 0) & (mask < VOID), weights - 1.0, 0.0)
+    foreground = (mask > 0) & (mask < VOID)
+    above = np.maximum(weights - 1.0, 0.0)
     counts["extra"] += above.sum()
-    counts["wrong"] += above[mask != truth].sum()
+    counts["wrong"] += above[foreground & (mask != truth)].sum()
+    counts["background"] += above[mask == 0].sum()
+    counts["foreground"] += foreground.sum()
+    counts["below"] += (weights[foreground] < 1).sum()
     homes = {row["instance_id"]: _home(parts, instances == row["instance_id"]) for row in rows}
     for row in rows:
         own = instances == row["instance_id"]
@@ -103,7 +126,19 @@ def _count(
         counts[f"area {size}"] += own.sum()
         counts[f"seen {size}"] += seen.sum()
         counts[f"weight {size}"] += weights[seen].sum()
+        counts[f"above {size}"] += above[seen].sum()
         counts[f"merged {size}"] += home > 0 and list(homes.values()).count(home) > 1
+
+
+def _components(mask: LabelMap) -> tuple[npt.NDArray[Any], int]:
+    """Return the 8-connected components of all classes, numbered from 1, and how many there are."""
+    parts, n = np.zeros(mask.shape, np.int64), 0
+    for class_id in np.unique(mask):
+        if class_id not in (0, VOID):
+            found, labels = cv2.connectedComponents((mask == class_id).astype(np.uint8))
+            parts[labels > 0] = labels[labels > 0] + n
+            n += found - 1
+    return parts, n
 
 
 def _home(parts: npt.NDArray[Any], own: npt.NDArray[np.bool_]) -> int:
@@ -115,9 +150,13 @@ def _home(parts: npt.NDArray[Any], own: npt.NDArray[np.bool_]) -> int:
 
 def _shares(counts: dict[str, Any], n_images: int) -> dict[str, Any]:
     extra = counts["extra"]
-    by_size = {
-        size: (counts[f"weight {size}"] - counts[f"seen {size}"]) / extra if extra else 0.0
-        for size in SIZES
+    by_kind = {
+        kind: counts[key] / extra if extra else 0.0
+        for kind, key in (
+            *((size, f"above {size}") for size in SIZES),
+            ("wrong", "wrong"),
+            ("background", "background"),
+        )
     }
 
     def per(what: str, of: str) -> dict[str, float | None]:
@@ -134,7 +173,8 @@ def _shares(counts: dict[str, Any], n_images: int) -> dict[str, Any]:
         "seen": per("seen", "area"),
         "weight": per("weight", "seen"),
         "merged": per("merged", "n"),
-        "extra": {**by_size, "wrong": counts["wrong"] / extra if extra else 0.0},
+        "extra": by_kind,
+        "below": counts["below"] / counts["foreground"] if counts["foreground"] else None,
     }
 
 

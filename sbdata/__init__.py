@@ -2,8 +2,8 @@
 
 Definitions (sizes, metric, loss, sets) follow one versioned specification; the ideas come from
 Mun et al., "Small Objects Matters in Weakly-Supervised Semantic Segmentation" (WACV 2024). The
-formulas are this project's own named reading of that paper (``ia_iou.v1``, ``sb_ce.v1``,
-``pascal_b.v1``), because neither its code nor its image list was published.
+metric ``ia_iou.v2`` and the loss ``sb_ce.v2`` are those of the authors' released code; their image
+list was not released, so the set ``pascal_b.v1`` is this project's own recipe.
 """
 
 from sbdata.compiled_code import keep_compiled_code

@@ -8,6 +8,8 @@ IMAGES_FOLDER = "JPEGImages"
 CLASSES_FOLDER = "SegmentationClass"
 OBJECTS_FOLDER = "SegmentationObject"
 LISTS_FOLDER = "ImageSets/Segmentation"
+SOURCES_MARKER = ".sources.json"
+"""Fingerprints of the annotation files that the set was built from."""
 
 
 def image_path(root: Path, image_id: str) -> Path:

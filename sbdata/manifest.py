@@ -3,8 +3,12 @@
 ``images.parquet`` has one row an image and ``instances.parquet`` one row a visible instance. Both
 carry the same JSON header in their schema metadata (key ``sbdata``): schema version, taxonomy,
 size bins, resolved recipe, counts of rejections, the selection's report and a *logical hash*. The
-hash covers the rows in a canonical form, not the file's bytes, because Parquet promises no byte
-stability between library versions.
+hash covers the rows and the header in a canonical form, not the file's bytes, because Parquet
+promises no byte stability between library versions.
+
+Version 1 differs in its hash, which covers the rows, the taxonomy and the bins, but not the rest of
+the header. Its manifests are read, and keep their version and hash, so that sets that were
+published with them stay what they are.
 """
 
 from __future__ import annotations
@@ -22,7 +26,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sbdata.errors import InputError
+from sbdata.limits import MAX_JPEG_SIDE, MAX_PIXELS
 from sbdata.masks import MAX_INSTANCES
+from sbdata.quoting import quoted
+from sbdata.settings import from_plain
 from sbdata.sizes import SizeBins
 from sbdata.storage import is_safe_stem, writing
 from sbdata.taxonomy import Taxonomy
@@ -30,7 +37,8 @@ from sbdata.taxonomy import Taxonomy
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
+_READ = (1, VERSION)
 IMAGES_FILE = "images.parquet"
 INSTANCES_FILE = "instances.parquet"
 _HEADER_KEY = b"sbdata"
@@ -104,7 +112,7 @@ class Manifest:
     Attributes:
         images: one row an image, sorted by image_id.
         instances: one row a visible instance, sorted by image_id and instance_id.
-        meta: JSON-like header; see :func:`header`.
+        meta: JSON-like header, the same in both files.
     """
 
     images: pa.Table
@@ -151,6 +159,7 @@ def make_manifest(
         taxonomy: of the classes.
         bins: of the sizes.
         extra: what the header says beside it (recipe, rejections, selection, leakage, synthetic).
+            Without a word in it, the set is synthetic if images of it are generated.
 
     Raises:
         ManifestError: if a column is missing, of another type, or the tables contradict each other.
@@ -164,6 +173,7 @@ def make_manifest(
         "version": VERSION,
         "taxonomy": {"name": taxonomy.name, "classes": list(taxonomy.classes)},
         "bins": {"edges": list(bins.edges), "names": list(bins.names)},
+        "synthetic": _has_generated(images),
         **extra,
     }
     manifest = Manifest(images, instances, meta)
@@ -173,16 +183,33 @@ def make_manifest(
 
 
 def logical_hash(manifest: Manifest) -> str:
-    """Return the SHA-256 of the rows in canonical form.
+    """Return the SHA-256 of the header and the rows in canonical form.
 
-    The form is one line of JSON with sorted keys for the version, taxonomy and bins, then one for
-    each image (without ``phash``) and one for each instance, in sorted order.
+    The form is one line of JSON with sorted keys for the header, then one for each image (without
+    ``phash``) and one for each instance, in sorted order. Left out of the header are the hash
+    itself, the selection's ``solver`` (a name of a library's version) and why a compared set is
+    ``missing`` (a message of one machine); no figure depends on them. Of a header of version 1 only
+    the version, taxonomy and bins are covered.
     """
     digest = hashlib.sha256()
-    head = {key: manifest.meta[key] for key in ("version", "taxonomy", "bins")}
+    head = _covered(manifest.meta)
     for row in _canonical_rows(head, manifest.images.drop_columns(["phash"]), manifest.instances):
         digest.update(row)
     return digest.hexdigest()
+
+
+def _covered(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a header that its hash covers."""
+    if meta["version"] == 1:
+        return {key: meta[key] for key in ("version", "taxonomy", "bins")}
+    covered = {key: value for key, value in meta.items() if key != "logical_hash"}
+    if covered.get("selection"):
+        covered["selection"] = {k: v for k, v in covered["selection"].items() if k != "solver"}
+    if "compared" in covered:
+        covered["compared"] = [
+            {k: v for k, v in other.items() if k != "missing"} for other in covered["compared"]
+        ]
+    return covered
 
 
 def _canonical_rows(head: Mapping[str, Any], *tables: pa.Table) -> Any:
@@ -232,7 +259,7 @@ def read_manifest(folder: Path, *, check_hash: bool = True) -> Manifest:
     _check_consistency(manifest, str(folder))
     if check_hash and logical_hash(manifest) != manifest.logical_hash:
         msg = (
-            f"{folder}: the manifest was edited, its rows no longer give the recorded hash "
+            f"{folder}: the manifest was edited, it no longer gives the recorded hash "
             f"{manifest.logical_hash[:12]}; restore it or rebuild the set"
         )
         raise ManifestError(msg)
@@ -249,7 +276,9 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         msg = f"{path}: no such file; a set or manifest folder holds it"
         raise ManifestError(msg)
     try:
-        with pq.ParquetFile(path) as file:  # by batches: read_table takes four times the room
+        with pq.ParquetFile(path) as file:
+            _check_rows(file.metadata.num_rows, path)
+            # By batches: read_table takes four times the room.
             batches = file.iter_batches(_BATCH_ROWS, use_threads=False)
             table = pa.Table.from_batches(batches, file.schema_arrow)
         table.validate(full=True)
@@ -261,23 +290,65 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     except (pa.ArrowException, OSError, orjson.JSONDecodeError) as error:
         msg = f"{path}: not a readable Parquet file ({error}); restore it or rebuild the set"
         raise ManifestError(msg) from error
-    if not isinstance(meta, dict) or meta.get("version") != VERSION:
+    if not isinstance(meta, dict) or meta.get("version") not in _READ:
         found = meta.get("version") if isinstance(meta, dict) else None
-        msg = f"{path}: manifest version {found}, this sbdata reads version {VERSION}; rebuild it"
+        known = " and ".join(map(str, _READ))
+        msg = f"{path}: manifest version {found!r:.20}, this sbdata reads {known}; rebuild the set"
         raise SchemaError(msg)
     _check_header(meta, path)
-    return table.replace_schema_metadata(None), meta
+    return table.replace_schema_metadata(None), _as_now(meta)
 
 
-def _check_header(meta: dict[str, Any], path: Path) -> None:
-    """Make sure that the properties of :class:`Manifest` can be read from the header."""
+def _check_rows(rows: int, path: Path) -> None:
+    """Refuse a table of more rows than its bytes can tell apart, before room is made for them.
+
+    Every row has an id or a mask of its own, which takes more than a byte however it is packed.
+    """
+    size = path.stat().st_size
+    if rows > size:
+        msg = f"{path}: {rows:,} rows in {size:,} bytes, which cannot be; restore it or rebuild it"
+        raise ManifestError(msg)
+
+
+_REQUIRED: Mapping[str, Any] = {
+    "taxonomy": Taxonomy,
+    "bins": SizeBins,
+    "name": str,
+    "logical_hash": str,
+    "synthetic": bool,
+}
+_OPTIONAL: Mapping[str, Any] = {  # of a set that was built by a recipe
+    "recipe": Mapping[str, Any],
+    "candidates": Mapping[str, int],
+    "rejected": Mapping[str, int],
+    "selection": Mapping[str, Any] | None,
+    "leakage": tuple[Mapping[str, Any], ...],
+    "source": Mapping[str, Any],
+    "compared": tuple[Mapping[str, Any], ...],
+}
+
+
+def _check_header(meta: Mapping[str, Any], path: Path) -> None:
+    """Check the types of a header's parts, and that those which every reader needs are there."""
     try:
-        Taxonomy(str(meta["taxonomy"]["name"]), tuple(map(str, meta["taxonomy"]["classes"])))
-        SizeBins(tuple(map(int, meta["bins"]["edges"])), tuple(map(str, meta["bins"]["names"])))
-        _ = meta["name"], meta["logical_hash"]
-    except (KeyError, TypeError, ValueError, InputError) as error:
+        for key, kind in _REQUIRED.items():
+            from_plain(kind, meta[key], key)
+        _ = meta["bins"]["edges"], meta["bins"]["names"]
+        for key, kind in _OPTIONAL.items():
+            if key in meta:
+                from_plain(kind, meta[key], key)
+    except (KeyError, InputError) as error:
         msg = f"{path}: its header lacks or breaks a part ({error}); restore it or rebuild the set"
         raise SchemaError(msg) from error
+
+
+def _as_now(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return a header of version 1 with the present names of a recipe's keys."""
+    if meta["version"] == 1 and "judges" in meta.get("recipe", {}):
+        recipe = dict(meta["recipe"])
+        recipe["exclude_overlap_with"] = recipe.pop("judges")
+        return {**meta, "recipe": recipe}
+    return meta
 
 
 def _check_schema(table: pa.Table, schema: pa.Schema, path: Path) -> None:
@@ -325,6 +396,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
             msg = f"{where}: {' + '.join(keys)} given twice; rebuild the set"
             raise ManifestError(msg)
     _check_names(images, where)
+    _check_claims(manifest, where)
     numbers = pc.min_max(instances["instance_id"]).as_py()
     if instances.num_rows and not 1 <= numbers["min"] <= numbers["max"] <= MAX_INSTANCES:
         msg = f"{where}: an instance_id that is not between 1 and {MAX_INSTANCES}; rebuild the set"
@@ -356,11 +428,50 @@ def _check_names(images: pa.Table, where: str) -> None:
     for column in ("image_id", "split"):
         unsafe = [name for name in images[column].unique().to_pylist() if not is_safe_stem(name)]
         if unsafe:
-            msg = f"{where}: {column} {unsafe[0]!r} cannot name a file; rebuild the set"
+            msg = f"{where}: {column} {quoted(unsafe[0])} cannot name a file; rebuild the set"
             raise ManifestError(msg)
-    if images.num_rows and min(pc.min(images[side]).as_py() for side in ("width", "height")) < 1:
+    if not images.num_rows:
+        return
+    if min(pc.min(images[side]).as_py() for side in ("width", "height")) < 1:
         msg = f"{where}: an image without pixels; rebuild the set"
         raise ManifestError(msg)
+    longest = max(pc.max(images[side]).as_py() for side in ("width", "height"))
+    if longest > MAX_JPEG_SIDE:
+        msg = (
+            f"{where}: an image with a width or height of {longest:,} pixels, a JPEG file has at "
+            f"most {MAX_JPEG_SIDE:,}; rebuild the set"
+        )
+        raise ManifestError(msg)
+    pixels = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
+    if pc.max(pixels).as_py() > MAX_PIXELS:
+        msg = (
+            f"{where}: an image of {pc.max(pixels).as_py():,} pixels by its width and height, at "
+            f"most {MAX_PIXELS:,} are drawn; rebuild the set"
+        )
+        raise ManifestError(msg)
+
+
+def _check_claims(manifest: Manifest, where: str) -> None:
+    """Check what the header says of the whole set against the rows and the recipe."""
+    meta, recipe = manifest.meta, manifest.meta.get("recipe", {})
+    if not meta["synthetic"] and (
+        _has_generated(manifest.images) or recipe.get("synthetic") is True
+    ):
+        msg = (
+            f"{where}: the manifest was edited: its header says that the set is not synthetic, its "
+            "rows or its recipe say that images are generated; restore it or rebuild the set"
+        )
+        raise ManifestError(msg)
+    if recipe.get("name", manifest.name) != manifest.name:
+        msg = (
+            f"{where}: the manifest was edited: its set is called {manifest.name!r}, and "
+            f"{recipe['name']!r} by its recipe; restore it or rebuild the set"
+        )
+        raise ManifestError(msg)
+
+
+def _has_generated(images: pa.Table) -> bool:
+    return "pixels" in images["sha256_of"].unique().to_pylist()
 
 
 def size_counts(instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins) -> pd.DataFrame:

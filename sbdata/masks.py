@@ -56,22 +56,16 @@ Polygons = Sequence[Sequence[float] | npt.NDArray[np.float64]]
 """The parts of one object: a flat ``x0, y0, x1, y1, ...`` each, in pixels."""
 
 
-def polygons_to_rle(polygons: Polygons, height: int, width: int) -> bytes:
-    """Rasterise the parts of one object as pycocotools does and return their union.
+def objects_to_rles(objects: Sequence[Polygons], height: int, width: int) -> list[bytes]:
+    """Rasterise many objects of one image as pycocotools does; one call for all costs less.
 
     Args:
-        polygons: one flat ``[x0, y0, x1, y1, ...]`` list a part, in pixels.
+        objects: the parts of each; their union is the object.
         height: of the image.
         width: of the image.
 
-    Raises:
-        MaskError: for a part with fewer than three points.
-    """
-    return objects_to_rles([polygons], height, width)[0]
-
-
-def objects_to_rles(objects: Sequence[Polygons], height: int, width: int) -> list[bytes]:
-    """Rasterise many objects of one image, see :func:`polygons_to_rle`; one call costs less.
+    Returns:
+        The COCO compressed run-length code of each object.
 
     Raises:
         MaskError: for an object without parts, or a part with fewer than three points.
@@ -224,9 +218,9 @@ def _unpack(code, pixels):
                 break
         if count > 2:  # from the fourth run on, the change since the last run of the same kind
             value += runs[count - 2]
-        total += value
-        if value < 0 or total > pixels:
+        if value < 0 or value > pixels - total:  # compared before the sum can wrap around
             return bad
+        total += value
         runs[count] = value
         count += 1
     return runs[:count] if total == pixels else bad

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sbdata.errors import InputError
+from sbdata.quoting import has_controls, quoted
 from sbdata.settings import as_plain, bundled, from_plain, overridden, read_settings
 from sbdata.sizes import SizeBins
+from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import TAXONOMIES, Taxonomy
+
+_SOURCE_SPLIT = re.compile(r"[^-].*-.*[^-]")
+_MOST = 10**9  # of instances, nodes and columns
+_FORMER_KEY = "judges"
 
 
 @dataclass(frozen=True)
@@ -99,15 +106,18 @@ class Recipe:
         taxonomy: a known taxonomy's name, or a list of class names.
         sources: where images come from.
         description: one or two sentences for the dataset card.
-        synthetic: whether the images are generated; every output then says so.
+        synthetic: whether the images are generated; every output then says so. A set with images
+            of a source that generates them is synthetic whatever is said here.
         overlay: finer masks, or None.
         bins: size intervals.
         filters: which images may be candidates.
         select: the balance wanted, or None to take every candidate.
-        judges: training sets the set is meant to judge, each ``SOURCE-SPLIT``; their images and
-            near duplicates are left out.
+        exclude_overlap_with: training splits, each ``SOURCE-SPLIT``, whose images and near
+            duplicates are left out, so that the set can judge what was trained on them.
+        unchecked: those of them that are not compared; the manifest and the card say so. Without
+            it, a split that cannot be read stops the build.
         compare: ordinary sets, each ``SOURCE-SPLIT``, whose sizes and balance stand beside this
-            set's in the manifest and on the card, where they are at hand.
+            set's in the manifest and on the card, if they are at hand.
         near_duplicate_bits: largest Hamming distance of two 64-bit perceptual hashes that counts as
             a near duplicate.
         split: the name of the list in ``ImageSets/Segmentation``.
@@ -124,7 +134,8 @@ class Recipe:
     bins: SizeBins = field(default_factory=SizeBins)
     filters: Filters = field(default_factory=Filters)
     select: Selection | None = None
-    judges: tuple[str, ...] = ()
+    exclude_overlap_with: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
     near_duplicate_bits: int = 6
     split: str = "val"
@@ -140,7 +151,7 @@ class Recipe:
             return Taxonomy(self.name, self.taxonomy)
         if self.taxonomy not in TAXONOMIES:
             known = ", ".join(sorted(TAXONOMIES))
-            msg = f"recipe {self.name}: unknown taxonomy {self.taxonomy!r}; known: {known}"
+            msg = f"recipe {self.name}: unknown taxonomy {quoted(self.taxonomy)}; known: {known}"
             raise InputError(msg)
         return TAXONOMIES[self.taxonomy]
 
@@ -177,16 +188,56 @@ def recipe_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Rec
     Raises:
         InputError: naming ``where`` for unknown keys and wrong types.
     """
-    recipe = from_plain(Recipe, overridden(raw, overrides, where), where)
+    plain = overridden(raw, overrides, where)
+    _refuse_former_key(plain, where)
+    recipe = from_plain(Recipe, plain, where)
     assert isinstance(recipe, Recipe)  # noqa: S101 - for the type checker
     _check(recipe, where)
     return recipe
+
+
+def source_and_split(named: str, sources: Iterable[str]) -> tuple[str, str]:
+    """Return the source and the split that ``SOURCE-SPLIT`` names.
+
+    A source's name may have hyphens itself: the longest of the known ones that fits is taken, and
+    if none fits, the text before the first hyphen.
+
+    >>> source_and_split("my-coco-train2017", ["coco", "my-coco"])
+    ('my-coco', 'train2017')
+    >>> source_and_split("voc-trainaug", [])
+    ('voc', 'trainaug')
+    """
+    fits = [source for source in sources if named.startswith(f"{source}-")]
+    source = max(fits, key=len, default=named.partition("-")[0])
+    return source, named[len(source) + 1 :]
+
+
+def _refuse_former_key(plain: Any, where: str) -> None:
+    """Say how a key is called now that older recipes have."""
+    if not isinstance(plain, dict) or _FORMER_KEY not in plain:
+        return
+    given = plain[_FORMER_KEY]
+    shown = ", ".join(v for v in given if isinstance(v, str)) if isinstance(given, list) else ""
+    msg = (
+        f"{where}: unknown key {_FORMER_KEY!r}, it is called exclude_overlap_with now (here: "
+        f"[{shown:.80}]); valid keys: {', '.join(f.name for f in fields(Recipe))}"
+    )
+    raise InputError(msg)
 
 
 def _check(recipe: Recipe, where: str) -> None:
     def wrong(key: str, rule: str) -> InputError:
         return InputError(f"{where}: {key} must be {rule}")
 
+    for key in ("name", "split"):
+        if not is_safe_stem(getattr(recipe, key)):
+            given = quoted(getattr(recipe, key))
+            rule = f"a plain name that can stand as a file's, without slashes, not {given}"
+            raise wrong(key, rule)
+    named = (recipe.version, *(source.name for source in recipe.sources), *recipe.bins.names)
+    for text in (*named, *recipe.exclude_overlap_with, *recipe.compare):
+        if has_controls(text):
+            raise wrong(quoted(text), "a name without control characters")
     recipe.classes()
     if not recipe.sources or any(not source.splits for source in recipe.sources):
         raise wrong("sources", "a list of at least one, each with at least one split")
@@ -199,12 +250,20 @@ def _check(recipe: Recipe, where: str) -> None:
         raise wrong("overlay.min_iou", "above 0 and at most 1")
     if not 0 <= recipe.near_duplicate_bits <= 64:
         raise wrong("near_duplicate_bits", "between 0 and 64")
-    for key in ("judges", "compare"):
-        if any("-" not in named for named in getattr(recipe, key)):
+    for key in ("exclude_overlap_with", "compare"):
+        if not all(_SOURCE_SPLIT.fullmatch(named) for named in getattr(recipe, key)):
             raise wrong(key, "a list of SOURCE-SPLIT, such as voc-trainaug")
+    if not set(recipe.unchecked) <= set(recipe.exclude_overlap_with):
+        raise wrong("unchecked", "a list of names that exclude_overlap_with has too")
     if recipe.select is not None:
         chosen = recipe.select
         if chosen.quota < 1 or chosen.nodes < 1 or chosen.columns < 1:
             raise wrong("select.quota, select.nodes and select.columns", "at least 1")
+        if max(chosen.quota, chosen.nodes, chosen.columns) > _MOST:
+            raise wrong("select.quota, select.nodes and select.columns", f"at most {_MOST:,}")
+        if chosen.band > _MOST:
+            raise wrong("select.band", f"at most {_MOST:,}")
+        if recipe.seed < 0:
+            raise wrong("seed", "a whole number, 0 or more")
         if chosen.band < 0 or not 0 <= chosen.gap < 1:
             raise wrong("select.band and select.gap", "not negative, and the gap below 1")

@@ -1,18 +1,23 @@
-"""Files that are whole or absent, and names that stay inside their folder."""
+"""Files and folders that are whole or absent, and names that stay inside their folder."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+_TRIES = 100
 
 
 @contextmanager
@@ -42,14 +47,95 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Delete the temporary files that a killed process left in a folder; return how many.
+def replace_folder(prepared: Path, target: Path) -> None:
+    """Put a prepared folder in the place of another, which is deleted afterwards.
 
-    Only names that :func:`writing` gives are touched, and folders below are not looked into.
+    The former folder is renamed to :func:`former_of` first, because no portable call exchanges two
+    folders. A process that is killed in between leaves no ``target``, but the whole former folder,
+    which :func:`restore_folder` puts back; a later call of this function does so too. So one of
+    the two is always there in full.
+
+    Args:
+        prepared: the complete new folder, on the same file system, usually beside ``target``.
+        target: the place. What is there is replaced if it is a folder.
+
+    Raises:
+        OSError: if a folder cannot be renamed. ``target`` is then as it was.
+    """
+    former = former_of(target)
+    restore_folder(target)
+    for _ in range(_TRIES):
+        try:
+            if target.exists():
+                if not target.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
+                os.rename(target, former)  # noqa: PTH104 - the documented atomic call
+            os.rename(prepared, target)  # noqa: PTH104
+            break
+        except OSError as error:
+            restore_folder(target)
+            if error.errno not in _TAKEN or not prepared.is_dir():
+                raise
+            # Another process replaces the folder, or a reader put the former one back: once more.
+    else:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(target))
+    _discard(former)
+
+
+def restore_folder(target: Path) -> bool:
+    """Put a folder back whose replacement was cut short; call it before reading such a folder.
+
+    Nothing is done if ``target`` is there, except that a former folder beside it is deleted: its
+    replacement was finished, only the deletion was not.
+
+    Args:
+        target: the place that :func:`replace_folder` was given.
+
+    Returns:
+        Whether ``target`` was put back.
+    """
+    former = former_of(target)
+    if not former.is_dir():
+        return False
+    if target.exists():
+        _discard(former)
+        return False
+    try:
+        os.rename(former, target)  # noqa: PTH104
+    except OSError:
+        if target.exists():
+            return False  # another process was quicker
+        raise
+    return True
+
+
+def former_of(target: Path) -> Path:
+    """Return where :func:`replace_folder` keeps a folder while another one takes its place."""
+    return target.parent / f".{target.name}.former"
+
+
+def _discard(folder: Path) -> None:
+    """Delete a folder that may be restored; a half-deleted one must not bear its name."""
+    doomed = folder.parent / f".{folder.name.removeprefix('.')}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        os.rename(folder, doomed)  # noqa: PTH104
+    except FileNotFoundError:
+        return  # another process was quicker
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete the temporary files and folders that a killed process left; return how many.
+
+    Only names that :func:`writing` and :func:`replace_folder` give are touched, and folders below
+    are not looked into.
     """
     stale = [path for path in folder.glob(".*.part") if _LEFTOVER.fullmatch(path.name)]
     for path in stale:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return len(stale)
 
 
@@ -69,16 +155,35 @@ def is_safe_name(name: str) -> bool:
     >>> is_safe_name("train2017/000000000009.jpg"), is_safe_name("../secret.jpg")
     (True, False)
     """
+    return not unsafe_reason(name)
+
+
+def unsafe_reason(name: str) -> str:
+    r"""Return why a relative, slash-separated name is not followed; an empty text if it is.
+
+    >>> unsafe_reason("photos\\a.jpg")
+    'it has a backslash; write / between folders'
+    """
     path = PurePosixPath(name)
-    return (
-        bool(name)
-        and "\\" not in name
-        and "\0" not in name
-        and ":" not in name
-        and not path.is_absolute()
-        and ".." not in path.parts
-        and path.name not in ("", ".")
-    )
+    if not name or path.name in ("", "."):
+        return "it names no file"
+    if "\\" in name:
+        return "it has a backslash; write / between folders"
+    if ":" in name or path.is_absolute():
+        return "it is absolute; write it relative to the folder of the images"
+    if ".." in path.parts:
+        return "it leads out of its folder by .."
+    if "\0" in name or not _is_encodable(name):
+        return "it holds a character that no file name has"
+    return ""
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a character
+        return False
+    return True
 
 
 def is_safe_stem(name: str) -> bool:
@@ -103,7 +208,14 @@ def inside(root: Path, name: str) -> Path:
         InputError: if it would.
     """
     path = root / name
-    if not is_safe_name(name) or not path.resolve().is_relative_to(root.resolve()):
-        msg = f"{name!r} points outside {root}; such a name is never followed"
+    if reason := unsafe_reason(name):
+        msg = f"{quoted(name)} points outside {root}: {reason}; such a name is never followed"
+        raise InputError(msg)
+    if not path.resolve().is_relative_to(root.resolve()):
+        msg = (
+            f"{quoted(name)} points outside {root} by a link (to {path.resolve()}), and links that "
+            "leave the source's folder are never followed; put the files there, or give the "
+            "folder that holds both by --source-root"
+        )
         raise InputError(msg)
     return path

@@ -75,6 +75,10 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == "[1.0, 1.0099999904632568, 5.0]\n"
 
 
+def keys_of(values: object) -> object:
+    return {k: keys_of(v) for k, v in values.items()} if isinstance(values, dict) else None
+
+
 def test_the_training_page_is_true(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path
 ) -> None:
@@ -86,9 +90,7 @@ def test_the_training_page_is_true(
     text = (DOCS / "training.md").read_text()
     (shown,) = (yaml.safe_load(block) for block in blocks("training.md", "yaml"))
     assert preset_from_dict(shown, "docs") == load_preset("smoke")
-    every = load_preset("smoke").as_dict()
-    assert set(shown) == set(every)
-    assert all(set(shown[k]) == set(every[k]) for k in every if k != "name"), "every key is shown"
+    assert keys_of(shown) == keys_of(load_preset("smoke").as_dict()), "every key is shown"
     assert all(f"| `{name}` |" in text for name in bundled_presets())
     assert all(f"`{name}`" in text for name in strategies.STRATEGIES)
     assert all(f"| `{name}` |" in text for name in registry.LOSSES)

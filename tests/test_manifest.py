@@ -187,7 +187,7 @@ def test_round_trip_of_any_rows_in_any_order(tmp_path_factory, ids, objects, cha
 def test_the_hash_is_that_of_plain_json_lines():
     """The documented form, spelled out with the standard library."""
     made = build()
-    lines = [{key: made.meta[key] for key in ("version", "taxonomy", "bins")}]
+    lines = [{key: value for key, value in made.meta.items() if key != "logical_hash"}]
     for table in (made.images, made.instances):
         for row in table.to_pylist():
             row.pop("phash", None)
@@ -202,7 +202,7 @@ def test_the_hash_is_that_of_plain_json_lines():
 def test_the_hash_is_fixed():
     """A change of the canonical form would orphan every published hash."""
     assert build().logical_hash == (
-        "7b5a09fd2a9c09f018b01f5a03c5914a44aec408e689e4d7ac54f9fa4193e84f"
+        "793a2902b633e18ef193ecc5aa6949bdd685bbace1ec536f9751c1985f428025"
     )
 
 
@@ -266,7 +266,9 @@ def test_the_hash_changes_with_any_cell_of_instances(column):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("version", 2),
+        ("version", 3),
+        ("name", "other"),
+        ("synthetic", True),
         ("taxonomy", {"name": "pets", "classes": ["cat", "dog", "hen"]}),
         ("bins", {"edges": [1024, 9217], "names": ["small", "medium", "large"]}),
     ],
@@ -275,6 +277,56 @@ def test_the_hash_changes_with_what_the_numbers_mean(key, value):
     made = build()
     edited = Manifest(made.images, made.instances, {**made.meta, key: value})
     assert logical_hash(edited) != made.logical_hash
+
+
+HEADER = {
+    "recipe": {"name": "set", "version": "set.v1", "description": "d", "seed": 0},
+    "candidates": {"scanned": 9, "kept": 3},
+    "rejected": {"crowd_share": 6},
+    "selection": {"images": 3, "solver": "HiGHS 1", "cells": [{"cell": "cat/small", "chosen": 1}]},
+    "leakage": [{"training_set": "coco-train2017", "checked": True, "result": "9 ids compared"}],
+    "source": {"images": 9, "instances": 30, "area_quantiles": [1, 5]},
+    "compared": [{"set": "voc-val", "statistics": {"images": 5}, "missing": ""}],
+}
+
+
+def places_of(value, path=()):
+    """Every plain value of nested mappings and lists, by the keys that lead to it."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [place for key, inner in items for place in places_of(inner, (*path, key))]
+    return [path]
+
+
+NOT_COVERED = (("selection", "solver"), ("compared", 0, "missing"))
+
+
+@pytest.mark.parametrize("place", places_of(HEADER), ids=lambda p: ".".join(map(str, p)))
+def test_the_hash_changes_with_any_fact_of_the_header(place, tmp_path):
+    made = build(extra=HEADER)
+    meta = json.loads(json.dumps(made.meta))
+    inner = meta
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = changed(inner[place[-1]], None)
+    edited = Manifest(made.images, made.instances, meta)
+    assert (logical_hash(edited) == made.logical_hash) == (place in NOT_COVERED)
+    write_manifest(edited, tmp_path)
+    if place not in NOT_COVERED:
+        with pytest.raises(ManifestError, match="the manifest was edited"):
+            read_manifest(tmp_path)
+
+
+def test_what_may_differ_between_machines_is_named_in_the_header_all_the_same():
+    for path in NOT_COVERED:
+        assert path in places_of(HEADER)
+
+
+@pytest.mark.parametrize("key", sorted(HEADER))
+def test_the_hash_changes_if_a_part_of_the_header_is_taken_out(key):
+    made = build(extra=HEADER)
+    meta = {k: v for k, v in made.meta.items() if k != key}
+    assert logical_hash(Manifest(made.images, made.instances, meta)) != made.logical_hash
 
 
 def test_the_perceptual_hash_is_left_out_of_the_hash():
@@ -392,8 +444,70 @@ def test_a_wrong_schema_is_refused_with_the_column_named(folder, file, change, m
 def test_another_version_is_refused(folder):
     for file in (IMAGES_FILE, INSTANCES_FILE):
         rewrite(folder, file, lambda t: with_header(t, version=99))
-    with pytest.raises(SchemaError, match="version 99, this sbdata reads version 1"):
+    with pytest.raises(SchemaError, match="version 99, this sbdata reads 1 and 2; rebuild"):
         read_manifest(folder)
+
+
+# --- version 1 -----------------------------------------------------------------------------------
+
+
+def first_version(images=IMAGES, **header) -> Manifest:
+    """The same set as version 1 has it, with the hash that version 1 recorded."""
+    made = build(images)
+    meta = {**made.meta, "version": 1, **header}
+    meta["logical_hash"] = logical_hash(Manifest(made.images, made.instances, meta))
+    return Manifest(made.images, made.instances, meta)
+
+
+def test_a_manifest_of_version_1_keeps_its_version_and_hash(tmp_path):
+    """Its hash is the one that was pinned when version 1 was the only one."""
+    old = first_version()
+    assert old.logical_hash == "7b5a09fd2a9c09f018b01f5a03c5914a44aec408e689e4d7ac54f9fa4193e84f"
+    write_manifest(old, tmp_path / "one")
+    read = read_manifest(tmp_path / "one")
+    assert (read.meta["version"], read.logical_hash) == (1, old.logical_hash)
+    write_manifest(read, tmp_path / "two")
+    assert read_manifest(tmp_path / "two").logical_hash == old.logical_hash
+
+
+def test_a_recipe_of_version_1_is_read_with_the_present_name_of_its_key(tmp_path):
+    write_manifest(first_version(recipe={"name": "set", "judges": ["voc-trainaug"]}), tmp_path)
+    recipe = read_manifest(tmp_path).meta["recipe"]
+    assert recipe == {"name": "set", "exclude_overlap_with": ["voc-trainaug"]}
+
+
+def test_rows_of_version_1_are_hashed_too(tmp_path):
+    write_manifest(first_version(), tmp_path)
+    rewrite(tmp_path, INSTANCES_FILE, lambda t: set_cell(t, "bbox_x", 0, 9))
+    with pytest.raises(ManifestError, match="the manifest was edited"):
+        read_manifest(tmp_path)
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+GENERATED = [image_row(i, INSTANCES, sha256_of="pixels") for i in ("a", "b", "c")]
+
+
+def test_a_set_of_generated_images_is_synthetic_unasked():
+    assert build(GENERATED).meta["synthetic"] is True
+    assert build().meta["synthetic"] is False
+    assert build(extra={"synthetic": True}).meta["synthetic"] is True
+
+
+def test_generated_images_cannot_pass_as_photos(tmp_path):
+    """Of version 1 too, whose hash does not cover the claim."""
+    with pytest.raises(ManifestError, match="edited: its header says that the set is not synth"):
+        build(GENERATED, extra={"synthetic": False})
+    with pytest.raises(ManifestError, match="or its recipe say that images are generated"):
+        build(extra={"synthetic": False, "recipe": {"synthetic": True}})
+    write_manifest(first_version(GENERATED, synthetic=False), tmp_path)
+    with pytest.raises(ManifestError, match="edited: its header says that the set is not synth"):
+        read_manifest(tmp_path)
+
+
+def test_a_set_bears_the_name_of_its_recipe():
+    with pytest.raises(ManifestError, match="edited: its set is called 'set', and 'other' by its"):
+        build(extra={"recipe": {"name": "other"}})
 
 
 def with_header(table: pa.Table, **changes) -> pa.Table:
@@ -411,6 +525,22 @@ def with_header(table: pa.Table, **changes) -> pa.Table:
         {"bins": 3},
         {"name": "drop"},
         {"logical_hash": "drop"},
+        {"synthetic": "drop"},
+        {"synthetic": "no"},
+        {"name": 3},
+        {"taxonomy": {"name": "x", "classes": ["cat", 3]}},
+        {"taxonomy": {"name": "x", "classes": "cat"}},
+        {"bins": {"edges": ["1024", "9216"], "names": ["small", "medium", "large"]}},
+        {"bins": {"edges": [1024, 9216], "names": [1, 2, 3]}},
+        {"bins": {"names": ["small", "medium", "large"]}},
+        {"bins": {}},
+        {"recipe": 3},
+        {"candidates": {"kept": "3"}},
+        {"rejected": ["crowd_share"]},
+        {"selection": 5},
+        {"leakage": {"training_set": "x"}},
+        {"source": [1]},
+        {"compared": [3]},
     ],
 )
 def test_a_broken_header_is_refused(folder, changes):
@@ -453,6 +583,12 @@ def with_instance(**changes) -> list[dict]:
         ([*IMAGES, image_row("../a", [])], INSTANCES, "image_id '../a' cannot name a file"),
         ([*IMAGES, image_row("d", [], split="a/b")], INSTANCES, "split 'a/b' cannot name a file"),
         ([*IMAGES, image_row("d", [], width=0)], INSTANCES, "an image without pixels"),
+        (
+            [*IMAGES, image_row("d", [], width=2**31 - 1)],
+            INSTANCES,
+            "an image of 429,496,729,400 pixels by its width and height",
+        ),
+        ([*IMAGES, image_row("d", [], width=9_460, height=9_460)], INSTANCES, "89,491,600 pixels"),
     ],
 )
 def test_tables_that_contradict_each_other_are_refused(images, instances, message):

@@ -26,6 +26,13 @@ def test_every_cell_of_shapes_b_is_in_its_band() -> None:
     assert max(chosen) / min(chosen) <= 1.1
 
 
+def test_the_hash_of_shapes_b_is_the_published_one() -> None:
+    """Results name it: a change of it makes them results of another set."""
+    assert read_manifest(MANIFESTS / "shapes-b").logical_hash == (
+        "a4b132d30bc2784ea96d876a421c40d96819ae58ea9140f43951555d8e38e598"
+    )
+
+
 @pytest.mark.parametrize("folder", sorted(MANIFESTS.iterdir()), ids=lambda path: path.name)
 def test_the_text_twin_belongs_to_the_manifest(folder: Path) -> None:
     assert (folder / "counts.txt").read_text() == counts_as_text(read_manifest(folder))

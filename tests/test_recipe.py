@@ -52,11 +52,31 @@ def test_a_whole_split_becomes_a_selection_by_one_override() -> None:
         ("select.quota=true", "must be int"),
         ("select.quota=0", "at least 1"),
         ("seed=1.5", "must be int"),
-        ("judges=voc-trainaug", "must be a list"),
-        ("judges=[voc]", "SOURCE-SPLIT"),
+        ("exclude_overlap_with=voc-trainaug", "must be a list"),
+        ("exclude_overlap_with=[voc]", "SOURCE-SPLIT"),
+        ("exclude_overlap_with=[voc-]", "SOURCE-SPLIT"),
+        ("exclude_overlap_with=[-train]", "SOURCE-SPLIT"),
+        ("compare=[voc]", "SOURCE-SPLIT"),
+        ("unchecked=[coco-val2017]", "unchecked must be a list of names that exclude_overlap_with"),
+        ("judges=[my-coco-train]", "unknown key 'judges', it is called exclude_overlap_with now"),
+        ("judges=[my-coco-train]", "(here: [my-coco-train]); valid keys: name, version,"),
+        ("judges=3", "unknown key 'judges'"),
         ("taxonomy=voc21", "known: coco80, shapes8, voc20"),
         ("sources=[]", "at least one"),
-        ("sources.3.splits=[x]", "cannot be set"),
+        ("sources.3.splits=[x]", "'3' is no place in a list of 1; its places are 0 to 0"),
+        ("sources.-1.name=x", "'-1' is no place in a list of 1"),
+        ("sources.-1={name: x, splits: [y]}", "'-1' is no place"),
+        ("sources.0.splits.-2=x", "'-2' is no place in a list of 2; its places are 0 to 1"),
+        ("sources.first.name=x", "'first' is no place"),
+        ("sources. 0.name=x", "' 0' is no place"),
+        ("sources.+0.name=x", "'+0' is no place"),
+        ("sources.0_0.name=x", "'0_0' is no place"),
+        ("sources.\u0660.name=x", "is no place"),
+        ("sources.00000000000000000000000.name=x", "is no place"),
+        ("sources..name=x", "'' is no place"),
+        ("compare.1=x", "'1' is no place in a list of 1"),
+        ("seed.0=3", "'0' is below 0, which has no keys"),
+        ("name.first=x", "'first' is below 'pascal-b', which has no keys"),
         ("bins={edges: [9, 3], names: [a, b, c]}", "increase"),
         ("filters.max_crowd_share=2", "between 0 and 1"),
         ("quota", "key=value"),
@@ -70,6 +90,16 @@ def test_a_wrong_override_is_one_sentence_that_names_the_valid_ones(
         load_recipe("pascal-b", [override])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_list_has_no_place() -> None:
+    with pytest.raises(InputError, match="a list of 0; its places are none, it is empty"):
+        load_recipe("shapes-b", ["compare=[]", "compare.0=x"])
+
+
+def test_places_count_from_the_front() -> None:
+    recipe = load_recipe("pascal-b", ["sources.0.splits.1=test2017"])
+    assert recipe.sources[0].splits == ("train2017", "test2017")
 
 
 def test_an_unknown_recipe_names_the_known(tmp_path: Path) -> None:

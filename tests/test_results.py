@@ -1,65 +1,13 @@
-"""The figures shown in the README are those of the committed result files."""
+"""The figures shown in the docs are those of the committed result files."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FIGURES = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean",
-           "ia_large.class_mean", "ia.instance_mean")  # fmt: skip
-
-
-def cell(figure: dict[str, Any]) -> str:
-    spread = "" if figure["std"] is None else f" ± {figure['std']:.3f}"
-    return f"{figure['mean']:.3f}{spread}"
-
-
-@pytest.mark.parametrize("name", ["strategies-shapes", "strategies-photos"])
-def test_the_table_of_strategies_is_the_committed_one(name: str) -> None:
-    found = json.loads((ROOT / "results" / f"{name}.json").read_text())
-    readme = (ROOT / "README.md").read_text()
-    for table in found["sets"].values():
-        for strategy, figures in table["strategies"].items():
-            row = f"| `{strategy}` | {' | '.join(cell(figures[f]) for f in FIGURES)} |"
-            assert row in readme, row
-    assert found["command"].removeprefix("python ") in readme.replace(" \\\n    ", " ")
-
-
-@pytest.mark.parametrize("name", ["strategies-shapes", "strategies-photos"])
-def test_means_are_those_of_the_seeds(name: str) -> None:
-    found = json.loads((ROOT / "results" / f"{name}.json").read_text())
-    for table in found["sets"].values():
-        for figures in table["strategies"].values():
-            for figure in figures.values():
-                assert len(figure["values"]) == len(found["seeds"])
-                assert figure["mean"] == pytest.approx(sum(figure["values"]) / len(found["seeds"]))
-
-
-def test_the_boards_are_those_of_the_committed_results() -> None:
-    pytest.importorskip("torch", reason="the extra `train` is not installed")
-    from sbdata.bench.leaderboard import read_boards
-    from sbdata.bench.markdown import write_boards_into_readme
-
-    readme = (ROOT / "README.md").read_text()
-    folders = sorted((ROOT / "results").glob("bench-*"))
-    assert folders
-    assert write_boards_into_readme(readme, read_boards(folders)) == readme
-
-
-def test_the_table_of_weights_is_the_committed_one() -> None:
-    found = json.loads((ROOT / "results" / "weights-shapes.json").read_text())
-    readme = (ROOT / "README.md").read_text()
-    assert found["synthetic"]
-    for name, m in found["masks"].items():
-        weights = " / ".join(f"{m['weight'][size]:.2f}" for size in ("small", "medium", "large"))
-        title = name if name == "truth" else f"`{name}`"
-        row = f"| {title} | {m['components']:.1f} | {100 * m['specks']:.0f} % | {weights} |"
-        shares = f"| {100 * m['extra']['small']:.1f} % | {100 * m['extra']['wrong']:.0f} % |"
-        assert row + shares[1:] in readme
 
 
 @pytest.mark.parametrize("photos", ["shapes", "photos"])
@@ -82,3 +30,36 @@ def test_the_table_of_rules_is_the_committed_one(photos: str) -> None:
             assert row in page, row
             rows += 1
     assert page.count(f"| {where}, ") == rows
+
+
+def test_the_tables_of_strategies_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "effect-of-the-loss.md").read_text()
+    found = json.loads((ROOT / "results" / "strategies-shapes.json").read_text())
+    columns = ("miou", "ia", "ia_objects", "ia_small", "ia_medium", "ia_large")
+    names = [name if name == "miou" else f"{name}.class_mean" for name in columns]
+    assert found["synthetic"]
+    assert found["command"] in page.replace(" \\\n   ", "")
+    (table,) = found["sets"].values()
+    assert table["metric"] == "ia_iou.v2"
+    for name, row in table["rows"].items():
+        for value in row.values():
+            assert value["mean"] == pytest.approx(sum(value["values"]) / len(found["seeds"]))
+        cells = [f"{row[n]['mean']:.3f} ± {row[n]['std']:.3f}" for n in names]
+        assert f"| `{name}` | {' | '.join(cells)} |" in page
+    for pair, seeds in table["differences"].items():
+        first, second = pair.split(" - ")
+        line = next(row for row in page.splitlines() if row.startswith(f"| `{first}` − `{second}`"))
+        for name, cell in zip(names, line.split(" | ")[1:], strict=True):
+            mean = sum(seed[name]["value"] for seed in seeds) / len(seeds)
+            assert float(cell.split(" ")[0].replace("−", "-")) == pytest.approx(mean, abs=6e-4)
+
+
+@pytest.mark.parametrize("year", ["2012", "2007"])
+def test_the_shares_of_the_loss_are_the_committed_ones(year: str) -> None:
+    page = (ROOT / "docs" / "effect-of-the-loss.md").read_text()
+    found = json.loads((ROOT / "results" / f"loss-share-voc{year}.json").read_text())
+    assert found["command"] in page
+    for name, values in found["strides"]["8"]["definitions"].items():
+        shares = [f"{100 * values['share'][k]:.2f} %"
+                  for k in ("background", "small", "medium", "large")]  # fmt: skip
+        assert f"| VOC{year}, {name} | {' | '.join(shares)} |" in page

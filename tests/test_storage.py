@@ -14,15 +14,19 @@ from hypothesis import strategies as st
 
 from sbdata.errors import InputError
 from sbdata.storage import (
+    former_of,
     inside,
     is_safe_name,
     is_safe_stem,
     remove_leftovers,
+    replace_folder,
+    restore_folder,
     sha256_of,
     write_bytes,
     write_text,
     writing,
 )
+from tests.substitutes import Substitute
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -77,6 +81,113 @@ def test_leftovers_are_known_by_their_name_alone(tmp_path):
     assert remove_leftovers(tmp_path) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
     assert remove_leftovers(tmp_path / "absent") == 0
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+def folder_with(path, text):
+    path.mkdir(parents=True)
+    (path / "summary.txt").write_text(text)
+    (path / "deep").mkdir()
+    (path / "deep" / "table.txt").write_text(text)
+    return path
+
+
+def text_of(path):
+    found = {(path / name).read_text() for name in ("summary.txt", "deep/table.txt")}
+    assert len(found) == 1  # not half of one and half of another
+    return found.pop()
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path):
+    target = tmp_path / "result"
+    for text in ("first", "second"):
+        replace_folder(folder_with(tmp_path / "prepared", text), target)
+        assert text_of(target) == text
+        assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_a_kill_while_a_folder_is_replaced_loses_neither(tmp_path, step):
+    """The process ends before its rename number ``step``, or before the deletion at the end."""
+    target = folder_with(tmp_path / "result", "former")
+    prepared = folder_with(tmp_path / ".new.part", "new")
+    script = (
+        "import os, pathlib, shutil, signal, sys\n"
+        "from sbdata import storage\n"
+        "real, left = os.rename, int(sys.argv[3])\n"
+        "def end(): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def rename(*paths):\n"
+        "    global left\n"
+        "    if left == 0: end()\n"
+        "    left -= 1\n"
+        "    real(*paths)\n"
+        "os.rename = rename\n"
+        "shutil.rmtree = lambda *a, **k: end()\n"
+        "storage.replace_folder(*map(pathlib.Path, sys.argv[1:3]))\n"
+    )
+    command = [sys.executable, "-c", script, str(prepared), str(target), str(step)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert restore_folder(target) == (step == 1)  # between the two renames
+    assert text_of(target) == ("former" if step < 2 else "new")
+    assert not former_of(target).exists()
+    remove_leftovers(tmp_path)
+    replace_folder(folder_with(tmp_path / "third", "third"), target)
+    assert text_of(target) == "third"
+    assert {path.name for path in tmp_path.iterdir()} <= {"result", ".new.part"}
+
+
+def test_the_next_replacement_restores_by_itself(tmp_path):
+    target = tmp_path / "result"
+    folder_with(former_of(target), "former")  # as a killed process leaves it
+    with pytest.raises(OSError, match="absent"):
+        replace_folder(tmp_path / "absent", target)
+    assert text_of(target) == "former"
+
+
+def test_a_reader_that_restores_meanwhile_does_not_stop_the_replacement(tmp_path, monkeypatch):
+    target = folder_with(tmp_path / "result", "former")
+    prepared = folder_with(tmp_path / "prepared", "new")
+    real, calls = os.rename, []
+
+    def rename(source, place):
+        real(source, place)
+        calls.append(place)
+        if len(calls) == 1:
+            restore_folder(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sbdata.storage.os", Substitute(os, rename=rename))
+        replace_folder(prepared, target)
+    assert text_of(target) == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "result").write_text("mine")
+    with pytest.raises(NotADirectoryError):
+        replace_folder(folder_with(tmp_path / "prepared", "new"), tmp_path / "result")
+    assert (tmp_path / "result").read_text() == "mine"
+
+
+def test_nothing_is_restored_without_need(tmp_path):
+    target = folder_with(tmp_path / "result", "mine")
+    assert not restore_folder(target)
+    assert not restore_folder(tmp_path / "absent")
+    folder_with(former_of(target), "older")  # its deletion was cut short
+    assert not restore_folder(target)
+    assert text_of(target) == "mine"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_folders_of_killed_processes_are_leftovers_too(tmp_path):
+    folder_with(tmp_path / ".result.01234567.part", "half")
+    assert remove_leftovers(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- bytes and names -----------------------------------------------------------------------------
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):

@@ -26,7 +26,7 @@ from baselines.stages.photos import ViewSettings, WeakViews, batches, pending, p
 from baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
 from baselines.stages.walk import edge_affinities, transition, walked_maps
 from sbdata.bench.stage import Task
-from sbdata.train.segmenter import nearest
+from sbdata.train.labels import nearest
 
 EdgesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 

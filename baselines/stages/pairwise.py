@@ -32,7 +32,7 @@ from baselines.stages.walk import (
     walked_maps,
 )
 from sbdata.bench.stage import Task
-from sbdata.train.segmenter import nearest
+from sbdata.train.labels import nearest
 
 AffinitiesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 

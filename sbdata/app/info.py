@@ -47,7 +47,8 @@ def info_of(dataset: fo.Dataset) -> dict[str, Any]:
         ``set``, ``logical_hash`` (None while it is being filled), ``root``, ``masks``,
         ``synthetic``, ``classes``, ``sizes``, ``bins`` (upper ends of all sizes but the last),
         ``views`` (names of those it saved) and ``runs`` by their names, each with ``title``,
-        ``folder``, ``predictions_sha256`` and ``figures``.
+        ``folder``, ``predictions_sha256``, ``values`` and how it was scored (see
+        :mod:`sbdata.app.attached`).
 
     Raises:
         InputError: if sbdata did not make it.

@@ -1,4 +1,4 @@
-"""What the panel "Object sizes" shows, as arrays: counts by area and by cell, and IA by area.
+"""The objects of a view as arrays, and their counts by area, by class and size, and by outcome.
 
 Nothing here knows FiftyOne or how it is drawn.
 """
@@ -12,92 +12,148 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sbdata.metrics.summary import half_octaves
+from sbdata.metrics import OUTCOMES, half_octaves
 from sbdata.sizes import SizeBins
 
 Counts = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
-LEAST_IMAGES = 5
-"""Resampling fewer images says nothing of what others would have given."""
-_WEIGHTS_AT_ONCE = 4_000_000  # 32 MB
+TEXTS = ("label", "size", "source")
+OBJECT_COLUMNS = ("area", "number", *TEXTS)
+SCORE_COLUMNS = ("tp", "fp", "outcome")
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectScores:
+    """The scores of one run, one element for each object of a view.
+
+    Attributes:
+        tp: float64, pixels of the object that are predicted as its class; NaN if it has no score.
+        fp: float64, the false positives attributed to it; NaN if it has no score.
+        outcome: ``object`` array of ``OUTCOMES``; empty text if it has no score.
+    """
+
+    tp: Values
+    fp: Values
+    outcome: npt.NDArray[Any]
+
+    @property
+    def is_scored(self) -> npt.NDArray[np.bool_]:
+        """Tell which objects have a score."""
+        scored: npt.NDArray[np.bool_] = ~(np.isnan(self.tp) | np.isnan(self.fp))
+        return scored
 
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """The objects of a view, one element each.
+    """The objects of a view, in the order of image id and number.
 
     Attributes:
-        image: int64, number of the image that it is in.
+        image_ids: all images of the view, sorted; some may have no object.
+        image: int64, the place of each object's image in ``image_ids``.
+        number: int64, the number of each object in its image.
         area: int64, visible pixels.
-        texts: what it is, as ``object`` arrays of strings by ``label``, ``size`` and ``source``.
-        scores: IA by run, float64; NaN where it was not scored.
+        texts: ``object`` arrays of strings, by ``label``, ``size`` and ``source``.
+        runs: scores by run.
     """
 
+    image_ids: tuple[str, ...]
     image: Counts
+    number: Counts
     area: Counts
     texts: Mapping[str, npt.NDArray[Any]]
-    scores: Mapping[str, Values]
+    runs: Mapping[str, ObjectScores]
 
     def __len__(self) -> int:
         return int(self.area.size)
 
     @property
     def n_images(self) -> int:
-        """Return how many images they are in."""
+        """Return how many images have an object."""
         return int(np.unique(self.image).size)
 
-    def subset(self, chosen: npt.NDArray[np.bool_]) -> Objects:
-        """Return those that are chosen."""
+    def subset(self, chosen: npt.NDArray[Any]) -> Objects:
+        """Return some of the objects, in the same images.
+
+        Args:
+            chosen: a boolean for each object, or the places of objects.
+        """
         return Objects(
+            self.image_ids,
             self.image[chosen],
+            self.number[chosen],
             self.area[chosen],
             {name: texts[chosen] for name, texts in self.texts.items()},
-            {run: values[chosen] for run, values in self.scores.items()},
+            {
+                name: ObjectScores(run.tp[chosen], run.fp[chosen], run.outcome[chosen])
+                for name, run in self.runs.items()
+            },
         )
 
 
 def gather_objects(
-    columns: Mapping[str, Sequence[Sequence[Any] | None]], runs: Sequence[str] = ()
+    image_ids: Sequence[str],
+    columns: Mapping[str, Sequence[Sequence[Any] | None]],
+    runs: Mapping[str, Mapping[str, Sequence[Sequence[Any] | None]]] | None = None,
 ) -> Objects:
     """Put the objects of all images into one table.
 
-    Objects without an area are left out: someone drew them in the app, and sbdata has not measured
+    Objects without an area are left out: a user drew them in the app, and sbdata has not measured
     them.
 
     Args:
-        columns: by ``area``, ``label``, ``size``, ``source`` and the runs' names; each has a
-            sequence an image, with a value an object, or None for an image without any.
-        runs: whose scores there are.
+        image_ids: of the images, in any order.
+        columns: by the names of ``OBJECT_COLUMNS``; each has a sequence for each image with a value
+            for each object, or None for an image without objects.
+        runs: the same by the names of ``SCORE_COLUMNS``, for each run.
 
-    >>> table = {"area": [[9, 100], None], "label": [["cat", "cow"], None]}
+    >>> table = {"area": [[9, 40], None], "number": [[1, 2], None], "label": [["cat", "cow"], None]}
     >>> table |= {"size": [["small"] * 2, None], "source": [["voc"] * 2, None]}
-    >>> found = gather_objects({**table, "cam": [[0.5, None], None]}, runs=["cam"])
-    >>> found.area.tolist(), found.texts["label"].tolist(), found.scores["cam"].tolist()
-    ([9, 100], ['cat', 'cow'], [0.5, nan])
+    >>> scores = {"tp": [[9, None], None], "fp": [[2, None], None], "outcome": [["bled", ""], None]}
+    >>> found = gather_objects(["b", "a"], table, {"cam": scores})
+    >>> found.image_ids, found.image.tolist(), found.area.tolist(), found.runs["cam"].tp.tolist()
+    (('a', 'b'), [1, 1], [9, 40], [9.0, nan])
     """
-    flat: dict[str, list[Any]] = {name: [] for name in ("area", "label", "size", "source", *runs)}
-    owners: list[int] = []
-    for place, areas in enumerate(columns["area"]):
-        owners.extend([place] * len(areas or ()))
-    for name, values in flat.items():
-        for of_image, areas in zip(columns[name], columns["area"], strict=True):
-            # A field that no object of an image has is None as a whole.
-            values.extend(of_image or [None] * len(areas or ()))
-    measured = np.array([area is not None for area in flat["area"]], dtype=bool)
+    counts = [len(areas or ()) for areas in columns["area"]]
+
+    def flat(values: Sequence[Sequence[Any] | None]) -> list[Any]:
+        # A field that no object of an image has is None as a whole.
+        pairs = zip(values, counts, strict=True)
+        return [value for of_image, n in pairs for value in (of_image or [None] * n)]
+
+    sorted_ids = tuple(sorted(set(image_ids)))
+    place_of = {image_id: place for place, image_id in enumerate(sorted_ids)}
+    owner = np.repeat(np.array([place_of[i] for i in image_ids], np.int64), counts)
+    area, number = (_integers(flat(columns[name])) for name in ("area", "number"))
     everything = Objects(
-        np.array(owners, np.int64),
-        np.array([area or 0 for area in flat["area"]], np.int64),
+        sorted_ids,
+        owner,
+        number,
+        area,
+        {name: _texts(flat(columns[name])) for name in TEXTS},
         {
-            name: np.array([str(text) for text in flat[name]], object)
-            for name in ("label", "size", "source")
-        },
-        {
-            run: np.array([np.nan if v is None else v for v in flat[run]], np.float64)
-            for run in runs
+            name: ObjectScores(
+                _floats(flat(scores["tp"])),
+                _floats(flat(scores["fp"])),
+                _texts(flat(scores["outcome"])),
+            )
+            for name, scores in (runs or {}).items()
         },
     )
-    return everything if measured.all() else everything.subset(measured)
+    order = np.lexsort((number, owner))
+    return everything.subset(order[area[order] > 0])
+
+
+def _integers(values: list[Any]) -> Counts:
+    return np.array([value or 0 for value in values], np.int64)
+
+
+def _floats(values: list[Any]) -> Values:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _texts(values: list[Any]) -> npt.NDArray[Any]:
+    return np.array(["" if value is None else str(value) for value in values], object)
 
 
 # --- by area --------------------------------------------------------------------------------------
@@ -165,72 +221,21 @@ def count_cells(objects: Objects, labels: Sequence[str], sizes: Sequence[str]) -
     return found
 
 
-# --- IA by area -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """The mean IA of the objects in each bin of area.
-
-    Attributes:
-        n: int64, scored objects in the bin.
-        mean: their mean IA; NaN where there is none.
-        low: lower end of the 95 % interval; NaN where fewer than five images have one.
-        high: its upper end.
-    """
-
-    n: Counts
-    mean: Values
-    low: Values
-    high: Values
-
-
-def ia_by_area(
-    objects: Objects, run: str, edges: Counts, *, resamples: int = 300, seed: int = 0
-) -> Curve:
-    """Return the mean IA by area with a bootstrap over images, as in ``ia_iou.v1``.
+def count_outcomes(objects: Objects, run: str, sizes: Sequence[str]) -> Counts:
+    """Count the objects of every size and outcome.
 
     Args:
-        objects: of the view, all of them within the edges.
-        run: whose scores.
-        edges: as in :func:`count_by_area`.
-        resamples: of the images, drawn with replacement.
-        seed: of the draws.
+        objects: of the view.
+        run: the run that scored them.
+        sizes: from the smallest.
+
+    Returns:
+        int64 ``(sizes, outcomes)``, in the order of ``OUTCOMES``.
     """
-    scored = objects.subset(~np.isnan(objects.scores[run]))
-    size = edges.size - 1
-    place = np.searchsorted(edges, scored.area, side="right") - 1
-    _, owner = np.unique(scored.image, return_inverse=True)
-    images = int(owner.max(initial=-1)) + 1
-    code = owner * size + place
-    shape = (images, size)
-    count = np.bincount(code, minlength=images * size).reshape(shape).astype(np.float64)
-    summed = np.bincount(code, weights=scored.scores[run], minlength=images * size)
-    total = summed.reshape(shape).astype(np.float64)
-    n = count.sum(axis=0)
-    mean = _ratio(total.sum(axis=0), n)
-    low, high = np.full(size, np.nan), np.full(size, np.nan)
-    enough = (count > 0).sum(axis=0) >= LEAST_IMAGES
-    if enough.any():
-        drawn = _resampled(count[:, enough], total[:, enough], resamples, seed)
-        low[enough], high[enough] = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
-    return Curve(n.astype(np.int64), mean, low, high)
-
-
-def _resampled(count: Values, total: Values, resamples: int, seed: int) -> Values:
-    """Return the means of every resample, ``(resamples, bins)``."""
-    images = len(count)
-    random = np.random.default_rng(seed)
-    step = max(1, _WEIGHTS_AT_ONCE // images)
-    parts = []
-    for start in range(0, resamples, step):
-        draws = min(step, resamples - start)
-        weights = random.multinomial(images, np.full(images, 1 / images), size=draws)
-        weights = weights.astype(np.float64)
-        parts.append(_ratio(weights @ total, weights @ count))
-    return np.concatenate(parts)
-
-
-def _ratio(part: Values, whole: Values) -> Values:
-    values: Values = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
-    return values
+    scored = objects.subset(objects.runs[run].is_scored)
+    outcome = scored.runs[run].outcome
+    found = [
+        [int(((scored.texts["size"] == size) & (outcome == kind)).sum()) for kind in OUTCOMES]
+        for size in sizes
+    ]
+    return np.array(found, np.int64).reshape(len(sizes), len(OUTCOMES))

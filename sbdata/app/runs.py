@@ -1,159 +1,29 @@
-"""Scored runs in a FiftyOne dataset: their masks, and their scores of every object and image."""
+"""Scored runs in a FiftyOne dataset: their masks, and the scores of every object and image."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from sbdata.app.attached import check_comparable, outdated_runs
 from sbdata.app.grey import targets_of, write_grey
 from sbdata.app.info import dataset_name, field_name, info_of, lost_files, masks_folder, note_info
+from sbdata.app.run_folder import IMAGE_SCORES, OBJECT_SCORES, Run, check_run, read_run
 from sbdata.app.samples import IMAGE_ID, OBJECTS
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
 from sbdata.mask_files import PngError
-from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE
+from sbdata.metrics import METRIC, OUTCOMES
 from sbdata.sets import EvaluationSet
 
 if TYPE_CHECKING:
     import fiftyone as fo
-
-_OF_OBJECTS = ("ia_iou", "tp", "fp")
-_OF_IMAGES = ("pixel_accuracy", "orphan_pixels")
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What ``sbdata score`` wrote about one folder of predictions.
-
-    Attributes:
-        name: of its fields in FiftyOne.
-        title: the result's own name.
-        folder: of the result.
-        summary: all its figures.
-        instances: one row a ground-truth object.
-        images: one row an image.
-    """
-
-    name: str
-    title: str
-    folder: Path
-    summary: Mapping[str, Any]
-    instances: pa.Table
-    images: pa.Table
-
-    @property
-    def truth_hash(self) -> str:
-        """Return the hash of the set it was scored on."""
-        return str(self.summary["provenance"]["truth"]["sha256"])
-
-    @property
-    def predictions_hash(self) -> str:
-        """Return the hash of the predictions that were scored."""
-        return str(self.summary["provenance"]["predictions"][0]["sha256"])
-
-    @property
-    def predictions(self) -> Path | None:
-        """Return the folder of the predictions, None where it is no longer found.
-
-        The result may name it relative to where it was scored; that is looked for from here and
-        from every folder above the result.
-        """
-        named = Path(self.summary["provenance"]["predictions"][0]["folder"])
-        places = [named] if named.is_absolute() else [p / named for p in self._bases()]
-        return next((place for place in places if place.is_dir()), None)
-
-    def _bases(self) -> list[Path]:
-        return [Path.cwd(), *self.folder.parents]
-
-
-def read_run(folder: Path) -> Run:
-    """Read a result of ``sbdata score``.
-
-    Raises:
-        InputError: if the folder holds none.
-    """
-    folder = Path(folder).resolve()
-    if not (folder / SUMMARY_FILE).is_file():
-        what = "no such folder" if not folder.is_dir() else f"no {SUMMARY_FILE} in it"
-        msg = f"{folder}: {what}; give a folder that 'sbdata score' wrote, such as scores/NAME"
-        raise InputError(msg)
-    try:
-        summary = orjson.loads((folder / SUMMARY_FILE).read_bytes())
-        run = Run(
-            name=field_name(str(summary["name"])),
-            title=str(summary["name"]),
-            folder=folder,
-            summary=summary,
-            instances=pq.read_table(
-                folder / INSTANCES_FILE, columns=["image_id", "instance_id", *_OF_OBJECTS]
-            ),
-            images=pq.read_table(
-                folder / IMAGES_FILE, columns=["image_id", "missing", "mean_ia", *_OF_IMAGES]
-            ),
-        )
-        _ = run.truth_hash, run.predictions_hash, run.predictions, summary["provenance"]["truth"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:200]
-        msg = f"{folder}: not a readable result of 'sbdata score' ({reason}); score it again"
-        raise InputError(msg) from error
-    return run
-
-
-def check_run(run: Run, opened: EvaluationSet) -> None:
-    """Make sure that a run was scored on this very set.
-
-    Raises:
-        InputError: if it was not, naming both.
-    """
-    if run.truth_hash != opened.logical_hash:
-        truth = run.summary["provenance"]["truth"]
-        other = str(truth.get("name"))
-        if other == opened.name:
-            other = f"another {other}"
-        msg = (
-            f"{run.folder}: scores of {other} ({run.truth_hash[:12]}), not of {opened.root} "
-            f"({opened.logical_hash[:12]}); score the predictions again by 'sbdata score PRED "
-            f"--set {opened.root}'"
-        )
-        raise InputError(msg)
-    rows = _keys(run.instances)
-    if len(rows) != opened.manifest.instances.num_rows or rows != _keys(opened.manifest.instances):
-        msg = f"{run.folder}: its rows are not the set's objects; score the predictions again"
-        raise InputError(msg)
-
-
-def _keys(table: pa.Table) -> set[tuple[str, int]]:
-    pairs = zip(table["image_id"].to_pylist(), table["instance_id"].to_pylist(), strict=True)
-    return set(pairs)
-
-
-def check_names(runs: Sequence[Run]) -> None:
-    """Make sure that no two runs would have the same fields.
-
-    Raises:
-        InputError: naming two that would.
-    """
-    seen: dict[str, Run] = {}
-    for run in runs:
-        other = seen.setdefault(run.name, run)
-        if other is not run and other.folder != run.folder:
-            msg = (
-                f"{other.folder} and {run.folder}: both would be called {run.name!r}; score one of "
-                "them again under another --name"
-            )
-            raise InputError(msg)
-
-
-# --- attaching ------------------------------------------------------------------------------------
 
 
 def attach_run(
@@ -171,7 +41,8 @@ def attach_run(
         Sentences to be said, such as that the predictions are no longer where they were.
 
     Raises:
-        InputError: if the run is of another set, or the dataset holds another than the one opened.
+        InputError: if the run is of another set, the dataset holds another set than the one
+            opened, or a run that was scored in another way is attached.
     """
     check_run(run, opened)
     known = info_of(dataset)
@@ -186,18 +57,23 @@ def attach_run(
             "another --name, or drop all attached runs by --fresh"
         )
         raise InputError(msg)
+    others = {name: noted for name, noted in known["runs"].items() if name != run.name}
+    check_comparable(run.title, run.metric_note, others)
+    if former is not None:  # until all is written, its values are of no one run
+        note_info(dataset, runs={**known["runs"], run.name: {**former, "metric": ""}})
     image_ids = dataset.values(IMAGE_ID)
     notes = _attach_masks(dataset, opened, run, Path(known["masks"]), image_ids, progress)
     _attach_objects(dataset, run)
     _attach_images(dataset, opened, run, image_ids)
-    figures = {name: cell["class_mean"]["value"] for name, cell in run.summary["ia"].items()}
+    values = {name: cell["class_mean"]["value"] for name, cell in run.summary["ia"].items()}
     runs = {
         **info_of(dataset)["runs"],
         run.name: {
             "title": run.title,
             "folder": str(run.folder),
             "predictions_sha256": run.predictions_hash,
-            "figures": {"miou": run.summary["miou"]["value"], **figures},
+            "values": {"miou": run.summary["miou"]["value"], **values},
+            **run.metric_note,
         },
     }
     note_info(dataset, runs=runs)
@@ -220,8 +96,23 @@ def restore_masks(dataset: fo.Dataset, opened: EvaluationSet) -> tuple[str, ...]
     return tuple(notes)
 
 
+def detach_outdated(dataset: fo.Dataset) -> tuple[str, ...]:
+    """Take the runs out of a dataset that another version of the metric scored.
+
+    Returns:
+        Their titles.
+    """
+    known = info_of(dataset)
+    gone = detach_runs(dataset, outdated_runs(known))
+    return tuple(str(known["runs"][name]["title"]) for name in gone)
+
+
 def detach_runs(dataset: fo.Dataset, names: Sequence[str]) -> tuple[str, ...]:
     """Take runs out of a dataset, with all their fields.
+
+    Args:
+        dataset: that holds a set.
+        names: of the runs; those that are not attached are passed over.
 
     Returns:
         The names of those that were attached.
@@ -246,17 +137,17 @@ def mask_field(name: str) -> str:
 
 
 def image_fields(name: str, sizes: Sequence[str]) -> list[str]:
-    """Return the fields of a run's scores of whole images."""
-    scores = ["ia", *(f"ia_{field_name(size)}" for size in sizes), *_OF_IMAGES]
+    """Return the fields that hold a run's scores of whole images."""
+    scores = ["ia", *(f"ia_{field_name(size)}" for size in sizes), *IMAGE_SCORES]
     return [f"{score}_{name}" for score in scores]
 
 
 def run_fields(name: str, sizes: Sequence[str]) -> list[str]:
-    """Return all fields of a run, those of its objects with their full paths."""
+    """Return all fields of a run; those of objects are full paths."""
     return [
         mask_field(name),
         *image_fields(name, sizes),
-        *(f"{OBJECTS}.{score}_{name}" for score in _OF_OBJECTS),
+        *(f"{OBJECTS}.{score}_{name}" for score in OBJECT_SCORES),
     ]
 
 
@@ -291,7 +182,7 @@ def _attach_masks(
 def _predictions(
     opened: EvaluationSet, run: Run, masks: Path, progress: Progress | None
 ) -> tuple[dict[str, Path], str]:
-    """Return the grey masks by image, and what is to be said where there are none."""
+    """Return the grey masks by image, and a sentence to be said if there are none."""
     folder = run.predictions
     without = f"{run.title}: shown without its masks, for"
     if folder is None:
@@ -333,16 +224,21 @@ def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
         [row_of[image_id, number] for number in of_image or ()]
         for image_id, of_image in zip(image_ids, numbers, strict=True)
     ]
+    kinds = {"ia_iou": fo.FloatField, "tp": fo.IntField, "fp": fo.FloatField}
     words = {
-        "ia_iou": f"Instance-aware IoU of {run.title}",
-        "tp": f"Pixels of the object that {run.title} finds",
-        "fp": f"False pixels of {run.title} that are laid to the object",
+        "ia_iou": f"Instance-aware IoU ({METRIC}), {run.title}",
+        "tp": f"True positives: pixels of the object predicted as its class, {run.title}",
+        "fp": f"False positives attributed to this object, in pixels, {run.title}",
+        "outcome": f"What became of the object ({', '.join(OUTCOMES)}), {run.title}",
+        "other_class": "The other class that most of its pixels are predicted as, if any, "
+        f"{run.title}",
     }
-    for score in _OF_OBJECTS:
+    for score in OBJECT_SCORES:
         path = f"{OBJECTS}.{score}_{run.name}"
-        kind = fo.IntField if score == "tp" else fo.FloatField
+        kind = kinds.get(score, fo.StringField)
         dataset.add_sample_field(path, kind, description=words[score])
-        values = run.instances[score].to_pylist()
+        # An empty text means that there is no other class.
+        values = [None if value == "" else value for value in run.instances[score].to_pylist()]
         nested = [[values[row] for row in of_image] for of_image in rows]
         dataset.set_values(path, nested, expand_schema=False)
 
@@ -354,7 +250,7 @@ def _attach_images(
     import fiftyone as fo
 
     per_image = {"ia": run.images["mean_ia"].to_pylist()}
-    per_image |= {name: run.images[name].to_pylist() for name in _OF_IMAGES}
+    per_image |= {name: run.images[name].to_pylist() for name in IMAGE_SCORES}
     keys = run.images["image_id"].to_pylist()
     tables = {name: dict(zip(keys, values, strict=True)) for name, values in per_image.items()}
     for size, means in _means_by_size(opened, run).items():
@@ -362,7 +258,7 @@ def _attach_images(
     words = {
         "ia": f"Mean IA of the image's objects, {run.title}",
         "pixel_accuracy": f"Share of pixels with the right class, {run.title}",
-        "orphan_pixels": f"False pixels that touch no object, {run.title}",
+        "orphan_pixels": f"Pixels of regions that meet no object of their class, {run.title}",
     }
     for name, values in tables.items():
         kind = fo.IntField if name == "orphan_pixels" else fo.FloatField

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sbdata.app.info import info_of
-from sbdata.app.runs import attach_run, read_run
+from sbdata.app.attached import check_comparable, noted_metric
+from sbdata.app.info import field_name, info_of
+from sbdata.app.run_folder import read_run
+from sbdata.app.runs import attach_run
 from sbdata.app.views import arrange_sidebar, save_views
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
@@ -44,18 +46,24 @@ def score_and_attach(
 
     Raises:
         InputError: if the set is not where it was loaded from, the predictions break the contract,
-            or the result has no place; nothing is attached then.
+            the result has no place, or the attached runs were scored with other options; nothing
+            is attached then.
     """
-    root = Path(info_of(dataset)["root"])
+    known = info_of(dataset)
+    root = Path(known["root"])
     if not root.is_dir():
         msg = f"{root}: the set is no longer there; run 'sbdata app' with the folder it is in now"
         raise InputError(msg)
     opened = open_set(root)
     name = name or name_of(predictions)
     folder = check_place(out, name, predictions)
+    options = ScoreOptions()
+    noted = noted_metric(options.metric.as_dict(), options.resamples, options.seed)
+    others = {run: note for run, note in known["runs"].items() if run != field_name(name)}
+    check_comparable(name, noted, others)  # before minutes are spent on scoring
     try:
         scored = score_folder(
-            predictions, truth_from_set(root), ScoreOptions(), name=name, progress=progress
+            predictions, truth_from_set(root), options, name=name, progress=progress
         )
     except ProblemsError as error:
         listed = folder / PROBLEMS_FILE

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sbdata.app.panel_data import Objects
+from sbdata.app.panel_data import TEXTS, Objects
 from sbdata.app.samples import INSTANCES
 
 _STAGE = "fiftyone.core.stages.FilterLabels"
-_TEXTS = ("label", "size", "source")
+_OUTCOME = "$$this.outcome_"  # before the name of a run
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,14 @@ class Selection:
         size: their size.
         source: where their annotation comes from.
         area: the smallest area, and one above the largest.
+        outcome: a run, and what became of the objects in it.
     """
 
     label: str | None = None
     size: str | None = None
     source: str | None = None
     area: tuple[int, int] | None = None
+    outcome: tuple[str, str] | None = None
 
     def __bool__(self) -> bool:
         return self != Selection()
@@ -47,35 +49,45 @@ class Selection:
         """
         parts = [
             {"$eq": [f"$$this.{name}", value]}
-            for name in _TEXTS
+            for name in TEXTS
             if (value := getattr(self, name)) is not None
         ]
         if self.area is not None:
             low, high = self.area
             parts += [{"$gte": ["$$this.area", low]}, {"$lt": ["$$this.area", high]}]
+        if self.outcome is not None:
+            run, kind = self.outcome
+            parts.append({"$eq": [f"{_OUTCOME}{run}", kind]})
         return {"$and": parts}
 
     def mask(self, objects: Objects) -> npt.NDArray[np.bool_]:
         """Tell which objects are chosen."""
         chosen = np.ones(len(objects), dtype=bool)
-        for name in _TEXTS:
+        for name in TEXTS:
             value = getattr(self, name)
             if value is not None:
                 chosen &= objects.texts[name] == value
         if self.area is not None:
             low, high = self.area
             chosen &= (objects.area >= low) & (objects.area < high)
+        if self.outcome is not None:
+            run, kind = self.outcome
+            scores = objects.runs.get(run)
+            chosen &= False if scores is None else scores.outcome == kind
         return chosen
 
     def described(self) -> str:
         """Return it in words.
 
-        >>> Selection(label="disc", area=(512, 725)).described()
-        'disc, 512 to 724 pixels'
+        >>> Selection(label="disc", area=(512, 725), outcome=("cam", "wrong_class")).described()
+        'disc, 512 to 724 pixels, wrong class in cam'
         """
-        parts = [value for name in _TEXTS if (value := getattr(self, name)) is not None]
+        parts = [value for name in TEXTS if (value := getattr(self, name)) is not None]
         if self.area is not None:
             parts.append(f"{self.area[0]:,} to {self.area[1] - 1:,} pixels")
+        if self.outcome is not None:
+            run, kind = self.outcome
+            parts.append(f"{kind.replace('_', ' ')} in {run}")
         return ", ".join(parts) or "all objects"
 
 
@@ -87,11 +99,17 @@ def selection_of(expression: Any) -> Selection | None:
             ((operator, (path, value)),) = part.items()
             parts[f"{operator} {path}"] = value
         low, high = parts.get("$gte $$this.area"), parts.get("$lt $$this.area")
-        texts = {name: parts.get(f"$eq $$this.{name}") for name in _TEXTS}
+        texts = {name: parts.get(f"$eq $$this.{name}") for name in TEXTS}
+        outcomes = [
+            (key.removeprefix(f"$eq {_OUTCOME}"), value)
+            for key, value in parts.items()
+            if key.startswith(f"$eq {_OUTCOME}")
+        ]
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
+    outcome = outcomes[0] if len(outcomes) == 1 else None
     area = None if low is None or high is None else (int(low), int(high))
-    found = Selection(**texts, area=area)
+    found = Selection(**texts, area=area, outcome=outcome)
     return found if found and found.filter() == dict(expression) else None
 
 

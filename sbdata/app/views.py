@@ -10,17 +10,18 @@ from itertools import combinations
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
+from sbdata.app.attached import AttachedRun, attached_runs
 from sbdata.app.info import info_of, note_info
 from sbdata.app.runs import image_fields, mask_field
 from sbdata.app.samples import IMAGE_ID, INSTANCES, OBJECTS, TRUTH, count_field
 from sbdata.manifest import size_counts
+from sbdata.metrics import FEW
+from sbdata.metrics.outcomes import MISSED_RECALL
 from sbdata.sets import EvaluationSet
 
 if TYPE_CHECKING:
     import fiftyone as fo
 
-FEW = 10
-"""A cell with fewer objects is thin in any set: a figure of them says little."""
 _SHOWN = 100  # images in a view that is sorted
 _MOST_PAIRS = 6  # of runs, each with a view of its own
 
@@ -33,9 +34,10 @@ class _Named:
 
 
 def save_views(dataset: fo.Dataset, opened: EvaluationSet) -> tuple[str, ...]:
-    """Save the views that show where a set is thin and what its runs miss; others are kept.
+    """Save the views that show where a set is thin and what its runs miss.
 
-    Those that a former call saved are replaced, and deleted where they no longer apply.
+    Views that a former call saved are replaced, or deleted if they no longer apply. All other views
+    are kept.
 
     Args:
         dataset: that holds the set, with its runs.
@@ -45,7 +47,7 @@ def save_views(dataset: fo.Dataset, opened: EvaluationSet) -> tuple[str, ...]:
         The names of the views.
     """
     known = info_of(dataset)
-    views = list(_views(dataset, opened, known["runs"]))
+    views = list(_views(dataset, opened, attached_runs(known)))
     names = tuple(view.name for view in views)
     for former in known.get("views", ()):
         if former not in names and dataset.has_saved_view(former):
@@ -57,7 +59,7 @@ def save_views(dataset: fo.Dataset, opened: EvaluationSet) -> tuple[str, ...]:
 
 
 def _views(
-    dataset: fo.Dataset, opened: EvaluationSet, runs: Mapping[str, Mapping[str, Any]]
+    dataset: fo.Dataset, opened: EvaluationSet, runs: Mapping[str, AttachedRun]
 ) -> Iterator[_Named]:
     from fiftyone import ViewField as F
 
@@ -86,30 +88,40 @@ def _views(
     if runs:
         missed = is_small
         for name in runs:
-            missed &= F(f"tp_{name}") == 0
-        titles = ", ".join(run["title"] for run in runs.values())
+            missed &= F(f"outcome_{name}") == "missed"
+        titles = ", ".join(run.title for run in runs.values())
         yield _Named(
             f"{smallest} objects missed by every run",
-            f"{smallest} objects of which not one pixel is found: {titles}",
+            f"{smallest} objects of which under {MISSED_RECALL:.0%} of the pixels are found, and "
+            f"which are not taken for another class: {titles}",
             dataset.filter_labels(INSTANCES, missed),
         )
-    for first, second in list(combinations(runs, 2))[:_MOST_PAIRS]:
+    for first, second in pairs_of(list(runs)):
         change = (F(f"ia_iou_{first}") - F(f"ia_iou_{second}")).abs()
         yield _Named(
-            f"largest difference: {first}, {second}",
-            "Images by the object whose IA differs most between the two runs, largest first",
+            f"largest difference: {first} minus {second}",
+            f"Images by the object whose IA differs most, in either direction, largest first; A "
+            f"minus B with A = {runs[first].title} and B = {runs[second].title}",
             dataset.match(F(OBJECTS).length() > 0)
             .sort_by(F(OBJECTS).map(change).max(), reverse=True)
             .limit(_SHOWN),
         )
 
 
+def pairs_of(runs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of runs that are compared, first attached first, but not too many.
+
+    >>> pairs_of(["a", "b", "c"])
+    [('a', 'b'), ('a', 'c'), ('b', 'c')]
+    """
+    return list(combinations(runs, 2))[:_MOST_PAIRS]
+
+
 def thin_cells(opened: EvaluationSet) -> list[tuple[str, str, int]]:
     """Return the cells of class and size that a set has few objects of, the fewest first.
 
-    A cell is thin if it holds fewer than ten objects or half the set's median cell. Cells without
-    an object have nothing to look at and are left out. Where none is thin, the smallest stands for
-    them.
+    A cell is thin if it holds fewer than ten objects, or fewer than half of the set's median cell.
+    Cells without an object are left out. If no cell is thin, the smallest is returned.
 
     Returns:
         Class, size and number of objects of each.

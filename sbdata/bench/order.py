@@ -7,7 +7,7 @@ from typing import Any
 CONTROLS = "controls"
 """The kind of what is a ceiling or a floor instead of a method."""
 
-_STRATEGIES = ("ce", "ce-ft", "sb", "sb-ft", "sb-ewc")  # in this order; others follow by name
+_STRATEGIES = ("ce", "sb", "sb-ft", "sb-ewc")  # in this order; others follow by name
 _KINDS = ("image labels", "image labels + saliency", "boxes")  # likewise
 _ROLES = {"full": "ceiling", "labels-only": "floor"}
 

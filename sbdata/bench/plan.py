@@ -2,8 +2,8 @@
 
 A job is one step that can run by itself once the jobs it builds on are done: a stage of a method,
 the score of its pseudo-masks, the training of one strategy, the prediction of one set, a result.
-What methods have in common is one job, and so is the first phase that two-phase strategies share:
-the first of them makes it, and the others come after.
+What methods have in common is one job. Strategies that begin with the same steps of cross-entropy
+share these: the first of them takes them, and the others come after.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ Kind = Literal["stage", "pseudo", "train", "predict", "score", "compare"]
 _TRAIN_SECONDS = 3.6  # per million pixels of a training view
 _PREDICT_SECONDS = 1.5  # per million pixels of a view
 _SCORE_SECONDS = 0.02  # per image
-_FISHER = 1.5  # an image of EWC's Fisher information costs about as much as this many views
+_COMPARE_SECONDS = 1.0  # per set and strategy: draws of the bootstrap
+_FISHER = 1.5  # an image of EWC's sampled Fisher information costs about as much as so many views
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Plan:
         training: folder of the set whose weak labels are learned from.
         sets: folders of the sets that are scored.
         seeds: each makes everything anew.
-        preset: of the methods, and of the segmenter if it has no other.
+        preset: of the methods, and of the segmenter if it has no other; the methods' ``paper`` goes
+            with the segmenter's ``wacv24``.
         training_preset: of the segmenter: a name or a YAML file.
         training_overrides: ``key=value``, of the segmenter's preset.
         method_overrides: ``method:key=value``, of a method's preset.
@@ -331,10 +333,10 @@ def _strategy_jobs(
 ) -> None:
     """Add the jobs of a method's strategies: train, predict, score, and compare at the end."""
     first_phase: tuple[str, ...] = ()
-    predictions: list[str] = []
+    scores: list[str] = []
     for strategy in plan.strategies:
         start = f"{method.name}, seed {seed}, {strategy}: "
-        two = find_strategy(strategy).two_phases
+        shares = find_strategy(strategy).shares_first_phase
         trained = _add(
             jobs,
             Job(
@@ -344,14 +346,14 @@ def _strategy_jobs(
                 seed=seed,
                 part=strategy,
                 strategy=strategy,
-                after=(*pseudo, *(first_phase if two else ())),
+                after=(*pseudo, *(first_phase if shares else ())),
                 images=images,
-                seconds=_seconds_to_train(preset, strategy, shared=bool(two and first_phase)),
+                seconds=_seconds_to_train(preset, strategy, shared=bool(shares and first_phase)),
                 cpus=1.0 + workers,
                 gpus=1.0,
             ),
         )
-        if two and not first_phase:
+        if shares and not first_phase:
             first_phase = (trained,)
         predicted = tuple(
             _add(
@@ -371,20 +373,21 @@ def _strategy_jobs(
             )
             for name, opened in sets.items()
         )
-        predictions += predicted
         scored = sum(map(len, sets.values()))
-        _add(
-            jobs,
-            Job(
-                name=f"{start}score",
-                kind="score",
-                method=method.name,
-                seed=seed,
-                strategy=strategy,
-                after=(*pseudo, *predicted),
-                images=scored,
-                seconds=_SCORE_SECONDS * scored,
-            ),
+        scores.append(
+            _add(
+                jobs,
+                Job(
+                    name=f"{start}score",
+                    kind="score",
+                    method=method.name,
+                    seed=seed,
+                    strategy=strategy,
+                    after=(*pseudo, *predicted),
+                    images=scored,
+                    seconds=_SCORE_SECONDS * scored,
+                ),
+            )
         )
     _add(
         jobs,
@@ -393,18 +396,19 @@ def _strategy_jobs(
             kind="compare",
             method=method.name,
             seed=seed,
-            after=tuple(predictions),
+            after=tuple(scores),
             images=scored,
-            seconds=2 * _SCORE_SECONDS * scored * len(plan.strategies),
+            seconds=_COMPARE_SECONDS * len(sets) * len(plan.strategies),
         ),
     )
 
 
 def _seconds_to_train(preset: Preset, strategy: str, *, shared: bool) -> float:
     chosen, steps = find_strategy(strategy), preset.optimisation.steps
-    share = preset.fine_tuning.share if chosen.two_phases and shared else 1.0
+    share = 1.0 - preset.switch if shared else 1.0
     views = share * steps * preset.optimisation.batch_size
-    views += preset.ewc.images * _FISHER if chosen.consolidated else 0.0
+    if chosen.consolidated and preset.ewc.fisher == "sampled":
+        views += preset.ewc.images * _FISHER
     scales = 1.0 + sum(s * s for s in preset.model.scales)
     return _TRAIN_SECONDS * views * scales * preset.augmentation.crop**2 / 1e6
 

@@ -43,9 +43,7 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="Where the app keeps its database and masks.",
 )
-@click.option(
-    "--fresh", is_flag=True, help="Load the set anew, without the runs and tags that it had."
-)
+@click.option("--fresh", is_flag=True, help="Recreate the dataset, dropping its runs and tags.")
 def app(
     set_folder: Path,
     scores: tuple[Path, ...],
@@ -107,12 +105,12 @@ def app(
 
 
 def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
-    from sbdata.app.runs import check_names, check_run, read_run
+    from sbdata.app.run_folder import check_run, check_runs, read_run
     from sbdata.sets import open_set
 
     opened = open_set(set_folder.resolve())
     runs = [read_run(folder) for folder in scores]
-    check_names(runs)
+    check_runs(runs)
     for run in runs:
         check_run(run, opened)
 
@@ -121,8 +119,10 @@ def _load(
     set_folder: Path, scores: tuple[Path, ...], masks: Path, fresh: bool, progress: Progress
 ) -> Loaded:
     from sbdata.app.dataset import load_set
-    from sbdata.app.runs import attach_run, read_run, restore_masks
+    from sbdata.app.run_folder import read_run
+    from sbdata.app.runs import attach_run, restore_masks
     from sbdata.app.views import arrange_sidebar, save_views
+    from sbdata.metrics import METRIC
 
     loaded = load_set(set_folder, masks, fresh=fresh, progress=partial(progress, "images"))
     if loaded.change == "changed":
@@ -130,9 +130,15 @@ def _load(
         say(f"{set_folder}: has changed since it was loaded, and was read again{lost}")
     elif loaded.change == "moved":
         say(f"{set_folder}: the set is here now; it was loaded from another folder")
-    notes: list[str] = []
-    for folder in scores:
-        run = read_run(folder)
+    runs = [read_run(folder) for folder in scores]
+    given = {run.title for run in runs}
+    notes = [
+        f"{title}: no longer attached, since its scores are not all of {METRIC}; score the "
+        "predictions again by 'sbdata score', and give the result by --scores"
+        for title in loaded.outdated
+        if title not in given
+    ]
+    for run in runs:
         showing = partial(progress, run.name)
         notes += attach_run(loaded.dataset, loaded.opened, run, progress=showing)
     for note in (*notes, *restore_masks(loaded.dataset, loaded.opened)):

@@ -30,7 +30,7 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option(
     "--strategy", "strategies", multiple=True, metavar="NAME",
-    help="Repeatable [ce-ft, sb-ewc]; --list shows all.",
+    help="Repeatable [ce, sb-ewc]; --list shows all.",
 )  # fmt: skip
 @click.option(
     "--set", "sets", type=_FOLDER, multiple=True, help="To score; repeatable [data/shapes-b]."
@@ -39,8 +39,16 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     "--train-set", type=_FOLDER, default=Path("data/shapes-train"), show_default=True,
     help="Whose weak labels are learned from.",
 )  # fmt: skip
-@click.option("--preset", default="smoke", show_default=True, help="smoke, photos or paper.")
-@click.option("--train-preset", help="Of the segmenter: a name or a YAML file [that of --preset].")
+@click.option(
+    "--preset",
+    default="smoke",
+    show_default=True,
+    help="Preset of the methods: smoke, photos or paper.",
+)
+@click.option(
+    "--train-preset",
+    help="Preset of the segmenter: a name or a YAML file [as --preset; wacv24 for paper].",
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
 @click.option(
     "--first-seed", type=click.IntRange(min=0), default=0, show_default=True,
@@ -76,6 +84,10 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch in each process.")
 @click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option(
+    "--verify", is_flag=True,
+    help="Hash all files of what is done, not only those whose size or time changed.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the steps and their cost, and stop.")
 @click.option("--list", "listing", is_flag=True, help="Show methods and strategies, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -100,6 +112,7 @@ def bench(
     jobs: int,
     threads: int | None,
     executor: str,
+    verify: bool,
     dry_run: bool,
     listing: bool,
     as_json: bool,
@@ -107,8 +120,10 @@ def bench(
     """Run methods from image-level labels to a scored, comparable result.
 
     Every step is kept in WORK under a hash of its settings, inputs and code: what is there is not
-    done again, and a bench that was stopped goes on. RESULTS gets one JSON file a method, strategy
-    and seed, and one of paired differences a method and seed; 'sbdata leaderboard' reads them.
+    done again, and a bench that was stopped goes on. A file of a step that was altered since is
+    refused, and one that was lost is made again. RESULTS gets one JSON file a method, strategy and
+    seed, and one of paired differences a method and seed, with a hash of all that they depend on in
+    their names: results of other settings, data or code stay. 'sbdata leaderboard' reads them.
     """
     if listing:
         _list(as_json)
@@ -120,7 +135,7 @@ def bench(
 
     plan = Plan(
         methods=methods or ("cam",),
-        strategies=strategies or ("ce-ft", "sb-ewc"),
+        strategies=strategies or ("ce", "sb-ewc"),
         training=train_set,
         sets=sets or (Path("data/shapes-b"),),
         seeds=tuple(range(first_seed, first_seed + seeds)),
@@ -149,6 +164,7 @@ def bench(
             processes=jobs,
             threads=threads,
             watcher=watcher,
+            verify=verify,
         )
     if first:
         _show_results(files, as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from sbdata.cli.output import say
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
+from sbdata.printable import printable
+from sbdata.quoting import shortened
 
 if TYPE_CHECKING:
     from sbdata.curate.build import Built
@@ -34,6 +37,22 @@ def _roots(given: tuple[str, ...], recipe: Recipe) -> dict[str, Path]:
             msg = f"--source-root {name}={root}: no such folder"
             raise InputError(msg)
     return {**fetched_roots(recipe), **roots}
+
+
+def _folder_meant(argument: str) -> Path | None:
+    """Return the folder that an argument names, or None if it names a recipe.
+
+    A name alone never depends on the working directory if a bundled recipe has it.
+    """
+    from sbdata.recipe import bundled_recipes
+
+    folder = Path(argument)
+    if not folder.is_dir():
+        return None
+    if argument in bundled_recipes():
+        say(f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True)
+        return None
+    return folder
 
 
 _source_root = click.option(
@@ -94,23 +113,24 @@ def build(
     """Build the evaluation set of RECIPE.
 
     RECIPE is a bundled recipe (shapes-b, pascal-b, voc-val, ...), a .yaml file, or a folder with a
-    manifest, whose set is then built again. A build that was stopped goes on where it was; a set
-    that is there already is verified instead.
+    manifest, whose set is then built again. A bundled recipe goes before a folder of the same name;
+    write ./NAME for the folder. A build that was stopped goes on where it was; a set that is there
+    already is verified instead.
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import build_set, built_already, rebuild_set
+    from sbdata.curate.header import check_header
     from sbdata.curate.inputs import Inputs
     from sbdata.machine import check_output
     from sbdata.manifest import read_manifest
-    from sbdata.recipe import load_recipe, recipe_from_dict
+    from sbdata.recipe import load_recipe
 
-    from_manifest = Path(recipe) if Path(recipe).is_dir() else None
+    from_manifest = _folder_meant(recipe)
     if from_manifest:
         if overrides:
             msg = "--set changes recipes; a set that is built from its manifest is built as it was"
             raise InputError(msg)
-        meta = read_manifest(from_manifest).meta
-        resolved = recipe_from_dict(meta["recipe"], f"{from_manifest}: its recipe")
+        resolved = check_header(read_manifest(from_manifest), from_manifest)
     else:
         resolved = load_recipe(recipe, overrides)
     target = out or Path("data") / resolved.name
@@ -146,12 +166,16 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
 
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.verify import verify_set
+    from sbdata.manifest import read_manifest
 
     with showing_progress(quiet=as_json) as progress:
         damages = verify_set(path, workers=workers, progress=partial(progress, "verify"))
     if as_json:
         listed = [{"path": str(d.path), "kind": d.kind, "detail": d.detail} for d in damages]
-        say(json.dumps({"set": str(path), "good": not damages, "damages": listed}, indent=2))
+        said: dict[str, Any] = {"set": str(path), "good": not damages, "damages": listed}
+        if not damages:
+            said["manifest_version"] = read_manifest(path, check_hash=False).meta["version"]
+        say(json.dumps(said, indent=2))
     else:
         for damage in damages[:_SHOWN]:
             say(f"{damage.path}: {damage.kind}: {damage.detail}")
@@ -159,6 +183,11 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
             say(f"... and {len(damages) - _SHOWN} more (--json lists all)")
         good = "every file is as the manifest says"
         say(f"{path}: {f'{len(damages)} damages' if damages else good}")
+        if not damages and read_manifest(path, check_hash=False).meta["version"] == 1:
+            say(
+                f"{path}: manifest version 1, whose logical hash covers rows, classes and bins, "
+                "not the name, the recipe and other facts; build the set again for one that does"
+            )
     ctx.exit(1 if damages else 0)
 
 
@@ -178,36 +207,58 @@ def stats(
     """Print the sizes of the objects in TARGET.
 
     TARGET is a built set, a folder with a manifest, or a recipe: then its sources are measured as
-    they are, before any filter or selection.
+    they are, before any filter or selection. A bundled recipe goes before a folder of the same
+    name; write ./NAME for the folder.
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import measure_sources
+    from sbdata.curate.choose import count_reasons
     from sbdata.curate.inputs import Inputs
+    from sbdata.curate.notes import first_reasons, set_notes
     from sbdata.curate.statistics import statistics_of
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
 
-    if Path(target).is_dir():
-        manifest = read_manifest(Path(target))
+    folder = _folder_meant(target)
+    if folder is not None:
+        if overrides:
+            msg = f"--set changes recipes; {folder} holds a set, which is measured as it is"
+            raise InputError(msg)
+        manifest = read_manifest(folder)
         synthetic = manifest.meta["synthetic"]
         measured = statistics_of(
             manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
         )
+        rejected = manifest.meta.get("rejected", {})
+        first, notes = "", set_notes(manifest, folder)
     else:
         recipe = load_recipe(target, overrides)
         synthetic = recipe.synthetic
         with showing_progress(quiet=as_json) as progress:
             roots = _roots(source_roots, recipe)
             inputs = Inputs(roots=roots, workers=workers, progress=progress)
-            measured = measure_sources(recipe, inputs)
+            found = measure_sources(recipe, inputs)
+        measured, notes = found.statistics, found.notes
+        rejected, first = count_reasons(found.rejections), first_reasons(found.rejections)
     if as_json:
-        said = {"target": target, "synthetic": synthetic, **measured.as_dict()}
+        said = {
+            "target": target,
+            "synthetic": synthetic,
+            **measured.as_dict(),
+            "rejected": rejected,
+            "notes": list(notes),
+        }
         say(json.dumps(said, indent=2))
     else:
         say(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
         _print_counts(measured)
         _print_areas(measured)
         _print_balance({"balance": measured})
+        if rejected:
+            say(f"left out, in no number above: {_counted(rejected)}")
+            if first:
+                say(f"  such as {first}")
+        _print_notes(notes)
 
 
 @dataset.command()
@@ -240,6 +291,15 @@ def manifest(path: Path, out: Path | None, as_json: bool) -> None:
 
 def _amount(measured: SizeStatistics) -> str:
     return f"{measured.instances:,} instances in {measured.images:,} images"
+
+
+def _counted(rejected: Mapping[str, int]) -> str:
+    return ", ".join(f"{shortened(reason)} {count:,}" for reason, count in rejected.items())
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        say(f"note: {printable(note)}")
 
 
 def _print_counts(measured: SizeStatistics) -> None:
@@ -280,6 +340,7 @@ def _built_as_dict(built: Built) -> dict[str, Any]:
         "before": built.before.as_dict(),
         "after": built.after.as_dict(),
         **{key: meta[key] for key in _HEADER},
+        "notes": list(built.notes),
     }
 
 
@@ -303,8 +364,8 @@ def _print_built(built: Built) -> None:
     for check in meta["leakage"]:
         say(f"leakage, {check['training_set']}: {check['result']}")
     if meta["rejected"]:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in meta["rejected"].items())
-        say(f"left out: {reasons} (see {built.root / 'rejected.csv'})")
+        say(f"left out: {_counted(meta['rejected'])} (see {built.root / 'rejected.csv'})")
+    _print_notes(built.notes)
     say(f"logical hash: {built.manifest.logical_hash}")
     state = "built" if built.fresh else "was there already; every file verified"
     say(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sbdata.cli.output import fit, say
@@ -15,14 +15,21 @@ _EVERY = 5.0  # seconds between plain lines
 
 
 @contextmanager
-def showing_progress(*, quiet: bool = False) -> Iterator[Progress]:
-    """Give a function ``(stage, done, total)`` that shows how far each stage is."""
+def showing_progress(
+    *, quiet: bool = False, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Progress]:
+    """Give a function ``(stage, done, total)`` that shows how far each stage is.
+
+    Args:
+        quiet: show nothing.
+        clock: gives the seconds by which plain lines are spaced.
+    """
     if quiet:
         yield lambda stage, done, total: None
     elif sys.stderr.isatty():
         yield from _bars()
     else:
-        yield _plain_lines()
+        yield _plain_lines(clock)
 
 
 def _bars() -> Iterator[Progress]:
@@ -52,11 +59,11 @@ def _bars() -> Iterator[Progress]:
         yield show
 
 
-def _plain_lines() -> Progress:
+def _plain_lines(clock: Callable[[], float]) -> Progress:
     said: dict[str, tuple[float, str]] = {}
 
     def show(stage: str, done: int, total: int) -> None:
-        now, line = time.monotonic(), f"{stage}: {done:,} of {total:,}"
+        now, line = clock(), f"{stage}: {done:,} of {total:,}"
         when, last = said.get(stage, (-math.inf, ""))
         # Counted in millions, the last of many small files would all be the end.
         if line != last and (done == total or now - when >= _EVERY):

@@ -146,7 +146,7 @@ def train(
         ]
         for r in runs
     ]
-    print_table(["strategy", "seed", "steps in all", "last phase", "last loss", "folder"], rows)
+    print_table(["strategy", "seed", "steps", "time", "last loss", "folder"], rows)
 
 
 def _say_start(about: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def dataset_card(manifest: Manifest, chosen: SizeStatistics) -> str:
         _selection(meta["selection"]),
         "## How it was chosen",
         _curation(meta),
-        "## Training data that it may judge",
+        "## Training data that it does not overlap with",
         _leakage(meta["leakage"]),
         "## Licences and provenance",
         _provenance(manifest),
@@ -163,9 +163,7 @@ def _curation(meta: Mapping[str, Any]) -> str:
 
 def _leakage(checks: Sequence[Mapping[str, Any]]) -> str:
     if not checks:
-        return (
-            "The recipe names no training set that this set is meant to judge: nothing was checked."
-        )
+        return "The recipe names no training split to exclude overlap with: nothing was checked."
     return "\n".join(f"- `{check['training_set']}`: {check['result']}" for check in checks)
 
 

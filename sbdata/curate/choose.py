@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from sbdata.curate.gather import Scanned
 from sbdata.curate.inputs import DOWNLOADS, Inputs
-from sbdata.curate.leakage import JudgedSet, training_duplicates
+from sbdata.curate.leakage import TrainingSplit, training_duplicates
 from sbdata.curate.select import Chosen, Supply, select_images, supply_of
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched, ImageRequest, fetch_images
@@ -24,34 +24,45 @@ from sbdata.sources import ImageHolder, Rejection, warm_up
 
 @dataclass(frozen=True)
 class Choice:
-    """The images of the set, their files fetched, and what was lost on the way."""
+    """The images of the set, their files fetched, and what was lost on the way.
+
+    Attributes:
+        images: chosen rows of the candidates, with their hashes.
+        instances: of these images.
+        selection: the report; None if every candidate was taken.
+        rejections: images that were chosen and then left out.
+        duplicates: how many of them look like an image of each training split, by its name.
+        turned: the EXIF orientation of each chosen image that is not upright, by its id.
+    """
 
     images: pa.Table
     instances: pa.Table
     selection: Chosen | None
     rejections: list[Rejection]
-    duplicates: list[Rejection]
+    duplicates: Counter[str]
+    turned: dict[str, int]
 
 
 def choose_images(
     recipe: Recipe,
     candidates: pa.Table,
     scanned: Sequence[Scanned],
-    judged: Sequence[JudgedSet],
+    training: Sequence[TrainingSplit],
     photos: Path,
     inputs: Inputs,
 ) -> Choice:
     """Select and fetch in rounds until every chosen image is good.
 
     An image that turns out to be damaged or a near duplicate of a training image is dropped, and
-    the next round refills its cells around the images that are already there.
+    the next round refills its cells around the images that are already there. If none is left, the
+    choice has no images.
     """
     home = {i: s for s in scanned for i in s.scan.images()["image_id"].to_pylist()}
     everyone = candidates["image_id"].to_pylist()
     supply = None if recipe.select is None else _supply(recipe, everyone, scanned)
     fetched: dict[str, Fetched] = {}
     rejections: list[Rejection] = []
-    duplicates: list[Rejection] = []
+    duplicates: Counter[str] = Counter()
     dropped: set[str] = set()
     selection = None
     while True:
@@ -77,11 +88,11 @@ def choose_images(
             raise not_had(absent, len(rows), photos.parent.parent)
         new = {a.image_id: a for a in answers if isinstance(a, Fetched)}
         hashes = {i: a.phash for i, a in new.items()}
-        twins = [
-            r
-            for j in judged
-            for r in training_duplicates(rows, hashes, j, recipe.near_duplicate_bits)
-        ]
+        twins = []
+        for split in training:
+            found = training_duplicates(rows, hashes, split, recipe.near_duplicate_bits)
+            duplicates[split.name] += len(found)
+            twins += found
         lost = [
             Rejection(row["source"], row["file_name"], failed[i].reason, failed[i].detail, i)
             for row in rows
@@ -92,21 +103,18 @@ def choose_images(
             dropped.add(rejection.image_id)
             fetched.pop(rejection.image_id, None)
         rejections += [*lost, *twins]
-        duplicates += twins
         if not lost and not twins:
             break
-    if not wanted:
-        msg = f"recipe {recipe.name}: no image is left ({describe_counts(rejections)})"
-        raise InputError(msg)
     images = rows_of(candidates, wanted)
     for name, values in (
         ("sha256", [fetched[i].sha256 for i in images["image_id"].to_pylist()]),
         ("phash", [fetched[i].phash for i in images["image_id"].to_pylist()]),
     ):
         column = images.schema.get_field_index(name)
-        images = images.set_column(column, images.schema.field(name), pa.array(values))
+        images = images.set_column(column, images.schema.field(name), pa.array(values, pa.string()))
     instances = pa.concat_tables([s.scan.instances(image_ids=wanted) for s in scanned])
-    return Choice(images, instances, selection, rejections, duplicates)
+    turned = {i: f.orientation for i in wanted if (f := fetched[i]).orientation > 1}
+    return Choice(images, instances, selection, rejections, duplicates, turned)
 
 
 def _supply(recipe: Recipe, image_ids: Sequence[str], scanned: Sequence[Scanned]) -> Supply:
@@ -167,9 +175,3 @@ def not_had(failed: Sequence[Failed], wanted: int, staging: Path) -> InputError:
 def count_reasons(rejections: Sequence[Rejection]) -> dict[str, int]:
     """Return how often each reason was given, by reason."""
     return dict(sorted(Counter(r.reason for r in rejections).items()))
-
-
-def describe_counts(rejections: Sequence[Rejection]) -> str:
-    """Say how often each reason was given."""
-    counts = count_reasons(rejections)
-    return ", ".join(f"{reason} {n:,}" for reason, n in counts.items()) or "nothing was scanned"

@@ -1,6 +1,6 @@
-"""Near duplicates: images of a set that a training split it judges also holds.
+"""Near duplicates: images of a set that a training split also holds.
 
-Images are compared by the Hamming distance of their 64-bit perceptual hashes. A judged split is
+Images are compared by the Hamming distance of their 64-bit perceptual hashes. A training split is
 hashed once; the hashes can be kept in a file, by the image's sha256, so that a cached hash is
 never that of other bytes.
 """
@@ -35,14 +35,11 @@ class MemberHashes:
     """Perceptual hashes of a split's images.
 
     Attributes:
-        hashes: source image id to 16 hex digits.
-        absent: how many images the source does not have at hand (or that lie outside its root);
-            they are not checked.
-        unreadable: how many are at hand and cannot be decoded; nor are they.
+        hashes: source image id to 16 hex digits, for the images that are at hand.
+        unreadable: how many are at hand and cannot be decoded.
     """
 
     hashes: Mapping[str, str]
-    absent: int
     unreadable: int
 
 
@@ -55,7 +52,7 @@ def hash_members(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> MemberHashes:
-    """Hash those images of a judged split that are at hand.
+    """Hash those images of a training split that are at hand.
 
     Args:
         source: whose ``image_bytes`` is asked.
@@ -83,8 +80,8 @@ def hash_members(
         for member, (_, phash) in zip(members, found, strict=True)
         if phash is not None
     }
-    absent = sum(not sha256 for sha256, _ in found)
-    return MemberHashes(hashes, absent, len(members) - absent - len(hashes))
+    unreadable = sum(bool(sha256) and phash is None for sha256, phash in found)
+    return MemberHashes(hashes, unreadable)
 
 
 def _hash_member(
@@ -108,18 +105,18 @@ def _hash_member(
 
 
 def near_duplicates(
-    hashes: Mapping[str, str], judged_hashes: Mapping[str, str], bits: int
+    hashes: Mapping[str, str], training_hashes: Mapping[str, str], bits: int
 ) -> dict[str, str]:
-    """Find the images that have a near duplicate among the judged ones.
+    """Find the images that have a near duplicate among the training images.
 
     Args:
         hashes: image id to perceptual hash, 16 hex digits.
-        judged_hashes: likewise, of the judged split.
+        training_hashes: the same of the training split.
         bits: the largest Hamming distance that counts.
 
     Returns:
-        Image id to the judged id at the smallest distance (the first in sorted order among equals),
-        for the images that have one; in sorted order.
+        Image id to the training image's id at the smallest distance (the first in sorted order
+        among equals), for the images that have one; in sorted order.
 
     Raises:
         InputError: for a hash that is not 16 hex digits.
@@ -127,11 +124,11 @@ def near_duplicates(
     >>> near_duplicates({"a": "00000000000000ff", "b": "f" * 16}, {"x": "00000000000000fe"}, 4)
     {'a': 'x'}
     """
-    ids, judged_ids = sorted(hashes), sorted(judged_hashes)
-    if not ids or not judged_ids:
+    ids, training_ids = sorted(hashes), sorted(training_hashes)
+    if not ids or not training_ids:
         return {}
     left = _as_integers([hashes[i] for i in ids])
-    right = _as_integers([judged_hashes[i] for i in judged_ids])
+    right = _as_integers([training_hashes[i] for i in training_ids])
     best = np.full(len(ids), BITS + 1, np.uint8)
     nearest = np.zeros(len(ids), np.int64)
     columns = min(len(right), _COLUMNS)
@@ -145,16 +142,7 @@ def near_duplicates(
             closer = smallest < best[part]
             nearest[part][closer] = place[closer] + column
             best[part][closer] = smallest[closer]
-    return {ids[i]: judged_ids[nearest[i]] for i in np.flatnonzero(best <= bits)}
-
-
-def hamming_distance(first: str, second: str) -> int:
-    """Return the count of bits in which two perceptual hashes differ.
-
-    >>> hamming_distance("0000000000000000", "8000000000000001")
-    2
-    """
-    return int(_bit_count(_as_integers([first]) ^ _as_integers([second]))[0])
+    return {ids[i]: training_ids[nearest[i]] for i in np.flatnonzero(best <= bits)}
 
 
 def _as_integers(hashes: Sequence[str]) -> npt.NDArray[np.uint64]:

@@ -77,7 +77,9 @@ def _draw_areas(
     present = np.flatnonzero(np.asarray(source.area_histogram) + np.asarray(chosen.area_histogram))
     first, last = (present[0], present[-1] + 1) if len(present) else (0, len(edges) - 1)
     axes.set_xscale("log")
-    axes.set_xlim(min(edges[first], bins.edges[0] / 4), max(edges[last], bins.edges[-1] * 4))
+    shown = [edges[first], edges[last]]
+    shown += [edge * factor for edge in bins.edges for factor in (0.25, 4)]  # with room around them
+    axes.set_xlim(min(shown), max(shown))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.12)  # room for the names of the sizes
     low, high = axes.get_xlim()
     limits = [low, *bins.edges, high]

@@ -1,4 +1,4 @@
-"""Gather: every split of a recipe's sources, scanned and joined into one table of images."""
+"""Gather: every split of a recipe's sources, opened, scanned and joined into one table."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ from sbdata.curate.inputs import Inputs
 from sbdata.curate.scan import Scan, scan_source
 from sbdata.curate.statistics import SizeStatistics, statistics_of
 from sbdata.errors import InputError
-from sbdata.recipe import Recipe, SourceSpec
-from sbdata.sources import Source, open_source
+from sbdata.recipe import Recipe, SourceSpec, source_and_split
+from sbdata.sources import FORMATS, Source, open_source
 from sbdata.sources.overlay import OverlaidSource
 from sbdata.taxonomy import class_map
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One split of a recipe's source, with finer masks laid over if the recipe wants them."""
+
+    spec: SourceSpec
+    source: Source
 
 
 @dataclass(frozen=True)
@@ -29,25 +37,38 @@ class Scanned:
     scan: Scan
 
 
-def scan_all(recipe: Recipe, folder: Path, inputs: Inputs) -> list[Scanned]:
-    """Scan every split that a recipe names, with finer masks laid over where it wants them.
+def open_all(recipe: Recipe, inputs: Inputs) -> list[Opened]:
+    """Open every split that a recipe names.
 
     Args:
-        recipe: whose sources are scanned.
-        folder: where the scans are kept; finished ones are not made again.
-        inputs: where sources lie, and how many workers to use.
+        recipe: whose sources are opened.
+        inputs: where they lie.
 
     Raises:
         InputError: if a source is missing.
     """
-    scanned = []
+    opened = []
     for spec in recipe.sources:
         for split in spec.splits:
             source = open_source(spec, split, inputs.roots.get(spec.name))
             if recipe.overlay is not None:
                 source = _overlaid(recipe, source, spec, inputs)
-            scanned.append(_scan(recipe, source, spec, folder, inputs))
-    return scanned
+            opened.append(Opened(spec, source))
+    return opened
+
+
+def scan_all(
+    recipe: Recipe, opened: Sequence[Opened], folder: Path, inputs: Inputs
+) -> list[Scanned]:
+    """Scan the opened splits of a recipe.
+
+    Args:
+        recipe: whose classes and sizes are looked for.
+        opened: by :func:`open_all`.
+        folder: where the scans are kept; finished ones are not made again.
+        inputs: how many workers to use.
+    """
+    return [_scan(recipe, one.source, one.spec, folder, inputs) for one in opened]
 
 
 def compared_statistics(recipe: Recipe, folder: Path, inputs: Inputs) -> list[dict[str, Any]]:
@@ -64,7 +85,7 @@ def compared_statistics(recipe: Recipe, folder: Path, inputs: Inputs) -> list[di
     known = {spec.name: spec for spec in recipe.sources}
     measured: list[dict[str, Any]] = []
     for name in recipe.compare:
-        source_name, _, split = name.partition("-")
+        source_name, split = source_and_split(name, {*known, *inputs.roots, *FORMATS})
         spec = known.get(source_name, SourceSpec(source_name, (split,)))
         try:
             source = open_source(spec, split, inputs.roots.get(source_name))

@@ -1,7 +1,8 @@
 """Materialise: a manifest and its images become a folder in the VOC devkit's layout.
 
 Masks are drawn from the manifest alone, so that a set can be made again from its two tables. The
-tables are written after the masks, and ``checksums.txt`` last: a folder that has it is finished.
+tables are written after the masks, and ``checksums.txt`` last: a folder that has it is finished. A
+hidden marker of the images and masks follows it, by which later changes are noticed cheaply.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 
+from sbdata.checksums import CHECKSUMS_FILE
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
 from sbdata.layout import (
@@ -22,6 +24,7 @@ from sbdata.layout import (
     IMAGES_FOLDER,
     LISTS_FOLDER,
     OBJECTS_FOLDER,
+    SOURCES_MARKER,
     class_path,
     image_path,
     object_path,
@@ -34,7 +37,7 @@ from sbdata.sources import Rejection
 from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_text
 
 REJECTED_FILE = "rejected.csv"
-CHECKSUMS_FILE = "checksums.txt"
+_OWN_MARKER = re.compile(rf"{re.escape(SOURCES_MARKER)}|\.{re.escape(SOURCES_MARKER)}\..*\.part")
 
 
 # --- drawing -------------------------------------------------------------------------------------
@@ -235,8 +238,6 @@ def read_rejected(path: Path) -> list[Rejection]:
 
 # --- checksums.txt -------------------------------------------------------------------------------
 
-_CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-
 
 def write_checksums(root: Path, *, workers: int = 1) -> None:
     """Write ``checksums.txt``: the SHA-256 of every other file of the set, sorted by path.
@@ -263,32 +264,12 @@ def write_checksums(root: Path, *, workers: int = 1) -> None:
     write_text(root / CHECKSUMS_FILE, "".join(lines))
 
 
-def read_checksums(root: Path) -> dict[str, str]:
-    """Return the recorded SHA-256 of each file by its path in the set.
-
-    Raises:
-        InputError: if the file is missing or a line is not ``<sha256>  <path>``.
-    """
-    path = root / CHECKSUMS_FILE
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read ({error}); build the set again"
-        raise InputError(msg) from error
-    sums: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        match = _CHECKSUM_LINE.fullmatch(line)
-        if match is None or not is_safe_name(match[2]):
-            msg = f"{path}: line {number} is not '<sha256>  <path in the set>'; build the set again"
-            raise InputError(msg)
-        sums[match[2]] = match[1]
-    return sums
-
-
 def files_of(root: Path) -> list[str]:
     """Return the paths of all files below a folder, relative, with slashes, sorted.
 
-    A link to a folder counts as a file and is not followed.
+    A link to a folder counts as a file and is not followed. The set's own markers are left out,
+    the temporary file that a process leaves that is killed as it writes one, and the litter of
+    desktops.
     """
     found = []
     for folder, folders, names in os.walk(root):
@@ -298,5 +279,6 @@ def files_of(root: Path) -> list[str]:
             (base / name).relative_to(root).as_posix()
             for name in (*names, *links)
             if not is_litter(name, hidden=False)
+            and not (base == root and _OWN_MARKER.fullmatch(name))
         ]
     return sorted(found)

@@ -1,30 +1,33 @@
 """Verify: is a set on disk whole, and is it what its manifest says?
 
-Three things are compared. ``checksums.txt`` knows every file's bytes; the manifest knows every
-mask, list and image size, and every published image's bytes; its logical hash knows its rows. So a
-change is found even where ``checksums.txt`` was written anew to hide it.
+Four things are compared. ``checksums.txt`` knows every file's bytes; the manifest knows every
+mask, list and image size, and every published image's bytes; its logical hash knows its rows and
+its header; and whatever follows from a run-length code (area, box, parts, size, labels, counts) is
+derived again. So a change is found even if ``checksums.txt`` and the hash were written anew to hide
+it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
+from sbdata.checksums import CHECKSUMS_FILE, read_checksums
 from sbdata.curate.materialise import (
-    CHECKSUMS_FILE,
     REJECTED_FILE,
     DrawnRow,
     draw_image,
     drawn_rows,
     files_of,
     image_lists,
-    read_checksums,
 )
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
@@ -45,8 +48,11 @@ from sbdata.manifest import (
     SchemaError,
     logical_hash,
     read_manifest,
+    size_counts,
 )
-from sbdata.masks import LabelMap, MaskError, read_index_png
+from sbdata.mask_files import PngError, read_index_png
+from sbdata.masks import MAX_INSTANCES, LabelMap, MaskError, measure_visible
+from sbdata.sizes import SizeBins
 from sbdata.storage import sha256_of
 
 Kind = Literal[
@@ -80,7 +86,8 @@ class Damage:
         kind: ``missing_file``; ``extra_file`` (in ``checksums.txt`` it is not listed, or among the
             images, masks and lists and not in the manifest); ``unreadable_file``; ``changed_file``
             (other bytes than ``checksums.txt`` says); ``checksums`` (that file itself is unusable
-            or lacks a line); ``manifest`` (unreadable, contradictory or edited); ``schema``;
+            or lacks a line); ``manifest`` (unreadable, contradictory, edited, or with a column that
+            does not follow from the masks); ``schema``;
             ``altered_list``; ``unreadable_image`` (truncated, not an image), ``image_format``,
             ``image_size``, ``changed_image`` (other bytes than the manifest says);
             ``unreadable_mask``, ``altered_mask`` (other pixels than the manifest draws).
@@ -129,6 +136,7 @@ def verify_set(root: Path, *, workers: int = 1, progress: Progress | None = None
     if manifest is not None:
         report(_check_images(root, manifest, missing, workers, progress))
         report(_check_lists(root, manifest, missing))
+        report(_check_selection(manifest))
     rest = [name for name in sums if name not in missing and name not in damage]
     report(_all(run_each(partial(_check_bytes, root, sums), rest, workers=workers)))
     return sorted(damage.values())
@@ -163,8 +171,8 @@ def _read_manifest(root: Path, sums: Mapping[str, str]) -> tuple[Manifest | None
     if found == manifest.logical_hash:
         return manifest, []
     detail = (
-        f"its rows give the logical hash {found[:12]}, recorded is {manifest.logical_hash[:12]}; "
-        "it was edited"
+        f"its rows and header give the logical hash {found[:12]}, recorded is "
+        f"{manifest.logical_hash[:12]}; it was edited"
     )
     return manifest, [Damage(name, "manifest", detail) for name in changed or tables]
 
@@ -180,7 +188,7 @@ def _named_by(manifest: Manifest) -> set[str]:
 def _unexpected(
     root: Path, listed: Mapping[str, str] | None, have_manifest: bool, named: Collection[str]
 ) -> list[Damage]:
-    """Find files that nothing calls for; what lacks its judge (None, False) is not judged."""
+    """Find files that nothing calls for; without a list (None, False) nothing is said."""
     news = []
     for name in files_of(root):
         if (root / name).is_dir():
@@ -231,15 +239,18 @@ def _check_images(
             strict=True,
         )
     ]
-    rows = list(zip(drawn_rows(manifest), hashes, strict=True))
-    check = partial(_check_image, root, missing)
+    rows = list(zip(drawn_rows(manifest), _claims(manifest), hashes, strict=True))
+    check = partial(_check_image, root, missing, manifest.bins)
     return _all(run_each(check, rows, workers=workers, progress=progress))
 
 
 def _check_image(
-    root: Path, missing: Collection[str], of: tuple[DrawnRow, str | None]
+    root: Path,
+    missing: Collection[str],
+    bins: SizeBins,
+    of: tuple[DrawnRow, _Claims, str | None],
 ) -> list[Damage]:
-    row, sha256 = of
+    row, claims, sha256 = of
     here = Path()
     news = []
     name = image_path(here, row.image_id).as_posix()
@@ -249,6 +260,7 @@ def _check_image(
         drawn = draw_image(row)
     except MaskError as error:
         return [*news, Damage(INSTANCES_FILE, "manifest", str(error))]
+    news += _check_claims(row, claims, drawn[1], bins)
     for path, wanted in zip((class_path, object_path), drawn, strict=True):
         name = path(here, row.image_id).as_posix()
         if name not in missing:
@@ -275,8 +287,8 @@ def _check_photo(root: Path, name: str, size: tuple[int, int], sha256: str | Non
 def _check_mask(root: Path, name: str, wanted: LabelMap) -> list[Damage]:
     try:
         found = read_index_png(root / name)
-    except MaskError as error:
-        return [Damage(name, "unreadable_mask", str(error))]
+    except PngError as error:
+        return [Damage(name, "unreadable_mask", error.detail)]
     if found.shape != wanted.shape:
         size = f"{found.shape[1]} x {found.shape[0]} pixels"
         return [Damage(name, "altered_mask", f"{size}, not the image's size")]
@@ -286,3 +298,93 @@ def _check_mask(root: Path, name: str, wanted: LabelMap) -> list[Damage]:
         return []
     detail = f"{different} of {found.size} pixels are not what the manifest draws"
     return [Damage(name, "altered_mask", detail)]
+
+
+# --- what follows from the masks -----------------------------------------------------------------
+
+_BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
+_MEASURED = ("area", "area_fraction", *_BOX, "size", "components", "touches_border")
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """What a manifest says of one image that follows from the image's masks."""
+
+    instances: pa.Table
+    image: Mapping[str, Any]
+
+
+def _claims(manifest: Manifest) -> Iterator[_Claims]:
+    """Yield the claims about each image, in the manifest's order."""
+    images = manifest.images.select(["labels", *(f"n_{name}" for name in manifest.bins.names)])
+    measured = manifest.instances.select(_MEASURED)
+    counts = Counter(manifest.instances["image_id"].to_pylist())
+    start = 0
+    rows = images.to_pylist()
+    for image_id, row in zip(manifest.images["image_id"].to_pylist(), rows, strict=True):
+        yield _Claims(measured.slice(start, counts[image_id]), row)
+        start += counts[image_id]
+
+
+def _check_claims(
+    row: DrawnRow, claims: _Claims, objects: LabelMap, bins: SizeBins
+) -> list[Damage]:
+    """Measure an image's masks as a scan does, and compare every column that follows from them."""
+    visible = measure_visible(objects, MAX_INSTANCES)
+    places = np.asarray(row.instance_ids, np.int64) - 1
+    area = visible.area[places]
+    sizes = [bins.names[place] for place in bins.index(area).tolist()]
+    derived = {
+        "area": area.tolist(),
+        "area_fraction": (area / (row.width * row.height)).tolist(),
+        **dict(zip(_BOX, visible.bbox[places].T.tolist(), strict=True)),
+        "size": sizes,
+        "components": visible.components[places].tolist(),
+        "touches_border": visible.touches_border[places].tolist(),
+    }
+    for column, wanted in derived.items():
+        for number, said, value in zip(
+            row.instance_ids, claims.instances[column].to_pylist(), wanted, strict=True
+        ):
+            if said != value:
+                detail = (
+                    f"image {row.image_id}, instance {number}: {column} is {said}, its mask "
+                    f"gives {value}"
+                )
+                return [Damage(INSTANCES_FILE, "manifest", detail)]
+    counted = {f"n_{name}": sizes.count(name) for name in bins.names}
+    wanted_of_image = {"labels": sorted(set(row.class_ids)), **counted}
+    for column, value in wanted_of_image.items():
+        if claims.image[column] != value:
+            detail = (
+                f"image {row.image_id}: {column} is {claims.image[column]}, its instances give "
+                f"{value}"
+            )
+            return [Damage(IMAGES_FILE, "manifest", detail)]
+    return []
+
+
+def _check_selection(manifest: Manifest) -> list[Damage]:
+    """Count again what the header says of each class x size cell that was to be filled."""
+    selection = manifest.meta.get("selection")
+    if selection is None:
+        return []
+    counts = size_counts(manifest.instances, manifest.taxonomy, manifest.bins)
+    found = {
+        f"{name}/{size}": count
+        for name, row in counts.to_dict("index").items()
+        for size, count in row.items()
+    }
+    try:
+        said = {cell["cell"]: cell["chosen"] for cell in selection["cells"]}
+        images = selection["images"]
+    except (KeyError, TypeError) as error:
+        return [Damage(IMAGES_FILE, "schema", f"its selection lacks or breaks a part ({error})")]
+    wrong = [
+        f"{cell} is said to have {said.get(cell)} instances, it has {found.get(cell)}"
+        for cell in sorted({*said, *found})
+        if said.get(cell) != found.get(cell)
+    ]
+    if images != manifest.images.num_rows:
+        wrong.append(f"{images} images are said to be chosen, there are {manifest.images.num_rows}")
+    return [Damage(IMAGES_FILE, "manifest", f"its selection: {text}") for text in wrong[:1]]

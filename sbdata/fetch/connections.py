@@ -11,7 +11,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
@@ -78,11 +78,18 @@ class Connections:
         timeout: seconds to wait for a connection and for each read.
         per_host: see above.
         plain_redirects: follow redirects from https to http.
+        clock: gives the seconds that deadlines are compared with.
     """
 
     def __init__(
-        self, *, timeout: float = TIMEOUT, per_host: int = PER_HOST, plain_redirects: bool = False
+        self,
+        *,
+        timeout: float = TIMEOUT,
+        per_host: int = PER_HOST,
+        plain_redirects: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._timeout = timeout
         self._per_host = per_host
         self._plain_redirects = plain_redirects
@@ -116,13 +123,13 @@ class Connections:
         """
         if self._stopped.is_set():
             raise StoppedError("interrupted")
-        if time.monotonic() >= deadline:
+        if self._clock() >= deadline:
             raise OverdueError("out of time")
 
     def pause(self, seconds: float, deadline: float = math.inf) -> None:
         """Sleep, unless the deadline would pass meanwhile. Raises as :meth:`check`."""
         self.check(deadline)
-        if time.monotonic() + seconds >= deadline:
+        if self._clock() + seconds >= deadline:
             raise OverdueError("out of time")
         if self._stopped.wait(seconds):
             raise StoppedError("interrupted")
@@ -160,7 +167,7 @@ class Connections:
             ):
                 target = _redirect_of(answer)
                 if target is None:
-                    _check_status(answer, expected, host)
+                    _check_status(answer, expected, host, self._clock())
                     with self._kept_open(answer):
                         yield answer
                     return
@@ -207,7 +214,7 @@ class Connections:
         while not host.slots.acquire(timeout=0.1):
             self.check(deadline)
         try:
-            while (left := host.quiet_until - time.monotonic()) > 0:
+            while (left := host.quiet_until - self._clock()) > 0:
                 if left > MAX_RETRY_AFTER:
                     raise PassingError("wants no more requests now", left)
                 self.pause(left, deadline)
@@ -230,7 +237,7 @@ class Connections:
         self, url: str, headers: Mapping[str, str] | None, deadline: float
     ) -> requests.Response:
         self.check(deadline)
-        seconds = min(self._timeout, deadline - time.monotonic())
+        seconds = min(self._timeout, deadline - self._clock())
         try:
             return self._session().get(
                 url,
@@ -278,7 +285,9 @@ def _redirect_of(answer: requests.Response) -> str | None:
         raise RefusedError(f"redirects to a broken address ({error})") from error
 
 
-def _check_status(answer: requests.Response, expected: Collection[int], host: _Host) -> None:
+def _check_status(
+    answer: requests.Response, expected: Collection[int], host: _Host, now: float
+) -> None:
     status = answer.status_code
     if status in expected:
         return
@@ -286,7 +295,7 @@ def _check_status(answer: requests.Response, expected: Collection[int], host: _H
         raise RefusedError(f"answered {status}")
     seconds = retry_after_seconds(answer.headers.get("Retry-After"))
     if seconds is not None:
-        host.quiet_until = max(host.quiet_until, time.monotonic() + seconds)
+        host.quiet_until = max(host.quiet_until, now + seconds)
     raise PassingError(f"answered {status}", seconds)
 
 

@@ -40,7 +40,6 @@ __all__ = [
     "ProgressOfEach",
     "Remote",
     "download",
-    "download_all",
     "download_each",
 ]
 
@@ -122,26 +121,6 @@ def download(
     """
     with closing(_connections(options)) as connections:
         return _Download(remote, folder, options, connections, progress).run()
-
-
-def download_all(
-    remotes: Sequence[Remote],
-    folder: Path,
-    *,
-    parallel: int = 3,
-    options: DownloadOptions = DEFAULT_OPTIONS,
-    progress: ProgressOfEach | None = None,
-) -> list[Downloaded]:
-    """Put files into a folder as :func:`download_each`, whose arguments it takes.
-
-    Raises:
-        InputError: as it does, and, at the end, if files could not be had; it names each of them.
-    """
-    answers = download_each(remotes, folder, parallel=parallel, options=options, progress=progress)
-    failed = [str(answer) for answer in answers if isinstance(answer, InputError)]
-    if failed:
-        raise InputError("; ".join(failed))
-    return [answer for answer in answers if isinstance(answer, Downloaded)]
 
 
 def download_each(

@@ -14,6 +14,8 @@ MAX_PAUSE = 60.0
 MAX_RETRY_AFTER = 600.0
 """Seconds; a server that asks for more is given up, because asking it sooner would be rude."""
 
+_JITTER = random.SystemRandom()  # a seeded generator would be the same in forked processes
+
 Result = TypeVar("Result")
 
 
@@ -38,10 +40,10 @@ def persist(
     *,
     attempts: int,
     pause: float,
-    who: str,
     wait: Callable[[float], None],
     told: Callable[[str, float], None] = lambda detail, seconds: None,
     gained: Callable[[], bool] = lambda: False,
+    jitter: Callable[[], float] = _JITTER.random,
 ) -> Result:
     """Return what ``ask`` returns, calling it again after a pause for as long as that may help.
 
@@ -49,11 +51,11 @@ def persist(
         ask: raises PassingError for what a later attempt may mend; other errors go through.
         attempts: failures in a row that end it.
         pause: seconds before the second attempt; see :func:`delay`.
-        who: what the pauses' random shares are drawn for.
         wait: sleeps for a number of seconds.
         told: hears what went wrong and how long the pause will be, before it.
         gained: tells whether the failed attempt brought something to keep. Such a failure begins
             the row anew: a connection that is cut a hundred times still gets there.
+        jitter: draws the random share of each pause, see :func:`delay`.
 
     Raises:
         RefusedError: when the attempts are used up, or the server asks for a pause that is longer
@@ -72,36 +74,55 @@ def persist(
             if error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER:
                 detail = f"{error} and asks to come back in {error.retry_after:,.0f} seconds"
                 raise RefusedError(detail) from error
-            seconds = delay(pause, row, who, error.retry_after)
+            seconds = delay(pause, row, error.retry_after, jitter)
             told(str(error), seconds)
         wait(seconds)
 
 
-def delay(pause: float, attempt: int, who: str, retry_after: float | None) -> float:
+def delay(
+    pause: float,
+    attempt: int,
+    retry_after: float | None,
+    jitter: Callable[[], float] = _JITTER.random,
+) -> float:
     """Return the seconds to wait after the given failure in a row (1, 2, ...).
 
     The pause doubles each time and is shortened by up to a half, at random, so that clients that
     failed together do not come back together. What the server asks for overrides it.
 
-    >>> delay(1.0, 3, "a file", None) <= 4.0, delay(1.0, 3, "a file", 7.5)
-    (True, 7.5)
+    Args:
+        pause: seconds after the first failure.
+        attempt: which failure in a row it was.
+        retry_after: the pause that the server asks for, or None.
+        jitter: gives a number in [0, 1); by default from the operating system, so that neither
+            clients nor processes of one client share their draws.
+
+    >>> delay(1.0, 3, None, lambda: 0.5), delay(1.0, 3, 7.5)
+    (3.0, 7.5)
     """
     if retry_after is not None:
         return retry_after
-    # Seeded by the name: clients spread out, and yet a run can be repeated exactly.
-    share = 0.5 + random.Random(f"{who} {attempt}").random() / 2  # noqa: S311
+    share = 0.5 + jitter() / 2
     return min(pause * 2.0 ** min(attempt - 1, 60) * share, MAX_PAUSE)
 
 
-def retry_after_seconds(header: str | None) -> float | None:
-    """Read a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3)."""
+def retry_after_seconds(header: str | None, clock: Callable[[], float] = time.time) -> float | None:
+    """Read a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3).
+
+    Args:
+        header: its value, or None where there is none.
+        clock: gives the seconds since the epoch that a date is compared with.
+
+    >>> retry_after_seconds("Thu, 01 Jan 1970 00:01:00 GMT", lambda: 53.0)
+    7.0
+    """
     if not header:
         return None
     try:
         seconds = float(header)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+            seconds = parsedate_to_datetime(header).timestamp() - clock()
         except (TypeError, ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None

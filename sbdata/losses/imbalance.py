@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from sbdata.errors import InputError
 from sbdata.losses.inputs import prepared
+from sbdata.losses.ratio import PixelMean
 
 _MODE = "multiclass"
 
 
-class FocalLoss(nn.Module):
+class FocalLoss(PixelMean):
     """Focal loss, one class against the rest: mean over non-void pixels and over classes.
 
     ``-(1 - p)^gamma log p`` of sigmoid probabilities (Lin et al., "Focal Loss for Dense Object
@@ -32,27 +33,26 @@ class FocalLoss(nn.Module):
     """
 
     needs_weights: bool = False
-    averages_pixels: bool = True
 
     def __init__(
         self, gamma: float = 2.0, alpha: float | None = None, ignore_index: int = 255
     ) -> None:
-        super().__init__()
+        super().__init__(ignore_index)
         if not (gamma == 0 or gamma >= 1):
             msg = f"gamma must be 0 or at least 1, not {gamma}"
             raise InputError(msg)
         from segmentation_models_pytorch import losses
 
-        self.ignore_index = ignore_index
         self.summed = losses.FocalLoss(
             _MODE, alpha=alpha, gamma=gamma, ignore_index=ignore_index, reduction="sum"
         )
 
-    def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch; arguments as for ``CrossEntropy``, weights are not used."""
+    def total(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the sum over pixels and classes."""
         del weights
         logits, target = prepared(logits, target)
-        return self.summed(logits, target) / (target != self.ignore_index).sum().clamp(min=1)
+        total: Tensor = self.summed(logits, target)
+        return total
 
 
 class DiceLoss(nn.Module):
@@ -66,7 +66,6 @@ class DiceLoss(nn.Module):
     """
 
     needs_weights: bool = False
-    averages_pixels: bool = False
 
     def __init__(self, ignore_index: int = 255) -> None:
         super().__init__()
@@ -91,7 +90,6 @@ class LovaszSoftmax(nn.Module):
     """
 
     needs_weights: bool = False
-    averages_pixels: bool = False
 
     def __init__(self, ignore_index: int = 255) -> None:
         super().__init__()

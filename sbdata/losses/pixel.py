@@ -1,4 +1,7 @@
-"""Cross-entropy in three ways: plain, balanced by kind of pixel, and balanced by object size."""
+"""Cross-entropy: plain, balanced by kind, and ``sb_ce.v2``, balanced by size.
+
+All are called as ``loss(logits, target, weights=None)``.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,24 @@ from torch import Tensor, nn
 
 from sbdata.errors import InputError
 from sbdata.losses.inputs import prepared
+from sbdata.losses.ratio import PixelMean, PixelRatio, or_one
 from sbdata.losses.weights import TAU, check_options, size_weights
 
-LOSS = "sb_ce.v1"
+LOSS = "sb_ce.v2"
+REDUCTIONS = ("weighted", "pixels")
 
 
-class CrossEntropy(nn.Module):
-    """Mean cross-entropy over the pixels that are not void; 0 where all are.
+class CrossEntropy(PixelMean):
+    """Mean cross-entropy over the pixels that are not void; 0 if all are.
 
     ``torch.nn.CrossEntropyLoss`` gives NaN for a batch that is void altogether; otherwise the two
     are equal.
 
     Args:
-        ignore_index: the value of void.
+        ignore_index: value of void pixels.
 
     Attributes:
         needs_weights: whether size weights change the value.
-        averages_pixels: whether the value is a mean over the non-void pixels, so that batches
-            combine by their numbers of such pixels.
 
     >>> import torch
     >>> loss = CrossEntropy()
@@ -33,42 +36,26 @@ class CrossEntropy(nn.Module):
     """
 
     needs_weights: bool = False
-    averages_pixels: bool = True
 
-    def __init__(self, ignore_index: int = 255) -> None:
-        super().__init__()
-        self.ignore_index = ignore_index
-
-    def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch.
-
-        Args:
-            logits: ``(N, C + 1, H, W)`` floats; computed with in float32 or wider.
-            target: ``(N, H, W)`` class numbers, int64 or uint8.
-            weights: not used; every loss is called alike.
-
-        Raises:
-            InputError: if the shapes do not belong together.
-        """
+    def total(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the sum of the cross-entropy."""
         del weights
         logits, target = prepared(logits, target)
-        total = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="sum")
-        return total / _at_least_one(target != self.ignore_index)
+        return F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="sum")
 
 
 class BalancedCrossEntropy(nn.Module):
     """Mean over the background's pixels plus mean over the foreground's, halved.
 
-    Where one kind is absent it is the mean over the other. The means are taken over the batch. As
-    in the training of DeepLab on CLIMS pseudo-masks (github.com/CVI-SZU/CLIMS,
+    If one kind is absent, it is the mean over the other. The means are taken over the batch. As in
+    the training of DeepLab on CLIMS pseudo-masks (github.com/CVI-SZU/CLIMS,
     segmentation/deeplabv2), where the backbone starts from ImageNet.
 
     Args:
-        ignore_index: the value of void.
+        ignore_index: value of void pixels.
     """
 
     needs_weights: bool = False
-    averages_pixels: bool = False
 
     def __init__(self, ignore_index: int = 255) -> None:
         super().__init__()
@@ -81,49 +68,64 @@ class BalancedCrossEntropy(nn.Module):
         each = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")
         background = target == 0
         foreground = (target != self.ignore_index) & ~background
-        means = [
-            (each * kind).sum() / _at_least_one(kind) for kind in (background, foreground)
-        ]  # of an absent kind: 0
+        means = [(each * kind).sum() / or_one(kind.sum()) for kind in (background, foreground)]
         kinds = background.any().long() + foreground.any().long()
         return sum(means) / kinds.clamp(min=1)
 
 
-class SizeBalancedCrossEntropy(nn.Module):
-    """``sb_ce.v1``: cross-entropy whose pixels weigh more the smaller their component is.
+class SizeBalancedCrossEntropy(PixelRatio):
+    """``sb_ce.v2``: a mean of cross-entropy in which the pixels of small regions weigh more.
 
-    Sum of weight times cross-entropy, over the number of pixels that are not void. The weights are
-    those of :func:`~sbdata.losses.weights.size_weights`; with one component a class they are all 1
-    and the value is that of :class:`CrossEntropy`. This is our own reading of the size-balanced
-    cross-entropy of Mun et al., "Small Objects Matters in Weakly-Supervised Semantic Segmentation"
-    (WACV 2024, arXiv 2309.14117), which comes without code.
+    Sum of weight times cross-entropy, divided by the sum of the weights, both over the pixels that
+    are not void. The weights are those of :func:`~sbdata.losses.weights.size_weights`. With one
+    region without holes in each image they are all 1, and the value is that of
+    :class:`CrossEntropy`.
+
+    This is the loss of Mun et al., "Small Objects Matters in Weakly-Supervised Semantic
+    Segmentation" (WACV 2024), as the authors' released code computes it
+    (github.com/Cheolhyun-Mun/wsss_small_object_matters, commit 629dd2c), but for two things: a
+    batch that is void altogether gives 0 instead of NaN, and pixels whose cross-entropy is exactly
+    0 in float32 stay in the sum of the weights.
 
     Args:
-        tau: no weight is larger.
-        normalizer: ``"class"`` (version 1) or ``"image"``.
-        ignore_index: the value of void, in 1..255.
+        tau: largest weight.
+        normalizer: ``"image"`` (version 2) or ``"class"``; see ``size_weights``.
+        regions: ``"outlines"`` (version 2) or ``"components"``; see ``size_weights``.
+        reduction: ``"weighted"`` (version 2) divides by the sum of the weights, ``"pixels"`` by the
+            number of pixels that are not void.
+        ignore_index: value of void pixels, in 1..255.
 
     Raises:
         InputError: if an option is out of range.
 
     >>> import torch
-    >>> logits, target = torch.zeros(1, 2, 1, 4), torch.tensor([[[1, 0, 1, 1]]])
-    >>> loss = SizeBalancedCrossEntropy()(logits, target)
-    >>> loss / CrossEntropy()(logits, target)  # (3 + 1 + 3/2 + 3/2) / 4
-    tensor(1.7500)
+    >>> logits = torch.zeros(1, 2, 1, 4)
+    >>> logits[0, 1, 0, 0] = 2  # the first pixel, a region of one among three, is right
+    >>> loss = SizeBalancedCrossEntropy()(logits, torch.tensor([[[1, 0, 1, 1]]]))
+    >>> loss  # (3 * 0.1269 + (1 + 3/2 + 3/2) * 0.6931) / (3 + 1 + 3/2 + 3/2)
+    tensor(0.4505)
     """
 
     needs_weights: bool = True
-    averages_pixels: bool = True
 
     def __init__(
-        self, tau: float = TAU, normalizer: str = "class", ignore_index: int = 255
+        self,
+        tau: float = TAU,
+        normalizer: str = "image",
+        regions: str = "outlines",
+        reduction: str = "weighted",
+        ignore_index: int = 255,
     ) -> None:
-        super().__init__()
-        check_options(tau, normalizer, ignore_index)
-        self.tau, self.normalizer, self.ignore_index = tau, normalizer, ignore_index
+        super().__init__(ignore_index)
+        check_options(tau, normalizer, regions, ignore_index)
+        if reduction not in REDUCTIONS:
+            msg = f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}"
+            raise InputError(msg)
+        self.tau, self.normalizer, self.regions = tau, normalizer, regions
+        self.reduction = reduction
 
-    def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch.
+    def total(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the sum of weight times cross-entropy.
 
         Args:
             logits: ``(N, C + 1, H, W)`` floats; computed with in float32 or wider.
@@ -134,31 +136,45 @@ class SizeBalancedCrossEntropy(nn.Module):
         Raises:
             InputError: if the shapes do not belong together.
         """
-        if weights is None:
-            weights = self.weigh(target)
-        elif weights.shape != target.shape:
-            msg = (
-                f"weights {tuple(weights.shape)} and target {tuple(target.shape)} have different "
-                "shapes; cut and flip them together"
-            )
-            raise InputError(msg)
         logits, target = prepared(logits, target)
+        weights = self._weights(target, weights)
         each = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")
-        total = (each * weights.to(each.dtype)).sum()
-        return total / _at_least_one(target != self.ignore_index)
+        return (each * weights.to(each.dtype)).sum()
+
+    def normaliser(self, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the sum of the weights, or the number of pixels, over what is not void."""
+        known = target != self.ignore_index
+        if self.reduction == "pixels":
+            return known.sum().float()
+        return (self._weights(target, weights) * known).sum()
+
+    def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the loss of a batch; arguments as for :meth:`total`."""
+        return super().forward(logits, target, self._weights(target, weights))
 
     def weigh(self, target: Tensor) -> Tensor:
         """Return the size weights of ``(N, H, W)`` class numbers, with this loss's options."""
         found: Tensor = size_weights(
-            target, tau=self.tau, normalizer=self.normalizer, ignore_index=self.ignore_index
+            target,
+            tau=self.tau,
+            normalizer=self.normalizer,
+            regions=self.regions,
+            ignore_index=self.ignore_index,
         )
         return found
 
     def extra_repr(self) -> str:
         """Return the options for ``repr``."""
-        return f"tau={self.tau}, normalizer={self.normalizer!r}, ignore_index={self.ignore_index}"
+        names = ("tau", "normalizer", "regions", "reduction", "ignore_index")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
-
-def _at_least_one(counted: Tensor) -> Tensor:
-    """Return how many are True, or 1 so that an empty sum is divided by something."""
-    return counted.sum().clamp(min=1)
+    def _weights(self, target: Tensor, weights: Tensor | None) -> Tensor:
+        if weights is None:
+            return self.weigh(target)
+        if weights.shape != target.shape:
+            msg = (
+                f"weights {tuple(weights.shape)} and target {tuple(target.shape)} have different "
+                "shapes; cut and flip them together"
+            )
+            raise InputError(msg)
+        return weights

@@ -32,8 +32,8 @@ def make_loss(name: str, **options: Any) -> nn.Module:
     Raises:
         InputError: for an unknown name, an unknown option or a value that the loss refuses.
 
-    >>> make_loss("sb", tau=3.0)
-    SizeBalancedCrossEntropy(tau=3.0, normalizer='class', ignore_index=255)
+    >>> make_loss("sb", tau=3.0, reduction="pixels").reduction
+    'pixels'
     """
     if name not in LOSSES:
         msg = f"there is no loss {name!r}; choose from {', '.join(LOSSES)}"

@@ -65,6 +65,10 @@ class Accumulator:
         """Return the number of images."""
         return len(self._images)
 
+    def __contains__(self, image_id: str) -> bool:
+        """Tell whether an image was added."""
+        return image_id in self._images
+
     def update(self, image_id: str, score: ImageScore) -> None:
         """Add the score of one image.
 

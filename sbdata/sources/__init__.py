@@ -89,10 +89,18 @@ class AnnotatedImage:
 
 @dataclass(frozen=True)
 class Member:
-    """An image of a split without its annotations, as the leakage guard needs it."""
+    """An image of a split without its annotations, as the leakage guard needs it.
+
+    Attributes:
+        source_image_id: the source's own id, as text.
+        file_name: path of the image relative to the source's root, with slashes.
+        identities: what tells which image it is, see :mod:`sbdata.sources.identity`. Without any,
+            images of the same format and folder are compared by id.
+    """
 
     source_image_id: str
     file_name: str
+    identities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

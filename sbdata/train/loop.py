@@ -1,9 +1,10 @@
 """The training loop: pseudo-masks in, a segmenter out, the same whoever computes it.
 
-The views of a step are a function of the seed and the step (see ``samples.Views``), the losses of
-its parts are weighted by their pixels, and gradients are summed over processes. So a step is the
-same step for one process or several, at once or accumulated, up to the order of additions; and a
-run that was killed ends, on one CPU, with the very weights of an unbroken one.
+The views of a step are a function of the seed and the step (see ``samples.Views``). The loss of a
+step is that of its whole batch, however the batch is divided: a loss that is a quotient of sums has
+its parts divided by the normaliser of the whole, and gradients are summed over parts and processes.
+So a step is the same step for one process or several, at once or accumulated, up to the order of
+additions; and a run that was killed ends, on one CPU, with the very weights of an unbroken one.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ import torch
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
-from sbdata.losses import ElasticWeightConsolidation, make_loss
-from sbdata.masks import VOID
+from sbdata.losses import ElasticWeightConsolidation, MovingFisher, PixelRatio, make_loss
+from sbdata.losses.ratio import or_one
 from sbdata.storage import write_text
-from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_tensors, save_tensors
+from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_state, save_tensors
 from sbdata.train.devices import Place
-from sbdata.train.preset import Augmentation, Optimisation, SizeBalance
+from sbdata.train.labels import Labels, Size
+from sbdata.train.preset import Optimisation, Preset
 from sbdata.train.samples import Batch, TrainingImages, Views, view_batches
-from sbdata.train.segmenter import Segmenter, parameter_groups, segmenter_loss
+from sbdata.train.segmenter import Segmenter, output_sizes, parameter_groups, segmenter_loss
 
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
 LOG_EVERY = 10
 Progress = Callable[[int, int], None]
 
@@ -42,42 +46,38 @@ class DivergedError(InputError):
 
 @dataclass(frozen=True)
 class Phase:
-    """One descent: a loss, from the weights the model has, for a number of steps.
+    """Steps of a training that have one loss. Optimiser and schedule are those of the training.
 
     Attributes:
         loss: a name of ``sbdata.losses.make_loss``.
-        steps: of the optimiser.
-        lr: learning rate at the first step.
+        start: number of the first step, from 0.
+        stop: number of the step before which the phase ends.
         seed: of order and views.
-        stream: of views; phases of one run take different ones.
-        augmentation: of images and masks.
-        optimisation: everything else; its ``steps`` and ``lr`` are not looked at.
-        balance: of the size-balanced loss.
+        preset: all other settings; its steps are those of the whole training.
     """
 
     loss: str
-    steps: int
-    lr: float
+    start: int
+    stop: int
     seed: int
-    stream: int
-    augmentation: Augmentation
-    optimisation: Optimisation
-    balance: SizeBalance
+    preset: Preset
 
 
 @dataclass(frozen=True)
-class Descent:
-    """What a finished phase tells of itself.
+class TrainSummary:
+    """What a finished phase says of the training so far.
 
     Attributes:
-        steps: done, those before a restart included.
-        seconds: that they took, those before a restart included.
+        steps: done, those of earlier phases included.
+        seconds: that they took, those before an interruption included.
         last_loss: mean over the last logged steps.
+        log: rows of ``log.csv``, those of earlier phases included.
     """
 
     steps: int
     seconds: float
     last_loss: float
+    log: tuple[tuple[float, ...], ...] = ()
 
 
 def run_phase(
@@ -88,60 +88,62 @@ def run_phase(
     place: Place,
     *,
     identity: Mapping[str, Any],
+    begin: Mapping[str, Any] | None = None,
     penalty: ElasticWeightConsolidation | None = None,
+    fisher: MovingFisher | None = None,
     tensorboard: bool = False,
     progress: Progress | None = None,
-) -> Descent:
+) -> TrainSummary:
     """Train a segmenter in place, going on from the folder's checkpoint if there is one.
 
     Args:
-        model: on its device; its weights are the start.
+        model: on its device; its weights are the start of a phase that begins with step 0.
         images: to train on, checked by ``samples.check_images``.
-        phase: loss, steps, schedule, views.
-        folder: for ``checkpoint.pt`` and ``log.csv``.
+        phase: loss, steps, settings.
+        folder: for ``checkpoint.pt``, which the finished phase leaves there, and ``log.csv``.
         place: device and processes.
         identity: plain values that tell this run from others; a checkpoint of another is refused.
-        penalty: added to the loss.
+        begin: content of the checkpoint that the phase before this one left.
+        penalty: added to the loss, once a step.
+        fisher: updated by the gradient of every step, and kept in the checkpoint.
         tensorboard: write the log for TensorBoard, too.
-        progress: called with (steps done, steps in all).
+        progress: called with (steps done, number of the last step).
 
     Raises:
         DivergedError: if the loss or the weights are no longer finite.
         InputError: for a checkpoint of another run, or a batch that the processes cannot share.
     """
-    settings = phase.optimisation
+    settings = phase.preset.optimisation
     share = _share_of(settings, place)
     loss = make_loss(phase.loss, **_loss_options(phase)).to(place.device)
     groups = parameter_groups(
-        model, phase.lr, settings.weight_decay, head=settings.head, head_bias=settings.head_bias
+        model, settings.lr, settings.weight_decay, head=settings.head, head_bias=settings.head_bias
     )
-    optimizer = torch.optim.SGD(groups, lr=phase.lr, momentum=settings.momentum)
+    optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     scaler = torch.amp.GradScaler(place.device.type, enabled=settings.precision == "fp16")
     board = _board(folder) if tensorboard and place.is_first else None
-    run = _Run(folder, place, dict(identity), model, optimizer, scaler, board)
-    start = run.resume()
-    views = Views(images, phase.augmentation, phase.seed, phase.stream, _balance(phase, loss))
+    run = _Run(folder, place, dict(identity), model, optimizer, scaler, fisher, board)
+    start = run.resume(begin)
     batches = view_batches(
-        views,
+        _views(model, images, phase, loss),
         _positions(phase, place, share, start),
         place.workers,
         pin_memory=place.device.type == "cuda",
     )
     model.train()
     began = time.perf_counter() - run.seconds
-    for step in range(start, phase.steps):
-        _set_rate(optimizer, phase, step)
+    for step in range(start, phase.stop):
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(settings, step) * group["lr_mult"]
         parts = [_on(place, part) for part in islice(batches, settings.accumulate)]
-        pixels = place.add_up(torch.stack([(t != VOID).sum() for _, t, _ in parts]).sum())
+        normalisers = _normalisers(parts, loss, place)
         optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=place.device)
-        for pictures, target, weights in parts:
+        for part in parts:
             with _precision(settings.precision, place):
-                value = segmenter_loss(model, pictures, target, weights, loss)
-            if loss.averages_pixels:
-                value = value * ((target != VOID).sum() / pixels.clamp(min=1))
-            else:
+                value = segmenter_loss(model, *part, loss, normalisers)
+            if normalisers is None:
                 value = value / (settings.accumulate * place.processes)
             scaler.scale(value).backward()
             total += value.detach()
@@ -150,18 +152,27 @@ def run_phase(
             held = penalty.penalty(model) / place.processes
             scaler.scale(held).backward()
         place.add_up_gradients(trained)
+        if fisher is not None:
+            scaler.unscale_(optimizer)
+            fisher.update(model, may_overflow=scaler.is_enabled())
         scaler.step(optimizer)
         scaler.update()
         run.note(total, held.detach())
         done = step + 1
-        if done % LOG_EVERY == 0 or done % settings.checkpoint_every == 0 or done == phase.steps:
+        if done % LOG_EVERY == 0 or done % settings.checkpoint_every == 0 or done == phase.stop:
             run.log(done, optimizer.param_groups[0]["lr"])
-        if done % settings.checkpoint_every == 0 or done == phase.steps:
+        if done % settings.checkpoint_every == 0 or done == phase.stop:
             run.seconds = time.perf_counter() - began
             run.save(done)
         if progress and place.is_first:
-            progress(done, phase.steps)
-    return Descent(phase.steps, run.seconds, run.last_loss)
+            progress(done, phase.stop)
+    return TrainSummary(phase.stop, run.seconds, run.last_loss, tuple(map(tuple, run.rows)))
+
+
+def rate_at(settings: Optimisation, step: int) -> float:
+    """Return the learning rate of the backbone at a step of the poly schedule."""
+    step -= step % settings.update_every
+    return settings.lr * float((1 - step / settings.steps) ** settings.poly_power)
 
 
 # --- parts of a step ------------------------------------------------------------------------------
@@ -179,33 +190,48 @@ def _share_of(settings: Optimisation, place: Place) -> int:
     return whole // place.processes
 
 
+def _views(model: Segmenter, images: TrainingImages, phase: Phase, loss: nn.Module) -> Views:
+    preset = phase.preset
+    return Views(
+        images,
+        preset.augmentation,
+        phase.seed,
+        balance=preset.size_balance if loss.needs_weights else None,
+        sizes=output_sizes(model, preset.augmentation.crop),
+    )
+
+
 def _positions(phase: Phase, place: Place, share: int, start: int) -> Sequence[Sequence[int]]:
     """Return the views of each part that this process takes, from a step on."""
-    settings = phase.optimisation
-    parts = settings.accumulate
+    parts = phase.preset.optimisation.accumulate
     chosen = []
-    for step in range(start, phase.steps):
+    for step in range(start, phase.stop):
         for part in range(parts):
             first = ((step * parts + part) * place.processes + place.rank) * share
             chosen.append(range(first, first + share))
     return chosen
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, phase: Phase, step: int) -> None:
-    settings = phase.optimisation
-    step -= step % settings.update_every
-    rate = phase.lr * (1 - step / phase.steps) ** settings.poly_power
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["lr_mult"]
-
-
 def _on(place: Place, part: Batch) -> Batch:
-    images, target, weights = (
-        None if t is None else t.to(place.device, non_blocking=True) for t in part
-    )
-    assert images is not None  # noqa: S101 - for the type checker
-    assert target is not None  # noqa: S101
-    return images, target.long(), weights
+    def moved(value: Tensor) -> Tensor:
+        return value.to(place.device, non_blocking=True)
+
+    labels = {
+        size: Labels(moved(target).long(), None if weights is None else moved(weights))
+        for size, (target, weights) in part.labels.items()
+    }
+    return Batch(moved(part.images), labels)
+
+
+def _normalisers(
+    parts: Sequence[Batch], loss: nn.Module, place: Place
+) -> dict[Size, Tensor] | None:
+    """Return what the loss of the whole batch is divided by, for each size of an output."""
+    if not isinstance(loss, PixelRatio):
+        return None
+    sizes = list(parts[0].labels)
+    sums = [torch.stack([loss.normaliser(*p.labels[size]) for p in parts]).sum() for size in sizes]
+    return dict(zip(sizes, or_one(place.add_up(torch.stack(sums))), strict=True))
 
 
 def _precision(name: str, place: Place) -> AbstractContextManager[Any]:
@@ -217,13 +243,7 @@ def _precision(name: str, place: Place) -> AbstractContextManager[Any]:
 
 
 def _loss_options(phase: Phase) -> dict[str, Any]:
-    if phase.loss != "sb":
-        return {}
-    return {"tau": phase.balance.tau, "normalizer": phase.balance.normalizer}
-
-
-def _balance(phase: Phase, loss: nn.Module) -> SizeBalance | None:
-    return phase.balance if loss.needs_weights else None
+    return vars(phase.preset.size_balance) if phase.loss == "sb" else {}
 
 
 # --- what a run keeps -----------------------------------------------------------------------------
@@ -242,10 +262,12 @@ class _Run:
         model: Segmenter,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
+        fisher: MovingFisher | None,
         board: Any,
     ) -> None:
         self.folder, self.place, self.identity, self.board = folder, place, identity, board
         self.model, self.optimizer, self.scaler = model, optimizer, scaler
+        self.fisher = fisher
         self.rows: list[list[float]] = []
         self.seconds = 0.0
         self.noted: list[tuple[Tensor, Tensor]] = []
@@ -256,28 +278,52 @@ class _Run:
 
     @property
     def path(self) -> Path:
-        return self.folder / "checkpoint.pt"
+        return self.folder / CHECKPOINT
 
-    def resume(self) -> int:
-        """Take up the checkpoint, if there is one; return the step to go on with."""
-        if not self.path.is_file():
+    def resume(self, begin: Mapping[str, Any] | None) -> int:
+        """Take up the checkpoint or else the phase before; return the step to go on with."""
+        if self.path.is_file():
+            kept: Mapping[str, Any] = load_state(self.path)
+            self._check_identity(kept["identity"])
+            where = str(self.path)
+        elif begin is not None:
+            kept, where = begin, f"{self.folder}: the state after the first phase"
+        else:
             return 0
-        kept = load_tensors(self.path, CHECKPOINT_FORMAT)
-        if kept["identity"] != self.identity:
-            other = [k for k in self.identity if kept["identity"].get(k) != self.identity[k]]
+        try:
+            self._take_up(kept)
+        except (LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            reason = str(error).strip().partition("\n")[0][:120]
+            msg = f"{where} does not fit this run ({reason}); delete it to begin again"
+            raise InputError(msg) from error
+        self.write_log()  # a kill may have come between the checkpoint and the log
+        return int(kept["step"])
+
+    def _take_up(self, kept: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(kept["model"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.scaler.load_state_dict(kept["scaler"])
+        if self.fisher is not None:
+            for name, value in self.fisher.values.items():
+                value.copy_(kept["fisher"][name])
+        torch.set_rng_state(kept["rng"][self.place.rank])
+        if self.place.device.type == "cuda":
+            torch.cuda.set_rng_state(kept["cuda_rng"][self.place.rank], self.place.device)
+        self.rows, self.seconds = [list(row) for row in kept["rows"]], kept["seconds"]
+
+    def write_log(self) -> None:
+        """Write the rows, which the checkpoint holds too, for people to read."""
+        if self.place.is_first:
+            write_log(self.folder, self.rows)
+
+    def _check_identity(self, kept: Mapping[str, Any]) -> None:
+        if kept != self.identity:
+            other = [k for k in self.identity if kept.get(k) != self.identity[k]]
             msg = (
                 f"{self.path}: of a run with another {', '.join(other) or 'setting'}; choose "
                 "another --out, or delete it"
             )
             raise InputError(msg)
-        self.model.load_state_dict(kept["model"])
-        self.optimizer.load_state_dict(kept["optimizer"])
-        self.scaler.load_state_dict(kept["scaler"])
-        torch.set_rng_state(kept["rng"][self.place.rank])
-        if self.place.device.type == "cuda":
-            torch.cuda.set_rng_state(kept["cuda_rng"][self.place.rank], self.place.device)
-        self.rows, self.seconds = kept["rows"], kept["seconds"]
-        return int(kept["step"])
 
     def note(self, loss: Tensor, penalty: Tensor) -> None:
         """Keep the figures of a step on the device: asking for them would wait for it."""
@@ -316,13 +362,14 @@ class _Run:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "fisher": self.fisher.values if self.fisher else {},
                 "rng": rng,
                 "cuda_rng": cuda_rng,
                 "rows": self.rows,
                 "seconds": self.seconds,
             }
             save_tensors(self.path, values)
-            write_text(self.folder / "log.csv", _as_csv(self.rows))
+            self.write_log()
             if self.board:
                 self.board.flush()
         self.place.wait()
@@ -344,6 +391,11 @@ def _gathered(state: Tensor, place: Place) -> list[Tensor]:
     return states
 
 
+def write_log(folder: Path, rows: Sequence[Sequence[float]]) -> None:
+    """Write the rows of a training's log into its folder."""
+    write_text(folder / LOG, _as_csv(rows))
+
+
 def _as_csv(rows: Sequence[Sequence[float]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -362,10 +414,11 @@ def _board(folder: Path) -> Any:
 
 
 def fisher_batches(
-    images: TrainingImages, phase: Phase, count: int, place: Place
+    images: TrainingImages, preset: Preset, seed: int, place: Place
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give views of a phase one by one, for estimating the Fisher information."""
-    views = Views(images, phase.augmentation, phase.seed, phase.stream)
-    for part in view_batches(views, [[position] for position in range(count)], place.workers):
-        pictures, target, _ = _on(place, part)
-        yield pictures, target
+    """Give views one by one for estimating the Fisher information, other ones than in training."""
+    views = Views(images, preset.augmentation, seed, stream=1)
+    for part in view_batches(views, [[p] for p in range(preset.ewc.images)], place.workers):
+        pictures, labels = _on(place, part)
+        (label,) = labels.values()
+        yield pictures, label.target

@@ -1,4 +1,4 @@
-"""``ia_iou.v1`` as a torchmetrics metric."""
+"""``ia_iou.v2`` as a torchmetrics metric."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torchmetrics import Metric
 
 from sbdata.metrics import (
     CLASS_ROW,
-    COMPONENT_ROW,
     INSTANCE_ROW,
+    REGION_ROW,
     Accumulator,
     ImageScore,
     MetricOptions,
@@ -21,26 +21,26 @@ from sbdata.metrics import (
 from sbdata.metrics.batches import score_batch
 from sbdata.sizes import SizeBins
 
-_ROWS = {"instances": INSTANCE_ROW, "components": COMPONENT_ROW, "classes": CLASS_ROW}
+_ROWS = {"instances": INSTANCE_ROW, "regions": REGION_ROW, "classes": CLASS_ROW}
 
 
 class InstanceAwareIoU(Metric):
     """Instance-aware IoU by object size, and mIoU, over a data set.
 
-    The states are a confusion matrix that is summed and rows that are concatenated, so the figures
+    The states are a confusion matrix that is summed and rows that are concatenated, so the values
     are those of all processes' images together, the same to the last bit for any number of
     processes. Counting happens on the CPU.
 
     Args:
-        n_classes: the number of foreground classes, C.
+        num_classes: the number of foreground classes, C; background is class 0 beside them.
         bins: of the sizes.
         options: of the metric.
         kwargs: of ``torchmetrics.Metric``.
 
-    >>> metric = InstanceAwareIoU(n_classes=2)
-    >>> truth = torch.tensor([[[1, 1, 0, 2]]])
-    >>> metric.update(torch.tensor([[[1, 1, 0, 0]]]), truth, truth)
-    >>> metric.compute()["ia.class_mean"]
+    >>> metric = InstanceAwareIoU(num_classes=2)
+    >>> target = torch.tensor([[[1, 1, 0, 2]]])
+    >>> metric.update(preds=torch.tensor([[[1, 1, 0, 0]]]), target=target, instances=target)
+    >>> metric.compute()["ia_objects.class_mean"]
     tensor(0.5000, dtype=torch.float64)
     """
 
@@ -50,44 +50,46 @@ class InstanceAwareIoU(Metric):
 
     confusion: Tensor
     instances: list[Tensor]
-    components: list[Tensor]
+    regions: list[Tensor]
     classes: list[Tensor]
 
     def __init__(
         self,
-        n_classes: int,
+        num_classes: int,
         bins: SizeBins = SizeBins(),  # noqa: B008 - frozen
         options: MetricOptions = MetricOptions(),  # noqa: B008 - frozen
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.n_classes, self.bins, self.options = n_classes, bins, options
-        side = Accumulator(n_classes, options).tables().confusion.shape
+        self.num_classes, self.bins, self.options = num_classes, bins, options
+        side = Accumulator(num_classes, options).tables().confusion.shape
         self.add_state("confusion", torch.zeros(side, dtype=torch.int64), dist_reduce_fx="sum")
         for name in _ROWS:
             self.add_state(name, [], dist_reduce_fx="cat")
 
-    def update(self, preds: Tensor, class_maps: Tensor, instance_maps: Tensor) -> None:
-        """Add a batch.
+    def update(self, preds: Tensor, target: Tensor, instances: Tensor) -> None:
+        """Add a batch; one that is refused changes nothing.
 
         Args:
-            preds: ``(N, H, W)`` class numbers, or ``(N, C + 1, H, W)`` scores.
-            class_maps: ``(N, H, W)`` true class numbers, 255 void.
-            instance_maps: ``(N, H, W)`` instance numbers, 0 none, 255 void.
+            preds: ``(N, H, W)`` class numbers, or ``(N, C + 1, H, W)`` scores of which the largest
+                wins.
+            target: ``(N, H, W)`` true class numbers, 255 void.
+            instances: ``(N, H, W)`` instance numbers, 0 none, 255 void.
 
         Raises:
-            InputError: if the shapes do not agree or a map holds an impossible value.
+            InputError: if the shapes do not agree, a score is NaN, or a map holds an impossible
+                value.
         """
-        for score in score_batch(preds, class_maps, instance_maps, self.n_classes, self.options):
+        for score in list(score_batch(preds, target, instances, self.num_classes, self.options)):
             self.confusion += torch.from_numpy(score.confusion).to(self.confusion.device)
             for name in _ROWS:
                 rows = _as_matrix(getattr(score, name)).to(self.confusion.device)
                 getattr(self, name).append(rows)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the figures by the names of ``Summary.headline``; NaN where one is undefined."""
+        """Return the values by the names of ``Summary.headline``; NaN for an undefined one."""
         rows = {name: _as_rows(getattr(self, name), kind) for name, kind in _ROWS.items()}
-        whole = Accumulator(self.n_classes, self.options)
+        whole = Accumulator(self.num_classes, self.options)
         whole.update("all", ImageScore(self.options, self.confusion.cpu().numpy(), **rows))
         found = whole.compute(self.bins).headline()
         values = {name: float("nan") if v is None else v for name, v in found.items()}
@@ -95,19 +97,27 @@ class InstanceAwareIoU(Metric):
 
 
 def _as_matrix(rows: npt.NDArray[np.void]) -> Tensor:
-    """Return structured rows as float64 columns, which hold every count exactly."""
+    """Return structured rows as int64 columns; fractions as their bits.
+
+    Not as float64, which some devices do not have.
+    """
     names = rows.dtype.names or ()
-    columns = [rows[name].astype(np.float64) for name in names]
+    columns = [
+        rows[name].view(np.int64) if rows.dtype[name].kind == "f" else rows[name].astype(np.int64)
+        for name in names
+    ]
     return torch.from_numpy(np.stack(columns, axis=1).reshape(len(rows), len(names)))
 
 
 def _as_rows(parts: list[Tensor] | Tensor, kind: np.dtype[np.void]) -> npt.NDArray[np.void]:
     """Return the rows of all processes, in an order that does not depend on who had which."""
     if isinstance(parts, list):
-        parts = torch.cat(parts) if parts else torch.zeros(0, len(kind.names or ()))
+        none = torch.zeros(0, len(kind.names or ()), dtype=torch.int64)
+        parts = torch.cat(parts) if parts else none
     matrix = parts.cpu().numpy()
     matrix = matrix[np.lexsort(matrix.T)]
     rows: npt.NDArray[np.void] = np.empty(len(matrix), kind)
     for place, name in enumerate(kind.names or ()):
-        rows[name] = matrix[:, place]
+        column = np.ascontiguousarray(matrix[:, place])
+        rows[name] = column.view(np.float64) if kind[name].kind == "f" else column
     return rows

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sbdata.errors import InputError
+from sbdata.limits import MAX_CROP, MAX_SCALE
 from sbdata.settings import as_plain, bundled, from_plain, overridden, read_settings
 
 
@@ -49,7 +50,7 @@ class Optimisation:
     """Stochastic gradient descent with the poly schedule, lr · (1 − step / steps)^power.
 
     Attributes:
-        steps: optimiser steps, all phases of a strategy together.
+        steps: optimiser steps; every strategy takes the same number.
         batch_size: images a step, over all devices and accumulated parts.
         accumulate: parts of a batch that pass through the network one after the other.
         lr: learning rate of the backbone; the head's weights take ``head`` times, its biases
@@ -79,44 +80,62 @@ class Optimisation:
 
 
 @dataclass(frozen=True)
-class FineTuning:
-    """The second phase of the strategies that have two.
-
-    Attributes:
-        share: of all steps that it takes.
-        lr_scale: its first learning rate, relative to the first phase's.
-    """
-
-    share: float = 1 / 3
-    lr_scale: float = 0.5
-
-
-@dataclass(frozen=True)
 class SizeBalance:
-    """The size-balanced loss, ``sb_ce.v1``.
+    """The size-balanced loss, ``sb_ce.v2``; see ``sbdata.losses.size_weights``.
 
     Attributes:
         tau: largest weight of a pixel.
-        normalizer: over which components a component's pixels are weighed.
+        normalizer: what the size of a region is compared with: the foreground of the image, or its
+            own class.
+        regions: filled outlines, or connected components.
+        reduction: divide by the sum of the weights, or by the number of pixels.
     """
 
     tau: float = 5.0
-    normalizer: Literal["class", "image"] = "class"
+    normalizer: Literal["image", "class"] = "image"
+    regions: Literal["outlines", "components"] = "outlines"
+    reduction: Literal["weighted", "pixels"] = "weighted"
 
 
 @dataclass(frozen=True)
 class Ewc:
-    """Elastic weight consolidation.
+    """Elastic weight consolidation after the switch.
 
     Attributes:
-        strength: λ of the penalty (λ/2) Σ F_i (θ_i − θ*_i)².
-        images: of the training set, augmented, over which the Fisher information is estimated.
-        per: gradients of an image's mean loss, or of single pixels' losses.
+        strength: λ of the penalty λ Σ F_i (θ_i − θ*_i)².
+        fisher: ``moving``: the moving average of squared gradients over all steps before the
+            switch; ``sampled``: the mean of squared gradients of single images at the switch.
+        scale: ``minmax``: the Fisher is brought to 0..1 within each tensor; or ``none``.
+        images: of the training set, augmented, for ``sampled``.
     """
 
-    strength: float = 1000.0
+    strength: float = 500.0
+    fisher: Literal["moving", "sampled"] = "moving"
+    scale: Literal["minmax", "none"] = "minmax"
     images: int = 200
-    per: Literal["image", "pixel"] = "image"
+
+
+@dataclass(frozen=True)
+class CrfParameters:
+    """Parameters of a fully connected CRF with a Gaussian and a bilateral term.
+
+    The defaults are those of DeepLab, in deeplab-pytorch and in the released code of Mun et al.
+
+    Attributes:
+        gaussian_xy: standard deviation of the Gaussian term, in pixels.
+        gaussian_weight: weight of that term.
+        bilateral_xy: standard deviation of the bilateral term in space, in pixels.
+        bilateral_rgb: its standard deviation in colour, in steps of 0..255.
+        bilateral_weight: weight of the bilateral term.
+        iterations: of mean-field inference.
+    """
+
+    gaussian_xy: float = 1.0
+    gaussian_weight: float = 3.0
+    bilateral_xy: float = 67.0
+    bilateral_rgb: float = 3.0
+    bilateral_weight: float = 4.0
+    iterations: int = 10
 
 
 @dataclass(frozen=True)
@@ -127,11 +146,13 @@ class Inference:
         scales: of the image whose probabilities are averaged.
         flip: average those of the mirrored image, too.
         refine: ``none``, ``pamr``, ``par`` or ``crf``.
+        crf: parameters of the CRF, for ``refine: crf``.
     """
 
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     refine: str = "none"
+    crf: CrfParameters = field(default_factory=CrfParameters)
 
 
 @dataclass(frozen=True)
@@ -143,7 +164,7 @@ class Preset:
         model: the network.
         augmentation: of the training images.
         optimisation: steps, batches, learning rate.
-        fine_tuning: the second phase of two-phase strategies.
+        switch: share of the steps after which a strategy of two phases changes its loss.
         size_balance: the size-balanced loss.
         ewc: elastic weight consolidation.
         inference: how predictions are made.
@@ -153,7 +174,7 @@ class Preset:
     model: ModelSettings
     augmentation: Augmentation
     optimisation: Optimisation
-    fine_tuning: FineTuning = field(default_factory=FineTuning)
+    switch: float = 0.5
     size_balance: SizeBalance = field(default_factory=SizeBalance)
     ewc: Ewc = field(default_factory=Ewc)
     inference: Inference = field(default_factory=Inference)
@@ -198,21 +219,40 @@ def preset_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Pre
 
 def inference_of(about: Mapping[str, Any]) -> Inference:
     """Return how a trained model's preset predicts, from what its file tells."""
-    found = from_plain(Inference, about["preset"]["inference"], "the model")
+    preset = about.get("preset") if isinstance(about, dict) else None
+    if not isinstance(preset, dict) or "inference" not in preset:
+        msg = "the model's file (model.pt) does not tell how it predicts; give another model"
+        raise InputError(msg)
+    found = from_plain(Inference, preset["inference"], "the model (model.pt): about.preset")
     assert isinstance(found, Inference)  # noqa: S101 - for the type checker
+    if not _are_scales(found.scales):
+        msg = f"the model (model.pt): scales must be positive numbers, {MAX_SCALE:g} at most"
+        raise InputError(msg)
     return found
 
 
+def _are_scales(scales: Sequence[float]) -> bool:
+    """Tell whether images may be scaled by all of these, which must be at least one."""
+    return bool(scales) and all(0 < scale <= MAX_SCALE for scale in scales)
+
+
 def _check(preset: Preset, where: str) -> None:
-    model, optimisation, tuning = preset.model, preset.optimisation, preset.fine_tuning
+    model, optimisation = preset.model, preset.optimisation
     rules = (
         (model.output_stride in (8, 16), "model.output_stride must be 8 or 16"),
         (min(model.rates, default=0) > 0, "model.rates must be a list of positive numbers"),
-        (all(s > 0 for s in model.scales), "model.scales must be positive"),
-        (preset.augmentation.crop >= 32, "augmentation.crop must be at least 32"),
         (
-            min(preset.augmentation.scales, default=0) > 0,
-            "augmentation.scales must be a list of positive numbers",
+            not model.scales or _are_scales(model.scales),
+            f"model.scales must be positive, and {MAX_SCALE:g} at most",
+        ),
+        (max(model.rates, default=0) <= MAX_CROP, f"model.rates must be at most {MAX_CROP:,}"),
+        (
+            32 <= preset.augmentation.crop <= MAX_CROP,
+            f"augmentation.crop must be between 32 and {MAX_CROP:,}",
+        ),
+        (
+            _are_scales(preset.augmentation.scales),
+            f"augmentation.scales must be a list of positive numbers, {MAX_SCALE:g} at most",
         ),
         (optimisation.steps >= 1, "optimisation.steps must be at least 1"),
         (optimisation.accumulate >= 1, "optimisation.accumulate must be at least 1"),
@@ -225,14 +265,13 @@ def _check(preset: Preset, where: str) -> None:
             optimisation.update_every >= 1 and optimisation.checkpoint_every >= 1,
             "optimisation.update_every and checkpoint_every must be at least 1",
         ),
-        (0 < tuning.share < 1, "fine_tuning.share must lie between 0 and 1"),
-        (tuning.lr_scale > 0, "fine_tuning.lr_scale must be positive"),
+        (0 < preset.switch < 1, "switch must lie between 0 and 1"),
         (preset.size_balance.tau >= 1, "size_balance.tau must be at least 1"),
         (preset.ewc.strength >= 0, "ewc.strength must not be negative"),
         (preset.ewc.images >= 1, "ewc.images must be at least 1"),
         (
-            min(preset.inference.scales, default=0) > 0,
-            "inference.scales must be a list of positive numbers",
+            _are_scales(preset.inference.scales),
+            f"inference.scales must be a list of positive numbers, {MAX_SCALE:g} at most",
         ),
     )
     for holds, rule in rules:

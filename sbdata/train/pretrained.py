@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -100,7 +100,12 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
           with a ``conv`` and a ``bn``. These weights were made for a slightly other network, so it
           is changed to that: blocks stride in their first convolution, the first block of a
           dilated stage dilates as the others do, the pooling rounds its size up. The stem's input
-          channels are turned from BGR to RGB, and the input is :data:`CAFFE_NORMALISATION`.
+          channels are turned from BGR to RGB, and the input is :data:`CAFFE_NORMALISATION`. The
+          COCO-pretrained ``deeplabv1_resnet101-coco.pth``, which the preset ``wacv24`` starts from,
+          is such a file; its ``fc`` is dropped.
+
+        Every tensor of the backbone must be in the file in its shape. The provenance tells how many
+        there were, and an error names what is missing by the names of the file's layout.
 
     Args:
         name: of a timm model.
@@ -124,7 +129,7 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
         return _wrap(name, module, _own_normalisation(name), said, pretrained=False)
     path = _lite0_file() if weights == "auto" else Path(weights)
     state, layout = _in_timm_names(_read_state(path), name)
-    _fill(module, state, name, path)
+    filled = _fill(module, state, name, path, _in_caffe_name if layout is _CAFFE else str)
     normalisation = _own_normalisation(name)
     if layout is _CAFFE:
         become_caffe(module)
@@ -133,9 +138,48 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
         origin = f"ImageNet weights of the package {_LITE0_PACKAGE} {_version(_LITE0_PACKAGE)}"
     else:
         origin = "Weights given as a file"
-    said = f"{origin}: {path.name}, sha256 {sha256_of(path)}, in {layout}."
+    said = f"{origin}: {path.name}, {filled} tensors, sha256 {sha256_of(path)}, in {layout}."
     backbone = _wrap(name, module, normalisation, said, pretrained=True)
     return replace(backbone, caffe=layout is _CAFFE)
+
+
+def weights_content(name: str, weights: str) -> str:
+    """Return what tells the first weights of a backbone from others, without building it.
+
+    Args:
+        name: of a timm model.
+        weights: as of :func:`load_backbone`.
+
+    Returns:
+        The hash of a file's content; of what is fetched, its name on the hub; or ``none``.
+
+    Raises:
+        InputError: if there is no such file.
+    """
+    if weights == "none":
+        return "none"
+    if weights == "auto" and name != DEFAULT_BACKBONE:
+        _check_name(name)
+        settings = get_pretrained_cfg(name)
+        return f"{settings.hf_hub_id or settings.url or name}.{settings.tag}"
+    path = _lite0_file() if weights == "auto" else Path(weights)
+    _check_there(path)
+    return f"sha256 {sha256_of(path)}"
+
+
+def backbone_elements(name: str, output_stride: int) -> int | None:
+    """Return how many numbers a backbone holds, without room for them; None if that is unknown.
+
+    Raises:
+        InputError: for a name that timm does not know, or a stride that it cannot have.
+    """
+    _check_name(name)
+    try:
+        with torch.device("meta"):
+            module = _build(name, output_stride)
+    except (RuntimeError, NotImplementedError):  # needs numbers to be built
+        return None
+    return sum(int(value.numel()) for value in module.state_dict().values())
 
 
 # --- building -----------------------------------------------------------------------------------
@@ -273,15 +317,19 @@ def _version(package: str) -> str:
         return "of unknown version"
 
 
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        msg = f"{path}: there is no such weights file; {_WAYS_OUT}, or take weights=auto"
+        raise InputError(msg)
+
+
 def _read_state(path: Path) -> State:
     """Read a state dict without running anything that the file may hold.
 
     Raises:
         InputError: if there is none.
     """
-    if not path.is_file():
-        msg = f"{path}: there is no such weights file; {_WAYS_OUT}, or take weights=auto"
-        raise InputError(msg)
+    _check_there(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -334,6 +382,18 @@ _CAFFE_PARTS = {
     ("proj", "conv"): "downsample.0",
     ("proj", "bn"): "downsample.1",
 }
+
+_CAFFE_NAMES = {
+    "conv1": "reduce.conv",
+    "bn1": "reduce.bn",
+    "conv2": "conv3x3.conv",
+    "bn2": "conv3x3.bn",
+    "conv3": "increase.conv",
+    "bn3": "increase.bn",
+    "downsample.0": "shortcut.conv",
+    "downsample.1": "shortcut.bn",
+}
+_BLOCK_KEY = re.compile(r"layer(\d+)\.(\d+)\.((?:downsample\.)?\w+)\.(\w+)")
 
 _LITE0_KEY = re.compile(r"_blocks\.(\d+)\.(_\w+)\.(\w+)")
 _LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)  # blocks in each of timm's stages
@@ -414,6 +474,14 @@ def caffe_in_timm_names(state: State) -> State:
     return result
 
 
+def _in_caffe_name(key: str) -> str:
+    """Return what deeplab-pytorch calls a tensor of timm's ResNets, for messages."""
+    if found := _BLOCK_KEY.fullmatch(key):
+        layer, block, part = int(found[1]) + 1, int(found[2]) + 1, _CAFFE_NAMES.get(found[3])
+        return f"layer{layer}.block{block}.{part}.{found[4]}" if part else key
+    return re.sub(r"^(conv|bn)1\.", r"layer1.conv1.\1.", key)
+
+
 def become_caffe(module: nn.Module) -> None:
     """Change a ResNet of timm to the network that Caffe/MSRA weights were trained in.
 
@@ -429,39 +497,53 @@ def become_caffe(module: nn.Module) -> None:
             first.conv2.padding = rest[0].conv2.padding
 
 
-def _fill(module: nn.Module, state: State, name: str, path: Path) -> None:
+def _fill(
+    module: nn.Module, state: State, name: str, path: Path, as_in_file: Callable[[str], str]
+) -> int:
     """Load a state dict into a backbone; every tensor of the backbone must be there.
 
     Some of timm's feature networks have ``_`` where the classifier has ``.`` in its names.
+
+    Args:
+        module: the backbone.
+        state: tensors by timm's names.
+        name: of the backbone.
+        path: of the file, for messages.
+        as_in_file: what the file's layout calls a tensor of timm's.
+
+    Returns:
+        How many tensors were loaded.
 
     Raises:
         InputError: if a tensor is missing, has another shape, is not finite, or if there are
             tensors that only another model has.
     """
     given = {_plain(key): value for key, value in state.items()}
-    wanted = module.state_dict()
+    # Old files have no num_batches_tracked, and nothing reads it.
+    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     with torch.device("meta"):  # names only
         whole = timm.create_model(name).state_dict()
-    known = {_plain(key) for key in (*whole, *wanted)}
+    known = {_plain(key) for key in (*whole, *module.state_dict())}
     faults, filled = [], {}
     for key, own in wanted.items():
         value = given.get(_plain(key))
-        if value is not None and value.shape == own.shape:
+        if value is None:
+            faults.append(f"{as_in_file(key)} is missing")
+        elif value.shape != own.shape:
+            faults.append(f"{as_in_file(key)} is {_shape(value)} instead of {_shape(own)}")
+        else:
             filled[key] = value
-        elif value is not None:
-            faults.append(f"{key} is {_shape(value)} instead of {_shape(own)}")
-        elif not key.endswith("num_batches_tracked"):  # old files have none, and nothing reads it
-            faults.append(f"{key} is missing")
     faults += [
-        f"{key} is not part of it"
+        f"{as_in_file(key)} is not part of it"
         for key in state
         if _plain(key) not in known and not key.startswith(_HEADS)
     ]
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         msg = (
-            f"{path}: the weights file of another model than {name} ({', '.join(faults[:3])}"
-            f"{more}); give the file that belongs to it"
+            f"{path}: the weights file of another model than {name} ({len(filled)} of its "
+            f"{len(wanted)} tensors fit; {', '.join(faults[:3])}{more}); give the file that "
+            "belongs to it"
         )
         raise InputError(msg)
     for key, value in filled.items():
@@ -469,6 +551,7 @@ def _fill(module: nn.Module, state: State, name: str, path: Path) -> None:
             msg = f"{path}: {key} holds numbers that are not finite; give an undamaged file"
             raise InputError(msg)
     module.load_state_dict(filled, strict=False)  # all that may lack is num_batches_tracked
+    return len(filled)
 
 
 def _plain(key: str) -> str:

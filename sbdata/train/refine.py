@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from sbdata.errors import InputError
+from sbdata.settings import as_plain
+from sbdata.train.preset import CrfParameters
 
 Photo = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
@@ -34,13 +35,16 @@ _TINY = 1e-8
 _STEPS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx)
 
 
-def make_refiner(name: str, device: str | torch.device = "cpu") -> Refiner:
+def make_refiner(
+    name: str, device: str | torch.device = "cpu", crf: CrfParameters | None = None
+) -> Refiner:
     """Return a refiner by name.
 
     Args:
         name: ``none`` returns what it is given; ``pamr`` and ``par`` with their papers' settings;
-            ``crf`` with DeepLab's parameters.
+            ``crf``, the dense CRF.
         device: that PAMR and PAR compute on; the CRF runs on the CPU.
+        crf: parameters of the CRF [DeepLab's].
 
     Raises:
         InputError: for another name, and for ``crf`` where its package is not installed.
@@ -52,9 +56,24 @@ def make_refiner(name: str, device: str | torch.device = "cpu") -> Refiner:
         return lambda image, probabilities: _on_arrays(average, image, probabilities, device)
     if name == "crf":
         _dense_crf_package()
-        return dense_crf
+        parameters = crf or CrfParameters()
+        return lambda image, probabilities: dense_crf(image, probabilities, parameters)
     msg = f"there is no refiner {name!r}; take one of {', '.join(REFINERS)}"
     raise InputError(msg)
+
+
+def describe_refiner(name: str, crf: CrfParameters | None = None) -> str:
+    """Return the name of a refiner with all settings that its result depends on.
+
+    >>> describe_refiner("pamr")
+    'pamr'
+    >>> describe_refiner("crf")[:19]
+    'crf(gaussian_xy 1.0'
+    """
+    if name != "crf":
+        return name
+    values = as_plain(crf or CrfParameters())
+    return f"{name}({', '.join(f'{key} {value}' for key, value in values.items())})"
 
 
 def _on_arrays(
@@ -195,31 +214,10 @@ def _spread(images: Tensor, dilations: Sequence[int], *, centres: bool) -> Tenso
 # --- dense CRF ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class CrfParameters:
-    """Of a fully connected CRF with a Gaussian and a bilateral term.
-
-    Attributes:
-        gaussian_xy: standard deviation of the Gaussian term, in pixels.
-        gaussian_weight: of that term.
-        bilateral_xy: standard deviation of the bilateral term in space, in pixels.
-        bilateral_rgb: and in colour, in steps of 0..255.
-        bilateral_weight: of that term.
-        iterations: of mean-field inference.
-    """
-
-    gaussian_xy: float
-    gaussian_weight: float
-    bilateral_xy: float
-    bilateral_rgb: float
-    bilateral_weight: float
-    iterations: int = 10
-
-
 CRF_PARAMETERS = {
     "label": CrfParameters(3, 3, 50, 5, 10),
     "psa": CrfParameters(3, 3, 80, 13, 10),
-    "deeplab": CrfParameters(1, 3, 67, 3, 4),
+    "deeplab": CrfParameters(),
     "bana": CrfParameters(3, 3, 55, 3, 4),
     "mct": CrfParameters(4, 3, 83, 5, 3),
     "bbam": CrfParameters(1, 3, 80, 3, 4),
@@ -248,54 +246,8 @@ def dense_crf(
     Raises:
         InputError: if the package is not installed.
     """
-    energy = -np.log(np.clip(probabilities, _CERTAIN, 1.0))
-    return _infer(image, energy, parameters)
-
-
-def label_crf(
-    image: Photo,
-    labels: npt.NDArray[Any],
-    n_labels: int,
-    gt_prob: float = 0.7,
-    parameters: CrfParameters = CRF_PARAMETERS["label"],
-) -> npt.NDArray[np.uint8]:
-    """Refine a map of labels by a fully connected CRF (IRN's seeds for affinity).
-
-    Each pixel's label is right with probability ``gt_prob``; the others share the rest.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        labels: ``(H, W)`` integers in 0..n_labels - 1.
-        n_labels: at most 256.
-        gt_prob: above 0 and below 1.
-        parameters: of the CRF.
-
-    Returns:
-        ``(H, W)`` uint8 labels.
-
-    Raises:
-        InputError: for labels or a probability out of range, or if the package is not installed.
-    """
-    if not 0 < gt_prob < 1:
-        msg = f"gt_prob must lie between 0 and 1, not {gt_prob}"
-        raise InputError(msg)
-    if not 1 <= n_labels <= 256:
-        msg = f"the number of labels must lie in 1..256, not {n_labels}"
-        raise InputError(msg)
-    if labels.min() < 0 or labels.max() >= n_labels:
-        found = f"{labels.min()}..{labels.max()}"
-        msg = f"labels must lie in 0..{n_labels - 1}, these lie in {found}"
-        raise InputError(msg)
-    if n_labels == 1:
-        return np.zeros(labels.shape, np.uint8)
-    right = np.arange(n_labels)[:, None, None] == labels[None]
-    energy = np.where(right, -math.log(gt_prob), -math.log((1 - gt_prob) / (n_labels - 1)))
-    refined: npt.NDArray[np.uint8] = _infer(image, energy, parameters).argmax(0).astype(np.uint8)
-    return refined
-
-
-def _infer(image: Photo, energy: npt.NDArray[Any], parameters: CrfParameters) -> Probabilities:
     package = _dense_crf_package()
+    energy = -np.log(np.clip(probabilities, _CERTAIN, 1.0))
     n, height, width = energy.shape
     field = package.DenseCRF2D(width, height, n)
     field.setUnaryEnergy(np.ascontiguousarray(energy.reshape(n, -1), np.float32))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +15,33 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
+from sbdata.fingerprints import content_of
 from sbdata.images import orientation_of
+from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER
 from sbdata.losses.weights import size_weights
 from sbdata.machine import starting_workers
 from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
-from sbdata.sets import open_set
-from sbdata.storage import sha256_of
+from sbdata.sets import check_files, open_set
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.augment import cut_image, cut_mask, draw_view
+from sbdata.train.labels import Labels, Size, nearest
 from sbdata.train.photos import open_photo, photos_in, read_photo
 from sbdata.train.preset import Augmentation, SizeBalance
 
 Progress = Callable[[int, int], None]
-Batch = tuple[Tensor, Tensor, Tensor | None]
-"""Images ``(N, 3, H, W)`` uint8, class numbers ``(N, H, W)`` uint8, size weights float32."""
+
+
+class Batch(NamedTuple):
+    """What a training step is computed from.
+
+    Attributes:
+        images: ``(N, 3, H, W)`` uint8.
+        labels: uint8 class numbers, and weights, for each size of an output of the network.
+    """
+
+    images: Tensor
+    labels: dict[Size, Labels]
 
 
 @dataclass(frozen=True)
@@ -50,35 +62,47 @@ class TrainingImages:
         taxonomy: of the masks.
         source: where they come from, for the result.
         synthetic: whether the photos are generated.
+        hashes: what is known of the files' content.
     """
 
     rows: tuple[TrainingImage, ...]
     taxonomy: Taxonomy
     source: Mapping[str, Any]
     synthetic: bool = False
+    hashes: FileHashes = field(default_factory=FileHashes, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @cached_property
-    def digest(self) -> str:
-        """Return a hash of the ids and the masks' bytes: two runs were trained on the same."""
-        lines = (f"{row.image_id} {sha256_of(row.mask)}\n" for row in self.rows)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    def masks_digest(self) -> str:
+        """Return a hash of the ids and the masks' bytes."""
+        return content_of({row.image_id: self.hashes.sha256(row.mask) for row in self.rows})
+
+    @cached_property
+    def photos_digest(self) -> str:
+        """Return a hash of the ids and the photos' bytes."""
+        return content_of({row.image_id: self.hashes.sha256(row.photo) for row in self.rows})
 
 
-def images_of_set(root: Path, masks: Path | None = None) -> TrainingImages:
+def images_of_set(
+    root: Path, masks: Path | None = None, hashes: FileHashes | None = None
+) -> TrainingImages:
     """Take the photos of a built set, with its own masks or a folder of others.
 
     Args:
         root: the set.
         masks: pseudo-masks, ``<image_id>.png``; the set's ground truth by default.
+        hashes: what is known of the files' content.
 
     Raises:
-        InputError: if the folder is no set, or photos lack a mask.
+        InputError: if the folder is no set, a photo, or a mask of its own, is not the file that it
+            was built with, or photos lack a mask.
     """
     opened = open_set(root)
-    folder = masks or root / "SegmentationClass"
+    hashes = FileHashes() if hashes is None else hashes
+    check_files(opened, (IMAGES_FOLDER, *((CLASSES_FOLDER,) if masks is None else ())), hashes)
+    folder = masks or root / CLASSES_FOLDER
     photos = {image_id: opened.image_path(image_id) for image_id in opened.image_ids}
     source = {
         "set": opened.name,
@@ -86,7 +110,7 @@ def images_of_set(root: Path, masks: Path | None = None) -> TrainingImages:
         "masks": "ground truth" if masks is None else str(masks),
     }
     synthetic = bool(opened.manifest.meta.get("synthetic", False))
-    return TrainingImages(_with_masks(photos, folder), opened.taxonomy, source, synthetic)
+    return TrainingImages(_with_masks(photos, folder), opened.taxonomy, source, synthetic, hashes)
 
 
 def images_of_folders(
@@ -238,8 +262,11 @@ def _other_size(
 # --- the stream of views --------------------------------------------------------------------------
 
 
+_Labels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]
+
+
 @dataclass(frozen=True)
-class Views(Dataset[tuple[npt.NDArray[Any], ...]]):
+class Views(Dataset[tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]]):
     """All views of one run: view ``p`` is a function of the seed and ``p`` alone.
 
     That is why any number of workers and processes sees the same views, and a run that was killed
@@ -249,8 +276,10 @@ class Views(Dataset[tuple[npt.NDArray[Any], ...]]):
         images: to draw from, each once an epoch, in an order drawn anew for every epoch.
         augmentation: of image and mask.
         seed: of order and views.
-        stream: tells the phases of a run apart, which would else see the same views again.
-        balance: of the size weights that go with each view, or None for no weights.
+        stream: another one gives other views, in another order.
+        balance: settings of the size weights that go with the labels, or None for no weights.
+        sizes: of the network's outputs, to which the labels are brought by nearest neighbour; by
+            default that of the view. Weights are those of the labels at that size.
     """
 
     images: TrainingImages
@@ -258,18 +287,28 @@ class Views(Dataset[tuple[npt.NDArray[Any], ...]]):
     seed: int
     stream: int = 0
     balance: SizeBalance | None = None
+    sizes: tuple[Size, ...] = ()
 
-    def __getitem__(self, position: int) -> tuple[npt.NDArray[Any], ...]:
+    def __getitem__(self, position: int) -> tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]:
         row = self.images.rows[self.row_at(position)]
         rng = np.random.default_rng((self.seed, self.stream, 1, position))
         photo, mask = read_photo(row.photo), _read_mask(row.mask, self.images.taxonomy).values
         view = draw_view(photo.size, self.augmentation, rng)
-        pixels, target = cut_image(photo, view), cut_mask(mask, view)
-        if self.balance is None:
-            return pixels, target
+        target = np.array(cut_mask(mask, view))  # Pillow's own memory is read-only
+        sizes = self.sizes or (target.shape,)
+        return cut_image(photo, view), {size: self._labels(target, size) for size in sizes}
+
+    def _labels(self, target: npt.NDArray[np.uint8], size: Size) -> _Labels:
+        """Return a target at the size of an output, and the weights of what is left of it."""
+        if target.shape != size:
+            target = nearest(torch.from_numpy(target)[None], size)[0].numpy()
         balance = self.balance
-        weights = size_weights(target, tau=balance.tau, normalizer=balance.normalizer)
-        return pixels, target, weights
+        if balance is None:
+            return target, None
+        weights = size_weights(
+            target, tau=balance.tau, normalizer=balance.normalizer, regions=balance.regions
+        )
+        return target, weights
 
     def row_at(self, position: int) -> int:
         """Return the row that a view is of."""
@@ -313,7 +352,14 @@ def view_batches(
         raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 
 
-def _collate(views: list[tuple[npt.NDArray[Any], ...]]) -> Batch:
-    columns = [torch.from_numpy(np.stack(column)) for column in zip(*views, strict=True)]
-    images = columns[0].permute(0, 3, 1, 2)  # channels last in memory, as they lie
-    return images, columns[1], columns[2] if len(columns) == 3 else None
+def _collate(views: list[tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]]) -> Batch:
+    images = torch.from_numpy(np.stack([pixels for pixels, _ in views]))
+    labels = {
+        size: Labels(*(_stacked([view[size][part] for _, view in views]) for part in (0, 1)))
+        for size in views[0][1]
+    }
+    return Batch(images.permute(0, 3, 1, 2), labels)  # channels last in memory, as they lie
+
+
+def _stacked(maps: list[Any]) -> Any:
+    return None if maps[0] is None else torch.from_numpy(np.stack(maps))

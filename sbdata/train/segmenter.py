@@ -8,7 +8,8 @@ methods are commonly compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,14 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sbdata.errors import InputError
+from sbdata.train.labels import Labels, Size
 from sbdata.train.pretrained import DEFAULT_BACKBONE, Backbone, load_backbone
 
 RATES = (6, 12, 18, 24)
 MAX_CLASSES = 254
 
-Loss = Callable[..., Tensor]
+Loss = Any
 """``loss(logits, target, weights=None)``: ``(N, C + 1, H, W)`` logits, ``(N, H, W)`` int64 classes
-with 255 for void, ``(N, H, W)`` pixel weights."""
+with 255 for void, ``(N, H, W)`` pixel weights. See ``sbdata.losses``."""
 
 
 class AtrousHead(nn.Module):
@@ -210,68 +212,78 @@ def parameter_groups(
         head_bias: multiplies that of its biases.
 
     Returns:
-        Dicts with ``params``, ``lr``, ``weight_decay``, and ``lr_mult``, by which a schedule keeps
-        the proportions.
+        Dicts with ``name``, ``params``, ``lr``, ``weight_decay``, and ``lr_mult``, by which a
+        schedule keeps the proportions.
     """
     trained = [p for p in model.backbone.parameters() if p.requires_grad]
     weights = [p for p in model.head.parameters() if p.requires_grad and p.ndim > 1]
     biases = [p for p in model.head.parameters() if p.requires_grad and p.ndim <= 1]
     return [
-        {"params": params, "lr": lr * times, "weight_decay": decay, "lr_mult": times}
-        for params, times, decay in (
-            (trained, 1, weight_decay),
-            (weights, head, weight_decay),
-            (biases, head_bias, 0.0),
+        {"name": name, "params": params, "lr": lr * times, "weight_decay": decay, "lr_mult": times}
+        for name, params, times, decay in (
+            ("backbone", trained, 1, weight_decay),
+            ("head weights", weights, head, weight_decay),
+            ("head biases", biases, head_bias, 0.0),
         )
     ]
 
 
-def segmenter_loss(
-    model: Segmenter, images: Tensor, target: Tensor, weights: Tensor | None, loss: Loss
-) -> Tensor:
-    """Return the loss of a batch.
+def training_outputs(model: Segmenter, images: Tensor) -> list[Tensor]:
+    """Return the logits that a loss is taken of.
 
-    Without multi-scale inputs the logits are resized bilinearly to the target, so that every pixel
-    of a small object counts. With them the loss is the sum over all outputs, each at its own small
-    size, the target and the weights resized to it by nearest neighbour with centred samples, as
-    DeepLabV2 does. Then pixels are a sample of the target: each keeps the weight it has in the
-    whole target, and an object smaller than the stride may have none.
+    Without multi-scale inputs they are resized bilinearly to the images, so that every pixel of a
+    small object counts. With them there is one output for each scale and one for their maximum,
+    each at its own small size, as DeepLabV2 trains.
 
     Args:
         model: in training mode.
         images: ``(N, 3, H, W)``.
-        target: ``(N, H, W)`` int64, 255 void.
-        weights: ``(N, H, W)`` of the pixels, or None.
-        loss: called as ``loss(logits, target, weights)``.
     """
     if not model.scales:
-        return loss(_resized(model(images), target.shape[-2:]), target, weights)
-    parts = [
-        loss(
-            logits,
-            nearest(target, logits.shape[-2:]),
-            None if weights is None else nearest(weights, logits.shape[-2:]),
-        )
-        for logits in model.forward_scales(images)
-    ]
-    return torch.stack(parts).sum()
+        return [_resized(model(images), images.shape[-2:])]
+    return model.forward_scales(images)
 
 
-def nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize ``(N, H, W)`` maps to ``(N, h, w)``: each cell takes the pixel under its centre.
+def output_sizes(model: Segmenter, crop: int) -> tuple[Size, ...]:
+    """Return the sizes of :func:`training_outputs` for square images of a side; computes nothing.
 
-    That is how Pillow's ``NEAREST`` samples (a centre that lies between two pixels takes the later
-    one here; Pillow's rounding decides there). ``mode="nearest"`` of PyTorch takes the pixel under
-    the cell's corner, half a cell off.
-
-    >>> nearest(torch.tensor([[[1, 2, 3, 4, 5, 6]]]), (1, 2))
-    tensor([[[2, 5]]])
+    >>> backbone = load_backbone("resnet18", "none", output_stride=8)
+    >>> output_sizes(Segmenter(backbone, 2, scales=(0.5, 0.75)), 321)
+    ((41, 41), (20, 20), (30, 30), (41, 41))
     """
-    rows, columns = (
-        (torch.arange(new, device=maps.device) * 2 + 1) * old // (2 * new)
-        for old, new in zip(maps.shape[-2:], size, strict=True)
-    )
-    return maps[:, rows[:, None], columns[None, :]]
+    shapes_only = copy.deepcopy(model).to("meta")
+    with torch.no_grad():
+        outputs = training_outputs(shapes_only, torch.empty(1, 3, crop, crop, device="meta"))
+    return tuple((logits.shape[-2], logits.shape[-1]) for logits in outputs)
+
+
+def segmenter_loss(
+    model: Segmenter,
+    images: Tensor,
+    labels: Mapping[Size, Labels],
+    loss: Loss,
+    normalisers: Mapping[Size, Tensor] | None = None,
+) -> Tensor:
+    """Return the loss of a batch, summed over the outputs of the network.
+
+    Args:
+        model: in training mode.
+        images: ``(N, 3, H, W)``.
+        labels: for each size of an output, as :func:`output_sizes` tells them.
+        loss: called as ``loss(logits, target, weights)``.
+        normalisers: for a part of a larger batch: the normaliser of the whole batch for each size,
+            with a ``PixelRatio`` as the loss. The values of the parts then add up to that of the
+            batch.
+    """
+    parts = []
+    for logits in training_outputs(model, images):
+        size = (logits.shape[-2], logits.shape[-1])
+        target, weights = labels[size]
+        if normalisers is None:
+            parts.append(loss(logits, target, weights))
+        else:
+            parts.append(loss.total(logits, target, weights) / normalisers[size])
+    return torch.stack(parts).sum()
 
 
 def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:

@@ -1,44 +1,75 @@
-"""Strategies: which losses train a segmenter, in one phase or two, for equally many steps.
+"""Strategies: which losses train a segmenter, in phases under one optimiser and one schedule.
 
-Spec: ``ce``, ``sb`` and the other losses take all steps in one descent. ``ce-ft``, ``sb-ft`` and
-``sb-ewc`` share a first phase with plain cross-entropy and go on from its weights, with a fresh
-schedule, by plain cross-entropy (what the restart alone gives), by the size-balanced loss, or by
-the size-balanced loss held by elastic weight consolidation (the paper's).
+A strategy has one loss, or one up to the switch and another from there on; nothing restarts, and
+every strategy takes the same number of steps. ``ce``, ``sb-ft`` and ``sb-ewc`` begin with the same
+steps of plain cross-entropy. These are done once: the state of the training at the switch is kept
+in a folder that the three share, and each goes on from it as from a checkpoint of its own.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 import sbdata
+from sbdata.completion import MARKER, check_marker, describe_problems, write_marker
 from sbdata.errors import InputError
-from sbdata.losses import ElasticWeightConsolidation, estimate_fisher
+from sbdata.fingerprints import code_fingerprint
+from sbdata.losses import (
+    ElasticWeightConsolidation,
+    MovingFisher,
+    estimate_fisher,
+    scaled_fisher,
+)
 from sbdata.settings import as_plain
 from sbdata.storage import write_text
 from sbdata.train.checkpoint import (
-    load_model,
+    MODEL_FORMAT,
+    load_state,
     load_tensors,
     new_segmenter,
     save_model,
     save_tensors,
 )
 from sbdata.train.devices import Place
-from sbdata.train.loop import Phase, fisher_batches, run_phase
+from sbdata.train.loop import (
+    CHECKPOINT,
+    LOG,
+    Phase,
+    fisher_batches,
+    rate_at,
+    run_phase,
+    write_log,
+)
 from sbdata.train.preset import Preset
+from sbdata.train.pretrained import weights_content
+from sbdata.train.record import RUN_FILE, RUN_FORMAT, read_run
 from sbdata.train.samples import TrainingImages
-from sbdata.train.segmenter import Segmenter
+from sbdata.train.segmenter import Segmenter, parameter_groups
+from sbdata.train.stability import Stability, stability_of
 
-FIRST_PHASE = "ce-first"
-FISHER_FORMAT = "sbdata.fisher.v1"
+FIRST_PHASE = "first-phase"
+"""Folder and name of the steps of cross-entropy before the switch, which strategies share."""
+
+FIRST_LOSS = "ce"
+FISHER_FORMAT = "sbdata.fisher.v2"
 Progress = Callable[[str, int, int], None]
+T = TypeVar("T")
+
+CODE = "sbdata.train.strategies"
+"""The module in which a training begins, for the fingerprint of its code."""
+
+_LOG = logging.getLogger(__name__)
+_SWITCH_STATE = "switch.pt"
+MODEL = "model.pt"
 
 
 @dataclass(frozen=True)
@@ -47,31 +78,45 @@ class Strategy:
 
     Attributes:
         name: of the strategy.
-        loss: of the only phase, or of the second one.
-        two_phases: whether a phase of plain cross-entropy comes first.
-        consolidated: whether EWC holds the second phase.
+        losses: one, or two: before and after the switch. The first of two is ``ce``.
         summary: one line on what it is.
+        consolidated: whether EWC holds the weights after the switch.
+
+    Raises:
+        InputError: for other losses, or EWC without a switch.
     """
 
     name: str
-    loss: str
+    losses: tuple[str, ...]
     summary: str
-    two_phases: bool = False
     consolidated: bool = False
+
+    def __post_init__(self) -> None:
+        two = len(self.losses) == 2 and self.losses[0] == FIRST_LOSS
+        if not (two or (len(self.losses) == 1 and not self.consolidated)):
+            msg = (
+                f"strategy {self.name!r}: give one loss without EWC, or two of which the first is "
+                f"{FIRST_LOSS!r}, not {', '.join(self.losses) or 'none'}"
+            )
+            raise InputError(msg)
+
+    @property
+    def shares_first_phase(self) -> bool:
+        """Tell whether it begins with the steps that ``ce``, ``sb-ft`` and ``sb-ewc`` share."""
+        return self.losses[0] == FIRST_LOSS
 
 
 STRATEGIES: dict[str, Strategy] = {
     strategy.name: strategy
     for strategy in (
-        Strategy("ce", "ce", "plain cross-entropy"),
-        Strategy("sb", "sb", "size-balanced cross-entropy, sb_ce.v1"),
-        Strategy("ce-ft", "ce", "cross-entropy, restarted: the control of sb-ewc", True),
-        Strategy("sb-ft", "sb", "cross-entropy, then sb_ce.v1 without EWC", True),
-        Strategy("sb-ewc", "sb", "cross-entropy, then sb_ce.v1 with EWC (the paper's)", True, True),
-        Strategy("focal", "focal", "focal loss"),
-        Strategy("dice", "dice", "Dice loss"),
-        Strategy("lovasz", "lovasz", "Lovász-softmax loss"),
-        Strategy("balanced-ce", "balanced-ce", "mean of background's and foreground's CE"),
+        Strategy("ce", ("ce",), "plain cross-entropy, the control of all others"),
+        Strategy("sb", ("sb",), "size-balanced cross-entropy, sb_ce.v2"),
+        Strategy("sb-ft", ("ce", "sb"), "cross-entropy, then sb_ce.v2 (what the release trains)"),
+        Strategy("sb-ewc", ("ce", "sb"), "sb-ft with EWC (what the paper describes)", True),
+        Strategy("focal", ("focal",), "focal loss"),
+        Strategy("dice", ("dice",), "Dice loss"),
+        Strategy("lovasz", ("lovasz",), "Lovász-softmax loss"),
+        Strategy("balanced-ce", ("balanced-ce",), "mean of background's and foreground's CE"),
     )
 }
 
@@ -88,6 +133,11 @@ def find_strategy(name: str) -> Strategy:
     return STRATEGIES[name]
 
 
+def needs_first_phase(name: str, out: Path) -> bool:
+    """Tell whether a strategy has to do the shared first phase in a folder before its own steps."""
+    return find_strategy(name).shares_first_phase and not _switch_state(out).is_file()
+
+
 def run_strategy(
     name: str,
     images: TrainingImages,
@@ -101,8 +151,9 @@ def run_strategy(
 ) -> dict[str, Any]:
     """Train a segmenter by a strategy into ``out/<strategy>``, going on where a former call was.
 
-    Strategies of two phases share ``out/ce-first``. What is finished, of the same settings, is not
-    done again.
+    Strategies that begin with cross-entropy share ``out/first-phase``. What is finished is not done
+    again, if all that it depends on is the same: settings, classes, the content of photos, masks
+    and weights file, and the code.
 
     Args:
         name: of the strategy.
@@ -112,27 +163,36 @@ def run_strategy(
         place: device and processes.
         seed: of the head's first weights, of order and views.
         tensorboard: write logs for TensorBoard, too.
-        progress: called with (phase, steps done, steps in all).
+        progress: called with (phase, number of steps done, number of its last step).
 
     Returns:
         What ``run.json`` in the folder says.
 
     Raises:
-        InputError: for an unknown strategy, or a folder that holds another run.
+        InputError: for an unknown strategy, or a folder that holds another run, or one whose files
+            were altered.
     """
     strategy = find_strategy(name)
+    switch = _switch_step(strategy, preset)
     job = _Job(images, preset, out, place, seed, tensorboard, progress)
-    if not strategy.two_phases:
-        return job.phase(name, strategy.loss, preset.optimisation.steps)
-    second = max(1, round(preset.optimisation.steps * preset.fine_tuning.share))
-    first = preset.optimisation.steps - second
-    if first < 1:
-        msg = "optimisation.steps leaves no step for the first phase; raise it"
-        raise InputError(msg)
-    job.phase(FIRST_PHASE, "ce", first)
-    return job.phase(
-        name, strategy.loss, second, after=FIRST_PHASE, consolidated=strategy.consolidated
-    )
+    identity = job.identity(strategy)
+    done = _finished(out / name, identity, place)
+    if done is not None:
+        return done
+    torch.manual_seed(seed)
+    model = job.new_model()
+    begin = job.first_phase(model, switch) if switch else None
+    return job.last_phase(model, strategy, switch, identity, begin)
+
+
+def _switch_step(strategy: Strategy, preset: Preset) -> int:
+    """Return the step at which a strategy's last phase begins; 0 if it has no first phase."""
+    steps = preset.optimisation.steps
+    switch = round(steps * preset.switch) if strategy.shares_first_phase else 0
+    if 0 < switch < steps or len(strategy.losses) == 1:
+        return switch % steps
+    msg = "optimisation.steps leaves no step before or after the switch; raise it"
+    raise InputError(msg)
 
 
 @dataclass(frozen=True)
@@ -147,66 +207,79 @@ class _Job:
     tensorboard: bool
     progress: Progress | None
 
-    def phase(
+    def new_model(self) -> Segmenter:
+        model = new_segmenter(self.preset.model, self.images.taxonomy)
+        placed: Segmenter = model.to(self.place.device, memory_format=torch.channels_last)
+        return placed
+
+    def first_phase(self, model: Segmenter, switch: int) -> dict[str, Any]:
+        """Do the shared steps, unless they are done; return the state of the training after them.
+
+        The checkpoint that the phase leaves becomes that state by its name alone, in one operation
+        of the file system, so a run may be killed at any time.
+        """
+        folder, state = self.out / FIRST_PHASE, _switch_state(self.out)
+        identity = {"name": FIRST_PHASE, "switch": self.preset.switch, **self._common_settings()}
+        if not state.is_file():
+            run_phase(
+                model,
+                self.images,
+                Phase(FIRST_LOSS, 0, switch, self.seed, self.preset),
+                folder,
+                self.place,
+                identity=identity,
+                fisher=MovingFisher(model),
+                tensorboard=self.tensorboard,
+                progress=self._told(FIRST_PHASE),
+            )
+            if self.place.is_first:
+                (folder / CHECKPOINT).replace(state)
+            self.place.wait()
+        kept = load_state(state)
+        _check_same(folder, kept["identity"], identity)
+        if self.place.is_first and not (folder / LOG).is_file():
+            write_log(folder, kept["rows"])
+        return kept
+
+    def last_phase(
         self,
-        name: str,
-        loss: str,
-        steps: int,
-        *,
-        after: str | None = None,
-        consolidated: bool = False,
+        model: Segmenter,
+        strategy: Strategy,
+        switch: int,
+        identity: Mapping[str, Any],
+        begin: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
-        """Run one phase into its folder, unless it is there; return what its run.json says."""
-        folder = self.out / name
-        former = None if after is None else _read_run(self.out / after)
-        lr = self.preset.optimisation.lr * (self.preset.fine_tuning.lr_scale if after else 1)
-        identity = {
-            "name": name,
-            "loss": loss,
-            "steps": steps,
-            "lr": lr,
-            "after": former and former["identity"],
-            "seed": self.seed,
-            "images": self.images.digest,
-            "processes": self.place.processes,
-            **self._settings_that_matter(loss, consolidated),
-        }
-        done = _finished(folder, identity)
-        if done is not None:
-            return done
-        torch.manual_seed(self.seed)
-        model = self._start(after)
-        phase = Phase(
-            loss=loss,
-            steps=steps,
-            lr=lr,
-            seed=self.seed,
-            stream=1 if after else 0,
-            augmentation=self.preset.augmentation,
-            optimisation=self.preset.optimisation,
-            balance=self.preset.size_balance,
-        )
-        penalty = self._penalty(model, folder, phase, identity) if consolidated else None
-        descent = run_phase(
+        """Do a strategy's own steps into its folder; return what its run.json says."""
+        folder, preset = self.out / strategy.name, self.preset
+        steps = preset.optimisation.steps
+        phase = Phase(strategy.losses[-1], switch, steps, self.seed, preset)
+        consolidation = _Consolidation()
+        if strategy.consolidated and begin is not None:
+            _take_up(model, begin, _switch_state(self.out))
+            consolidation = self._consolidation(model, folder, phase, identity, begin["fisher"])
+        summary = run_phase(
             model,
             self.images,
             phase,
             folder,
             self.place,
             identity=identity,
-            penalty=penalty,
+            begin=begin,
+            penalty=consolidation.penalty,
             tensorboard=self.tensorboard,
-            progress=self._told(name),
+            progress=self._told(strategy.name),
         )
         about = {
-            "format": "sbdata.run.v1",
-            "strategy": name,
+            "format": RUN_FORMAT,
+            "strategy": strategy.name,
             "seed": self.seed,
             "identity": identity,
-            "preset": self.preset.as_dict(),
-            "total_steps": steps + (former["total_steps"] if former else 0),
-            "seconds": descent.seconds,
-            "last_loss": descent.last_loss,
+            "preset": preset.as_dict(),
+            "total_steps": summary.steps,
+            "switch_step": switch if len(strategy.losses) > 1 else None,
+            "seconds": summary.seconds,
+            "last_loss": summary.last_loss,
+            **consolidation.as_dict(),
             "initialisation": model.provenance,
             "pretrained": model.pretrained,
             "synthetic": self.images.synthetic,
@@ -216,55 +289,90 @@ class _Job:
             "environment": environment(self.place),
         }
         if self.place.is_first:
-            settings, taxonomy = self.preset.model, self.images.taxonomy
-            save_model(folder / "model.pt", model, settings, taxonomy, about)
-            write_text(folder / "run.json", json.dumps(about, indent=2) + "\n")
-            (folder / "checkpoint.pt").unlink(missing_ok=True)
+            settings, taxonomy = preset.model, self.images.taxonomy
+            save_model(folder / MODEL, model, settings, taxonomy, about, summary.log)
+            write_text(folder / RUN_FILE, json.dumps(about, indent=2) + "\n")
+            write_marker(folder, (MODEL, RUN_FILE, LOG))
+            (folder / CHECKPOINT).unlink(missing_ok=True)
         self.place.wait()
         return about
 
-    def _settings_that_matter(self, loss: str, consolidated: bool) -> dict[str, Any]:
-        """Return the part of the preset that this phase's weights depend on."""
-        preset = self.preset.as_dict()
-        optimisation = dict(preset["optimisation"])
-        for other in ("steps", "lr", "checkpoint_every"):
-            del optimisation[other]
-        matter = {k: preset[k] for k in ("model", "augmentation")} | {"optimisation": optimisation}
-        if loss == "sb":
-            matter["size_balance"] = preset["size_balance"]
-        if consolidated:
-            matter["ewc"] = preset["ewc"]
-        return matter
+    def identity(self, strategy: Strategy) -> dict[str, Any]:
+        """Return what a strategy's weights depend on, by the names of the settings."""
+        identity: dict[str, Any] = {"name": strategy.name, "losses": list(strategy.losses)}
+        if len(strategy.losses) > 1:
+            identity["switch"] = self.preset.switch
+        identity |= self._common_settings()
+        if "sb" in strategy.losses:
+            identity |= _dotted("size_balance", as_plain(self.preset.size_balance))
+        if strategy.consolidated:
+            identity |= _dotted("ewc", as_plain(self.preset.ewc))
+        # No weight depends on it, but predictions made with the model by default do.
+        return identity | _dotted("inference", as_plain(self.preset.inference))
 
-    def _start(self, after: str | None) -> Segmenter:
-        if after is None:
-            model = new_segmenter(self.preset.model, self.images.taxonomy)
-        else:
-            model, _ = load_model(self.out / after)
-        placed: Segmenter = model.to(self.place.device, memory_format=torch.channels_last)
-        return placed
+    def _common_settings(self) -> dict[str, Any]:
+        preset, images = self.preset.as_dict(), self.images
+        del preset["optimisation"]["checkpoint_every"]
+        network = self.preset.model
+        preset["model"]["weights"] = weights_content(network.backbone, network.weights)
+        settings: dict[str, Any] = {
+            "seed": self.seed,
+            "classes": list(images.taxonomy.classes),
+            "photos": images.photos_digest,
+            "masks": images.masks_digest,
+            "synthetic": images.synthetic,
+            "processes": self.place.processes,
+            "code": code_fingerprint(CODE),
+        }
+        for part in ("model", "augmentation", "optimisation"):
+            settings |= _dotted(part, preset[part])
+        return settings
 
-    def _penalty(
-        self, model: Segmenter, folder: Path, phase: Phase, identity: Mapping[str, Any]
-    ) -> ElasticWeightConsolidation:
-        """Estimate the Fisher information where the first phase ended, or read it again."""
-        settings, path = self.preset.ewc, folder / "fisher.pt"
-        if path.is_file():
-            kept = load_tensors(path, FISHER_FORMAT)
-            if kept["identity"] != identity:
-                msg = f"{path}: of another run; choose another --out, or delete it"
-                raise InputError(msg)
-            fisher = kept["fisher"]
-        else:
+    def _consolidation(
+        self,
+        model: Segmenter,
+        folder: Path,
+        phase: Phase,
+        identity: Mapping[str, Any],
+        moving: Mapping[str, torch.Tensor],
+    ) -> _Consolidation:
+        """Hold a model where it is now, as the preset says."""
+        settings, optimisation = self.preset.ewc, self.preset.optimisation
+        fisher = moving if settings.fisher == "moving" else self._sampled(model, folder, identity)
+        scaled = scaled_fisher(fisher, settings.scale)
+        penalty = ElasticWeightConsolidation.at(model, scaled, settings.strength)
+        groups = parameter_groups(
+            model,
+            optimisation.lr,
+            optimisation.weight_decay,
+            head=optimisation.head,
+            head_bias=optimisation.head_bias,
+        )
+        rate = rate_at(optimisation, phase.start)
+        stability = stability_of(penalty, model, groups, rate, optimisation.momentum)
+        if stability.warning and self.place.is_first:
+            _LOG.warning("%s: %s", folder, stability.warning)
+        return _Consolidation(penalty, stability)
+
+    def _sampled(
+        self, model: Segmenter, folder: Path, identity: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        """Estimate the Fisher information of the model as it is now, or read it again."""
+        path = folder / "fisher.pt"
+        if not path.is_file():
             self.place.wait()  # no process may look for the file while the first one writes it
-            views = fisher_batches(self.images, phase, settings.images, self.place)
-            told = _counted(views, self._told("fisher"), settings.images)
+            views = fisher_batches(self.images, self.preset, self.seed, self.place)
+            told = _counted(views, self._told("fisher"), self.preset.ewc.images)
             model.eval()
-            fisher = estimate_fisher(model, told, per=settings.per, seed=self.seed)
+            fisher = estimate_fisher(model, told)
             if self.place.is_first:
-                values = {"format": FISHER_FORMAT, "identity": identity, "fisher": fisher}
+                values = {"format": FISHER_FORMAT, "identity": dict(identity), "fisher": fisher}
                 save_tensors(path, values)
-        return ElasticWeightConsolidation.at(model, fisher, settings.strength)
+            return fisher
+        kept = load_tensors(path, FISHER_FORMAT)
+        _check_same(folder, kept["identity"], identity)
+        found: dict[str, torch.Tensor] = kept["fisher"]
+        return found
 
     def _told(self, stage: str) -> Callable[[int, int], None] | None:
         progress = self.progress
@@ -273,29 +381,73 @@ class _Job:
         return lambda done, total: progress(stage, done, total)
 
 
-def _counted(items: Any, told: Callable[[int, int], None] | None, total: int) -> Any:
+@dataclass(frozen=True)
+class _Consolidation:
+    """A penalty and whether gradient descent can follow it; both None without EWC."""
+
+    penalty: ElasticWeightConsolidation | None = None
+    stability: Stability | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {} if self.stability is None else {"ewc_stability": self.stability.as_dict()}
+
+
+def _switch_state(out: Path) -> Path:
+    return out / FIRST_PHASE / _SWITCH_STATE
+
+
+def _take_up(model: Segmenter, begin: Mapping[str, Any], path: Path) -> None:
+    try:
+        model.load_state_dict(begin["model"])
+    except (RuntimeError, TypeError, AttributeError) as error:
+        msg = f"{path}: its weights are not those of this network; delete the folder it lies in"
+        raise InputError(msg) from error
+
+
+def _dotted(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}.{key}": value for key, value in values.items()}
+
+
+def _counted(
+    items: Iterable[T], told: Callable[[int, int], None] | None, total: int
+) -> Iterator[T]:
     for done, item in enumerate(items, start=1):
         yield item
         if told:
             told(done, total)
 
 
-def _read_run(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    return found
+def _finished(folder: Path, identity: Mapping[str, Any], place: Place) -> dict[str, Any] | None:
+    """Return what a finished run says, or None if there is none yet, or a file of it was lost.
 
-
-def _finished(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a finished run says, or None where there is none yet."""
-    if not (folder / "run.json").is_file():
+    A log that was lost is written again from the model's file, which has its rows.
+    """
+    problems = check_marker(folder, verify=True)
+    altered = [p for p in problems if p.kind not in ("missing", "no_marker")]
+    if altered:
+        msg = f"{describe_problems(folder, altered)}; delete the folder to train again"
+        raise InputError(msg)
+    if not (folder / RUN_FILE).is_file():
         return None
-    done = _read_run(folder)
-    if done["identity"] == identity:
+    done = read_run(folder / RUN_FILE)
+    _check_same(folder, done["identity"], identity)
+    if [p.name for p in problems] == [LOG]:
+        if place.is_first:
+            write_log(folder, load_tensors(folder / MODEL, MODEL_FORMAT)["log"])
+            write_marker(folder, (MODEL, RUN_FILE, LOG))
         return done
-    other = sorted(k for k in identity if done["identity"].get(k) != identity[k])
+    if problems and place.is_first:
+        (folder / MARKER).unlink(missing_ok=True)  # before anything in the folder changes
+    return None if problems else done
+
+
+def _check_same(folder: Path, kept: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    if kept == identity:
+        return
+    other = sorted(str(k) for k in {*identity, *kept} if kept.get(k) != identity.get(k))
     msg = (
-        f"{folder}: holds a run with another {', '.join(other) or 'setting'}; choose another "
-        "--out, or delete it"
+        f"{folder}: holds a run with another {', '.join(other)}; delete it to train again, or "
+        "choose another folder (--out)"
     )
     raise InputError(msg)
 

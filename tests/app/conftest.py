@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +162,10 @@ def _image(image_id, rows, bins) -> dict:
 
 @pytest.fixture
 def score_album(tmp_path: Path) -> ScoreAlbum:
-    """A function that predicts a set with some classes lost, and scores that."""
+    """A function that predicts a set with a class lost, swapped or shifted, and scores that.
+
+    Further keywords are options of the score; ``against`` names folders that it wrote before.
+    """
 
     def score(
         root: Path,
@@ -170,7 +173,10 @@ def score_album(tmp_path: Path) -> ScoreAlbum:
         lost: int = 0,
         shift: int = 0,
         palette: bool = False,
+        swap: bool = False,
         leave_out: tuple[str, ...] = (),
+        against: Sequence[str] = (),
+        **options: object,
     ) -> Path:
         folder = tmp_path / "predictions" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -181,12 +187,15 @@ def score_album(tmp_path: Path) -> ScoreAlbum:
             values = opened.class_map(image_id)
             values[values == 255] = 0
             values[values == lost] = 0
+            if swap:
+                values[values > 0] = 3 - values[values > 0]
             image = Image.fromarray(np.roll(values, shift, axis=1))
             if palette:
                 image.putpalette([9, 9, 9, 0, 255, 0, 0, 0, 255])  # of fewer bits, and not VOC's
             image.save(folder / f"{image_id}.png")
-        options = ScoreOptions(resamples=0, allow_missing=bool(leave_out))
-        scored = score_folder(folder, truth_from_set(root), options, name=name)
+        settings = ScoreOptions(**{"resamples": 0, "allow_missing": bool(leave_out), **options})
+        others = [folder.parent / other for other in against]
+        scored = score_folder(folder, truth_from_set(root), settings, against=others, name=name)
         return write_result(scored, tmp_path / "scores")
 
     return score

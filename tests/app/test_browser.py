@@ -23,6 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -39,6 +40,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 START_SECONDS = 300  # of a process that imports FiftyOne and loads a set, on a busy machine
 ANSWER_SECONDS = 180
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BARS, CELLS, OUTCOMES, SIZES, CURVE, DIFFERENCES = range(6)  # places of the plots in the panel
 FONTS = {"fonts.googleapis.com", "fonts.gstatic.com"}  # that FiftyOne's page names
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1", "localhost", "None"}
 
@@ -255,11 +257,11 @@ class Page:
         self.until(lambda: bool(pattern.search(self.text)), f"{n} samples in the grid")
 
     def plots(self) -> list[Any]:
-        """Return the figures of the panel."""
+        """Return the plots of the panel."""
         return list(self.driver.find_elements("css selector", ".js-plotly-plot"))
 
     def click_at(self, plot: Any, x: str, y: str) -> None:
-        """Click on a place of a figure, given by JavaScript of its axes ``f``."""
+        """Click on a place of a plot, given by JavaScript of its axes ``f``."""
         self.dismiss_advertisements()
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
         left, top = self.driver.execute_script(
@@ -331,10 +333,10 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page(driver: Any, app: App) -> Page:
-    """The page, when the panel has drawn its figures."""
+    """The page, when the panel has drawn its plots."""
     driver.get(app.address)
     page = Page(driver)
-    page.until(lambda: len(page.plots()) == 3, "three figures in the panel")
+    page.until(lambda: len(page.plots()) == CURVE + 1, "the plots of one run in the panel")
     return page
 
 
@@ -353,7 +355,7 @@ def test_the_grid_shows_every_image(page: Page, opened: EvaluationSet) -> None:
     page.until_samples(len(opened))
 
 
-def test_the_panel_draws_every_figure_at_its_width_with_no_label_cut(page: Page) -> None:
+def test_the_panel_draws_every_plot_at_its_width_with_no_label_cut(page: Page) -> None:
     for plot in page.plots():
         cut, marks, width, room = page.driver.execute_script(
             """
@@ -383,7 +385,7 @@ def test_a_click_on_small_shows_the_images_that_the_manifest_gives(
     assert 0 < len(set(found)) < len(opened)  # or the click would change nothing
     strip = "f.yaxis2._offset + f.yaxis2._length / 2"
     small = "f.xaxis._offset + f.xaxis.d2p(Math.log2(1024)) / 2"
-    page.click_at(page.plots()[0], small, strip)
+    page.click_at(page.plots()[BARS], small, strip)
     page.until_samples(len(set(found)))
     said = f"shown: small, {_counted(found)}"
     page.until(lambda: said in " ".join(page.text.split()), said)
@@ -396,13 +398,32 @@ def test_a_click_on_a_cell_takes_its_place_and_a_button_shows_all_again(
     found = _places(opened, class_name=label, size="large")
     assert 0 < len(set(found)) < len(opened)
     across = "f.xaxis._offset + f.xaxis.d2p('large')"
-    page.click_at(page.plots()[1], across, f"f.yaxis._offset + f.yaxis.d2p('{label}')")
+    page.click_at(page.plots()[CELLS], across, f"f.yaxis._offset + f.yaxis.d2p('{label}')")
     page.until_samples(len(set(found)))
     said = f"shown: {label}, large, {_counted(found)}"
     page.until(lambda: said in " ".join(page.text.split()), said)
     page.click("//*[text()='Show all objects']")
     page.until_samples(len(opened))
     page.until(lambda: "shown:" not in page.text, "nothing chosen")
+
+
+def test_a_click_on_an_outcome_shows_the_images_that_the_table_gives(
+    page: Page, opened: EvaluationSet, run: Path
+) -> None:
+    rows = pq.read_table(run / "instances.parquet").to_pylist()
+    by_size = {
+        size: [r["image_id"] for r in rows if (r["size"], r["outcome"]) == (size, "missed")]
+        for size in opened.bins.names
+    }
+    size = next(s for s in by_size if 0 < len(set(by_size[s])) < len(opened))
+    place, found = opened.bins.names.index(size), by_size[size]
+    at_the_end = "f.xaxis._offset + f.xaxis.d2p(0.98)"  # of a bar that is found, then missed
+    page.click_at(page.plots()[OUTCOMES], at_the_end, f"f.yaxis._offset + f.yaxis.d2p({place})")
+    page.until_samples(len(set(found)))
+    said = f"shown: {size}, missed in only_one, {_counted(found)}"
+    page.until(lambda: said in " ".join(page.text.split()), said)
+    page.click("//*[text()='Show all objects']")
+    page.until_samples(len(opened))
 
 
 def test_a_saved_view_shows_the_images_that_the_manifest_gives(
@@ -442,11 +463,14 @@ def test_a_folder_is_scored_in_the_app_and_drawn_beside_the_run(
             page.driver.execute_script(
                 "return (arguments[0].data || []).filter(t => (t.mode || '').includes('markers'))"
                 ".map(t => t.name)",
-                page.plots()[2],
+                page.plots()[CURVE],
             )
         )
 
     page.until(lambda: drawn() == ["only one", "nothing at all"], "two lines of IA")
+    page.until(lambda: len(page.plots()) == DIFFERENCES + 1, "the differences of the two runs")
+    assert "only one − nothing at all" in page.plots()[DIFFERENCES].text
+    assert "A minus B" in page.plots()[DIFFERENCES].text
 
 
 def test_the_images_that_are_shown_are_exported_as_a_manifest(
@@ -455,7 +479,7 @@ def test_the_images_that_are_shown_are_exported_as_a_manifest(
     label = opened.taxonomy.classes[0]
     found = set(_places(opened, class_name=label, size="large"))
     across = "f.xaxis._offset + f.xaxis.d2p('large')"
-    page.click_at(page.plots()[1], across, f"f.yaxis._offset + f.yaxis.d2p('{label}')")
+    page.click_at(page.plots()[CELLS], across, f"f.yaxis._offset + f.yaxis.d2p('{label}')")
     page.until_samples(len(found))
     page.operator("Export view as a manifest", Name="picked", Folder=tmp_path)
     page.until(lambda: "Build it by" in page.text, "the new manifest is written")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from sbdata.app.dataset import load_set
 from sbdata.app.info import info_of
-from sbdata.app.runs import attach_run, read_run
+from sbdata.app.run_folder import read_run
+from sbdata.app.runs import attach_run
 from sbdata.errors import InputError
 from sbdata.masks import decode_mask
 from sbdata.sets import open_set

@@ -8,7 +8,8 @@ import pytest
 from sbdata.app.dataset import load_set
 from sbdata.app.export import export_dataset
 from sbdata.app.info import info_of
-from sbdata.app.runs import attach_run, read_run
+from sbdata.app.run_folder import read_run
+from sbdata.app.runs import attach_run
 from sbdata.app.views import save_views
 from sbdata.errors import InputError
 

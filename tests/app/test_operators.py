@@ -10,6 +10,8 @@ import pytest
 
 from sbdata.app.dataset import load_set
 from sbdata.app.info import info_of
+from sbdata.app.run_folder import read_run
+from sbdata.app.runs import attach_run
 from sbdata.manifest import read_manifest
 from sbdata.sets import open_set
 
@@ -93,6 +95,16 @@ def test_what_is_wrong_is_told_and_nothing_is_attached(
     assert "no longer there" in told
     album.reload()
     assert info_of(album)["runs"] == {}
+
+
+def test_predictions_are_not_scored_beside_runs_of_other_options(
+    album: Any, predictions: Path, score_album: Any, tmp_path: Path
+) -> None:
+    run = read_run(score_album(tmp_path / "album", "exact", rounding="exact"))
+    attach_run(album, open_set(tmp_path / "album"), run)
+    (told,) = _score(album, predictions=str(predictions), out=str(tmp_path / "results"))[1]
+    assert "perfect is scored with rounding floor, and exact beside it with exact" in told
+    assert not (tmp_path / "results").exists()
 
 
 def test_both_forms_say_when_the_dataset_is_not_sbdatas(fo: Any, album: Any) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
+import orjson
+import pyarrow.parquet as pq
 import pytest
 
+from sbdata.app.attached import attached_runs
 from sbdata.app.dataset import load_set
-from sbdata.app.runs import attach_run, read_run
+from sbdata.app.info import info_of, note_info
+from sbdata.app.panel_data import count_outcomes
+from sbdata.app.run_folder import read_run
+from sbdata.app.runs import attach_run
 from sbdata.app.selection import Selection, split_view
+from sbdata.app.view_estimates import ia_by_size, size_names
 from sbdata.sets import open_set
 
 
@@ -98,7 +106,8 @@ def test_it_draws_every_object_of_the_manifest_once(album: Any, tmp_path: Path) 
     bars = _bars(drawn)
     for label in ("cat", "dog"):
         assert bars[label] == sum(row["class_name"] == label for row in instances)
-    assert list(drawn) == ["histogram", "cells", "curve", "head"]
+    plots = ["histogram", "cells", "outcomes", "sizes", "curve", "differences"]
+    assert list(drawn) == [*plots, "head"]
     assert Panel(album).said == "**7 objects** in 3 images"
     names = [trace["name"] for trace in drawn["curve"]["data"]]
     assert names == ["band of all", "all", "band of no_dogs", "no dogs"]
@@ -106,6 +115,57 @@ def test_it_draws_every_object_of_the_manifest_once(album: Any, tmp_path: Path) 
     assert n == [7, 7]
     best = [y for y in drawn["curve"]["data"][1]["y"] if y is not None]
     assert best == [1.0] * len(best)
+
+
+def test_it_draws_outcomes_and_intervals_as_the_summaries_have_them(
+    album: Any, score_album: Any, tmp_path: Path
+) -> None:
+    summaries = [
+        orjson.loads((tmp_path / "scores" / name / "summary.json").read_bytes())
+        for name in ("all", "no dogs")
+    ]
+    drawn = Panel(album).drawn()
+    for run, summary in enumerate(summaries):
+        for trace in drawn["outcomes"]["data"]:
+            kind = trace["name"].replace(" ", "_")
+            found = [point[2] for point in trace["customdata"]][run::2]
+            assert found == [counts[kind] for counts in summary["outcomes"].values()]
+        marks = drawn["sizes"]["data"][run]
+        assert marks["name"] == summary["name"]
+        names = ("ia_objects", "ia_small", "ia_medium", "ia_large")
+        assert marks["y"] == [summary["ia"][name]["class_mean"]["value"] for name in names]
+    differences = drawn["differences"]["data"]
+    assert [trace["name"] for trace in differences] == ["all − no dogs"]
+    assert "A minus B" in drawn["differences"]["layout"]["title"]["text"]
+    assert differences[0]["y"][0] == 0.5
+
+
+def test_intervals_of_the_whole_set_are_those_of_the_summary_to_the_digit(
+    fo: Any, shapes_set: Path, score_album: Any, tmp_path: Path
+) -> None:
+    from sbdata.app.plugin.panel import read_objects
+
+    folder = score_album(shapes_set, "shifted", shift=7, resamples=300, seed=3)
+    loaded = load_set(shapes_set, tmp_path / "masks")
+    attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    (run,) = attached_runs(info_of(loaded.dataset)).values()
+    summary = orjson.loads((folder / "summary.json").read_bytes())
+    objects = read_objects(loaded.dataset, [run.name])
+    bins = loaded.opened.bins
+    found = ia_by_size(objects, run, loaded.opened.taxonomy.classes, bins)
+    compared = 0
+    for name in size_names(bins):
+        for mean in ("class_mean", "instance_mean"):
+            one, expected = getattr(found[name], mean), summary["ia"][name][mean]
+            assert one.value == expected["value"]
+            assert (one.interval is None) == (expected["interval"] is None)
+            if one.interval is not None:
+                ends = {"low": one.interval.low, "high": one.interval.high}
+                assert ends == expected["interval"]
+                compared += 1
+    assert compared > 3
+    counts = count_outcomes(objects, run.name, bins.names)
+    assert counts.tolist() == [list(of_size.values()) for of_size in summary["outcomes"].values()]
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -153,8 +213,47 @@ def test_a_click_on_a_bar_a_cell_or_a_point_replaces_what_was_chosen(album: Any)
     panel.click("on_point", trace="all", idx=0)
     assert split_view(panel.request["view"])[1] == Selection(area=chosen.area)
     assert len(panel.request["view"]) == 1
+    panel.click("on_size", trace="all", idx=1)
+    assert split_view(panel.request["view"])[1] == Selection(size="small")
+    panel.click("on_size", trace="all", idx=0)  # all objects
+    assert panel.request["view"] == []
+    panel.click("on_bar", trace="dog", idx=0)
     panel.click("on_all")
     assert panel.request["view"] == []
+
+
+def test_a_click_on_an_outcome_shows_the_objects_that_ended_so(album: Any, tmp_path: Path) -> None:
+    rows = pq.read_table(tmp_path / "scores" / "no dogs" / "instances.parquet").to_pylist()
+    panel = Panel(album)
+    labels = panel.drawn()["outcomes"]["layout"]["yaxis"]["ticktext"]
+    place = labels.index("medium, no dogs")
+    panel.click("on_outcome", trace="missed", idx=place)
+    chosen = split_view(panel.request["view"])[1]
+    assert chosen == Selection(size="medium", outcome=("no_dogs", "missed"))
+    expected = sorted(
+        (row["image_id"], row["instance_id"])
+        for row in rows
+        if row["outcome"] == "missed" and row["size"] == "medium"
+    )
+    assert expected
+    shown = panel.view().values(["sbdata_image_id", "instances.detections.index"])
+    found = [(image_id, n) for image_id, ns in zip(*shown, strict=True) for n in ns]
+    assert sorted(found) == expected
+    counted = len({image_id for image_id, _ in expected})
+    assert f"shown: **medium, missed in no_dogs**, {len(expected)} object" in panel.said
+    assert len(panel.view()) == counted
+    assert _bars(panel.drawn())["cat"] == 4  # the panel itself keeps showing all
+    panel.click("on_outcome", trace="missed", idx=place)
+    assert len(panel.view()) == 4
+
+
+def test_runs_of_another_version_of_the_metric_are_not_drawn(album: Any) -> None:
+    runs = copy.deepcopy(info_of(album)["runs"])
+    runs["no_dogs"]["metric"] = "ia_iou.v1"
+    note_info(album, runs=runs)
+    drawn = Panel(album).drawn()
+    assert [trace["name"] for trace in drawn["sizes"]["data"]] == ["all"]
+    assert "differences" not in drawn
 
 
 def test_a_click_on_an_empty_cell_does_nothing(album: Any) -> None:
@@ -212,6 +311,13 @@ def test_an_object_drawn_in_the_app_is_left_out(fo: Any, album: Any) -> None:
     sample["instances"] = fo.Detections(detections=[fo.Detection(label="cat")])
     sample.save()
     assert Panel(album).said == "**7 objects** in 3 images"
+
+
+def test_an_image_that_a_user_added_is_left_out(fo: Any, album: Any) -> None:
+    before = Panel(album).drawn()["sizes"]["data"]
+    album.add_sample(fo.Sample(filepath="/added.jpg"))
+    assert Panel(album).said == "**7 objects** in 3 images"
+    assert Panel(album).drawn()["sizes"]["data"] == before
 
 
 def test_a_dataset_of_somebody_elses_is_left_alone(fo: Any) -> None:

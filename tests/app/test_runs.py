@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 
 import numpy as np
+import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from sbdata.app.dataset import load_set
-from sbdata.app.info import field_name, info_of
-from sbdata.app.runs import (
-    attach_run,
-    check_names,
-    check_run,
-    detach_runs,
-    read_run,
-    restore_masks,
-    run_fields,
-)
+from sbdata.app.info import field_name, info_of, note_info
+from sbdata.app.run_folder import check_run, check_runs, read_run
+from sbdata.app.runs import attach_run, detach_runs, restore_masks, run_fields
 from sbdata.errors import InputError
 from sbdata.sets import open_set
 
@@ -39,8 +35,9 @@ def assert_attached(dataset, folder, name):
         by_size = {"small": [], "medium": [], "large": []}
         for found in sample.instances.detections:
             row = expected.pop((image_id, found["index"]))
-            for score in ("ia_iou", "tp", "fp"):
+            for score in ("ia_iou", "tp", "fp", "outcome"):
                 assert found[f"{score}_{name}"] == row[score]
+            assert found[f"other_class_{name}"] == (row["other_class"] or None)
             by_size[row["size"]].append(row["ia_iou"])
         assert sample[f"ia_{name}"] == images[image_id]["mean_ia"]
         for size, values in by_size.items():
@@ -57,12 +54,30 @@ def test_a_run_has_the_values_of_its_tables(loaded, score_album):
     assert_attached(loaded.dataset, folder, "shifted")
     values = loaded.dataset.values("instances.detections.ia_iou_shifted", unwind=True)
     assert len(set(values)) > 3  # or the test could not fail
+    assert len(set(loaded.dataset.values("instances.detections.outcome_shifted", unwind=True))) > 2
+    fields = loaded.dataset.get_field_schema(flat=True)
+    said = fields["instances.detections.fp_shifted"].description
+    assert said == "False positives attributed to this object, in pixels, shifted"
     opened = loaded.opened
     for sample in loaded.dataset:
         truth = opened.class_map(sample["sbdata_image_id"])
         truth[truth == 255] = 0
         assert np.array_equal(sample.prediction_shifted.get_mask(), np.roll(truth, 2, axis=1))
     assert loaded.dataset.mask_targets["prediction_shifted"][2] == "dog"
+
+
+def test_another_class_is_named(loaded, score_album):
+    folder = score_album(loaded.opened.root, "swapped", swap=True)
+    attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    assert_attached(loaded.dataset, folder, "swapped")
+    fields = ["instances.detections.label", "instances.detections.other_class_swapped"]
+    labels, others = loaded.dataset.values(fields, unwind=True)
+    assert {(a, b) for a, b in zip(labels, others, strict=True) if a is not None} == {
+        ("cat", "dog"),
+        ("dog", "cat"),
+    }
+    outcomes = loaded.dataset.values("instances.detections.outcome_swapped", unwind=True)
+    assert set(outcomes) - {None} == {"wrong_class"}
 
 
 def test_an_image_without_objects_has_no_mean(loaded, score_album):
@@ -86,7 +101,8 @@ def test_two_runs_stand_beside_each_other(loaded, score_album):
     assert list(runs) == ["no_cat", "no_dog"]
     assert runs["no_cat"]["title"] == "no.cat"
     assert runs["no_cat"]["folder"] == str(folders["no.cat"])
-    assert runs["no_cat"]["figures"]["ia"] == 0.5
+    assert runs["no_cat"]["values"]["ia_objects"] == 0.5
+    assert runs["no_cat"]["values"]["ia"] > 0.5  # with background
 
 
 def test_attaching_again_replaces(loaded, score_album, tmp_path):
@@ -196,6 +212,115 @@ def test_rows_that_are_not_the_sets(loaded, score_album):
         check_run(read_run(folder), loaded.opened)
 
 
+@pytest.mark.parametrize("column", ["area", "instance_id"])
+def test_objects_of_other_areas_or_numbers_are_not_the_sets(loaded, score_album, column):
+    folder = score_album(loaded.opened.root, "changed")
+    table = pq.read_table(folder / "instances.parquet")
+    values = table[column].to_pylist()
+    place = table.schema.get_field_index(column)
+    changed = pa.array([values[0] + 50, *values[1:]], table.schema.field(column).type)
+    table = table.set_column(place, table.schema.field(column), changed)
+    pq.write_table(table, folder / "instances.parquet")
+    with pytest.raises(InputError, match="not the set's objects"):
+        check_run(read_run(folder), loaded.opened)
+
+
+# --- other versions of the metric -----------------------------------------------------------------
+
+
+def of_version_1(folder):
+    """Make a result look as version 1 of the metric and of the layout wrote it."""
+    summary = orjson.loads((folder / "summary.json").read_bytes())
+    summary |= {"version": 1, "metric": "ia_iou.v1"}
+    del summary["outcomes"], summary["ia"]["ia_objects"]
+    (folder / "summary.json").write_bytes(orjson.dumps(summary))
+    for name in ("instances", "images"):
+        path = folder / f"{name}.parquet"
+        table = pq.read_table(path)
+        gone = [c for c in ("outcome", "other_class", "met_regions") if c in table.column_names]
+        header = orjson.loads(table.schema.metadata[b"sbdata"]) | {"metric": "ia_iou.v1"}
+        table = table.drop_columns(gone).replace_schema_metadata({b"sbdata": orjson.dumps(header)})
+        pq.write_table(table, path)
+    return folder
+
+
+def test_a_result_of_version_1_is_refused_with_one_sentence(loaded, score_album):
+    folder = of_version_1(score_album(loaded.opened.root, "old"))
+    with pytest.raises(InputError, match=r"was scored with ia_iou\.v1 \(layout 1\)") as caught:
+        read_run(folder)
+    assert "cannot stand beside ia_iou.v2 (layout 2)" in str(caught.value)
+    assert "score the predictions again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_version_1_in_a_result_of_version_2_is_refused(loaded, score_album, tmp_path):
+    folder = score_album(loaded.opened.root, "mixed")
+    old = of_version_1(shutil.copytree(folder, tmp_path / "old"))
+    shutil.copy(old / "images.parquet", folder / "images.parquet")
+    with pytest.raises(InputError, match=r"images\.parquet is not a table of ia_iou\.v2"):
+        read_run(folder)
+
+
+def test_an_attached_run_of_version_1_is_taken_out_as_the_set_is_loaded(
+    loaded, score_album, tmp_path
+):
+    for name in ("old", "new"):
+        attach_run(loaded.dataset, loaded.opened, read_run(score_album(loaded.opened.root, name)))
+    runs = copy.deepcopy(info_of(loaded.dataset)["runs"])
+    for added in ("metric", "options", "resamples", "seed"):  # that version 1 did not note
+        del runs["old"][added]
+    note_info(loaded.dataset, runs=runs)
+    third = read_run(score_album(loaded.opened.root, "third"))
+    with pytest.raises(InputError, match=r"old beside it with ia_iou\.v1") as caught:
+        attach_run(loaded.dataset, loaded.opened, third)
+    assert "\n" not in str(caught.value)
+    again = load_set(loaded.opened.root, tmp_path / "masks")
+    assert again.outdated == ("old",)
+    assert list(info_of(again.dataset)["runs"]) == ["new"]
+    assert not set(run_fields("old", ["small", "medium", "large"])) & set(
+        again.dataset.get_field_schema(flat=True)
+    )
+    assert load_set(loaded.opened.root, tmp_path / "masks").outdated == ()
+    assert attach_run(again.dataset, again.opened, third) == ()
+
+
+def test_runs_that_were_scored_with_other_options_are_refused(loaded, score_album):
+    root = loaded.opened.root
+    first = read_run(score_album(root, "first"))
+    for option, value, said in (
+        ("fp_attribution", "area", "with fp_attribution area, and first beside it with overlap"),
+        ("rounding", "exact", "with rounding exact, and first beside it with floor"),
+    ):
+        other = read_run(score_album(root, option, **{option: value}))
+        with pytest.raises(InputError, match=said) as caught:
+            check_runs([first, other])
+        assert "\n" not in str(caught.value)
+        check_runs([other])
+        attach_run(loaded.dataset, loaded.opened, first)
+        with pytest.raises(InputError, match=said):
+            attach_run(loaded.dataset, loaded.opened, other)
+    assert list(info_of(loaded.dataset)["runs"]) == ["first"]
+    again = read_run(score_album(root, "first", fp_attribution="equal"))  # in its own place
+    attach_run(loaded.dataset, loaded.opened, again)
+    assert info_of(loaded.dataset)["runs"]["first"]["options"]["fp_attribution"] == "equal"
+
+
+def test_a_run_whose_values_were_replaced_in_part_is_taken_out(
+    loaded, score_album, tmp_path, monkeypatch
+):
+    root = loaded.opened.root
+    attach_run(loaded.dataset, loaded.opened, read_run(score_album(root, "run")))
+    changed = read_run(score_album(root, "run", shift=3))
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sbdata.app.runs._attach_images", fail)
+    with pytest.raises(KeyboardInterrupt):
+        attach_run(loaded.dataset, loaded.opened, changed)
+    assert load_set(root, tmp_path / "masks").outdated == ("run",)
+
+
 def test_predictions_that_moved_are_said_and_scores_are_kept(loaded, score_album, tmp_path):
     folder = score_album(loaded.opened.root, "gone")
     shutil.rmtree(tmp_path / "predictions")
@@ -233,9 +358,9 @@ def test_two_runs_of_one_name_are_refused(loaded, score_album, tmp_path):
     run = read_run(score_album(loaded.opened.root, "run"))
     shutil.copytree(run.folder, tmp_path / "copy")
     other = read_run(tmp_path / "copy")
-    check_names([run, run])
+    check_runs([run, run])
     with pytest.raises(InputError, match="both would be called 'run'"):
-        check_names([run, other])
+        check_runs([run, other])
     attach_run(loaded.dataset, loaded.opened, run)
     with pytest.raises(InputError, match="is attached from"):
         attach_run(loaded.dataset, loaded.opened, other)

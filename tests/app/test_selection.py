@@ -8,22 +8,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sbdata.app.panel_data import Objects
+from sbdata.app.panel_data import Objects, ObjectScores
 from sbdata.app.selection import Selection, selection_of, split_view
 
 texts = st.none() | st.sampled_from(["cat", "small", "x y", "$$this.area"])
 areas = st.none() | st.tuples(st.integers(0, 50), st.integers(51, 99))
-selections = st.builds(Selection, label=texts, size=texts, source=texts, area=areas)
+outcomes = st.none() | st.tuples(
+    st.sampled_from(["cam", "a_b", "unknown"]), st.sampled_from(["found", "wrong_class"])
+)
+selections = st.builds(
+    Selection, label=texts, size=texts, source=texts, area=areas, outcome=outcomes
+)
 
 OBJECTS = Objects(
+    tuple("abcdef"),
     np.arange(6),
+    np.ones(6, int),
     np.array([1, 40, 60, 98, 99, 3]),
     {
         "label": np.array(["cat", "cat", "cow", "x y", "cat", "cow"], object),
         "size": np.array(["small"] * 3 + ["large"] * 3, object),
         "source": np.array(["voc", "coco"] * 3, object),
     },
-    {},
+    {
+        name: ObjectScores(np.zeros(6), np.zeros(6), np.array(found, object))
+        for name, found in {
+            "cam": ["found", "wrong_class"] * 3,
+            "a_b": ["found", "found", "bled"] * 2,
+        }.items()
+    },
 )
 
 
@@ -33,7 +46,7 @@ def _holds(expression: Any, row: dict[str, Any]) -> bool:
     if operator == "$and":
         return all(_holds(part, row) for part in operands)
     path, value = operands
-    found = row[path.removeprefix("$$this.")]
+    found = row.get(path.removeprefix("$$this."))
     return bool(
         {"$eq": found == value}.get(operator, False)
         or (operator == "$gte" and found >= value)
@@ -45,7 +58,11 @@ def _holds(expression: Any, row: dict[str, Any]) -> bool:
 @settings(max_examples=60, deadline=None)
 def test_mask_and_filter_choose_the_same(selection: Selection) -> None:
     rows = [
-        {"area": int(area), **{name: found[k] for name, found in OBJECTS.texts.items()}}
+        {
+            "area": int(area),
+            **{name: found[k] for name, found in OBJECTS.texts.items()},
+            **{f"outcome_{name}": run.outcome[k] for name, run in OBJECTS.runs.items()},
+        }
         for k, area in enumerate(OBJECTS.area)
     ]
     expected = [_holds(selection.filter(), row) for row in rows]
@@ -72,6 +89,7 @@ def test_a_filter_is_known_again_after_a_trip_through_json(selection: Selection)
         {"$and": [{"$eq": ["$$this.size"]}]},
         {"$and": [{"$eq": ["$$this.size", "small"]}, {"$gt": ["$$this.confidence", 0.5]}]},
         {"$and": [{"$gte": ["$$this.area", 5]}]},
+        {"$and": [{"$eq": ["$$this.outcome_a", "found"]}, {"$eq": ["$$this.outcome_b", "bled"]}]},
         {"$and": [{"$eq": ["$$this.size", "small"]}], "$or": []},
         {"$and": [{"$eq": ["$$this.size", 3]}, 7]},
     ],
@@ -105,6 +123,6 @@ def test_the_panels_own_stage_is_taken_out_of_a_view_wherever_it_is() -> None:
 
 def test_words() -> None:
     assert Selection().described() == "all objects"
-    assert Selection("cat", "small", "voc", (1024, 2000)).described() == (
-        "cat, small, voc, 1,024 to 1,999 pixels"
+    assert Selection("cat", "small", "voc", (1024, 2000), ("cam", "bled")).described() == (
+        "cat, small, voc, 1,024 to 1,999 pixels, bled in cam"
     )

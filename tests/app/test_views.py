@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sbdata.app.dataset import load_set
-from sbdata.app.runs import attach_run, detach_runs, read_run
+from sbdata.app.run_folder import read_run
+from sbdata.app.runs import attach_run, detach_runs
 from sbdata.app.views import arrange_sidebar, save_views, thin_cells
 from sbdata.sets import open_set
 from sbdata.sizes import SizeBins
@@ -58,7 +59,11 @@ def test_what_every_run_missed(with_runs):
     loaded, rows = with_runs
     save_views(loaded.dataset, loaded.opened)
     missed = [
-        {(r["image_id"], r["instance_id"]) for r in table if r["size"] == "small" and r["tp"] == 0}
+        {
+            (r["image_id"], r["instance_id"])
+            for r in table
+            if r["size"] == "small" and r["outcome"] == "missed"
+        }
         for table in rows.values()
     ]
     every = set.intersection(*missed)
@@ -76,16 +81,19 @@ def test_the_largest_difference_comes_first(with_runs):
     loaded, rows = with_runs
     names = save_views(loaded.dataset, loaded.opened)
     assert [n for n in names if "difference" in n] == [
-        "largest difference: nocat, nodog",
-        "largest difference: nocat, far",
-        "largest difference: nodog, far",
+        "largest difference: nocat minus nodog",
+        "largest difference: nocat minus far",
+        "largest difference: nodog minus far",
     ]
     largest: dict[str, float] = {}
     for one, two in zip(rows["nodog"], rows["far"], strict=True):
         change = abs(one["ia_iou"] - two["ia_iou"])
         largest[one["image_id"]] = max(change, largest.get(one["image_id"], 0))
     assert len(set(largest.values())) > 1  # or the order would be anybody's
-    view = loaded.dataset.load_saved_view("largest difference: nodog, far")
+    name = "largest difference: nodog minus far"
+    described = next(v for v in loaded.dataset.list_saved_views(info=True) if v["name"] == name)
+    assert "A minus B with A = nodog and B = far" in described["description"]
+    view = loaded.dataset.load_saved_view(name)
     shown = view.values("sbdata_image_id")
     assert sorted(shown) == sorted(largest)
     assert [largest[i] for i in shown] == sorted(largest.values(), reverse=True)

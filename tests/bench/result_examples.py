@@ -149,13 +149,13 @@ def pair(first: Result, second: Result, reach: float = 0.0625) -> Pair:
 
 
 def write(root: Path, results: Sequence[Result], *, compared: bool = True) -> Path:
-    """Write results, and differences of every sb-ewc from the ce-ft and ce of its seed."""
+    """Write results, and differences of every sb-ewc from the ce of its seed."""
     for one in results:
         write_result(root, one)
     for second in results:
         others = [
             r for r in results
-            if (r.method, r.seed) == (second.method, second.seed) and r.strategy in ("ce", "ce-ft")
+            if (r.method, r.seed) == (second.method, second.seed) and r.strategy == "ce"
         ]  # fmt: skip
         if compared and second.strategy == "sb-ewc" and others:
             pairs = tuple(pair(second, other) for other in others)

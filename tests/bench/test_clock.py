@@ -27,9 +27,9 @@ def test_time_left_follows_what_estimates_were_worth() -> None:
     clock.finished(JOBS[1], 20.0)
     assert said[-1].seconds_left == pytest.approx(30 * (20 + 60) / (10 + 60))
     now[0] = 50.0
-    clock.told("train (ce-first)", 1, 2)  # of which nothing is known until it ends
+    clock.told("train (first-phase)", 1, 2)  # of which nothing is known until it ends
     assert said[-1].seconds_left == pytest.approx(30 * (20 + 60) / (10 + 60))
-    clock.told("train (ce-ft)", 2, 2)
+    clock.told("train (sb-ft)", 2, 2)
     clock.finished(JOBS[2], 1.0)
     assert said[-1].what == ""  # its end was told
     assert (said[-1].seconds_left, said[-1].jobs_done) == (0.0, 3)

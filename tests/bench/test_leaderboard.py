@@ -61,7 +61,7 @@ def test_kinds_of_supervision_and_controls_are_apart_and_in_order(tmp_path: Path
             result("bana", "ce", supervision=("image_labels", "boxes")),
             result("eps", "ce", supervision=("image_labels", "saliency")),
             result("irn", "sb"),
-            result("irn", "ce-ft"),
+            result("irn", "ce"),
             result("amn", "sb"),
         ],
     )
@@ -70,7 +70,7 @@ def test_kinds_of_supervision_and_controls_are_apart_and_in_order(tmp_path: Path
     rows = [r for r in board.rows if r.seeds]
     assert [(r.kind, r.method, r.strategy, r.role) for r in rows] == [
         ("image labels", "amn", "sb", ""),
-        ("image labels", "irn", "ce-ft", ""),
+        ("image labels", "irn", "ce", ""),
         ("image labels", "irn", "sb", ""),
         ("image labels + saliency", "eps", "ce", ""),
         ("image labels + boxes", "bana", "ce", ""),

@@ -21,7 +21,7 @@ def jobs_by_name(plan, work: Path):
 def test_each_job_comes_after_those_it_builds_on(plan, sets, tmp_path) -> None:
     asked = plan(
         methods=("stripes", "full"),
-        strategies=("sb", "sb-ewc", "ce-ft", "sb-ft"),
+        strategies=("sb", "sb-ewc", "ce", "sb-ft"),
         sets=(sets.scored, sets.further),
         seeds=(0, 1),
     )
@@ -33,14 +33,23 @@ def test_each_job_comes_after_those_it_builds_on(plan, sets, tmp_path) -> None:
         assert seen.issuperset(job.after)
         seen.add(job.name)
     train = {s: jobs[f"stripes, seed 0, {s}: train"] for s in asked.strategies}
-    assert train["sb-ewc"].name in train["ce-ft"].after  # which waits for the shared first phase
+    assert train["sb-ewc"].name in train["ce"].after  # which waits for the shared first phase
     assert train["sb-ewc"].name in train["sb-ft"].after
-    assert train["ce-ft"].name not in train["sb-ft"].after
+    assert train["ce"].name not in train["sb-ft"].after
     assert train["sb"].after == train["sb-ewc"].after
     assert train["sb"].gpus == 1
     assert jobs["stripes, seed 0: marks"].gpus == 0
     assert jobs["stripes, seed 0: marks"].seconds == pytest.approx(0.5 * 6)
-    assert train["ce-ft"].seconds < train["sb"].seconds  # its first phase is counted elsewhere
+    assert train["ce"].seconds < train["sb"].seconds  # its first phase is counted elsewhere
+
+
+@pytest.mark.parametrize(
+    ("preset", "own", "found"),
+    [("paper", None, "wacv24"), ("smoke", None, "smoke"), ("paper", "smoke", "smoke")],
+)
+def test_the_segmenters_preset_goes_with_the_methods(plan, tmp_path, preset, own, found) -> None:
+    asked = plan(preset=preset, training_preset=own)
+    assert Bench(asked, tmp_path, tmp_path, dry=True).preset.name == found
 
 
 def test_stages_in_common_are_one_job(plan, tmp_path, monkeypatch) -> None:

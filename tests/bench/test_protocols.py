@@ -55,8 +55,8 @@ def test_methods_of_one_board_have_one_saliency(tmp_path: Path) -> None:
             result("irn", "ce"),
             result("eps", "ce", settings=own),
             result("edam", "ce", settings=own),
-            result("edam", "sb", settings=other),
-            result("edam", "ce-ft", settings=other, saliency="pfan, SHA-256 00"),
+            result("edam", "sb-ft", settings=other),
+            result("edam", "sb", settings=other, saliency="pfan, SHA-256 00"),
         ],
     )
     board = the_board(tmp_path)
@@ -72,8 +72,8 @@ def test_methods_of_one_board_have_one_saliency(tmp_path: Path) -> None:
         "Where methods see saliency, its maps are built in, provider boundary, side 300.",
     )
     marks = {(r.method, r.strategy): r.mark for r in board.rows if r.figures}
-    assert marks["edam", "ce-ft"] == "a"
-    assert marks["edam", "sb"] == "b"
+    assert marks["edam", "sb"] == "a"
+    assert marks["edam", "sb-ft"] == "b"
     assert {marks["irn", "ce"], marks["eps", "ce"], marks["edam", "ce"]} == {""}
 
 
@@ -101,7 +101,7 @@ def test_the_protocol_of_most_is_the_boards(tmp_path: Path) -> None:
 
 def test_a_difference_bears_the_mark_of_its_rows(tmp_path: Path) -> None:
     crf = {"refine": "crf"}
-    same = [result("cam", s) for s in ("ce", "ce-ft", "sb-ewc")]
+    same = [result("cam", s) for s in ("ce", "sb-ft", "sb-ewc")]
     write(tmp_path, [*same, *(result("irn", s, protocol=crf) for s in ("ce", "sb-ewc"))])
     board = the_board(tmp_path)
     assert contrast(board, "irn", "ce").mark == "a"

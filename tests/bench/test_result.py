@@ -106,7 +106,7 @@ def test_results_of_another_protocol_are_flagged(field: str, value: object) -> N
 
 def test_differences_come_back_and_are_added_to(tmp_path: Path) -> None:
     figures = {"miou": {"value": 0.1, "interval": [0.0, 0.2], "sign_change": 0.04}, "ia": None}
-    first = Differences("stripes", 1, "key", (Pair("three", "ce-ft", "sb-ewc", figures),))
+    first = Differences("stripes", 1, "key", (Pair("three", "ce", "sb-ewc", figures),))
     path = write_differences(tmp_path, first)
     assert path.name == "stripes-seed1-differences.json"
     assert read_differences(path) == first

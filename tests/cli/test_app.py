@@ -88,6 +88,19 @@ def test_the_scores_are_none(shapes_set, tmp_path):
     assert "'sbdata score' wrote" in refused(shapes_set, "--scores", tmp_path)
 
 
+def test_the_scores_are_of_version_1_of_the_metric(shapes_set, scores):
+    summary = scores / "summary.json"
+    old = (
+        summary.read_text()
+        .replace("ia_iou.v2", "ia_iou.v1")
+        .replace('"version": 2', '"version": 1')
+    )
+    summary.write_text(old)
+    said = refused(shapes_set, "--scores", scores, "--port", free_port())
+    assert "ia_iou.v1 (layout 1), which cannot stand beside ia_iou.v2" in said
+    assert "score the predictions again" in said
+
+
 def test_there_is_no_database(shapes_set, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sbdata.app.database.find_spec", lambda name: None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from sbdata.curate.materialise import write_checksums
+from sbdata.manifest import Manifest, logical_hash, read_manifest, write_manifest
 
 SETTINGS = (
     "--set", "sources.0.options={seed: 0, pool: 40, train: 8}",
@@ -17,9 +20,11 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def sbdata(*arguments: object, status: int = 0) -> subprocess.CompletedProcess:
+def sbdata(
+    *arguments: object, status: int = 0, cwd: Path | None = None
+) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -51,8 +56,6 @@ def test_build_as_json(built: Path) -> None:
 
 
 def test_verify_says_good_and_bad_by_its_status(built: Path, tmp_path: Path) -> None:
-    import shutil
-
     assert "every file is as" in sbdata("dataset", "verify", built).stdout
     copy = tmp_path / "copy"
     shutil.copytree(built, copy)
@@ -60,6 +63,23 @@ def test_verify_says_good_and_bad_by_its_status(built: Path, tmp_path: Path) -> 
     assert "extra.txt: extra_file" in sbdata("dataset", "verify", copy, status=1).stdout
     said = json.loads(sbdata("dataset", "verify", copy, "--json", status=1).stdout)
     assert said["damages"][0]["path"] == "extra.txt"
+
+
+def test_verify_says_what_the_hash_of_an_older_set_does_not_cover(
+    built: Path, tmp_path: Path
+) -> None:
+    said = json.loads(sbdata("dataset", "verify", built, "--json").stdout)
+    assert said == {"set": str(built), "good": True, "damages": [], "manifest_version": 2}
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    manifest = read_manifest(copy)
+    meta = {**manifest.meta, "version": 1}
+    old = Manifest(manifest.images, manifest.instances, meta)
+    meta["logical_hash"] = logical_hash(old)
+    write_manifest(old, copy)
+    write_checksums(copy)
+    said = sbdata("dataset", "verify", copy).stdout
+    assert "manifest version 1, whose logical hash covers rows, classes and bins" in said
 
 
 def test_stats_of_a_set_a_manifest_and_a_source(built: Path, tmp_path: Path) -> None:
@@ -81,6 +101,28 @@ def test_a_manifest_is_enough_to_build_again(built: Path, tmp_path: Path) -> Non
     again = json.loads(done.stdout)
     first = json.loads(sbdata("dataset", "build", built, "--out", built, "--json").stdout)
     assert again["logical_hash"] == first["logical_hash"]
+
+
+def test_a_folder_named_like_a_bundled_recipe_is_not_taken_for_it(
+    built: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shapes-b").mkdir()
+    done = sbdata("dataset", "stats", "shapes-b", "--json", *SETTINGS, cwd=tmp_path)
+    assert json.loads(done.stdout)["images"] == 40  # the recipe's pool
+    assert "the bundled recipe is taken; write ./shapes-b for the folder" in done.stderr
+    done = sbdata("dataset", "build", "shapes-b", "--out", built, "--json", *SETTINGS, cwd=tmp_path)
+    assert json.loads(done.stdout)["name"] == "shapes-b"
+    for form in ("./shapes-b", tmp_path / "shapes-b", "../" + tmp_path.name + "/shapes-b"):
+        done = sbdata("dataset", "stats", form, cwd=tmp_path, status=2)
+        assert "images.parquet: no such file" in done.stderr
+
+
+def test_a_folder_of_another_name_needs_no_path(built: Path, tmp_path: Path) -> None:
+    sbdata("dataset", "manifest", built, "--out", tmp_path / "mine")
+    done = sbdata("dataset", "stats", "mine", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["target"] == "mine"
+    said = sbdata("dataset", "stats", "mine", "--set", "seed=3", cwd=tmp_path, status=2).stderr
+    assert "--set changes recipes; mine holds a set" in said
 
 
 @pytest.mark.parametrize(
@@ -129,12 +171,3 @@ def test_curation_and_metrics_import_without_torch() -> None:
         "import sbdata.curate.build, sbdata.metrics, sbdata.cli.dataset"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_help_is_quick() -> None:
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        sbdata("--help")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 2.0  # 0.1 s on an idle machine; the bound only catches a heavy import

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from sbdata.cli import progress
 from sbdata.cli.progress import showing_progress
 
 
@@ -18,12 +17,9 @@ def test_beginning_and_end_are_said_and_nothing_twice(capsys: pytest.CaptureFixt
     assert printed.out == ""
 
 
-def test_in_between_a_line_comes_now_and_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_between_a_line_comes_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     times = iter([0.0, 1.0, 5.5, 6.0, 11.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
-    with showing_progress() as show:
+    with showing_progress(clock=lambda: next(times)) as show:
         for done in (1, 2, 3, 4, 5):
             show("unpack", done, 9)
     assert capsys.readouterr().err.splitlines() == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sbdata.cli import cli
 from sbdata.errors import InputError
@@ -18,8 +20,8 @@ from sbdata.sets import open_set
 
 TINY = (
     "--option", "model.backbone=mobilenetv3_small_050", "--weights", "none",
-    "--option", "optimisation.steps=3", "--option", "optimisation.batch_size=2",
-    "--option", "augmentation.crop=64", "--option", "ewc.images=2",
+    "--option", "optimisation.steps=4", "--option", "optimisation.batch_size=2",
+    "--option", "augmentation.crop=64",
 )  # fmt: skip
 
 
@@ -38,7 +40,7 @@ def sbdata(*arguments: object, status: int = 0, cwd: Path) -> subprocess.Complet
 def trained(shapes_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     done = sbdata(
-        "train", "--set", shapes_set, *TINY, "--strategy", "ce-ft", "--strategy", "sb-ewc",
+        "train", "--set", shapes_set, *TINY, "--strategy", "ce", "--strategy", "sb-ewc",
         "--seed", 4, "--out", "runs", cwd=folder,
     )  # fmt: skip
     assert "8 images (synthetic)" in done.stdout
@@ -49,7 +51,7 @@ def trained(shapes_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_train_predict_score(trained: Path, shapes_set: Path) -> None:
     runs = trained / "runs/seed-4"
-    assert {path.name for path in runs.iterdir()} == {"ce-first", "ce-ft", "sb-ewc"}
+    assert {path.name for path in runs.iterdir()} == {"first-phase", "ce", "sb-ewc"}
     for _ in range(2):
         done = sbdata("predict", runs / "sb-ewc", "--set", shapes_set, "--out", "p", cwd=trained)
     assert "8 masks, 0 of them written now" in done.stdout
@@ -63,7 +65,7 @@ def test_train_predict_score(trained: Path, shapes_set: Path) -> None:
 def test_predictions_of_two_models_are_not_mixed(trained: Path, shapes_set: Path) -> None:
     runs = trained / "runs/seed-4"
     sbdata("predict", runs / "sb-ewc", "--set", shapes_set, "--out", "q", cwd=trained)
-    again = ("predict", runs / "ce-first", "--set", shapes_set, "--out", "q")
+    again = ("predict", runs / "ce", "--set", shapes_set, "--out", "q")
     refused = sbdata(*again, status=2, cwd=trained)
     assert "q: holds predictions made with another model" in refused.stderr
     done = sbdata(*again, "--overwrite", "--json", cwd=trained)
@@ -71,10 +73,10 @@ def test_predictions_of_two_models_are_not_mixed(trained: Path, shapes_set: Path
 
 
 def test_what_is_there_is_not_trained_again(trained: Path, shapes_set: Path) -> None:
-    model = trained / "runs/seed-4/ce-ft/model.pt"
+    model = trained / "runs/seed-4/ce/model.pt"
     before = model.stat().st_mtime_ns
     said = sbdata(
-        "train", "--set", shapes_set, *TINY, "--strategy", "ce-ft", "--seed", 4, "--out", "runs",
+        "train", "--set", shapes_set, *TINY, "--strategy", "ce", "--seed", 4, "--out", "runs",
         "--json", cwd=trained,
     )  # fmt: skip
     (run,) = json.loads(said.stdout)
@@ -83,11 +85,20 @@ def test_what_is_there_is_not_trained_again(trained: Path, shapes_set: Path) -> 
     assert model.stat().st_mtime_ns == before
 
 
-def test_torchrun_trains_in_two_processes(shapes_set: Path, tmp_path: Path) -> None:
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    with (folder / "log.csv").open() as log:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(log)]
+
+
+def test_torchrun_in_two_processes_is_one_process(shapes_set: Path, tmp_path: Path) -> None:
+    """The penalty is above 0 after the switch, and all is as in one process, up to float order."""
+    arguments = (
+        "train", "--set", str(shapes_set), *TINY, "--option", "optimisation.checkpoint_every=1",
+        "--option", "optimisation.lr=1e-4", "--strategy", "sb-ewc", "--device", "cpu",
+    )  # fmt: skip
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "sbdata", "train", "--set", str(shapes_set), *TINY, "--strategy", "sb-ewc",
-        "--out", "runs", "--device", "cpu",
+        "-m", "sbdata", *arguments, "--out", "two",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -95,13 +106,26 @@ def test_torchrun_trains_in_two_processes(shapes_set: Path, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("8 images (synthetic)") == 1
-    about = json.loads((tmp_path / "runs/seed-0/sb-ewc/run.json").read_text())
+    about = json.loads((tmp_path / "two/seed-0/sb-ewc/run.json").read_text())
     assert about["environment"]["processes"] == 2
+    sbdata(*arguments, "--out", "one", cwd=tmp_path)
+    both, one = (rows_of(tmp_path / name / "seed-0/sb-ewc") for name in ("two", "one"))
+    assert [row["step"] for row in both] == [1, 2, 3, 4]
+    assert [row["penalty"] > 0 for row in both] == [False, False, False, True]
+    for ours, alone in zip(both, one, strict=True):
+        assert ours["loss"] == pytest.approx(alone["loss"], rel=1e-4)
+        assert ours["penalty"] == pytest.approx(alone["penalty"], rel=1e-2)
+    states = [
+        torch.load(tmp_path / name / "seed-0/sb-ewc/model.pt", weights_only=True)["model"]
+        for name in ("two", "one")
+    ]
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=0, atol=2e-5)
 
 
 def test_list(tmp_path: Path) -> None:
     said = json.loads(sbdata("train", "--list", "--json", cwd=tmp_path).stdout)
-    assert "paper" in said["presets"]
+    assert "wacv24" in said["presets"]
     assert "sb-ewc" in said["strategies"]
     assert "sb-ewc" in sbdata("train", "--list", cwd=tmp_path).stdout
 
@@ -116,7 +140,7 @@ def test_bad_input(
     masks = tmp_path / "masks"
     for image_id in open_set(shapes_set):
         write_index_png(masks / f"{image_id}.png", np.zeros((5, 5), np.uint8))
-    model = trained / "runs/seed-4/ce-ft"
+    model = trained / "runs/seed-4/ce"
     (tmp_path / "names.txt").write_text("one\ntwo\n")
     for arguments, message in (
         (("train",), "give what to train on: --set SET, or --images DIR with --masks DIR"),
@@ -131,6 +155,7 @@ def test_bad_input(
         (("train", "--set", shapes_set, "--device", "cuda:77"), "--device cuda:77"),
         (("train", "--set", shapes_set, "--weights", "weights.pth"), "weights.pth"),
         (("train", "--set", shapes_set, "--weights", "no.pth"), "no.pth"),
+        (("train", "--set", shapes_set, "--preset", "wacv24"), "deeplabv1_resnet101-coco.pth"),
         (("predict", model, "--out", "p"), "--set SET or --images DIR"),
         (("predict", "empty", "--images", "empty", "--out", "p"), "model.pt: no such file"),
         (("predict", model, "--images", "empty", "--out", "p"), "empty: no photos here"),

@@ -20,6 +20,7 @@ from sbdata.manifest import read_manifest
 from sbdata.masks import read_index_png
 from sbdata.recipe import Filters, Recipe, Selection, SourceSpec, load_recipe
 from tests.curate.conftest import ADDRESS, CocoFolder, photo, serving, write_coco
+from tests.waiting import wait_until
 
 SMALL_SHAPES = ["sources.0.options={seed: 0, pool: 60, train: 12}", "select.quota=3"]
 PETS = Recipe(
@@ -61,6 +62,17 @@ def test_a_set_is_whole_and_leaves_nothing_beside_it(shapes: Built) -> None:
     assert shapes.manifest.meta["synthetic"]
     wanted = {"README.md", "dataset.json", "rejected.csv", "checksums.txt", "size_distribution.png"}
     assert wanted <= {p.name for p in shapes.root.iterdir()}
+
+
+def test_a_set_of_generated_images_is_synthetic_though_its_recipe_forgot_it(tmp_path: Path) -> None:
+    options = {"seed": 0, "pool": 4, "train": 2}
+    source = SourceSpec("toys", ("pool",), format="shapes", options=options)
+    recipe = Recipe(name="toys", version="v", taxonomy="shapes8", sources=(source,))
+    built = build_set(recipe, tmp_path / "set", Inputs())
+    assert built.manifest.meta["synthetic"] is True
+    assert "# toys (synthetic)" in (built.root / "README.md").read_text()
+    assert verify_set(built.root) == []
+    assert built_already(built.root, recipe, Inputs()) is not None
 
 
 def test_the_training_set_was_compared(shapes: Built) -> None:
@@ -176,27 +188,32 @@ def test_training_images_and_their_copies_are_left_out(coco: CocoFolder, tmp_pat
     (voc / "JPEGImages" / "2007_000001.jpg").write_bytes((coco.photos / f"{twin}.jpg").read_bytes())
     (voc / "ImageSets" / "Segmentation").mkdir(parents=True)
     (voc / "ImageSets/Segmentation/trainaug.txt").write_text("2007_000001\n2007_000002\n")
-    recipe = replace(PETS, judges=("voc-trainaug",))
+    recipe = replace(PETS, exclude_overlap_with=("voc-trainaug",))
     roots = {"coco": coco.root, "voc": voc}
     guarded = build_set(recipe, tmp_path / "guarded", Inputs(roots=roots))
     assert reasons(guarded) == {twin: "near_duplicate"}
     (check,) = guarded.manifest.meta["leakage"]
-    assert "2 ids compared, 1 images hashed; left out 0 members and 1 near" in check["result"]
-    unguarded = build_set(recipe, tmp_path / "unguarded", Inputs(roots={"coco": coco.root}))
+    said = "2 images compared by identity, 1 hashed; left out 0 members and 1 near duplicates"
+    assert said in check["result"]
+    alone = Inputs(roots={"coco": coco.root})
+    with pytest.raises(InputError, match="overlap with voc-trainaug cannot be excluded"):
+        build_set(recipe, tmp_path / "unguarded", alone)
+    unchecked = replace(recipe, unchecked=("voc-trainaug",))
+    unguarded = build_set(unchecked, tmp_path / "unguarded", alone)
     (check,) = unguarded.manifest.meta["leakage"]
     assert check["result"].startswith("not checked: ")
     assert twin in unguarded.manifest.images["image_id"].to_pylist()
 
 
-def test_members_of_the_judged_split_are_no_candidates(tmp_path: Path) -> None:
+def test_members_of_the_training_split_are_no_candidates(tmp_path: Path) -> None:
     coco = write_coco(tmp_path / "coco", 10)
-    recipe = replace(PETS, judges=("coco-train2017",), select=None, filters=Filters())
+    recipe = replace(PETS, exclude_overlap_with=("coco-train2017",), select=None, filters=Filters())
     with pytest.raises(InputError, match="training_member 10"):
         build_set(recipe, tmp_path / "set", Inputs(roots={"coco": coco.root}))
 
 
 def test_sources_are_measured_before_any_selection(coco: CocoFolder) -> None:
-    measured = measure_sources(PETS, Inputs(roots={"coco": coco.root}))
+    measured = measure_sources(PETS, Inputs(roots={"coco": coco.root})).statistics
     pets = [a for a in coco.data["annotations"] if a["category_id"] in (1, 2)]
     assert measured.images == 60
     assert measured.instances <= len(pets)
@@ -250,9 +267,7 @@ def test_killed_and_started_again_it_ends_with_the_same_set(tmp_path: Path) -> N
             "--source-root", f"coco={coco.root}", "--mirror", f"{ADDRESS}={server.url}",
         ]  # fmt: skip
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-        deadline = time.monotonic() + 60
-        while not server.asked and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: server.asked)
         time.sleep(0.4)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -21,6 +21,8 @@ from sbdata.curate.statistics import (
     statistics_from,
     statistics_of,
 )
+from sbdata.curate.verify import verify_set
+from sbdata.manifest import read_manifest
 from sbdata.recipe import load_recipe
 from sbdata.sizes import SizeBins
 
@@ -100,3 +102,28 @@ def test_the_text_twin_has_the_counts(built: Built) -> None:
     lines = counts_as_text(built.manifest).splitlines()
     table = {line.split()[0]: list(map(int, line.split()[1:])) for line in lines[4:]}
     assert table == {name: list(row.values()) for name, row in built.after.counts.items()}
+
+
+@pytest.mark.parametrize(
+    "bins",
+    [
+        SizeBins((), ("all",)),
+        SizeBins((400,), ("little", "big")),
+        SizeBins((64, 400, 1600, 9000), ("xs", "s", "m", "l", "xl")),
+    ],
+    ids=lambda bins: f"{len(bins.names)} sizes",
+)
+def test_a_set_of_any_number_of_sizes_is_built_whole(bins: SizeBins, tmp_path: Path) -> None:
+    settings = [
+        "sources.0.options={seed: 0, pool: 20, train: 4}",
+        "select.quota=2",
+        f"bins={{edges: {list(bins.edges)}, names: [{', '.join(bins.names)}]}}",
+    ]
+    built = build_set(load_recipe("shapes-b", settings), tmp_path / "set", Inputs())
+    assert verify_set(built.root) == []
+    assert read_manifest(built.root).bins == bins
+    with Image.open(built.root / "size_distribution.png") as figure:
+        assert min(figure.size) > 300
+    counted = counts_as_text(built.manifest).splitlines()[3]
+    assert counted.split() == ["class", *bins.names]
+    assert f"| class | {' | '.join(bins.names)} |" in (built.root / "README.md").read_text()

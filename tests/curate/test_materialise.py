@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from sbdata.checksums import read_checksums
 from sbdata.curate.materialise import (
     DrawnRow,
     draw_image,
     drawn_rows,
     files_of,
     image_lists,
-    read_checksums,
     read_rejected,
     remove_strangers,
     write_checksums,
@@ -135,7 +135,9 @@ def written(tmp_path) -> Path:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    """All files of a set but its marker, which holds times."""
+    files = [p for p in root.rglob("*") if p.is_file()]
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
 
 
 # --- drawing -------------------------------------------------------------------------------------

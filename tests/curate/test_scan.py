@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cc3d
 import numpy as np
 import pyarrow as pa
 import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from scipy import ndimage
 
 from sbdata.curate.scan import Scan, scan_schema, scan_source
 from sbdata.errors import InputError
@@ -37,6 +37,7 @@ from sbdata.sources import (
     open_source,
 )
 from sbdata.taxonomy import COCO80, VOC20, ClassMap, Taxonomy, class_map
+from tests.waiting import HANGS, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools
 
@@ -79,7 +80,7 @@ def reference(
             size = bins.names[sum(area >= edge for edge in bins.edges)]
             sizes[size] += 1
             labels.add(mapping.class_of(category))
-            parts = cc3d.connected_components(mask.astype(np.uint8), connectivity=8).max()
+            parts = ndimage.label(mask, np.ones((3, 3)))[1]
             rows.append(
                 {
                     "image_id": name, "instance_id": number, "source": "coco",
@@ -461,24 +462,20 @@ def test_a_scan_that_is_stopped_leaves_no_process_behind(
     repository = Path(__file__).parent.parent.parent
     command = [sys.executable, str(script), str(repository), str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
-        deadline = time.monotonic() + 120
         # The parent scans the first chunk itself; wait for its workers.
-        while not (workers := pids(tmp_path) - {process.pid}):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: pids(tmp_path) - {process.pid} or process.poll() is not None)
+        assert process.poll() is None, process.stderr.read()
+        workers = pids(tmp_path) - {process.pid}
         if end == signal.SIGINT:  # as a terminal sends it, to the whole group
             os.killpg(process.pid, end)
         else:
             process.kill()
-        assert process.wait(timeout=60) != 0
-    deadline = time.monotonic() + 30
-    while any(map(alive, workers)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    left = sorted(filter(alive, workers))
-    for worker in left:
-        os.kill(worker, signal.SIGKILL)
-    assert left == []
+        assert process.wait(HANGS) != 0
+    try:
+        wait_until(lambda: not any(map(alive, workers)))
+    finally:
+        for worker in filter(alive, workers):
+            os.kill(worker, signal.SIGKILL)
     assert not (tmp_path / "scan" / "finished.json").exists()
 
 

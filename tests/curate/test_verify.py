@@ -182,7 +182,7 @@ def test_a_missing_folder_is_many_missing_files(root):
 @pytest.mark.parametrize(
     "name",
     ["JPEGImages/d.jpg", "SegmentationClass/d.png", "ImageSets/Segmentation/train.txt",
-     "JPEGImages/.a.jpg.0123abcd.part", "notes.txt", "deep/er/thumbs.db", ".hidden"],
+     "JPEGImages/.a.jpg.0123abcd.part", "notes.txt", "deep/er/thumbs.txt", ".hidden"],
 )  # fmt: skip
 def test_an_extra_file_is_named(root, name):
     (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -336,7 +336,8 @@ def test_a_mask_in_colours_is_named(root, hidden):
         write_checksums(root)
     (damage,) = verify_set(root)
     assert (damage.path, damage.kind) == (MASK, "unreadable_mask")
-    assert "mode RGB" in damage.detail
+    assert "an 8-bit RGB image" in damage.detail
+    assert MASK not in damage.detail  # the path stands before it
 
 
 @both_ways
@@ -389,6 +390,109 @@ def test_an_edited_manifest_is_named(root, file, column, value, hidden):
     tables = {"images.parquet", "instances.parquet"}
     assert found(root) == {(path, "manifest") for path in paths}
     assert paths == (tables if hidden else {file})
+
+
+def falsify(root: Path, file: str, column: str, row: int, value: object) -> None:
+    """Change a cell and write the logical hash and the checksums anew, as an expert would."""
+    manifest = read_manifest(root)
+    tables = {"images.parquet": manifest.images, "instances.parquet": manifest.instances}
+    tables[file] = set_cell(tables[file], column, row, value)
+    renew(root, Manifest(tables["images.parquet"], tables["instances.parquet"], manifest.meta))
+
+
+def renew(root: Path, manifest: Manifest) -> None:
+    meta = {**manifest.meta, "logical_hash": logical_hash(manifest)}
+    write_manifest(Manifest(manifest.images, manifest.instances, meta), root)
+    write_checksums(root)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "gives"),
+    [
+        ("area", 51, "50"),
+        ("area", 900, "50"),
+        ("area_fraction", 0.0417, "0.041666666666666664"),
+        ("bbox_x", 1, "0"),
+        ("bbox_y", 4, "3"),
+        ("bbox_w", 11, "10"),
+        ("bbox_h", 6, "5"),
+        ("components", 2, "1"),
+        ("touches_border", False, "True"),
+    ],
+)
+def test_what_follows_from_a_mask_is_derived_and_compared(root, column, value, gives):
+    """The logical hash and the checksums agree with the falsified table."""
+    falsify(root, "instances.parquet", column, 0, value)
+    (damage,) = verify_set(root)
+    assert damage == Damage(
+        "instances.parquet",
+        "manifest",
+        f"image a, instance 1: {column} is {value}, its mask gives {gives}",
+    )
+
+
+def test_a_size_is_derived_from_the_mask(root):
+    """Area and size are falsified together, so that they agree with each other."""
+    manifest = read_manifest(root)
+    instances = set_cell(set_cell(manifest.instances, "area", 0, 5000), "size", 0, "medium")
+    renew(root, Manifest(manifest.images, instances, manifest.meta))
+    assert found(root) == {("instances.parquet", "manifest")}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("labels", [1]), ("labels", []), ("n_small", 1), ("n_medium", 1), ("n_large", 2)],
+)
+def test_labels_and_counts_of_an_image_are_derived(root, column, value):
+    falsify(root, "images.parquet", column, 1, value)
+    (damage,) = verify_set(root)
+    assert (damage.path, damage.kind) == ("images.parquet", "manifest")
+    assert damage.detail.startswith(f"image b: {column} is {value}, its instances give ")
+
+
+def test_masks_that_overlap_in_the_manifest_are_found(root):
+    """The second one lies on top, so the first is not as large as its code."""
+    falsify(root, "instances.parquet", "rle", 1, rectangle(3, 5, 5, 10))
+    assert ("instances.parquet", "manifest") in found(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"images": 4}, "4 images are said to be chosen, there are 3"),
+        ({"cells": "cat/small"}, "cat/small is said to have 9 instances, it has 3"),
+        ({"cells": None}, "lacks or breaks a part"),
+    ],
+)
+def test_the_cells_of_a_selection_are_counted_again(root, change, said):
+    manifest = read_manifest(root)
+    cells = [
+        {"cell": f"{name}/{size}", "chosen": 3 if size == "small" else 0}
+        for name in PETS.classes
+        for size in BINS.names
+    ]
+    if change.get("cells", "") is None:
+        cells = [3]
+    for cell in cells:
+        if change.get("cells") == "cat/small" == cell["cell"]:
+            cell["chosen"] = 9
+    selection = {"images": change.get("images", 3), "cells": cells}
+    meta = {**manifest.meta, "selection": selection}
+    renew(root, Manifest(manifest.images, manifest.instances, meta))
+    details = [damage.detail for damage in verify_set(root)]
+    assert len(details) == (said is not None)
+    assert all(said in detail for detail in details)
+
+
+def test_an_edited_header_is_the_manifests_damage(root):
+    manifest = read_manifest(root)
+    write_manifest(
+        Manifest(manifest.images, manifest.instances, {**manifest.meta, "source": {"images": 9}}),
+        root,
+    )
+    write_checksums(root)
+    assert {kind for _, kind in found(root)} == {"manifest"}
 
 
 @both_ways

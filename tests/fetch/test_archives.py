@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from sbdata.errors import InputError
 from sbdata.fetch import archives
 from sbdata.fetch.archives import Limits, UnpackedFile, unpack_archive
+from tests.substitutes import Substitute
 
 CONTENTS = {
     "VOCdevkit/VOC2012/JPEGImages/2007_000027.jpg": bytes(range(256)) * 9,
@@ -487,7 +488,8 @@ def test_too_little_room_is_seen_first(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type(shutil.disk_usage(tmp_path))
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: usage(10, 0, 100))
+    full = Substitute(shutil, disk_usage=lambda _: usage(10, 0, 100))
+    monkeypatch.setattr(archives, "shutil", full)
     archive = write_plain(tmp_path / f"a{suffix}", CONTENTS)
     assert "100 are free" in refused(archive)
     assert listing(tmp_path / "tree") == {}

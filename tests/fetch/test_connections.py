@@ -14,6 +14,7 @@ import pytest
 from sbdata.fetch.connections import MAX_REDIRECTS, Connections, OverdueError, StoppedError
 from sbdata.fetch.retries import PassingError, RefusedError
 from tests.fetch.server import Fault, serving
+from tests.substitutes import SkippedPauses
 
 
 @pytest.fixture
@@ -168,14 +169,17 @@ def test_a_host_is_asked_by_so_many_at_once(site):
     assert len(site.connections) == 2  # that of a thread which has ended serves the next
 
 
-def test_a_host_that_asks_for_a_pause_gets_it_from_all(site, connections):
-    url = site.put("/a", b"a", Fault(status=429, headers={"Retry-After": "1"}))
+def test_a_host_that_asks_for_a_pause_gets_it_from_all(site):
+    url = site.put("/a", b"a", Fault(status=429, headers={"Retry-After": "500"}))
     other = site.put("/b", b"b")
-    with pytest.raises(PassingError, match="answered 429") as caught:
-        body(connections, url)
-    assert caught.value.retry_after == 1
-    assert body(connections, other) == b"b"
-    assert site.asked[1].when - site.asked[0].when >= 0.99
+    with closing(SkippedPauses(timeout=5)) as connections:
+        with pytest.raises(PassingError, match="answered 429") as caught:
+            body(connections, url)
+        assert caught.value.retry_after == 500
+        assert connections.pauses == []
+        assert body(connections, other) == b"b"
+        (pause,) = connections.pauses
+        assert pause == pytest.approx(500, abs=100)  # less what has passed since the answer
 
 
 def test_a_host_that_asks_for_a_long_pause_is_not_asked_again(site, connections):
@@ -199,17 +203,18 @@ def test_statuses_that_say_later(site, connections, status):
 def test_a_deadline_ends_a_body_that_trickles(site, connections):
     site.block, site.pause = 1, 0.05
     url = site.put("/a", b"x" * 1000)
-    started = time.monotonic()
     with pytest.raises(OverdueError):
-        body(connections, url, deadline=started + 0.5)
-    assert 0.5 <= time.monotonic() - started < 3
+        body(connections, url, deadline=time.monotonic() + 0.5)
+    assert site.sent() < 1000
 
 
-def test_no_pause_is_begun_that_would_end_too_late(connections):
-    started = time.monotonic()
-    with pytest.raises(OverdueError):
-        connections.pause(30, started + 1)
-    assert time.monotonic() - started < 1
+def test_no_pause_is_begun_that_would_end_too_late():
+    with closing(SkippedPauses()) as connections:
+        with pytest.raises(OverdueError):
+            connections.pause(30, time.monotonic() + 20)
+        assert connections.pauses == []
+        connections.pause(30, time.monotonic() + 40)
+        assert connections.pauses == [30]
 
 
 def test_a_stalled_body_is_given_up(site):
@@ -221,7 +226,8 @@ def test_a_stalled_body_is_given_up(site):
         body(connections, url)
 
 
-def test_closing_ends_what_waits_in_another_thread(site, connections):
+def test_closing_ends_what_waits_in_another_thread(site):
+    connections = Connections(timeout=600)
     url = site.put("/a", b"x" * 1000, Fault(stall=400))
     caught, came = [], threading.Event()
 
@@ -235,12 +241,10 @@ def test_closing_ends_what_waits_in_another_thread(site, connections):
 
     thread = threading.Thread(target=read)
     thread.start()
-    assert came.wait(5)
-    started = time.monotonic()
+    assert came.wait(60)
     connections.close()
-    thread.join(5)
+    thread.join(60)  # a tenth of what a read may take
     assert len(caught) == 1
-    assert time.monotonic() - started < 2  # and not the five seconds of a read
 
 
 def test_what_was_read_before_a_cut_is_not_lost(site, connections):

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import threading
-import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sbdata.errors import InputError
-from sbdata.fetch import connections, parts
+from sbdata.fetch import connections, parts, space
 from sbdata.fetch import download as download_module
 from sbdata.fetch.download import (
     Downloaded,
     DownloadOptions,
     Remote,
     download,
-    download_all,
+    download_each,
 )
 from tests.fetch.server import LONG_AGO, Fault, serving, tag
+from tests.substitutes import SkippedPauses, Substitute
 
 QUICK = DownloadOptions(attempts=4, timeout=5, pause=0.001)
 NAME = "file.bin"
@@ -146,8 +147,8 @@ def test_the_bytes_are_on_the_disk_before_the_file_has_its_name(tmp_path, site, 
         order.append(("replace", Path(source).stat().st_ino))
         replace(source, target)
 
-    monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(os, "replace", note_replace)
+    noting = Substitute(os, fsync=note_fsync, replace=note_replace)
+    monkeypatch.setattr(download_module, "os", noting)
     path = get(known(site.put("/a", DATA)), tmp_path).path
     named = order.index(("replace", path.stat().st_ino))
     assert ("fsync", path.stat().st_ino) in order[:named]
@@ -558,10 +559,12 @@ def test_a_storm_that_does_not_pass_is_an_error(tmp_path, site):
     assert left(tmp_path) == set()
 
 
-def test_a_429_is_followed_by_the_pause_it_asks_for(tmp_path, site):
-    url = site.put("/a", DATA, Fault(status=429, headers={"Retry-After": "1"}))
-    get(known(url), tmp_path)
-    assert 0.99 <= site.asked[1].when - site.asked[0].when < 3
+def test_a_429_is_followed_by_the_pause_it_asks_for(tmp_path, site, monkeypatch):
+    with closing(SkippedPauses()) as patient:
+        monkeypatch.setattr(download_module, "Connections", lambda **options: patient)
+        url = site.put("/a", DATA, Fault(status=429, headers={"Retry-After": "500"}))
+        get(known(url), tmp_path)
+        assert patient.pauses == [500]
     assert_right(tmp_path)
 
 
@@ -637,24 +640,23 @@ def test_a_redirect_loop_is_an_error(tmp_path, site):
 
 
 def test_the_total_time_ends_it_and_what_came_stays(tmp_path, site):
-    site.block, site.pause = 1000, 0.02
+    site.block, site.pause = 1000, 0.1  # half a minute for all of it
     remote = known(site.put("/a", DATA))
-    started = time.monotonic()
-    with pytest.raises(InputError, match=r"not done within 1 seconds; .* bytes of it are kept"):
-        download(remote, tmp_path, options=DownloadOptions(total=1))
-    assert time.monotonic() - started < 3
+    with pytest.raises(InputError, match=r"not done within 2 seconds; .* bytes of it are kept"):
+        download(remote, tmp_path, options=DownloadOptions(total=2))
     had = (tmp_path / f"{NAME}.part").stat().st_size
-    assert had > 0
+    assert 0 < had < len(DATA)
     site.pause = 0.0
     assert get(remote, tmp_path).received == 300_000 - had
 
 
-def test_the_total_time_ends_pauses_too(tmp_path, site):
-    url = site.put("/a", DATA, Fault(status=503, headers={"Retry-After": "30"}))
-    started = time.monotonic()
-    with pytest.raises(InputError, match="not done within"):
-        download(known(url), tmp_path, options=DownloadOptions(total=2))
-    assert time.monotonic() - started < 2
+def test_the_total_time_ends_pauses_too(tmp_path, site, monkeypatch):
+    url = site.put("/a", DATA, Fault(status=503, headers={"Retry-After": "500"}))
+    with closing(SkippedPauses()) as patient:
+        monkeypatch.setattr(download_module, "Connections", lambda **options: patient)
+        with pytest.raises(InputError, match="not done within"):
+            download(known(url), tmp_path, options=DownloadOptions(total=200))
+        assert patient.pauses == []
 
 
 # --- codings -------------------------------------------------------------------------------------
@@ -743,7 +745,7 @@ def test_an_unknown_coding_is_refused(tmp_path, site):
 
 def test_too_little_space_is_told_before_anything_is_asked(tmp_path, site, monkeypatch):
     free = shutil.disk_usage(tmp_path)._replace(free=299_999)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(space, "shutil", Substitute(shutil, disk_usage=lambda _: free))
     message = f"{NAME} needs 300,000 more bytes and the disk has 299,999"
     with pytest.raises(InputError, match=message):
         get(known(site.put("/a", DATA)), tmp_path)
@@ -758,7 +760,7 @@ def test_what_is_there_already_needs_no_space(tmp_path, site, monkeypatch):
     remote = known(site.put("/a", DATA))
     cut_short(site, tmp_path, remote, 200_000)
     free = shutil.disk_usage(tmp_path)._replace(free=100_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(space, "shutil", Substitute(shutil, disk_usage=lambda _: free))
     get(remote, tmp_path)
     assert_right(tmp_path)
 
@@ -838,7 +840,10 @@ def test_a_refusal_of_the_system_is_one_sentence(tmp_path, site, monkeypatch, ca
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / NAME))
 
-    monkeypatch.setattr(*((Path, "open") if call == "open" else (os, "replace")), refuse)
+    if call == "open":
+        monkeypatch.setattr(Path, "open", refuse)
+    else:
+        monkeypatch.setattr(download_module, "os", Substitute(os, replace=refuse))
     with pytest.raises(InputError, match=f"{NAME}: cannot be used .Permission denied.; choose"):
         get(known(site.put("/a", DATA)), tmp_path)
     monkeypatch.undo()
@@ -875,7 +880,7 @@ def test_several_files_come_so_many_at_once(tmp_path, site, parallel):
     site.block, site.pause = 5000, 0.005
     remotes, bodies = several(site, 6)
     seen = []
-    answers = download_all(
+    answers = download_each(
         remotes, tmp_path, parallel=parallel, options=QUICK, progress=lambda *now: seen.append(now)
     )
     assert [answer.name for answer in answers] == list(bodies)
@@ -890,11 +895,10 @@ def test_a_file_that_fails_stops_no_other(tmp_path, site):
     remotes, bodies = several(site, 5)
     for i in (1, 3):
         del site.files[f"/file{i}.bin"]
-    with pytest.raises(InputError) as caught:
-        download_all(remotes, tmp_path, options=QUICK)
-    assert "file1.bin could not be had" in str(caught.value)
-    assert "file3.bin could not be had" in str(caught.value)
-    assert "file0.bin could not" not in str(caught.value)
+    answers = download_each(remotes, tmp_path, options=QUICK)
+    failed = {i: str(answer) for i, answer in enumerate(answers) if isinstance(answer, InputError)}
+    assert set(failed) == {1, 3}
+    assert all(f"file{i}.bin could not be had" in said for i, said in failed.items())
     there = {path.name: path.read_bytes() for path in tmp_path.glob("*.bin")}
     assert there == {f"file{i}.bin": bodies[f"file{i}.bin"] for i in (0, 2, 4)}
 
@@ -904,20 +908,20 @@ def test_space_is_compared_with_all_of_them(tmp_path, site, monkeypatch):
     (tmp_path / "file0.bin").write_bytes(bodies["file0.bin"])
     needed = len(bodies["file1.bin"]) + len(bodies["file2.bin"])
     free = shutil.disk_usage(tmp_path)._replace(free=needed - 1)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(space, "shutil", Substitute(shutil, disk_usage=lambda _: free))
     with pytest.raises(InputError, match=f"3 files needs {needed:,} more bytes"):
-        download_all(remotes, tmp_path, options=QUICK)
+        download_each(remotes, tmp_path, options=QUICK)
     assert site.asked == []
 
 
 def test_names_given_twice_are_refused(tmp_path, site):
     remotes = [Remote(name, (site.put("/a", DATA),)) for name in ("a.bin", "b.bin", "A.bin")]
     with pytest.raises(InputError, match="given twice"):
-        download_all(remotes, tmp_path)
+        download_each(remotes, tmp_path)
 
 
 def test_no_files_are_no_trouble(tmp_path):
-    assert download_all([], tmp_path) == []
+    assert download_each([], tmp_path) == []
 
 
 def test_two_threads_that_want_one_file_fetch_it_once(tmp_path, site, caplog):
@@ -948,16 +952,15 @@ def test_interrupted_downloads_end_at_once_and_go_on_later(tmp_path, site):
         if len({*threads}) == 3 and done > 3000:
             raise KeyboardInterrupt
 
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        download_all(remotes, tmp_path, options=QUICK, progress=interrupt)
+        download_each(remotes, tmp_path, options=QUICK, progress=interrupt)
     for thread in {*threads}:
-        thread.join(5)
-    assert time.monotonic() - started < 4
+        thread.join(60)
+        assert not thread.is_alive()
     had = sum(path.stat().st_size for path in tmp_path.glob("*.part"))
-    assert had > 3000
+    assert 3000 < had < sum(map(len, bodies.values()))
     site.pause = 0.0
-    answers = download_all(remotes, tmp_path, options=QUICK)
+    answers = download_each(remotes, tmp_path, options=QUICK)
     assert sum(answer.received for answer in answers) == sum(map(len, bodies.values())) - had
     assert {path.name: path.read_bytes() for path in tmp_path.glob("file*")} == bodies
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import os
 from email.utils import formatdate
 
 import pytest
@@ -21,6 +21,10 @@ from sbdata.fetch.retries import (
 )
 
 
+def half():
+    return 0.5
+
+
 def failing(*answers, gains=()):
     """An ``ask`` that gives these answers in turn, and the pauses it led to."""
     left, gained, pauses = list(answers), list(gains), []
@@ -32,7 +36,7 @@ def failing(*answers, gains=()):
         return answer
 
     def run(**changes):
-        options = {"attempts": 3, "pause": 1.0, "who": "a", "wait": pauses.append, **changes}
+        options = {"attempts": 3, "pause": 1.0, "wait": pauses.append, "jitter": half, **changes}
         if gains:
             options["gained"] = lambda: gained.pop(0)
         return persist(ask, **options)
@@ -43,7 +47,7 @@ def failing(*answers, gains=()):
 def test_the_first_good_answer_is_returned():
     run, pauses = failing(PassingError("cut"), PassingError("cut"), "good", "unasked")
     assert run() == "good"
-    assert pauses == [delay(1.0, 1, "a", None), delay(1.0, 2, "a", None)]
+    assert pauses == [0.75, 1.5]
 
 
 def test_it_gives_up_after_so_many_failures_in_a_row():
@@ -63,7 +67,7 @@ def test_one_attempt_is_one():
 def test_a_failure_that_brought_something_begins_the_row_anew():
     run, pauses = failing(*[PassingError("cut")] * 20, "good", gains=[True] * 20)
     assert run(attempts=2) == "good"
-    assert pauses == [delay(1.0, 1, "a", None)] * 20
+    assert pauses == [0.75] * 20
 
 
 def test_gains_do_not_help_afterwards():
@@ -101,21 +105,40 @@ def test_retry_after_is_read_with_care(header, seconds):
 
 
 def test_retry_after_may_be_a_date():
-    assert 6 < retry_after_seconds(formatdate(time.time() + 9, usegmt=True)) <= 9
-    assert retry_after_seconds(formatdate(time.time() - 9, usegmt=True)) == 0
+    now = 1_700_000_000.0
+    assert retry_after_seconds(formatdate(now + 9, usegmt=True), lambda: now) == 9
+    assert retry_after_seconds(formatdate(now - 9, usegmt=True), lambda: now) == 0
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(1, 5000), st.text(max_size=5), st.floats(0.001, 10))
-def test_pauses_double_lose_up_to_a_half_and_are_capped(attempt, who, pause):
-    seconds = delay(pause, attempt, who, None)
+@given(st.integers(1, 5000), st.floats(0, 1, exclude_max=True), st.floats(0.001, 10))
+def test_pauses_double_lose_up_to_a_half_and_are_capped(attempt, share, pause):
+    seconds = delay(pause, attempt, None, lambda: share)
     most = pause * 2.0 ** (attempt - 1) if attempt < 100 else float("inf")
     assert min(most / 2, MAX_PAUSE) <= seconds <= min(most, MAX_PAUSE)
-    assert seconds == delay(pause, attempt, who, None)
 
 
-def test_clients_do_not_come_back_together():
-    assert len({delay(1.0, 1, f"client {i}", None) for i in range(50)}) == 50
+def test_clients_that_want_the_same_file_do_not_come_back_together():
+    def pauses_of_a_client():
+        run, pauses = failing(PassingError("busy"), PassingError("busy"), "good")
+        run(jitter=retries._JITTER.random)
+        return tuple(pauses)
+
+    assert len({pauses_of_a_client() for _ in range(50)}) == 50
+
+
+def test_forked_clients_do_not_share_their_draws():
+    """A generator that is copied into a child gives the child the parent's numbers."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, f"{delay(1.0, 1, None)!r}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    drawn = float(os.read(reader, 100))
+    os.close(reader)
+    os.close(writer)
+    assert drawn != delay(1.0, 1, None)
 
 
 def test_the_longest_pause_asked_for_is_still_kept(monkeypatch):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -267,27 +269,44 @@ def test_tables_of_many_files_keep_their_order(tmp_path: Path) -> None:
 # --- killed --------------------------------------------------------------------------------------
 
 
-class _KilledError(BaseException):
-    pass
-
-
-def test_an_end_at_every_step_is_mended_by_the_next_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every change of the file system in turn is the last one that happens.
-
-    Python code that ends by an exception tidies up; a killed process does not, so ``finally``
-    clauses are kept from working by failing every later step too.
-    """
+def test_a_kill_at_every_step_is_mended_by_the_next_run(tmp_path: Path) -> None:
+    """Every change of the file system in turn is the last one that a child process makes."""
     archive = packed(tmp_path)
-    real = {name: getattr(os, name) for name in ("replace", "rename", "mkdir", "unlink", "rmdir")}
-    opened = Path.open
-    steps = {"left": -1}
+    for limit in range(400):
+        root = tmp_path / "trees" / str(limit)
+        root.mkdir(parents=True)
+        # A file that was there before must be whole at any time, old or new.
+        (root / "README.txt").write_bytes(b"older")
+        child = os.fork()
+        if child == 0:
+            _unpack_until(limit, root, archive)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL
+        found = visible(root)
+        assert found.pop("README.txt") in (CONTENTS["README.txt"], b"older")
+        assert all(CONTENTS[name] == data for name, data in found.items())
+        table = read_table(table_path(root, "a.zip"))
+        assert table is None or damaged_files(root, table.files) == []
+        assert table is not None or not found or unfinished(root, "a.zip")
+        table = unpack(root, archive)
+        assert visible(root) == dict(sorted(CONTENTS.items()))
+        assert damaged_files(root, table.files) == []
+        assert state(root) == ["a.zip.files"]
+    assert ended == 0
+    assert limit > 12
+
+
+def _unpack_until(limit: int, root: Path, archive: Path) -> NoReturn:
+    """Unpack in a process of its own, which kills itself before its change number ``limit``."""
+    left, opened = limit, Path.open
 
     def step() -> None:
-        if steps["left"] == 0:
-            raise _KilledError
-        steps["left"] -= 1
+        nonlocal left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
 
     def counted(function):
         def call(*args, **kwargs):
@@ -301,34 +320,14 @@ def test_an_end_at_every_step_is_mended_by_the_next_run(
             step()
         return opened(path, mode, *args, **kwargs)
 
-    ended = 0
-    for limit in range(400):
-        root = tmp_path / "trees" / str(limit)
-        root.mkdir(parents=True)
-        # A file that was there before must be whole at any time, old or new.
-        (root / "README.txt").write_bytes(b"older")
-        with monkeypatch.context() as patched:
-            for name, function in real.items():
-                patched.setattr(os, name, counted(function))
-            patched.setattr(Path, "open", counted_open)
-            steps["left"] = limit
-            try:
-                unpack(root, archive)
-            except _KilledError:
-                ended += 1
-            else:
-                break
-        found = visible(root)
-        assert found.pop("README.txt") in (CONTENTS["README.txt"], b"older")
-        assert all(CONTENTS[name] == data for name, data in found.items())
-        table = read_table(table_path(root, "a.zip"))
-        assert table is None or damaged_files(root, table.files) == []
-        assert table is not None or not found or unfinished(root, "a.zip")
-        table = unpack(root, archive)
-        assert visible(root) == dict(sorted(CONTENTS.items()))
-        assert damaged_files(root, table.files) == []
-        assert state(root) == ["a.zip.files"]
-    assert ended > 12
+    try:
+        for name in ("replace", "rename", "mkdir", "unlink", "rmdir"):
+            setattr(os, name, counted(getattr(os, name)))
+        Path.open = counted_open
+        unpack(root, archive)
+    except BaseException:  # the child must not go on as a second test run
+        os._exit(3)
+    os._exit(0)
 
 
 KILLED = """

@@ -13,8 +13,10 @@ from torch import nn  # noqa: E402
 from sbdata.errors import InputError  # noqa: E402
 from sbdata.losses import (  # noqa: E402
     ElasticWeightConsolidation,
+    MovingFisher,
     SizeBalancedCrossEntropy,
     estimate_fisher,
+    scaled_fisher,
 )
 
 
@@ -67,34 +69,6 @@ def test_an_image_is_one_observation() -> None:
             parts.append(squares(model, each[target != 255].mean()))
     assert_close(estimate_fisher(model, batches()), mean_of(parts))
     assert_close(estimate_fisher(model, batches(), max_images=2), mean_of(parts[:2]))
-
-
-def test_a_pixel_is_one_observation() -> None:
-    model, parts = network(), []
-    (images, targets, _), _ = batches(side=4)
-    for image, target in zip(images, targets, strict=True):
-        pixels = (target != 255).nonzero().tolist()
-        each = [squares(model, cross_entropies(model, image, target)[y, x]) for y, x in pixels]
-        parts.append(mean_of(each))
-    whole = mean_of(parts)
-    batch = [(images, targets)]
-    assert_close(estimate_fisher(model, batch, per="pixel", pixels=1000), whole)
-    drawn = [
-        estimate_fisher(model, batch, per="pixel", pixels=1, seed=seed)["3.bias"]
-        for seed in range(100)
-    ]
-    mean, spread = torch.stack(drawn).mean(0), torch.stack(drawn).std(0)
-    assert (spread > 0).all()
-    assert ((mean - whole["3.bias"]).abs() < 4 * spread / 100**0.5).all()
-
-
-def test_the_draw_of_pixels_is_seeded() -> None:
-    model = network()
-    first, same, other = (
-        estimate_fisher(model, batches(), per="pixel", pixels=2, seed=seed) for seed in (1, 1, 2)
-    )
-    assert all(torch.equal(first[name], same[name]) for name in first)
-    assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
 def test_logistic_regression_in_closed_form() -> None:
@@ -188,12 +162,12 @@ def test_off_the_anchor_it_is_the_closed_form() -> None:
     wanted = 0.0
     for name, p in model.named_parameters():
         moved = p.detach().double() - before[name].double()
-        wanted += 3.5 * float((fisher[name].double() * moved**2).sum())
+        wanted += 7.0 * float((fisher[name].double() * moved**2).sum())
     penalty = ewc.penalty(model)
     assert penalty.item() == pytest.approx(wanted, rel=1e-5)
     penalty.backward()
     for name, p in model.named_parameters():
-        pull = 7.0 * fisher[name] * (p.detach() - before[name])
+        pull = 14.0 * fisher[name] * (p.detach() - before[name])
         torch.testing.assert_close(p.grad, pull)
 
 
@@ -203,7 +177,62 @@ def test_the_anchor_does_not_follow_the_model() -> None:
     ewc = ElasticWeightConsolidation.at(model, fisher, 2.0)
     with torch.no_grad():
         model[3].bias.add_(1)
-    assert ewc.penalty(model).item() == pytest.approx(3.0, rel=1e-6)
+    assert ewc.penalty(model).item() == pytest.approx(6.0, rel=1e-6)
+
+
+@pytest.fixture
+def one_process(tmp_path: Path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("wrapper", ["DistributedDataParallel", "DataParallel"])
+def test_a_wrapped_model_has_the_same_penalty(wrapper: str, one_process: None) -> None:
+    """Wrappers put ``module.`` before every name; the released code's penalty is then always 0."""
+    model = network()
+    wrapped = getattr(nn.parallel, wrapper)(model)
+    assert all(name.startswith("module.") for name, _ in wrapped.named_parameters())
+    fisher = MovingFisher(wrapped)
+    (images, targets, _), _ = batches()
+    F.cross_entropy(wrapped(images), targets[:, ::2, ::2], ignore_index=255).backward()
+    fisher.update(wrapped)
+    scaled = scaled_fisher(fisher.values, "minmax")
+    held = [ElasticWeightConsolidation.at(m, scaled, 500.0) for m in (model, wrapped)]
+    assert [ewc.penalty(m).item() for ewc in held for m in (model, wrapped)] == [0.0] * 4
+    torch.optim.SGD(wrapped.parameters(), lr=0.1).step()
+    penalties = [ewc.penalty(m).item() for ewc in held for m in (model, wrapped)]
+    assert penalties[0] > 0
+    assert penalties == [penalties[0]] * 4
+
+
+def test_a_wrapper_that_is_not_known_is_refused_and_never_taken_for_no_penalty() -> None:
+    class Wrapper(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+    model = network()
+    ewc = ElasticWeightConsolidation.at(model, estimate_fisher(model, batches()), 1.0)
+    with pytest.raises(InputError, match=r"no '0.weight' in the model's parameters"):
+        ewc.penalty(Wrapper(model))
+
+
+def test_the_largest_curvature() -> None:
+    model = network()
+    fisher = {name: torch.rand_like(p) for name, p in model.named_parameters()}
+    fisher["3.bias"][1] = 0.25
+    ewc = ElasticWeightConsolidation.at(model, {**fisher, "3.bias": fisher["3.bias"] / 4}, 500.0)
+    names = ["3.bias"]
+    assert ewc.curvature(names) == pytest.approx(1000 * float(fisher["3.bias"].max()) / 4)
+    assert ewc.curvature([]) == 0
+    second = torch.autograd.functional.hessian(
+        lambda bias: 500 * (ewc.fisher["3.bias"] * (bias - ewc.anchor["3.bias"]) ** 2).sum(),
+        torch.zeros(3),
+    )
+    assert ewc.curvature(names) == pytest.approx(float(second.diagonal().max()))
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
@@ -249,11 +278,8 @@ def test_values_out_of_range() -> None:
     for value in (-1.0, float("nan")):
         with pytest.raises(InputError, match=r"'0.bias' holds values"):
             ElasticWeightConsolidation.at(model, fisher | {"0.bias": torch.full((5,), value)}, 1.0)
-    with pytest.raises(InputError, match="per must be one of image, pixel"):
-        estimate_fisher(model, batches(), per="batch")
-    for options in ({"pixels": 0}, {"max_images": 0}):
-        with pytest.raises(InputError, match="at least 1"):
-            estimate_fisher(model, batches(), **options)
+    with pytest.raises(InputError, match="max_images must be at least 1"):
+        estimate_fisher(model, batches(), max_images=0)
     with pytest.raises(InputError, match="no trainable parameter"):
         estimate_fisher(model.requires_grad_(False), batches())
     model.requires_grad_(True)

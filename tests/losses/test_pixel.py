@@ -14,6 +14,7 @@ from sbdata.losses import (  # noqa: E402
     LOSSES,
     BalancedCrossEntropy,
     CrossEntropy,
+    PixelRatio,
     SizeBalancedCrossEntropy,
     make_loss,
     size_weights,
@@ -57,20 +58,25 @@ def noise(n: int = 2, channels: int = 4, side: int = 7, seed: int = 0):
 LOGITS = logits_of(TARGET, BITS)
 
 
+V1 = {"normalizer": "class", "regions": "components", "reduction": "pixels"}
+
+
 @pytest.mark.parametrize(
-    ("options", "bits"),
+    ("options", "bits", "divisor"),
     [
-        # three pixels of 4/3, one of 4, one of 3, two of 3/2, eight of background
-        ({}, (1 + 2 + 3) * 4 / 3 + 3 * 4 + 2 * 3 + (2 + 1) * 3 / 2 + 8),
-        ({"tau": 2.0}, (1 + 2 + 3) * 4 / 3 + 3 * 2 + 2 * 2 + (2 + 1) * 3 / 2 + 8),
-        ({"tau": 1.0}, 22),
-        # 7 foreground pixels: 7/3, at most 5, at most 5, 7/2
-        ({"normalizer": "image"}, (1 + 2 + 3) * 7 / 3 + 3 * 5 + 2 * 5 + (2 + 1) * 7 / 2 + 8),
+        # three pixels of 7/3, one of 7, at most 5, another of 5, two of 7/2, eight of background
+        ({}, (1 + 2 + 3) * 7 / 3 + 3 * 5 + 2 * 5 + (2 + 1) * 7 / 2 + 8, 7 + 5 + 5 + 7 + 8),
+        ({"tau": 2.0}, (1 + 2 + 3) * 2 + 3 * 2 + 2 * 2 + (2 + 1) * 2 + 8, 7 * 2 + 8),
+        ({"tau": 1.0}, 22, 15),
+        ({"reduction": "pixels"}, 14 + 15 + 10 + 10.5 + 8, 15),
+        # by class: three pixels of 4/3, one of 4, one of 3, two of 3/2
+        ({"normalizer": "class"}, 6 * 4 / 3 + 3 * 4 + 2 * 3 + 3 * 3 / 2 + 8, 4 + 4 + 3 + 3 + 8),
+        (V1, 6 * 4 / 3 + 3 * 4 + 2 * 3 + 3 * 3 / 2 + 8, 15),
     ],
 )
-def test_size_balanced_by_hand(options: dict, bits: float) -> None:
+def test_size_balanced_by_hand(options: dict, bits: float, divisor: float) -> None:
     value = SizeBalancedCrossEntropy(**options)(LOGITS, TARGET[None])
-    assert float(value) == pytest.approx(bits / 15 * math.log(2), rel=1e-7)
+    assert float(value) == pytest.approx(bits / divisor * math.log(2), rel=1e-6)
 
 
 def test_plain_and_balanced_by_hand() -> None:
@@ -80,22 +86,35 @@ def test_plain_and_balanced_by_hand() -> None:
     assert float(value) == pytest.approx((8 / 8 + 14 / 7) / 2 * math.log(2), rel=1e-12)
 
 
-def test_a_batch_is_divided_by_all_its_pixels_and_weighed_image_by_image() -> None:
+def test_a_batch_is_divided_by_all_its_weights_and_weighed_image_by_image() -> None:
     other = torch.tensor([[1, 1, 0, 255], [1, 1, 0, 255], [0, 0, 0, 255], [255, 255, 255, 255]])
     logits = torch.cat([LOGITS, logits_of(other, torch.full((4, 4), 4))])
     value = SizeBalancedCrossEntropy()(logits, torch.stack([TARGET, other]))
-    assert float(value) == pytest.approx((38.5 + 9 * 4) / (15 + 9) * math.log(2), rel=1e-7)
+    assert float(value) == pytest.approx((57.5 + 9 * 4) / (32 + 9) * math.log(2), rel=1e-6)
+    value = SizeBalancedCrossEntropy(**V1)(logits, torch.stack([TARGET, other]))
+    assert float(value) == pytest.approx((38.5 + 9 * 4) / (15 + 9) * math.log(2), rel=1e-6)
 
 
-def test_one_component_a_class_is_plain_cross_entropy() -> None:
+def test_one_region_is_plain_cross_entropy() -> None:
     logits, _ = noise(channels=4, side=6)
     target = torch.zeros(2, 6, 6, dtype=torch.long)
-    target[:, :2, :3], target[:, 3:, 1:4], target[0, 0, 5], target[1, 5] = 1, 2, 3, 255
+    target[:, :2, :3], target[0, 0, 5], target[1, 5] = 1, 255, 255
     wanted = F.cross_entropy(logits, target, ignore_index=255)
     for loss in (SizeBalancedCrossEntropy(), CrossEntropy()):
-        assert abs(float(loss(logits, target) - wanted)) <= 1e-7 * float(wanted)
+        assert abs(float(loss(logits, target) - wanted)) <= 1e-6 * float(wanted)
         wide = F.cross_entropy(logits.double(), target, ignore_index=255)
         assert abs(float(loss(logits.double(), target) - wide)) <= 1e-14
+
+
+def test_a_lone_pixel_that_weighs_little_is_divided_by_its_weight() -> None:
+    """The rest of a thin ring is void: the weights sum to less than 1."""
+    target = torch.full((1, 5, 5), 255)
+    target[0, 0, 0] = 1
+    weights = torch.zeros(1, 5, 5)
+    weights[0, 0, 0] = 0.25
+    logits, _ = noise(n=1, side=5)
+    wanted = CrossEntropy()(logits, target)
+    torch.testing.assert_close(SizeBalancedCrossEntropy()(logits, target, weights), wanted)
 
 
 def test_weights_that_are_given_are_used() -> None:
@@ -104,7 +123,10 @@ def test_weights_that_are_given_are_used() -> None:
     weights = torch.from_numpy(size_weights(target.numpy()))
     assert torch.equal(loss(logits, target, weights), loss(logits, target))
     assert torch.equal(loss.weigh(target), weights)
-    torch.testing.assert_close(loss(logits, target, 3 * weights), 3 * loss(logits, target))
+    torch.testing.assert_close(loss(logits, target, 3 * weights), loss(logits, target))
+    pixels = SizeBalancedCrossEntropy(reduction="pixels")
+    torch.testing.assert_close(pixels(logits, target, 3 * weights), 3 * pixels(logits, target))
+    assert torch.equal(loss(logits, target, weights + (target == 255)), loss(logits, target))
     ones = torch.ones(target.shape)
     torch.testing.assert_close(loss(logits, target, ones), CrossEntropy()(logits, target))
 
@@ -226,11 +248,14 @@ def test_what_a_loss_says_of_itself_is_true(name: str) -> None:
     changed = not torch.equal(loss(logits, target), loss(logits, target, weights))
     assert loss.needs_weights == changed
     target[1, :4] = 255  # images of different numbers of pixels
-    counts = (target != 255).sum((1, 2)).double()
-    parts = [loss(logits[i : i + 1], target[i : i + 1]).double() for i in range(2)]
-    combined = (torch.stack(parts) * counts).sum() / counts.sum()
-    same = torch.allclose(combined, loss(logits, target).double(), rtol=1e-5)
-    assert loss.averages_pixels == same
+    found = loss(logits, target, weights)
+    if isinstance(loss, PixelRatio):
+        parts = [(logits[i : i + 1], target[i : i + 1], weights[i : i + 1]) for i in range(2)]
+        total = sum(loss.total(*part) for part in parts)
+        torch.testing.assert_close(total / sum(loss.normaliser(*part[1:]) for part in parts), found)
+    else:
+        alone = [loss(logits[i : i + 1], target[i : i + 1]) for i in range(2)]
+        assert not torch.allclose(sum(alone) / 2, found, rtol=1e-3)
 
 
 def test_names() -> None:
@@ -244,6 +269,8 @@ def test_names() -> None:
         make_loss("ce", tau=2.0)
     with pytest.raises(InputError, match="tau must be at least 1"):
         make_loss("sb", tau=0.0)
+    with pytest.raises(InputError, match="reduction must be one of weighted, pixels, not 'mean'"):
+        make_loss("sb", reduction="mean")
     with pytest.raises(InputError, match="gamma must be 0 or at least 1"):
         make_loss("focal", gamma=0.5)
 

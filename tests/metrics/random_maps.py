@@ -1,4 +1,4 @@
-"""Random small images for hypothesis: blocky maps where objects touch and void lies anywhere."""
+"""Random small images for hypothesis: blocky maps, touching objects, rings, void anywhere."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def images(draw, predicted_void=False):
         st.one_of(
             st.tuples(st.integers(1, 6), st.integers(1, 6)),
             st.tuples(st.integers(1, 6), st.integers(1, 6)),
+            st.tuples(st.integers(5, 9), st.integers(5, 9)),
             st.tuples(st.just(1), st.integers(1, 12)),
             st.tuples(st.integers(1, 12), st.just(1)),
         )
@@ -49,16 +50,29 @@ def images(draw, predicted_void=False):
     if draw(st.booleans()):  # class pixels that belong to no instance
         stray = grid(0, 0, 0, 1, 2, 3)
         class_map[instance_map == 0] = stray[instance_map == 0]
-    if draw(st.booleans()):
+    void = draw(st.sampled_from(["none", "class map", "instance map", "both", "either"]))
+    if void in ("class map", "both", "either"):
         class_map[grid(0, 0, 1) == 1] = 255
-        if draw(st.booleans()):  # as in VOC, where the instance map is void there too
-            instance_map[class_map == 255] = 255
+    if void in ("instance map", "either"):
+        instance_map[grid(0, 0, 1) == 1] = 255
+    if void == "both":  # as in VOC
+        instance_map[class_map == 255] = 255
     kinds = [0, *range(N_CLASSES + 1)] + [255] * predicted_void
     guess = grid(*kinds)
-    if draw(st.booleans()):  # near the truth, so that components lie over several instances
+    if draw(st.booleans()):  # near the truth, so that regions lie over several instances
         keep = grid(0, 1, 1, 1) == 1
         guess = np.where(keep & (class_map != 255), class_map, guess)
+    if draw(st.booleans()):  # rings, one in the other, of which parts are missing
+        rings = nested_rings(*guess.shape, draw(st.integers(1, N_CLASSES)))
+        guess = np.where((rings > 0) & (grid(1, 1, 1, 1, 1, 1, 1, 0) == 1), rings, guess)
     seen = {i: c for i, c in classes.items() if ((instance_map == i) & (class_map != 255)).any()}
     return Image(
         guess.astype(np.uint8), class_map.astype(np.uint8), instance_map.astype(np.uint8), seen
     )
+
+
+def nested_rings(height, width, class_id):
+    """Return rings of a class around the middle of a map, every other pixel, 0 between them."""
+    y, x = np.mgrid[:height, :width]
+    depth = np.minimum(np.minimum(y, height - 1 - y), np.minimum(x, width - 1 - x))
+    return np.where(depth % 2 == 0, class_id, 0)

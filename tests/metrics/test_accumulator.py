@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import pickle
 from fractions import Fraction
@@ -15,6 +14,9 @@ from hypothesis import strategies as st
 
 from sbdata.errors import InputError
 from sbdata.metrics import (
+    FP_ATTRIBUTIONS,
+    OUTCOMES,
+    ROUNDINGS,
     Accumulator,
     ImageTruth,
     MetricOptions,
@@ -31,9 +33,12 @@ TINY = SizeBins((2, 6), ("tiny", "middling", "big"))
 NAMES = ("one", "two", "three")
 
 
-def score(image):
+OPTIONS = [MetricOptions(a, r) for a in FP_ATTRIBUTIONS for r in ROUNDINGS]
+
+
+def score(image, options=MetricOptions()):  # noqa: B008 - frozen
     truth = truth_from_maps(image.class_map, image.instance_map)
-    return score_image(image.prediction, truth, N_CLASSES)
+    return score_image(image.prediction, truth, N_CLASSES, options)
 
 
 def gather(scores):
@@ -51,7 +56,7 @@ def bits(accumulator):
         tables.image_ids,
         tables.confusion.tobytes(),
         *(getattr(tables, n).tobytes() for n in ("instance_image", "instances")),
-        *(getattr(tables, n).tobytes() for n in ("component_image", "components")),
+        *(getattr(tables, n).tobytes() for n in ("region_image", "regions")),
         *(getattr(tables, n).tobytes() for n in ("class_image", "classes")),
     )
 
@@ -88,27 +93,36 @@ def test_merging_leaves_the_other_as_it_was():
     assert (len(a), len(b)) == (3, 2)
 
 
+def close(value, wanted):
+    if wanted is None:
+        return value is None
+    return value == pytest.approx(float(wanted), rel=1e-12, abs=1e-15)
+
+
 @settings(deadline=None, max_examples=60)
-@given(sets_of_images)
-def test_summary_equals_the_reference(drawn):
-    rows, confusion, components = [], np.zeros((4, 4), int), []
-    counts = {c: np.zeros(3, int) for c in range(1, N_CLASSES + 1)}
-    for image in drawn:
+@given(sets_of_images, st.sampled_from(OPTIONS))
+def test_summary_equals_the_reference(drawn, options):
+    rows, regions, backgrounds, confusion = [], [], [], np.zeros((4, 4), int)
+    orphans = {c: np.zeros(4, int) for c in range(1, N_CLASSES + 1)}
+    accumulator = Accumulator(N_CLASSES, options)
+    for k, image in enumerate(drawn):
+        accumulator.update(str(k), score(image, options))
         found = reference.score(
-            image.prediction, image.class_map, image.instance_map, image.classes, N_CLASSES
+            image.prediction,
+            image.class_map,
+            image.instance_map,
+            image.classes,
+            N_CLASSES,
+            fp_attribution=options.fp_attribution,
+            rounding=options.rounding,
         )
         rows += found["instances"].values()
-        components += found["components"]
+        regions += found["regions"]
+        backgrounds += [found["background"]] if found["background"] is not None else []
         confusion += np.array(found["confusion"])
-        for c, orphans in found["orphans"].items():
-            counts[c] += orphans
-    accumulator = gather((str(k), score(image)) for k, image in enumerate(drawn))
+        for c, counts in found["orphans"].items():
+            orphans[c] += counts
     got = accumulator.compute(TINY)
-
-    def close(value, wanted):
-        if wanted is None:
-            return value is None
-        return value == pytest.approx(float(wanted), rel=1e-12, abs=1e-15)
 
     assert accumulator.tables().confusion.tolist() == confusion.tolist()
     miou, n = reference.mean_iou(confusion.tolist())
@@ -118,52 +132,97 @@ def test_summary_equals_the_reference(drawn):
     total = int(confusion.sum())
     assert close(got.pixel_accuracy, Fraction(int(np.trace(confusion)), total) if total else None)
 
-    chosen = {"ia": rows}
+    # The overall class mean has background as one more class; nothing else has.
+    assert close(got.background_ia.value, reference.mean(backgrounds))
+    assert got.background_ia.n == len(backgrounds)
+    chosen = {"ia": rows, "ia_objects": rows}
     for name in TINY.names:
         chosen[f"ia_{name}"] = [r for r in rows if TINY.name_of(r["area"]) == name]
     assert set(got.ia) == set(chosen)
     for name, some in chosen.items():
         figure = got.ia[name]
+        with_background = backgrounds if name == "ia" else []
         class_mean, instance_mean = reference.class_and_instance_mean(
-            [(r["class_id"], r["ia_iou"]) for r in some]
+            [(r["class_id"], r["ia_iou"]) for r in some], with_background
         )
         assert close(figure.class_mean, class_mean)
         assert close(figure.instance_mean, instance_mean)
         assert figure.n_instances == len(some)
-        assert figure.n_classes == len({r["class_id"] for r in some})
+        assert figure.n_classes == len({r["class_id"] for r in some}) + bool(with_background)
+        if name == "ia_objects":
+            continue
         for row in got.classes:
             mine = [r["ia_iou"] for r in some if r["class_id"] == row.class_id]
             assert row.ia[name].n == len(mine)
-            assert close(row.ia[name].value, sum(mine) / len(mine) if mine else None)
+            assert close(row.ia[name].value, reference.mean(mine))
     sizes = [got.ia[f"ia_{name}"].n_instances for name in TINY.names]
     assert sum(sizes) == got.ia["ia"].n_instances == len(rows)
 
     for name in ("", *TINY.names):
-        some = [c for c in components if not name or TINY.name_of(c["area"]) == name]
-        cell = got.component_precision[f"component_precision_{name}".rstrip("_")]
+        some = [c for c in regions if not name or TINY.name_of(c["area"]) == name]
+        cell = got.region_precision[f"region_precision_{name}".rstrip("_")]
         assert cell.n == len(some)
         good = sum(2 * c["matched"] >= c["area"] for c in some)
         assert close(cell.value, Fraction(good, len(some)) if some else None)
 
+    iou = reference.class_iou(confusion.tolist())
+    assert close(got.background_iou, iou.get(0))
     for row in got.classes:
-        components_, pixels, false = counts[row.class_id].tolist()
-        assert (row.orphans.components, row.orphans.pixels) == (components_, pixels)
-        assert close(row.orphans.share, Fraction(pixels, false) if false else None)
-        column, line = int(confusion[:, row.class_id].sum()), int(confusion[row.class_id].sum())
-        both = int(confusion[row.class_id, row.class_id])
-        assert close(row.iou, Fraction(both, column + line - both) if line else None)
-    assert got.orphans.pixels == sum(int(c[1]) for c in counts.values())
+        count, pixels, orphan_false, false = orphans[row.class_id].tolist()
+        assert (row.orphans.regions, row.orphans.pixels) == (count, pixels)
+        assert close(row.orphans.share, Fraction(orphan_false, false) if false else None)
+        assert close(row.iou, iou.get(row.class_id))
+    assert got.orphans.pixels == sum(int(c[1]) for c in orphans.values())
+
+    assert {size: sum(counts.values()) for size, counts in got.outcomes.items()} == {
+        name: got.ia[f"ia_{name}"].n_instances for name in TINY.names
+    }
+    if options.rounding == "floor":
+        for name in TINY.names:
+            for kind, count in got.outcomes[name].items():
+                assert count == sum(r["outcome"] == kind for r in chosen[f"ia_{name}"])
 
     assert sum(point.n for point in got.curve) == len(rows)
     for point in got.curve:
         some = [r["ia_iou"] for r in rows if point.low <= r["area"] < point.high]
         assert point.n == len(some)
-        assert close(point.value, sum(some) / len(some) if some else None)
-    assert got.headline().keys() == {"miou", "pixel_accuracy"} | {
+        assert close(point.value, reference.mean(some))
+    assert list(got.headline()) == ["miou", "pixel_accuracy"] + [
         f"ia{s}.{m}"
-        for s in ("", "_tiny", "_middling", "_big")
+        for s in ("", "_objects", "_tiny", "_middling", "_big")
         for m in ("class_mean", "instance_mean")
-    } | {f"component_precision{s}" for s in ("", "_tiny", "_middling", "_big")}
+    ] + [f"region_precision{s}" for s in ("", "_tiny", "_middling", "_big")]
+
+
+def test_background_is_one_iou_of_each_image_that_has_some():
+    half, none, all_of_it = [[0, 0, 1, 1]], [[1, 1, 1, 1]], [[0, 0, 0, 0]]
+    accumulator = Accumulator(1)
+    for name, class_map, prediction in (
+        ("half found", half, [[0, 1, 1, 1]]),  # background 1 of 2, the object 2 of 3
+        ("no background", none, [[0, 0, 1, 1]]),  # no value of background; the object 1 of 2
+        ("missed", half, none),  # background 0 of 2, the object 2 of 4
+        ("nothing else", all_of_it, all_of_it),  # background 4 of 4
+        ("all void", [[255, 255, 255, 255]], half),
+    ):
+        maps = np.array(class_map)
+        truth = truth_from_maps(maps, maps)
+        accumulator.update(name, score_image(np.array(prediction), truth, 1))
+    summary = accumulator.compute()
+    assert (summary.background_ia.value, summary.background_ia.n) == (0.5, 3)
+    objects = (2 / 3 + 1 / 2 + 2 / 4) / 3
+    assert summary.ia["ia"].class_mean == pytest.approx((0.5 + objects) / 2, rel=1e-15)
+    assert summary.ia["ia_objects"].class_mean == pytest.approx(objects, rel=1e-15)
+    assert (summary.ia["ia"].n_classes, summary.ia["ia_objects"].n_classes) == (2, 1)
+    assert summary.ia["ia"].instance_mean == summary.ia["ia_objects"].instance_mean
+    assert summary.ia["ia_small"] == summary.ia["ia_objects"]
+
+
+def test_a_set_of_background_alone_has_an_ia_and_no_ia_of_objects():
+    maps = np.zeros((2, 2), int)
+    summary = gather([("a", score_image(maps, truth_from_maps(maps, maps), N_CLASSES))]).compute()
+    assert (summary.ia["ia"].class_mean, summary.ia["ia"].n_classes) == (1, 1)
+    assert (summary.ia["ia"].instance_mean, summary.ia["ia"].n_instances) == (None, 0)
+    assert (summary.ia["ia_objects"].class_mean, summary.ia["ia_objects"].n_classes) == (None, 0)
 
 
 # --- parity ---------------------------------------------------------------------------------------
@@ -243,7 +302,7 @@ def test_images_and_settings_that_do_not_fit():
     assert len(accumulator) == 1
     with pytest.raises(InputError, match="was scored for 3 classes with"):
         Accumulator(2).update("a", one)
-    other = MetricOptions(share="equal")
+    other = MetricOptions(fp_attribution="equal")
     with pytest.raises(InputError, match="score it again"):
         Accumulator(3, other).update("a", one)
     with pytest.raises(InputError, match="cannot be merged"):
@@ -275,7 +334,7 @@ def test_rows_can_be_grouped_to_the_same_figures():
     columns = accumulator.tables().instance_columns(TINY, NAMES)
     assert list(columns) == [
         "image_id", "instance_id", "class_id", "class_name", "area", "size", "tp", "fp", "ia_iou",
-        "recall", "touched_components",
+        "recall", "met_regions", "outcome", "other_class", "other_pixels",
     ]  # fmt: skip
     assert columns["image_id"].tolist() == sorted(columns["image_id"])
     assert set(columns["class_name"]) == set(NAMES)
@@ -285,14 +344,17 @@ def test_rows_can_be_grouped_to_the_same_figures():
         assert figure.n_instances == mine.size
         if mine.size:
             assert figure.instance_mean == pytest.approx(mine.mean(), rel=1e-13)
-    components = accumulator.tables().component_columns(TINY, NAMES)
-    assert list(components) == [
-        "image_id", "component", "class_id", "class_name", "area", "size", "matched",
-        "touched_instances", "false_pixels",
+        kinds = columns["outcome"][columns["size"] == size].tolist()
+        assert summary.outcomes[size] == {kind: kinds.count(kind) for kind in OUTCOMES}
+    found = columns["other_pixels"] > 0
+    assert set(columns["other_class"][~found]) <= {""}
+    assert set(columns["other_class"][found]) <= set(NAMES)
+    regions = accumulator.tables().region_columns(TINY, NAMES)
+    assert list(regions) == [
+        "image_id", "region", "class_id", "class_name", "area", "size", "matched", "met_instances",
     ]  # fmt: skip
-    by_class = accumulator.tables().class_columns(NAMES)
-    assert set(by_class["class_name"]) == {"background", *NAMES}
-    assert by_class["true_pixels"].sum() == accumulator.tables().confusion.sum()
+    precise = 2 * regions["matched"] >= regions["area"]
+    assert summary.region_precision["region_precision"].value == pytest.approx(precise.mean())
 
 
 def test_rows_are_sorted_by_image_and_number():
@@ -320,4 +382,4 @@ def test_half_octaves_are_exact():
 def test_ia_iou_of_rows():
     maps = np.array([[1, 1, 0]])
     one = score_image(np.array([[0, 1, 1]]), truth_from_maps(maps, maps), 1)
-    assert ia_iou(copy.copy(one.instances)).tolist() == [1 / 3]
+    assert ia_iou(one.instances).tolist() == [1 / 3]

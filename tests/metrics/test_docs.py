@@ -5,19 +5,23 @@ from __future__ import annotations
 import doctest
 from pathlib import Path
 
-from sbdata.metrics import METRIC, SHARES
+from sbdata.metrics import FEW, FP_ATTRIBUTIONS, METRIC, OUTCOMES, RESAMPLES, ROUNDINGS
 
 METRIC_PAGE = Path(__file__).parents[2] / "docs" / "metric.md"
 
 
 def test_every_example_gives_what_the_page_shows():
     failed, tried = doctest.testfile(str(METRIC_PAGE), module_relative=False, encoding="utf-8")
-    assert tried > 20
+    assert tried > 40
     assert failed == 0
 
 
 def test_the_page_names_the_version_and_every_option():
     text = METRIC_PAGE.read_text(encoding="utf-8")
     assert METRIC in text.splitlines()[0]
-    for share in SHARES:
-        assert f"`{share}`" in text
+    for name in (*FP_ATTRIBUTIONS, *ROUNDINGS):
+        assert f"`{name}`" in text
+    for kind in OUTCOMES:
+        assert f"| `{kind}` |" in text
+    assert f"{RESAMPLES:,} draws" in text
+    assert f"fewer than {FEW} instances" in text

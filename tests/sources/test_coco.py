@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 
 from sbdata.errors import InputError
 from sbdata.recipe import SourceSpec
-from sbdata.sources import AnnotatedImage, Member, Rejection, open_source
+from sbdata.sources import AnnotatedImage, Rejection, open_source
 from sbdata.sources.coco import CocoSource, open_coco
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools
@@ -156,9 +156,11 @@ def test_images_come_by_ascending_id_in_chunks(tmp_path: Path) -> None:
 
 def test_members_are_listed_without_annotations(tmp_path: Path) -> None:
     source = opened(tmp_path, content([image(8), image(3), image(5, file_name="../x.jpg")], []))
-    assert source.members() == [
-        Member("3", "train2017/000000000003.jpg"), Member("8", "train2017/000000000008.jpg"),
+    members = source.members()
+    assert [(m.source_image_id, m.file_name) for m in members] == [
+        ("3", "train2017/000000000003.jpg"), ("8", "train2017/000000000008.jpg"),
     ]  # fmt: skip
+    assert all(f"coco {m.source_image_id}" in m.identities for m in members)
 
 
 def test_a_source_survives_pickling(tmp_path: Path) -> None:
@@ -198,7 +200,11 @@ def test_any_coco_format_folder_can_be_named(tmp_path: Path) -> None:
     beside = SourceSpec(
         "mine", ("dev",), format="coco", annotations="labels/my-dev.json", images="."
     )
-    assert open_source(beside, "dev", tmp_path).members() == [Member("1", "a/b.png")]
+    (member,) = open_source(beside, "dev", tmp_path).members()
+    assert (member.source_image_id, member.file_name) == ("1", "a/b.png")
+    assert member.identities == (
+        str(tmp_path / "a/b.png"), "images.example.org/train2017/000000000001.jpg", "coco 1"
+    )  # fmt: skip
 
 
 def test_only_categories_of_the_class_map_are_read(tmp_path: Path) -> None:

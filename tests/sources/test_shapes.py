@@ -29,7 +29,7 @@ from sbdata.sources.shapes.figures import (
     whole_masks,
 )
 from sbdata.sources.shapes.layout import lay_out
-from sbdata.sources.shapes.picture import TEXTURES, _paint, render, texture
+from sbdata.sources.shapes.picture import _paint, render, texture
 from sbdata.sources.shapes.scene import background, clutter
 from sbdata.storage import is_safe_name, is_safe_stem
 from sbdata.taxonomy import SHAPES8
@@ -312,7 +312,7 @@ def _features(kind, rng):
     pixels around a pixel are on its side, and how much of the patch is the rarer colour.
     """
     turn, start = rng.uniform(0, 2 * math.pi), rng.integers(0, 1 << 12, 2)
-    if kind == TEXTURES.index("rings"):
+    if kind == 3:  # rings, whose middle is near the shape's
         start = rng.integers(-1500, 1500, 2)
     key, scale = np.uint64(rng.integers(1 << 31)), 1024 / rng.uniform(10, 16)
     field = np.zeros((64, 64))

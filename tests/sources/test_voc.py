@@ -130,6 +130,28 @@ def test_names_never_leave_the_root(tmp_path: Path) -> None:
         source.image_bytes("JPEGImages/../../outside/SegmentationClass/secret.png")
 
 
+@pytest.mark.parametrize(
+    "box",
+    [
+        (10, 2, 5, 2), (20, 2, 9, 2),  # as many pixels less than none as the cat has, or the person
+        (2, 8, 3, 3), (8, 8, 3, 3), (3, 3, 2, 2), ("nan",) * 4, ("inf",) * 4,
+    ],
+)  # fmt: skip
+def test_a_box_without_an_inside_makes_nothing_difficult(tmp_path: Path, box: tuple) -> None:
+    """Some boxes have their corners exchanged, which once ended in a division by zero."""
+    root = devkit(tmp_path, {"a": simple()})
+    sides = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    place = "".join(f"<{side}>{at}</{side}>" for side, at in sides)
+    parts = "".join(
+        f"<object><name>{name}</name><difficult>1</difficult><bndbox>{place}</bndbox></object>"
+        for name in ("cat", "person")
+    )
+    (root / "Annotations").mkdir()
+    (root / "Annotations/a.xml").write_text(f"<annotation>{parts}</annotation>")
+    (image,), _ = read(root)
+    assert not any(o.difficult for o in image.objects)
+
+
 def test_difficult_objects_are_found_by_their_box(tmp_path: Path) -> None:
     root = devkit(tmp_path, {"a": simple()})
     boxes = [("cat", (2, 2, 3, 3), 1), ("person", (1, 1, 8, 3), 1), ("person", (3, 5, 7, 6), 0)]

@@ -14,24 +14,25 @@ import torch
 from torch import Tensor
 
 from sbdata.errors import InputError
-from sbdata.losses import ElasticWeightConsolidation, make_loss
-from sbdata.train.checkpoint import new_segmenter
+from sbdata.losses import ElasticWeightConsolidation, MovingFisher, make_loss
+from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_tensors, new_segmenter
 from sbdata.train.devices import Place, take_place
 from sbdata.train.loop import DivergedError, Phase, run_phase
 from sbdata.train.preset import Preset, SizeBalance
 from sbdata.train.samples import TrainingImages, Views, images_of_folders, view_batches
-from sbdata.train.segmenter import Segmenter, parameter_groups, segmenter_loss
+from sbdata.train.segmenter import (
+    Segmenter,
+    output_sizes,
+    parameter_groups,
+    segmenter_loss,
+)
 from tests.train.training_sets import TWO, tiny_preset, write_pictures
 
 CPU = Place(torch.device("cpu"))
 
 
 def phase_of(preset: Preset, loss: str = "ce", seed: int = 0) -> Phase:
-    optimisation = preset.optimisation
-    return Phase(
-        loss, optimisation.steps, optimisation.lr, seed, 0, preset.augmentation, optimisation,
-        preset.size_balance,
-    )  # fmt: skip
+    return Phase(loss, 0, preset.optimisation.steps, seed, preset)
 
 
 def fresh(preset: Preset) -> Segmenter:
@@ -57,23 +58,75 @@ def largest_gap(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
     return max(float((first[k].double() - second[k].double()).abs().max()) for k in first)
 
 
-def test_the_loop_is_the_bare_one(tmp_path: Path) -> None:
-    """The weights are those of gradient descent written out, to the last bit."""
-    images, preset = write_pictures(tmp_path), tiny_preset()
-    ours = trained(images, tmp_path / "run", preset, "sb")
-
+def bare_loop(
+    images: TrainingImages, preset: Preset, after_backward: Callable[[Segmenter, int], None]
+) -> Segmenter:
+    """Six steps of gradient descent with the size-balanced loss, written out."""
     model, settings = fresh(preset).train(), preset.optimisation
     groups = parameter_groups(model, settings.lr, settings.weight_decay)
     optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
-    views = Views(images, preset.augmentation, 0, balance=SizeBalance())
+    sizes = output_sizes(model, preset.augmentation.crop)
+    views = Views(images, preset.augmentation, 0, balance=SizeBalance(), sizes=sizes)
     batches = view_batches(views, [range(4 * s, 4 * s + 4) for s in range(6)])
-    for step, (pictures, target, weights) in enumerate(batches):
+    for step, (pictures, labels) in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * (1 - step / 6) ** 0.9 * group["lr_mult"]
         optimizer.zero_grad()
-        segmenter_loss(model, pictures, target.long(), weights, make_loss("sb")).backward()
+        segmenter_loss(model, pictures, labels, make_loss("sb")).backward()
+        after_backward(model, step)
         optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("scales", [(), (0.5, 0.75)])
+def test_the_loop_is_the_bare_one(tmp_path: Path, scales: tuple[float, ...]) -> None:
+    """The weights are those of gradient descent written out, to the last bit."""
+    images, preset = write_pictures(tmp_path), tiny_preset(model__scales=list(scales))
+    ours = trained(images, tmp_path / "run", preset, "sb")
+    model = bare_loop(images, preset, lambda model, step: None)
     assert largest_gap(ours, model.state_dict()) == 0
+
+
+def test_the_moving_fisher_takes_in_every_step(tmp_path: Path) -> None:
+    images, preset = write_pictures(tmp_path), tiny_preset()
+    wanted: dict[str, Tensor] = {}
+
+    def take_in(model: Segmenter, step: int) -> None:
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None
+                before = wanted.get(name, torch.ones_like(parameter))
+                wanted[name] = 0.9 * parameter.grad**2 + 0.1 * before
+
+    bare = bare_loop(images, preset, take_in)
+    fisher = MovingFisher(fresh(preset))
+    ours = trained(images, tmp_path / "run", preset, "sb", fisher=fisher)
+    assert largest_gap(ours, bare.state_dict()) == 0
+    kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["fisher"]
+    assert largest_gap(kept, fisher.values) == 0
+    assert fisher.values.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(kept[name], value)
+
+
+def test_two_phases_of_one_loss_are_one(tmp_path: Path) -> None:
+    """The state that a phase leaves is all that the next one needs: nothing restarts."""
+    images, preset = write_pictures(tmp_path), tiny_preset()
+    unbroken = trained(images, tmp_path / "one", preset, "sb")
+    model = fresh(preset)
+    for loss, start, stop, folder in (("sb", 0, 3, "first"), ("sb", 3, 6, "second")):
+        begin = load_tensors(tmp_path / "first/checkpoint.pt", CHECKPOINT_FORMAT) if start else None
+        run_phase(
+            model, images, Phase(loss, start, stop, 0, preset), tmp_path / folder, CPU,
+            identity={}, begin=begin,
+        )  # fmt: skip
+        model = fresh(preset)
+    ended = load_tensors(tmp_path / "second/checkpoint.pt", CHECKPOINT_FORMAT)
+    assert ended["step"] == 6
+    assert largest_gap(ended["model"], unbroken) == 0
+    logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("one", "second")]
+    assert logs[0][-1] == logs[1][-1]
+    assert [row.split(",")[0] for row in logs[1]] == ["step", "2", "3", "4", "6"]
 
 
 class _KilledError(Exception):
@@ -125,12 +178,35 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
     assert largest_gap(trained(images, tmp_path / "broken", preset, "sb"), unbroken) == 0
 
 
-def test_accumulated_parts_are_the_whole_batch(tmp_path: Path) -> None:
-    """Losses of parts count by their pixels; what differs is the order of float additions."""
-    images, preset = write_pictures(tmp_path), tiny_preset()
-    whole = trained(images, tmp_path / "whole", preset)
-    parts = trained(images, tmp_path / "parts", tiny_preset(optimisation__accumulate=2))
+@pytest.mark.parametrize("loss", ["ce", "sb", "focal"])
+@pytest.mark.parametrize("scales", [(), (0.5, 0.75)])
+def test_accumulated_parts_are_the_whole_batch(
+    tmp_path: Path, loss: str, scales: tuple[float, ...]
+) -> None:
+    """The loss of the parts is that of the batch; what differs is the order of float additions."""
+    images, preset = write_pictures(tmp_path), tiny_preset(model__scales=list(scales))
+    whole = trained(images, tmp_path / "whole", preset, loss)
+    changed = tiny_preset(model__scales=list(scales), optimisation__accumulate=4)
+    parts = trained(images, tmp_path / "parts", changed, loss)
     assert 0 <= largest_gap(whole, parts) < 2e-5
+
+
+def test_parts_count_by_their_weights(tmp_path: Path) -> None:
+    """Views of one image each whose weights differ: the mean of the parts' losses is another."""
+    images = write_pictures(tmp_path)
+    losses = []
+    for settings in ({}, {"optimisation__accumulate": 4}):
+        preset = tiny_preset(optimisation__steps=1, **settings)
+        trained(images, tmp_path / str(len(losses)), preset, "sb")
+        with (tmp_path / str(len(losses)) / "log.csv").open() as log:
+            losses.append(float(next(csv.DictReader(log))["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    views = Views(images, tiny_preset().augmentation, 0, balance=SizeBalance())
+    parts = [
+        float(segmenter_loss(fresh(preset).train(), *batch, make_loss("sb")).detach())
+        for batch in view_batches(views, [[0], [1], [2], [3]])
+    ]
+    assert abs(sum(parts) / 4 - losses[0]) > 1e-3
 
 
 def _train_as_rank(rank: int, port: int, root: str, folder: str, settings: dict[str, Any]) -> None:
@@ -183,7 +259,8 @@ def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
     model = fresh(preset)
     run_phase(model, images, phase_of(preset), tmp_path / "run", CPU, identity={})
     views = Views(images, preset.augmentation, 0)
-    ((pictures, target, _),) = view_batches(views, [range(4)])
+    ((pictures, labels),) = view_batches(views, [range(4)])
+    ((target, _),) = labels.values()
     with torch.no_grad():
         logits = model.eval()(pictures)
     found = torch.nn.functional.interpolate(logits, target.shape[-2:], mode="bilinear").argmax(1)
@@ -200,11 +277,11 @@ def test_the_penalty_holds_the_weights(tmp_path: Path) -> None:
     start = fresh(preset)
     fisher = {n: torch.ones_like(p) for n, p in start.named_parameters() if p.requires_grad}
     moved = {}
-    for strength in (0.0, 20.0):
+    for strength in (0.0, 10.0):
         held = ElasticWeightConsolidation.at(start, fisher, strength)
         ended = trained(images, tmp_path / str(strength), preset, penalty=held)
         moved[strength] = sum(float((ended[n] - held.anchor[n]).square().sum()) for n in fisher)
-    assert moved[20.0] < 0.6 * moved[0.0]
+    assert moved[10.0] < 0.6 * moved[0.0]
     assert largest_gap(trained(images, tmp_path / "free", preset), ended) > 0
 
 

@@ -11,8 +11,9 @@ torch = pytest.importorskip("torch", reason="the train extra is not installed")
 pytest.importorskip("torchmetrics", reason="the train extra is not installed")
 
 from sbdata.errors import InputError  # noqa: E402
-from sbdata.metrics import Accumulator, score_image, truth_from_maps  # noqa: E402
+from sbdata.metrics import Accumulator, MetricOptions, score_image, truth_from_maps  # noqa: E402
 from sbdata.metrics.batches import update_batch  # noqa: E402
+from sbdata.sizes import SizeBins  # noqa: E402
 from sbdata.train.metric import InstanceAwareIoU  # noqa: E402
 
 CLASSES = 3
@@ -40,6 +41,10 @@ def by_hand(predictions: np.ndarray, classes: np.ndarray, instances: np.ndarray)
     return counted.compute().headline()
 
 
+def as_numbers(found: dict) -> dict:
+    return {name: None if torch.isnan(v) else float(v) for name, v in found.items()}
+
+
 def assert_same(found: dict, wanted: dict) -> None:
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
@@ -64,11 +69,7 @@ def test_scores_are_taken_at_their_largest() -> None:
     truth = (torch.from_numpy(classes), torch.from_numpy(instances))
     first.update(torch.from_numpy(scores), *truth)
     second.update(torch.from_numpy(predictions), *truth)
-    assert_same(
-        first.compute(),
-        {k: float(v) for k, v in second.compute().items() if v == v}
-        | {k: None for k, v in second.compute().items() if v != v},
-    )
+    assert_same(first.compute(), as_numbers(second.compute()))
 
 
 def test_reset_forgets_and_nothing_is_undefined_not_zero() -> None:
@@ -78,8 +79,57 @@ def test_reset_forgets_and_nothing_is_undefined_not_zero() -> None:
     empty = torch.zeros(1, 4, 4, dtype=torch.long)
     metric.update(empty, empty, empty)
     found = metric.compute()
-    assert torch.isnan(found["ia.class_mean"])
+    assert torch.isnan(found["ia_objects.class_mean"])
+    assert float(found["ia.class_mean"]) == 1.0  # of background alone
     assert float(found["miou"]) == 1.0
+
+
+def test_the_arguments_have_the_names_of_torchmetrics() -> None:
+    preds, target, instances = (torch.from_numpy(m) for m in maps(3))
+    bins, options = SizeBins((30,), ("tiny", "big")), MetricOptions("area", "exact")
+    metric = InstanceAwareIoU(num_classes=CLASSES, bins=bins, options=options)
+    metric.update(preds=preds, target=target, instances=instances)
+    counted = Accumulator(CLASSES, options)
+    update_batch(counted, ["a", "b", "c"], preds=preds, target=target, instances=instances)
+    assert_same(metric.compute(), counted.compute(bins).headline())
+
+
+def test_forward_gives_the_batch_and_keeps_the_set() -> None:
+    first, second = maps(2, seed=1), maps(3, seed=2)
+    metric = InstanceAwareIoU(CLASSES)
+    for batch in (first, second):
+        assert_same(metric(*(torch.from_numpy(m) for m in batch)), by_hand(*batch))
+    both = [np.concatenate(pair) for pair in zip(first, second, strict=True)]
+    assert_same(metric.compute(), by_hand(*both))
+
+
+def test_a_batch_that_is_refused_changes_nothing() -> None:
+    preds, target, instances = (torch.from_numpy(m) for m in maps(3))
+    metric = InstanceAwareIoU(CLASSES)
+    metric.update(preds[:1], target[:1], instances[:1])
+    before = metric.compute()
+    wrong = preds.clone()
+    wrong[2, 0, 0] = CLASSES + 1
+    for bad in (wrong, torch.full((3, CLASSES + 1, *preds.shape[1:]), float("nan"))):
+        with pytest.raises(InputError, match="of the batch"):
+            metric.update(bad, target, instances)
+        assert_same(metric.compute(), as_numbers(before))
+
+
+def test_scores_of_half_precision_are_taken_as_they_are() -> None:
+    predictions, classes, instances = maps(2)
+    scores = torch.from_numpy(np.eye(CLASSES + 1)[predictions].transpose(0, 3, 1, 2))
+    for kind in (torch.float16, torch.bfloat16):
+        metric = InstanceAwareIoU(CLASSES)
+        metric.update(scores.to(kind), torch.from_numpy(classes), torch.from_numpy(instances))
+        assert_same(metric.compute(), by_hand(predictions, classes, instances))
+
+
+def test_the_states_need_no_float64() -> None:
+    metric = InstanceAwareIoU(CLASSES, options=MetricOptions(rounding="exact"))
+    metric.update(*(torch.from_numpy(m) for m in maps(4)))
+    states = [metric.confusion, *metric.instances, *metric.regions, *metric.classes]
+    assert {state.dtype for state in states} == {torch.int64}
 
 
 def test_the_accumulator_takes_tensors_and_arrays() -> None:

@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from sbdata.errors import InputError
-from sbdata.train.preset import Preset, bundled_presets, load_preset, preset_from_dict
+from sbdata.train.preset import (
+    Augmentation,
+    Ewc,
+    ModelSettings,
+    Optimisation,
+    Preset,
+    SizeBalance,
+    bundled_presets,
+    load_preset,
+    preset_from_dict,
+)
 
 
 @pytest.mark.parametrize("name", bundled_presets())
@@ -15,26 +25,35 @@ def test_bundled_presets_read_and_come_back(name: str) -> None:
     assert preset_from_dict(preset.as_dict(), "again") == preset
 
 
-def test_the_paper_presets_have_the_published_constants() -> None:
-    paper, imagenet = load_preset("paper"), load_preset("paper-imagenet")
-    for preset in (paper, imagenet):
-        assert preset.model.backbone == "resnet101"
-        assert preset.model.output_stride == 8
-        assert preset.model.rates == (6, 12, 18, 24)
-        assert preset.model.scales == (0.5, 0.75)
-        assert preset.augmentation.crop == 321
-        optimisation = preset.optimisation
-        assert (optimisation.lr, optimisation.momentum, optimisation.poly_power) == (
-            2.5e-4,
-            0.9,
-            0.9,
-        )
-        assert (optimisation.head, optimisation.head_bias) == (10, 20)
-        assert optimisation.weight_decay == 5e-4
-        assert optimisation.accumulate == 2
-    assert (paper.optimisation.steps, paper.optimisation.batch_size) == (20000, 10)
-    assert (imagenet.optimisation.steps, imagenet.optimisation.batch_size) == (30000, 20)
-    assert max(imagenet.augmentation.scales) == 2.0
+def test_wacv24_has_the_released_constants() -> None:
+    """Values of github.com/Cheolhyun-Mun/wsss_small_object_matters at 629dd2c."""
+    preset = load_preset("wacv24")
+    assert preset.model == ModelSettings(
+        "resnet101", "deeplabv1_resnet101-coco.pth", 8, (6, 12, 18, 24), (0.5, 0.75)
+    )
+    assert preset.augmentation == Augmentation(321, (0.5, 0.75, 1.0, 1.25, 1.5), flip=True)
+    assert preset.optimisation == Optimisation(
+        steps=30000, batch_size=10, lr=2.5e-4, accumulate=2, momentum=0.9, weight_decay=5e-4,
+        head=10, head_bias=20, poly_power=0.9, update_every=10,
+    )  # fmt: skip
+    assert preset.switch == 0.5
+    assert preset.size_balance == SizeBalance(5.0, "image", "outlines", "weighted")
+    assert preset.ewc == Ewc(500.0, "moving", "minmax")
+    assert preset.inference.scales == (1.0,)  # the network itself takes the maximum over three
+    assert preset.inference.flip is False
+    assert preset.inference.refine == "crf"
+    crf = preset.inference.crf
+    assert (crf.iterations, crf.gaussian_weight, crf.gaussian_xy) == (10, 3, 1)
+    assert (crf.bilateral_weight, crf.bilateral_xy, crf.bilateral_rgb) == (4, 67, 3)
+
+
+def test_the_defaults_are_those_of_the_release() -> None:
+    """A preset that names no constant of the loss trains with those of wacv24."""
+    smoke, released = load_preset("smoke"), load_preset("wacv24")
+    assert smoke.size_balance == released.size_balance
+    assert smoke.ewc == released.ewc
+    assert smoke.switch == released.switch
+    assert smoke.inference.crf == released.inference.crf
 
 
 def test_overrides_and_files(tmp_path: Path) -> None:
@@ -60,8 +79,15 @@ def test_overrides_and_files(tmp_path: Path) -> None:
         ("model.rates=[]", "model.rates must be a list of positive numbers"),
         ("augmentation.crop=8", "augmentation.crop must be at least 32"),
         ("augmentation.scales=[]", "augmentation.scales must be a list"),
-        ("fine_tuning.share=1", "fine_tuning.share must lie between 0 and 1"),
+        ("switch=1", "switch must lie between 0 and 1"),
+        ("fine_tuning.share=0.5", "unknown key 'fine_tuning'; valid keys: name, model"),
         ("size_balance.tau=0.5", "size_balance.tau must be at least 1"),
+        ("size_balance.normalizer=batch", "must be one of image, class, not 'batch'"),
+        ("size_balance.regions=boxes", "must be one of outlines, components, not 'boxes'"),
+        ("size_balance.reduction=mean", "must be one of weighted, pixels, not 'mean'"),
+        ("ewc.fisher=last", "must be one of moving, sampled, not 'last'"),
+        ("ewc.scale=max", "must be one of minmax, none, not 'max'"),
+        ("ewc.per=pixel", "unknown key 'per'; valid keys: strength, fisher, scale, images"),
         ("ewc.strength=-1", "ewc.strength must not be negative"),
         ("inference.scales=[0]", "inference.scales must be"),
         ("nonsense", "--option takes key=value"),
@@ -73,5 +99,5 @@ def test_wrong_settings_say_what_is_right(override: str, message: str) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(InputError, match="no preset called 'huge'; bundled: paper"):
+    with pytest.raises(InputError, match="no preset called 'huge'; bundled: photos"):
         load_preset("huge")

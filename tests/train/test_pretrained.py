@@ -271,6 +271,53 @@ def test_a_caffe_file_computes_what_its_own_network_computes(tmp_path):
     torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
 
 
+@pytest.fixture(scope="module")
+def deeplabv1_coco():
+    """Names and shapes of deeplab-pytorch's file; each tensor is one number, spread out."""
+    with torch.device("meta"):
+        whole = timm.create_model("resnet101", num_classes=0).state_dict()
+    state = in_caffe_names(
+        {k: torch.full((1,) * v.ndim, 0.5).expand(v.shape) for k, v in whole.items()}
+    )
+    state |= {"fc.weight": torch.zeros(1, 1).expand(91, 2048), "fc.bias": torch.zeros(91)}
+    return state
+
+
+def test_the_coco_file_of_deeplab_pytorch(deeplabv1_coco, tmp_path):
+    """What the preset wacv24 starts from: 104 convolutions with a batch norm each, and ``fc``."""
+    assert "layer1.conv1.conv.weight" in deeplabv1_coco
+    assert "layer2.block1.shortcut.bn.running_mean" in deeplabv1_coco
+    assert "layer4.block23.conv3x3.conv.weight" in deeplabv1_coco
+    path = saved(deeplabv1_coco, tmp_path / "deeplabv1_resnet101-coco.pth")
+    backbone = load_backbone("resnet101", path, output_stride=8)
+    assert backbone.caffe
+    assert backbone.normalisation == CAFFE_NORMALISATION
+    assert "deeplabv1_resnet101-coco.pth, 520 tensors, sha256" in backbone.provenance
+    assert "Caffe/MSRA layout of deeplab-pytorch" in backbone.provenance
+    weights = backbone.module.state_dict()
+    assert all((weights[k] == 0.5).all() for k in weights if k.endswith(("weight", "bias")))
+
+
+def test_what_a_caffe_file_lacks_is_named_as_the_file_names_it(deeplabv1_coco, tmp_path):
+    state = dict(deeplabv1_coco)
+    del state["layer4.block23.increase.bn.running_var"]
+    state["layer1.conv1.conv.weight"] = torch.zeros(64, 3, 3, 3)
+    path = saved(state, tmp_path / "coco.pth")
+    with pytest.raises(InputError) as refused:
+        load_backbone("resnet101", path, output_stride=8)
+    assert str(refused.value) == (
+        f"{path}: the weights file of another model than resnet101 (518 of its 520 tensors fit; "
+        "layer1.conv1.conv.weight is 64 x 3 x 3 x 3 instead of 64 x 3 x 7 x 7, "
+        "layer4.block23.increase.bn.running_var is missing); give the file that belongs to it"
+    )
+
+
+def test_the_file_of_a_smaller_resnet_is_refused(resnet50, tmp_path):
+    path = saved(in_caffe_names(resnet50.state_dict()), tmp_path / "r50.pth")
+    with pytest.raises(InputError, match=r"another model than resnet101 \(265 of its 520 tensors"):
+        load_backbone("resnet101", path, output_stride=8)
+
+
 @pytest.mark.parametrize(
     ("name", "source", "words"),
     [

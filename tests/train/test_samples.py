@@ -11,6 +11,7 @@ from sbdata.errors import InputError
 from sbdata.losses import size_weights
 from sbdata.mask_files import read_index_png, voc_palette, write_index_png
 from sbdata.taxonomy import VOC20
+from sbdata.train.labels import nearest
 from sbdata.train.preset import Augmentation, SizeBalance
 from sbdata.train.samples import (
     TrainingImages,
@@ -29,9 +30,13 @@ CROP = Augmentation(32, (0.75, 1.0))
 def drawn(
     images: TrainingImages, positions: list[list[int]], workers: int = 0
 ) -> list[torch.Tensor]:
-    views = Views(images, CROP, seed=3, balance=SizeBalance())
+    views = Views(images, CROP, seed=3, balance=SizeBalance(), sizes=((32, 32), (5, 5)))
     batches = view_batches(views, positions, workers)
-    return [tensor for batch in batches for tensor in batch if tensor is not None]
+    return [
+        tensor
+        for batch in batches
+        for tensor in (batch.images, *(part for labels in batch.labels.values() for part in labels))
+    ]
 
 
 def test_views_do_not_depend_on_batches_or_workers(tmp_path: Path) -> None:
@@ -40,7 +45,7 @@ def test_views_do_not_depend_on_batches_or_workers(tmp_path: Path) -> None:
     apart = drawn(images, [[0, 1, 2], [3, 4, 5]], workers=2)
     assert all(torch.equal(a, b) for a, b in zip(once, apart, strict=True))
     later = drawn(images, [[3, 4, 5]])
-    assert all(torch.equal(a, b) for a, b in zip(once[3:], later, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(once[5:], later, strict=True))
 
 
 def test_every_epoch_has_each_image_once_in_another_order(tmp_path: Path) -> None:
@@ -59,8 +64,45 @@ def test_streams_and_seeds_see_different_views(tmp_path: Path) -> None:
 
 
 def test_weights_are_those_of_the_view(tmp_path: Path) -> None:
-    view = Views(write_pictures(tmp_path), CROP, 0, balance=SizeBalance(tau=3.0))[5]
-    np.testing.assert_array_equal(view[2], size_weights(view[1], tau=3.0))
+    balance = SizeBalance(3.0, "class", "components")
+    _, labels = Views(write_pictures(tmp_path), CROP, 0, balance=balance)[5]
+    ((size, (target, weights)),) = labels.items()
+    assert size == target.shape == (32, 32)
+    wanted = size_weights(target, tau=3.0, normalizer="class", regions="components")
+    np.testing.assert_array_equal(weights, wanted)
+
+
+def test_weights_at_a_smaller_size_are_those_of_the_reduced_labels(tmp_path: Path) -> None:
+    """Regions and areas are of what is left at that size; nothing is a sample of other weights."""
+    images = write_pictures(tmp_path)
+    sizes = ((32, 32), (9, 9), (4, 4))
+    views = Views(images, CROP, 0, balance=SizeBalance(), sizes=sizes)
+    unlike = 0
+    for position in range(4):
+        _, labels = views[position]
+        assert tuple(labels) == sizes
+        whole, all_weights = labels[32, 32]
+        assert all_weights is not None
+        for size in sizes:
+            target, weights = labels[size]
+            reduced = nearest(torch.from_numpy(whole)[None], size)[0].numpy()
+            np.testing.assert_array_equal(target, reduced)
+            assert weights is not None
+            np.testing.assert_array_equal(weights, size_weights(target))
+            sampled = nearest(torch.from_numpy(all_weights)[None], size)[0].numpy()
+            unlike += not np.array_equal(weights, sampled)
+    assert unlike >= 4
+
+
+def test_labels_without_a_loss_that_weighs_have_no_weights(tmp_path: Path) -> None:
+    views = Views(write_pictures(tmp_path), CROP, 0, sizes=((32, 32), (8, 8)))
+    (batch,) = view_batches(views, [[0, 1]])
+    assert batch.images.shape == (2, 3, 32, 32)
+    assert {size: tuple(target.shape) for size, (target, _) in batch.labels.items()} == {
+        (32, 32): (2, 32, 32),
+        (8, 8): (2, 8, 8),
+    }
+    assert all(weights is None for _, weights in batch.labels.values())
 
 
 def test_a_set_is_trained_on_its_own_masks_or_on_others(shapes_set: Path, tmp_path: Path) -> None:
@@ -73,7 +115,8 @@ def test_a_set_is_trained_on_its_own_masks_or_on_others(shapes_set: Path, tmp_pa
             write_index_png(masks / row.mask.name, np.zeros(mask.size[::-1], np.uint8))
     other = images_of_set(shapes_set, masks)
     assert other.source["masks"] == str(masks)
-    assert other.digest != own.digest
+    assert other.masks_digest != own.masks_digest
+    assert other.photos_digest == own.photos_digest
     check_images(other)
 
 

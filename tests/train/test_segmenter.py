@@ -8,12 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from sbdata.errors import InputError
-from sbdata.train.pretrained import Backbone, Normalisation
+from sbdata.losses import make_loss
+from sbdata.train.labels import Labels, nearest
+from sbdata.train.pretrained import Backbone, Normalisation, become_caffe
 from sbdata.train.segmenter import (
     AtrousHead,
     Segmenter,
     build_segmenter,
-    nearest,
+    output_sizes,
     parameter_groups,
     segmenter_loss,
 )
@@ -175,7 +177,7 @@ def test_batch_norm_stays_frozen_in_training():
     groups = parameter_groups(model, lr=0.1, weight_decay=0.5)
     optimiser = torch.optim.SGD(groups, momentum=0.9)
     target = torch.zeros(1, 32, 32, dtype=torch.int64)
-    segmenter_loss(model, photos(1, 32, 32), target, None, cross_entropy).backward()
+    segmenter_loss(model, photos(1, 32, 32), {(32, 32): Labels(target)}, cross_entropy).backward()
     optimiser.step()
     assert not any(p.requires_grad for norm in norms for p in norm.parameters())
     assert len(before) > 50
@@ -207,44 +209,85 @@ def cross_entropy(logits, target, weights=None):
     return (values if weights is None else values * weights).mean()
 
 
-def target_and_weights(height=16, width=24):
+def labels_of(*sizes, weighted=True):
     generator = torch.Generator().manual_seed(4)
-    target = torch.randint(0, 3, (2, height, width), generator=generator)
-    target[:, :3, :3] = 255
-    return target, torch.rand(2, height, width, generator=generator)
+    labels = {}
+    for size in sizes:
+        target = torch.randint(0, 3, (2, *size), generator=generator)
+        target[:, :1, :3] = 255
+        weights = torch.rand(2, *size, generator=generator) if weighted else None
+        labels[size] = Labels(target, weights)
+    return labels
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_loss_at_one_scale_is_taken_at_the_size_of_the_target(weighted):
+def test_the_loss_at_one_scale_is_taken_at_the_size_of_the_images(weighted):
     model, images = tiny(), photos()
-    target, weights = target_and_weights()
-    if not weighted:
-        weights = None
+    labels = labels_of((16, 24), weighted=weighted)
     logits = functional.interpolate(
         model(images), size=(16, 24), mode="bilinear", align_corners=False
     )
-    expected = cross_entropy(logits, target, weights)
-    found = segmenter_loss(model, images, target, weights, cross_entropy)
+    expected = cross_entropy(logits, *labels[16, 24])
+    found = segmenter_loss(model, images, labels, cross_entropy)
     torch.testing.assert_close(found, expected)
 
 
 def test_the_loss_of_scales_is_the_sum_at_their_own_sizes():
-    model, images = tiny(scales=(0.5, 0.75)), photos(2, 32, 48)
-    target, weights = target_and_weights(32, 48)
-    seen = []
+    model, images = tiny(scales=(0.5, 0.75)), photos(2, 32, 32)
+    sizes = output_sizes(model, 32)
+    assert sizes == ((8, 8), (4, 4), (6, 6), (8, 8))
+    labels, seen = labels_of(*dict.fromkeys(sizes)), []
 
     def loss(logits, target, weights):
-        assert logits.shape[-2:] == target.shape[-2:] == weights.shape[-2:]
-        assert target.dtype == torch.int64
-        seen.append(cross_entropy(logits, target, weights))
-        return seen[-1]
+        size = tuple(logits.shape[-2:])
+        assert target is labels[size].target
+        assert weights is labels[size].weights
+        seen.append((size, cross_entropy(logits, target, weights)))
+        return seen[-1][1]
 
-    found = segmenter_loss(model, images, target, weights, loss)
-    assert len(seen) == 4
-    torch.testing.assert_close(found, sum(seen))
+    found = segmenter_loss(model, images, labels, loss)
+    assert tuple(size for size, _ in seen) == sizes
+    torch.testing.assert_close(found, sum(value for _, value in seen))
     assert model.training
     found.backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_parts_divided_by_the_normalisers_of_the_whole_add_up_to_it():
+    model, images = tiny(scales=(0.5,)), photos(2, 32, 32)
+    loss, sizes = make_loss("sb"), output_sizes(model, 32)
+    labels = labels_of(*dict.fromkeys(sizes))
+    whole = segmenter_loss(model, images, labels, loss)
+    normalisers = {size: loss.normaliser(*both) for size, both in labels.items()}
+    parts = [
+        segmenter_loss(
+            model,
+            images[i : i + 1],
+            {s: Labels(t[i : i + 1], w[i : i + 1]) for s, (t, w) in labels.items()},
+            loss,
+            normalisers,
+        )
+        for i in range(2)
+    ]
+    torch.testing.assert_close(sum(parts), whole)
+
+
+@pytest.mark.parametrize(("caffe", "half"), [(False, 20), (True, 21)])
+def test_the_sizes_of_the_outputs_are_those_of_the_network(caffe, half):
+    """Caffe's pooling rounds up, which the crop and the scales alone do not tell."""
+    model = build_segmenter(
+        "resnet50", n_classes=2, weights="none", output_stride=8, scales=(0.5, 0.75)
+    )
+    if caffe:
+        become_caffe(model.backbone)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    assert output_sizes(model, 321) == ((41, 41), (half, half), (30 + caffe, 30 + caffe), (41, 41))
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    with torch.no_grad():
+        outputs = model.train().forward_scales(photos(1, 65, 65))
+    assert output_sizes(model, 65) == tuple(tuple(o.shape[-2:]) for o in outputs)
 
 
 @pytest.mark.parametrize("size", [(41, 41), (22, 34), (5, 7), (40, 60), (1, 1)])
@@ -263,7 +306,7 @@ def test_training_lowers_the_loss():
     optimiser = torch.optim.SGD(parameter_groups(model, 0.01, 0.0), momentum=0.9)
     losses = []
     for _ in range(40):
-        loss = segmenter_loss(model, images, target, None, cross_entropy)
+        loss = segmenter_loss(model, images, {(16, 16): Labels(target)}, cross_entropy)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

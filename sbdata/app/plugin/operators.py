@@ -54,11 +54,11 @@ class ScorePredictions(foo.Operator):  # type: ignore[misc]
                 choose_dir=True, button_label="Choose a folder", choose_button_label="Choose"
             ),
         )
-        inputs.str("name", label="Name", description="Of the run; the folder's own by default")
+        inputs.str("name", label="Name", description="Name of the run [the folder's name]")
         inputs.str(
             "out",
             label="Results",
-            description="Folder of all results; this one goes to a folder of its name in it",
+            description="Folder of all results; the run gets a folder of its name there",
             default=str(default_results(ctx.dataset)),
         )
         return types.Property(inputs, view=types.View(label="Score predictions"))
@@ -130,7 +130,7 @@ class ExportView(foo.Operator):  # type: ignore[misc]
         inputs.str(
             "out",
             label="Folder",
-            description="In which a folder of that name is made",
+            description="Folder in which the new set's folder is made",
             default=str(Path(known["root"]).parent / "manifests"),
         )
         shown = shown_view(ctx, stages_of(ctx)).count()

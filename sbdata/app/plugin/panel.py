@@ -1,41 +1,51 @@
-"""The panel "Object sizes": areas, classes and IA of the objects in the current view."""
+"""The panel "Object sizes": areas, classes, outcomes and IA of the objects in the current view."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import fiftyone as fo
 import fiftyone.core.view as fov
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from sbdata.app.figures import (
-    ALL_CLASSES,
-    ALL_SIZES,
-    CELLS_TRACE,
-    SIZES_TRACE,
-    TOTALS_TRACE,
-    Figure,
-    class_colours,
-    curve_figure,
-    heat_map_figure,
-    histogram_figure,
-    source_colours,
-)
+from sbdata.app.attached import AttachedRun, attached_runs
 from sbdata.app.info import info_of, is_ours
 from sbdata.app.panel_data import (
+    OBJECT_COLUMNS,
+    SCORE_COLUMNS,
     Objects,
     area_edges,
     count_by_area,
     count_cells,
+    count_outcomes,
     gather_objects,
     groups_of,
-    ia_by_area,
+)
+from sbdata.app.plots import (
+    ALL_CLASSES,
+    ALL_OBJECTS,
+    ALL_SIZES,
+    CELLS_TRACE,
+    SIZES_TRACE,
+    TOTALS_TRACE,
+    Plot,
+    class_colours,
+    curve_plot,
+    differences_plot,
+    heat_map_plot,
+    histogram_plot,
+    outcome_of_trace,
+    outcome_rows,
+    outcomes_plot,
+    sizes_plot,
+    source_colours,
 )
 from sbdata.app.plugin.view import shown_view, stages_of
-from sbdata.app.samples import INSTANCES, OBJECTS
+from sbdata.app.samples import IMAGE_ID, INSTANCES, OBJECTS
 from sbdata.app.selection import Selection, split_view
+from sbdata.app.view_estimates import ia_by_area, ia_by_size, ia_differences
+from sbdata.app.views import pairs_of
 from sbdata.score.wording import count
 from sbdata.sizes import SizeBins
 
@@ -43,7 +53,14 @@ NAME = "object_sizes"
 LABEL = "Object sizes"
 _STACKS = {"label": "class", "source": "source"}
 _PLOTLY = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
-_CLICKS = {"histogram": "on_bar", "cells": "on_cell", "curve": "on_point"}
+_CLICKS = {
+    "histogram": "on_bar",
+    "cells": "on_cell",
+    "outcomes": "on_outcome",
+    "sizes": "on_size",
+    "curve": "on_point",
+    "differences": "on_size",
+}
 # As many columns as fit; the panel is as narrow as the user makes it.
 _GRID = {
     "display": "grid",
@@ -75,8 +92,9 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
             name=NAME,
             label=LABEL,
             icon="bar_chart",
-            help_markdown="Areas, classes and scores of the objects in the current view. Click on "
-            "a bar, a size, a cell or a point to see those objects only; click again to see all.",
+            help_markdown="Areas, classes, outcomes and scores of the objects in the current view. "
+            "Click on a bar, a size, a cell or a point to see those objects only; click again to "
+            "see all.",
         )
 
     def on_load(self, ctx: foo.ExecutionContext) -> None:
@@ -97,7 +115,8 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
 
     def on_bar(self, ctx: foo.ExecutionContext) -> None:
         """Show the objects of a bar, or of the size above."""
-        _, _, edges, bins = _read(ctx)
+        read = _Read(ctx)
+        edges, bins = read.edges, read.bins
         place = int(ctx.params["idx"])
         if ctx.params["trace"] == SIZES_TRACE:
             _choose(ctx, Selection(size=bins.names[place]))
@@ -118,9 +137,21 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
             ),
         )
 
+    def on_outcome(self, ctx: foo.ExecutionContext) -> None:
+        """Show the objects of a size that ended in one way."""
+        info = info_of(ctx.dataset)
+        rows = outcome_rows(list(attached_runs(info)), info["sizes"])
+        size, run = rows[int(ctx.params["idx"])]
+        _choose(ctx, Selection(size=size, outcome=(run, outcome_of_trace(ctx.params["trace"]))))
+
+    def on_size(self, ctx: foo.ExecutionContext) -> None:
+        """Show the objects of a size, or all of them."""
+        size = [ALL_OBJECTS, *info_of(ctx.dataset)["sizes"]][int(ctx.params["idx"])]
+        _choose(ctx, Selection(size=None if size == ALL_OBJECTS else size))
+
     def on_point(self, ctx: foo.ExecutionContext) -> None:
         """Show the objects that a mean is of."""
-        _, _, edges, _ = _read(ctx)
+        edges = _Read(ctx).edges
         place = int(ctx.params["idx"])
         _choose(ctx, Selection(area=(int(edges[place]), int(edges[place + 1]))))
 
@@ -134,17 +165,15 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
         if ctx.dataset is None or not is_ours(ctx.dataset):
             panel.md("This dataset was not loaded by `sbdata app`; it has no object sizes.")
             return types.Property(panel)
-        objects, selection, edges, bins = _read(ctx)
-        info = info_of(ctx.dataset)
-        self._head(panel, ctx, objects, selection)
-        figures = _figures(objects, selection, edges, bins, info, _stack(ctx))
-        for name, figure in figures.items():
+        read = _Read(ctx)
+        self._head(panel, ctx, read.objects, read.selection)
+        for name, plot in _plots(read, _stack(ctx)).items():
             panel.plot(
                 name,
-                data=figure.data,
-                layout={**figure.layout, "height": figure.height},
+                data=plot.data,
+                layout={**plot.layout, "height": plot.height},
                 config=_PLOTLY,
-                height=f"{figure.height}px",
+                height=f"{plot.height}px",
                 on_click=getattr(self, _CLICKS[name]),
             )
         return types.Property(
@@ -180,35 +209,46 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
             head.btn("all", label="Show all objects", on_click=self.on_all, variant="outlined")
 
 
-def _figures(
-    objects: Objects,
-    selection: Selection,
-    edges: Any,
-    bins: SizeBins,
-    info: Mapping[str, Any],
-    by: str,
-) -> dict[str, Figure]:
-    """Return the figures by name."""
-    classes = list(info["classes"])
-    groups = groups_of(objects, by, classes if by == "label" else [])
-    labels = groups_of(objects, "label", classes)
+def _plots(read: _Read, by: str) -> dict[str, Plot]:
+    """Return the plots by name."""
+    objects, edges, bins, selection = read.objects, read.edges, read.bins, read.selection
+    groups = groups_of(objects, by, read.classes if by == "label" else [])
+    labels = groups_of(objects, "label", read.classes)
     cells = count_cells(objects, labels, bins.names)
     found = {
-        "histogram": histogram_figure(
+        "histogram": histogram_plot(
             count_by_area(objects, edges, by, groups),
             edges,
             bins,
             by_size=dict(zip(bins.names, cells.sum(axis=0).tolist(), strict=True)),
-            colours=class_colours(classes) if by == "label" else source_colours(groups),
+            colours=class_colours(read.classes) if by == "label" else source_colours(groups),
             by=by,
             selection=selection,
         ),
-        "cells": heat_map_figure(cells, labels, bins.names, selection),
+        "cells": heat_map_plot(cells, labels, bins.names, selection),
     }
-    if objects.scores:
-        curves = {run: ia_by_area(objects, run, edges) for run in objects.scores}
-        titles = {name: run["title"] for name, run in info["runs"].items()}
-        found["curve"] = curve_figure(curves, edges, bins, titles=titles)
+    return found | (_run_plots(read) if read.runs else {})
+
+
+def _run_plots(read: _Read) -> dict[str, Plot]:
+    """Return the plots of the runs' scores by name."""
+    objects, bins, classes, runs = read.objects, read.bins, read.classes, read.runs
+    titles = {name: run.title for name, run in runs.items()}
+    outcomes = {name: count_outcomes(objects, name, bins.names) for name in runs}
+    values = {name: ia_by_size(objects, run, classes, bins) for name, run in runs.items()}
+    curves = {name: ia_by_area(objects, run, classes, read.edges) for name, run in runs.items()}
+    found = {
+        "outcomes": outcomes_plot(outcomes, bins.names, titles=titles, selection=read.selection),
+        "sizes": sizes_plot(values, bins.names, titles=titles),
+        "curve": curve_plot(curves, read.edges, bins, titles=titles),
+    }
+    differences = {
+        (first, second): ia_differences(objects, runs[first], runs[second], classes, bins)
+        for first, second in pairs_of(list(runs))
+        if runs[first].options == runs[second].options
+    }
+    if differences:
+        found["differences"] = differences_plot(differences, bins.names, titles=titles)
     return found
 
 
@@ -227,28 +267,51 @@ def _stack(ctx: foo.ExecutionContext) -> str:
     return found if found in _STACKS else "label"
 
 
-def _bins(info: Mapping[str, Any]) -> SizeBins:
-    return SizeBins(tuple(info["bins"].values()), tuple(info["sizes"]))
-
-
-def _read(ctx: foo.ExecutionContext) -> tuple[Objects, Selection, Any, SizeBins]:
-    """Return the objects of the view, what the panel chose of them, and the bins of area.
+class _Read:
+    """The objects of the view, and all that is drawn of them.
 
     What the panel chose does not narrow what it shows, or it could not be changed by a click.
+
+    Attributes:
+        objects: of the view without the panel's own selection.
+        selection: what the panel chose.
+        classes: names of the classes 1..C.
+        bins: of the sizes.
+        edges: of the bins of area.
+        runs: the attached runs that are drawn.
     """
-    info = info_of(ctx.dataset)
-    rest, selection = split_view(stages_of(ctx))
-    objects = read_objects(shown_view(ctx, rest), list(info["runs"]))
-    bins = _bins(info)
-    return objects, selection, area_edges(objects.area, bins), bins
+
+    def __init__(self, ctx: foo.ExecutionContext) -> None:
+        info = info_of(ctx.dataset)
+        rest, self.selection = split_view(stages_of(ctx))
+        self.classes: list[str] = list(info["classes"])
+        self.bins = SizeBins(tuple(info["bins"].values()), tuple(info["sizes"]))
+        self.runs: dict[str, AttachedRun] = attached_runs(info)
+        self.objects = read_objects(shown_view(ctx, rest), list(self.runs))
+        self.edges = area_edges(self.objects.area, self.bins)
 
 
-def read_objects(view: fo.SampleCollection, runs: list[str]) -> Objects:
-    """Return the objects of a view."""
-    names = ["area", "label", "size", "source", *runs]
-    fields = [f"{OBJECTS}.{name}" for name in names[:4]]
-    fields += [f"{OBJECTS}.ia_iou_{run}" for run in runs]
-    return gather_objects(dict(zip(names, view.values(fields), strict=True)), runs)
+def read_objects(view: fo.SampleCollection, runs: Sequence[str]) -> Objects:
+    """Return the objects of a view with the scores of some runs.
+
+    Images that a user added to the dataset are not of the set, and are left out.
+    """
+    fields = {"number": "index"}
+    paths = [f"{OBJECTS}.{fields.get(name, name)}" for name in OBJECT_COLUMNS]
+    paths += [f"{OBJECTS}.{score}_{run}" for run in runs for score in SCORE_COLUMNS]
+    image_ids, *columns = view.values([IMAGE_ID, *paths])
+    ours = [k for k, image_id in enumerate(image_ids) if image_id is not None]
+    image_ids, *columns = ([values[k] for k in ours] for values in (image_ids, *columns))
+    of_runs = columns[len(OBJECT_COLUMNS) :]
+    width = len(SCORE_COLUMNS)
+    return gather_objects(
+        image_ids,
+        dict(zip(OBJECT_COLUMNS, columns, strict=False)),
+        {
+            run: dict(zip(SCORE_COLUMNS, of_runs[k * width : (k + 1) * width], strict=True))
+            for k, run in enumerate(runs)
+        },
+    )
 
 
 def _choose(ctx: foo.ExecutionContext, selection: Selection) -> None:

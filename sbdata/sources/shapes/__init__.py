@@ -77,7 +77,12 @@ class ShapesSource:
 
     def members(self) -> Sequence[Member]:
         """List the split's images."""
-        return [Member(self._image_id(i), self._file_name(i)) for i in range(self.count)]
+        made_by = f"shapes of seed {self.seed} and size {self.size}:"
+        ids = map(self._image_id, range(self.count))
+        return [
+            Member(image_id, self._file_name(i), (f"{made_by} {image_id}",))
+            for i, image_id in enumerate(ids)
+        ]
 
     def image_bytes(self, file_name: str) -> bytes:
         """Draw an image and return it as a JPEG.

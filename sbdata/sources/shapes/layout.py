@@ -38,7 +38,6 @@ from sbdata.sources.shapes.figures import (
 
 MIN_VISIBLE = 12  # pixels
 MAX_HIDDEN = 85  # percent of an object's own mask in the image
-MAX_SHAPES = 8
 
 SPLITS = ("train", "pool")
 

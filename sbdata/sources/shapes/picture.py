@@ -36,9 +36,6 @@ from sbdata.sources.shapes.figures import (
 from sbdata.sources.shapes.layout import Layout
 from sbdata.sources.shapes.scene import background, clutter
 
-TEXTURES = ("stripes", "checks", "dots", "rings", "zigzag", "grid", "blotches", "triangles")
-"""The texture of each class, in the order of the classes."""
-
 _FIRST_SHAPE = 16  # streams below belong to the scene
 
 

@@ -1,0 +1,178 @@
+"""Reading a folder that ``sbdata score`` wrote, and whether it is of the set that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sbdata.app.attached import check_comparable, noted_metric
+from sbdata.app.info import field_name
+from sbdata.errors import InputError
+from sbdata.metrics import METRIC
+from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE, VERSION
+from sbdata.sets import EvaluationSet
+
+OBJECT_SCORES = ("ia_iou", "tp", "fp", "outcome", "other_class")
+IMAGE_SCORES = ("pixel_accuracy", "orphan_pixels")
+_OBJECT_KEYS = ("image_id", "instance_id", "area")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What ``sbdata score`` wrote about one folder of predictions.
+
+    Attributes:
+        name: the suffix of its fields in FiftyOne.
+        title: the name of the result.
+        folder: of the result.
+        summary: the content of ``summary.json``.
+        instances: one row for each true object.
+        images: one row for each image.
+    """
+
+    name: str
+    title: str
+    folder: Path
+    summary: Mapping[str, Any]
+    instances: pa.Table
+    images: pa.Table
+
+    @property
+    def truth_hash(self) -> str:
+        """Return the hash of the set it was scored on."""
+        return str(self.summary["provenance"]["truth"]["sha256"])
+
+    @property
+    def predictions_hash(self) -> str:
+        """Return the hash of the predictions that were scored."""
+        return str(self.summary["provenance"]["predictions"][0]["sha256"])
+
+    @property
+    def metric_note(self) -> dict[str, Any]:
+        """Return how it was scored, as a dataset notes it."""
+        provenance = self.summary["provenance"]
+        return noted_metric(
+            provenance["options"], int(provenance["resamples"]), int(provenance["seed"])
+        )
+
+    @property
+    def predictions(self) -> Path | None:
+        """Return the folder of the predictions, None if it is no longer found.
+
+        The result may name it relative to the folder in which the command ran. It is looked for
+        from the working directory and from every folder above the result.
+        """
+        named = Path(self.summary["provenance"]["predictions"][0]["folder"])
+        places = [named] if named.is_absolute() else [p / named for p in self._bases()]
+        return next((place for place in places if place.is_dir()), None)
+
+    def _bases(self) -> list[Path]:
+        return [Path.cwd(), *self.folder.parents]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a result of ``sbdata score``.
+
+    Raises:
+        InputError: if the folder holds none, or another version of the metric made it.
+    """
+    folder = Path(folder).resolve()
+    if not (folder / SUMMARY_FILE).is_file():
+        what = "no such folder" if not folder.is_dir() else f"no {SUMMARY_FILE} in it"
+        msg = f"{folder}: {what}; give a folder that 'sbdata score' wrote, such as scores/NAME"
+        raise InputError(msg)
+    try:
+        summary = orjson.loads((folder / SUMMARY_FILE).read_bytes())
+        made_by = (str(summary["metric"]), summary["version"])
+        if made_by == (METRIC, VERSION):
+            return _run(folder, summary)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = f"{folder}: not a readable result of 'sbdata score' ({reason}); score it again"
+        raise InputError(msg) from error
+    msg = (
+        f"{folder}: was scored with {made_by[0]} (layout {made_by[1]}), which cannot stand beside "
+        f"{METRIC} (layout {VERSION}); score the predictions again by 'sbdata score'"
+    )
+    raise InputError(msg)
+
+
+def _run(folder: Path, summary: Mapping[str, Any]) -> Run:
+    run = Run(
+        name=field_name(str(summary["name"])),
+        title=str(summary["name"]),
+        folder=folder,
+        summary=summary,
+        instances=_table(folder / INSTANCES_FILE, (*_OBJECT_KEYS, *OBJECT_SCORES)),
+        images=_table(folder / IMAGES_FILE, ("image_id", "missing", "mean_ia", *IMAGE_SCORES)),
+    )
+    _ = run.truth_hash, run.predictions_hash, run.predictions, run.metric_note
+    _ = summary["provenance"]["truth"], summary["miou"]["value"], summary["ia"]["ia"]
+    return run
+
+
+def _table(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Read columns of a table that has the header of this version.
+
+    Raises:
+        ValueError: if it has none, such as a table of a former result.
+    """
+    table = pq.read_table(path, columns=list(columns))
+    header = orjson.loads((table.schema.metadata or {}).get(b"sbdata", b"{}"))
+    if header.get("metric") != METRIC:
+        msg = f"{path.name} is not a table of {METRIC}"
+        raise ValueError(msg)
+    return table
+
+
+def check_run(run: Run, opened: EvaluationSet) -> None:
+    """Make sure that a run was scored on this very set.
+
+    Raises:
+        InputError: if it was not, naming both.
+    """
+    if run.truth_hash != opened.logical_hash:
+        truth = run.summary["provenance"]["truth"]
+        other = str(truth.get("name"))
+        if other == opened.name:
+            other = f"another {other}"
+        msg = (
+            f"{run.folder}: scores of {other} ({run.truth_hash[:12]}), not of {opened.root} "
+            f"({opened.logical_hash[:12]}); score the predictions again by 'sbdata score PRED "
+            f"--set {opened.root}'"
+        )
+        raise InputError(msg)
+    rows = _keys(run.instances)
+    if len(rows) != run.instances.num_rows or rows != _keys(opened.manifest.instances):
+        msg = f"{run.folder}: its rows are not the set's objects; score the predictions again"
+        raise InputError(msg)
+
+
+def _keys(table: pa.Table) -> set[tuple[str, int, int]]:
+    """Return image, number and area of each object."""
+    return set(zip(*(table[name].to_pylist() for name in _OBJECT_KEYS), strict=True))
+
+
+def check_runs(runs: Sequence[Run]) -> None:
+    """Make sure that no two runs would have the same fields, and all were scored alike.
+
+    Raises:
+        InputError: naming two runs that cannot stand beside each other.
+    """
+    seen: dict[str, Run] = {}
+    for run in runs:
+        other = seen.setdefault(run.name, run)
+        if other is not run and other.folder != run.folder:
+            msg = (
+                f"{other.folder} and {run.folder}: both would be called {run.name!r}; score one of "
+                "them again under another --name"
+            )
+            raise InputError(msg)
+        notes = {name: {"title": each.title, **each.metric_note} for name, each in seen.items()}
+        check_comparable(run.title, run.metric_note, notes)

@@ -1,0 +1,246 @@
+"""Done markers: a file that says that a folder is complete, and which files it vouches for.
+
+A task that fills a folder writes the marker last. The marker lists each file with its size, time of
+last change and SHA-256, so that a later task can tell a file that was altered or lost afterwards
+from the one that was written. Comparing sizes and times costs next to nothing and is always done; a
+file is read and hashed only if its time differs, or on request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import orjson
+
+from sbdata.errors import InputError
+from sbdata.storage import is_safe_name, sha256_of, write_bytes
+
+MARKER = "complete.json"
+"""Default name of the marker in the folder that it vouches for."""
+
+VERSION = 1
+_RECENT = 2_000_000_000  # ns; the coarsest time that a usual file system records is 2 s
+
+Kind = Literal["no_marker", "bad_marker", "missing", "changed", "unreadable"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a file was like when it was recorded.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: time of last change, in ns since the epoch; None if that was so short a time
+            before that a later change might bear the same one. Such a file is hashed when checked.
+        sha256: of its bytes, in hex.
+    """
+
+    size: int
+    mtime_ns: int | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The content of a marker.
+
+    Attributes:
+        files: what it vouches for, by path relative to its folder, with slashes.
+        extra: plain values that the task recorded beside them, such as its settings.
+    """
+
+    files: Mapping[str, FileRecord]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One reason not to use a folder.
+
+    Attributes:
+        name: path of the file in the folder; the marker's own for ``no_marker`` and ``bad_marker``.
+        kind: ``no_marker`` (the folder was never completed), ``bad_marker`` (it cannot be read),
+            ``missing``, ``changed`` (other bytes) or ``unreadable``.
+        detail: what was seen, in words.
+    """
+
+    name: str
+    kind: Kind
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail}"
+
+
+def record_file(path: Path) -> FileRecord:
+    """Read a file and return its record.
+
+    A change during the call shows later: the size and time are taken before the bytes are read.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    seen = path.stat()
+    fresh = time.time_ns() - seen.st_mtime_ns < _RECENT
+    return FileRecord(seen.st_size, None if fresh else seen.st_mtime_ns, sha256_of(path))
+
+
+def write_marker(
+    folder: Path,
+    files: Iterable[str] | Mapping[str, FileRecord],
+    extra: Mapping[str, Any] | None = None,
+    *,
+    name: str = MARKER,
+    workers: int = 1,
+) -> Marker:
+    """Say that a folder is complete; the marker appears in one step and replaces an older one.
+
+    Before a task changes a completed folder it has to delete the marker.
+
+    Args:
+        folder: that the files lie in.
+        files: paths relative to it, with slashes; or their records, if they are known already.
+        extra: plain values (as JSON has them) to be kept beside them.
+        name: of the marker.
+        workers: threads that read and hash.
+
+    Raises:
+        InputError: if a file is missing or cannot be read, or its name leads out of the folder.
+    """
+    names = sorted(files)
+    unsafe = [path for path in names if not is_safe_name(path)]
+    if unsafe:
+        msg = f"{unsafe[0]!r} points outside {folder}; a marker lists only files below its folder"
+        raise InputError(msg)
+    if isinstance(files, Mapping):
+        records = {path: files[path] for path in names}
+    else:
+        try:
+            found = _each(lambda path: record_file(folder / path), names, workers)
+        except OSError as error:
+            msg = (
+                f"{error.filename or folder}: cannot be read ({error.strerror or error}), so "
+                f"{folder} is not complete; run the task again"
+            )
+            raise InputError(msg) from error
+        records = dict(zip(names, found, strict=True))
+    marker = Marker(records, dict(extra or {}))
+    rows = {path: [r.size, r.mtime_ns, r.sha256] for path, r in records.items()}
+    content = {"version": VERSION, "extra": marker.extra, "files": rows}
+    write_bytes(folder / name, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))
+    return marker
+
+
+def read_marker(folder: Path, *, name: str = MARKER) -> Marker | None:
+    """Return the marker of a folder, or None if it has none. Its files are not looked at.
+
+    Raises:
+        InputError: if it is no marker that this version can read.
+    """
+    path = folder / name
+    try:
+        content = orjson.loads(path.read_bytes())
+        if content["version"] != VERSION:
+            msg = f"{path}: marker version {content['version']!r:.20}, not {VERSION}; delete it"
+            raise InputError(msg)
+        files = {path: _record(path, *row) for path, row in content["files"].items()}
+        return Marker(files, dict(content["extra"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path}: not a readable marker ({error}); delete it, and run its task again"
+        raise InputError(msg) from error
+
+
+def _record(path: str, size: int, mtime_ns: int | None, sha256: str) -> FileRecord:
+    times = (int, type(None))
+    if type(size) is not int or type(mtime_ns) not in times or not isinstance(sha256, str):
+        msg = f"a wrong entry of {path}"
+        raise TypeError(msg)
+    if not is_safe_name(path):
+        msg = f"{path!r} points outside"
+        raise ValueError(msg)
+    return FileRecord(size, mtime_ns, sha256)
+
+
+def check_marker(
+    folder: Path, *, verify: bool = False, name: str = MARKER, workers: int = 1
+) -> list[Problem]:
+    """Compare a folder with its marker; files that the marker does not list are not looked at.
+
+    A file of the recorded size and time is taken as unchanged. A file of another time, as after a
+    copy, is hashed; if all files turn out to be the same, the new times are recorded where the
+    folder can be written, so that they are not hashed again.
+
+    Args:
+        folder: that has the marker.
+        verify: hash every file.
+        name: of the marker.
+        workers: threads that read and hash.
+
+    Returns:
+        The problems, sorted by name; empty if the folder can be used as it is.
+    """
+    try:
+        marker = read_marker(folder, name=name)
+    except InputError as error:
+        return [Problem(name, "bad_marker", str(error))]
+    if marker is None:
+        return [Problem(name, "no_marker", "not there, so the folder was never completed")]
+    items = sorted(marker.files.items())
+    found = _each(lambda item: _compared(folder / item[0], *item, verify), items, workers)
+    problems = [one for one in found if isinstance(one, Problem)]
+    records = {path: one for (path, _), one in zip(items, found, strict=True)}
+    if not problems and records != dict(items):
+        fresh = {path: one for path, one in records.items() if isinstance(one, FileRecord)}
+        with suppress(OSError):  # a folder that cannot be written is hashed each time
+            write_marker(folder, fresh, marker.extra, name=name)
+    return problems
+
+
+def _compared(path: Path, name: str, record: FileRecord, verify: bool) -> FileRecord | Problem:
+    """Return a file's record as it is now, or what is wrong with it."""
+    try:
+        seen = path.stat()
+        if not path.is_file():
+            return Problem(name, "unreadable", "a folder or a device")
+        if seen.st_size != record.size:
+            detail = f"{seen.st_size:,} bytes instead of {record.size:,}"
+            return Problem(name, "changed", detail)
+        if seen.st_mtime_ns == record.mtime_ns and not verify:
+            return record
+        found = record_file(path)
+    except FileNotFoundError:
+        return Problem(name, "missing", "no such file")
+    except OSError as error:
+        return Problem(name, "unreadable", str(error.strerror or error))
+    if found.sha256 != record.sha256:
+        return Problem(name, "changed", "the right size, other bytes")
+    return found
+
+
+def describe_problems(folder: Path, problems: Sequence[Problem]) -> str:
+    """Say in a part of a sentence what is wrong with a folder; the first three are named.
+
+    >>> describe_problems(Path("run"), [Problem("a.png", "missing", "no such file")])
+    'run: 1 file is not as recorded (a.png: no such file)'
+    """
+    shown = "; ".join(map(str, problems[:3]))
+    more = f"; and {len(problems) - 3:,} more" if len(problems) > 3 else ""
+    count = "1 file is" if len(problems) == 1 else f"{len(problems):,} files are"
+    return f"{folder}: {count} not as recorded ({shown}{more})"
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:
+    if workers <= 1 or len(items) <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(min(workers, len(items))) as pool:
+        return list(pool.map(function, items))

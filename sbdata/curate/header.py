@@ -1,0 +1,113 @@
+"""The header of a built set's manifest: what a card, a rebuild and the command line need of it.
+
+Every reader needs the parts that :func:`sbdata.manifest.read_manifest` checks. A set that a recipe
+built has more of them, which are checked here before anything is made from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sbdata.curate.statistics import SizeStatistics, area_edges
+from sbdata.errors import InputError
+from sbdata.manifest import IMAGES_FILE, Manifest, SchemaError
+from sbdata.recipe import Recipe, recipe_from_dict
+from sbdata.settings import from_plain
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    scanned: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class _Cell:
+    cell: str
+    lower: int
+    upper: int
+    chosen: int
+    shortfall: int
+    excess: int
+
+
+@dataclass(frozen=True)
+class _SelectionReport:
+    images: int
+    gap: float | None
+    cells: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class _LeakageCheck:
+    training_set: str
+    checked: bool
+    result: str
+
+
+@dataclass(frozen=True)
+class _Compared:
+    set: str
+    statistics: Mapping[str, Any] | None
+
+
+def check_header(manifest: Manifest, folder: Path) -> Recipe:
+    """Make sure that a set can be described and built again from its manifest.
+
+    Args:
+        manifest: as it was read.
+        folder: that it lies in, for the message.
+
+    Returns:
+        The recipe of the set.
+
+    Raises:
+        SchemaError: if a part of the header is missing or broken; it names the file and the part.
+    """
+    path = folder / IMAGES_FILE
+    meta = manifest.meta
+    try:
+        recipe = recipe_from_dict(meta["recipe"], "its recipe")
+        _part(_Candidates, meta["candidates"], "candidates")
+        from_plain(Mapping[str, int], meta["rejected"], "rejected")
+        if meta["selection"] is not None:
+            report = _part(_SelectionReport, meta["selection"], "selection")
+            for cell in report.cells:
+                _part(_Cell, cell, "selection.cells")
+        for check in meta["leakage"]:
+            _part(_LeakageCheck, check, "leakage")
+        _check_statistics(meta["source"], manifest, "source")
+        for other in meta["compared"]:
+            measured = _part(_Compared, other, "compared").statistics
+            if measured is not None:
+                _check_statistics(measured, manifest, "compared.statistics")
+    except (KeyError, InputError) as error:
+        msg = f"{path}: its header lacks or breaks a part ({error}); restore it or rebuild the set"
+        raise SchemaError(msg) from error
+    return recipe
+
+
+def _part(kind: type[Part], raw: Any, where: str) -> Part:
+    """Read the fields of ``kind`` from a part of the header; it may have further ones."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    known = {k: v for k, v in raw.items() if k in names} if isinstance(raw, dict) else raw
+    found = from_plain(kind, known, where)
+    assert isinstance(found, kind)  # noqa: S101 - for the type checker
+    return found
+
+
+def _check_statistics(raw: Any, manifest: Manifest, where: str) -> None:
+    found = _part(SizeStatistics, raw, where)
+    rows = {name: sorted(row) for name, row in found.counts.items()}
+    sizes = sorted(manifest.bins.names)
+    if rows != dict.fromkeys(manifest.taxonomy.classes, sizes):
+        msg = f"{where}: counts must have the set's classes and sizes"
+        raise InputError(msg)
+    if len(found.area_histogram) != len(area_edges()) - 1:
+        msg = f"{where}: area_histogram must have {len(area_edges()) - 1} counts"
+        raise InputError(msg)

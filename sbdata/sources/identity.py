@@ -1,0 +1,55 @@
+"""Identity: which image a file is, whatever a user called the source or the folder it lies in.
+
+An image may have several identities; two files that share one are the same image. Published
+datasets name their files so that the number in the name says which image it is: COCO by twelve
+digits (``000000391895.jpg``, ``COCO_val2014_000000391895.jpg``), VOC by year and number
+(``2007_000027.jpg``). LVIS and SBD annotate the images of these two.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+_COCO = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?(\d{12})")
+_VOC = re.compile(r"20\d\d_\d{6}")
+
+
+def published_image(file_name: str) -> str | None:
+    """Return which image of a published dataset a file's name stands for, or None.
+
+    >>> published_image("train2017/000000391895.jpg"), published_image("JPEGImages/2007_000027.jpg")
+    ('coco 391895', 'voc 2007_000027')
+    >>> published_image("COCO_val2014_000000391895.jpg"), published_image("holiday.jpg")
+    ('coco 391895', None)
+    """
+    stem = PurePosixPath(file_name).stem
+    coco = _COCO.fullmatch(stem)
+    if coco:
+        return coco_image(int(coco[1]))
+    return f"voc {stem}" if _VOC.fullmatch(stem) else None
+
+
+def coco_image(image_id: int) -> str:
+    """Return the identity of the COCO image of that id."""
+    return f"coco {image_id}"
+
+
+def identities_of(root: Path, file_name: str, url: str | None = None) -> tuple[str, ...]:
+    """Return what identifies a file of a source: its published name, its address and its place.
+
+    The address may have the published name if the file has another one.
+
+    Args:
+        root: the folder that ``file_name`` is relative to, with links resolved.
+        file_name: of the image.
+        url: where it can be fetched, if that is known.
+
+    >>> identities_of(Path("/data"), "a.jpg", "http://images.cocodataset.org/000000000009.jpg")
+    ('/data/a.jpg', 'images.cocodataset.org/000000000009.jpg', 'coco 9')
+    """
+    found = [(root / file_name).as_posix(), published_image(file_name)]
+    if url is not None:
+        address = url.partition("://")[2] or url
+        found += [address, published_image(address)]
+    return tuple(dict.fromkeys(identity for identity in found if identity is not None))
