@@ -48,8 +48,6 @@ _STACKS = ("high_res", "hr_cam", "rw", "attn_highres", "cam")  # the finest firs
 _PADDED_STACKS = ("hr_cam", "rw", "cam")
 _LIMIT = 1 << 30  # bytes of one file
 _FEW = 6
-
-
 class LayoutError(Exception):
     """A file that is none of the known layouts; the text says what was seen."""
 
@@ -183,8 +181,13 @@ def _keys(found: Mapping[str | int, Any]) -> tuple[int, ...]:
     """Return the class numbers under ``keys``, of a list, an array or a tensor."""
     keys = found["keys"]
     if isinstance(keys, np.ndarray):
-        whole = keys.size == 0 or (keys.dtype.kind in "iuf" and bool((keys == keys.round()).all()))
-        _check(keys.ndim == 1 and whole, found)
+        whole = keys.dtype.kind in "iuf" and bool(
+            (np.isfinite(keys) & (keys == keys.round())).all()
+        )
+        _check(keys.ndim == 1, found)
+        if keys.size and not whole:
+            msg = f"{describe(found)}: class numbers under 'keys' that are not whole numbers"
+            raise LayoutError(msg)
         return tuple(int(key) for key in keys.tolist())
     plain = isinstance(keys, list | tuple) and all(type(key) is int for key in keys)
     _check(plain, found)

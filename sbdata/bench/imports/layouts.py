@@ -223,10 +223,19 @@ def _of_dictionaries(
         raise InputError(msg)
     sample = [(i, files.whole[i]) for i in _spread(sorted(files.whole))]
     found: dict[str, list[tuple[str, Path, Mapping[Any, Any]]]] = {}
+    unreadable: list[InputError] = []
     for image_id, path in sample:
-        with naming(path):
-            dictionary, _ = read_dictionary(path)
-            found.setdefault(layout_of(dictionary), []).append((image_id, path, dictionary))
+        try:
+            with naming(path):
+                dictionary, _ = read_dictionary(path)
+                layout = layout_of(dictionary)
+        except InputError as error:  # is listed with the others where these are converted
+            unreadable.append(error)
+            continue
+        found.setdefault(layout, []).append((image_id, path, dictionary))
+    if not found:
+        msg = f"{unreadable[0]}; the files of {folder} cannot be imported"
+        raise InputError(msg) from unreadable[0]
     empty = found.pop(KEYS_ONLY, [])
     if len(found) > 1:
         seen = "; ".join(f"{rows[0][1].name}: {describe(rows[0][2])}" for rows in found.values())
@@ -241,6 +250,8 @@ def _of_dictionaries(
             name, why = _zero_of(folder, [(i, d) for i, _, d in found[NUMBERED]], target)
         return name, [f"{start}{LAYOUTS[name]}; {why}"]
     decisions = [start + LAYOUTS[name]]
+    if unreadable:
+        decisions.append(f"{len(unreadable)} of those looked into cannot be imported")
     if empty and name != KEYS_ONLY:
         decisions.append("files without any key are images without objects")
     return name, decisions
