@@ -48,6 +48,8 @@ _STACKS = ("high_res", "hr_cam", "rw", "attn_highres", "cam")  # the finest firs
 _PADDED_STACKS = ("hr_cam", "rw", "cam")
 _LIMIT = 1 << 30  # bytes of one file
 _FEW = 6
+
+
 class LayoutError(Exception):
     """A file that is none of the known layouts; the text says what was seen."""
 
