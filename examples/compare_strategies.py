@@ -156,7 +156,7 @@ def main(
         "seeds": list(range(seeds)),
         "rows": {name: asdict(row) for name, row in ROWS.items()},
         "preset": settings.as_dict(),
-        "training": {"images": len(images), **images.source, "digest": images.digest},
+        "training": {"images": len(images), **images.source, "masks": images.masks_digest},
         "initialisation": first["initialisation"],
         "pretrained": first["pretrained"],
         "environment": environment(place),

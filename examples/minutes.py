@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from sbdata.bench.result import Result, read_results
+from sbdata.bench.result import Result, read_result
 
 _TRAINING = ("train", "predict")
 
@@ -28,7 +28,7 @@ _TRAINING = ("train", "predict")
 def main(results: Path, only: tuple[str, ...], strategies: tuple[str, ...], seed: int) -> None:
     """Tell the minutes of one seed of the results in the folder RESULTS."""
     methods: dict[str, list[Result]] = defaultdict(list)
-    for found in read_results(results):
+    for found in map(read_result, sorted(results.glob("*.seed*.json"))):
         chosen = (not only or found.method in only, not strategies or found.strategy in strategies)
         if found.seed == seed and all(chosen):
             methods[found.method].append(found)

@@ -18,7 +18,7 @@ from pathlib import Path
 import filelock
 
 from sbdata.errors import InputError
-from sbdata.fetch.archives import UnpackedFile
+from sbdata.fetch.archives import DamagedArchiveError, UnpackedFile
 from sbdata.fetch.download import Downloaded, DownloadOptions, download_each
 from sbdata.fetch.remotes import Remote, mirrored
 from sbdata.fetch.trees import (
@@ -34,6 +34,7 @@ from sbdata.fetch.trees import (
     unfinished,
     unpack_into,
 )
+from sbdata.json_files import read_json
 from sbdata.recipe import Recipe
 from sbdata.sources.derived import Derived, derive_image_labels, derive_train_aug, is_derived_from
 from sbdata.sources.published import ARCHIVES_FOLDER, PublishedFile, PublishedSource, Registry
@@ -299,8 +300,6 @@ def fetch_holdings(
     downloads = [answer for answer in answers if isinstance(answer, Downloaded)]
     failed = [str(answer) for answer in answers if isinstance(answer, InputError)]
     by_name = {download.name: download for download in downloads}
-    unpublished = {holding.file.name for holding in wanted if not holding.file.sha256}
-    fresh = _record(collection, [d for d in downloads if d.name in unpublished])
     done = []
     for holding in holdings:
         if holding.whole and holding.table is not None:
@@ -312,9 +311,14 @@ def fetch_holdings(
         download = by_name[holding.file.name]
         try:
             table, repaired = _unpacked(collection, holding, download, progress)
+        except DamagedArchiveError as error:
+            failed.append(_without_damaged(holding, download, error))
+            continue
         except InputError as error:
             failed.append(str(error))
             continue
+        # Only what could be opened is what the archive is from now on.
+        fresh = set() if holding.file.sha256 else _record(collection, [download])
         new = download.sha256 if holding.file.name in fresh else ""
         url = download.source if download.received else ""
         done.append(Done(holding, table, repaired, download.received, url, new))
@@ -403,6 +407,21 @@ def _unpacked(
     return holding.table, paths
 
 
+def _without_damaged(holding: Holding, download: Downloaded, error: DamagedArchiveError) -> str:
+    """Remove an archive that came just now, by no published hash, and is none; return what to say.
+
+    Kept, it would be taken for the archive by the next call.
+    """
+    known = holding.file.sha256 or holding.file.md5
+    if known is not None or not download.received:
+        return str(error)
+    download.path.unlink(missing_ok=True)
+    return (
+        f"{download.name}: what {download.source} sent is damaged or no archive of its kind "
+        f"({error.reason}), and was removed; run it again, or correct the address"
+    )
+
+
 def _remote(file: PublishedFile, recorded: Mapping[str, str], mirrors: Mapping[str, str]) -> Remote:
     urls = tuple(mirrored(url, mirrors) for url in file.urls)
     sha256 = file.sha256 or recorded.get(file.name)
@@ -416,11 +435,13 @@ def _read_record(collection: PublishedCollection) -> dict[str, str]:
     """Return the SHA-256 of archives whose first download was recorded, by name."""
     path = collection.archives / _RECORD
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            return {}
+        found = read_json(path, "restore it")
         return {str(name): str(entry["sha256"]) for name, entry in found.items()}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, InputError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path}: not a record of downloads ({error}); restore it, or remove it to trust anew"
         raise InputError(msg) from error
 

@@ -93,6 +93,18 @@ def orientation_of(image: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
+def turned_how(orientation: int) -> str:
+    """Say how an image is shown by its EXIF orientation.
+
+    >>> turned_how(6)
+    'turned by 90 degrees'
+    """
+    turns = {2: 0, 3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}
+    mirrored = orientation in (2, 4, 5, 7)
+    turn = f"turned by {turns[orientation]} degrees" if turns[orientation] else ""
+    return " and ".join(part for part in ("mirrored" if mirrored else "", turn) if part)
+
+
 def kind_of_file(data: bytes) -> str:
     r"""Tell what a file is by its first bytes, in words.
 

@@ -8,8 +8,8 @@ IMAGES_FOLDER = "JPEGImages"
 CLASSES_FOLDER = "SegmentationClass"
 OBJECTS_FOLDER = "SegmentationObject"
 LISTS_FOLDER = "ImageSets/Segmentation"
-INTACT_MARKER = ".intact.json"
-"""Marker of the images and masks that were found to be those that the set was built with."""
+SOURCES_MARKER = ".sources.json"
+"""Fingerprints of the annotation files that the set was built from."""
 
 
 def image_path(root: Path, image_id: str) -> Path:

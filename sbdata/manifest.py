@@ -26,7 +26,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sbdata.errors import InputError
-from sbdata.masks import MAX_INSTANCES, MAX_PIXELS
+from sbdata.limits import MAX_JPEG_SIDE, MAX_PIXELS
+from sbdata.masks import MAX_INSTANCES
+from sbdata.quoting import quoted
 from sbdata.settings import from_plain
 from sbdata.sizes import SizeBins
 from sbdata.storage import is_safe_stem, writing
@@ -274,7 +276,9 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         msg = f"{path}: no such file; a set or manifest folder holds it"
         raise ManifestError(msg)
     try:
-        with pq.ParquetFile(path) as file:  # by batches: read_table takes four times the room
+        with pq.ParquetFile(path) as file:
+            _check_rows(file.metadata.num_rows, path)
+            # By batches: read_table takes four times the room.
             batches = file.iter_batches(_BATCH_ROWS, use_threads=False)
             table = pa.Table.from_batches(batches, file.schema_arrow)
         table.validate(full=True)
@@ -293,6 +297,17 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         raise SchemaError(msg)
     _check_header(meta, path)
     return table.replace_schema_metadata(None), _as_now(meta)
+
+
+def _check_rows(rows: int, path: Path) -> None:
+    """Refuse a table of more rows than its bytes can tell apart, before room is made for them.
+
+    Every row has an id or a mask of its own, which takes more than a byte however it is packed.
+    """
+    size = path.stat().st_size
+    if rows > size:
+        msg = f"{path}: {rows:,} rows in {size:,} bytes, which cannot be; restore it or rebuild it"
+        raise ManifestError(msg)
 
 
 _REQUIRED: Mapping[str, Any] = {
@@ -413,12 +428,19 @@ def _check_names(images: pa.Table, where: str) -> None:
     for column in ("image_id", "split"):
         unsafe = [name for name in images[column].unique().to_pylist() if not is_safe_stem(name)]
         if unsafe:
-            msg = f"{where}: {column} {unsafe[0]!r} cannot name a file; rebuild the set"
+            msg = f"{where}: {column} {quoted(unsafe[0])} cannot name a file; rebuild the set"
             raise ManifestError(msg)
     if not images.num_rows:
         return
     if min(pc.min(images[side]).as_py() for side in ("width", "height")) < 1:
         msg = f"{where}: an image without pixels; rebuild the set"
+        raise ManifestError(msg)
+    longest = max(pc.max(images[side]).as_py() for side in ("width", "height"))
+    if longest > MAX_JPEG_SIDE:
+        msg = (
+            f"{where}: an image with a width or height of {longest:,} pixels, a JPEG file has at "
+            f"most {MAX_JPEG_SIDE:,}; rebuild the set"
+        )
         raise ManifestError(msg)
     pixels = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
     if pc.max(pixels).as_py() > MAX_PIXELS:

@@ -28,6 +28,7 @@ from PIL import Image
 
 from sbdata.errors import MaskError
 from sbdata.images import DAMAGE, kind_of_file, open_image
+from sbdata.limits import image_size_problem
 from sbdata.storage import writing
 from sbdata.taxonomy import VOC20, Taxonomy
 
@@ -378,6 +379,8 @@ def read_png(path: Path, header: Header) -> PngPixels:
         PngError: if a checksum is wrong, the file is cut off or far too large, or the pixels cannot
             be decoded.
     """
+    if problem := image_size_problem(header.width, header.height, path.name):
+        raise PngError(path, "size", f"{header.width} x {header.height} pixels: {problem}")
     row_bytes = -(-header.width * _CHANNELS[header.colour] * header.depth // 8) + 1
     limit = 2 * row_bytes * header.height + _SPARE_BYTES
     data = _read(path, limit + 1)

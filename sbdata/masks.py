@@ -26,8 +26,6 @@ from sbdata.mask_files import voc_palette as voc_palette
 from sbdata.mask_files import write_index_png as write_index_png
 
 MAX_INSTANCES = 254  # uint8 label maps: 0 is background and 255 is void
-MAX_PIXELS = 89_478_485
-"""Larger images are refused, as Pillow refuses to open them without a warning."""
 
 LabelMap = npt.NDArray[np.uint8]
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sbdata.errors import InputError
+from sbdata.quoting import has_controls, quoted
 from sbdata.settings import as_plain, bundled, from_plain, overridden, read_settings
 from sbdata.sizes import SizeBins
+from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import TAXONOMIES, Taxonomy
 
 _SOURCE_SPLIT = re.compile(r"[^-].*-.*[^-]")
+_MOST = 10**9  # of instances, nodes and columns
 _FORMER_KEY = "judges"
 
 
@@ -103,7 +106,8 @@ class Recipe:
         taxonomy: a known taxonomy's name, or a list of class names.
         sources: where images come from.
         description: one or two sentences for the dataset card.
-        synthetic: whether the images are generated; every output then says so.
+        synthetic: whether the images are generated; every output then says so. A set with images
+            of a source that generates them is synthetic whatever is said here.
         overlay: finer masks, or None.
         bins: size intervals.
         filters: which images may be candidates.
@@ -147,7 +151,7 @@ class Recipe:
             return Taxonomy(self.name, self.taxonomy)
         if self.taxonomy not in TAXONOMIES:
             known = ", ".join(sorted(TAXONOMIES))
-            msg = f"recipe {self.name}: unknown taxonomy {self.taxonomy!r}; known: {known}"
+            msg = f"recipe {self.name}: unknown taxonomy {quoted(self.taxonomy)}; known: {known}"
             raise InputError(msg)
         return TAXONOMIES[self.taxonomy]
 
@@ -225,6 +229,15 @@ def _check(recipe: Recipe, where: str) -> None:
     def wrong(key: str, rule: str) -> InputError:
         return InputError(f"{where}: {key} must be {rule}")
 
+    for key in ("name", "split"):
+        if not is_safe_stem(getattr(recipe, key)):
+            given = quoted(getattr(recipe, key))
+            rule = f"a plain name that can stand as a file's, without slashes, not {given}"
+            raise wrong(key, rule)
+    named = (recipe.version, *(source.name for source in recipe.sources), *recipe.bins.names)
+    for text in (*named, *recipe.exclude_overlap_with, *recipe.compare):
+        if has_controls(text):
+            raise wrong(quoted(text), "a name without control characters")
     recipe.classes()
     if not recipe.sources or any(not source.splits for source in recipe.sources):
         raise wrong("sources", "a list of at least one, each with at least one split")
@@ -246,5 +259,11 @@ def _check(recipe: Recipe, where: str) -> None:
         chosen = recipe.select
         if chosen.quota < 1 or chosen.nodes < 1 or chosen.columns < 1:
             raise wrong("select.quota, select.nodes and select.columns", "at least 1")
+        if max(chosen.quota, chosen.nodes, chosen.columns) > _MOST:
+            raise wrong("select.quota, select.nodes and select.columns", f"at most {_MOST:,}")
+        if chosen.band > _MOST:
+            raise wrong("select.band", f"at most {_MOST:,}")
+        if recipe.seed < 0:
+            raise wrong("seed", "a whole number, 0 or more")
         if chosen.band < 0 or not 0 <= chosen.gap < 1:
             raise wrong("select.band and select.gap", "not negative, and the gap below 1")

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from sbdata.checksums import read_checksums
 from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
 from sbdata.layout import (
     CLASSES_FOLDER,
     IMAGES_FOLDER,
@@ -155,7 +157,7 @@ def open_set(root: Path) -> EvaluationSet:
     """Open a set that ``sbdata dataset build`` wrote.
 
     The manifest is read and checked by its logical hash; files are not looked at one by one. What
-    trains or scores with them calls :func:`sbdata.curate.intact.check_intact` first.
+    trains or scores with them calls :func:`check_files` first.
 
     Raises:
         InputError: if the folder is no set, saying what to run; ManifestError if its manifest is
@@ -176,6 +178,47 @@ def open_set(root: Path) -> EvaluationSet:
         )
         raise InputError(msg)
     return EvaluationSet(root, read_manifest(root))
+
+
+_PATHS = {IMAGES_FOLDER: image_path, CLASSES_FOLDER: class_path, OBJECTS_FOLDER: object_path}
+
+
+def check_files(
+    opened: EvaluationSet, folders: Collection[str], hashes: FileHashes | None = None
+) -> None:
+    """Make sure that photos or masks of a set are still the files that it was built with.
+
+    Args:
+        opened: the set.
+        folders: of :mod:`sbdata.layout`, whose file of each image is compared with the set's
+            checksums.
+        hashes: what is known of the files' content.
+
+    Raises:
+        InputError: naming a file that was altered, or is missing.
+    """
+    hashes = FileHashes() if hashes is None else hashes
+    sums = read_checksums(opened.root)
+    here = Path()
+    for folder in folders:
+        names = [_PATHS[folder](here, image_id).as_posix() for image_id in opened.image_ids]
+        altered = [name for name in names if not _is_as_built(opened.root, name, sums, hashes)]
+        if altered:
+            there = (opened.root / altered[0]).is_file()
+            what = "not the file that the set was built with" if there else "no such file"
+            msg = (
+                f"{opened.root / altered[0]}: {what} ({len(altered):,} of {len(names):,} are not "
+                f"as built); 'sbdata dataset verify {opened.root}' lists all, and building the set "
+                "again restores them"
+            )
+            raise InputError(msg)
+
+
+def _is_as_built(root: Path, name: str, sums: Mapping[str, str], hashes: FileHashes) -> bool:
+    try:
+        return hashes.sha256(root / name) == sums.get(name)
+    except OSError:
+        return False
 
 
 def _not_a_set(root: Path) -> InputError:

@@ -6,6 +6,7 @@ Unknown keys and wrong types are errors that list the valid ones.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -14,10 +15,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from sbdata.errors import InputError
+from sbdata.printable import printable
+from sbdata.quoting import quoted, shortened
+from sbdata.text_files import read_text
+from sbdata.yaml_files import parse_yaml
 
+_LARGEST = 2**63 - 1
+_DEEPEST = 60
 _EXPONENT = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
 
 
@@ -46,7 +51,7 @@ def read_settings(name_or_path: str, folder: str, what: str) -> tuple[Any, str]:
         if not path.is_file():
             msg = f"{path}: no such {what} file"
             raise InputError(msg)
-        text, where = path.read_text(encoding="utf-8"), str(path)
+        text, where = read_text(path), printable(str(path))
     elif name_or_path in bundled(folder):
         file = resources.files("sbdata") / folder / f"{name_or_path}.yaml"
         text, where = file.read_text("utf-8"), f"{what} {name_or_path}"
@@ -54,11 +59,7 @@ def read_settings(name_or_path: str, folder: str, what: str) -> tuple[Any, str]:
         known = ", ".join(bundled(folder))
         msg = f"no {what} called {name_or_path!r}; bundled: {known}; or give a path to a .yaml file"
         raise InputError(msg)
-    try:
-        return yaml.safe_load(text), where
-    except yaml.YAMLError as error:
-        msg = f"{where}: not valid YAML ({' '.join(str(error).split())})"
-        raise InputError(msg) from error
+    return parse_yaml(text, where), where
 
 
 def overridden(raw: Any, overrides: Sequence[str], where: str, option: str = "--set") -> Any:
@@ -77,13 +78,14 @@ def overridden(raw: Any, overrides: Sequence[str], where: str, option: str = "--
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
-            msg = f"{option} takes key=value, not {override!r}"
+            msg = f"{option} takes key=value, not {quoted(override)}"
             raise InputError(msg)
         try:
-            raw = _replaced(raw, key.split("."), yaml.safe_load(value))
-        except (yaml.YAMLError, IndexError, ValueError, TypeError) as error:
+            raw = _replaced(raw, key.split("."), parse_yaml(value, "its value"))
+        except (InputError, IndexError, TypeError) as error:
             reason = " ".join(str(error).split())
-            msg = f"{option} {override}: {key} cannot be set in {where} ({reason})"
+            given = f"{option} {shortened(override)}"
+            msg = f"{given}: {shortened(key)} cannot be set in {where} ({reason})"
             raise InputError(msg) from error
     return raw
 
@@ -109,7 +111,7 @@ def _replaced(raw: Any, keys: Sequence[str], value: Any) -> Any:
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
-        msg = f"{keys[0]!r} is below {raw!r:.40}, which has no keys"
+        msg = f"{keys[0]!r} is below {quoted(raw, 40)}, which has no keys"
         raise TypeError(msg)
     return {**raw, keys[0]: _replaced(raw.get(keys[0]), keys[1:], value)}
 
@@ -136,34 +138,78 @@ def from_plain(kind: Any, raw: Any, where: str) -> Any:
     """
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
+        _check_plain(raw, where)
         return raw
     if origin in (types.UnionType, typing.Union):
         return _build_union(args, raw, where)
     if origin is Literal:
         if raw in args:
             return raw
-        msg = f"{where} must be one of {', '.join(map(str, args))}, not {raw!r}"
+        msg = f"{where} must be one of {', '.join(map(str, args))}, not {quoted(raw)}"
         raise InputError(msg)
     if origin is tuple:
         if isinstance(raw, list):
             return tuple(from_plain(args[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
-        msg = f"{where} must be a list, not {raw!r}"
+        msg = f"{where} must be a list, not {quoted(raw)}"
         raise InputError(msg)
     if origin is not None and issubclass(origin, Mapping):
         if isinstance(raw, dict) and all(isinstance(key, str) for key in raw):
+            for key in raw:
+                _check_text(key, f"{where}: a key")
             return {key: from_plain(args[1], value, f"{where}.{key}") for key, value in raw.items()}
-        msg = f"{where} must be a mapping of names, not {raw!r}"
+        msg = f"{where} must be a mapping of names, not {quoted(raw)}"
         raise InputError(msg)
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, raw, where)
     if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+        _check_scalar(raw, where)
         return float(raw)
     if kind is float and isinstance(raw, str) and _EXPONENT.fullmatch(raw):
-        return float(raw)  # YAML 1.1 reads 1e-3 as text, and 1.0e-3 as a number
+        raw = float(raw)  # YAML 1.1 reads 1e-3 as text, and 1.0e-3 as a number
     if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
-        msg = f"{where} must be {kind.__name__}, not {raw!r}"
+        msg = f"{where} must be {kind.__name__}, not {quoted(raw)}"
         raise InputError(msg)
+    _check_scalar(raw, where)
     return raw
+
+
+def _check_scalar(raw: Any, where: str) -> None:
+    """Refuse what no other reader takes: halves of characters, huge integers, and no numbers."""
+    if isinstance(raw, str):
+        _check_text(raw, where)
+    elif isinstance(raw, int) and not -_LARGEST <= raw <= _LARGEST:
+        msg = f"{where} must be a whole number of at most 63 bits, not {quoted(raw, 40)}"
+        raise InputError(msg)
+    elif isinstance(raw, float) and not math.isfinite(raw):
+        msg = f"{where} must be a finite number, not {raw}"
+        raise InputError(msg)
+
+
+def _check_text(raw: str, where: str) -> None:
+    try:
+        raw.encode()
+    except UnicodeEncodeError as error:
+        msg = f"{where} holds half of a character (a lone surrogate): {quoted(raw)}"
+        raise InputError(msg) from error
+
+
+def _check_plain(raw: Any, where: str, depth: int = 0) -> None:
+    """Make sure that a value of any type is what JSON has too, within limits."""
+    if depth > _DEEPEST:
+        msg = f"{where} is nested deeper than {_DEEPEST} levels"
+        raise InputError(msg)
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            _check_plain(key, f"{where}: a key", depth + 1)
+            _check_plain(value, where, depth + 1)
+    elif isinstance(raw, list | tuple):
+        for value in raw:
+            _check_plain(value, where, depth + 1)
+    elif raw is None or isinstance(raw, str | int | float):
+        _check_scalar(raw, where)
+    else:
+        msg = f"{where} holds {quoted(raw)}, neither a number, a text, a list nor a mapping"
+        raise InputError(msg)
 
 
 def _build_union(options: tuple[Any, ...], raw: Any, where: str) -> Any:
@@ -183,11 +229,11 @@ def _build_union(options: tuple[Any, ...], raw: Any, where: str) -> Any:
 def _build_dataclass(kind: Any, raw: Any, where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     if not isinstance(raw, dict):
-        msg = f"{where} must be a mapping with the keys {', '.join(fields)}, not {raw!r}"
+        msg = f"{where} must be a mapping with the keys {', '.join(fields)}, not {quoted(raw)}"
         raise InputError(msg)
     unknown = sorted(set(raw) - set(fields), key=str)
     if unknown:
-        msg = f"{where}: unknown key {unknown[0]!r}; valid keys: {', '.join(fields)}"
+        msg = f"{where}: unknown key {quoted(unknown[0])}; valid keys: {', '.join(fields)}"
         raise InputError(msg)
     missing = [
         name

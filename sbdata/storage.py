@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
@@ -154,16 +155,35 @@ def is_safe_name(name: str) -> bool:
     >>> is_safe_name("train2017/000000000009.jpg"), is_safe_name("../secret.jpg")
     (True, False)
     """
+    return not unsafe_reason(name)
+
+
+def unsafe_reason(name: str) -> str:
+    r"""Return why a relative, slash-separated name is not followed; an empty text if it is.
+
+    >>> unsafe_reason("photos\\a.jpg")
+    'it has a backslash; write / between folders'
+    """
     path = PurePosixPath(name)
-    return (
-        bool(name)
-        and "\\" not in name
-        and "\0" not in name
-        and ":" not in name
-        and not path.is_absolute()
-        and ".." not in path.parts
-        and path.name not in ("", ".")
-    )
+    if not name or path.name in ("", "."):
+        return "it names no file"
+    if "\\" in name:
+        return "it has a backslash; write / between folders"
+    if ":" in name or path.is_absolute():
+        return "it is absolute; write it relative to the folder of the images"
+    if ".." in path.parts:
+        return "it leads out of its folder by .."
+    if "\0" in name or not _is_encodable(name):
+        return "it holds a character that no file name has"
+    return ""
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a character
+        return False
+    return True
 
 
 def is_safe_stem(name: str) -> bool:
@@ -188,7 +208,14 @@ def inside(root: Path, name: str) -> Path:
         InputError: if it would.
     """
     path = root / name
-    if not is_safe_name(name) or not path.resolve().is_relative_to(root.resolve()):
-        msg = f"{name!r} points outside {root}; such a name is never followed"
+    if reason := unsafe_reason(name):
+        msg = f"{quoted(name)} points outside {root}: {reason}; such a name is never followed"
+        raise InputError(msg)
+    if not path.resolve().is_relative_to(root.resolve()):
+        msg = (
+            f"{quoted(name)} points outside {root} by a link (to {path.resolve()}), and links that "
+            "leave the source's folder are never followed; put the files there, or give the "
+            "folder that holds both by --source-root"
+        )
         raise InputError(msg)
     return path

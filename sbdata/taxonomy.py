@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sbdata.errors import InputError
+from sbdata.quoting import has_controls, quoted
 from sbdata.text_files import read_lines
 
 
@@ -42,6 +44,10 @@ class Taxonomy:
                 f"taxonomy {self.name}: the class name {broken!a} has half a character (a lone "
                 "surrogate), which no file can hold; correct it"
             )
+            raise InputError(msg)
+        odd = next((name for name in (self.name, *self.classes) if has_controls(name)), None)
+        if odd is not None:
+            msg = f"taxonomy: the name {quoted(odd)} holds control characters; take them out"
             raise InputError(msg)
         if len(self.classes) > 254:
             msg = f"taxonomy {self.name}: at most 254 classes fit beside background and void"
@@ -177,6 +183,51 @@ class ClassMap:
         name = self.names.get(category)
         return None if name is None else self.taxonomy.id_of(name)
 
+    def unmatched(self, categories: Iterable[str]) -> dict[str, str]:
+        """Return the classes that no category of a source leads to.
+
+        Args:
+            categories: of the source, by its own names.
+
+        Returns:
+            For each class, in the taxonomy's order, the category whose name is closest to one that
+            would lead to it, or an empty text if none comes close.
+        """
+        known = set(categories)
+        reached = {self.names[name] for name in known & set(self.names)}
+        alike = {_folded(name): name for name in sorted(known - set(self.names), reverse=True)}
+        found = {}
+        for missing in self.taxonomy.classes:
+            if missing not in reached:
+                names = [_folded(name) for name, to in self.names.items() if to == missing]
+                found[missing] = next((alike[name] for name in names if name in alike), "")
+        return found
+
+
+def _folded(name: str) -> str:
+    """Return a name without what writers differ in: case, blanks, hyphens and underscores."""
+    return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if c.isalnum())
+
+
+def describe_unmatched(unmatched: Mapping[str, str], where: str, shown: int = 5) -> str:
+    """Say which classes have no category in a source, with near misses; empty if all have one.
+
+    >>> describe_unmatched({"fox": "Fox", "hen": ""}, "a.json")
+    "a.json has no category for 2 classes: fox (it has 'Fox'), hen; such objects are background"
+    """
+    if not unmatched:
+        return ""
+    near_first = sorted(unmatched.items(), key=lambda pair: not pair[1])
+    named = [
+        f"{name} (it has {quoted(near)})" if near else name for name, near in near_first[:shown]
+    ]
+    more = f" and {len(unmatched) - shown} more" if len(unmatched) > shown else ""
+    classes = "1 class" if len(unmatched) == 1 else f"{len(unmatched)} classes"
+    return (
+        f"{where} has no category for {classes}: {', '.join(named)}{more}; such objects are "
+        "background"
+    )
+
 
 def class_map(taxonomy: Taxonomy, spec: str | Mapping[str, str] | None) -> ClassMap:
     """Return the named map, the given one, or the identity of the taxonomy's own names.
@@ -188,7 +239,8 @@ def class_map(taxonomy: Taxonomy, spec: str | Mapping[str, str] | None) -> Class
         return ClassMap(taxonomy, {name: name for name in taxonomy.classes})
     if isinstance(spec, str):
         if spec not in CLASS_MAPS:
-            msg = f"unknown class map {spec!r}; known: identity, {', '.join(sorted(CLASS_MAPS))}"
+            known = ", ".join(("identity", *sorted(CLASS_MAPS)))
+            msg = f"unknown class map {quoted(spec)}; known: {known}"
             raise InputError(msg)
         return ClassMap(taxonomy, CLASS_MAPS[spec])
     return ClassMap(taxonomy, dict(spec))
@@ -207,7 +259,7 @@ def named_taxonomy(name: str) -> Taxonomy:
         lines = read_lines(path, "class names")
         return Taxonomy(path.stem, tuple(line.strip() for line in lines if line.strip()))
     msg = (
-        f"unknown taxonomy {name!r}; known: {', '.join(sorted(TAXONOMIES))}, or a text file with "
-        "one class name a line"
+        f"unknown taxonomy {quoted(name)}; known: {', '.join(sorted(TAXONOMIES))}, or a text file "
+        "with one class name a line"
     )
     raise InputError(msg)

@@ -1,4 +1,7 @@
-"""Text files that people write: one name a line, in whatever encoding their editor chose."""
+"""Text files of others: read whole as UTF-8, with a byte order mark or without, and within a limit.
+
+What is compressed or in another encoding is named for what it is.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import codecs
 from pathlib import Path
 
 from sbdata.errors import InputError
+from sbdata.limits import MAX_TEXT_BYTES
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _MARKS = (  # the longer ones first: UTF-32's mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
@@ -14,6 +20,80 @@ _MARKS = (  # the longer ones first: UTF-32's mark begins with UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+
+# UTF-32's little-endian mark begins with UTF-16's, so it comes first.
+_KINDS = (
+    (b"\x1f\x8b", "compressed by gzip", "unpack it first (gunzip)"),
+    (b"PK\x03\x04", "a ZIP archive", "unpack it first (unzip)"),
+    (b"BZh", "compressed by bzip2", "unpack it first (bunzip2)"),
+    (b"\xfd7zXZ\x00", "compressed by xz", "unpack it first (unxz)"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it first (unzstd)"),
+    (b"\xff\xfe\x00\x00", "UTF-32 text", "save it as UTF-8"),
+    (b"\x00\x00\xfe\xff", "UTF-32 text", "save it as UTF-8"),
+    (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
+)
+
+
+def other_kind(begin: bytes) -> str:
+    r"""Return what a file is if its first bytes show that it is no UTF-8 text, and the remedy.
+
+    >>> other_kind(b"\x1f\x8b\x08"), other_kind(b"{}")
+    ('compressed by gzip; unpack it first (gunzip)', '')
+    """
+    for mark, kind, remedy in _KINDS:
+        if begin.startswith(mark):
+            return f"{kind}; {remedy}"
+    if len(begin) >= 2 and sorted(begin[:2])[0] == 0 and 9 <= max(begin[:2]) < 127:
+        return "UTF-16 text; save it as UTF-8"
+    return ""
+
+
+def decode_text(data: bytes, where: str) -> str:
+    """Decode the bytes of a text file; a byte order mark is taken off.
+
+    Args:
+        data: of the whole file.
+        where: how messages name the file.
+
+    Raises:
+        InputError: if they are not UTF-8.
+    """
+    if kind := other_kind(data[:8]):
+        msg = f"{where}: {kind}"
+        raise InputError(msg)
+    try:
+        return data.removeprefix(BYTE_ORDER_MARK).decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        msg = (
+            f"{where}: not UTF-8 text (byte {data[error.start]:#04x} in line {line}); save it as "
+            "UTF-8"
+        )
+        raise InputError(msg) from error
+
+
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """Read a text file of others.
+
+    Args:
+        path: of the file.
+        limit: on its size, in bytes.
+
+    Raises:
+        InputError: if it cannot be read, is larger than the limit, or is not UTF-8 text.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        raise InputError(msg) from error
+    if len(data) > limit:
+        msg = f"{path}: larger than {limit:,} bytes, which no such file is; give another file"
+        raise InputError(msg)
+    return decode_text(data, str(path))
 
 
 def read_lines(path: Path, what: str) -> list[str]:
@@ -27,10 +107,14 @@ def read_lines(path: Path, what: str) -> list[str]:
         InputError: naming the file, if it cannot be read as text.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            data = stream.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         msg = f"{path}: not a readable list of {what} ({error.strerror or error})"
         raise InputError(msg) from error
+    if len(data) > MAX_TEXT_BYTES:
+        msg = f"{path}: larger than {MAX_TEXT_BYTES:,} bytes, which no list of {what} is"
+        raise InputError(msg)
     mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", "utf-8"))
     try:
         return data[len(mark) :].decode(encoding).splitlines()

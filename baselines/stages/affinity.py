@@ -54,7 +54,7 @@ def pair_labels(seeds: Tensor, radius: int) -> PairLabels:
 
 
 def boundary_loss(affinities: Tensor, labels: PairLabels) -> Tensor:
-    """Return IRN's affinity loss, without the displacement terms (:func:`displacement_loss`).
+    """Return IRN's affinity loss, without its displacement terms.
 
     ``(1/2 mean_bg[-log a] + 1/2 mean_fg[-log a] + mean_neg[-log(1 - a)]) / 2``, where an empty
     mask contributes 0. The walk needs the edge map only; displacements tell instances apart.
@@ -75,27 +75,6 @@ def psa_loss(affinities: Tensor, labels: PairLabels) -> Tensor:
     IRN took over these weights, so it is :func:`boundary_loss` by another name.
     """
     return boundary_loss(affinities, labels)
-
-
-def displacement_loss(displacements: Tensor, labels: PairLabels, radius: int) -> Tensor:
-    """Return IRN's displacement terms: cells of one object should point to one centre.
-
-    ``(mean_fg |D_i - D_j - (x_j - x_i)| + mean_bg |D_i - D_j|) / 2``, the absolute value averaged
-    over rows and columns. It takes pairs of one class for pairs of one object.
-
-    Args:
-        displacements: ``(N, 2, h, w)``, rows and columns from a cell to its object's centre.
-        labels: of the pairs.
-        radius: of ``walk.neighbours``.
-    """
-    offsets = torch.tensor(neighbours(radius), dtype=displacements.dtype)
-    offsets = offsets.to(displacements.device)[None, :, :, None, None]
-    there = torch.stack(
-        [_at_neighbours(displacements[:, axis], radius, 0) for axis in range(2)], dim=2
-    )
-    change = displacements[:, None] - there  # (N, offsets, 2, h, w)
-    foreground = _mean((change - offsets).abs().mean(dim=2), labels.foreground)
-    return (foreground + _mean(change.abs().mean(dim=2), labels.background)) / 2
 
 
 class BoundaryHead(nn.Module):

@@ -70,14 +70,6 @@ class Baseline:
             msg = f"baseline {self.name}: supervision {unknown.pop()!r} is none of {SUPERVISION}"
             raise InputError(msg)
 
-    def last_stage(self, preset: str, overrides: tuple[str, ...] = ()) -> Stage:
-        """Return the stages of a preset, changed by ``key=value`` overrides.
-
-        Raises:
-            InputError: for an unknown preset, key or type.
-        """
-        return self.build(self.resolved(preset, overrides))
-
     def resolved(self, preset: str, overrides: tuple[str, ...] = ()) -> Any:
         """Return the settings of a preset, changed by ``key=value`` overrides.
 

@@ -4,9 +4,14 @@ Folders below ``work``:
 
     weak/<set>-<hash>/                     photos, linked: all that a baseline can reach
     stages/<stage>-<key>/                  what a stage of a method wrote
-    pseudo/<method>-<key>.json             how good the pseudo-masks are
+    pseudo/<method>-<key>/                 how good the pseudo-masks are
     train/<method>-<key>/seed-<n>/         trained segmenters, by strategy
     train/.../predictions/<strategy>/      masks, by scored set
+    train/.../scores/<strategy>/           values and tables of those masks, by scored set
+    hashes.json                            content of photos, with their sizes and times
+
+Each key is the fingerprint of all that the folder's files depend on; see
+:mod:`sbdata.fingerprints`.
 """
 
 from __future__ import annotations
@@ -21,17 +26,31 @@ from typing import Any
 from filelock import FileLock
 
 from sbdata.bench.boxes import read_boxes
-from sbdata.bench.keys import code_of_rooms, hash_of
 from sbdata.bench.labels import read_labels
 from sbdata.bench.plan import Job, Method, Plan, find_methods, jobs_of
-from sbdata.bench.result import result_file
 from sbdata.bench.stage import DONE, folder_of, key_of
+from sbdata.bench.steps.scores import OPTIONS
 from sbdata.bench.weak import BOXES, SALIENCY, Box, WeakSet, weak_set
+from sbdata.completion import MARKER
 from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
+from sbdata.fingerprints import content_of, fingerprint
+from sbdata.layout import IMAGES_FOLDER
 from sbdata.recipe import bundled_recipes
-from sbdata.sets import EvaluationSet, open_set
+from sbdata.sets import EvaluationSet, check_files, open_set
 from sbdata.settings import as_plain
+from sbdata.train.devices import process_count
+from sbdata.train.predict import PREDICTED
 from sbdata.train.preset import Preset, load_preset
+from sbdata.train.pretrained import weights_content
+
+CODE: Mapping[str, str] = {
+    "pseudo": "sbdata.bench.steps.pseudo_masks",
+    "train": "sbdata.bench.steps.training",
+    "predict": "sbdata.bench.steps.prediction",
+    "score": "sbdata.bench.steps.scores",
+}
+"""The module in which the code of each kind of task begins; a stage's is that of its function."""
 
 _SEGMENTER_PRESETS = {"paper": "wacv24"}
 """Presets of the segmenter by those of the methods, where the two have different names."""
@@ -47,6 +66,8 @@ class Bench:
         results: folder of the result files.
         workers: processes that cut training views.
         dry: whether nothing may be written.
+        verify: whether all files of what is done are hashed, not only those whose size or time
+            changed.
     """
 
     plan: Plan
@@ -54,6 +75,7 @@ class Bench:
     results: Path
     workers: int = 0
     dry: bool = False
+    verify: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what was found; another process finds it again."""
@@ -72,6 +94,11 @@ class Bench:
         own, methods = self.plan.training_preset, self.plan.preset
         name = own or _SEGMENTER_PRESETS.get(methods, methods)
         return load_preset(name, self.plan.training_overrides)
+
+    @cached_property
+    def hashes(self) -> FileHashes:
+        """Return what is known of the content of photos and masks."""
+        return FileHashes(self.work / "hashes.json", verify=self.verify)
 
     @cached_property
     def training(self) -> EvaluationSet:
@@ -153,7 +180,9 @@ class Bench:
         if self.dry and not folder.is_dir():
             return WeakSet((), opened.taxonomy)  # nothing is cached yet: it tells stages apart
         with locked(folder):
-            return weak_set(opened, folder, boxes=given, saliency=saliency, labels=labels)
+            return weak_set(
+                opened, folder, boxes=given, saliency=saliency, labels=labels, hashes=self.hashes
+            )
 
     @cached_property
     def jobs(self) -> tuple[Job, ...]:
@@ -168,16 +197,6 @@ class Bench:
             self.workers,
         )
 
-    @cached_property
-    def result_files(self) -> list[Path]:
-        """Return where the results lie, in the plan's order."""
-        return [
-            result_file(self.results, method, strategy, seed)
-            for method in self.methods
-            for strategy in self.plan.strategies
-            for seed in self.plan.seeds
-        ]
-
     # --- folders
 
     @property
@@ -190,65 +209,106 @@ class Bench:
         last = method.last
         return None if last is None else folder_of(last, self.weak(method), self.stages, seed)
 
+    def photos(self, opened: EvaluationSet) -> str:
+        """Return a hash of a set's photos.
+
+        Raises:
+            InputError: if one is not the file that the set was built with.
+        """
+        if opened.root not in self._photos:
+            check_files(opened, [IMAGES_FOLDER], self.hashes)
+            digests = {i: self.hashes.sha256(opened.image_path(i)) for i in opened}
+            self._photos[opened.root] = content_of(digests)
+        return self._photos[opened.root]
+
+    @cached_property
+    def _photos(self) -> dict[Path, str]:
+        return {}
+
     def training_key(self, method: Method, seed: int) -> str:
-        """Return the hash of all that trained segmenters of a method and seed depend on."""
+        """Return the fingerprint of all that trained segmenters of a method and seed depend on."""
         last, preset = method.last, self.preset.as_dict()
-        optimisation = preset["optimisation"]
+        for part, name in (("optimisation", "checkpoint_every"), ("model", "weights")):
+            del preset[part][name]  # the one changes nothing, of the other the content counts
+        model = self.preset.model
         masks = (
             self.training.logical_hash if last is None else key_of(last, self.weak(method), seed)
         )
-        parts = {
-            "masks": masks,
-            "photos": self.training.logical_hash,
-            "preset": {k: v for k, v in preset.items() if k not in ("name", "inference")}
-            | {"optimisation": {k: v for k, v in optimisation.items() if k != "checkpoint_every"}},
-            "code": code_of_rooms("train", "losses", but=("predict.py", "refine.py")),
-        }
-        return hash_of(parts)
+        return fingerprint(
+            {k: v for k, v in preset.items() if k not in ("name", "inference")},
+            inputs={
+                "masks": masks,
+                "photos": self.photos(self.training),
+                "classes": list(self.training.taxonomy.classes),
+                "weights": weights_content(model.backbone, model.weights),
+                "processes": process_count(),
+            },
+            code=[CODE["train"]],
+        )
 
     def training_folder(self, method: Method, seed: int) -> Path:
         """Return where the segmenters of a method and seed lie, by strategy."""
         name = f"{method.name}-{self.training_key(method, seed)}"
         return self.work / "train" / name / f"seed-{seed}"
 
-    def prediction_folder(self, method: Method, seed: int, strategy: str, name: str) -> Path:
-        """Return where the masks of a scored set lie; its done-marker has ``.json`` added."""
-        parts = {
-            "set": self.sets[name].logical_hash,
-            "inference": as_plain(self.preset.inference),
-            "code": code_of_rooms("train", only=("predict.py", "refine.py")),
-        }
-        root = self.training_folder(method, seed) / "predictions" / strategy
-        return root / f"{name}-{hash_of(parts)}"
-
-    def predicted(self, job: Job, name: str) -> Path:
-        """Return where the masks of a scored set and a job's strategy lie."""
-        return self.prediction_folder(self.methods[job.method], job.seed, job.strategy, name)
-
-    def pseudo_file(self, method: Method, seed: int) -> Path:
-        """Return where the score of a method's pseudo-masks lies."""
-        assert method.last is not None  # noqa: S101 - `full` has none
-        keys = [key_of(stage, self.weak(method), seed) for stage in method.stages.values()]
-        code = code_of_rooms(
-            "bench", "score", "metrics", only=("pseudo.py", "figures.py", "image.py")
+    def _prediction_key(self, method: Method, seed: int, strategy: str, name: str) -> str:
+        return fingerprint(
+            {"strategy": strategy, "seed": seed, "inference": as_plain(self.preset.inference)},
+            inputs={
+                "model": self.training_key(method, seed),
+                "set": self.sets[name].logical_hash,
+                "photos": self.photos(self.sets[name]),
+            },
+            code=[CODE["predict"]],
         )
-        key = hash_of({"stages": keys, "truth": self.training.logical_hash, "code": code})
-        return self.work / "pseudo" / f"{method.name}-{key}.json"
+
+    def prediction_folder(self, method: Method, seed: int, strategy: str, name: str) -> Path:
+        """Return where the masks of a scored set lie."""
+        root = self.training_folder(method, seed) / "predictions" / strategy
+        return root / f"{name}-{self._prediction_key(method, seed, strategy, name)}"
+
+    def score_folder(self, method: Method, seed: int, strategy: str, name: str) -> Path:
+        """Return where values and tables of the masks of a scored set lie."""
+        key = fingerprint(
+            as_plain(OPTIONS),
+            inputs={
+                "predictions": self._prediction_key(method, seed, strategy, name),
+                "truth": self.sets[name].logical_hash,
+            },
+            code=[CODE["score"]],
+        )
+        return self.training_folder(method, seed) / "scores" / strategy / f"{name}-{key}"
+
+    def pseudo_folder(self, method: Method, seed: int) -> Path:
+        """Return where the score of a method's pseudo-masks lies."""
+        stages = {n: key_of(stage, self.weak(method), seed) for n, stage in method.stages.items()}
+        key = fingerprint(
+            {},
+            inputs={"stages": stages, "truth": self.training.logical_hash},
+            code=[CODE["pseudo"]],
+        )
+        return self.work / "pseudo" / f"{method.name}-{key}"
+
+    def stage_folders(self, method: Method, seed: int) -> dict[str, Path]:
+        """Return the folder of each stage of a method by its name, in their order."""
+        weak = self.weak(method)
+        return {n: folder_of(s, weak, self.stages, seed) for n, s in method.stages.items()}
 
     # --- jobs
 
     def is_done(self, job: Job) -> bool:
-        """Tell whether a job's result is there; comparing and scoring is always done again."""
+        """Tell whether a job's result is there; a result's file is always written again."""
         method = self.methods[job.method]
         if job.kind == "stage":
             stage = method.stages[job.part]
             return (folder_of(stage, self.weak(method), self.stages, job.seed) / DONE).is_file()
         if job.kind == "pseudo":
-            return self.pseudo_file(method, job.seed).is_file()
+            return (self.pseudo_folder(method, job.seed) / MARKER).is_file()
         if job.kind == "train":
-            return (self.training_folder(method, job.seed) / job.part / "run.json").is_file()
+            return (self.training_folder(method, job.seed) / job.part / MARKER).is_file()
         if job.kind == "predict":
-            return done_marker(self.predicted(job, job.part)).is_file()
+            folder = self.prediction_folder(method, job.seed, job.strategy, job.part)
+            return (folder / PREDICTED).is_file()
         return False
 
 
@@ -261,11 +321,6 @@ def locked(path: Path, *, where: bool = True) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         yield
-
-
-def done_marker(folder: Path) -> Path:
-    """Return the file that says a folder of predictions is whole."""
-    return folder.with_name(folder.name + ".json")
 
 
 def _opened(root: Path) -> EvaluationSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sbdata.bench.entries import Change, Entry, Paired, kinds_of
@@ -83,14 +84,15 @@ def _by_pair(
     list[str],
 ]:
     """Return the changes by method, minuend, subtrahend and mark, and then by seed."""
-    place = {(e.file.parent, e.method, e.strategy, e.seed): e for e in entries}
+    place = {(e.file.parent, e.method, e.strategy, e.seed, e.shared): e for e in entries}
+    place |= _alone(entries)
     scored = entries[0].scored
     found: dict[tuple[str, str, str, str], dict[int, Mapping[str, Change | None]]]
     found = defaultdict(dict)
     notes = []
     for pair in pairs:
         minuend, subtrahend = (
-            place.get((pair.file.parent, pair.method, strategy, pair.seed))
+            place.get((pair.file.parent, pair.method, strategy, pair.seed, pair.shared))
             for strategy in (pair.minuend, pair.subtrahend)
         )
         if pair.scored != scored or (minuend is None and subtrahend is None):
@@ -107,6 +109,17 @@ def _by_pair(
         key = (pair.method, pair.minuend, pair.subtrahend, mark)
         found[key].setdefault(pair.seed, pair.changes)
     return found, notes
+
+
+def _alone(entries: Sequence[Entry]) -> dict[tuple[Path, str, str, int, str], Entry]:
+    """Return the results that are the only ones of their folder, method, strategy and seed.
+
+    A file of differences that does not say which results it is of means those.
+    """
+    found: dict[tuple[Path, str, str, int, str], list[Entry]] = defaultdict(list)
+    for e in entries:
+        found[e.file.parent, e.method, e.strategy, e.seed, ""].append(e)
+    return {key: of[0] for key, of in found.items() if len(of) == 1}
 
 
 def _missing(

@@ -27,10 +27,15 @@ from sbdata.bench.result import (
     said_of_version_1,
 )
 from sbdata.errors import InputError
+from sbdata.json_files import read_json
+from sbdata.quoting import quoted
 from sbdata.settings import as_plain, from_plain
 
 _PROVIDER = "saliency"
 """Of a method's settings those by which it makes saliency maps where none are given."""
+
+
+_SHOWN = 5  # damaged files that a message names
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Entry:
         saliency: where saliency maps came from; empty for a method that sees none.
         settings: of the method, plain values by name.
         code: hash of sbdata's code.
+        identity: all that the values depend on but the seed, plain values by name.
+        shared: hash of the identity that the strategies of one method and seed share.
         figures: by headline name, such as ``miou`` and ``ia_small.class_mean``.
         n_images: of the scored set.
         n_instances: by ``ia``, ``ia_small`` ...
@@ -98,6 +105,8 @@ class Entry:
     saliency: str
     settings: Mapping[str, str]
     code: str
+    identity: Mapping[str, str]
+    shared: str
     figures: Mapping[str, float | None]
     n_images: int
     n_instances: Mapping[str, int]
@@ -121,7 +130,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Paired:
-    """The paired differences of two strategies: ``minuend`` minus ``subtrahend``."""
+    """The paired differences of two strategies: ``minuend`` minus ``subtrahend``.
+
+    Attributes:
+        file: it was read from.
+        method: its name.
+        seed: of everything.
+        scored: name of the set that was scored.
+        minuend: a strategy.
+        subtrahend: a strategy.
+        changes: by headline name.
+        shared: hash of the identity that both results share; empty in an older file.
+    """
 
     file: Path
     method: str
@@ -130,6 +150,7 @@ class Paired:
     minuend: str
     subtrahend: str
     changes: Mapping[str, Change | None]
+    shared: str = ""
 
 
 def read_entries(paths: Sequence[Path]) -> tuple[list[Entry], list[Paired]]:
@@ -145,25 +166,38 @@ def read_entries(paths: Sequence[Path]) -> tuple[list[Entry], list[Paired]]:
     """
     entries: list[Entry] = []
     pairs: list[Paired] = []
+    problems: list[str] = []
     for path in sorted({file for given in paths for file in _files(given)}):
-        format_ = _format_of(path)
-        if format_ == FORMAT:
-            entries += _entries(read_result(path), path)
-        elif format_ == DIFFERENCES_FORMAT:
-            pairs += _paired(read_differences(path), path)
-        elif is_version_1(format_):
-            raise InputError(said_of_version_1(path))
-        elif re.match(r"sbdata\.(result|differences)\.v", format_):
-            msg = f"{path}: of format {format_}, which this sbdata does not read; update sbdata"
-            raise InputError(msg)
-        elif path in paths:
-            msg = f"{path}: no result; 'sbdata bench' writes files of format {FORMAT}"
-            raise InputError(msg)
+        try:
+            format_ = _format_of(path)
+            if format_ == FORMAT:
+                entries += _entries(read_result(path), path)
+            elif format_ == DIFFERENCES_FORMAT:
+                pairs += _paired(read_differences(path), path)
+            else:
+                _refuse_other_format(path, format_, given=path in paths)
+        except InputError as error:  # noqa: PERF203 - a file each
+            problems.append(str(error))
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more files" if len(problems) > _SHOWN else ""
+        raise InputError("; ".join(problems[:_SHOWN]) + more)
     if not entries:
         where = ", ".join(map(str, paths))
         msg = f"{where}: no result of format {FORMAT}; 'sbdata bench' writes them"
         raise InputError(msg)
     return entries, pairs
+
+
+def _refuse_other_format(path: Path, format_: str, *, given: bool) -> None:
+    """Refuse a file of another version, and one that was named and is no result."""
+    if is_version_1(format_):
+        raise InputError(said_of_version_1(path))
+    if re.match(r"sbdata\.(result|differences)\.v", format_):
+        msg = f"{path}: of format {quoted(format_)}, which this sbdata does not read; update sbdata"
+        raise InputError(msg)
+    if given:
+        msg = f"{path}: no result; 'sbdata bench' writes files of format {FORMAT}"
+        raise InputError(msg)
 
 
 def entry_order(entry: Entry) -> tuple[Any, ...]:
@@ -191,11 +225,7 @@ def _files(path: Path) -> list[Path]:
 
 def _format_of(path: Path) -> str:
     """Return what a JSON file says it is, or nothing."""
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read as JSON ({error}); delete it and run 'sbdata bench' again"
-        raise InputError(msg) from error
+    raw = read_json(path, "delete it and run 'sbdata bench' again")
     found = raw.get("format") if isinstance(raw, dict) else None
     return found if isinstance(found, str) else ""
 
@@ -215,6 +245,7 @@ def _entries(result: Result, path: Path) -> Iterator[Entry]:
     pseudo = None if result.pseudo is None else _pseudo_masks(result.pseudo, f"{path}: pseudo")
     saliency = _saliency(result)
     settings = dict(result.method_settings)
+    identity = _flat({k: v for k, v in result.identity.items() if k != "seed"})
     if saliency:
         settings.pop(_PROVIDER, None)
     for name, scored in sorted(result.sets.items()):
@@ -236,6 +267,8 @@ def _entries(result: Result, path: Path) -> Iterator[Entry]:
             saliency=saliency,
             settings=_flat(settings),
             code=result.code.get("sbdata", ""),
+            identity=identity,
+            shared=result.shared_identity,
             figures={figure: at.value for figure, at in scored.figures.items()},
             n_images=scored.n_images,
             n_instances=scored.n_instances,
@@ -327,7 +360,16 @@ def _paired(found: Differences, path: Path) -> Iterator[Paired]:
             name: None if given is None else _change(given, f"{path}: {name}")
             for name, given in pair.differences.items()
         }
-        yield Paired(path, found.method, found.seed, pair.set, pair.first, pair.second, changes)
+        yield Paired(
+            path,
+            found.method,
+            found.seed,
+            pair.set,
+            pair.first,
+            pair.second,
+            changes,
+            found.identity,
+        )
 
 
 def _change(given: Mapping[str, Any], where: str) -> Change:

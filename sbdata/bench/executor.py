@@ -21,6 +21,7 @@ import torch
 from sbdata.bench.plan import Job
 from sbdata.errors import InputError
 from sbdata.machine import end_workers, starting_workers
+from sbdata.train.devices import find_device
 
 EXECUTORS = ("local", "ray")
 
@@ -58,13 +59,16 @@ def run_jobs(
         finished: is called in this process after each job, with the seconds it took.
 
     Raises:
-        InputError: for an unknown executor, Ray not being installed, or a process that died; and
-            whatever a job raises. What runs by then comes to its end, and nothing else begins.
+        InputError: for an unknown executor, a device that is not there, Ray not being installed, or
+            a process that died; and whatever a job raises. What runs by then comes to its end, and
+            nothing else begins.
     """
     if executor not in EXECUTORS:
         msg = f"no executor called {executor!r}; choose from {', '.join(EXECUTORS)}"
         raise InputError(msg)
     finished = finished or (lambda job, seconds: None)
+    if executor == "local":
+        find_device(device)  # before any process would take the CPU in its place
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if several and (executor == "ray" or processes > 1):
         msg = "torchrun's processes share each training; leave out --jobs and --executor there"
@@ -170,7 +174,8 @@ def usable_cores() -> int:
 
 def _gpus(device: str) -> list[str]:
     """Return the GPUs that jobs may be given, one each."""
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+    found = find_device(device)
+    if found.type == "cpu":
         return []
     if device in ("auto", "cuda"):
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
@@ -193,6 +198,7 @@ def _run_by_ray(
     """
     ray = _ray()
     if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
         ray.init(include_dashboard=False)
     has_gpus = ray.cluster_resources().get("GPU", 0) > 0
     on_gpus = device.startswith("cuda") or (device == "auto" and has_gpus)

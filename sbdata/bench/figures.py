@@ -31,8 +31,7 @@ def _ends(interval: Interval | None) -> tuple[float, ...] | None:
 def differences_of(
     found: Mapping[str, Difference | None],
 ) -> dict[str, Mapping[str, Any] | None]:
-    """Return B minus A of paired differences A minus B, as plain values; None if undefined."""
-    turned = {name: None if d is None else d.reversed() for name, d in found.items()}
+    """Return paired differences as plain values; None if undefined."""
     return {
         name: None
         if d is None
@@ -41,7 +40,7 @@ def differences_of(
             "interval": as_plain(_ends(d.interval)),
             "sign_change": d.sign_change,
         }
-        for name, d in turned.items()
+        for name, d in found.items()
     }
 
 

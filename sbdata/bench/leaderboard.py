@@ -1,7 +1,8 @@
 """Results of ``sbdata bench``, set side by side: one board a training set and scored set.
 
 A board has a row for each method and strategy, with the mean over the seeds that were run. Results
-are averaged only if nothing but their seed differs. The protocol that most results of a board share
+are averaged only if nothing but their seed and the version of the code differs; a board whose cell
+would mix others is refused. The protocol that most results of a board share
 is the board's; a row of another one (another split, refinement, multi-scale test, initialisation,
 training preset or set of the same name) stays, with a mark and a sentence that says what differs.
 Nothing is filled in: a pair of method and strategy without a result is "not run".
@@ -114,8 +115,9 @@ def make_boards(entries: Sequence[Entry], pairs: Sequence[Paired] = ()) -> list[
         pairs: paired differences between results that lie in the same folder.
 
     Raises:
-        InputError: if two files give one cell or one set of pseudo-masks different figures, or a
-            difference is not that of the figures it belongs to.
+        InputError: if two files give one cell or one set of pseudo-masks different figures, the
+            results of a cell differ in more than their seed, or a difference is not that of the
+            figures it belongs to.
     """
     check_masks_agree(entries)
     groups: dict[tuple[str, str], list[Entry]] = defaultdict(list)
@@ -170,6 +172,7 @@ def _board(
                 for s in reference.saliency.values()
             ),
             *_versions(kept),
+            *_versions_within(kept, marks),
             *skipped,
         ),
     )
@@ -181,6 +184,8 @@ def _rows(entries: Sequence[Entry], marks: Mapping[int, str]) -> list[Row]:
     cells: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         cells[entry.method, entry.strategy, marks[id(entry)]].append(entry)
+    for found in cells.values():
+        _check_same_identity(found)
     run = {(method, strategy) for method, strategy, _ in cells}
     rows = [
         Row(method, strategy, kinds[method], found[0].role, *_means(found), mark)
@@ -220,13 +225,49 @@ def _without_repeats(
         if former is entry:
             continue
         if former.figures != entry.figures:
+            differing = [*_differing(former, entry), *_differing(former, entry, code=True)]
+            said = f"; they differ in {', '.join(differing)}" if differing else ""
             msg = (
                 f"{former.file} and {entry.file} give {entry.method}, {entry.strategy}, seed "
-                f"{entry.seed} different figures on {entry.scored}; leave one of them out"
+                f"{entry.seed} different figures on {entry.scored}{said}; leave one of them out"
             )
             raise InputError(msg)
-        notes.append(f"{entry.file.name} is there twice, with the same figures.")
+        notes.append(_repeated(former, entry))
     return list(kept.values()), notes
+
+
+def _repeated(former: Entry, entry: Entry) -> str:
+    if former.file.name == entry.file.name:
+        return f"{entry.file.name} is there twice, with the same figures."
+    return f"{former.file.name} and {entry.file.name} have the same figures; one of them is shown."
+
+
+def _check_same_identity(entries: Sequence[Entry]) -> None:
+    """Make sure that the results of a cell differ in nothing but their seed and their code.
+
+    Raises:
+        InputError: naming two files and what differs.
+    """
+    first = entries[0]
+    for entry in entries[1:]:
+        differing = _differing(first, entry)
+        if differing:
+            msg = (
+                f"{first.file} and {entry.file} are both {entry.method}, {entry.strategy}, but "
+                f"differ in {', '.join(differing)}; only results that differ in their seed alone "
+                "are averaged, so leave one of them out"
+            )
+            raise InputError(msg)
+
+
+def _differing(one: Entry, other: Entry, *, code: bool = False) -> list[str]:
+    """Return the names of what differs between two identities: the code alone, or the rest."""
+    names = sorted({*one.identity, *other.identity})
+    return [
+        name
+        for name in names
+        if one.identity.get(name) != other.identity.get(name) and name.startswith("code: ") == code
+    ]
 
 
 def _elsewhere(entries: Sequence[Entry], methods: set[str], strategies: set[str]) -> list[str]:
@@ -249,3 +290,17 @@ def _versions(entries: Sequence[Entry]) -> list[str]:
     if len(codes) < 2:
         return []
     return [f"The results come from {len(codes)} versions of sbdata's code."]
+
+
+def _versions_within(entries: Sequence[Entry], marks: Mapping[int, str]) -> list[str]:
+    """Return notes of means over results whose code differs."""
+    codes: dict[tuple[str, str, str], set[tuple[str, ...]]] = defaultdict(set)
+    for entry in entries:
+        own = tuple(v for name, v in sorted(entry.identity.items()) if name.startswith("code: "))
+        codes[entry.method, entry.strategy, marks[id(entry)]].add(own)
+    return [
+        f"The seeds of {method}, {strategy}{f' ({mark})' if mark else ''} come from {len(found)} "
+        "versions of the code."
+        for (method, strategy, mark), found in codes.items()
+        if len(found) > 1
+    ]

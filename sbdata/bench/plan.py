@@ -41,6 +41,7 @@ Kind = Literal["stage", "pseudo", "train", "predict", "score", "compare"]
 _TRAIN_SECONDS = 3.6  # per million pixels of a training view
 _PREDICT_SECONDS = 1.5  # per million pixels of a view
 _SCORE_SECONDS = 0.02  # per image
+_COMPARE_SECONDS = 1.0  # per set and strategy: draws of the bootstrap
 _FISHER = 1.5  # an image of EWC's sampled Fisher information costs about as much as so many views
 
 
@@ -332,7 +333,7 @@ def _strategy_jobs(
 ) -> None:
     """Add the jobs of a method's strategies: train, predict, score, and compare at the end."""
     first_phase: tuple[str, ...] = ()
-    predictions: list[str] = []
+    scores: list[str] = []
     for strategy in plan.strategies:
         start = f"{method.name}, seed {seed}, {strategy}: "
         shares = find_strategy(strategy).shares_first_phase
@@ -372,20 +373,21 @@ def _strategy_jobs(
             )
             for name, opened in sets.items()
         )
-        predictions += predicted
         scored = sum(map(len, sets.values()))
-        _add(
-            jobs,
-            Job(
-                name=f"{start}score",
-                kind="score",
-                method=method.name,
-                seed=seed,
-                strategy=strategy,
-                after=(*pseudo, *predicted),
-                images=scored,
-                seconds=_SCORE_SECONDS * scored,
-            ),
+        scores.append(
+            _add(
+                jobs,
+                Job(
+                    name=f"{start}score",
+                    kind="score",
+                    method=method.name,
+                    seed=seed,
+                    strategy=strategy,
+                    after=(*pseudo, *predicted),
+                    images=scored,
+                    seconds=_SCORE_SECONDS * scored,
+                ),
+            )
         )
     _add(
         jobs,
@@ -394,9 +396,9 @@ def _strategy_jobs(
             kind="compare",
             method=method.name,
             seed=seed,
-            after=tuple(predictions),
+            after=tuple(scores),
             images=scored,
-            seconds=2 * _SCORE_SECONDS * scored * len(plan.strategies),
+            seconds=_COMPARE_SECONDS * len(sets) * len(plan.strategies),
         ),
     )
 

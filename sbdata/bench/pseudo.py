@@ -23,6 +23,8 @@ import pyarrow.compute as pc
 
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
+from sbdata.file_hashes import FileHashes
+from sbdata.layout import OBJECTS_FOLDER
 from sbdata.mask_files import PngError
 from sbdata.masks import VOID
 from sbdata.metrics import RESAMPLES, ImageTruth, ia_iou
@@ -38,7 +40,7 @@ from sbdata.score.result import Scored
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import Loaded, Loader, Truth, truth_from_set
 from sbdata.score.write import summary_as_dict
-from sbdata.sets import EvaluationSet
+from sbdata.sets import EvaluationSet, check_files
 from sbdata.sizes import SizeBins
 
 __all__ = [
@@ -267,6 +269,7 @@ def score_pseudo(
     resamples: int = RESAMPLES,
     seed: int = 0,
     progress: Progress | None = None,
+    hashes: FileHashes | None = None,
 ) -> PseudoScore:
     """Score pseudo-masks by object size, and say at which stage instances are lost.
 
@@ -277,16 +280,19 @@ def score_pseudo(
         resamples: of the bootstrap; 0 gives no intervals.
         seed: of the bootstrap.
         progress: called with (images done, in all) while the masks are scored.
+        hashes: what is known of the content of the set's files.
 
     Raises:
         ProblemsError: listing what is wrong with any of the folders.
-        InputError: if two stages have one name, or a folder is none.
+        InputError: if two stages have one name, a folder is none, or an instance mask of the set is
+            not the file that it was built with.
     """
     names = [name for name, _ in stages] + [LAST]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         msg = f"two stages are called {twice!r}; give each its own name ({LAST!r} are the masks)"
         raise InputError(msg)
+    check_files(opened, [OBJECTS_FOLDER], hashes)
     truth = truth_from_set(opened.root)
     options = ScoreOptions(predicted_void=True, resamples=resamples, seed=seed)
     scored = score_folder(masks, truth, options, progress=progress)

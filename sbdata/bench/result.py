@@ -1,7 +1,9 @@
 """Results: what one method, strategy and seed gave on every scored set, as one JSON file.
 
 A result says all that is needed to get it again and to judge whether it may stand beside another:
-settings, seeds, hashes of data and code, versions, hardware. Wall times are kept apart, under
+settings, seeds, hashes of data and code, versions, hardware. Those that its values depend on are
+its identity: a hash of it is part of the file's name, so that a result never replaces one of other
+settings, data or code. Wall times are kept apart, under
 ``seconds`` and ``environment``: everything else is the same however often a run was stopped.
 """
 
@@ -9,16 +11,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from sbdata.errors import InputError
+from sbdata.fingerprints import digest_of
+from sbdata.json_files import read_json
 from sbdata.settings import as_plain, from_plain
 from sbdata.storage import write_text
 
 FORMAT = "sbdata.result.v2"
 DIFFERENCES_FORMAT = "sbdata.differences.v2"
+_DIGITS = 8  # of an identity in a file's name
+_REMEDY = "delete it and run 'sbdata bench' again"
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Training:
         labels: where image-level labels came from: ``manifest``, or a file's name and hash.
         saliency: name and hash of the saliency maps that the method was given; None where it saw
             none, or those that it made by its own settings.
+        photos: SHA-256 over the photos.
     """
 
     set: str
@@ -97,6 +104,7 @@ class Training:
     weak_digest: str | None
     labels: str
     saliency: str | None = None
+    photos: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,13 +156,45 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as the JSON file holds them."""
-        return {"format": FORMAT, **as_plain(self)}
+        return {"format": FORMAT, IDENTITY: digest_of(self.identity), **as_plain(self)}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return all but the scored sets and what differs from machine to machine."""
-        plain = self.as_dict()
-        return {k: v for k, v in plain.items() if k not in ("sets", "seconds", "environment")}
+        """Return all that the values depend on, as plain values."""
+        plain = as_plain(self)
+        found = {name: plain[name] for name in _IDENTITY}
+        return {**found, "training_preset": _without_checkpoints(plain["training_preset"])}
+
+    @property
+    def shared_identity(self) -> str:
+        """Return a hash of the identity that the strategies of one method and seed share."""
+        return digest_of({k: v for k, v in self.identity.items() if k != "strategy"})
+
+
+IDENTITY = "identity"
+"""Key of a result's file under which the hash of its identity stands."""
+
+_IDENTITY = (
+    "method",
+    "variant",
+    "strategy",
+    "seed",
+    "preset",
+    "method_settings",
+    "training_preset",
+    "training",
+    "initialisation",
+    "code",
+)
+
+
+def _without_checkpoints(preset: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out how often a checkpoint is written, which changes no value."""
+    optimisation = preset.get("optimisation")
+    if not isinstance(optimisation, Mapping):
+        return dict(preset)
+    kept = {k: v for k, v in optimisation.items() if k != "checkpoint_every"}
+    return {**preset, "optimisation": kept}
 
 
 @dataclass(frozen=True)
@@ -184,36 +224,44 @@ class Differences:
         seed: of everything random.
         training: key of pseudo-masks and training preset that all strategies share.
         pairs: sorted by set, first and second.
+        identity: :attr:`Result.shared_identity` of the results that are compared.
     """
 
     method: str
     seed: int
     training: str
     pairs: tuple[Pair, ...]
+    identity: str = ""
 
 
 # --- files ----------------------------------------------------------------------------------------
 
 
-def result_file(folder: Path, method: str, strategy: str, seed: int) -> Path:
-    """Return where a result lies."""
-    return folder / f"{method}.{strategy}.seed{seed}.json"
+def result_file(folder: Path, result: Result) -> Path:
+    """Return where a result lies; results of another identity lie elsewhere."""
+    name = f"{result.method}.{result.strategy}.seed{result.seed}"
+    return folder / f"{name}.{digest_of(result.identity)[:_DIGITS]}.json"
 
 
-def differences_file(folder: Path, method: str, seed: int) -> Path:
-    """Return where the differences of a method and seed lie."""
-    return folder / f"{method}-seed{seed}-differences.json"
+def differences_file(folder: Path, found: Differences) -> Path:
+    """Return where paired differences lie; those of results of another identity lie elsewhere."""
+    name = f"{found.method}-seed{found.seed}-differences"
+    return folder / f"{name}.{digest_of([found.identity, found.training])[:_DIGITS]}.json"
 
 
 def write_result(folder: Path, result: Result) -> Path:
     """Write a result, atomically; sets scored by an earlier call of the same run are kept.
 
-    A file of another run (other settings, data or code) is replaced.
+    A result of another identity (other settings, data or code) is never replaced.
     """
-    path = result_file(folder, result.method, result.strategy, result.seed)
+    path = result_file(folder, result)
     former = _earlier(path, read_result)
-    if former is not None and former.identity == result.identity:
-        result = replace(result, sets={**former.sets, **result.sets})
+    if former is not None and (former.identity, former.pseudo) == (result.identity, result.pseudo):
+        result = replace(
+            result,
+            sets={**former.sets, **result.sets},
+            synthetic=former.synthetic or result.synthetic,
+        )
     result = replace(result, sets=dict(sorted(result.sets.items())))
     write_text(path, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
     return path
@@ -225,8 +273,13 @@ def read_result(path: Path) -> Result:
     Raises:
         InputError: naming the file, for one that is missing, damaged or no result.
     """
-    found = from_plain(Result, _plain(path, FORMAT), str(path))
+    plain = _plain(path, FORMAT)
+    identity = plain.pop(IDENTITY, None)
+    found = from_plain(Result, plain, str(path))
     assert isinstance(found, Result)  # noqa: S101 - for the type checker
+    if identity is not None and identity != digest_of(found.identity):
+        msg = f"{path}: was edited: its settings are not those of its identity; {_REMEDY}"
+        raise InputError(msg)
     for name, scored in found.sets.items():
         if scored.protocol.set_hash != scored.logical_hash:
             msg = f"{path}: set {name} has two different hashes; run 'sbdata bench' again"
@@ -238,25 +291,12 @@ def read_result(path: Path) -> Result:
     return found
 
 
-def read_results(folder: Path) -> list[Result]:
-    """Read all results of a folder, sorted by file name.
-
-    Raises:
-        InputError: if the folder holds none, or a damaged one.
-    """
-    paths = [p for p in sorted(folder.glob("*.seed*.json")) if not p.name.startswith(".")]
-    if not paths:
-        msg = f"{folder}: no results (<method>.<strategy>.seed<N>.json); 'sbdata bench' writes them"
-        raise InputError(msg)
-    return [read_result(path) for path in paths]
-
-
 def write_differences(folder: Path, found: Differences) -> Path:
     """Write paired differences, atomically; pairs of an earlier call of the same run are kept."""
-    path = differences_file(folder, found.method, found.seed)
+    path = differences_file(folder, found)
     former = _earlier(path, read_differences)
     pairs = {(p.set, p.first, p.second): p for p in found.pairs}
-    if former is not None and former.training == found.training:
+    if former is not None:
         pairs = {(p.set, p.first, p.second): p for p in former.pairs} | pairs
     whole = replace(found, pairs=tuple(pairs[key] for key in sorted(pairs)))
     values = {"format": DIFFERENCES_FORMAT, **as_plain(whole)}
@@ -284,14 +324,7 @@ def _earlier(path: Path, read: Any) -> Any:
 
 
 def _plain(path: Path, expected: str) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except FileNotFoundError as error:
-        msg = f"{path}: no such file; 'sbdata bench' writes it"
-        raise InputError(msg) from error
-    except (OSError, ValueError) as error:
-        msg = f"{path}: not a readable JSON file ({error}); run 'sbdata bench' again"
-        raise InputError(msg) from error
+    raw = read_json(path, _REMEDY)
     if isinstance(raw, dict) and is_version_1(str(raw.get("format"))):
         raise InputError(said_of_version_1(path))
     if not isinstance(raw, dict) or raw.get("format") != expected:
@@ -311,36 +344,3 @@ def said_of_version_1(path: Path) -> str:
         f"{path}: made with ia_iou.v1 and sb_ce.v1, which do not compare with version 2; remove "
         "the file and run 'sbdata bench' again"
     )
-
-
-def _no_constant(name: str) -> NoReturn:
-    msg = f"{name} is no JSON number"
-    raise ValueError(msg)
-
-
-# --- what may be compared -------------------------------------------------------------------------
-
-
-def protocol_of(result: Result) -> dict[str, Protocol]:
-    """Return the protocol of each scored set, by its name."""
-    return {name: scored.protocol for name, scored in result.sets.items()}
-
-
-def protocol_differences(first: Result, second: Result) -> dict[str, tuple[str, ...]]:
-    """Tell where two results do not compare.
-
-    Returns:
-        By the name of each set that both were scored on, the fields of :class:`Protocol` that
-        differ; sets without any are left out. Empty where all figures compare.
-    """
-    one, other = protocol_of(first), protocol_of(second)
-    found = {
-        name: tuple(
-            f.name
-            for f in fields(Protocol)
-            if getattr(one[name], f.name) != getattr(other[name], f.name)
-        )
-        for name in one
-        if name in other
-    }
-    return {name: differing for name, differing in found.items() if differing}

@@ -1,8 +1,9 @@
 """The bench: from image-level labels to scored, comparable results.
 
-Every step keeps what it made under a key of its settings, inputs and code, says so by a file that
-is written last, and is passed over where that file is there. So a bench that was killed goes on
-where it was, two benches at once share their work (a lock a step sees to it), and a further
+Every step keeps what it made under a fingerprint of its settings, inputs and code, says so by a
+marker that is written last and lists the step's files, and is passed over if these are as they were
+then: one that was lost is made again, one that was altered is refused. So a bench that was killed
+goes on where it was, two benches at once share their work (a lock a step sees to it), and a further
 strategy, set or seed costs just what is new. :mod:`sbdata.bench.bench` says where things lie.
 """
 
@@ -11,11 +12,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from sbdata.bench.assemble import result_files
 from sbdata.bench.bench import Bench
 from sbdata.bench.clock import Clock, Watcher
 from sbdata.bench.executor import run_jobs
+from sbdata.bench.perform import perform
 from sbdata.bench.plan import Plan, PlanRow, describe_plan
-from sbdata.bench.steps import perform
 
 
 def run_bench(
@@ -29,6 +31,7 @@ def run_bench(
     processes: int = 1,
     threads: int | None = None,
     watcher: Watcher | None = None,
+    verify: bool = False,
 ) -> list[Path]:
     """Run all that a plan asks and write one result a method, strategy and seed.
 
@@ -44,15 +47,20 @@ def run_bench(
         processes: of the local executor.
         threads: of PyTorch in each process.
         watcher: is told how far it is.
+        verify: hash all files of what is there, not only those whose size or time changed.
 
     Returns:
         The result files, in the plan's order of methods, strategies and seeds.
 
     Raises:
-        InputError: for an unusable plan or set, or if a job says so.
+        InputError: for an unusable plan or set, a file that was altered after its step, or if a job
+            says so.
     """
-    bench = Bench(plan.absolute(), work.absolute(), results.absolute(), workers)
+    bench = Bench(plan.absolute(), work.absolute(), results.absolute(), workers, verify=verify)
     jobs = bench.jobs
+    for opened in (bench.training, *bench.sets.values()):
+        bench.photos(opened)
+    bench.hashes.save()  # so that the processes of the executor need not read the photos again
     clock = Clock(jobs, bench.is_done, watcher)
     run_jobs(
         jobs,
@@ -64,7 +72,7 @@ def run_bench(
         told=clock.told,
         finished=clock.finished,
     )
-    return bench.result_files
+    return result_files(bench)
 
 
 def plan_bench(plan: Plan, work: Path) -> tuple[PlanRow, ...]:

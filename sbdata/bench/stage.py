@@ -1,29 +1,29 @@
 """Stages: functions from settings and earlier stages' folders to a folder, kept under a hash.
 
-A stage's key covers its function's name and code, its settings, the keys of the stages it builds
-on, the weak labels and the seed. So what two methods have in common is computed once, and a changed
-constant, or a changed line of code, computes anew just what depends on it.
+A stage's key is the fingerprint of its function, its settings with the files that they name, the
+keys of the stages it builds on, the content of photos and weak labels, the seed, and all code that
+it can reach. So what two methods have in common is computed once, and a changed constant, or a
+changed line of code, computes anew just what depends on it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
-import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import sbdata
+from sbdata.bench.kept import content_of_marker, keep, usable
 from sbdata.bench.weak import WeakSet
+from sbdata.completion import Marker
+from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
+from sbdata.fingerprints import files_named_in, fingerprint
 from sbdata.settings import as_plain
-from sbdata.storage import write_text
 from sbdata.train.devices import Place
+
+_HASHES = FileHashes()  # of files that settings name, for the keys of this process
 
 DONE = ".stage.json"  # hidden: a folder of masks holds nothing else to score
 Progress = Callable[[int, int], None]
@@ -74,39 +74,25 @@ class Stage:
 
 
 def key_of(stage: Stage, weak: WeakSet, seed: int) -> str:
-    """Return the hash under which a stage's folder is kept."""
+    """Return the fingerprint under which a stage's folder is kept."""
+    settings = as_plain(stage.settings)
+    files = {name: _HASHES.sha256(path) for name, path in files_named_in(settings)}
     parts = {
         "function": f"{stage.run.__module__}.{stage.run.__qualname__}",
-        "code": code_of(stage.run),
-        "settings": as_plain(stage.settings),
-        "after": [key_of(earlier, weak, seed) for earlier in stage.after],
-        "weak": weak.digest,
+        "settings": settings,
         "seed": seed,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    inputs = {
+        "stages": [key_of(earlier, weak, seed) for earlier in stage.after],
+        "weak": weak.digest,
+        "files": files,
+    }
+    return fingerprint(parts, inputs=inputs, code=code_of(stage))
 
 
-@cache  # a run keeps the keys it began with, whatever is edited meanwhile
-def code_of(function: StageFunction) -> str:
-    """Return a hash of the source of a function's module and of its package's modules it imports.
-
-    Modules outside the function's own top-level package count by sbdata's version alone.
-    """
-    package = function.__module__.partition(".")[0]
-    seen: dict[str, str] = {}
-    waiting = [function.__module__]
-    while waiting:
-        name = waiting.pop()
-        module = sys.modules.get(name)
-        if name in seen or module is None or not getattr(module, "__file__", None):
-            continue
-        seen[name] = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
-        for value in vars(module).values():
-            other = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", "")
-            if isinstance(other, str) and other.partition(".")[0] == package:
-                waiting.append(other)
-    text = json.dumps([sbdata.__version__, sorted(seen.items())])
-    return hashlib.sha256(text.encode()).hexdigest()
+def code_of(stage: Stage) -> tuple[str, ...]:
+    """Return the modules in which a stage's code begins: its own, and that of its task."""
+    return (stage.run.__module__, __name__)
 
 
 def in_order(last: Stage) -> Iterator[Stage]:
@@ -124,21 +110,46 @@ def in_order(last: Stage) -> Iterator[Stage]:
 
 
 def run_stage(
-    stage: Stage, weak: WeakSet, root: Path, seed: int, place: Place, progress: Progress
+    stage: Stage,
+    weak: WeakSet,
+    root: Path,
+    seed: int,
+    place: Place,
+    progress: Progress,
+    *,
+    verify: bool = False,
 ) -> tuple[Path, float]:
     """Run one stage, unless it is done; its earlier stages must be.
 
+    A stage that lost a file, or whose earlier stages were made anew with other results, is run
+    again from the start.
+
+    Args:
+        stage: to run.
+        weak: photos and weak labels.
+        root: of the folders of all stages.
+        seed: of everything random.
+        place: device and workers.
+        progress: called with (done, in all).
+        verify: hash all files of what is done.
+
     Returns:
         Its folder ``root/<name>-<key>``, and the seconds it took when it ran.
+
+    Raises:
+        InputError: naming a file of it, or of an earlier stage, that was altered; or an earlier
+            stage that is not done.
     """
     folder = folder_of(stage, weak, root, seed)
-    done = folder / DONE
-    if done.is_file():
-        return folder, float(json.loads(done.read_text(encoding="utf-8"))["seconds"])
+    earlier = [folder_of(s, weak, root, seed) for s in stage.after]
+    inputs = {path.name: content_of_stage(path, verify=verify) for path in earlier}
+    marker = usable(folder, inputs, name=DONE, whole=True, verify=verify)
+    if marker is not None:
+        return folder, float(marker.extra["seconds"])
     began = time.perf_counter()
     task = Task(weak, folder, seed, place, progress)
     folder.mkdir(parents=True, exist_ok=True)
-    stage.run(task, stage.settings, *(folder_of(s, weak, root, seed) for s in stage.after))
+    stage.run(task, stage.settings, *earlier)
     seconds = time.perf_counter() - began
     said = {
         "stage": stage.name,
@@ -147,7 +158,7 @@ def run_stage(
         "seed": seed,
         "seconds": seconds,
     }
-    write_text(done, json.dumps(said, indent=2) + "\n")
+    keep(folder, inputs, said, name=DONE)
     return folder, seconds
 
 
@@ -156,6 +167,23 @@ def folder_of(stage: Stage, weak: WeakSet, root: Path, seed: int) -> Path:
     return root / f"{stage.name}-{key_of(stage, weak, seed)}"
 
 
-def forget(folder: Path) -> None:
-    """Delete a stage's folder, so that it is computed again."""
-    shutil.rmtree(folder, ignore_errors=True)
+def finished_stage(folder: Path, *, verify: bool = False) -> Marker:
+    """Return the marker of a stage's folder.
+
+    Raises:
+        InputError: if the stage is not done, or a file of it was altered.
+    """
+    marker = usable(folder, name=DONE, verify=verify)
+    if marker is None:
+        msg = f"{folder}: a stage that is not finished; run the bench again"
+        raise InputError(msg)
+    return marker
+
+
+def content_of_stage(folder: Path, *, verify: bool = False) -> str:
+    """Return a hash of all that a stage wrote.
+
+    Raises:
+        InputError: if the stage is not done, or a file of it was altered.
+    """
+    return content_of_marker(finished_stage(folder, verify=verify))

@@ -17,9 +17,10 @@ from functools import cached_property
 from pathlib import Path
 
 from sbdata.errors import InputError
-from sbdata.layout import image_path
-from sbdata.sets import EvaluationSet
-from sbdata.storage import inside, remove_leftovers, sha256_of, write_text, writing
+from sbdata.file_hashes import FileHashes
+from sbdata.layout import IMAGES_FOLDER, image_path
+from sbdata.sets import EvaluationSet, check_files
+from sbdata.storage import inside, remove_leftovers, sha256_of, writing
 from sbdata.taxonomy import Taxonomy
 
 IMAGE_LABELS, BOXES, SALIENCY = "image_labels", "boxes", "saliency"
@@ -66,12 +67,16 @@ class WeakSet:
         saliency: a folder of maps ``<image_id>.png``, or None: then a method that needs them uses
             the built-in provider.
         synthetic: whether the photos are generated.
+        photo_hashes: SHA-256 of each row's photo, if they are known.
+        map_hashes: SHA-256 of each row's saliency map, if they are known.
     """
 
     rows: tuple[WeakImage, ...]
     taxonomy: Taxonomy
     saliency: Path | None = None
     synthetic: bool = False
+    photo_hashes: tuple[str, ...] = ()
+    map_hashes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,14 +87,16 @@ class WeakSet:
         lines = [
             json.dumps([
                 row.image_id,
-                sha256_of(row.photo),
+                of_photo,
                 row.classes,
                 None if row.boxes is None else [
                     [b.class_id, b.x, b.y, b.width, b.height] for b in row.boxes
                 ],
                 of_map,
             ])
-            for row, of_map in zip(self.rows, self._hashes_of_maps, strict=True)
+            for row, of_photo, of_map in zip(
+                self.rows, self._photo_hashes, self._map_hashes, strict=True
+            )
         ]  # fmt: skip
         return hashlib.sha256("\n".join([*self.taxonomy.classes, *lines]).encode()).hexdigest()
 
@@ -98,16 +105,24 @@ class WeakSet:
         """Return name and hash of the saliency maps that are given; None where none are."""
         if self.saliency is None:
             return None
-        lines = "\n".join(filter(None, self._hashes_of_maps))
+        lines = "\n".join(filter(None, self._map_hashes))
         return f"{self.saliency.name}, SHA-256 {hashlib.sha256(lines.encode()).hexdigest()}"
 
     @cached_property
-    def _hashes_of_maps(self) -> tuple[str | None, ...]:
+    def _photo_hashes(self) -> tuple[str, ...]:
+        return self.photo_hashes or tuple(sha256_of(row.photo) for row in self.rows)
+
+    @cached_property
+    def _map_hashes(self) -> tuple[str | None, ...]:
         """Return a hash of each row's saliency map; all None where none are given."""
         folder = self.saliency
         if folder is None:
             return (None,) * len(self.rows)
-        return tuple(sha256_of(folder / f"{row.image_id}.png") for row in self.rows)
+        return self.map_hashes or tuple(sha256_of(path) for path in _maps(folder, self.rows))
+
+
+def _maps(folder: Path, rows: Sequence[WeakImage]) -> list[Path]:
+    return [folder / f"{row.image_id}.png" for row in rows]
 
 
 def weak_set(
@@ -117,6 +132,7 @@ def weak_set(
     boxes: bool | Mapping[str, Sequence[Box]] = False,
     saliency: Path | None = None,
     labels: Mapping[str, Sequence[int]] | None = None,
+    hashes: FileHashes | None = None,
 ) -> WeakSet:
     """Make the weak labels of a built set: its manifest's labels, its photos linked apart.
 
@@ -127,11 +143,14 @@ def weak_set(
             classes are the labels then.
         saliency: a folder of saliency maps.
         labels: class numbers by image id, instead of the manifest's (a CSV's, say).
+        hashes: what is known of the files' content.
 
     Raises:
-        InputError: if labels or boxes are missing, name unknown classes or do not fit together, or
-            a box reaches outside its image.
+        InputError: if labels or boxes are missing, name unknown classes or do not fit together, a
+            box reaches outside its image, or a photo is not the file that the set was built with.
     """
+    hashes = FileHashes() if hashes is None else hashes
+    check_files(opened, [IMAGES_FOLDER], hashes)
     rows = []
     remove_leftovers(folder) if folder.is_dir() else folder.mkdir(parents=True)
     for image_id in opened:
@@ -153,13 +172,21 @@ def weak_set(
             msg = f"image {image_id}: a label is no class of {opened.taxonomy.name}"
             raise InputError(msg)
         photo = inside(folder, f"{image_id}.jpg")
-        _link(image_path(opened.root, image_id), photo)
+        _link(image_path(opened.root, image_id), photo, hashes)
         rows.append(WeakImage(image_id, photo, size, tuple(classes), found))
     if not rows:
         msg = f"{opened.root}: the set has no image to learn from"
         raise InputError(msg)
     synthetic = bool(opened.manifest.meta.get("synthetic", False))
-    return WeakSet(tuple(rows), opened.taxonomy, saliency, synthetic)
+    maps = [] if saliency is None else _maps(saliency, rows)
+    return WeakSet(
+        tuple(rows),
+        opened.taxonomy,
+        saliency,
+        synthetic,
+        tuple(hashes.sha256(row.photo) for row in rows),
+        tuple(hashes.sha256(path) for path in maps),
+    )
 
 
 def _own_boxes(
@@ -187,21 +214,20 @@ def _own_labels(labels: Sequence[int], boxes: tuple[Box, ...] | None, image_id: 
     return sorted(set(labels))
 
 
-def write_labels(weak: WeakSet, path: Path) -> None:
-    """Write image-level labels as a CSV: ``image_id,class class ...``."""
-    names = [
-        f"{row.image_id},{' '.join(weak.taxonomy.name_of(c) for c in row.classes)}"
-        for row in weak.rows
-    ]
-    write_text(path, "\n".join(["image_id,classes", *names]) + "\n")
-
-
-def _link(photo: Path, place: Path) -> None:
+def _link(photo: Path, place: Path, hashes: FileHashes) -> None:
     """Put the same bytes at another place; a link to the file would show where it came from."""
-    if place.is_file() and not place.is_symlink() and place.stat().st_size == photo.stat().st_size:
-        return
-    with writing(place) as temporary:
-        try:
-            os.link(photo, temporary)
-        except OSError:  # another file system
-            shutil.copyfile(photo, temporary)
+    if not _is_there(photo, place, hashes):
+        with writing(place) as temporary:
+            try:
+                os.link(photo, temporary)
+            except OSError:  # another file system
+                shutil.copy2(photo, temporary)
+    if place.samefile(photo):
+        hashes.same(photo, place)
+
+
+def _is_there(photo: Path, place: Path, hashes: FileHashes) -> bool:
+    """Tell whether a place holds the bytes of a photo."""
+    if place.is_symlink() or not place.is_file():
+        return False
+    return place.samefile(photo) or hashes.sha256(place) == hashes.sha256(photo)

@@ -84,6 +84,10 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch in each process.")
 @click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option(
+    "--verify", is_flag=True,
+    help="Hash all files of what is done, not only those whose size or time changed.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the steps and their cost, and stop.")
 @click.option("--list", "listing", is_flag=True, help="Show methods and strategies, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -108,6 +112,7 @@ def bench(
     jobs: int,
     threads: int | None,
     executor: str,
+    verify: bool,
     dry_run: bool,
     listing: bool,
     as_json: bool,
@@ -115,8 +120,10 @@ def bench(
     """Run methods from image-level labels to a scored, comparable result.
 
     Every step is kept in WORK under a hash of its settings, inputs and code: what is there is not
-    done again, and a bench that was stopped goes on. RESULTS gets one JSON file a method, strategy
-    and seed, and one of paired differences a method and seed; 'sbdata leaderboard' reads them.
+    done again, and a bench that was stopped goes on. A file of a step that was altered since is
+    refused, and one that was lost is made again. RESULTS gets one JSON file a method, strategy and
+    seed, and one of paired differences a method and seed, with a hash of all that they depend on in
+    their names: results of other settings, data or code stay. 'sbdata leaderboard' reads them.
     """
     if listing:
         _list(as_json)
@@ -157,6 +164,7 @@ def bench(
             processes=jobs,
             threads=threads,
             watcher=watcher,
+            verify=verify,
         )
     if first:
         _show_results(files, as_json)

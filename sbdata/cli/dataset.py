@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from sbdata.cli.output import say
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
+from sbdata.printable import printable
+from sbdata.quoting import shortened
 
 if TYPE_CHECKING:
     from sbdata.curate.build import Built
@@ -47,9 +50,7 @@ def _folder_meant(argument: str) -> Path | None:
     if not folder.is_dir():
         return None
     if argument in bundled_recipes():
-        say(
-            f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True
-        )
+        say(f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True)
         return None
     return folder
 
@@ -211,7 +212,9 @@ def stats(
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import measure_sources
+    from sbdata.curate.choose import count_reasons
     from sbdata.curate.inputs import Inputs
+    from sbdata.curate.notes import first_reasons, set_notes
     from sbdata.curate.statistics import statistics_of
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
@@ -226,21 +229,36 @@ def stats(
         measured = statistics_of(
             manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
         )
+        rejected = manifest.meta.get("rejected", {})
+        first, notes = "", set_notes(manifest, folder)
     else:
         recipe = load_recipe(target, overrides)
         synthetic = recipe.synthetic
         with showing_progress(quiet=as_json) as progress:
             roots = _roots(source_roots, recipe)
             inputs = Inputs(roots=roots, workers=workers, progress=progress)
-            measured = measure_sources(recipe, inputs)
+            found = measure_sources(recipe, inputs)
+        measured, notes = found.statistics, found.notes
+        rejected, first = count_reasons(found.rejections), first_reasons(found.rejections)
     if as_json:
-        said = {"target": target, "synthetic": synthetic, **measured.as_dict()}
+        said = {
+            "target": target,
+            "synthetic": synthetic,
+            **measured.as_dict(),
+            "rejected": rejected,
+            "notes": list(notes),
+        }
         say(json.dumps(said, indent=2))
     else:
         say(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
         _print_counts(measured)
         _print_areas(measured)
         _print_balance({"balance": measured})
+        if rejected:
+            say(f"left out, in no number above: {_counted(rejected)}")
+            if first:
+                say(f"  such as {first}")
+        _print_notes(notes)
 
 
 @dataset.command()
@@ -273,6 +291,15 @@ def manifest(path: Path, out: Path | None, as_json: bool) -> None:
 
 def _amount(measured: SizeStatistics) -> str:
     return f"{measured.instances:,} instances in {measured.images:,} images"
+
+
+def _counted(rejected: Mapping[str, int]) -> str:
+    return ", ".join(f"{shortened(reason)} {count:,}" for reason, count in rejected.items())
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        say(f"note: {printable(note)}")
 
 
 def _print_counts(measured: SizeStatistics) -> None:
@@ -313,6 +340,7 @@ def _built_as_dict(built: Built) -> dict[str, Any]:
         "before": built.before.as_dict(),
         "after": built.after.as_dict(),
         **{key: meta[key] for key in _HEADER},
+        "notes": list(built.notes),
     }
 
 
@@ -336,8 +364,8 @@ def _print_built(built: Built) -> None:
     for check in meta["leakage"]:
         say(f"leakage, {check['training_set']}: {check['result']}")
     if meta["rejected"]:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in meta["rejected"].items())
-        say(f"left out: {reasons} (see {built.root / 'rejected.csv'})")
+        say(f"left out: {_counted(meta['rejected'])} (see {built.root / 'rejected.csv'})")
+    _print_notes(built.notes)
     say(f"logical hash: {built.manifest.logical_hash}")
     state = "built" if built.fresh else "was there already; every file verified"
     say(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")

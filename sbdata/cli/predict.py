@@ -51,23 +51,26 @@ def predict(
 
         torch.set_num_threads(threads)
     from sbdata.cli.progress import showing_progress
+    from sbdata.file_hashes import FileHashes
+    from sbdata.layout import IMAGES_FOLDER
     from sbdata.machine import check_output
-    from sbdata.sets import open_set
+    from sbdata.sets import check_files, open_set
     from sbdata.train.checkpoint import about_model, load_model
     from sbdata.train.devices import take_place
     from sbdata.train.photos import photos_in
     from sbdata.train.predict import predict_folder
     from sbdata.train.preset import inference_of
-    from sbdata.train.refine import make_refiner
+    from sbdata.train.refine import describe_refiner, make_refiner
 
     check_output(out)
-    place = take_place(device)
+    place, hashes = take_place(device), FileHashes()
     if images is not None:
         segmenter, _ = load_model(model)
         photos = sorted(photos_in(images).items())
     elif set_folder is not None:
         opened = open_set(set_folder)
         segmenter, _ = load_model(model, opened.taxonomy)
+        check_files(opened, [IMAGES_FOLDER], hashes)
         photos = [(image_id, opened.image_path(image_id)) for image_id in opened]
     preset = inference_of(about_model(model))
     refiner = make_refiner(refine or preset.refine, crf=preset.crf)
@@ -79,9 +82,10 @@ def predict(
             scales=_scales(scales) if scales else preset.scales,
             flip=preset.flip if flip is None else flip,
             refine=refiner,
-            refined_by=refine or preset.refine,
+            refined_by=describe_refiner(refine or preset.refine, preset.crf),
             device=place.device,
             overwrite=overwrite,
+            hashes=hashes,
             progress=lambda done, total: progress("predict", done, total),
         )
     if as_json:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import filelock
 import orjson
 
 from sbdata.curate.card import FIGURE, dataset_card
-from sbdata.curate.choose import choose_images, count_reasons, describe_counts, fetch_rows, not_had
+from sbdata.curate.changes import changed_sources, record_sources, source_fingerprints
+from sbdata.curate.choose import choose_images, count_reasons, fetch_rows, not_had
 from sbdata.curate.croissant import croissant
 from sbdata.curate.figure import draw_size_figure
 from sbdata.curate.filters import filter_images
@@ -43,16 +44,25 @@ from sbdata.curate.leakage import (
 )
 from sbdata.curate.materialise import (
     REJECTED_FILE,
-    finish_set,
     read_rejected,
     remove_strangers,
+    write_checksums,
+    write_rejected,
     write_set,
+)
+from sbdata.curate.notes import (
+    describe_rejections,
+    quota_note,
+    same_name_rejections,
+    turned_note,
+    unmatched_notes,
 )
 from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics_of
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched
 from sbdata.layout import IMAGES_FOLDER
+from sbdata.machine import check_output, writing_to
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest, rows_of
 from sbdata.recipe import Recipe, SourceSpec
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source
@@ -62,13 +72,38 @@ from sbdata.storage import write_bytes, write_text
 
 @dataclass(frozen=True)
 class Built:
-    """A finished set and what it was chosen from."""
+    """A finished set and what it was chosen from.
+
+    Attributes:
+        root: the set's folder.
+        manifest: of the set.
+        before: what the sources hold.
+        after: what the set holds.
+        fresh: whether it was built now.
+        notes: what else bears on its numbers, in one sentence each.
+    """
 
     root: Path
     manifest: Manifest
     before: SizeStatistics
     after: SizeStatistics
     fresh: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The sources of a recipe, measured as they are.
+
+    Attributes:
+        statistics: of what could be read.
+        rejections: what could not, and is in no number.
+        notes: what else bears on the numbers.
+    """
+
+    statistics: SizeStatistics
+    rejections: tuple[Rejection, ...]
+    notes: tuple[str, ...]
 
 
 def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
@@ -79,17 +114,23 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             chosen, ``out`` holds something else, or images cannot be downloaded; what was fetched
             so far stays for the next try.
     """
+    check_output(_staging_folder(out))
     opened = open_all(recipe, inputs)
     splits = open_splits(recipe, inputs.roots)
+    found = source_fingerprints(recipe, inputs.roots)
+    contents = {name: one["content"] for name, one in found.items()}
     roots = {name: str(root.resolve()) for name, root in sorted(inputs.roots.items())}
-    with _staging(out, {"recipe": recipe.as_dict(), "roots": roots}) as staging:
+    state = {"recipe": recipe.as_dict(), "roots": roots, "sources": contents}
+    with _staging(out, state) as staging:
         taxonomy = recipe.classes()
         scans = scan_all(recipe, opened, staging / "scan", inputs)
         images = join_images(scans)
         before = source_statistics(scans, recipe)
         rejections = [r for scanned in scans for r in scanned.scan.rejections()]
         kept, refused = filter_images(images, recipe.filters)
-        rejections += refused
+        alike = same_name_rejections(rows_of(images, kept))
+        rejections += [*refused, *alike]
+        kept = sorted(set(kept) - {r.image_id for r in alike})
 
         training = hash_splits(
             splits,
@@ -104,19 +145,19 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         leaked = {r.image_id for found in members for r in found}
         candidates = rows_of(images, [i for i in kept if i not in leaked])
         if not candidates.num_rows:
-            msg = (
-                f"recipe {recipe.name}: none of the scanned images is a candidate "
-                f"({describe_counts(rejections)}); loosen the filters by --set"
+            raise _nothing_left(
+                recipe, "none of the scanned images is a candidate", rejections, out
             )
-            raise InputError(msg)
 
         chosen = choose_images(
             recipe, candidates, scans, training, staging / "set" / IMAGES_FOLDER, inputs
         )
         rejections += chosen.rejections
+        if not chosen.images.num_rows:
+            raise _nothing_left(recipe, "no image is left", rejections, out)
         extra = {
             "recipe": recipe.as_dict(),
-            "synthetic": recipe.synthetic,
+            "synthetic": recipe.synthetic or any(one.source.generated for one in opened),
             "candidates": {"scanned": images.num_rows, "kept": candidates.num_rows},
             "rejected": count_reasons(rejections),
             "selection": chosen.selection.as_dict() if chosen.selection else None,
@@ -130,7 +171,28 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         manifest = make_manifest(
             recipe.name, chosen.images, chosen.instances, taxonomy, recipe.bins, extra
         )
-        return _finish(manifest, rejections, staging, out, inputs)
+        record_sources(staging / "set", manifest.logical_hash, found)
+        notes = (
+            *unmatched_notes(recipe, opened),
+            quota_note(manifest.meta),
+            turned_note(chosen.turned),
+            f"{len(alike)} images are left out: {alike[0].detail}" if alike else "",
+        )
+        built = _finish(manifest, rejections, staging, out, inputs)
+        return replace(built, notes=tuple(note for note in notes if note))
+
+
+def _nothing_left(
+    recipe: Recipe, what: str, rejections: Sequence[Rejection], out: Path
+) -> InputError:
+    """Write down why everything was left out, and return the error that says so."""
+    kept = _staging_folder(out) / REJECTED_FILE
+    write_rejected(kept, rejections)
+    said = describe_rejections(rejections) or "nothing was scanned"
+    return InputError(
+        f"recipe {recipe.name}: {what}: {said}; {kept} lists every reason: correct the source, or "
+        "loosen the filters by --set"
+    )
 
 
 def rebuild_set(folder: Path, out: Path, inputs: Inputs) -> Built:
@@ -172,11 +234,14 @@ def _identities(opened: Sequence[Opened], inputs: Inputs) -> dict[tuple[str, str
     return found
 
 
-def measure_sources(recipe: Recipe, inputs: Inputs) -> SizeStatistics:
+def measure_sources(recipe: Recipe, inputs: Inputs) -> Measured:
     """Measure the sources of a recipe as they are, before any filter or selection."""
     with tempfile.TemporaryDirectory(prefix="sbdata-") as folder:
-        scanned = scan_all(recipe, open_all(recipe, inputs), Path(folder), inputs)
-        return source_statistics(scanned, recipe)
+        opened = open_all(recipe, inputs)
+        scanned = scan_all(recipe, opened, Path(folder), inputs)
+        rejections = tuple(r for one in scanned for r in one.scan.rejections())
+        notes = unmatched_notes(recipe, opened)
+        return Measured(source_statistics(scanned, recipe), rejections, tuple(notes))
 
 
 def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
@@ -194,6 +259,13 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
     if check_header(manifest, out) != recipe:
         msg = f"{out} holds a set of another recipe; remove it, or give another folder by --out"
         raise InputError(msg)
+    changed = changed_sources(out, manifest.logical_hash, recipe, inputs.roots)
+    if changed:
+        msg = (
+            f"{out}: the annotations changed since the set was built ({', '.join(changed)}); "
+            "remove the folder and build again, or give another folder by --out"
+        )
+        raise InputError(msg)
     damages = verify_set(out, workers=inputs.workers, progress=partial(inputs.progress, "verify"))
     if damages:
         msg = (
@@ -205,7 +277,8 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
     after = statistics_of(
         manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
     )
-    return Built(out, manifest, before, after, fresh=False)
+    notes = tuple(note for note in (quota_note(manifest.meta),) if note)
+    return Built(out, manifest, before, after, fresh=False, notes=notes)
 
 
 def _holders(
@@ -242,9 +315,13 @@ def _finish(
     write_text(root / "README.md", dataset_card(manifest, after))
     described = orjson.dumps(croissant(manifest, root), option=orjson.OPT_INDENT_2)
     write_bytes(root / "dataset.json", described + b"\n")
-    finish_set(manifest, root, workers=inputs.workers)
+    write_checksums(root, workers=inputs.workers)
     root.replace(out)
     return Built(out, manifest, before, after, fresh=True)
+
+
+def _staging_folder(out: Path) -> Path:
+    return out.parent / f".{out.name}.building"
 
 
 @contextmanager
@@ -254,12 +331,13 @@ def _staging(out: Path, state: Mapping[str, Any]) -> Iterator[Path]:
     A folder left by a killed build of the same state is taken up again, one of another state is
     emptied. Only one build of a target runs at a time.
     """
-    staging = out.parent / f".{out.name}.building"
-    staging.mkdir(parents=True, exist_ok=True)
+    staging = _staging_folder(out)
+    with writing_to(staging):
+        staging.mkdir(parents=True, exist_ok=True)
     described = orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
     lock = filelock.FileLock(staging.parent / f".{out.name}.lock", blocking=False)
     try:
-        with lock:
+        with writing_to(out.parent), lock:
             recorded = staging / "state.json"
             if not recorded.is_file() or recorded.read_bytes() != described:
                 shutil.rmtree(staging)

@@ -32,6 +32,7 @@ class Choice:
         selection: the report; None if every candidate was taken.
         rejections: images that were chosen and then left out.
         duplicates: how many of them look like an image of each training split, by its name.
+        turned: the EXIF orientation of each chosen image that is not upright, by its id.
     """
 
     images: pa.Table
@@ -39,6 +40,7 @@ class Choice:
     selection: Chosen | None
     rejections: list[Rejection]
     duplicates: Counter[str]
+    turned: dict[str, int]
 
 
 def choose_images(
@@ -52,7 +54,8 @@ def choose_images(
     """Select and fetch in rounds until every chosen image is good.
 
     An image that turns out to be damaged or a near duplicate of a training image is dropped, and
-    the next round refills its cells around the images that are already there.
+    the next round refills its cells around the images that are already there. If none is left, the
+    choice has no images.
     """
     home = {i: s for s in scanned for i in s.scan.images()["image_id"].to_pylist()}
     everyone = candidates["image_id"].to_pylist()
@@ -102,18 +105,16 @@ def choose_images(
         rejections += [*lost, *twins]
         if not lost and not twins:
             break
-    if not wanted:
-        msg = f"recipe {recipe.name}: no image is left ({describe_counts(rejections)})"
-        raise InputError(msg)
     images = rows_of(candidates, wanted)
     for name, values in (
         ("sha256", [fetched[i].sha256 for i in images["image_id"].to_pylist()]),
         ("phash", [fetched[i].phash for i in images["image_id"].to_pylist()]),
     ):
         column = images.schema.get_field_index(name)
-        images = images.set_column(column, images.schema.field(name), pa.array(values))
+        images = images.set_column(column, images.schema.field(name), pa.array(values, pa.string()))
     instances = pa.concat_tables([s.scan.instances(image_ids=wanted) for s in scanned])
-    return Choice(images, instances, selection, rejections, duplicates)
+    turned = {i: f.orientation for i in wanted if (f := fetched[i]).orientation > 1}
+    return Choice(images, instances, selection, rejections, duplicates, turned)
 
 
 def _supply(recipe: Recipe, image_ids: Sequence[str], scanned: Sequence[Scanned]) -> Supply:
@@ -174,9 +175,3 @@ def not_had(failed: Sequence[Failed], wanted: int, staging: Path) -> InputError:
 def count_reasons(rejections: Sequence[Rejection]) -> dict[str, int]:
     """Return how often each reason was given, by reason."""
     return dict(sorted(Counter(r.reason for r in rejections).items()))
-
-
-def describe_counts(rejections: Sequence[Rejection]) -> str:
-    """Say how often each reason was given."""
-    counts = count_reasons(rejections)
-    return ", ".join(f"{reason} {n:,}" for reason, n in counts.items()) or "nothing was scanned"

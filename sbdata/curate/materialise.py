@@ -11,20 +11,20 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 
-from sbdata.completion import FileRecord, record_file, write_marker
+from sbdata.checksums import CHECKSUMS_FILE
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress, run_each
 from sbdata.layout import (
     CLASSES_FOLDER,
     IMAGES_FOLDER,
-    INTACT_MARKER,
     LISTS_FOLDER,
     OBJECTS_FOLDER,
+    SOURCES_MARKER,
     class_path,
     image_path,
     object_path,
@@ -34,11 +34,10 @@ from sbdata.manifest import Manifest, ManifestError, write_manifest
 from sbdata.masks import VOID, LabelMap, MaskError, draw_masks, write_index_png
 from sbdata.printable import csv_cell, text_of_cell
 from sbdata.sources import Rejection
-from sbdata.storage import is_safe_name, remove_leftovers, write_text
+from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_text
 
 REJECTED_FILE = "rejected.csv"
-CHECKSUMS_FILE = "checksums.txt"
-_OWN_MARKER = re.compile(rf"{re.escape(INTACT_MARKER)}|\.{re.escape(INTACT_MARKER)}\..*\.part")
+_OWN_MARKER = re.compile(rf"{re.escape(SOURCES_MARKER)}|\.{re.escape(SOURCES_MARKER)}\..*\.part")
 
 
 # --- drawing -------------------------------------------------------------------------------------
@@ -126,7 +125,7 @@ def write_set(
     """Write everything of a set but its images, which lie in ``root/JPEGImages`` already.
 
     Files that are there are replaced. What further files the caller puts into the set (card,
-    Croissant) come before this call, or are followed by :func:`finish_set`.
+    Croissant) come before this call, or are followed by :func:`write_checksums`.
 
     Args:
         manifest: of the set.
@@ -149,40 +148,13 @@ def write_set(
     for folder in (".", IMAGES_FOLDER, CLASSES_FOLDER, OBJECTS_FOLDER, LISTS_FOLDER):
         (root / folder).mkdir(parents=True, exist_ok=True)
         remove_leftovers(root / folder)
-    for name in (CHECKSUMS_FILE, INTACT_MARKER):
-        (root / name).unlink(missing_ok=True)  # the set is unfinished from here on
+    (root / CHECKSUMS_FILE).unlink(missing_ok=True)  # the set is unfinished from here on
     run_each(partial(_write_masks, root), rows, workers=workers, progress=progress)
     for name, text in image_lists(manifest).items():
         write_text(root / name, text)
     write_rejected(root / REJECTED_FILE, rejections)
     write_manifest(manifest, root)
-    finish_set(manifest, root, workers=workers)
-
-
-def finish_set(manifest: Manifest, root: Path, *, workers: int = 1) -> None:
-    """Write ``checksums.txt`` and the marker of the images and masks.
-
-    Raises:
-        InputError: see :func:`write_checksums`.
-    """
-    records = write_checksums(root, workers=workers)
-    ids = manifest.images["image_id"].to_pylist()
-    here = Path()
-    paths = (path(here, i) for path in (image_path, class_path, object_path) for i in ids)
-    vouched = {name: records[name] for name in (path.as_posix() for path in paths)}
-    vouch_for(root, manifest.logical_hash, vouched)
-
-
-def vouch_for(root: Path, logical_hash: str, files: Mapping[str, FileRecord]) -> None:
-    """Record that images and masks of a set are those that it was built with.
-
-    Args:
-        root: the set's folder.
-        logical_hash: of the manifest that they were compared with, or drawn from.
-        files: their records by path in the set.
-    """
-    remove_leftovers(root)
-    write_marker(root, files, {"logical_hash": logical_hash}, name=INTACT_MARKER)
+    write_checksums(root, workers=workers)
 
 
 def image_lists(manifest: Manifest) -> dict[str, str]:
@@ -266,16 +238,11 @@ def read_rejected(path: Path) -> list[Rejection]:
 
 # --- checksums.txt -------------------------------------------------------------------------------
 
-_CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
-
-def write_checksums(root: Path, *, workers: int = 1) -> dict[str, FileRecord]:
+def write_checksums(root: Path, *, workers: int = 1) -> None:
     """Write ``checksums.txt``: the SHA-256 of every other file of the set, sorted by path.
 
     ``sha256sum -c checksums.txt`` checks it from within the set's folder.
-
-    Returns:
-        A record of each file, by its path in the set.
 
     Raises:
         InputError: if a file's name holds characters that the format cannot, or is no plain file.
@@ -292,40 +259,17 @@ def write_checksums(root: Path, *, workers: int = 1) -> dict[str, FileRecord]:
             "with plain names; remove or rename it"
         )
         raise InputError(msg)
-    found = run_each(record_file, [root / name for name in names], workers=workers)
-    records = dict(zip(names, found, strict=True))
-    lines = (f"{record.sha256}  {name}\n" for name, record in records.items())
+    sums = run_each(sha256_of, [root / name for name in names], workers=workers)
+    lines = (f"{digest}  {name}\n" for digest, name in zip(sums, names, strict=True))
     write_text(root / CHECKSUMS_FILE, "".join(lines))
-    return records
-
-
-def read_checksums(root: Path) -> dict[str, str]:
-    """Return the recorded SHA-256 of each file by its path in the set.
-
-    Raises:
-        InputError: if the file is missing or a line is not ``<sha256>  <path>``.
-    """
-    path = root / CHECKSUMS_FILE
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read ({error}); build the set again"
-        raise InputError(msg) from error
-    sums: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        match = _CHECKSUM_LINE.fullmatch(line)
-        if match is None or not is_safe_name(match[2]):
-            msg = f"{path}: line {number} is not '<sha256>  <path in the set>'; build the set again"
-            raise InputError(msg)
-        sums[match[2]] = match[1]
-    return sums
 
 
 def files_of(root: Path) -> list[str]:
     """Return the paths of all files below a folder, relative, with slashes, sorted.
 
-    A link to a folder counts as a file and is not followed. The set's own marker is left out, and
-    the temporary file that a process leaves that is killed as it writes it.
+    A link to a folder counts as a file and is not followed. The set's own markers are left out,
+    the temporary file that a process leaves that is killed as it writes one, and the litter of
+    desktops.
     """
     found = []
     for folder, folders, names in os.walk(root):

@@ -44,6 +44,7 @@ from sbdata.masks import (
     measure_visible,
     rle_area,
 )
+from sbdata.quoting import without_surrogates
 from sbdata.sizes import SizeBins
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Rejection, Source
 from sbdata.storage import remove_leftovers, write_bytes, writing
@@ -246,8 +247,12 @@ def _writing_rows(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Record
 
 
 def _rejection_batch(rejections: Sequence[Rejection]) -> pa.RecordBatch:
+    names = _REJECTIONS_SCHEMA.names
     return pa.RecordBatch.from_pylist(
-        [dict(zip(_REJECTIONS_SCHEMA.names, astuple(r), strict=True)) for r in rejections],
+        [
+            {name: without_surrogates(text) for name, text in zip(names, astuple(r), strict=True)}
+            for r in rejections
+        ],
         schema=_REJECTIONS_SCHEMA,
     )
 

@@ -78,6 +78,20 @@ class UnpackedFile:
     sha256: str
 
 
+class DamagedArchiveError(InputError):
+    """A file that is no archive of its kind, or only a part of one.
+
+    Attributes:
+        reason: what was seen.
+    """
+
+    def __init__(self, archive: Path, reason: str) -> None:
+        super().__init__(
+            f"{archive}: damaged or no archive of its kind ({reason}); remove it and fetch it anew"
+        )
+        self.reason = reason
+
+
 def unpack_archive(
     archive: Path,
     folder: Path,
@@ -115,8 +129,7 @@ def unpack_archive(
         members = _members(archive, folder, proven)
         written = _write(members, archive, folder, only, limits, progress)
     except _DAMAGE as error:
-        msg = f"{archive}: damaged or no archive of its kind ({error}); remove it and fetch it anew"
-        raise InputError(msg) from error
+        raise DamagedArchiveError(archive, str(error)) from error
     except OSError as error:
         reason = error.strerror or error
         msg = (

@@ -20,6 +20,8 @@ from sbdata.fetch.parallel import Progress, run_each
 from sbdata.fetch.photos import PhotoError, decode_photo, perceptual_hash
 from sbdata.fetch.remotes import mirrored
 from sbdata.fetch.retries import PassingError, RefusedError, persist
+from sbdata.images import orientation_of
+from sbdata.machine import sentence_of
 from sbdata.storage import is_safe_stem, remove_leftovers, write_bytes
 
 MAX_BYTES = 64 * 2**20
@@ -68,12 +70,14 @@ class Fetched:
         sha256: of the file, or of the pixels where the request says so.
         phash: see :func:`sbdata.fetch.photos.perceptual_hash`.
         origin: where it came from: already in the folder, from ``local``, or over HTTP.
+        orientation: its EXIF orientation; 1 is upright.
     """
 
     image_id: str
     sha256: str
     phash: str
     origin: Literal["kept", "local", "http"]
+    orientation: int = 1
 
 
 @dataclass(frozen=True)
@@ -205,10 +209,10 @@ def _kept(job: _Job, request: ImageRequest) -> Fetched | None:
     if request.sha256_of != "file" or not path.is_file():
         return None
     try:
-        sha256, phash = _checked(request, path.read_bytes())
+        sha256, phash, orientation = _checked(request, path.read_bytes())
     except (_FailedError, OSError):
         return None  # it is fetched again and replaced
-    return Fetched(request.image_id, sha256, phash, "kept")
+    return Fetched(request.image_id, sha256, phash, "kept", orientation)
 
 
 def _obtained(job: _Job, request: ImageRequest) -> Fetched:
@@ -223,14 +227,14 @@ def _obtained(job: _Job, request: ImageRequest) -> Fetched:
             raise _FailedError("missing", detail)
         origin = "http"
         data = _download(job, request.image_id, mirrored(request.url, job.mirrors))
-    sha256, phash = _checked(request, data)
+    sha256, phash, orientation = _checked(request, data)
     if request.sha256_of == "pixels":
         sha256 = _pixels(job, request)
     try:
         write_bytes(_target(job, request), data)
     except OSError as error:
         raise _cannot_write(job.folder, error) from error
-    return Fetched(request.image_id, sha256, phash, origin)
+    return Fetched(request.image_id, sha256, phash, origin, orientation)
 
 
 def _local_bytes(job: _Job, request: ImageRequest) -> bytes | None:
@@ -242,17 +246,17 @@ def _local_bytes(job: _Job, request: ImageRequest) -> bytes | None:
         raise _FailedError("missing", f"{request.file_name} cannot be read ({error})") from error
 
 
-def _checked(request: ImageRequest, data: bytes) -> tuple[str, str]:
-    """Return the sha256 of the bytes and the perceptual hash, if the bytes are the image."""
+def _checked(request: ImageRequest, data: bytes) -> tuple[str, str, int]:
+    """Return the bytes' sha256, perceptual hash and orientation, if they are the image."""
     try:
         with decode_photo(data, (request.width, request.height)) as image:
-            phash = perceptual_hash(image)
+            phash, orientation = perceptual_hash(image), orientation_of(image)
     except PhotoError as error:
         raise _FailedError(error.reason, error.detail) from error
     sha256 = hashlib.sha256(data).hexdigest()
     if request.sha256_of == "file" and request.sha256 not in (None, sha256):
         raise _wrong_hash(request, sha256)
-    return sha256, phash
+    return sha256, phash, orientation
 
 
 def _pixels(job: _Job, request: ImageRequest) -> str:
@@ -270,7 +274,7 @@ def _wrong_hash(request: ImageRequest, found: str) -> _FailedError:
 
 
 def _cannot_write(folder: Path, error: OSError) -> InputError:
-    return InputError(f"{folder}: cannot be written ({error.strerror or error}); choose another")
+    return InputError(f"{folder}: cannot be written: {sentence_of(error, [folder])}")
 
 
 # --- HTTP ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Literal
 import imagehash
 from PIL import Image, UnidentifiedImageError
 
-from sbdata.images import DAMAGE, kind_of_file, open_image
+from sbdata.images import DAMAGE, kind_of_file, open_image, orientation_of, turned_how
 
 # MPO: a JPEG with further pictures behind the first, as phones write. PNG is only named.
 _ACCEPTED = ("JPEG", "MPO")
@@ -57,6 +57,12 @@ def open_photo(data: bytes, size: tuple[int, int] | None = None) -> Image.Image:
         raise _wrong_format(f"a {image.format} file")
     if size is not None and image.size != size:
         detail = f"{image.width} x {image.height} pixels, annotated as {size[0]} x {size[1]}"
+        orientation = orientation_of(image)
+        if orientation >= 5 and image.size == size[::-1]:
+            detail += (
+                f": its EXIF orientation tag shows it {turned_how(orientation)}, as it was "
+                "annotated; write the photo anew as it is shown, without the tag"
+            )
         raise PhotoError("image_size", detail)
     return image
 

@@ -88,6 +88,9 @@ def _ask(part: Part, url: str, transfer: Transfer) -> None:
             raise PassingError("answered 416 to a request for the rest", retry_after=0)
         _refuse_page(answer, remote)
         origin, begin = origin_of(url, answer.status_code, answer.headers)
+        if headers and answer.status_code == 200 and _is_a_rest(part, origin, answer):
+            part.spoilt = True  # the next request is for the whole file
+            raise PassingError("sent a part of the file as if it were all of it", retry_after=0)
         if answer.status_code == 200:
             _begin(part, origin, remote)
         else:
@@ -130,6 +133,24 @@ def _refuse_page(answer: requests.Response, remote: Remote) -> None:
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in _PAGES and not remote.name.lower().endswith(_PAGE_NAMES):
         raise RefusedError("answered with a web page instead of the file")
+
+
+def _is_a_rest(part: Part, origin: Origin, answer: requests.Response) -> bool:
+    """Tell whether an answer of 200 to a request for the rest holds the rest alone.
+
+    It says so itself by a range, or has the validator of the file and another length than it.
+    """
+    was = part.origin
+    if "Content-Range" in answer.headers:
+        return True
+    return (
+        was is not None
+        and was.validator is not None
+        and was.validator == origin.validator
+        and None not in (was.size, origin.size)
+        and was.size != origin.size
+        and was.coding == origin.coding
+    )
 
 
 def _begin(part: Part, origin: Origin, remote: Remote) -> None:

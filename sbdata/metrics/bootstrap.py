@@ -56,11 +56,6 @@ class Difference:
     interval: Interval | None
     sign_change: float | None
 
-    def reversed(self) -> Difference:
-        """Return B minus A."""
-        turned = self.interval and Interval(-self.interval.high, -self.interval.low)
-        return Difference(-self.value, turned, self.sign_change)
-
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,6 @@ from sbdata.metrics import (
     score_image,
     summarise,
 )
-from sbdata.score.gallery import LoadImage
 from sbdata.score.hints import background_as_class, nothing_but_void, numbers_mixed_up
 from sbdata.score.inputs import (
     Contract,
@@ -54,6 +53,9 @@ from sbdata.score.truth import Loaded, Truth
 from sbdata.score.wording import count
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from sbdata.score.gallery import LoadImage
 
 MOVED = 50  # instances that a comparison lists
 _CHUNK = 32  # images that a thread takes at a time

@@ -209,6 +209,13 @@ def truth_from_coco(
         reasons = Counter(r.reason for r in rejections if r.image_id in left_out)
         counted = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
         notes.append(f"{count(len(left_out), 'image')} of {file.name} cannot be scored: {counted}")
+    lost = [r for r in rejections if r.reason == "unknown_image"]
+    if lost:
+        notes.append(
+            f"{count(len(lost), 'annotation')} of {file.name} belong to no image that is listed, "
+            f"and {'its object is' if len(lost) == 1 else 'their objects are'} in no score; of "
+            f"annotation {lost[0].annotation_id}: {lost[0].detail}"
+        )
     hidden = sum(r.reason == "hidden" for r in rejections)
     if hidden:
         notes.append(f"{count(hidden, 'object')} left out, lying wholly below smaller ones")

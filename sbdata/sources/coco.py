@@ -25,12 +25,15 @@ import numpy.typing as npt
 import orjson
 
 from sbdata.errors import InputError
-from sbdata.masks import MAX_PIXELS, MaskError, counts_to_rle, objects_to_rles, rle_area
+from sbdata.limits import image_size_problem
+from sbdata.masks import MaskError, counts_to_rle, objects_to_rles, rle_area
+from sbdata.printable import printable
+from sbdata.quoting import has_controls, quoted
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
 from sbdata.sources.identity import coco_image, identities_of
 from sbdata.sources.json_spans import MISSING, Spans, find_spans
-from sbdata.storage import inside, is_safe_name, is_safe_stem
+from sbdata.storage import inside, is_safe_name, is_safe_stem, unsafe_reason
 from sbdata.taxonomy import CLASS_MAPS
 
 _ARRAYS = ("images", "annotations", "categories", "licenses")
@@ -176,7 +179,9 @@ class CocoSource:
 
     def position(self, source_image_id: str) -> int | None:
         """Return the position of the image with that id, or None where the file lacks it."""
-        if not re.fullmatch(r"-?\d{1,18}", source_image_id):
+        if not re.fullmatch(r"-?\d{1,19}", source_image_id, re.ASCII):
+            return None
+        if abs(int(source_image_id)) > np.iinfo(np.int64).max:
             return None
         found = int(np.searchsorted(self.index.image_id, int(source_image_id)))
         if found < len(self.index) and self.index.image_id[found] == int(source_image_id):
@@ -217,13 +222,16 @@ class CocoSource:
         if file_name is None:
             raise _Unusable("no_file_name", "the image record names no file")
         image_id = PurePosixPath(file_name).stem
-        if not is_safe_name(file_name) or not is_safe_stem(image_id):
-            raise _Unusable("unsafe_path", f"{file_name!r} is not followed")
-        width, height = record.get("width"), record.get("height")
-        if not _is_size(width, height):
-            raise _Unusable("bad_size", f"width {width!r}, height {height!r}")
-        assert isinstance(width, int)  # noqa: S101 - for the type checker
-        assert isinstance(height, int)  # noqa: S101
+        if reason := unsafe_reason(file_name):
+            raise _Unusable("unsafe_path", f"{quoted(file_name)} is not followed: {reason}")
+        if not is_safe_stem(image_id):
+            raise _Unusable(
+                "unsafe_path", f"{quoted(file_name, 400)} is not followed: no plain name"
+            )
+        width, height = _size_of(record, file_name)
+        url = _web_address(record)
+        if url is not None and has_controls(url):
+            raise _Unusable("bad_url", f"{quoted(url)} holds control characters")
         codes = _run_length_codes(annotations, ids, height, width)
         return AnnotatedImage(
             image_id=image_id,
@@ -236,11 +244,11 @@ class CocoSource:
                     annotation_id=str(annotation_id),
                     category=self._category(annotation, annotation_id),
                     rle=code,
-                    crowd=bool(annotation.get("iscrowd", 0)),
+                    crowd=_is_crowd(annotation, annotation_id),
                 )
                 for annotation_id, annotation, code in zip(ids, annotations, codes, strict=True)
             ),
-            url=_web_address(record),
+            url=url,
             license=self.licenses.get(_number(record.get("license"))),
             not_exhaustive=self._not_exhaustive(record),
         )
@@ -249,7 +257,7 @@ class CocoSource:
         number = annotation.get("category_id")
         name = self.categories.get(_number(number))
         if name is None:
-            detail = f"category id {number!r:.40}, not in the file"
+            detail = f"category id {quoted(number, 40)}, not in the file"
             raise _Unusable("unknown_category", detail, annotation_id)
         return name
 
@@ -292,7 +300,7 @@ def _run_length_codes(
                 _check_points(segmentation)
                 outlines[annotation_id] = segmentation
             else:
-                raise _Unusable("empty_segmentation", f"segmentation is {segmentation!r:.60}")
+                raise _Unusable("empty_segmentation", f"segmentation is {quoted(segmentation, 60)}")
         except _Unusable as unusable:
             raise _Unusable(unusable.flaw.reason, unusable.flaw.detail, annotation_id) from None
     if outlines:
@@ -306,7 +314,7 @@ def _given_code(segmentation: Record, height: int, width: int) -> bytes:
     """Return a run-length coded mask after making sure that it covers the image exactly."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [height, width]:
-        raise _Unusable("rle_size", f"size {size!r:.40} in an image of {height} x {width}")
+        raise _Unusable("rle_size", f"size {quoted(size, 40)} in an image of {height} x {width}")
     try:
         if isinstance(counts, str):
             code = counts.encode("ascii")
@@ -341,7 +349,12 @@ def _checked_polygons(
                 detail = "a coordinate that is no number"
                 raise _Unusable("polygon_not_finite", detail, annotation_id)
         # Whole numbers beyond 64 bits; they become large floats here.
-        points = np.array([float(value) for value in values])
+        try:
+            points = np.array([float(value) for value in values])
+        except OverflowError:
+            owner = next(i for i, parts in outlines.items() if _has_huge(parts))
+            detail = "a coordinate beyond any number of pixels"
+            raise _Unusable("polygon_not_finite", detail, owner) from None
     points = points.astype(np.float64, copy=False)
     x, y = points[0::2], points[1::2]
     good = (x >= -1) & (x <= width + 1) & (y >= -1) & (y <= height + 1)  # false for NaN
@@ -372,14 +385,32 @@ def _owner(outlines: Mapping[int, list[list[float]]], point: int) -> int:
     raise AssertionError
 
 
-def _is_size(width: Any, height: Any) -> bool:
-    return (
-        type(width) is int
-        and type(height) is int
-        and width > 0
-        and height > 0
-        and width * height <= MAX_PIXELS
-    )
+def _has_huge(parts: Sequence[Sequence[float]]) -> bool:
+    return any(abs(value) > 1e300 for part in parts for value in part)
+
+
+def _size_of(record: Record, file_name: str) -> tuple[int, int]:
+    """Return an image's width and height, within the limits on images."""
+    width, height = record.get("width"), record.get("height")
+    seen = f"width {quoted(width, 40)}, height {quoted(height, 40)}"
+    if type(width) is not int or type(height) is not int:
+        raise _Unusable("bad_size", f"{seen}: both must be whole numbers, without quotes")
+    if problem := image_size_problem(width, height, file_name):
+        raise _Unusable("bad_size", f"{seen}: {problem}")
+    return width, height
+
+
+_CROWD = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True, None: False}
+
+
+def _is_crowd(annotation: Record, annotation_id: int) -> bool:
+    """Return whether an annotation is a crowd region: 0 or 1, also as text, or true or false."""
+    given = annotation.get("iscrowd")
+    key = given.strip().lower() if isinstance(given, str) else given
+    if not isinstance(key, int | float | str | None) or key not in _CROWD:
+        detail = f"iscrowd is {quoted(given, 40)}; it must be 0 or 1"
+        raise _Unusable("bad_iscrowd", detail, annotation_id)
+    return _CROWD[key]
 
 
 def _web_address(record: Record) -> str | None:
@@ -450,13 +481,23 @@ def open_coco(spec: SourceSpec, split: str, root: Path | None) -> CocoSource:
         InputError: if the annotation file is missing, not in COCO's format, or without images.
     """
     root = needed_root(spec, root, "COCO's annotations and images")
+    file = coco_file(spec, split, root)
+    photos = PhotoNames((spec.images or "{split}").replace("{split}", split))
+    return open_annotations(spec, split, root, file, photos)
+
+
+def coco_file(spec: SourceSpec, split: str, root: Path) -> Path:
+    """Return the annotation file of one split.
+
+    Raises:
+        InputError: if it is missing; the message says where it comes from.
+    """
     file = root / (spec.annotations or "annotations/instances_{split}.json").replace(
         "{split}", split
     )
     if not file.is_file():
         raise InputError(_missing_file(spec, split, file))
-    photos = PhotoNames((spec.images or "{split}").replace("{split}", split))
-    return open_annotations(spec, split, root, file, photos)
+    return file
 
 
 def _missing_file(spec: SourceSpec, split: str, file: Path) -> str:
@@ -519,11 +560,14 @@ def open_annotations(
     for key in ("images", "annotations"):
         nameless = np.flatnonzero(found[key].fields["id"] == MISSING)
         if nameless.size:
-            at = found[key].start[nameless[0]]
-            msg = f"{file}: not a COCO-format file, the record at byte {at} has no integer id"
+            record = next(_all_records(file, _spans(found[key])[nameless[:1]]))
+            msg = (
+                f"{file}: not a COCO-format file, the record at byte "
+                f"{found[key].start[nameless[0]]} of its {key} {_id_problem(record, 'id')}"
+            )
             raise InputError(msg)
     categories = _categories(file, found["categories"])
-    index, stray_ids = _index(
+    index, strays = _index(
         found["images"], found["annotations"], categories, _wanted(spec), file, photos
     )
     status = file.stat()
@@ -536,18 +580,44 @@ def open_annotations(
         categories=categories,
         licenses=_licenses(file, found.get("licenses")),
         index=index,
-        strays=tuple(
-            Rejection(
-                source=spec.name,
-                file=_relative(file, root),
-                reason="unknown_image",
-                detail=f"image {image_id} is not listed" if image_id != MISSING else "no image id",
-                annotation_id=str(annotation_id),
-            )
-            for annotation_id, image_id in stray_ids
-        ),
+        strays=tuple(_strays(spec.name, file, _relative(file, root), strays)),
         stamp=(status.st_size, status.st_mtime_ns),
     )
+
+
+def _id_problem(record: Record, key: str) -> str:
+    """Return what is wrong with an id that is no integer of 64 bits, in words."""
+    if key not in record:
+        return f"has no integer {key}, nor any other"
+    given = record[key]
+    rule = "which is none"
+    if isinstance(given, str):
+        rule = "a text; write whole numbers, without quotes"
+    elif isinstance(given, float):
+        rule = "a number with a point; write whole numbers, without one"
+    elif isinstance(given, int) and not isinstance(given, bool):
+        rule = "too large: at most 63 bits, 19 digits, are read"
+    return f"has no integer {key} but {quoted(given, 40)}, {rule}"
+
+
+def _strays(
+    source: str, file: Path, relative: str, strays: npt.NDArray[np.int64]
+) -> Iterator[Rejection]:
+    """Yield a rejection for each annotation that belongs to no listed image.
+
+    Args:
+        source: its name.
+        file: the annotation file.
+        relative: that file's path in the source.
+        strays: one row an annotation: its id, its image's id, start and stop of its record.
+    """
+    for annotation_id, image_id, start, stop in strays.tolist():
+        detail = f"the annotation belongs to image {image_id}, which is not listed"
+        if image_id == MISSING:
+            record = next(_all_records(file, np.array([[start, stop]])))
+            problem = _id_problem(record, "image_id")
+            detail = f"the annotation belongs to no image: it {problem}"
+        yield Rejection(source, relative, "unknown_image", detail, "", str(annotation_id))
 
 
 def _relative(file: Path, root: Path) -> str:
@@ -569,8 +639,11 @@ def _categories(file: Path, spans: Spans) -> dict[int, str]:
         if type(number) is not int or not isinstance(name, str) or number in categories:
             msg = (
                 f"{file}: not a COCO-format file, its categories need distinct integer ids and "
-                f"names, one is {record!r:.80}"
+                f"names, one is {quoted(record, 80)}"
             )
+            raise InputError(msg)
+        if has_controls(name):
+            msg = f"{file}: the category name {quoted(name)} holds control characters; rename it"
             raise InputError(msg)
         categories[number] = name
     return categories
@@ -581,7 +654,11 @@ def _licenses(file: Path, spans: Spans | None) -> dict[int, str]:
         return {}
     records = _all_records(file, _spans(spans))
     named = ((_number(r.get("id")), r.get("name") or r.get("url")) for r in records)
-    return {number: text for number, text in named if isinstance(text, str)}
+    return {
+        number: printable(text) if has_controls(text) else text
+        for number, text in named
+        if isinstance(text, str)
+    }
 
 
 def _index(
@@ -591,8 +668,8 @@ def _index(
     wanted: frozenset[str] | None,
     file: Path,
     photos: PhotoNames,
-) -> tuple[Index, list[tuple[int, int]]]:
-    """Group annotations by image; return the index, and ids of annotations and images of strays."""
+) -> tuple[Index, npt.NDArray[np.int64]]:
+    """Group annotations by image; return the index, and those of no image, see ``_strays``."""
     by_id = np.argsort(images.fields["id"], kind="stable")
     image_id = images.fields["id"][by_id]
     image_span = _spans(images)[by_id]
@@ -606,12 +683,9 @@ def _index(
     owner_id = annotations.fields["image_id"][kept]
     position = np.minimum(np.searchsorted(image_id, owner_id), len(image_id) - 1)
     listed = image_id[position] == owner_id
-    strays = list(
-        zip(
-            annotations.fields["id"][kept[~listed]].tolist(),
-            owner_id[~listed].tolist(),
-            strict=True,
-        )
+    stray = kept[~listed]
+    strays = np.column_stack(
+        [annotations.fields["id"][stray], owner_id[~listed], _spans(annotations)[stray]]
     )
     kept, position = kept[listed], position[listed]
     order = np.lexsort((annotations.fields["id"][kept], position))
@@ -624,7 +698,9 @@ def _index(
             "duplicate_annotation_id", "given to more than one", str(annotation_id[i])
         )
     for i, name in _same_names(file, image_span, photos).items():
-        flaws[i] = Flaw("duplicate_file_name", f"more than one image would be called {name}")
+        flaws[i] = Flaw(
+            "duplicate_file_name", f"more than one image would be called {quoted(name)}"
+        )
     for i in _repeated(image_id).tolist():
         flaws[i] = Flaw("duplicate_image_id", f"id {image_id[i]} is given to more than one image")
     index = Index(

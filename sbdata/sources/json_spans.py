@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
+from sbdata.text_files import BYTE_ORDER_MARK, other_kind
 
 MISSING = np.iinfo(np.int64).min
 """The value of a field that an element lacks, or has as something other than an integer."""
 
+_TENTH = np.int64(922_337_203_685_477_580)  # of 2**63
 _BLOCK = 1 << 20
 _LONGEST_NAME = 64
 _DEEPEST = 256
@@ -96,8 +98,11 @@ def find_spans(path: Path, arrays: Sequence[str], fields: Sequence[str]) -> dict
         with path.open("rb", buffering=0) as stream:
             while block := stream.read(_BLOCK):
                 data = np.frombuffer(block, np.uint8)
-                if position == 0 and block.startswith(b"\xef\xbb\xbf"):
-                    data = data[3:]  # a byte order mark
+                if position == 0 and (kind := other_kind(block[:8])):
+                    msg = f"{path}: not a JSON file but {kind}"
+                    raise InputError(msg)
+                if position == 0 and block.startswith(BYTE_ORDER_MARK):
+                    data = data[3:]
                     position = 3
                 count, problem, at = _scan_block(
                     data, position, state, stack, name, matters, seen, array_names, field_names,
@@ -280,7 +285,7 @@ def _scan_block(
                 digits = abs(state[_DIGITS])
                 if mode == _FIELD_VALUE and state[_FIELD] >= 0:
                     number = -state[_NUMBER] if state[_NEGATIVE] else state[_NUMBER]
-                    current[state[_FIELD]] = number if 0 < digits < 19 else MISSING
+                    current[state[_FIELD]] = number if 0 < digits <= 19 else MISSING
                 state[_FIELD] = -1
                 mode = _FIELD_NAME
                 if byte == close_brace:
@@ -299,8 +304,12 @@ def _scan_block(
             elif byte == close_bracket:
                 problem = _MISMATCHED
                 break
-            elif 48 <= byte <= 57 and 0 <= state[_DIGITS] < 19:
-                state[_NUMBER] = state[_NUMBER] * 10 + (byte - 48)
+            elif (
+                48 <= byte <= 57
+                and 0 <= state[_DIGITS] < 19
+                and (state[_NUMBER] < _TENTH or (state[_NUMBER] == _TENTH and byte <= 55))
+            ):  # at most 2**63 - 1
+                state[_NUMBER] = state[_NUMBER] * 10 + np.int64(byte - 48)
                 state[_DIGITS] += 1
             elif byte == minus and state[_DIGITS] == 0 and not state[_NEGATIVE]:
                 state[_NEGATIVE] = 1

@@ -31,6 +31,17 @@ def open_lvis(spec: SourceSpec, split: str, root: Path | None) -> CocoSource:
         InputError: if the annotation file is missing, not in LVIS's format, or without images.
     """
     root = needed_root(spec, root, "LVIS's annotations")
+    file = lvis_file(spec, split, root)
+    folder = None if spec.images is None else spec.images.replace("{split}", split)
+    return open_annotations(spec, split, root, file, PhotoNames(folder, from_url=True))
+
+
+def lvis_file(spec: SourceSpec, split: str, root: Path) -> Path:
+    """Return the annotation file of one split.
+
+    Raises:
+        InputError: if it is missing; the message says where it comes from.
+    """
     layouts = (spec.annotations,) if spec.annotations is not None else _LAYOUTS
     files = [root / layout.replace("{split}", split) for layout in layouts]
     file = next((file for file in files if file.is_file()), None)
@@ -46,5 +57,4 @@ def open_lvis(spec: SourceSpec, split: str, root: Path | None) -> CocoSource:
             f"{spec.name}=PATH, or another split by --set"
         )
         raise InputError(msg)
-    folder = None if spec.images is None else spec.images.replace("{split}", split)
-    return open_annotations(spec, split, root, file, PhotoNames(folder, from_url=True))
+    return file

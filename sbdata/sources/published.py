@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbdata.errors import InputError
+from sbdata.quoting import has_controls, quoted, shortened
 from sbdata.settings import from_plain, read_settings
 from sbdata.storage import is_safe_stem
 
@@ -116,6 +117,10 @@ def load_registry(path: Path | None = None) -> Registry:
 
 def _check(registry: Registry, where: str) -> None:
     for source in registry.sources:
+        texts = (source.purpose, source.license, source.citation, source.homepage)
+        if any(has_controls(text.replace("\n", " ")) for text in texts):
+            msg = f"{where}: the texts of {quoted(source.name)} must not hold control characters"
+            raise InputError(msg)
         plain = is_safe_stem(source.name) and is_safe_stem(source.place)
         if not plain or source.place == ARCHIVES_FOLDER:
             msg = (
@@ -129,7 +134,7 @@ def _check(registry: Registry, where: str) -> None:
         for file in source.files:
             wrong = _wrong(file)
             if wrong:
-                msg = f"{where}: {source.name}, {file.name}: {wrong}"
+                msg = f"{where}: {source.name}, {shortened(file.name)}: {wrong}"
                 raise InputError(msg)
     for kind, names in (
         ("source", [source.name for source in registry.sources]),
@@ -146,6 +151,8 @@ def _wrong(file: PublishedFile) -> str:
         return f"the name must be a plain one that ends in {', '.join(_ARCHIVES)}"
     if not file.urls or not all(url.startswith(("https://", "http://")) for url in file.urls):
         return "urls must be a list of https or http addresses"
+    if not all(url.isprintable() for url in file.urls):
+        return "urls must not hold control characters"
     if file.size is not None and file.size < 1:
         return "size must be a positive number of bytes, or be left out"
     if file.sha256 is not None and not _SHA256.fullmatch(file.sha256):

@@ -9,6 +9,7 @@ the box of its class that it fits best says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,18 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.mask_files import VOID, PngError, read_mask
 from sbdata.masks import encode_mask, measure_visible
+from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
 from sbdata.sources.identity import identities_of
-from sbdata.storage import inside, is_safe_name
+from sbdata.storage import inside, is_safe_stem
 from sbdata.taxonomy import VOC20, Taxonomy
 from sbdata.text_files import read_lines
 
 LICENSE = "PASCAL VOC 2012; images under the Flickr terms of use"
 _LISTS = "ImageSets/Segmentation"
 _CLASSES, _OBJECTS = "SegmentationClass", "SegmentationObject"
+_YEARS = (2012, 2011, 2010, 2009, 2008, 2007)  # of the devkits that have segmentations
 _BOX_IOU = 0.5  # an object and a box that overlap less are not taken for the same thing
 
 Box = tuple[float, float, float, float]
@@ -82,6 +85,21 @@ class VocSource:
             for image_id, name in zip(self.ids, names, strict=True)
         ]
 
+    def annotation_files(self) -> list[Path]:
+        """Return the masks and boxes of the split's images that are there, by image and kind."""
+        kinds = (
+            ("SegmentationClass", "png"),
+            ("SegmentationObject", "png"),
+            ("Annotations", "xml"),
+        )
+        files = [
+            self.root / folder / f"{image_id}.{suffix}"
+            for image_id in self.ids
+            if is_safe_stem(image_id)
+            for folder, suffix in kinds
+        ]
+        return [file for file in files if file.is_file()]
+
     def image_bytes(self, file_name: str) -> bytes | None:
         """Return a photo's bytes, or None where the folder does not have it."""
         path = inside(self.root, file_name)
@@ -98,8 +116,8 @@ class VocSource:
         def reject(reason: str, detail: str, folder: str) -> tuple[None, list[Rejection]]:
             return None, [report(reason, detail, folder)]
 
-        if not is_safe_name(image_id) or "/" in image_id:
-            return reject("unsafe_path", f"{image_id!r} is not a plain image id", _LISTS)
+        if not is_safe_stem(image_id):
+            return reject("unsafe_path", f"{quoted(image_id)} is not a plain image id", _LISTS)
         maps: dict[str, npt.NDArray[np.uint8]] = {}
         notes: list[Rejection] = []
         for folder in (_CLASSES, _OBJECTS):
@@ -190,6 +208,8 @@ class VocSource:
                     for side in ("xmin", "ymin", "xmax", "ymax")
                 )
                 box = (x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1)  # VOC counts from 1, inclusive
+                if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
+                    continue  # it fits no object
                 name = node.findtext("name", "")
                 found.append((name, box, node.findtext("difficult", "0").strip() == "1"))
         except (ElementTree.ParseError, ValueError) as error:
@@ -269,8 +289,12 @@ def train_aug(
 
 
 def devkit_folders(root: Path) -> tuple[Path, ...]:
-    """Return where ``JPEGImages`` may lie for a folder that a user calls the VOC devkit."""
-    return root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"
+    """Return where ``JPEGImages`` may lie for a folder that a user calls the VOC devkit.
+
+    VOC 2012 comes first where a folder holds the devkits of several years.
+    """
+    inner = (place / f"VOC{year}" for year in _YEARS for place in (root, root / "VOCdevkit"))
+    return root, *inner
 
 
 def _devkit(root: Path, name: str) -> Path:

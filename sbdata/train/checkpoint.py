@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sbdata.errors import InputError
-from sbdata.settings import as_plain, from_plain
+from sbdata.settings import as_plain
 from sbdata.storage import writing
 from sbdata.taxonomy import Taxonomy
+from sbdata.train.model_header import check_model_file
 from sbdata.train.preset import ModelSettings
 from sbdata.train.pretrained import become_caffe
 from sbdata.train.segmenter import Segmenter, build_segmenter
@@ -53,8 +54,42 @@ def load_tensors(path: Path, expected: str) -> dict[str, Any]:
     return dict(values)
 
 
+def load_state(path: Path) -> dict[str, Any]:
+    """Read the state of a training between two steps.
+
+    Raises:
+        InputError: naming the file, if it is missing or damaged, or holds something else.
+    """
+    values = load_tensors(path, CHECKPOINT_FORMAT)
+    wrong = [name for name, kind in _STATE.items() if not isinstance(values.get(name), kind)]
+    if wrong:
+        msg = f"{path}: a checkpoint without a usable {wrong[0]!r}; delete it to begin again"
+        raise InputError(msg)
+    return values
+
+
+_STATE: Mapping[str, type | tuple[type, ...]] = {
+    "identity": dict,
+    "step": int,
+    "model": dict,
+    "optimizer": dict,
+    "scaler": dict,
+    "fisher": dict,
+    "rng": list,
+    "cuda_rng": list,
+    "rows": list,
+    "seconds": (int, float),
+}
+"""What a checkpoint holds, and of which types."""
+
+
 def save_model(
-    path: Path, model: Segmenter, settings: ModelSettings, taxonomy: Taxonomy, about: Any
+    path: Path,
+    model: Segmenter,
+    settings: ModelSettings,
+    taxonomy: Taxonomy,
+    about: Any,
+    log: Sequence[Sequence[float]] = (),
 ) -> None:
     """Write a trained segmenter with all that is needed to use it.
 
@@ -64,6 +99,7 @@ def save_model(
         settings: it was built with.
         taxonomy: of its classes.
         about: plain values that tell how it was trained.
+        log: rows of the training's log.
     """
     save_tensors(
         path,
@@ -76,6 +112,7 @@ def save_model(
             "pretrained": model.pretrained,
             "caffe": model.caffe,
             "about": about,
+            "log": [list(row) for row in log],
         },
     )
 
@@ -91,30 +128,45 @@ def load_model(path: Path, taxonomy: Taxonomy | None = None) -> tuple[Segmenter,
         The segmenter on the CPU in evaluation mode, and its classes.
 
     Raises:
-        InputError: for a file that is missing, damaged or of other classes.
+        InputError: for a file that is missing, damaged or of other classes, or has weights that
+            are not finite.
     """
     path = path / "model.pt" if path.is_dir() else path
     values = load_tensors(path, MODEL_FORMAT)
-    own = Taxonomy(values["taxonomy"]["name"], tuple(values["taxonomy"]["classes"]))
+    settings, own = check_model_file(values, path)
+    _check_finite(values["model"], path)
     if taxonomy is not None and taxonomy.classes != own.classes:
         msg = (
             f"{path}: trained on {len(own)} classes ({own.name}), but {taxonomy.name} has "
             f"{len(taxonomy)}; use a model and a set of the same classes"
         )
         raise InputError(msg)
-    settings = from_plain(ModelSettings, values["settings"], str(path))
     model = new_segmenter(settings, own, weights="none")
     if values["caffe"]:
         become_caffe(model.backbone)
         model.caffe = True
-    model.load_state_dict(values["model"])
+    try:
+        model.load_state_dict(values["model"])
+    except RuntimeError as error:
+        msg = f"{path}: not a usable model, its weights are of another network; give another"
+        raise InputError(msg) from error
     model.provenance, model.pretrained = values["provenance"], values["pretrained"]
     return model.eval(), own
 
 
+def _check_finite(state: Mapping[str, Any], path: Path) -> None:
+    for name, value in state.items():
+        if torch.is_tensor(value) and value.is_floating_point() and not value.isfinite().all():
+            msg = (
+                f"{path}: the weights {name} hold numbers that are not finite; train the model "
+                "again, with a lower optimisation.lr if its loss diverged"
+            )
+            raise InputError(msg)
+
+
 def about_model(path: Path) -> Any:
     """Return what a model file tells about its training."""
-    return load_tensors(path / "model.pt" if path.is_dir() else path, MODEL_FORMAT)["about"]
+    return load_tensors(path / "model.pt" if path.is_dir() else path, MODEL_FORMAT).get("about")
 
 
 def new_segmenter(

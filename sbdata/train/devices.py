@@ -58,6 +58,11 @@ class Place:
             start += gradient.numel()
 
 
+def process_count() -> int:
+    """Return how many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def take_place(device: str = "auto", workers: int = 0) -> Place:
     """Find the device, and the other processes if torchrun started this one.
 
@@ -68,9 +73,9 @@ def take_place(device: str = "auto", workers: int = 0) -> Place:
     Raises:
         InputError: for a device that is not there.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = process_count()
     rank = int(os.environ.get("RANK", "0"))
-    found = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    found = find_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if found.type == "cuda":
         torch.cuda.set_device(found)
         # cuBLAS is deterministic only with a workspace of fixed size, named before its first use.
@@ -80,14 +85,27 @@ def take_place(device: str = "auto", workers: int = 0) -> Place:
     return Place(found, rank, processes, workers)
 
 
-def _device(name: str, local_rank: int) -> torch.device:
+def find_device(name: str, local_rank: int = 0) -> torch.device:
+    """Return a device by its name.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        local_rank: number of the GPU that ``cuda`` means.
+
+    Raises:
+        InputError: for a device that is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        msg = f"--device {name}: no such device; it takes auto, cpu, cuda or cuda:N"
-        raise InputError(msg) from error
+        raise _no_such_device(name) from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise _no_such_device(name)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        msg = f"--device {name}: PyTorch finds no GPU of Apple's here; use --device cpu"
+        raise InputError(msg)
     if device.type == "cuda":
         if not torch.cuda.is_available():
             msg = f"--device {name}: PyTorch finds no CUDA device here; use --device cpu"
@@ -98,3 +116,7 @@ def _device(name: str, local_rank: int) -> torch.device:
             msg = f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, from 0 on"
             raise InputError(msg)
     return device
+
+
+def _no_such_device(name: str) -> InputError:
+    return InputError(f"--device {name}: no such device; it takes auto, cpu, cuda, cuda:N or mps")

@@ -27,7 +27,7 @@ from sbdata.errors import InputError
 from sbdata.losses import ElasticWeightConsolidation, MovingFisher, PixelRatio, make_loss
 from sbdata.losses.ratio import or_one
 from sbdata.storage import write_text
-from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_tensors, save_tensors
+from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_state, save_tensors
 from sbdata.train.devices import Place
 from sbdata.train.labels import Labels, Size
 from sbdata.train.preset import Optimisation, Preset
@@ -35,6 +35,7 @@ from sbdata.train.samples import Batch, TrainingImages, Views, view_batches
 from sbdata.train.segmenter import Segmenter, output_sizes, parameter_groups, segmenter_loss
 
 CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
 LOG_EVERY = 10
 Progress = Callable[[int, int], None]
 
@@ -70,11 +71,13 @@ class TrainSummary:
         steps: done, those of earlier phases included.
         seconds: that they took, those before an interruption included.
         last_loss: mean over the last logged steps.
+        log: rows of ``log.csv``, those of earlier phases included.
     """
 
     steps: int
     seconds: float
     last_loss: float
+    log: tuple[tuple[float, ...], ...] = ()
 
 
 def run_phase(
@@ -163,7 +166,7 @@ def run_phase(
             run.save(done)
         if progress and place.is_first:
             progress(done, phase.stop)
-    return TrainSummary(phase.stop, run.seconds, run.last_loss)
+    return TrainSummary(phase.stop, run.seconds, run.last_loss, tuple(map(tuple, run.rows)))
 
 
 def rate_at(settings: Optimisation, step: int) -> float:
@@ -280,12 +283,23 @@ class _Run:
     def resume(self, begin: Mapping[str, Any] | None) -> int:
         """Take up the checkpoint or else the phase before; return the step to go on with."""
         if self.path.is_file():
-            kept: Mapping[str, Any] = load_tensors(self.path, CHECKPOINT_FORMAT)
+            kept: Mapping[str, Any] = load_state(self.path)
             self._check_identity(kept["identity"])
+            where = str(self.path)
         elif begin is not None:
-            kept = begin
+            kept, where = begin, f"{self.folder}: the state after the first phase"
         else:
             return 0
+        try:
+            self._take_up(kept)
+        except (LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            reason = str(error).strip().partition("\n")[0][:120]
+            msg = f"{where} does not fit this run ({reason}); delete it to begin again"
+            raise InputError(msg) from error
+        self.write_log()  # a kill may have come between the checkpoint and the log
+        return int(kept["step"])
+
+    def _take_up(self, kept: Mapping[str, Any]) -> None:
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.scaler.load_state_dict(kept["scaler"])
@@ -295,8 +309,12 @@ class _Run:
         torch.set_rng_state(kept["rng"][self.place.rank])
         if self.place.device.type == "cuda":
             torch.cuda.set_rng_state(kept["cuda_rng"][self.place.rank], self.place.device)
-        self.rows, self.seconds = list(kept["rows"]), kept["seconds"]
-        return int(kept["step"])
+        self.rows, self.seconds = [list(row) for row in kept["rows"]], kept["seconds"]
+
+    def write_log(self) -> None:
+        """Write the rows, which the checkpoint holds too, for people to read."""
+        if self.place.is_first:
+            write_log(self.folder, self.rows)
 
     def _check_identity(self, kept: Mapping[str, Any]) -> None:
         if kept != self.identity:
@@ -351,7 +369,7 @@ class _Run:
                 "seconds": self.seconds,
             }
             save_tensors(self.path, values)
-            write_text(self.folder / "log.csv", _as_csv(self.rows))
+            self.write_log()
             if self.board:
                 self.board.flush()
         self.place.wait()
@@ -371,6 +389,11 @@ def _gathered(state: Tensor, place: Place) -> list[Tensor]:
     states: list[Any] = [None] * place.processes
     torch.distributed.all_gather_object(states, state)
     return states
+
+
+def write_log(folder: Path, rows: Sequence[Sequence[float]]) -> None:
+    """Write the rows of a training's log into its folder."""
+    write_text(folder / LOG, _as_csv(rows))
 
 
 def _as_csv(rows: Sequence[Sequence[float]]) -> str:

@@ -14,7 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sbdata.completion import check_marker, describe_problems, write_marker
 from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
+from sbdata.fingerprints import code_fingerprint
+from sbdata.json_files import read_json
 from sbdata.masks import write_index_png
 from sbdata.storage import is_safe_stem, remove_leftovers, write_text
 from sbdata.train.photos import read_photo
@@ -25,7 +29,14 @@ Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` after every image."""
 
 MAX_CLASSES = 254
+PREDICTED = ".complete.json"
+"""Marker of a folder of predictions; hidden, since the folder holds nothing else to score."""
+
+CODE = ("sbdata.train.predict", "sbdata.train.checkpoint", "sbdata.train.refine")
+"""Modules in which a prediction begins, for the fingerprint of its code."""
+
 _MADE_BY = ".made-by.json"
+_REMEDY = "choose another folder, or predict again what is there (--overwrite)"
 
 
 def predict_image(
@@ -75,12 +86,16 @@ def predict_folder(
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
     overwrite: bool = False,
+    replace_others: bool = False,
+    hashes: FileHashes | None = None,
 ) -> int:
     """Write the class map of each photo as a palette PNG, ``<image_id>.png``.
 
     Files that are there already are kept, so a run that was stopped goes on where it was; every
-    file is written whole or not at all. The folder remembers, in ``.made-by.json``, by which model
-    and how its files were made; those of another are never mixed in.
+    file is written whole or not at all. The folder remembers, in ``.made-by.json``, by which model,
+    which code and how its files were made; those of another are never mixed in. A photo that
+    changed since is predicted again. The marker of a finished folder, ``.complete.json``, lists its
+    files: one that was lost is predicted again, and one that was altered is refused.
 
     Args:
         model: as of :func:`predict_image`.
@@ -89,19 +104,22 @@ def predict_folder(
         scales: as of :func:`predict_image`.
         flip: as of :func:`predict_image`.
         refine: applied to the probabilities before the most probable class is taken.
-        refined_by: its name, by which the folder remembers it.
+        refined_by: its name and settings, by which the folder remembers it.
         device: to compute on.
         progress: called after every image, kept ones too.
         overwrite: whether to predict again what is there.
+        replace_others: whether to predict again what was made otherwise, instead of refusing it.
+        hashes: what is known of the photos' content.
 
     Returns:
         How many files were written.
 
     Raises:
         InputError: for a photo that cannot be read, an id that cannot be a file's name or comes
-            twice, a scale that is not above 0, a model of more than 254 classes, or a folder whose
-            files were made otherwise.
+            twice, a scale that is not above 0, a model of more than 254 classes or whose outputs
+            are not finite, or a folder whose files were made otherwise or altered.
     """
+    hashes = FileHashes() if hashes is None else hashes
     _check_scales(scales)
     _check_ids([image_id for image_id, _ in images])
     out.mkdir(parents=True, exist_ok=True)
@@ -111,42 +129,100 @@ def predict_folder(
         "scales": list(scales),
         "flip": flip,
         "refine": refined_by or ("none" if refine is None else "unnamed"),
+        "code": code_fingerprint(*CODE),
     }
-    _claim(out, made_by, overwrite)
+    photos = {image_id: _content(path, hashes) for image_id, path in images}
+    complete = not overwrite and _is_complete(out)
+    stale, photos = _claimed(out, made_by, photos, overwrite, replace_others)
+    targets = {image_id: out / f"{image_id}.png" for image_id, _ in images}
+    if complete and not stale and all(target.exists() for target in targets.values()):
+        return 0
+    _begin(out, made_by, photos, stale)
     written = 0
     with _ready(model, device):
         for done, (image_id, path) in enumerate(sorted(images), start=1):
-            target = out / f"{image_id}.png"
-            if overwrite or not target.exists():
+            if not targets[image_id].exists():
                 photo = np.array(read_photo(path))
                 found = _probabilities(model, photo, scales, flip, torch.device(device))
-                if len(found) - 1 > MAX_CLASSES:
-                    msg = (
-                        f"the model has {len(found) - 1} classes and a class map holds at most "
-                        f"{MAX_CLASSES}; predict with a model of fewer classes"
-                    )
-                    raise InputError(msg)
-                write_index_png(target, _class_map(photo, found, refine))
+                _check_usable(found, path)
+                write_index_png(targets[image_id], _class_map(photo, found, refine))
                 written += 1
             if progress is not None:
                 progress(done, len(images))
+    kept = [f"{image_id}.png" for image_id in photos]
+    write_marker(out, [name for name in kept if (out / name).is_file()], name=PREDICTED)
     return written
 
 
-def _claim(out: Path, made_by: dict[str, Any], overwrite: bool) -> None:
-    """Write down how a folder's files are made, unless it holds some that were made otherwise."""
+def _check_usable(found: Tensor, path: Path) -> None:
+    if len(found) - 1 > MAX_CLASSES:
+        msg = (
+            f"the model has {len(found) - 1} classes and a class map holds at most {MAX_CLASSES}; "
+            "predict with a model of fewer classes"
+        )
+        raise InputError(msg)
+    if not bool(found.isfinite().all()):
+        msg = f"{path}: the model's outputs for it are not finite numbers; train the model again"
+        raise InputError(msg)
+
+
+def _content(path: Path, hashes: FileHashes) -> str:
+    try:
+        return hashes.sha256(path)
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror or error}); fetch or convert it again"
+        raise InputError(msg) from error
+
+
+def _is_complete(out: Path) -> bool:
+    """Tell whether a folder is finished and as it was then; one of altered files is refused."""
+    problems = check_marker(out, name=PREDICTED)
+    altered = [p for p in problems if p.kind not in ("missing", "no_marker")]
+    if altered:
+        raise InputError(f"{describe_problems(out, altered)}; {_REMEDY}")
+    return not problems
+
+
+def _claimed(
+    out: Path,
+    made_by: dict[str, Any],
+    photos: dict[str, str],
+    overwrite: bool,
+    replace_others: bool,
+) -> tuple[set[str], dict[str, str]]:
+    """Make sure that a folder's files were made alike.
+
+    Returns:
+        Ids of the masks that must be made again, and the content of each photo whose mask the
+        folder holds or will hold.
+    """
     note = out / _MADE_BY
-    kept = sorted(path.name for path in out.glob("*.png"))
-    if kept and not overwrite:
-        former = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
-        other = [key for key in made_by if former.get(key) != made_by[key]]
-        if other:
-            msg = (
-                f"{out}: holds predictions made with another {' and '.join(other)}, such as "
-                f"{kept[0]}; choose another folder, or overwrite them"
-            )
-            raise InputError(msg)
-    write_text(note, json.dumps(made_by) + "\n")
+    kept = {path.stem for path in out.glob("*.png")}
+    if overwrite or not kept:
+        return kept & set(photos), photos
+    former = read_json(note, _REMEDY) if note.is_file() else {}
+    former = former if isinstance(former, dict) else {}
+    other = [key for key in made_by if former.get(key) != made_by[key]]
+    if other and replace_others:
+        return kept, photos
+    if other:
+        msg = (
+            f"{out}: holds predictions made with another {' and '.join(other)}, such as "
+            f"{min(kept)}.png; {_REMEDY}"
+        )
+        raise InputError(msg)
+    seen = former.get("photos")
+    seen = seen if isinstance(seen, dict) else {}
+    stale = {i for i in kept if i in photos and seen.get(i) != photos[i]}
+    return stale, {**{i: seen[i] for i in kept if i in seen}, **photos}
+
+
+def _begin(out: Path, made_by: dict[str, Any], photos: dict[str, str], stale: set[str]) -> None:
+    """Write down how a folder's files are made, after deleting those that were made otherwise."""
+    (out / PREDICTED).unlink(missing_ok=True)
+    for image_id in stale:
+        (out / f"{image_id}.png").unlink(missing_ok=True)
+    write_text(out / _MADE_BY, json.dumps({**made_by, "photos": photos}) + "\n")
 
 
 def _class_map(photo: Photo, found: Tensor, refine: Refiner | None) -> npt.NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sbdata.errors import InputError
+from sbdata.limits import MAX_CROP, MAX_SCALE
 from sbdata.settings import as_plain, bundled, from_plain, overridden, read_settings
 
 
@@ -218,9 +219,21 @@ def preset_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Pre
 
 def inference_of(about: Mapping[str, Any]) -> Inference:
     """Return how a trained model's preset predicts, from what its file tells."""
-    found = from_plain(Inference, about["preset"]["inference"], "the model")
+    preset = about.get("preset") if isinstance(about, dict) else None
+    if not isinstance(preset, dict) or "inference" not in preset:
+        msg = "the model's file (model.pt) does not tell how it predicts; give another model"
+        raise InputError(msg)
+    found = from_plain(Inference, preset["inference"], "the model (model.pt): about.preset")
     assert isinstance(found, Inference)  # noqa: S101 - for the type checker
+    if not _are_scales(found.scales):
+        msg = f"the model (model.pt): scales must be positive numbers, {MAX_SCALE:g} at most"
+        raise InputError(msg)
     return found
+
+
+def _are_scales(scales: Sequence[float]) -> bool:
+    """Tell whether images may be scaled by all of these, which must be at least one."""
+    return bool(scales) and all(0 < scale <= MAX_SCALE for scale in scales)
 
 
 def _check(preset: Preset, where: str) -> None:
@@ -228,11 +241,18 @@ def _check(preset: Preset, where: str) -> None:
     rules = (
         (model.output_stride in (8, 16), "model.output_stride must be 8 or 16"),
         (min(model.rates, default=0) > 0, "model.rates must be a list of positive numbers"),
-        (all(s > 0 for s in model.scales), "model.scales must be positive"),
-        (preset.augmentation.crop >= 32, "augmentation.crop must be at least 32"),
         (
-            min(preset.augmentation.scales, default=0) > 0,
-            "augmentation.scales must be a list of positive numbers",
+            not model.scales or _are_scales(model.scales),
+            f"model.scales must be positive, and {MAX_SCALE:g} at most",
+        ),
+        (max(model.rates, default=0) <= MAX_CROP, f"model.rates must be at most {MAX_CROP:,}"),
+        (
+            32 <= preset.augmentation.crop <= MAX_CROP,
+            f"augmentation.crop must be between 32 and {MAX_CROP:,}",
+        ),
+        (
+            _are_scales(preset.augmentation.scales),
+            f"augmentation.scales must be a list of positive numbers, {MAX_SCALE:g} at most",
         ),
         (optimisation.steps >= 1, "optimisation.steps must be at least 1"),
         (optimisation.accumulate >= 1, "optimisation.accumulate must be at least 1"),
@@ -250,8 +270,8 @@ def _check(preset: Preset, where: str) -> None:
         (preset.ewc.strength >= 0, "ewc.strength must not be negative"),
         (preset.ewc.images >= 1, "ewc.images must be at least 1"),
         (
-            min(preset.inference.scales, default=0) > 0,
-            "inference.scales must be a list of positive numbers",
+            _are_scales(preset.inference.scales),
+            f"inference.scales must be a list of positive numbers, {MAX_SCALE:g} at most",
         ),
     )
     for holds, rule in rules:

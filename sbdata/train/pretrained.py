@@ -143,6 +143,45 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
     return replace(backbone, caffe=layout is _CAFFE)
 
 
+def weights_content(name: str, weights: str) -> str:
+    """Return what tells the first weights of a backbone from others, without building it.
+
+    Args:
+        name: of a timm model.
+        weights: as of :func:`load_backbone`.
+
+    Returns:
+        The hash of a file's content; of what is fetched, its name on the hub; or ``none``.
+
+    Raises:
+        InputError: if there is no such file.
+    """
+    if weights == "none":
+        return "none"
+    if weights == "auto" and name != DEFAULT_BACKBONE:
+        _check_name(name)
+        settings = get_pretrained_cfg(name)
+        return f"{settings.hf_hub_id or settings.url or name}.{settings.tag}"
+    path = _lite0_file() if weights == "auto" else Path(weights)
+    _check_there(path)
+    return f"sha256 {sha256_of(path)}"
+
+
+def backbone_elements(name: str, output_stride: int) -> int | None:
+    """Return how many numbers a backbone holds, without room for them; None if that is unknown.
+
+    Raises:
+        InputError: for a name that timm does not know, or a stride that it cannot have.
+    """
+    _check_name(name)
+    try:
+        with torch.device("meta"):
+            module = _build(name, output_stride)
+    except (RuntimeError, NotImplementedError):  # needs numbers to be built
+        return None
+    return sum(int(value.numel()) for value in module.state_dict().values())
+
+
 # --- building -----------------------------------------------------------------------------------
 
 
@@ -278,15 +317,19 @@ def _version(package: str) -> str:
         return "of unknown version"
 
 
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        msg = f"{path}: there is no such weights file; {_WAYS_OUT}, or take weights=auto"
+        raise InputError(msg)
+
+
 def _read_state(path: Path) -> State:
     """Read a state dict without running anything that the file may hold.
 
     Raises:
         InputError: if there is none.
     """
-    if not path.is_file():
-        msg = f"{path}: there is no such weights file; {_WAYS_OUT}, or take weights=auto"
-        raise InputError(msg)
+    _check_there(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

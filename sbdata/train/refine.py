@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sbdata.errors import InputError
+from sbdata.settings import as_plain
 from sbdata.train.preset import CrfParameters
 
 Photo = npt.NDArray[np.uint8]
@@ -59,6 +60,20 @@ def make_refiner(
         return lambda image, probabilities: dense_crf(image, probabilities, parameters)
     msg = f"there is no refiner {name!r}; take one of {', '.join(REFINERS)}"
     raise InputError(msg)
+
+
+def describe_refiner(name: str, crf: CrfParameters | None = None) -> str:
+    """Return the name of a refiner with all settings that its result depends on.
+
+    >>> describe_refiner("pamr")
+    'pamr'
+    >>> describe_refiner("crf")[:19]
+    'crf(gaussian_xy 1.0'
+    """
+    if name != "crf":
+        return name
+    values = as_plain(crf or CrfParameters())
+    return f"{name}({', '.join(f'{key} {value}' for key, value in values.items())})"
 
 
 def _on_arrays(
@@ -231,54 +246,8 @@ def dense_crf(
     Raises:
         InputError: if the package is not installed.
     """
-    energy = -np.log(np.clip(probabilities, _CERTAIN, 1.0))
-    return _infer(image, energy, parameters)
-
-
-def label_crf(
-    image: Photo,
-    labels: npt.NDArray[Any],
-    n_labels: int,
-    gt_prob: float = 0.7,
-    parameters: CrfParameters = CRF_PARAMETERS["label"],
-) -> npt.NDArray[np.uint8]:
-    """Refine a map of labels by a fully connected CRF (IRN's seeds for affinity).
-
-    Each pixel's label is right with probability ``gt_prob``; the others share the rest.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        labels: ``(H, W)`` integers in 0..n_labels - 1.
-        n_labels: at most 256.
-        gt_prob: above 0 and below 1.
-        parameters: of the CRF.
-
-    Returns:
-        ``(H, W)`` uint8 labels.
-
-    Raises:
-        InputError: for labels or a probability out of range, or if the package is not installed.
-    """
-    if not 0 < gt_prob < 1:
-        msg = f"gt_prob must lie between 0 and 1, not {gt_prob}"
-        raise InputError(msg)
-    if not 1 <= n_labels <= 256:
-        msg = f"the number of labels must lie in 1..256, not {n_labels}"
-        raise InputError(msg)
-    if labels.min() < 0 or labels.max() >= n_labels:
-        found = f"{labels.min()}..{labels.max()}"
-        msg = f"labels must lie in 0..{n_labels - 1}, these lie in {found}"
-        raise InputError(msg)
-    if n_labels == 1:
-        return np.zeros(labels.shape, np.uint8)
-    right = np.arange(n_labels)[:, None, None] == labels[None]
-    energy = np.where(right, -math.log(gt_prob), -math.log((1 - gt_prob) / (n_labels - 1)))
-    refined: npt.NDArray[np.uint8] = _infer(image, energy, parameters).argmax(0).astype(np.uint8)
-    return refined
-
-
-def _infer(image: Photo, energy: npt.NDArray[Any], parameters: CrfParameters) -> Probabilities:
     package = _dense_crf_package()
+    energy = -np.log(np.clip(probabilities, _CERTAIN, 1.0))
     n, height, width = energy.shape
     field = package.DenseCRF2D(width, height, n)
     field.setUnaryEnergy(np.ascontiguousarray(energy.reshape(n, -1), np.float32))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +15,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
+from sbdata.fingerprints import content_of
 from sbdata.images import orientation_of
+from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER
 from sbdata.losses.weights import size_weights
 from sbdata.machine import starting_workers
 from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
-from sbdata.sets import open_set
-from sbdata.storage import sha256_of
+from sbdata.sets import check_files, open_set
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.augment import cut_image, cut_mask, draw_view
 from sbdata.train.labels import Labels, Size, nearest
@@ -61,35 +62,47 @@ class TrainingImages:
         taxonomy: of the masks.
         source: where they come from, for the result.
         synthetic: whether the photos are generated.
+        hashes: what is known of the files' content.
     """
 
     rows: tuple[TrainingImage, ...]
     taxonomy: Taxonomy
     source: Mapping[str, Any]
     synthetic: bool = False
+    hashes: FileHashes = field(default_factory=FileHashes, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @cached_property
-    def digest(self) -> str:
-        """Return a hash of the ids and the masks' bytes: two runs were trained on the same."""
-        lines = (f"{row.image_id} {sha256_of(row.mask)}\n" for row in self.rows)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    def masks_digest(self) -> str:
+        """Return a hash of the ids and the masks' bytes."""
+        return content_of({row.image_id: self.hashes.sha256(row.mask) for row in self.rows})
+
+    @cached_property
+    def photos_digest(self) -> str:
+        """Return a hash of the ids and the photos' bytes."""
+        return content_of({row.image_id: self.hashes.sha256(row.photo) for row in self.rows})
 
 
-def images_of_set(root: Path, masks: Path | None = None) -> TrainingImages:
+def images_of_set(
+    root: Path, masks: Path | None = None, hashes: FileHashes | None = None
+) -> TrainingImages:
     """Take the photos of a built set, with its own masks or a folder of others.
 
     Args:
         root: the set.
         masks: pseudo-masks, ``<image_id>.png``; the set's ground truth by default.
+        hashes: what is known of the files' content.
 
     Raises:
-        InputError: if the folder is no set, or photos lack a mask.
+        InputError: if the folder is no set, a photo, or a mask of its own, is not the file that it
+            was built with, or photos lack a mask.
     """
     opened = open_set(root)
-    folder = masks or root / "SegmentationClass"
+    hashes = FileHashes() if hashes is None else hashes
+    check_files(opened, (IMAGES_FOLDER, *((CLASSES_FOLDER,) if masks is None else ())), hashes)
+    folder = masks or root / CLASSES_FOLDER
     photos = {image_id: opened.image_path(image_id) for image_id in opened.image_ids}
     source = {
         "set": opened.name,
@@ -97,7 +110,7 @@ def images_of_set(root: Path, masks: Path | None = None) -> TrainingImages:
         "masks": "ground truth" if masks is None else str(masks),
     }
     synthetic = bool(opened.manifest.meta.get("synthetic", False))
-    return TrainingImages(_with_masks(photos, folder), opened.taxonomy, source, synthetic)
+    return TrainingImages(_with_masks(photos, folder), opened.taxonomy, source, synthetic, hashes)
 
 
 def images_of_folders(

@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 import torch
 
 import sbdata
+from sbdata.completion import MARKER, check_marker, describe_problems, write_marker
 from sbdata.errors import InputError
+from sbdata.fingerprints import code_fingerprint
 from sbdata.losses import (
     ElasticWeightConsolidation,
     MovingFisher,
@@ -30,15 +32,26 @@ from sbdata.losses import (
 from sbdata.settings import as_plain
 from sbdata.storage import write_text
 from sbdata.train.checkpoint import (
-    CHECKPOINT_FORMAT,
+    MODEL_FORMAT,
+    load_state,
     load_tensors,
     new_segmenter,
     save_model,
     save_tensors,
 )
 from sbdata.train.devices import Place
-from sbdata.train.loop import CHECKPOINT, Phase, fisher_batches, rate_at, run_phase
+from sbdata.train.loop import (
+    CHECKPOINT,
+    LOG,
+    Phase,
+    fisher_batches,
+    rate_at,
+    run_phase,
+    write_log,
+)
 from sbdata.train.preset import Preset
+from sbdata.train.pretrained import weights_content
+from sbdata.train.record import RUN_FILE, RUN_FORMAT, read_run
 from sbdata.train.samples import TrainingImages
 from sbdata.train.segmenter import Segmenter, parameter_groups
 from sbdata.train.stability import Stability, stability_of
@@ -47,13 +60,16 @@ FIRST_PHASE = "first-phase"
 """Folder and name of the steps of cross-entropy before the switch, which strategies share."""
 
 FIRST_LOSS = "ce"
-RUN_FORMAT = "sbdata.run.v2"
 FISHER_FORMAT = "sbdata.fisher.v2"
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
 
+CODE = "sbdata.train.strategies"
+"""The module in which a training begins, for the fingerprint of its code."""
+
 _LOG = logging.getLogger(__name__)
 _SWITCH_STATE = "switch.pt"
+MODEL = "model.pt"
 
 
 @dataclass(frozen=True)
@@ -62,15 +78,27 @@ class Strategy:
 
     Attributes:
         name: of the strategy.
-        losses: one, or two: before and after the switch.
+        losses: one, or two: before and after the switch. The first of two is ``ce``.
         summary: one line on what it is.
         consolidated: whether EWC holds the weights after the switch.
+
+    Raises:
+        InputError: for other losses, or EWC without a switch.
     """
 
     name: str
     losses: tuple[str, ...]
     summary: str
     consolidated: bool = False
+
+    def __post_init__(self) -> None:
+        two = len(self.losses) == 2 and self.losses[0] == FIRST_LOSS
+        if not (two or (len(self.losses) == 1 and not self.consolidated)):
+            msg = (
+                f"strategy {self.name!r}: give one loss without EWC, or two of which the first is "
+                f"{FIRST_LOSS!r}, not {', '.join(self.losses) or 'none'}"
+            )
+            raise InputError(msg)
 
     @property
     def shares_first_phase(self) -> bool:
@@ -123,8 +151,9 @@ def run_strategy(
 ) -> dict[str, Any]:
     """Train a segmenter by a strategy into ``out/<strategy>``, going on where a former call was.
 
-    Strategies that begin with cross-entropy share ``out/first-phase``. What is finished, of the
-    same settings, is not done again.
+    Strategies that begin with cross-entropy share ``out/first-phase``. What is finished is not done
+    again, if all that it depends on is the same: settings, classes, the content of photos, masks
+    and weights file, and the code.
 
     Args:
         name: of the strategy.
@@ -140,13 +169,14 @@ def run_strategy(
         What ``run.json`` in the folder says.
 
     Raises:
-        InputError: for an unknown strategy, or a folder that holds another run.
+        InputError: for an unknown strategy, or a folder that holds another run, or one whose files
+            were altered.
     """
     strategy = find_strategy(name)
     switch = _switch_step(strategy, preset)
     job = _Job(images, preset, out, place, seed, tensorboard, progress)
-    identity = job.identity(strategy, switch)
-    done = _finished(out / name, identity)
+    identity = job.identity(strategy)
+    done = _finished(out / name, identity, place)
     if done is not None:
         return done
     torch.manual_seed(seed)
@@ -205,8 +235,10 @@ class _Job:
             if self.place.is_first:
                 (folder / CHECKPOINT).replace(state)
             self.place.wait()
-        kept = load_tensors(state, CHECKPOINT_FORMAT)
+        kept = load_state(state)
         _check_same(folder, kept["identity"], identity)
+        if self.place.is_first and not (folder / LOG).is_file():
+            write_log(folder, kept["rows"])
         return kept
 
     def last_phase(
@@ -223,7 +255,7 @@ class _Job:
         phase = Phase(strategy.losses[-1], switch, steps, self.seed, preset)
         consolidation = _Consolidation()
         if strategy.consolidated and begin is not None:
-            model.load_state_dict(begin["model"])
+            _take_up(model, begin, _switch_state(self.out))
             consolidation = self._consolidation(model, folder, phase, identity, begin["fisher"])
         summary = run_phase(
             model,
@@ -258,13 +290,14 @@ class _Job:
         }
         if self.place.is_first:
             settings, taxonomy = preset.model, self.images.taxonomy
-            save_model(folder / "model.pt", model, settings, taxonomy, about)
-            write_text(folder / "run.json", json.dumps(about, indent=2) + "\n")
+            save_model(folder / MODEL, model, settings, taxonomy, about, summary.log)
+            write_text(folder / RUN_FILE, json.dumps(about, indent=2) + "\n")
+            write_marker(folder, (MODEL, RUN_FILE, LOG))
             (folder / CHECKPOINT).unlink(missing_ok=True)
         self.place.wait()
         return about
 
-    def identity(self, strategy: Strategy, switch: int) -> dict[str, Any]:
+    def identity(self, strategy: Strategy) -> dict[str, Any]:
         """Return what a strategy's weights depend on, by the names of the settings."""
         identity: dict[str, Any] = {"name": strategy.name, "losses": list(strategy.losses)}
         if len(strategy.losses) > 1:
@@ -274,15 +307,22 @@ class _Job:
             identity |= _dotted("size_balance", as_plain(self.preset.size_balance))
         if strategy.consolidated:
             identity |= _dotted("ewc", as_plain(self.preset.ewc))
-        return identity
+        # No weight depends on it, but predictions made with the model by default do.
+        return identity | _dotted("inference", as_plain(self.preset.inference))
 
     def _common_settings(self) -> dict[str, Any]:
-        preset = self.preset.as_dict()
+        preset, images = self.preset.as_dict(), self.images
         del preset["optimisation"]["checkpoint_every"]
+        network = self.preset.model
+        preset["model"]["weights"] = weights_content(network.backbone, network.weights)
         settings: dict[str, Any] = {
             "seed": self.seed,
-            "images": self.images.digest,
+            "classes": list(images.taxonomy.classes),
+            "photos": images.photos_digest,
+            "masks": images.masks_digest,
+            "synthetic": images.synthetic,
             "processes": self.place.processes,
+            "code": code_fingerprint(CODE),
         }
         for part in ("model", "augmentation", "optimisation"):
             settings |= _dotted(part, preset[part])
@@ -356,6 +396,14 @@ def _switch_state(out: Path) -> Path:
     return out / FIRST_PHASE / _SWITCH_STATE
 
 
+def _take_up(model: Segmenter, begin: Mapping[str, Any], path: Path) -> None:
+    try:
+        model.load_state_dict(begin["model"])
+    except (RuntimeError, TypeError, AttributeError) as error:
+        msg = f"{path}: its weights are not those of this network; delete the folder it lies in"
+        raise InputError(msg) from error
+
+
 def _dotted(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{name}.{key}": value for key, value in values.items()}
 
@@ -369,28 +417,37 @@ def _counted(
             told(done, total)
 
 
-def _finished(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a finished run says, or None if there is none yet."""
-    if not (folder / "run.json").is_file():
-        return None
-    done: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if done.get("format") != RUN_FORMAT:
-        msg = (
-            f"{folder}: holds a run in the format {done.get('format')}, whose losses and schedule "
-            f"are not those of {RUN_FORMAT}; choose another --out, or delete it"
-        )
+def _finished(folder: Path, identity: Mapping[str, Any], place: Place) -> dict[str, Any] | None:
+    """Return what a finished run says, or None if there is none yet, or a file of it was lost.
+
+    A log that was lost is written again from the model's file, which has its rows.
+    """
+    problems = check_marker(folder, verify=True)
+    altered = [p for p in problems if p.kind not in ("missing", "no_marker")]
+    if altered:
+        msg = f"{describe_problems(folder, altered)}; delete the folder to train again"
         raise InputError(msg)
+    if not (folder / RUN_FILE).is_file():
+        return None
+    done = read_run(folder / RUN_FILE)
     _check_same(folder, done["identity"], identity)
-    return done
+    if [p.name for p in problems] == [LOG]:
+        if place.is_first:
+            write_log(folder, load_tensors(folder / MODEL, MODEL_FORMAT)["log"])
+            write_marker(folder, (MODEL, RUN_FILE, LOG))
+        return done
+    if problems and place.is_first:
+        (folder / MARKER).unlink(missing_ok=True)  # before anything in the folder changes
+    return None if problems else done
 
 
 def _check_same(folder: Path, kept: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     if kept == identity:
         return
-    other = sorted(k for k in identity if kept.get(k) != identity[k])
+    other = sorted(str(k) for k in {*identity, *kept} if kept.get(k) != identity.get(k))
     msg = (
-        f"{folder}: holds a run with another {', '.join(other) or 'setting'}; choose another "
-        "--out, or delete it"
+        f"{folder}: holds a run with another {', '.join(other)}; delete it to train again, or "
+        "choose another folder (--out)"
     )
     raise InputError(msg)
 

@@ -19,7 +19,13 @@ from baselines.amn import (
 )
 from baselines.stages.maps import read_maps
 from baselines.stages.pyramid import NetworkSettings, build_pyramid
-from tests.baselines.weak_examples import assert_only_labelled, run_all, tiny, write_weak
+from tests.baselines.weak_examples import (
+    assert_only_labelled,
+    last_stage,
+    run_all,
+    tiny,
+    write_weak,
+)
 
 # The parts that other methods test, too, have a small backbone here.
 PAPER = (
@@ -36,7 +42,7 @@ PAPER = (
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", n=3, empty=2)
-    masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
+    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
     assert_only_labelled(weak, masks)
     (folder,) = (tmp_path / "run").glob("pixel-maps-*")
     assert read_maps(folder, "p0").normalisation == "minmax"

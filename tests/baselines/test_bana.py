@@ -29,7 +29,7 @@ from sbdata.masks import VOID, read_index_png, write_index_png
 from sbdata.train.refine import CRF_PARAMETERS, CrfParameters
 from tests.baselines.boxed_examples import write_boxed
 from tests.baselines.shapes_examples import mean_iou, write_shapes
-from tests.baselines.weak_examples import CPU, run_all, task_of, tiny
+from tests.baselines.weak_examples import CPU, last_stage, run_all, task_of, tiny
 
 PAPER = (
     *tiny("pooled", "{crop: 64, rescale: [0.5, 1.5], jitter: [0.5, 0.5, 0.5, 0.0]}"),
@@ -51,7 +51,7 @@ POOLED = PooledSettings(
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", empty=3)
-    masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
+    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
     for row in weak.rows:
         mask = read_index_png(masks / f"{row.image_id}.png")
         assert mask.shape == row.size
@@ -60,7 +60,7 @@ def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
 
 
 def test_the_constants_of_the_papers_crf() -> None:
-    settings = BASELINE.last_stage("paper")
+    settings = last_stage(BASELINE, "paper")
     fitted = next(stage for stage in in_order(settings) if stage.name == "y-crf").settings
     assert fitted.refine == CRF_PARAMETERS["bana"]
     assert (fitted.threshold, fitted.grid) == (0.99, 1)
@@ -72,11 +72,11 @@ def test_forty_shapes_from_boxes_to_masks(tmp_path: Path) -> None:
     truth, plain = write_shapes(tmp_path, 40)
     weak = weak_set(truth, tmp_path / "weak", boxes=True)
     folders = {}
-    for stage in in_order(BASELINE.last_stage("smoke", SMALL)):
+    for stage in in_order(last_stage(BASELINE, "smoke", SMALL)):
         folders[stage.name], _ = run_stage(
             stage, weak, tmp_path / "run", 0, CPU, lambda done, total: None
         )
-    floor = mean_iou(run_all(LABELS_ONLY.last_stage("smoke"), plain, tmp_path / "run"), truth)
+    floor = mean_iou(run_all(last_stage(LABELS_ONLY, "smoke"), plain, tmp_path / "run"), truth)
     assert mean_iou(folders["y-crf"], truth) > floor + 0.2
     for row in weak.rows:
         crf, ret, both, mask = (
@@ -99,7 +99,7 @@ def test_the_masks_are_those_asked_for(tmp_path: Path, use: str) -> None:
     for value, name in enumerate(("crf", "ret", "agreement")):
         (tmp_path / name).mkdir()
         write_index_png(tmp_path / name / "p0.png", np.full((3, 4), value, np.uint8))
-    stage = BASELINE.last_stage("smoke", (f"masks.use={use}",))
+    stage = last_stage(BASELINE, "smoke", (f"masks.use={use}",))
     assert [earlier.name for earlier in stage.after] == ["y-crf", "y-ret", "agreement"]
     assert isinstance(stage.settings, ChosenSettings)
     folders = [tmp_path / name for name in ("crf", "ret", "agreement")]
@@ -110,7 +110,7 @@ def test_the_masks_are_those_asked_for(tmp_path: Path, use: str) -> None:
 
 def test_which_masks_are_used_changes_no_earlier_stage() -> None:
     one, other = (
-        list(in_order(BASELINE.last_stage("smoke", (f"masks.use={use}",))))
+        list(in_order(last_stage(BASELINE, "smoke", (f"masks.use={use}",))))
         for use in ("crf", "agreement")
     )
     assert one[:-1] == other[:-1]
@@ -146,8 +146,8 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
 def test_a_set_without_a_box_is_learned_from_as_background(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", n=2)
     empty = replace(weak, rows=tuple(replace(row, boxes=(), classes=()) for row in weak.rows))
-    last = BASELINE.last_stage(
-        "smoke", (*tiny("pooled", "{crop: 48, long_side: [48, 64]}"), "pooled.grid=1")
+    last = last_stage(
+        BASELINE, "smoke", (*tiny("pooled", "{crop: 48, long_side: [48, 64]}"), "pooled.grid=1")
     )
     masks = run_all(last, empty, tmp_path / "run")
     assert not any(read_index_png(masks / f"{row.image_id}.png").any() for row in empty.rows)

@@ -4,7 +4,13 @@ from pathlib import Path
 
 from baselines.cda import BASELINE
 from sbdata.bench.stage import in_order
-from tests.baselines.weak_examples import assert_only_labelled, run_all, tiny, write_weak
+from tests.baselines.weak_examples import (
+    assert_only_labelled,
+    last_stage,
+    run_all,
+    tiny,
+    write_weak,
+)
 
 # The parts that other methods test, too, have a small backbone here.
 PAPER = (
@@ -20,12 +26,12 @@ PAPER = (
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", n=2)
-    last = BASELINE.last_stage("paper", PAPER)
+    last = last_stage(BASELINE, "paper", PAPER)
     masks = run_all(last, weak, tmp_path / "run")
     assert_only_labelled(weak, masks)
 
 
 def test_the_second_round_has_maps_of_the_second_classifier() -> None:
-    stages = list(in_order(BASELINE.last_stage("paper")))
+    stages = list(in_order(last_stage(BASELINE, "paper")))
     walks = [stage for stage in stages if stage.name == "walk"]
     assert [walk.after[0].after[0].name for walk in walks] == ["classifier", "decoupled"]

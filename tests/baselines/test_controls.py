@@ -7,7 +7,7 @@ import pytest
 
 from baselines.controls import LABELS_ONLY, striped
 from sbdata.masks import read_index_png
-from tests.baselines.weak_examples import run_all, write_weak
+from tests.baselines.weak_examples import last_stage, run_all, write_weak
 
 
 @pytest.mark.parametrize("classes", [(4,), (1, 2), (1, 5, 8)])
@@ -21,7 +21,7 @@ def test_every_class_gets_an_equal_stripe(classes: tuple[int, ...]) -> None:
 
 def test_an_image_without_labels_is_background(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=1)
-    masks = run_all(LABELS_ONLY.last_stage("smoke"), weak, tmp_path / "run")
+    masks = run_all(last_stage(LABELS_ONLY, "smoke"), weak, tmp_path / "run")
     assert not read_index_png(masks / "p1.png").any()
     assert (read_index_png(masks / "p0.png") == 1).all()
     assert LABELS_ONLY.control

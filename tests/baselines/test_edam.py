@@ -34,6 +34,7 @@ from tests.baselines.shapes_examples import mean_iou, write_shapes
 from tests.baselines.weak_examples import (
     CPU,
     assert_only_labelled,
+    last_stage,
     run_all,
     task_of,
     tiny,
@@ -68,14 +69,14 @@ def images(n: int) -> torch.Tensor:
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
-    masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
+    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
     assert_only_labelled(weak, masks)
 
 
 def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:
     truth, weak = write_shapes(tmp_path, 40)
-    masks = run_all(BASELINE.last_stage("smoke", SMALL), weak, tmp_path / "run")
-    floor = mean_iou(run_all(LABELS_ONLY.last_stage("smoke"), weak, tmp_path / "run"), truth)
+    masks = run_all(last_stage(BASELINE, "smoke", SMALL), weak, tmp_path / "run")
+    floor = mean_iou(run_all(last_stage(LABELS_ONLY, "smoke"), weak, tmp_path / "run"), truth)
     assert mean_iou(masks, truth) > floor + 0.1
 
 

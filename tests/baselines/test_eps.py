@@ -13,7 +13,13 @@ from baselines.edam import BASELINE as EDAM
 from baselines.eps import BASELINE, eps_loss, estimated_salience, overlaps
 from sbdata.bench.stage import in_order, key_of
 from tests.baselines.shapes_examples import mean_iou, write_shapes
-from tests.baselines.weak_examples import assert_only_labelled, run_all, tiny, write_weak
+from tests.baselines.weak_examples import (
+    assert_only_labelled,
+    last_stage,
+    run_all,
+    tiny,
+    write_weak,
+)
 
 PAPER = (
     *tiny("salient", "{crop: 64, long_side: [64, 80], jitter: [0.3, 0.3, 0.3, 0.1]}"),
@@ -29,14 +35,14 @@ SMALL = (
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
-    masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
+    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
     assert_only_labelled(weak, masks)
 
 
 def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:
     truth, weak = write_shapes(tmp_path, 40)
-    masks = run_all(BASELINE.last_stage("smoke", SMALL), weak, tmp_path / "run")
-    floor = mean_iou(run_all(LABELS_ONLY.last_stage("smoke"), weak, tmp_path / "run"), truth)
+    masks = run_all(last_stage(BASELINE, "smoke", SMALL), weak, tmp_path / "run")
+    floor = mean_iou(run_all(last_stage(LABELS_ONLY, "smoke"), weak, tmp_path / "run"), truth)
     assert mean_iou(masks, truth) > floor + 0.1
 
 
@@ -46,7 +52,7 @@ def test_eps_and_edam_share_the_saliency_maps(tmp_path: Path, preset: str) -> No
     keys = {
         key_of(stage, weak, 0)
         for method in (BASELINE, EDAM)
-        for stage in in_order(method.last_stage(preset))
+        for stage in in_order(last_stage(method, preset))
         if stage.name == "saliency"
     }
     assert len(keys) == 1

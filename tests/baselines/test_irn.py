@@ -16,7 +16,14 @@ from sbdata.curate.inputs import Inputs
 from sbdata.masks import LabelMap, read_index_png
 from sbdata.recipe import load_recipe
 from sbdata.sets import EvaluationSet, open_set
-from tests.baselines.weak_examples import CPU, assert_only_labelled, run_all, tiny, write_weak
+from tests.baselines.weak_examples import (
+    CPU,
+    assert_only_labelled,
+    last_stage,
+    run_all,
+    tiny,
+    write_weak,
+)
 
 PAPER = (
     *tiny("classifier", "{crop: 48, long_side: [48, 64]}"),
@@ -37,7 +44,7 @@ SMALL = (
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
-    masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
+    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
     assert_only_labelled(weak, masks)
 
 
@@ -68,13 +75,13 @@ def test_forty_shapes_from_labels_to_masks(
 ) -> None:
     """ImageNet weights, 40 photos, 30 steps: far from a real run, yet above the labels alone."""
     truth, weak = shapes
-    last = BASELINE.last_stage("smoke", SMALL)
+    last = last_stage(BASELINE, "smoke", SMALL)
     masks = run_all(last, weak, tmp_path)
-    floor = miou(run_all(LABELS_ONLY.last_stage("smoke"), weak, tmp_path), truth)
+    floor = miou(run_all(last_stage(LABELS_ONLY, "smoke"), weak, tmp_path), truth)
     assert miou(masks, truth) > floor + 0.1
 
     # The control has the same classifier and maps, so nothing is trained again.
-    cam = CAM.last_stage("smoke", (*SMALL[:3], "masks.refine.name=none"))
+    cam = last_stage(CAM, "smoke", (*SMALL[:3], "masks.refine.name=none"))
     before = sorted(p.name for p in tmp_path.iterdir())
     cam_masks = run_all(cam, weak, tmp_path)
     assert sorted({p.name for p in tmp_path.iterdir()} - set(before)) == [cam_masks.name]

@@ -32,7 +32,14 @@ from sbdata.bench.stage import in_order
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
 from tests.baselines.shapes_examples import mean_iou, write_shapes
-from tests.baselines.weak_examples import assert_only_labelled, run_all, task_of, tiny, write_weak
+from tests.baselines.weak_examples import (
+    assert_only_labelled,
+    last_stage,
+    run_all,
+    task_of,
+    tiny,
+    write_weak,
+)
 
 # The part that seam tests, too, has a small backbone here.
 PAPER = (
@@ -63,14 +70,14 @@ TOKENS = TokenSettings(
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
-    masks = run_all(BASELINE.last_stage("paper", PAPER), weak, tmp_path / "run")
+    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
     assert_only_labelled(weak, masks)
 
 
 def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:
     truth, weak = write_shapes(tmp_path, 40)
-    masks = run_all(BASELINE.last_stage("smoke", SMALL), weak, tmp_path / "run")
-    floor = mean_iou(run_all(LABELS_ONLY.last_stage("smoke"), weak, tmp_path / "run"), truth)
+    masks = run_all(last_stage(BASELINE, "smoke", SMALL), weak, tmp_path / "run")
+    floor = mean_iou(run_all(last_stage(LABELS_ONLY, "smoke"), weak, tmp_path / "run"), truth)
     assert mean_iou(masks, truth) > floor + 0.05
 
 
@@ -84,8 +91,8 @@ def test_presets_say_what_they_are() -> None:
     assert paper["walk"]["steps"] == 2**6
     assert paper["masks"]["background"] == 0.39
     for preset in BASELINE.presets:
-        assert next(reversed(list(in_order(BASELINE.last_stage(preset))))).name == "masks"
-    smoke = BASELINE.last_stage("smoke").after[0].after[0].after[0].settings
+        assert next(reversed(list(in_order(last_stage(BASELINE, preset))))).name == "masks"
+    smoke = last_stage(BASELINE, "smoke").after[0].after[0].after[0].settings
     assert isinstance(smoke.transformer, HybridSettings)
 
 

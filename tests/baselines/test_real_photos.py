@@ -15,7 +15,7 @@ from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.recipe import load_recipe
 from sbdata.sets import open_set
-from tests.baselines.weak_examples import CPU, run_all, task_of
+from tests.baselines.weak_examples import CPU, last_stage, run_all, task_of
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
@@ -32,13 +32,13 @@ def test_cam_is_far_above_the_floor_on_photos_it_was_not_trained_on(
         build_set(load_recipe("voc-val", list(changes)), tmp_path / name, inputs)
         opened[name] = open_set(tmp_path / name)
     weak = {name: weak_set(opened[name], tmp_path / "weak" / name, labels=None) for name in opened}
-    classifier, maps, masks = in_order(CAM.last_stage("photos", CHEAPER))
+    classifier, maps, masks = in_order(last_stage(CAM, "photos", CHEAPER))
     stages = tmp_path / "stages"
     trained, _ = run_stage(classifier, weak["train"], stages, 0, CPU, lambda *_: None)
     folders = {name: task_of(weak["val"], tmp_path / name) for name in ("maps", "masks")}
     maps.run(folders["maps"], maps.settings, trained)
     masks.run(folders["masks"], masks.settings, folders["maps"].folder)
-    floor = run_all(LABELS_ONLY.last_stage("photos"), weak["val"], stages)
+    floor = run_all(last_stage(LABELS_ONLY, "photos"), weak["val"], stages)
 
     found = {}
     for name, folder in (("cam", folders["masks"].folder), ("labels-only", floor)):

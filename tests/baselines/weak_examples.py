@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sbdata.bench.baseline import Baseline
 from sbdata.bench.stage import Stage, Task, in_order, run_stage
 from sbdata.bench.weak import WeakImage, WeakSet
 from sbdata.masks import LabelMap, read_index_png
@@ -50,6 +51,11 @@ def task_of(weak: WeakSet, folder: Path, seed: int = 0) -> Task:
     """Return a task whose progress nobody looks at."""
     folder.mkdir(parents=True, exist_ok=True)
     return Task(weak, folder, seed, CPU, lambda done, total: None)
+
+
+def last_stage(baseline: Baseline, preset: str, overrides: tuple[str, ...] = ()) -> Stage:
+    """Return the last stage of a method, of a preset that is changed by overrides."""
+    return baseline.build(baseline.resolved(preset, overrides))
 
 
 def run_all(last: Stage, weak: WeakSet, root: Path) -> Path:

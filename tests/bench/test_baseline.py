@@ -9,14 +9,15 @@ import pytest
 from sbdata.bench.baseline import Baseline, baseline_names, find_baseline
 from sbdata.bench.stage import in_order
 from sbdata.errors import InputError
+from tests.baselines.weak_examples import last_stage
 
 
 def test_method_of_another_package_is_found(third_party: Path) -> None:
     assert "stripes" in baseline_names()
     found = find_baseline("stripes")
     assert found.year == 2026
-    assert [stage.name for stage in in_order(found.last_stage("smoke"))] == ["marks", "masks"]
-    last = found.last_stage("wide", ("marks.start=0.1",))
+    assert [stage.name for stage in in_order(last_stage(found, "smoke"))] == ["marks", "masks"]
+    last = last_stage(found, "wide", ("marks.start=0.1",))
     assert last.settings.share == 0.8
     assert last.after[0].settings.start == 0.1
 
@@ -28,11 +29,11 @@ def test_unknown_names_are_told(third_party: Path) -> None:
         find_baseline("broken")
     stripes = find_baseline("stripes")
     with pytest.raises(InputError, match="no preset 'huge'; it has smoke, wide"):
-        stripes.last_stage("huge")
+        last_stage(stripes, "huge")
     with pytest.raises(InputError, match="unknown key 'width'; valid keys: share"):
-        stripes.last_stage("smoke", ("masks.width=1",))
+        last_stage(stripes, "smoke", ("masks.width=1",))
     with pytest.raises(InputError, match="share must be float"):
-        stripes.last_stage("smoke", ("masks.share=wide",))
+        last_stage(stripes, "smoke", ("masks.share=wide",))
 
 
 def test_supervision_must_be_known() -> None:

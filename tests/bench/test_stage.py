@@ -18,6 +18,7 @@ from sbdata.bench.stage import DONE, Stage, code_of, forget, in_order, key_of, r
 from sbdata.bench.weak import WeakSet, weak_set
 from sbdata.sets import open_set
 from sbdata.train.devices import Place
+from tests.baselines.weak_examples import last_stage
 from tests.bench.conftest import Sets
 
 PLACE = Place(torch.device("cpu"))
@@ -30,7 +31,7 @@ def weak(sets: Sets, tmp_path: Path) -> WeakSet:
 
 @pytest.fixture
 def last(third_party: Path) -> Stage:
-    return find_baseline("stripes").last_stage("smoke")
+    return last_stage(find_baseline("stripes"), "smoke")
 
 
 def run(stage: Stage, weak: WeakSet, root: Path, seed: int = 0) -> Path:
@@ -46,8 +47,8 @@ def test_key_changes_with_settings_inputs_and_seed(
     same = [
         key_of(last, weak, 0),
         key_of(last, elsewhere, 0),
-        key_of(stripes.last_stage("smoke"), weak, 0),
-        key_of(stripes.last_stage("smoke", ("masks.share=0.4",)), weak, 0),
+        key_of(last_stage(stripes, "smoke"), weak, 0),
+        key_of(last_stage(stripes, "smoke", ("masks.share=0.4",)), weak, 0),
         key_of(replace(last, gpus=0.5, seconds_per_image=9.0), weak, 0),
     ]
     assert len(set(same)) == 1
@@ -55,8 +56,8 @@ def test_key_changes_with_settings_inputs_and_seed(
     differing = [
         same[0],
         key_of(last, weak, 1),
-        key_of(stripes.last_stage("wide"), weak, 0),
-        key_of(stripes.last_stage("smoke", ("marks.start=0.3",)), weak, 0),  # an earlier stage's
+        key_of(last_stage(stripes, "wide"), weak, 0),
+        key_of(last_stage(stripes, "smoke", ("marks.start=0.3",)), weak, 0),  # an earlier stage's
         key_of(last, weak_set(opened, tmp_path / "o", labels=other_labels), 0),
         key_of(last, weak_set(opened, tmp_path / "o", boxes=True), 0),
         key_of(last, weak_set(open_set(sets.scored), tmp_path / "s"), 0),
@@ -75,7 +76,7 @@ def test_key_changes_with_the_code_it_runs(
     monkeypatch.syspath_prepend(str(tmp_path / "lib"))
     stripes = importlib.import_module("stripes")
     assert Path(str(stripes.__file__)).is_relative_to(tmp_path)
-    last = stripes.BASELINE.last_stage("smoke")
+    last = last_stage(stripes.BASELINE, "smoke")
     [first] = last.after
 
     def keys() -> tuple[str, str]:

@@ -64,6 +64,17 @@ def test_a_set_is_whole_and_leaves_nothing_beside_it(shapes: Built) -> None:
     assert wanted <= {p.name for p in shapes.root.iterdir()}
 
 
+def test_a_set_of_generated_images_is_synthetic_though_its_recipe_forgot_it(tmp_path: Path) -> None:
+    options = {"seed": 0, "pool": 4, "train": 2}
+    source = SourceSpec("toys", ("pool",), format="shapes", options=options)
+    recipe = Recipe(name="toys", version="v", taxonomy="shapes8", sources=(source,))
+    built = build_set(recipe, tmp_path / "set", Inputs())
+    assert built.manifest.meta["synthetic"] is True
+    assert "# toys (synthetic)" in (built.root / "README.md").read_text()
+    assert verify_set(built.root) == []
+    assert built_already(built.root, recipe, Inputs()) is not None
+
+
 def test_the_training_set_was_compared(shapes: Built) -> None:
     (check,) = shapes.manifest.meta["leakage"]
     assert (check["training_set"], check["checked"], check["hashed"]) == ("shapes-train", True, 12)
@@ -202,7 +213,7 @@ def test_members_of_the_training_split_are_no_candidates(tmp_path: Path) -> None
 
 
 def test_sources_are_measured_before_any_selection(coco: CocoFolder) -> None:
-    measured = measure_sources(PETS, Inputs(roots={"coco": coco.root}))
+    measured = measure_sources(PETS, Inputs(roots={"coco": coco.root})).statistics
     pets = [a for a in coco.data["annotations"] if a["category_id"] in (1, 2)]
     assert measured.images == 60
     assert measured.instances <= len(pets)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from sbdata.checksums import read_checksums
 from sbdata.curate.materialise import (
     DrawnRow,
     draw_image,
     drawn_rows,
     files_of,
     image_lists,
-    read_checksums,
     read_rejected,
     remove_strangers,
     write_checksums,
@@ -29,7 +29,6 @@ from sbdata.curate.materialise import (
     write_set,
 )
 from sbdata.errors import InputError
-from sbdata.layout import INTACT_MARKER
 from sbdata.manifest import (
     INSTANCES_SCHEMA,
     Manifest,
@@ -137,7 +136,7 @@ def written(tmp_path) -> Path:
 
 def contents(root: Path) -> dict[str, bytes]:
     """All files of a set but its marker, which holds times."""
-    files = [p for p in root.rglob("*") if p.is_file() and p.name != INTACT_MARKER]
+    files = [p for p in root.rglob("*") if p.is_file()]
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
 
 

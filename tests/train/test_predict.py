@@ -9,10 +9,12 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from sbdata.completion import check_marker
 from sbdata.errors import InputError
-from sbdata.masks import read_index_png, voc_palette
+from sbdata.masks import read_index_png, voc_palette, write_index_png
+from sbdata.train import predict
 from sbdata.train.photos import read_photo
-from sbdata.train.predict import predict_folder, predict_image
+from sbdata.train.predict import PREDICTED, predict_folder, predict_image
 from sbdata.train.segmenter import build_segmenter
 
 
@@ -216,6 +218,74 @@ def test_predictions_of_another_model_or_way_are_not_mixed(pointwise, photos, tm
     (out / ".made-by.json").unlink()  # files of unknown origin are not taken for ours either
     with pytest.raises(InputError, match="made with another model"):
         predict_folder(Leftish(), photos, out)
+
+
+def test_a_mask_that_was_lost_is_predicted_again(pointwise, photos, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(pointwise, photos, out)
+    first = (out / "b.png").read_bytes()
+    (out / "b.png").unlink()
+    assert predict_folder(pointwise, photos, out) == 1
+    assert (out / "b.png").read_bytes() == first
+    assert not check_marker(out, name=PREDICTED)
+
+
+def test_a_mask_that_was_altered_is_refused(pointwise, photos, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(pointwise, photos, out)
+    write_index_png(out / "b.png", np.ones((10, 14), np.uint8))
+    with pytest.raises(InputError, match=r"out: 1 file is not as recorded \(b\.png: .*--overwrite"):
+        predict_folder(pointwise, photos, out)
+    assert predict_folder(pointwise, photos, out, overwrite=True) == 3
+
+
+def test_another_photo_of_the_same_name_is_predicted_again(pointwise, photos, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(pointwise, photos, out)
+    Image.fromarray(photo(7, 9, seed=5)).save(dict(photos)["c"])
+    assert predict_folder(pointwise, photos, out) == 1
+    assert read_index_png(out / "c.png").shape == (7, 9)
+    assert predict_folder(pointwise, photos[:2], out) == 0
+    assert predict_folder(pointwise, photos, out) == 0  # the third one is still known
+
+
+def test_other_code_and_a_damaged_note_are_refused(pointwise, photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    predict_folder(pointwise, photos, out)
+    with monkeypatch.context() as edited:
+        edited.setattr(predict, "code_fingerprint", lambda *modules: "edited")
+        with pytest.raises(InputError, match="made with another code, such as"):
+            predict_folder(pointwise, photos, out)
+        assert predict_folder(pointwise, photos, out, replace_others=True) == 3
+    for text in ("", "[" * 3000, "3", '{"photos": 3}'):
+        (out / ".made-by.json").write_text(text)
+        with pytest.raises(InputError, match=r"\.made-by\.json|made with another"):
+            predict_folder(pointwise, photos, out)
+
+
+def test_a_kill_while_predicting_again_mixes_nothing(pointwise, photos, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(Leftish(), photos, out)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done, total):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        predict_folder(pointwise, photos, out, overwrite=True, progress=kill)
+    assert [path.name for path in out.glob("*.png")] == ["a.png"]
+    assert predict_folder(pointwise, photos, out) == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_outputs_that_are_not_finite_are_no_prediction(pointwise, photos, tmp_path, value):
+    with torch.no_grad():
+        pointwise.mix.bias[1] = value
+    with pytest.raises(InputError, match=r"a\.jpg: the model's outputs for it are not finite"):
+        predict_folder(pointwise, photos, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.png"))
 
 
 def test_a_refiner_sees_the_photo_and_the_probabilities(pointwise, photos, tmp_path):

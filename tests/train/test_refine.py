@@ -15,7 +15,6 @@ from sbdata.train.refine import (
     CRF_PARAMETERS,
     affinity_weights,
     dense_crf,
-    label_crf,
     make_refiner,
     pamr,
     par,
@@ -246,37 +245,9 @@ def test_certain_probabilities_stay_finite():
 
 
 @needs_crf
-def test_labels_are_refined():
-    image, truth, probabilities = two_colours()
-    seen = probabilities.argmax(0)
-    refined = label_crf(image, seen, 2)
-    assert refined.dtype == np.uint8
-    assert (refined != truth).mean() < 0.01 < (seen != truth).mean()
-    assert label_crf(image, seen, 3).max() == 1  # a label that no pixel has stays away
-    assert not label_crf(image, np.zeros_like(seen), 1).any()
-
-
-@needs_crf
 def test_the_crf_takes_a_photo_that_cannot_be_written_to():
     image, truth, _ = two_colours(16)
     probabilities = np.where(np.arange(3)[:, None, None] == truth, 0.6, 0.2).astype(np.float32)
     expected = dense_crf(image, probabilities)
     image.setflags(write=False)
     np.testing.assert_array_equal(dense_crf(image, probabilities), expected)
-
-
-@needs_crf
-def test_labels_are_a_unary_of_the_crf():
-    image, truth, _ = two_colours(16)
-    right = np.where(np.arange(3)[:, None, None] == truth, 0.6, 0.2).astype(np.float32)
-    expected = dense_crf(image, right, CRF_PARAMETERS["label"]).argmax(0)
-    np.testing.assert_array_equal(label_crf(image, truth, 3, gt_prob=0.6), expected)
-
-
-@pytest.mark.parametrize(
-    ("labels", "n", "probability", "words"),
-    [([[0, 2]], 2, 0.7, r"0\.\.1"), ([[-1, 0]], 2, 0.7, r"0\.\.1"), ([[0, 1]], 2, 1.0, "gt_prob")],
-)
-def test_impossible_labels_are_refused(labels, n, probability, words):
-    with pytest.raises(InputError, match=words):
-        label_crf(np.zeros((1, 2, 3), np.uint8), np.array(labels), n, probability)

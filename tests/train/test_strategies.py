@@ -2,23 +2,34 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import timm
 import torch
+from PIL import Image
 
+from sbdata.completion import MARKER, check_marker
 from sbdata.errors import InputError
 from sbdata.losses import scaled_fisher
-from sbdata.taxonomy import VOC20
+from sbdata.masks import write_index_png
+from sbdata.taxonomy import VOC20, Taxonomy
+from sbdata.train import strategies
 from sbdata.train.checkpoint import about_model, load_model, new_segmenter
 from sbdata.train.devices import Place
 from sbdata.train.loop import Phase, run_phase
 from sbdata.train.preset import load_preset
-from sbdata.train.samples import TrainingImages
+from sbdata.train.samples import TrainingImages, images_of_folders
 from sbdata.train.strategies import (
     FIRST_PHASE,
     STRATEGIES,
+    Strategy,
     needs_first_phase,
     run_strategy,
 )
@@ -140,27 +151,28 @@ def test_only_the_settings_that_matter_tell_runs_apart(
     images: TrainingImages, tmp_path: Path
 ) -> None:
     run(images, tmp_path, "ce")
-    run(images, tmp_path, "ce", ewc__strength=5.0, inference__flip=True, size_balance__tau=2.0)
-    with pytest.raises(InputError, match=r"another optimisation\.lr; choose another --out"):
+    run(images, tmp_path, "ce", ewc__strength=5.0, size_balance__tau=2.0)
+    with pytest.raises(InputError, match=r"another optimisation\.lr; delete it to train again, or"):
         run(images, tmp_path, "ce", optimisation__lr=0.002)
-    with pytest.raises(InputError, match="first-phase: holds a run with another switch; choose"):
+    with pytest.raises(InputError, match="first-phase: holds a run with another switch; delete"):
         run(images, tmp_path, "sb-ft", switch=0.4)
     with pytest.raises(InputError, match="holds a run with another"):
         run(images, tmp_path, "ce", seed=3)
     run(images, tmp_path, "sb-ewc")
-    with pytest.raises(InputError, match=r"another ewc\.scale, size_balance\.regions; choose"):
+    with pytest.raises(InputError, match=r"another ewc\.scale, size_balance\.regions; delete"):
         run(images, tmp_path, "sb-ewc", ewc__scale="none", size_balance__regions="components")
 
 
 def test_a_run_of_version_one_is_refused(images: TrainingImages, tmp_path: Path) -> None:
     run(images, tmp_path, "sb")
     about = tmp_path / "sb/run.json"
+    (tmp_path / "sb" / MARKER).unlink()  # that version wrote none
     about.write_text(about.read_text().replace("sbdata.run.v2", "sbdata.run.v1"))
     with pytest.raises(InputError) as refused:
         run(images, tmp_path, "sb")
     assert str(refused.value) == (
-        f"{tmp_path / 'sb'}: holds a run in the format sbdata.run.v1, whose losses and schedule "
-        "are not those of sbdata.run.v2; choose another --out, or delete it"
+        f"{about}: of a run in the format sbdata.run.v1, whose losses and schedule are not those "
+        "of sbdata.run.v2; delete the folder that it lies in to train again"
     )
     about.unlink()
     torch.save({"format": "sbdata.checkpoint.v1"}, tmp_path / "sb/checkpoint.pt")
@@ -288,6 +300,13 @@ def test_unknown_strategy_and_too_few_steps(images: TrainingImages, tmp_path: Pa
     assert run(images, tmp_path, "ce", optimisation__steps=1)["total_steps"] == 1
 
 
+def test_phases_that_cannot_be_run_are_refused() -> None:
+    for losses, consolidated in (((), False), (("sb", "ce"), False), (("sb",), True)):
+        with pytest.raises(InputError, match="strategy 'own': give one loss without EWC, or two"):
+            Strategy("own", losses, "", consolidated)
+    assert Strategy("own", ("ce", "focal"), "", True).shares_first_phase
+
+
 def test_the_wacv24_preset_takes_a_step(images: TrainingImages, tmp_path: Path) -> None:
     """ResNet-101 at stride 8 with multi-scale inputs, on small crops and from random numbers."""
     changes = ["model.weights=none", "augmentation.crop=40", "optimisation.steps=1",
@@ -298,6 +317,184 @@ def test_the_wacv24_preset_takes_a_step(images: TrainingImages, tmp_path: Path) 
     assert model.scales == (0.5, 0.75)
 
 
+# --- what a finished run is of ------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> TrainingImages:
+    """Photos and masks that a test may change."""
+    return write_pictures(tmp_path / "own")
+
+
+def again(images: TrainingImages) -> TrainingImages:
+    """Open the folders of photos and masks anew, as another process does."""
+    root = images.rows[0].photo.parent.parent
+    return images_of_folders(root / "photos", root / "masks", images.taxonomy)
+
+
+def invert(path: Path) -> None:
+    with Image.open(path) as photo:
+        Image.fromarray(255 - np.asarray(photo)).save(path)
+
+
+def test_other_photos_of_the_same_names_are_another_run(
+    own: TrainingImages, tmp_path: Path
+) -> None:
+    run(own, tmp_path / "out", "sb")
+    assert run(again(own), tmp_path / "out", "sb")["strategy"] == "sb"
+    invert(own.rows[1].photo)
+    with pytest.raises(InputError, match=r"sb: holds a run with another photos; delete it to"):
+        run(again(own), tmp_path / "out", "sb")
+
+
+def test_other_masks_and_classes_are_another_run(own: TrainingImages, tmp_path: Path) -> None:
+    run(own, tmp_path / "out", "ce")
+    others = replace(again(own), taxonomy=Taxonomy("two", ("green", "yellow")))
+    with pytest.raises(InputError, match="ce: holds a run with another classes; "):
+        run(others, tmp_path / "out", "ce")
+    write_index_png(own.rows[0].mask, np.zeros((64, 72), np.uint8))
+    with pytest.raises(InputError, match="ce: holds a run with another masks; "):
+        run(again(own), tmp_path / "out", "ce")
+    with pytest.raises(InputError, match="first-phase: holds a run with another masks; "):
+        run(again(own), tmp_path / "out", "sb-ft")
+
+
+def test_another_weights_file_of_the_same_path_is_another_run(
+    images: TrainingImages, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pth"
+    for seed in (1, 5):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("mobilenetv3_small_050").state_dict(), path)
+        if seed == 1:
+            run(images, tmp_path / "out", "sb", model__weights=path)
+            shutil.copy(path, tmp_path / "moved.pth")
+    with pytest.raises(InputError, match=r"holds a run with another model\.weights; "):
+        run(images, tmp_path / "out", "sb", model__weights=path)
+    run(images, tmp_path / "out", "sb", model__weights=tmp_path / "moved.pth")  # the same content
+    path.unlink()
+    with pytest.raises(InputError, match=r"weights\.pth: there is no such weights file"):
+        run(images, tmp_path / "out", "sb", model__weights=path)
+
+
+def test_other_inference_and_other_code_are_another_run(
+    images: TrainingImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(images, tmp_path, "sb")
+    with pytest.raises(InputError, match=r"holds a run with another inference\.flip; "):
+        run(images, tmp_path, "sb", inference__flip=True)
+    monkeypatch.setattr(strategies, "code_fingerprint", lambda *modules: "edited")
+    with pytest.raises(InputError, match="sb: holds a run with another code; "):
+        run(images, tmp_path, "sb")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: "", "not a readable JSON file"),
+        (lambda text: text[: len(text) // 2], "not a readable JSON file"),
+        (lambda text: "[" * 3000, "not a readable JSON file"),
+        (lambda text: "3", "not the record of a run"),
+        (lambda text: text.replace('"identity": {', '"identity": 3, "x": {'), "unknown key 'x'"),
+        (lambda text: text.replace('"identity": {', '"other": {'), "unknown key 'other'"),
+        (lambda text: text.replace('"seed": 0', '"seed": "0"', 1), "seed must be int"),
+        (lambda text: text.replace('"seconds"', '"second"'), "unknown key 'second'"),
+    ],
+)
+@pytest.mark.parametrize("marked", [True, False])
+def test_an_altered_record_is_refused_by_its_name(
+    finished: tuple[Path, dict[str, Any]],
+    images: TrainingImages,
+    tmp_path: Path,
+    change: Callable[[str], str],
+    message: str,
+    marked: bool,
+) -> None:
+    """Behind its marker any change is seen; without one, whatever cannot be used."""
+    shutil.copytree(finished[0] / "sb", tmp_path / "sb")
+    path = tmp_path / "sb/run.json"
+    path.write_text(change(path.read_text()))
+    if not marked:
+        (tmp_path / "sb" / MARKER).unlink()
+    with pytest.raises(InputError) as refused:
+        run(images, tmp_path, "sb")
+    said = str(refused.value)
+    assert "run.json" in said
+    assert "\n" not in said
+    assert ("not as recorded" if marked else message) in said
+    assert len(said) < 600
+
+
+def test_a_model_that_was_altered_is_refused(
+    finished: tuple[Path, dict[str, Any]], images: TrainingImages, tmp_path: Path
+) -> None:
+    """Of the same size, and with the time of the one that was trained."""
+    shutil.copytree(finished[0] / "sb", tmp_path / "sb")
+    path = tmp_path / "sb/model.pt"
+    whole, times = bytearray(path.read_bytes()), path.stat()
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(
+        InputError, match=r"sb: 1 file is not as recorded \(model\.pt: .*delete the"
+    ):
+        run(images, tmp_path, "sb")
+
+
+@pytest.mark.parametrize("lost", ["model.pt", "run.json", "log.csv", MARKER])
+def test_what_was_lost_is_made_again(
+    finished: tuple[Path, dict[str, Any]], images: TrainingImages, tmp_path: Path, lost: str
+) -> None:
+    for name in ("sb-ft", FIRST_PHASE):
+        shutil.copytree(finished[0] / name, tmp_path / name)
+    (tmp_path / "sb-ft" / lost).unlink()
+    told: list[str] = []
+    run(images, tmp_path, "sb-ft", progress=lambda *said: told.append(said[0]))
+    assert bool(told) == (lost != "log.csv")  # the model's file has its rows
+    assert same(weights_of(tmp_path / "sb-ft"), weights_of(finished[0] / "sb-ft"))
+    logs = [(root / "sb-ft/log.csv").read_text() for root in (tmp_path, finished[0])]
+    assert logs[0] == logs[1]
+    assert not check_marker(tmp_path / "sb-ft")
+
+
+@pytest.mark.parametrize("name", ["ce", "sb"])
+def test_a_kill_between_checkpoint_and_log_loses_no_row(
+    images: TrainingImages, finished: tuple[Path, dict[str, Any]], tmp_path: Path, name: str
+) -> None:
+    """Before the last step, and after it, when nothing is left to be done but to finish."""
+    for step in (4, 6):
+        with pytest.raises(Stop):
+            run(images, tmp_path, name, progress=stop_at(name, step))
+        (tmp_path / name / "log.csv").write_text("step,loss,penalty,lr\n")
+    run(images, tmp_path, name)
+    assert (tmp_path / name / "log.csv").read_text() == (finished[0] / name / "log.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "a checkpoint without a usable 'identity'"),
+        ({"identity": 3}, "a checkpoint without a usable 'identity'"),
+        ({"identity": {"seed": 9}}, "a checkpoint without a usable 'step'"),
+        ({"model": {"x": torch.zeros(1)}}, r"checkpoint\.pt does not fit this run \("),
+        ({"optimizer": {}}, r"checkpoint\.pt does not fit this run \("),
+        ({"rng": []}, r"checkpoint\.pt does not fit this run \("),
+        ({"rows": [3]}, r"checkpoint\.pt does not fit this run \("),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(
+    images: TrainingImages, tmp_path: Path, content: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Stop):
+        run(images, tmp_path, "sb", progress=stop_at("sb", 2))
+    path = tmp_path / "sb/checkpoint.pt"
+    whole = {} if set(content) <= {"identity"} else torch.load(path, weights_only=True)
+    torch.save({"format": "sbdata.checkpoint.v2", **whole, **content}, path)
+    with pytest.raises(InputError, match=message) as refused:
+        run(images, tmp_path, "sb")
+    assert str(path) in str(refused.value)
+
+
 # --- model files ----------------------------------------------------------------------------------
 
 
@@ -305,6 +502,24 @@ def test_another_number_of_classes_is_refused(images: TrainingImages, tmp_path: 
     run(images, tmp_path, "ce")
     with pytest.raises(InputError, match=r"trained on 2 classes \(two\), but voc20 has 20"):
         load_model(tmp_path / "ce", VOC20)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path, value: float
+) -> None:
+    values = torch.load(finished[0] / "ce/model.pt", weights_only=True)
+    name = next(
+        n
+        for n, v in values["model"].items()
+        if v.is_floating_point() and v.ndim == 1 and len(v) > 9
+    )
+    values["model"][name][7] = value
+    torch.save(values, tmp_path / "model.pt")
+    with pytest.raises(
+        InputError, match=rf"model\.pt: the weights {name} hold numbers that are not"
+    ):
+        load_model(tmp_path)
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from sbdata.bench.imports.decoding import (
     merged,
 )
 from sbdata.bench.imports.dictionaries import LayoutError, Maps
+from sbdata.bench.imports.digests import digest_of
 from sbdata.bench.imports.layouts import TWO_FOLDERS, Layout, detect_layout, naming, read_files
 from sbdata.bench.imports.names import sort_files
 from sbdata.bench.imports.pictures import read_map
@@ -35,7 +36,6 @@ from sbdata.bench.imports.record import (
     Record,
     check_name,
     components_of,
-    digest_of,
     facts_of,
     shares_of,
     write_record,

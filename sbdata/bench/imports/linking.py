@@ -1,7 +1,7 @@
 """Linking: imported masks as the only stage of a method.
 
-Nothing of sbdata is imported up here: a stage's key covers the code of its module and of those it
-imports, and a change elsewhere must not make imported masks new.
+Little of sbdata is imported here: a stage's key covers all code that it can reach, and a change
+elsewhere need not make imported masks new.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def linking(folder: Path) -> StageFunction:
     """
 
     def link_masks(task: Task, settings: ImportSettings) -> None:
-        from sbdata.bench.imports.record import digest_of, mask_digest
+        from sbdata.bench.imports.digests import digest_of, mask_digest
         from sbdata.errors import InputError
         from sbdata.masks import read_index_png
         from sbdata.storage import writing

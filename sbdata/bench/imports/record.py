@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sbdata.bench.imports.digests import mask_digest
 from sbdata.bench.imports.rules import Rule
 from sbdata.errors import InputError
+from sbdata.json_files import read_json
 from sbdata.masks import VOID
 from sbdata.metrics import half_octaves
 from sbdata.metrics.kernel import label_parts
@@ -185,11 +186,7 @@ def read_record(folder: Path) -> Record:
     if not path.is_file():
         msg = f"{folder}: no import; 'sbdata pseudo import' writes one"
         raise InputError(msg)
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: not a readable JSON file ({error}); import the masks again"
-        raise InputError(msg) from error
+    raw = read_json(path, "import the masks again")
     if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
         msg = f"{path}: not a file of the format {FORMAT}; import the masks again"
         raise InputError(msg)
@@ -223,18 +220,6 @@ def facts_of(mask: npt.NDArray[np.uint8]) -> MaskFacts:
     numbers, classes = label_parts(flat(mask), mask.shape[1])
     areas = np.bincount(numbers, minlength=classes.size + 1)[1:]
     return MaskFacts(np.bincount(mask.ravel(), minlength=256), areas, classes, mask_digest(mask))
-
-
-def mask_digest(mask: npt.NDArray[np.uint8]) -> str:
-    """Return the SHA-256 of a mask's size and pixels, however its file is compressed."""
-    header = f"{mask.shape[0]} {mask.shape[1]} ".encode()
-    return hashlib.sha256(header + np.ascontiguousarray(mask).tobytes()).hexdigest()
-
-
-def digest_of(digests: Iterable[tuple[str, str]]) -> str:
-    """Return the SHA-256 over names and hashes, whatever order they come in."""
-    lines = sorted(f"{name} {digest}\n" for name, digest in digests)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def shares_of(facts: Sequence[MaskFacts], taxonomy: Taxonomy) -> Shares:

@@ -10,7 +10,6 @@ from baselines.stages.affinity import (
     BoundaryHead,
     PairLabels,
     boundary_loss,
-    displacement_loss,
     pair_labels,
     psa_loss,
 )
@@ -80,31 +79,6 @@ def test_affinity_losses_against_the_formula(loss: object) -> None:
     assert float(loss(affinities, labels)) == pytest.approx(expected)  # type: ignore[operator]
 
 
-def test_displacement_loss_against_the_formula() -> None:
-    seeds = random_seeds()
-    field = np.random.default_rng(6).normal(size=(2, 2, 5, 5))
-    foreground: list[float] = []
-    background: list[float] = []
-    kinds = pairs_by_kind(seeds)
-    for n, _, here, there in kinds["foreground"]:
-        for axis in range(2):
-            change = field[n, axis][here] - field[n, axis][there]
-            foreground.append(abs(change - (there[axis] - here[axis])))
-    for n, _, here, there in kinds["background"]:
-        background.extend(abs(field[n, axis][here] - field[n, axis][there]) for axis in range(2))
-    labels = pair_labels(torch.from_numpy(seeds), RADIUS)
-    loss = displacement_loss(torch.from_numpy(field), labels, RADIUS)
-    assert float(loss) == pytest.approx((np.mean(foreground) + np.mean(background)) / 2)
-
-
-def test_displacements_to_one_centre_cost_nothing() -> None:
-    y, x = torch.meshgrid(torch.arange(5.0), torch.arange(5.0), indexing="ij")
-    to_centre = torch.stack([2 - y, 1 - x])[None]
-    labels = pair_labels(torch.ones(1, 5, 5, dtype=torch.uint8), RADIUS)
-    assert float(displacement_loss(to_centre, labels, RADIUS)) == 0
-    assert float(displacement_loss(-to_centre, labels, RADIUS)) > 1
-
-
 def test_right_affinities_cost_less_than_wrong_ones() -> None:
     seeds = torch.zeros(1, 6, 6, dtype=torch.uint8)
     seeds[:, :, 3:] = 4
@@ -121,8 +95,6 @@ def test_empty_masks_contribute_nothing(value: int) -> None:
     affinities = torch.full((1, len(neighbours(RADIUS)), 5, 5), 0.5)
     expected = 0 if value == 255 else -0.25 * np.log(0.5 + 1e-5)
     assert float(boundary_loss(affinities, labels)) == pytest.approx(expected)
-    field = torch.ones(1, 2, 5, 5)
-    assert torch.isfinite(displacement_loss(field, labels, RADIUS))
 
 
 @pytest.mark.parametrize("fill", [0.0, 0.5, 1.0])

@@ -1,0 +1,94 @@
+"""Changes: whether the annotations that a set was built from are still the same.
+
+A hidden file in the set holds the fingerprints of its sources' annotation files. Without it, the
+corrections of a source would be without effect: the set is there already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sbdata.errors import InputError
+from sbdata.layout import SOURCES_MARKER
+from sbdata.recipe import Recipe, SourceSpec
+from sbdata.sources.files import annotation_files, fingerprint, is_unchanged
+from sbdata.storage import write_bytes
+
+
+def source_fingerprints(recipe: Recipe, roots: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Return the fingerprint of each split that a recipe's annotations are read from, by its name.
+
+    Args:
+        recipe: of the set.
+        roots: where its sources lie.
+
+    Raises:
+        InputError: if annotations cannot be read.
+    """
+    found = {}
+    for spec in _specs(recipe):
+        for split in spec.splits:
+            files = annotation_files(spec, split, roots.get(spec.name))
+            if files:
+                found[f"{spec.name}-{split}"] = dict(fingerprint(files))
+    return found
+
+
+def record_sources(root: Path, logical_hash: str, found: Mapping[str, Mapping[str, str]]) -> None:
+    """Write the fingerprints of the sources into a set's folder.
+
+    Args:
+        root: the set's folder.
+        logical_hash: of its manifest.
+        found: by :func:`source_fingerprints`.
+    """
+    content = {"logical_hash": logical_hash, "sources": found}
+    write_bytes(root / SOURCES_MARKER, orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
+
+
+def changed_sources(
+    root: Path, logical_hash: str, recipe: Recipe, roots: Mapping[str, Path]
+) -> list[str]:
+    """Return the files, or splits of many files, that differ from those that a set was built from.
+
+    What was not recorded, or is not at hand any more, is not compared.
+
+    Args:
+        root: the set's folder.
+        logical_hash: of its manifest.
+        recipe: of the set.
+        roots: where its sources lie.
+    """
+    recorded = _recorded(root, logical_hash)
+    changed = []
+    for spec in _specs(recipe):
+        for split in spec.splits:
+            former = recorded.get(f"{spec.name}-{split}")
+            try:
+                files = annotation_files(spec, split, roots.get(spec.name))
+                if not files or not isinstance(former, dict) or is_unchanged(files, former):
+                    continue
+            except (InputError, OSError):
+                continue
+            one = str(files[0])
+            changed.append(one if len(files) == 1 else f"{spec.name} {split} in {roots[spec.name]}")
+    return changed
+
+
+def _specs(recipe: Recipe) -> list[SourceSpec]:
+    return [*recipe.sources, *([recipe.overlay.source] if recipe.overlay else [])]
+
+
+def _recorded(root: Path, logical_hash: str) -> Mapping[str, Any]:
+    try:
+        content = orjson.loads((root / SOURCES_MARKER).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict) or content.get("logical_hash") != logical_hash:
+        return {}
+    found = content.get("sources")
+    return found if isinstance(found, dict) else {}

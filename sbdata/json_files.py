@@ -1,0 +1,30 @@
+"""JSON files that may be damaged: read whole, or refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sbdata.errors import InputError
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Return the values of a JSON file.
+
+    Args:
+        path: of the file.
+        remedy: what to do about one that cannot be read, for the message.
+
+    Raises:
+        InputError: naming the file, if it is missing, no JSON, no UTF-8, or nested too deeply.
+    """
+    try:
+        return orjson.loads(path.read_bytes())
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror or error}); {remedy}"
+        raise InputError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{path}: not a readable JSON file ({error}); {remedy}"
+        raise InputError(msg) from error

@@ -1,0 +1,63 @@
+"""Score tables in one file, so that two prediction sets are compared without scoring them again."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from sbdata.errors import InputError
+from sbdata.metrics import CLASS_ROW, INSTANCE_ROW, REGION_ROW, MetricOptions, ScoreTables
+from sbdata.settings import from_plain
+from sbdata.storage import write_bytes
+
+_KINDS = {
+    "confusion": np.dtype(np.int64),
+    "instance_image": np.dtype(np.int32),
+    "instances": INSTANCE_ROW,
+    "region_image": np.dtype(np.int32),
+    "regions": REGION_ROW,
+    "class_image": np.dtype(np.int32),
+    "classes": CLASS_ROW,
+}
+
+
+def write_tables(path: Path, tables: ScoreTables) -> None:
+    """Write tables as a compressed ``.npz``; equal tables give equal bytes."""
+    head = {
+        "options": tables.options.as_dict(),
+        "n_classes": tables.n_classes,
+        "image_ids": list(tables.image_ids),
+    }
+    columns = {name: getattr(tables, name) for name in _KINDS}
+    out = io.BytesIO()
+    np.savez_compressed(out, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **columns)
+    write_bytes(path, out.getvalue())
+
+
+def read_tables(path: Path) -> ScoreTables:
+    """Read what :func:`write_tables` wrote.
+
+    Raises:
+        InputError: naming the file, if it is missing, damaged or of another version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            head = json.loads(content["head"].tobytes())
+            columns = {name: content[name] for name in _KINDS}
+        for name, kind in _KINDS.items():
+            if columns[name].dtype != kind:
+                msg = f"column {name} is {columns[name].dtype}"
+                raise ValueError(msg)
+        return ScoreTables(
+            options=from_plain(MetricOptions, head["options"], str(path)),
+            n_classes=int(head["n_classes"]),
+            image_ids=tuple(map(str, head["image_ids"])),
+            **columns,
+        )
+    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        msg = f"{path}: not readable score tables ({error}); score the predictions again"
+        raise InputError(msg) from error

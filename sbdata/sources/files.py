@@ -1,0 +1,77 @@
+"""Which files a split's annotations are read from, and whether they have changed since.
+
+Photos are left out: a built set has its own copies of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from sbdata.errors import InputError
+from sbdata.recipe import SourceSpec
+from sbdata.sources.coco import coco_file
+from sbdata.sources.lvis import lvis_file
+from sbdata.sources.voc import open_voc
+from sbdata.storage import sha256_of
+
+Fingerprint = Mapping[str, str]
+"""Two digests: ``stat`` of the files' names, sizes and times, ``content`` of names and bytes."""
+
+
+def annotation_files(spec: SourceSpec, split: str, root: Path | None) -> list[Path]:
+    """Return the files that the annotations of one split are read from; none if it is generated.
+
+    Args:
+        spec: from the recipe.
+        split: of the dataset.
+        root: the dataset's folder.
+
+    Raises:
+        InputError: if they are not there.
+    """
+    if root is None or spec.reader not in ("coco", "lvis", "voc"):
+        return []
+    if spec.reader == "coco":
+        return [coco_file(spec, split, root)]
+    if spec.reader == "lvis":
+        return [lvis_file(spec, split, root)]
+    return open_voc(spec, split, root).annotation_files()
+
+
+def fingerprint(files: list[Path]) -> Fingerprint:
+    """Return what tells the contents of some files from all others.
+
+    Raises:
+        InputError: if one cannot be read.
+    """
+    content = hashlib.sha256()
+    try:
+        for path in files:
+            content.update(f"{path.name}\0{sha256_of(path)}\n".encode(errors="surrogateescape"))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}); check its permissions"
+        raise InputError(msg) from error
+    return {"stat": _stat_digest(files), "content": content.hexdigest()}
+
+
+def is_unchanged(files: list[Path], recorded: Fingerprint) -> bool:
+    """Tell whether files are what a fingerprint was made of; they are read only if need be.
+
+    Args:
+        files: as they are now.
+        recorded: their fingerprint.
+    """
+    if _stat_digest(files) == recorded.get("stat"):
+        return True
+    return fingerprint(files)["content"] == recorded.get("content")
+
+
+def _stat_digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        status = path.stat()
+        line = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()

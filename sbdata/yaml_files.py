@@ -1,0 +1,117 @@
+"""YAML of others: plain values, within limits on size and depth, and no key given twice.
+
+PyYAML's safe loader builds nothing but plain values, but it takes any depth, lets a few hundred
+bytes of aliases stand for millions of values, and keeps the last of two equal keys in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+from sbdata.errors import InputError
+from sbdata.printable import printable
+from sbdata.quoting import quoted
+
+_DEEPEST = 40
+_MOST_VALUES = 50_000
+
+
+class _TooMuchError(yaml.MarkedYAMLError):
+    """A document that is nested too deeply, or stands for too many values."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader with limits, and without a silent choice between equal keys."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+        self._values = 0
+        self._of_node: dict[int, int] = {}  # values that a finished node stands for, by its id
+        self._key = ""  # the last key of the outermost mapping
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node; an alias counts as all the values that it stands for."""
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            if id(node) not in self._of_node:
+                raise _TooMuchError(None, None, "an alias within its own value", mark)
+            self._count(self._of_node[id(node)], mark)
+            return node
+        if self._depth == _DEEPEST:
+            raise _TooMuchError(None, None, f"nested deeper than {_DEEPEST} levels", mark)
+        before = self._values
+        self._depth += 1
+        self._count(1, mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if self._depth == 1 and index is None and isinstance(parent, yaml.MappingNode):
+            self._key = str(getattr(node, "value", ""))
+        self._of_node[id(node)] = self._values - before
+        return node
+
+    def _count(self, values: int, mark: yaml.Mark) -> None:
+        self._values += values
+        if self._values > _MOST_VALUES:
+            under = f" under the key {quoted(self._key)}" if self._key else ""
+            msg = f"more than {_MOST_VALUES:,} values{under}, counting what aliases stand for"
+            raise _TooMuchError(None, None, msg, mark)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Construct a mapping after making sure that no key is written twice."""
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                said = f"the key {quoted(key)} is given twice; keep one"
+                raise yaml.constructor.ConstructorError(None, None, said, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
+        """Construct a date, if it is in the calendar."""
+        try:
+            return super().construct_yaml_timestamp(node)
+        except (ValueError, OverflowError) as error:
+            said = f"{quoted(node.value)} is no date of the calendar; write a text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
+
+
+# What PyYAML's constructors raise for a scalar that its tag does not fit, such as ``!!bool x``.
+_SLIPS = (ValueError, TypeError, OverflowError, KeyError, AttributeError, RecursionError)
+_MERGE = "tag:yaml.org,2002:merge"
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _StrictLoader.construct_yaml_timestamp)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return the plain values of a YAML text.
+
+    Args:
+        text: of one document.
+        where: how messages name the place.
+
+    Raises:
+        InputError: if it is not YAML, beyond the limits, or gives a key twice.
+    """
+    try:
+        return yaml.load(text, _StrictLoader)  # noqa: S506 - a subclass of the safe loader
+    except (yaml.YAMLError, *_SLIPS) as error:
+        msg = f"{where}: not valid YAML ({yaml_reason(error)})"
+        raise InputError(msg) from error
+
+
+def yaml_reason(error: Exception) -> str:
+    """Return why a text is not YAML, in one line of a sane length, with the line that is wrong."""
+    told = str(error) if isinstance(error, yaml.YAMLError | ValueError) else "a value without sense"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        snippet = (mark.get_snippet(indent=0) or "").partition("\n")[0]
+        told = f"line {mark.line + 1}, {quoted(snippet, 70)}: {error.problem}"
+    line = printable(" ".join(told.split()))
+    return line if len(line) <= 300 else f"{line[:297]}..."
