@@ -223,7 +223,7 @@ def test_panoptic_ids_and_photos_are_told_from_vocs_colours(tmp_path: Path) -> N
         assert "(76, 61, 49) in 2 pixels" in detail
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "b.png")
-    assert "colours, as of a photo" in said(tmp_path / "b.png")[1]
+    assert "colours that are not VOC's, as of a photo" in said(tmp_path / "b.png")[1]
 
 
 # --- sizes and damage -----------------------------------------------------------------------------

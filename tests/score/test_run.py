@@ -396,7 +396,7 @@ def test_images_that_coco_cannot_give_are_left_out_and_said(dataset, tmp_path) -
     scored = score_folder(dataset.predict(tmp_path / "p"), truth, FEW)
     assert scored.summary.n_images == 39
     assert scored.notes[0].startswith("1 image of instances_val.json cannot be scored: ")
-    assert "has no category for 17 of the 20 classes: aeroplane, " in scored.notes[1]
+    assert "has no category for 17 classes: aeroplane, bicycle, " in scored.notes[1]
     assert scored.notes[2] == ("p: 1 prediction ignored, for images that the truth leaves out")
 
 
@@ -454,12 +454,12 @@ def test_classes_that_the_file_does_not_know_are_named(dataset, tmp_path) -> Non
     names.write_bytes("Cat\ndog\nperson\n".encode("utf-8-sig"))
     truth = truth_from_coco(dataset.coco, str(names))
     assert truth.notes == (
-        "instances_val.json has no category for 1 of the 3 classes: Cat (it has 'cat', which is "
-        "spelt otherwise); none of its objects is of these classes",
+        "instances_val.json has no category for 1 class: Cat (it has 'cat'); such objects are "
+        "background",
     )
     names.write_text("cat\ndog\nperson\n")
     assert truth_from_coco(dataset.coco, str(names)).notes == ()
-    names.write_text("Cat\nDOG\nperſons\n")
+    names.write_text("Cat\nDOG\nfox\n")
     with pytest.raises(InputError, match=r"none of its categories is in taxonomy .*'cat'"):
         truth_from_coco(dataset.coco, str(names))
 

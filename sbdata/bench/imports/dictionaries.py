@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.bench.imports.arrays import Array, read_arrays, unwrap
-from sbdata.bench.imports.pickles import PickleError
+from sbdata.bench.imports.pickles import MAX_STEPS, PickleError
 
 Maps = npt.NDArray[np.float32]
 
@@ -88,8 +88,12 @@ _BROKEN_HEADER = (
 )
 
 
-def read_dictionary(path: Path) -> tuple[Mapping[str | int, Any], str]:
+def read_dictionary(path: Path, steps: int = MAX_STEPS) -> tuple[Mapping[str | int, Any], str]:
     """Read the dictionary in a ``.npy`` file; nothing in it is run.
+
+    Args:
+        path: of the file.
+        steps: instructions that its pickle may have.
 
     Returns:
         Names or numbers to arrays, lists and numbers, and the SHA-256 of the file.
@@ -120,7 +124,7 @@ def read_dictionary(path: Path) -> tuple[Mapping[str | int, Any], str]:
         msg = "an array of objects, not a dictionary"
         raise LayoutError(msg)
     try:
-        found = read_arrays(stream)
+        found = read_arrays(stream, steps)
         if stream.read(1):
             msg = "a pickle with more bytes behind it"
             raise PickleError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -388,6 +389,21 @@ def test_palettes_that_contradict_each_other(tmp_path: Path) -> None:
     save_picture(folder / "b.png", mask, "own-palette")
     with pytest.raises(InputError, match="some files hold class numbers and some colours"):
         detect_layout(folder, listed(tmp_path, "a", "b"))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_is_refused_by_what_it_holds(tmp_path: Path, protocol: int) -> None:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    held = {"box": np.arange(200, dtype=np.uint8), "ids": [1, 2]}
+    (folder / "all.pkl").write_bytes(pickle.dumps(held, protocol))
+    with pytest.raises(
+        InputError, match=r"all\.pkl: a pickle of a dictionary with 'box' \(uint8 200"
+    ):
+        detect_layout(folder, listed(tmp_path, "a"))
+    (folder / "all.pkl").write_bytes(b"S'no end")
+    with pytest.raises(InputError, match=r"all\.pkl: a pickle that is not read: a damaged pickle"):
+        detect_layout(folder, listed(tmp_path, "a"))
 
 
 def test_folders_of_several_kinds_or_none(tmp_path: Path) -> None:
