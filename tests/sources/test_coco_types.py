@@ -159,6 +159,14 @@ def test_control_characters_in_categories_are_refused(tmp_path: Path) -> None:
             opened(tmp_path, content)
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**64), "1", 1.0, None])
+def test_categories_need_integer_ids_of_64_bits(tmp_path: Path, number: Any) -> None:
+    content = labels()
+    content["categories"].append({"id": number, "name": "fox"})
+    with pytest.raises(InputError, match="distinct integer ids"):
+        opened(tmp_path, content)
+
+
 def test_licenses_are_kept_as_text(tmp_path: Path) -> None:
     content = labels(image={"license": 1}) | {"licenses": [{"id": 1, "name": "by \ud800"}]}
     images, _ = (source := opened(tmp_path, content)).read(source.chunks(9)[0])
