@@ -636,8 +636,12 @@ def _categories(file: Path, spans: Spans) -> dict[int, str]:
     categories: dict[int, str] = {}
     for record in _all_records(file, _spans(spans)):
         number, name = record.get("id"), record.get("name")
-        usable = type(number) is int and abs(number) < 2**63 and isinstance(name, str)
-        if not usable or number in categories:
+        if (
+            type(number) is not int
+            or abs(number) >= 2**63
+            or not isinstance(name, str)
+            or number in categories
+        ):
             msg = (
                 f"{file}: not a COCO-format file, its categories need distinct integer ids and "
                 f"names, one is {quoted(record, 80)}"
