@@ -282,12 +282,13 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
             batches = file.iter_batches(_BATCH_ROWS, use_threads=False)
             table = pa.Table.from_batches(batches, file.schema_arrow)
         table.validate(full=True)
+        _ = table.schema.names  # not UTF-8 in a damaged file
         header = (table.schema.metadata or {}).get(_HEADER_KEY)
         if header is None:
             msg = f"{path}: not written by sbdata (no header in its schema); rebuild the set"
             raise SchemaError(msg)
         meta = orjson.loads(header)
-    except (pa.ArrowException, OSError, orjson.JSONDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         msg = f"{path}: not a readable Parquet file ({error}); restore it or rebuild the set"
         raise ManifestError(msg) from error
     if not isinstance(meta, dict) or meta.get("version") not in _READ:

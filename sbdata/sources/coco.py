@@ -637,7 +637,8 @@ def _categories(file: Path, spans: Spans) -> dict[int, str]:
     for record in _all_records(file, _spans(spans)):
         number, name = record.get("id"), record.get("name")
         if (
-            not (isinstance(number, int) and type(number) is int and abs(number) < 2**63)
+            type(number) is not int
+            or abs(number) >= 2**63
             or not isinstance(name, str)
             or number in categories
         ):
