@@ -89,6 +89,7 @@ from concurrent.futures import ProcessPoolExecutor
 from sbdata.machine import end_workers, starting_workers
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))
     with starting_workers():
         waiting = [pool.submit(time.sleep, 60) for _ in range(2)]

@@ -58,6 +58,6 @@ def read_tables(path: Path) -> ScoreTables:
             image_ids=tuple(map(str, head["image_ids"])),
             **columns,
         )
-    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         msg = f"{path}: not readable score tables ({error}); score the predictions again"
         raise InputError(msg) from error
