@@ -154,7 +154,10 @@ def starting_workers() -> Iterator[None]:
 
 
 def end_workers(pool: ProcessPoolExecutor) -> None:
-    """End the processes of a pool whose work is not wanted any more; their files are whole."""
+    """End the processes of a pool whose work is not wanted any more, before it is shut down.
+
+    Nothing half-written has a final name, so they may end anywhere.
+    """
     processes = getattr(pool, "_processes", None) or {}
     for process in list(processes.values()):
         process.terminate()

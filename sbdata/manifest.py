@@ -435,18 +435,18 @@ def _check_names(images: pa.Table, where: str) -> None:
     if min(pc.min(images[side]).as_py() for side in ("width", "height")) < 1:
         msg = f"{where}: an image without pixels; rebuild the set"
         raise ManifestError(msg)
-    longest = max(pc.max(images[side]).as_py() for side in ("width", "height"))
-    if longest > MAX_JPEG_SIDE:
-        msg = (
-            f"{where}: an image with a width or height of {longest:,} pixels, a JPEG file has at "
-            f"most {MAX_JPEG_SIDE:,}; rebuild the set"
-        )
-        raise ManifestError(msg)
     pixels = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
     if pc.max(pixels).as_py() > MAX_PIXELS:
         msg = (
             f"{where}: an image of {pc.max(pixels).as_py():,} pixels by its width and height, at "
             f"most {MAX_PIXELS:,} are drawn; rebuild the set"
+        )
+        raise ManifestError(msg)
+    longest = max(pc.max(images[side]).as_py() for side in ("width", "height"))
+    if longest > MAX_JPEG_SIDE:
+        msg = (
+            f"{where}: an image with a width or height of {longest:,} pixels, a JPEG file has at "
+            f"most {MAX_JPEG_SIDE:,}; rebuild the set"
         )
         raise ManifestError(msg)
 

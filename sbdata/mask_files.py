@@ -28,6 +28,7 @@ from PIL import Image
 
 from sbdata.errors import MaskError
 from sbdata.images import DAMAGE, kind_of_file, open_image
+from sbdata.limits import image_size_problem
 from sbdata.storage import writing
 from sbdata.taxonomy import VOC20, Taxonomy
 
@@ -48,7 +49,7 @@ _NAMES = {
     RGBA: "RGBA",
 }
 _SPARE_BYTES = 1 << 20  # for palette, text and the like, beyond twice the raw pixels
-_FEW = 6
+_FEW = 4
 _PLACES = np.array([1 << 16, 1 << 8, 1], np.int32)  # of red, green and blue in one number
 _FLAT = 512  # colours; a photo, or a mask that went through JPEG, has more
 
@@ -235,13 +236,15 @@ def _read_colours(path: Path, header: Header, decode: bool, remedy: str) -> Mask
         raise PngError(path, "mode", f"{header.words} in VOC's colours; {remedy}")
     codes, counts = np.unique(png.pixels[unknown].astype(np.int32) @ _PLACES, return_counts=True)
     if len(codes) > _FLAT:
-        what = f"{len(codes):,} colours, as of a photo or a mask that was saved as JPEG"
+        what = f"{len(codes):,} colours that are not VOC's, as of a photo or a mask saved as JPEG"
+    elif 2 * counts.sum() > unknown.size:
+        what = (
+            "other colours than VOC's, as of a panoptic PNG (segment number = R + 256 G + 65536 B) "
+            f"or another dataset's palette: {_listed(codes, counts)}"
+        )
     else:
-        what = "colours that VOC's palette lacks: " + _listed(codes, counts)
-    detail = (
-        f"{header.words} with {what}; write class numbers. A panoptic PNG (segment number = "
-        "R + 256 G + 65536 B) or a palette of another dataset must be converted first"
-    )
+        what = f"colours that VOC's palette lacks: {_listed(codes, counts)}"
+    detail = f"{header.words} with {what}; write class numbers"
     raise PngError(path, "colours" if decode else "mode", detail)
 
 
@@ -378,6 +381,8 @@ def read_png(path: Path, header: Header) -> PngPixels:
         PngError: if a checksum is wrong, the file is cut off or far too large, or the pixels cannot
             be decoded.
     """
+    if problem := image_size_problem(header.width, header.height, path.name):
+        raise PngError(path, "size", f"{header.width} x {header.height} pixels: {problem}")
     row_bytes = -(-header.width * _CHANNELS[header.colour] * header.depth // 8) + 1
     limit = 2 * row_bytes * header.height + _SPARE_BYTES
     data = _read(path, limit + 1)

@@ -106,7 +106,8 @@ class Recipe:
         taxonomy: a known taxonomy's name, or a list of class names.
         sources: where images come from.
         description: one or two sentences for the dataset card.
-        synthetic: whether the images are generated; every output then says so.
+        synthetic: whether the images are generated; every output then says so. A set with images
+            of a source that generates them is synthetic whatever is said here.
         overlay: finer masks, or None.
         bins: size intervals.
         filters: which images may be candidates.

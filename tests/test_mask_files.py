@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,29 +21,10 @@ from sbdata.mask_files import (
 )
 from sbdata.masks import MaskError
 from sbdata.taxonomy import SHAPES8, VOC20, Taxonomy
+from tests.mask_examples import png_of_bits
 
 COLOURS = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
 NUMBERS = np.arange(11 * 17, dtype=np.uint8).reshape(11, 17) % 21
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_of_bits(values: np.ndarray, depth: int, colour: int, palette: bytes = b"") -> bytes:
-    """Return a PNG file that packs several pixels into a byte, written by the specification."""
-    height, width = values.shape
-    bits = (values[..., None] >> np.arange(depth)[::-1]) & 1
-    rows = np.packbits(bits.reshape(height, width * depth), axis=1)
-    raw = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + (chunk(b"PLTE", palette) if palette else b"")
-        + chunk(b"IDAT", zlib.compress(raw))
-        + chunk(b"IEND", b"")
-    )
 
 
 def save_palette(path: Path, indices: np.ndarray, colours: np.ndarray) -> Path:
@@ -244,7 +223,7 @@ def test_panoptic_ids_and_photos_are_told_from_vocs_colours(tmp_path: Path) -> N
         assert "(76, 61, 49) in 2 pixels" in detail
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "b.png")
-    assert "colours, as of a photo" in said(tmp_path / "b.png")[1]
+    assert "colours that are not VOC's, as of a photo" in said(tmp_path / "b.png")[1]
 
 
 # --- sizes and damage -----------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def score_and_attach(
         raise InputError(msg)
     opened = open_set(root)
     name = name or name_of(predictions)
-    folder = check_place(out, name)
+    folder = check_place(out, name, predictions)
     options = ScoreOptions()
     noted = noted_metric(options.metric.as_dict(), options.resamples, options.seed)
     others = {run: note for run, note in known["runs"].items() if run != field_name(name)}

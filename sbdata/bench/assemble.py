@@ -83,7 +83,8 @@ def training_of(bench: Bench, method: Method) -> Training:
         said = "manifest"
     else:
         digest = f", SHA-256 {sha256_of(labels)}" if labels.is_file() else ""
-        said = f"{'csv' if labels.is_file() else 'VOC XML'} {labels.name}{digest}"
+        kind = labels.suffix.lower().lstrip(".") if labels.is_file() else "VOC XML"
+        said = f"{kind if kind == 'npy' or not labels.is_file() else 'csv'} {labels.name}{digest}"
     boxes = bench.plan.boxes
     if boxes is not None and BOXES in method.supervision:
         digest = f", SHA-256 {sha256_of(boxes)}" if boxes.is_file() else ""

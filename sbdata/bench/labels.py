@@ -1,4 +1,8 @@
-"""Image-level labels of one's own: a CSV file, or a folder of VOC's XML annotations."""
+"""Image-level labels of one's own: a CSV file, a folder of VOC's XML annotations, or ``.npy``.
+
+Methods' code keeps labels as a NumPy file, ``cls_labels.npy``: a pickled dictionary of image ids
+and vectors of 0 and 1. It is read without running what a pickle may ask for.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,19 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
+
+from sbdata.bench.imports.dictionaries import LayoutError, read_dictionary
+from sbdata.bench.imports.names import ImageNames
 from sbdata.bench.voc_files import read_voc_files
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 from sbdata.taxonomy import Taxonomy
 
 HEADER = ["image_id", "classes"]
+
+_STEPS = 3_000_000
+"""Instructions of a pickle of labels: about ten an image, and COCO has 123,287 images."""
 
 Labels = dict[str, tuple[int, ...]]
 """Class numbers, sorted, by image id."""
@@ -22,7 +34,9 @@ def read_labels(path: Path, taxonomy: Taxonomy, image_ids: Collection[str]) -> L
     Args:
         path: a CSV file with the columns ``image_id`` and ``classes``, the latter names or numbers
             separated by spaces and empty for an image without objects; or a folder of
-            ``<image_id>.xml`` in VOC's format. What it says of other images is passed over.
+            ``<image_id>.xml`` in VOC's format; or a ``.npy`` file with a dictionary of image ids,
+            in any spelling, and a vector of 0 and 1 each, one number a class. What it says of other
+            images is passed over.
         taxonomy: of the classes.
         image_ids: to find; others are left out.
 
@@ -36,9 +50,14 @@ def read_labels(path: Path, taxonomy: Taxonomy, image_ids: Collection[str]) -> L
     wanted = set(image_ids)
     if path.is_dir():
         return _read_folder(path, taxonomy, wanted)
+    if path.is_file() and path.suffix.lower() == ".npy":
+        return _read_vectors(path, taxonomy, wanted)
     if path.is_file():
         return _read_csv(path, taxonomy, wanted)
-    msg = f"{path}: no such file; --labels takes a CSV file or a folder of VOC's XML files"
+    msg = (
+        f"{path}: no such file; --labels takes a CSV file, a folder of VOC's XML files, or a .npy "
+        "file of vectors"
+    )
     raise InputError(msg)
 
 
@@ -111,6 +130,35 @@ def _read_folder(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
             msg = f"{file}: {unknown!r} is no class of {taxonomy.name}; correct the file"
             raise InputError(msg)
         found[image_id] = tuple(sorted({taxonomy.id_of(name) for name in names}))
+    return found
+
+
+def _read_vectors(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
+    remedy = "--labels takes a dictionary of image ids and vectors of 0 and 1"
+    try:
+        vectors, _ = read_dictionary(path, _STEPS)
+    except LayoutError as error:
+        msg = f"{path}: {error}; {remedy}"
+        raise InputError(msg) from error
+    names, found = ImageNames(tuple(sorted(wanted))), {}
+    spelled: dict[str, str] = {}
+    for key, vector in vectors.items():
+        shown = f"{path}, {quoted(key)}"
+        if not isinstance(vector, np.ndarray) or vector.shape != (len(taxonomy),):
+            what = vector.shape if isinstance(vector, np.ndarray) else type(vector).__name__
+            msg = f"{shown}: {what}, not a vector of {len(taxonomy)} ({taxonomy.name}); {remedy}"
+            raise InputError(msg)
+        if not np.isin(vector, (0, 1)).all():
+            msg = f"{shown}: numbers other than 0 and 1; {remedy}"
+            raise InputError(msg)
+        image_id = names.find(str(key))
+        if image_id is None:
+            continue
+        if image_id in spelled:
+            msg = f"{shown}: is about image {image_id}, as {spelled[image_id]} is; keep one"
+            raise InputError(msg)
+        spelled[image_id] = quoted(key)
+        found[image_id] = tuple((np.flatnonzero(vector) + 1).tolist())
     return found
 
 

@@ -157,7 +157,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             raise _nothing_left(recipe, "no image is left", rejections, out)
         extra = {
             "recipe": recipe.as_dict(),
-            "synthetic": recipe.synthetic,
+            "synthetic": recipe.synthetic or any(one.source.generated for one in opened),
             "candidates": {"scanned": images.num_rows, "kept": candidates.num_rows},
             "rejected": count_reasons(rejections),
             "selection": chosen.selection.as_dict() if chosen.selection else None,
@@ -176,6 +176,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             *unmatched_notes(recipe, opened),
             quota_note(manifest.meta),
             turned_note(chosen.turned),
+            f"{len(alike)} images are left out: {alike[0].detail}" if alike else "",
         )
         built = _finish(manifest, rejections, staging, out, inputs)
         return replace(built, notes=tuple(note for note in notes if note))

@@ -50,7 +50,8 @@ from sbdata.manifest import (
     read_manifest,
     size_counts,
 )
-from sbdata.masks import MAX_INSTANCES, LabelMap, MaskError, measure_visible, read_index_png
+from sbdata.mask_files import PngError, read_index_png
+from sbdata.masks import MAX_INSTANCES, LabelMap, MaskError, measure_visible
 from sbdata.sizes import SizeBins
 from sbdata.storage import sha256_of
 
@@ -286,8 +287,8 @@ def _check_photo(root: Path, name: str, size: tuple[int, int], sha256: str | Non
 def _check_mask(root: Path, name: str, wanted: LabelMap) -> list[Damage]:
     try:
         found = read_index_png(root / name)
-    except MaskError as error:
-        return [Damage(name, "unreadable_mask", str(error))]
+    except PngError as error:
+        return [Damage(name, "unreadable_mask", error.detail)]
     if found.shape != wanted.shape:
         size = f"{found.shape[1]} x {found.shape[0]} pixels"
         return [Damage(name, "altered_mask", f"{size}, not the image's size")]

@@ -83,9 +83,9 @@ def run_each(
         raise InputError(msg) from error
     except BaseException:
         # Not waited for: a worker may be in a long read, and its files are whole or absent anyway.
-        executor.shutdown(wait=False, cancel_futures=True)
         if isinstance(executor, ProcessPoolExecutor):
             end_workers(executor)
+        executor.shutdown(wait=False, cancel_futures=True)
         raise
     executor.shutdown()
     return [results[place] for place in range(total)]

@@ -8,12 +8,9 @@ scored is then exactly what the manifest's hash stands for. Devkits and folders 
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,17 +38,17 @@ from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import (
     COCO_TO_VOC20,
     VOC20,
-    ClassMap,
     Taxonomy,
     class_map,
+    describe_unmatched,
     named_taxonomy,
 )
 
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
-_SHOWN = 6  # classes without a category
-_NEARLY = 0.8  # likeness of names, see difflib
+_START = 64  # bytes that tell a list
+_PANOPTIC = b'"segments_info"'
 _DRAWN = ["image_id", "instance_id", "class_id", "rle"]
 
 
@@ -175,7 +172,14 @@ def truth_from_coco(
 
     def source_of(names: Mapping[str, str] | None) -> CocoSource:
         spec = SourceSpec("coco", (split,), class_map=names)
-        return open_annotations(spec, split, root, file, PhotoNames(None))
+        try:
+            return open_annotations(spec, split, root, file, PhotoNames(None))
+        except InputError as error:
+            kind = _what_else(file)
+            if not kind:
+                raise
+            msg = f"{file}: {kind}"
+            raise InputError(msg) from error
 
     if taxonomy == "own":
         source = source_of(None)
@@ -189,9 +193,9 @@ def truth_from_coco(
         classes = named_taxonomy(taxonomy)
         mapping = class_map(classes, COCO_TO_VOC20 if classes == VOC20 else None)
         source = source_of(dict(mapping.names))
-    lacking = classes_without_category(mapping, source.categories.values())
+    lacking = mapping.unmatched(source.categories.values())
     if len(lacking) == len(classes):
-        near = next((f" ({said})" for said in lacking.values() if said), "")
+        near = next((f" (it has {name!r})" for name in lacking.values() if name), "")
         msg = (
             f"{file}: none of its categories is in taxonomy {taxonomy}{near}; choose another one "
             "by --taxonomy, such as own for the file's categories"
@@ -220,7 +224,7 @@ def truth_from_coco(
     if hidden:
         notes.append(f"{count(hidden, 'object')} left out, lying wholly below smaller ones")
     if lacking:
-        notes.append(_lacking_said(file, lacking, len(classes)))
+        notes.append(describe_unmatched(lacking, file.name))
     place = photos or next((p for p in (root / split, root / "images") if p.is_dir()), None)
     return _drawn_truth(
         manifest,
@@ -233,43 +237,21 @@ def truth_from_coco(
     )
 
 
-def classes_without_category(mapping: ClassMap, categories: Iterable[str]) -> dict[str, str]:
-    """Return the classes for which a file has no category, each with what is nearly it, if any.
-
-    >>> farm = class_map(Taxonomy("farm", ("Hen", "egg", "nest")), None)
-    >>> classes_without_category(farm, ["hen", "egg"])
-    {'Hen': "it has 'hen', which is spelt otherwise", 'nest': ''}
-    """
-    there = set(categories)
-    wanted: dict[str, list[str]] = {name: [] for name in mapping.taxonomy.classes}
-    for category, name in mapping.names.items():
-        wanted[name].append(category)
-    free = sorted(there - set(mapping.names))
-    plain = {_spelling(category): category for category in reversed(free)}
-    lacking = {}
-    for name, names in wanted.items():
-        if there.isdisjoint(names):
-            like = next((plain[_spelling(n)] for n in (*names, name) if _spelling(n) in plain), "")
-            close = [like] if like else get_close_matches(name, free, n=1, cutoff=_NEARLY)
-            lacking[name] = f"it has {close[0]!r}, which is spelt otherwise" if close else ""
-    return lacking
-
-
-def _spelling(name: str) -> str:
-    """Return a name without case, accents' encoding, and the kind of its separators."""
-    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
-
-
-def _lacking_said(file: Path, lacking: Mapping[str, str], classes: int) -> str:
-    named = [
-        f"{name} ({said})" if said else name
-        for name, said in sorted(lacking.items(), key=lambda pair: not pair[1])
-    ]
-    shown = ", ".join(named[:_SHOWN]) + (", ..." if len(named) > _SHOWN else "")
-    return (
-        f"{file.name} has no category for {len(lacking)} of the {classes} classes: {shown}; none "
-        "of its objects is of these classes"
-    )
+def _what_else(file: Path) -> str:
+    """Tell which other kind of JSON file this is, of those that people give for annotations."""
+    with file.open("rb") as stream:
+        if stream.read(_START).lstrip().startswith(b"["):
+            return (
+                "a list, such as COCO results with run-length codes, not annotations; give an "
+                "instances file"
+            )
+        stream.seek(0)
+        former = b""
+        while chunk := stream.read(1 << 20):
+            if _PANOPTIC in former + chunk:
+                return "a panoptic file (it has segments_info); give the instances file of the set"
+            former = chunk[-len(_PANOPTIC) :]
+    return ""
 
 
 def _drawn_truth(

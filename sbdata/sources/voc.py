@@ -21,10 +21,11 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.mask_files import VOID, PngError, read_mask
 from sbdata.masks import encode_mask, measure_visible
+from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
 from sbdata.sources.identity import identities_of
-from sbdata.storage import inside, is_safe_name
+from sbdata.storage import inside, is_safe_stem
 from sbdata.taxonomy import VOC20, Taxonomy
 from sbdata.text_files import read_lines
 
@@ -94,7 +95,7 @@ class VocSource:
         files = [
             self.root / folder / f"{image_id}.{suffix}"
             for image_id in self.ids
-            if is_safe_name(image_id) and "/" not in image_id
+            if is_safe_stem(image_id)
             for folder, suffix in kinds
         ]
         return [file for file in files if file.is_file()]
@@ -115,8 +116,8 @@ class VocSource:
         def reject(reason: str, detail: str, folder: str) -> tuple[None, list[Rejection]]:
             return None, [report(reason, detail, folder)]
 
-        if not is_safe_name(image_id) or "/" in image_id:
-            return reject("unsafe_path", f"{image_id!r} is not a plain image id", _LISTS)
+        if not is_safe_stem(image_id):
+            return reject("unsafe_path", f"{quoted(image_id)} is not a plain image id", _LISTS)
         maps: dict[str, npt.NDArray[np.uint8]] = {}
         notes: list[Rejection] = []
         for folder in (_CLASSES, _OBJECTS):

@@ -201,17 +201,19 @@ def check_images(images: TrainingImages, progress: Progress | None = None) -> tu
     notes = []
     if by_colour:
         notes.append(
-            f"{_some(by_colour)} in {folder} read by colour: the palettes have VOC's colours under "
-            "other numbers"
+            "masks read by colour, since their palettes have VOC's colours under other numbers: "
+            f"{_some(by_colour)} in {folder}"
         )
     if void:
-        notes.append(f"{_some(void)} in {folder} hold no pixel to learn from, only {VOID} (void)")
+        notes.append(
+            f"masks without a pixel to learn from, only {VOID} (void): {_some(void)} in {folder}"
+        )
     if no_class:
         notes.append(f"no mask in {folder} holds a class: all pixels are background or void")
     if turned:
         notes.append(
-            f"{_some(turned)} have an EXIF orientation tag, so that viewers show them turned; the "
-            "tag is ignored and pixels are taken as stored, as masks of annotation tools mostly are"
+            f"photos with an EXIF orientation tag: {_some(turned)}; viewers show them turned, but "
+            "the tag is ignored here, so their masks must be of the pixels as stored"
         )
     return tuple(notes)
 

@@ -78,15 +78,27 @@ class Strategy:
 
     Attributes:
         name: of the strategy.
-        losses: one, or two: before and after the switch.
+        losses: one, or two: before and after the switch. The first of two is ``ce``.
         summary: one line on what it is.
         consolidated: whether EWC holds the weights after the switch.
+
+    Raises:
+        InputError: for other losses, or EWC without a switch.
     """
 
     name: str
     losses: tuple[str, ...]
     summary: str
     consolidated: bool = False
+
+    def __post_init__(self) -> None:
+        two = len(self.losses) == 2 and self.losses[0] == FIRST_LOSS
+        if not (two or (len(self.losses) == 1 and not self.consolidated)):
+            msg = (
+                f"strategy {self.name!r}: give one loss without EWC, or two of which the first is "
+                f"{FIRST_LOSS!r}, not {', '.join(self.losses) or 'none'}"
+            )
+            raise InputError(msg)
 
     @property
     def shares_first_phase(self) -> bool:
@@ -163,7 +175,7 @@ def run_strategy(
     strategy = find_strategy(name)
     switch = _switch_step(strategy, preset)
     job = _Job(images, preset, out, place, seed, tensorboard, progress)
-    identity = job.identity(strategy, switch)
+    identity = job.identity(strategy)
     done = _finished(out / name, identity, place)
     if done is not None:
         return done
@@ -285,7 +297,7 @@ class _Job:
         self.place.wait()
         return about
 
-    def identity(self, strategy: Strategy, switch: int) -> dict[str, Any]:
+    def identity(self, strategy: Strategy) -> dict[str, Any]:
         """Return what a strategy's weights depend on, by the names of the settings."""
         identity: dict[str, Any] = {"name": strategy.name, "losses": list(strategy.losses)}
         if len(strategy.losses) > 1:

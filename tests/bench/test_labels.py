@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sbdata.bench.labels import classes_in, read_labels
@@ -74,3 +76,54 @@ def test_xml_of_voc(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("<annotation>")
     with pytest.raises(InputError, match=r"a.xml: not a readable VOC annotation"):
         read_labels(tmp_path, VOC20, ["a"])
+
+
+# --- NumPy files of vectors -----------------------------------------------------------------------
+
+
+def vectors(path: Path, found: object) -> Path:
+    np.save(path, np.array(found, dtype=object), allow_pickle=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    "spell", [str, lambda i: i.replace("_", ""), lambda i: int(i.replace("_", ""))]
+)
+def test_vectors_of_methods_code_are_read_by_any_spelling_of_the_id(
+    tmp_path: Path, spell: Callable[[str], object]
+) -> None:
+    wanted = {"2007_000032": (1, 15), "2007_000039": (20,), "2008_000001": ()}
+    found = {
+        spell(image_id): np.isin(np.arange(1, 21), classes).astype(np.float32)
+        for image_id, classes in {**wanted, "2011_000003": (7,)}.items()
+    }
+    path = vectors(tmp_path / "cls_labels.npy", found)
+    assert read_labels(path, VOC20, [*wanted, "2009_000009"]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"a": np.zeros(20, np.float32)}, r"\(20,\), not a vector of 2 \(two\)"),
+        ({"a": [0, 1]}, "list, not a vector of 2"),
+        ({"a": np.array([0.2, 0.8])}, "numbers other than 0 and 1"),
+        ({"a": np.array([np.nan, 1.0])}, "numbers other than 0 and 1"),
+        ({"7": np.array([0, 1]), 7: np.array([0, 1])}, "is about image 07, as '7' is"),
+        ([1, 2], "not a dictionary"),
+    ],
+)
+def test_other_vectors_are_refused(tmp_path: Path, found: object, message: str) -> None:
+    path = vectors(tmp_path / "labels.npy", found)
+    with pytest.raises(InputError, match=rf"labels\.npy.*{message}"):
+        read_labels(path, TWO, ["a", "07"])
+
+
+def test_a_pickle_that_asks_for_more_is_not_run(tmp_path: Path) -> None:
+    class Touch:
+        def __reduce__(self) -> tuple[object, ...]:
+            return open, (str(tmp_path / "touched"), "w")
+
+    path = vectors(tmp_path / "labels.npy", {"a": Touch()})
+    with pytest.raises(InputError, match=r"a pickle that is refused: it asks for io\.open"):
+        read_labels(path, TWO, ["a"])
+    assert not (tmp_path / "touched").exists()

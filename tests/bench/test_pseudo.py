@@ -27,13 +27,14 @@ from sbdata.curate.materialise import write_checksums
 from sbdata.curate.scan import scan_source
 from sbdata.errors import InputError
 from sbdata.manifest import make_manifest, write_manifest
-from sbdata.masks import write_index_png
+from sbdata.mask_files import voc_palette, write_index_png
 from sbdata.recipe import SourceSpec
 from sbdata.score.inputs import ProblemsError
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.sizes import SizeBins
 from sbdata.sources import open_source
 from sbdata.taxonomy import VOC20, class_map
+from tests.mask_examples import png_of_bits
 
 BINS = SizeBins((8, 30))  # so that tiny maps have all three sizes
 CAT, DOG = 8, 12
@@ -319,3 +320,27 @@ def test_a_stage_needs_name_and_folder(opened: EvaluationSet, tmp_path: Path, st
 def test_two_stages_of_one_name(opened: EvaluationSet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two stages are called 'masks'"):
         score_pseudo(tmp_path, opened, [(LAST, tmp_path)])
+
+
+# --- what people hand in --------------------------------------------------------------------------
+
+
+def test_masks_are_read_as_everywhere(opened: EvaluationSet, tmp_path: Path) -> None:
+    plain = score_pseudo(save(tmp_path / "plain", perfect()), opened, resamples=0)
+    order = np.random.default_rng(2).permutation(256)
+    palette = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)[order].tobytes()
+    (tmp_path / "odd").mkdir()
+    for image_id, values in perfect().items():
+        image = Image.fromarray(np.argsort(order).astype(np.uint8)[values])
+        image.putpalette(palette)
+        image.save(tmp_path / "odd" / f"{image_id}.png")
+    odd = score_pseudo(tmp_path / "odd", opened, resamples=0)
+    assert odd.losses.equals(plain.losses)
+    assert odd.as_background.summary == plain.as_background.summary
+    assert "VOC's colours under other numbers" in odd.as_background.notes[0]
+
+    first = next(iter(MAPS))
+    few = png_of_bits(np.ones((SIDE, SIDE), np.uint8), 4, 0)
+    (tmp_path / "odd" / f"{first}.png").write_bytes(few)
+    with pytest.raises(ProblemsError, match="a 4-bit grey image"):
+        score_pseudo(tmp_path / "odd", opened, resamples=0)

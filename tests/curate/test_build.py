@@ -64,6 +64,17 @@ def test_a_set_is_whole_and_leaves_nothing_beside_it(shapes: Built) -> None:
     assert wanted <= {p.name for p in shapes.root.iterdir()}
 
 
+def test_a_set_of_generated_images_is_synthetic_though_its_recipe_forgot_it(tmp_path: Path) -> None:
+    options = {"seed": 0, "pool": 4, "train": 2}
+    source = SourceSpec("toys", ("pool",), format="shapes", options=options)
+    recipe = Recipe(name="toys", version="v", taxonomy="shapes8", sources=(source,))
+    built = build_set(recipe, tmp_path / "set", Inputs())
+    assert built.manifest.meta["synthetic"] is True
+    assert "# toys (synthetic)" in (built.root / "README.md").read_text()
+    assert verify_set(built.root) == []
+    assert built_already(built.root, recipe, Inputs()) is not None
+
+
 def test_the_training_set_was_compared(shapes: Built) -> None:
     (check,) = shapes.manifest.meta["leakage"]
     assert (check["training_set"], check["checked"], check["hashed"]) == ("shapes-train", True, 12)

@@ -182,7 +182,7 @@ def test_a_missing_folder_is_many_missing_files(root):
 @pytest.mark.parametrize(
     "name",
     ["JPEGImages/d.jpg", "SegmentationClass/d.png", "ImageSets/Segmentation/train.txt",
-     "JPEGImages/.a.jpg.0123abcd.part", "notes.txt", "deep/er/thumbs.db", ".hidden"],
+     "JPEGImages/.a.jpg.0123abcd.part", "notes.txt", "deep/er/thumbs.txt", ".hidden"],
 )  # fmt: skip
 def test_an_extra_file_is_named(root, name):
     (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -336,7 +336,8 @@ def test_a_mask_in_colours_is_named(root, hidden):
         write_checksums(root)
     (damage,) = verify_set(root)
     assert (damage.path, damage.kind) == (MASK, "unreadable_mask")
-    assert "mode RGB" in damage.detail
+    assert "an 8-bit RGB image" in damage.detail
+    assert MASK not in damage.detail  # the path stands before it
 
 
 @both_ways

@@ -65,7 +65,6 @@ def test_a_file_cut_anywhere_is_unreadable(progressive):
         (b"\n<!DOCTYPE html><html><body>404</body></html>", "a web page, not an image"),
         (b"<HTML>", "a web page, not an image"),
         (b"\0" * 5000, "not an image file"),
-        (b"%PDF-1.4", "not an image file"),
     ],
 )
 def test_what_is_no_image_is_unreadable_and_named(data, detail):
@@ -76,7 +75,12 @@ def test_what_is_no_image_is_unreadable_and_named(data, detail):
 def test_other_formats_are_refused_by_name(kind):
     reason, detail = refusal(encoded(scene(), kind))
     assert reason == "image_format"
-    assert detail.startswith(f"a {kind} file")
+    assert detail.lower().startswith(f"a {kind.lower()} file")
+
+
+def test_a_document_is_refused_by_name():
+    assert refusal(b"%PDF-1.4")[0] == "image_format"
+    assert refusal(b"%PDF-1.4")[1].startswith("a PDF file")
 
 
 def test_another_size_is_refused_before_decoding():

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sbdata.errors import InputError
+from sbdata.mask_files import voc_palette
 from sbdata.score.inputs import ProblemsError
 from sbdata.score.run import ScoreOptions, loader_of, score_folder
 from sbdata.score.truth import (
@@ -394,4 +396,91 @@ def test_images_that_coco_cannot_give_are_left_out_and_said(dataset, tmp_path) -
     scored = score_folder(dataset.predict(tmp_path / "p"), truth, FEW)
     assert scored.summary.n_images == 39
     assert scored.notes[0].startswith("1 image of instances_val.json cannot be scored: ")
-    assert scored.notes[1] == ("p: 1 prediction ignored, for images that the truth leaves out")
+    assert "has no category for 17 classes: aeroplane, bicycle, " in scored.notes[1]
+    assert scored.notes[2] == ("p: 1 prediction ignored, for images that the truth leaves out")
+
+
+# --- what people hand in --------------------------------------------------------------------------
+
+
+def reordered(folder: Path, out: Path, order: np.ndarray) -> Path:
+    """Copy masks as a tool writes them that gives VOC's colours numbers of its own."""
+    out.mkdir(parents=True)
+    place = np.argsort(order).astype(np.uint8)
+    palette = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)[order]
+    for path in folder.iterdir():
+        image = Image.fromarray(place[np.array(Image.open(path))])
+        image.putpalette(palette.tobytes())
+        image.save(out / path.name)
+    return out
+
+
+def test_colours_under_other_numbers_tell_the_classes(dataset, truth, tmp_path) -> None:
+    order = np.random.default_rng(0).permutation(256)
+    plain = score_folder(dataset.predict(tmp_path / "p", shifted), truth, FEW)
+    odd = score_folder(reordered(tmp_path / "p", tmp_path / "q", order), truth, FEW)
+    assert rows(odd) == rows(plain)
+    (note,) = odd.notes
+    assert note.startswith("q: the masks of 40 images have VOC's colours under other numbers")
+    masks = reordered(dataset.class_masks, tmp_path / "c", order)
+    objects = reordered(dataset.instance_masks, tmp_path / "o", order)
+    again = score_folder(tmp_path / "p", truth_from_masks(masks, objects), FEW)
+    assert rows(again) == rows(plain)
+    assert "the truth: the masks of 40 images have VOC's colours" in again.notes[0]
+
+
+def test_truth_of_0_and_255_alone_is_said(dataset, tmp_path) -> None:
+    for image_id, one in dataset.scenes.items():
+        save(tmp_path / "c" / f"{image_id}.png", np.where(one.classes > 0, 255, 0).astype(np.uint8))
+    truth = truth_from_masks(tmp_path / "c", None)
+    scored = score_folder(dataset.predict(tmp_path / "p"), truth, FEW)
+    assert any("255 is void, so masks of 0 and 255 must write" in note for note in scored.notes)
+
+
+def test_numbers_that_are_off_by_one_are_said_of_the_folder_that_has_them(
+    dataset, truth, tmp_path
+) -> None:
+    right = dataset.predict(tmp_path / "right")
+    lower = dataset.predict(tmp_path / "low", lambda one: one.perfect - (one.perfect > 0))
+    scored = score_folder(right, truth, FEW, against=[lower])
+    # the three classes of the truth are 8, 12 and 15, so that 7, 11 and 14 find them
+    (note,) = scored.notes
+    assert note.startswith("low: the predicted numbers look off by one: most pixels predicted as")
+    assert score_folder(lower, truth, FEW).notes[0].startswith("the predicted numbers look off")
+
+
+def test_classes_that_the_file_does_not_know_are_named(dataset, tmp_path) -> None:
+    names = tmp_path / "pets.txt"
+    names.write_bytes("Cat\ndog\nperson\n".encode("utf-8-sig"))
+    truth = truth_from_coco(dataset.coco, str(names))
+    assert truth.notes == (
+        "instances_val.json has no category for 1 class: Cat (it has 'cat'); such objects are "
+        "background",
+    )
+    names.write_text("cat\ndog\nperson\n")
+    assert truth_from_coco(dataset.coco, str(names)).notes == ()
+    names.write_text("Cat\nDOG\nfox\n")
+    with pytest.raises(InputError, match=r"none of its categories is in taxonomy .*'cat'"):
+        truth_from_coco(dataset.coco, str(names))
+
+
+def test_ids_that_differ_in_case_alone_are_said(tmp_path) -> None:
+    for name in ("IMG_1", "img_1", "img_2"):
+        save(tmp_path / "c" / f"{name}.png", np.ones((4, 5), np.uint8))
+    assert (
+        "ids IMG_1 and img_1 differ in case alone"
+        in (truth_from_masks(tmp_path / "c", None).notes[-1])
+    )
+
+
+def test_litter_of_desktops_is_no_mask_and_no_photo(dataset, tmp_path) -> None:
+    masks, photos = copied(dataset.class_masks, tmp_path / "c"), tmp_path / "photos"
+    photos.mkdir()
+    for folder in (masks, photos, dataset.predict(tmp_path / "p")):
+        for name in ("._000000000100.png", "Thumbs.db", "desktop.ini", ".DS_Store"):
+            (folder / name).write_bytes(b"litter")
+        (folder / "__MACOSX").mkdir()
+    truth = truth_from_masks(masks, None, photos=photos)
+    assert len(truth.image_ids) == 40
+    assert not truth.photos
+    assert score_folder(tmp_path / "p", truth, FEW).summary.miou == 1

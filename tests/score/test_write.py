@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -123,3 +126,40 @@ def test_nothing_of_the_users_is_lost(scored, tmp_path) -> None:
     for name in ("../up", "a/b", "", ".hidden"):
         with pytest.raises(InputError, match="cannot name a result"):
             check_place(tmp_path, name)
+
+
+def test_another_folder_of_the_same_name_replaces_nothing(scored, tmp_path) -> None:
+    folder = write_result(scored, tmp_path)
+    before = (folder / "summary.json").read_bytes()
+    own = scored.predictions
+    other = tmp_path / "elsewhere" / own.name
+    other.mkdir(parents=True)
+    foreign = replace(scored, predictions=other)
+    for attempt in (
+        lambda: check_place(tmp_path, scored.name, other),
+        lambda: write_result(foreign, tmp_path),
+    ):
+        with pytest.raises(InputError, match=r"already holds the scores of .*--name or --out"):
+            attempt()
+    assert (folder / "summary.json").read_bytes() == before
+    # the same folder, however it is named
+    check_place(tmp_path, scored.name, own / ".." / own.name)
+    (tmp_path / "link").symlink_to(own)
+    check_place(tmp_path, scored.name, tmp_path / "link")
+    # what an attempt with problems left is no result to keep
+    (tmp_path / "tried").mkdir()
+    (tmp_path / "tried" / "problems.csv").touch()
+    check_place(tmp_path, "tried", other)
+
+
+def test_a_full_disk_leaves_the_former_result(scored, tmp_path) -> None:
+    folder = write_result(scored, tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(InputError, match="the disk is full"):
+        write_result(scored, tmp_path, full)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

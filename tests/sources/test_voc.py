@@ -10,6 +10,7 @@ from sbdata.errors import InputError
 from sbdata.masks import decode_mask, voc_palette
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, Rejection, open_source
+from tests.mask_examples import png_of_bits
 
 SPEC = SourceSpec("voc", ("val",))
 
@@ -214,3 +215,69 @@ def test_classes_of_ones_own(tmp_path: Path) -> None:
     spec = SourceSpec("mine", ("val",), format="voc", options={"classes": ["cell", "debris"]})
     (image,), _ = read(root, spec)
     assert [o.category for o in image.objects] == ["cell", "debris"]
+
+
+# --- what people hand in --------------------------------------------------------------------------
+
+
+def test_grey_of_few_bits_is_never_scaled(tmp_path: Path) -> None:
+    root = devkit(tmp_path, {i: simple() for i in "abc"})
+    small = np.where(simple()[0] == 255, 0, simple()[0]).astype(np.uint8)
+    (root / "SegmentationClass" / "a.png").write_bytes(png_of_bits(small, 4, 0))
+    (root / "SegmentationObject" / "b.png").write_bytes(png_of_bits(small % 4, 2, 0))
+    images, rejections = read(root)
+    assert [i.image_id for i in images] == ["c"]
+    assert [(r.image_id, r.reason) for r in rejections] == [
+        ("a", "mask_unreadable"),
+        ("b", "mask_unreadable"),
+    ]
+    assert "4-bit grey" in rejections[0].detail
+    assert "2-bit grey" in rejections[1].detail
+
+
+def test_palettes_of_few_bits_are_read(tmp_path: Path) -> None:
+    root = devkit(tmp_path, {"a": simple()})
+    wanted, _ = read(root)
+    small = np.where(simple()[0] == 255, 0, simple()[0]).astype(np.uint8)
+    (root / "SegmentationClass" / "a.png").write_bytes(png_of_bits(small, 4, 3, voc_palette()[:48]))
+    images, rejections = read(root)
+    assert not rejections
+    assert images[0].objects == wanted[0].objects
+
+
+def test_colours_under_other_numbers_tell_the_classes_and_are_reported(tmp_path: Path) -> None:
+    root = devkit(tmp_path, {"a": simple()})
+    wanted, _ = read(root)
+    order = np.random.default_rng(1).permutation(256)
+    palette = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)[order].tobytes()
+    for folder, values in zip(("SegmentationClass", "SegmentationObject"), simple(), strict=True):
+        image = Image.fromarray(np.argsort(order).astype(np.uint8)[values])
+        image.putpalette(palette)
+        image.save(root / folder / "a.png")
+    images, rejections = read(root)
+    assert images == wanted
+    assert [(r.reason, r.file) for r in rejections] == [
+        ("palette_order", "SegmentationClass/a.png"),
+        ("palette_order", "SegmentationObject/a.png"),
+    ]
+
+
+def test_palettes_of_other_classes_are_not_guessed_at(tmp_path: Path) -> None:
+    root = devkit(tmp_path, {"a": simple()})
+    classes = np.where(simple()[0] == 8, 1, np.where(simple()[0] == 15, 2, 0))
+    image = Image.fromarray(classes.astype(np.uint8))
+    image.putpalette(voc_palette()[:3] + voc_palette()[6:9] + voc_palette()[3:6])
+    image.save(root / "SegmentationClass" / "a.png")
+    spec = SourceSpec("voc", ("val",), options={"classes": ["cat", "person"]})
+    images, rejections = read(root, spec)
+    assert not images
+    assert "either may be the classes" in rejections[0].detail
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_that_begins_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    root = devkit(tmp_path, {"a": simple(), "b": simple()})
+    (root / "ImageSets/Segmentation/val.txt").write_bytes("a\r\nb\r\n".encode(encoding))
+    images, rejections = read(root)
+    assert [i.image_id for i in images] == ["a", "b"]
+    assert not rejections

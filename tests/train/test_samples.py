@@ -9,7 +9,8 @@ from PIL import Image
 
 from sbdata.errors import InputError
 from sbdata.losses import size_weights
-from sbdata.masks import write_index_png
+from sbdata.mask_files import read_index_png, voc_palette, write_index_png
+from sbdata.taxonomy import VOC20
 from sbdata.train.labels import nearest
 from sbdata.train.preset import Augmentation, SizeBalance
 from sbdata.train.samples import (
@@ -20,6 +21,7 @@ from sbdata.train.samples import (
     images_of_set,
     view_batches,
 )
+from tests.mask_examples import png_of_bits
 from tests.train.training_sets import TWO, write_pictures
 
 CROP = Augmentation(32, (0.75, 1.0))
@@ -177,3 +179,108 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             images_of_folders(*arguments)
+
+
+# --- what people hand in --------------------------------------------------------------------------
+
+
+def voc_masks(root: Path) -> tuple[TrainingImages, np.ndarray]:
+    """Photos with masks of VOC's classes 1 (aeroplane) and 15 (person)."""
+    two = write_pictures(root)
+    first = np.zeros((0, 0), np.uint8)
+    for row in two.rows:
+        mask = np.array([0, 1, 15], np.uint8)[read_index_png(row.mask) % 3]
+        write_index_png(row.mask, mask)
+        first = first if first.size else mask
+    return images_of_folders(root / "photos", root / "masks", VOC20), first
+
+
+def test_grey_of_few_bits_is_never_scaled(tmp_path: Path) -> None:
+    images, mask = voc_masks(tmp_path)
+    images.rows[1].mask.write_bytes(png_of_bits(mask, 4, 0))
+    with pytest.raises(InputError, match=r"p1\.png: a 4-bit grey image; write class numbers as"):
+        check_images(images)
+    for workers in (0, 1):
+        with pytest.raises(InputError, match=r"^\S*p1\.png: a 4-bit grey image"):
+            drawn(images, [[0, 1, 2, 3]], workers)
+
+
+def test_palettes_of_few_bits_are_read(tmp_path: Path) -> None:
+    images, mask = voc_masks(tmp_path)
+    before = drawn(images, [[0, 1, 2, 3]])
+    images.rows[0].mask.write_bytes(png_of_bits(mask, 4, 3, voc_palette()[:48]))
+    assert check_images(images) == ()
+    for one, other in zip(before, drawn(images, [[0, 1, 2, 3]]), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_colours_under_other_numbers_tell_the_classes(tmp_path: Path) -> None:
+    images, mask = voc_masks(tmp_path)
+    before = drawn(images, [[0, 1, 2, 3]])
+    image = Image.fromarray(np.select([mask == 1, mask == 15], [2, 1], 0).astype(np.uint8))
+    image.putpalette(voc_palette()[:3] + voc_palette()[45:48] + voc_palette()[3:6])
+    image.save(images.rows[0].mask)
+    (note,) = check_images(images)
+    assert note.startswith("masks read by colour, since their palettes")
+    assert note.endswith(f"p0.png in {tmp_path / 'masks'}")
+    for one, other in zip(before, drawn(images, [[0, 1, 2, 3]]), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_colour_masks_and_other_files_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    images, mask = voc_masks(tmp_path)
+    colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+    Image.fromarray(colours[mask]).save(images.rows[0].mask)
+    with pytest.raises(InputError, match=r"RGB image in VOC's colours; .*sbdata pseudo import"):
+        check_images(images)
+    Image.fromarray(colours[mask]).save(images.rows[0].mask, "JPEG")
+    with pytest.raises(InputError, match=r"not a PNG file but a JPEG file"):
+        check_images(images)
+
+
+def test_masks_that_teach_nothing(tmp_path: Path) -> None:
+    images = write_pictures(tmp_path)
+    for row in images.rows[1:]:
+        write_index_png(row.mask, np.full((64, 72), 255, np.uint8))
+    (note,) = check_images(images)
+    assert "without a pixel to learn from, only 255 (void): p1.png and 2 more in " in note
+    write_index_png(images.rows[0].mask, np.zeros((64, 72), np.uint8))
+    assert any("no mask in " in said and "holds a class" in said for said in check_images(images))
+    write_index_png(images.rows[0].mask, np.full((64, 72), 255, np.uint8))
+    with pytest.raises(
+        InputError, match=r"nothing to learn from, since every pixel of the 4 masks"
+    ):
+        check_images(images)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_photos_that_are_shown_turned_are_named(tmp_path: Path, orientation: int) -> None:
+    images = write_pictures(tmp_path)
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    photo = images.rows[2].photo
+    with Image.open(photo) as stored:
+        stored.convert("RGB").save(photo, exif=tags)
+    (note,) = check_images(images)
+    assert note.startswith("photos with an EXIF orientation tag: p2.png; ")
+    with Image.open(photo) as stored:
+        stored.transpose(Image.Transpose.ROTATE_90).save(photo, exif=tags)
+    with pytest.raises(InputError, match=r"72 x 64 pixels, but p2\.png has 64 x 72") as caught:
+        check_images(images)
+    assert ("EXIF orientation 6" in str(caught.value)) == (orientation == 6)
+
+
+def test_a_mask_that_changed_after_the_check_is_not_learned_from(tmp_path: Path) -> None:
+    images = write_pictures(tmp_path)
+    check_images(images)
+    write_index_png(images.rows[0].mask, np.full((64, 72), 9, np.uint8))
+    with pytest.raises(InputError, match=r"p0\.png: class number 9, but two has 0\.\.2"):
+        drawn(images, [[0, 1, 2, 3]])
+
+
+def test_litter_of_desktops_is_no_photo(tmp_path: Path) -> None:
+    images = write_pictures(tmp_path)
+    for name in ("._p0.png", "._p9.jpg", "Thumbs.db"):
+        (tmp_path / "photos" / name).write_bytes(b"litter")
+    again = images_of_folders(tmp_path / "photos", tmp_path / "masks", TWO)
+    assert again.rows == images.rows

@@ -29,6 +29,7 @@ from sbdata.train.samples import TrainingImages, images_of_folders
 from sbdata.train.strategies import (
     FIRST_PHASE,
     STRATEGIES,
+    Strategy,
     needs_first_phase,
     run_strategy,
 )
@@ -297,6 +298,13 @@ def test_unknown_strategy_and_too_few_steps(images: TrainingImages, tmp_path: Pa
     with pytest.raises(InputError, match="leaves no step before or after the switch"):
         run(images, tmp_path, "sb-ft", optimisation__steps=1)
     assert run(images, tmp_path, "ce", optimisation__steps=1)["total_steps"] == 1
+
+
+def test_phases_that_cannot_be_run_are_refused() -> None:
+    for losses, consolidated in (((), False), (("sb", "ce"), False), (("sb",), True)):
+        with pytest.raises(InputError, match="strategy 'own': give one loss without EWC, or two"):
+            Strategy("own", losses, "", consolidated)
+    assert Strategy("own", ("ce", "focal"), "", True).shares_first_phase
 
 
 def test_the_wacv24_preset_takes_a_step(images: TrainingImages, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from sbdata.bench.imports.pickles import Maker, Name, PickleError, read_pickle
+from sbdata.bench.imports.pickles import MAX_STEPS, Maker, Name, PickleError, read_pickle
 
 Array = npt.NDArray[Any]
 
@@ -41,11 +41,12 @@ _STORAGES: Mapping[str, str] = {
 }
 
 
-def read_arrays(stream: BinaryIO) -> Any:
+def read_arrays(stream: BinaryIO, steps: int = MAX_STEPS) -> Any:
     """Read a pickle of Python values, NumPy arrays and PyTorch tensors.
 
     Args:
         stream: at the pickle's start; left behind its end.
+        steps: instructions that it may have.
 
     Returns:
         Its value; where that is an array, NumPy's. Arrays within containers are
@@ -54,7 +55,7 @@ def read_arrays(stream: BinaryIO) -> Any:
     Raises:
         PickleError: if it asks for anything else, or is damaged.
     """
-    return unwrap(read_pickle(stream, _ADMITTED))
+    return unwrap(read_pickle(stream, _ADMITTED, steps=steps))
 
 
 def unwrap(value: Any) -> Any:

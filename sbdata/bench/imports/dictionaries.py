@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.bench.imports.arrays import Array, read_arrays, unwrap
-from sbdata.bench.imports.pickles import PickleError
+from sbdata.bench.imports.pickles import MAX_STEPS, PickleError
 
 Maps = npt.NDArray[np.float32]
 
@@ -72,8 +73,27 @@ class ClassMaps:
 NOTHING: Maps = np.empty((0, 0, 0), np.float32)
 
 
-def read_dictionary(path: Path) -> tuple[Mapping[str | int, Any], str]:
+# NumPy reads the header as a Python literal, by Python's own tokens.
+_BROKEN_HEADER = (
+    ValueError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+)
+
+
+def read_dictionary(path: Path, steps: int = MAX_STEPS) -> tuple[Mapping[str | int, Any], str]:
     """Read the dictionary in a ``.npy`` file; nothing in it is run.
+
+    Args:
+        path: of the file.
+        steps: instructions that its pickle may have.
 
     Returns:
         Names or numbers to arrays, lists and numbers, and the SHA-256 of the file.
@@ -94,7 +114,7 @@ def read_dictionary(path: Path) -> tuple[Mapping[str | int, Any], str]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, _, dtype = read(stream)
-    except (ValueError, KeyError, OSError) as error:
+    except _BROKEN_HEADER as error:
         msg = "not a NumPy file (.npy), or one of an unknown version"
         raise LayoutError(msg) from error
     if not dtype.hasobject:
@@ -104,7 +124,7 @@ def read_dictionary(path: Path) -> tuple[Mapping[str | int, Any], str]:
         msg = "an array of objects, not a dictionary"
         raise LayoutError(msg)
     try:
-        found = read_arrays(stream)
+        found = read_arrays(stream, steps)
         if stream.read(1):
             msg = "a pickle with more bytes behind it"
             raise PickleError(msg)
@@ -167,8 +187,13 @@ def _keys(found: Mapping[str | int, Any]) -> tuple[int, ...]:
     """Return the class numbers under ``keys``, of a list, an array or a tensor."""
     keys = found["keys"]
     if isinstance(keys, np.ndarray):
-        whole = keys.size == 0 or (keys.dtype.kind in "iuf" and bool((keys == keys.round()).all()))
-        _check(keys.ndim == 1 and whole, found)
+        whole = keys.dtype.kind in "iuf" and bool(
+            (np.isfinite(keys) & (keys == keys.round())).all()
+        )
+        _check(keys.ndim == 1, found)
+        if keys.size and not whole:
+            msg = f"{describe(found)}: class numbers under 'keys' that are not whole numbers"
+            raise LayoutError(msg)
         return tuple(int(key) for key in keys.tolist())
     plain = isinstance(keys, list | tuple) and all(type(key) is int for key in keys)
     _check(plain, found)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sbdata.bench.imports.arrays import read_arrays, unwrap
 from sbdata.bench.imports.dictionaries import (
     CLASS_DICTIONARY,
     CRF_DICTIONARY,
@@ -33,6 +34,7 @@ from sbdata.bench.imports.dictionaries import (
     read_dictionary,
 )
 from sbdata.bench.imports.names import Sorted, sort_files
+from sbdata.bench.imports.pickles import PickleError
 from sbdata.bench.imports.pictures import (
     Indices,
     palette_evidence,
@@ -66,6 +68,7 @@ MASKS = frozenset({INDEX_PICTURES, COLOUR_PICTURES, TWO_FOLDERS})
 
 _SAMPLE = 64  # files that decide
 _FEW = 4
+_LARGEST_PICKLE = 1 << 26  # bytes that are looked into, for a message
 _CRF_FOLDERS, _RETRIEVED_FOLDERS = ("ycrf", "y_crf"), ("yret", "y_ret")
 _SUM = 1e-2  # how far from 1 the scores of a pixel may add up, in half precision
 
@@ -196,12 +199,34 @@ def _nothing_to_import(folder: Path, names: Sequence[str], folders: Sequence[str
     inner = next((name for name in folders if _has_files(folder / name)), None)
     if inner is not None:
         return InputError(f"{folder}: no .png or .npy here, but in {inner}; give {folder / inner}")
+    pickled = next((name for name in names if Path(name).suffix in (".pkl", ".pickle")), None)
+    if pickled is not None:
+        return InputError(
+            f"{folder / pickled}: {_held(folder / pickled)}; known are .npy files with a "
+            "dictionary each, and PNG files"
+        )
     kinds = Counter(Path(name).suffix or "no suffix" for name in names)
     seen = ", ".join(f"{n:,} with {printable(kind)}" for kind, n in kinds.most_common(_FEW))
     return InputError(
         f"{folder}: no .png or .npy here ({seen or 'an empty folder'}); give the folder with the "
         "published masks or maps, unpacked"
     )
+
+
+def _held(path: Path) -> str:
+    """Say what a pickle holds, as far as it consists of arrays; nothing of it is run."""
+    try:
+        if path.stat().st_size > _LARGEST_PICKLE:
+            return "a large pickle"
+        with path.open("rb") as stream:
+            found = read_arrays(stream)
+        if isinstance(found, dict):
+            found = {key: unwrap(value) for key, value in found.items()}
+        return f"a pickle of {describe(found)}"
+    except PickleError as error:
+        return f"a pickle that is not read: {error}"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _has_files(folder: Path) -> bool:
@@ -223,10 +248,19 @@ def _of_dictionaries(
         raise InputError(msg)
     sample = [(i, files.whole[i]) for i in _spread(sorted(files.whole))]
     found: dict[str, list[tuple[str, Path, Mapping[Any, Any]]]] = {}
+    unreadable: list[InputError] = []
     for image_id, path in sample:
-        with naming(path):
-            dictionary, _ = read_dictionary(path)
-            found.setdefault(layout_of(dictionary), []).append((image_id, path, dictionary))
+        try:
+            with naming(path):
+                dictionary, _ = read_dictionary(path)
+                layout = layout_of(dictionary)
+        except InputError as error:  # is listed with the others where these are converted
+            unreadable.append(error)
+            continue
+        found.setdefault(layout, []).append((image_id, path, dictionary))
+    if not found:
+        msg = f"{unreadable[0]}; the files of {folder} cannot be imported"
+        raise InputError(msg) from unreadable[0]
     empty = found.pop(KEYS_ONLY, [])
     if len(found) > 1:
         seen = "; ".join(f"{rows[0][1].name}: {describe(rows[0][2])}" for rows in found.values())
@@ -241,6 +275,8 @@ def _of_dictionaries(
             name, why = _zero_of(folder, [(i, d) for i, _, d in found[NUMBERED]], target)
         return name, [f"{start}{LAYOUTS[name]}; {why}"]
     decisions = [start + LAYOUTS[name]]
+    if unreadable:
+        decisions.append(f"{len(unreadable)} of those looked into cannot be imported")
     if empty and name != KEYS_ONLY:
         decisions.append("files without any key are images without objects")
     return name, decisions

@@ -9,11 +9,14 @@ names are never imported either: they stand for functions of this package.
 
 from __future__ import annotations
 
+import codecs
 import pickletools
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, runtime_checkable
+
+from sbdata.printable import printable
 
 MAX_STEPS = 20_000
 """Instructions of one pickle. A dictionary of 80 maps has about 2,500."""
@@ -26,6 +29,7 @@ _LITERALS = frozenset({
     "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 })  # fmt: skip
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -86,6 +90,8 @@ def read_pickle(
     stream: BinaryIO,
     admitted: Mapping[str, Maker | None],
     resolve: Callable[[Any], Any] | None = None,
+    *,
+    steps: int = MAX_STEPS,
 ) -> Any:
     """Read one pickle of literals, lists, tuples, dictionaries and what is admitted.
 
@@ -94,6 +100,7 @@ def read_pickle(
         admitted: the globals that may be named, as ``module.name``, and what makes a value of the
             arguments that follow; None for those that are never called.
         resolve: gives the object of a persistent id, where such may occur.
+        steps: instructions that it may have.
 
     Returns:
         Python's own values, and what the makers gave.
@@ -110,21 +117,51 @@ def read_pickle(
     """
     machine = _Machine(admitted, resolve)
     try:
-        for step, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if step == MAX_STEPS:
-                msg = f"a pickle of more than {MAX_STEPS:,} instructions"
+        for step, (name, argument) in enumerate(_instructions(stream)):
+            if step == steps:
+                msg = f"a pickle of more than {steps:,} instructions"
                 raise PickleError(msg)
-            if opcode.name == "STOP":
+            if name == "STOP":
                 value = machine.pop()
                 if not machine.stack:
                     return value
                 break
-            _perform(opcode.name, argument, machine)
+            _perform(name, argument, machine)
     except (LookupError, TypeError, ValueError, ArithmeticError, struct.error) as error:
         msg = f"a damaged pickle ({_short(str(error))})"
         raise PickleError(msg) from error
     msg = "a damaged pickle (it ends with values left over)"
     raise PickleError(msg)
+
+
+def _instructions(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
+    """Yield the instructions of a pickle with their arguments, as ``pickletools.genops`` does.
+
+    That refuses the texts of Python 2, which hold an array's bytes; here they are Latin-1.
+    """
+    while True:
+        code = stream.read(1)
+        if not code:
+            msg = "it ends before its end is said"
+            raise ValueError(msg)
+        opcode = _OPCODES.get(code.decode("latin-1"))
+        if opcode is None:
+            msg = f"an unknown instruction, {code!r}"
+            raise ValueError(msg)
+        if opcode.name == "STRING":
+            yield opcode.name, _quoted_line(stream)
+        else:
+            yield opcode.name, None if opcode.arg is None else opcode.arg.reader(stream)
+
+
+def _quoted_line(stream: BinaryIO) -> str:
+    line = stream.readline()
+    text = line.rstrip(b"\n").strip()
+    if not line.endswith(b"\n") or len(text) < 2 or text[:1] not in b"\"'" or text[:1] != text[-1:]:
+        msg = "a text without its quotes"
+        raise ValueError(msg)
+    decoded: bytes = codecs.escape_decode(text[1:-1])[0]
+    return decoded.decode("latin-1")
 
 
 def _perform(name: str, argument: Any, machine: _Machine) -> None:
@@ -233,5 +270,5 @@ def _called(name: Any, arguments: Any, machine: _Machine) -> Any:
 
 def _short(text: str) -> str:
     """Return a text that a file chose so that it can be shown: printable, and not too long."""
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: _SHOWN + 1])
+    plain = printable(text[: _SHOWN + 1])
     return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}..."

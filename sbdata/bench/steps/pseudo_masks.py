@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from sbdata.bench.figures import pseudo_figures_of
 from sbdata.bench.pseudo import score_pseudo
 from sbdata.errors import InputError
 from sbdata.fetch.parallel import Progress
 from sbdata.file_hashes import FileHashes
+from sbdata.images import open_image
 from sbdata.json_files import read_json
 from sbdata.sets import EvaluationSet
 from sbdata.storage import write_text
@@ -76,7 +75,7 @@ def _holds_masks(folder: Path, image_ids: tuple[str, ...]) -> bool:
     files = [folder / f"{image_id}.png" for image_id in image_ids]
     if not all(file.is_file() for file in files):
         return False
-    with Image.open(files[0]) as image:
+    with open_image(files[0], ["PNG"]) as image:
         return bool(image.mode == "P")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,8 @@ def test_a_later_file_that_contradicts_the_sample_is_named(tmp_path: Path) -> No
         ({"keys": [1, 2, 3], "hr_cam": np.zeros((2, 4, 4))}, "'hr_cam'"),
         ({"keys": [1], "attn_highres": np.zeros((2, 4, 4))}, "'attn_highres'"),
         ({"keys": [0.5], "high_res": np.zeros((1, 4, 4))}, "'keys'"),
+        ({"keys": np.array([np.inf]), "high_res": np.zeros((1, 4, 4))}, "not whole numbers"),
+        ({"keys": np.array([np.nan]), "high_res": np.zeros((1, 4, 4))}, "not whole numbers"),
         ({"keys": "cat", "high_res": np.zeros((1, 4, 4))}, "'keys' \\(str\\)"),
         ({"keys": [1], "high_res": np.zeros((4, 4))}, "float64 4 x 4"),
         ({1: np.zeros((1, 4, 4))}, r"1 \(float64 1 x 4 x 4\)"),
@@ -311,6 +314,30 @@ def test_dictionaries_of_unknown_layouts(found, said, tmp_path) -> None:
         import_folder(folder, listed(tmp_path, "a"), changes=changes)
     assert "a.npy" in str(raised.value)
     assert not (tmp_path / "imported").exists()
+
+
+def test_one_damaged_dictionary_among_others_is_listed(tmp_path: Path) -> None:
+    folder = numbered(tmp_path, {i: irn(MASKS["2007_000032"]) for i in ("a", "b")})
+    header = b"-" * 9000 + b"1"
+    (folder / "b.npy").write_bytes(b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header)
+    found = detect_layout(folder, listed(tmp_path, "a", "b"))
+    assert "1 of those looked into cannot be imported" in found.decisions
+    with pytest.raises(
+        InputError, match=r"1 file cannot be imported.*\n.*b\.npy: not a NumPy file"
+    ):
+        import_folder(folder, listed(tmp_path, "a", "b"), changes=Changes(background="0.1"))
+    (folder / "a.npy").write_bytes((folder / "b.npy").read_bytes())
+    with pytest.raises(InputError, match=r"a\.npy: not a NumPy file.* cannot be imported"):
+        detect_layout(folder, listed(tmp_path, "a", "b"))
+
+
+def test_litter_of_desktops_is_no_picture(tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    save_picture(folder / "a.png", MASKS["2007_000032"], "P")
+    for name in ("._a.png", "Thumbs.db", "desktop.ini"):
+        (folder / name).write_bytes(b"litter")
+    (folder / "__MACOSX").mkdir()
+    assert_same(import_folder(folder, listed(tmp_path, "a")), {"a": MASKS["2007_000032"]})
 
 
 def test_dictionaries_of_two_layouts(tmp_path: Path) -> None:
@@ -362,6 +389,21 @@ def test_palettes_that_contradict_each_other(tmp_path: Path) -> None:
     save_picture(folder / "b.png", mask, "own-palette")
     with pytest.raises(InputError, match="some files hold class numbers and some colours"):
         detect_layout(folder, listed(tmp_path, "a", "b"))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_is_refused_by_what_it_holds(tmp_path: Path, protocol: int) -> None:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    held = {"box": np.arange(200, dtype=np.uint8), "ids": [1, 2]}
+    (folder / "all.pkl").write_bytes(pickle.dumps(held, protocol))
+    with pytest.raises(
+        InputError, match=r"all\.pkl: a pickle of a dictionary with 'box' \(uint8 200"
+    ):
+        detect_layout(folder, listed(tmp_path, "a"))
+    (folder / "all.pkl").write_bytes(b"S'no end")
+    with pytest.raises(InputError, match=r"all\.pkl: a pickle that is not read: a damaged pickle"):
+        detect_layout(folder, listed(tmp_path, "a"))
 
 
 def test_folders_of_several_kinds_or_none(tmp_path: Path) -> None:
