@@ -71,7 +71,11 @@ class FileHashes:
         """Write the records to their file, if there is one and something is new."""
         if self._store is None or not self._changed:
             return
-        rows = {name: astuple(record) for name, record in sorted(self._records.items())}
+        rows = {
+            name: astuple(record)
+            for name, record in sorted(self._records.items())
+            if record.mtime_ns is not None  # else it is not used again
+        }
         content = {"version": VERSION, "written": time.time_ns(), "files": rows}
         write_bytes(self._store, orjson.dumps(content))
         self._changed = False

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sbdata.bench.bench import CODE, Bench
+from sbdata.bench.bench import Bench
 from sbdata.bench.plan import Method
 from sbdata.bench.result import Protocol, Result, ScoredSet, Training, result_file
-from sbdata.bench.stage import code_of, finished_stage
+from sbdata.bench.stage import finished_stage
 from sbdata.bench.steps.pseudo_masks import read_pseudo_figures
 from sbdata.bench.steps.scores import SetScore
 from sbdata.bench.weak import BOXES
 from sbdata.completion import read_marker
-from sbdata.fingerprints import code_fingerprint, hash_of
 from sbdata.sets import EvaluationSet
 from sbdata.settings import as_plain
 from sbdata.storage import sha256_of
@@ -53,10 +52,7 @@ def result_of(
         training=training_of(bench, method),
         initialisation=initialisation,
         pretrained=about["pretrained"],
-        code={
-            "sbdata": code_fingerprint(*CODE.values()),
-            "baseline": hash_of([code_fingerprint(*code_of(s)) for s in method.stages.values()]),
-        },
+        code={"sbdata": bench.code["sbdata"], "baseline": bench.code[method.name]},
         environment=about["environment"],
         seconds=_seconds(bench, method, strategy, seed, about),
         pseudo=pseudo,

@@ -26,15 +26,16 @@ from typing import Any
 from filelock import FileLock
 
 from sbdata.bench.boxes import read_boxes
+from sbdata.bench.job import Job
 from sbdata.bench.labels import read_labels
-from sbdata.bench.plan import Job, Method, Plan, find_methods, jobs_of
-from sbdata.bench.stage import DONE, folder_of, key_of
+from sbdata.bench.plan import Method, Plan, find_methods, jobs_of
+from sbdata.bench.stage import DONE, code_of, folder_of, key_of
 from sbdata.bench.steps.scores import OPTIONS
 from sbdata.bench.weak import BOXES, SALIENCY, Box, WeakSet, weak_set
 from sbdata.completion import MARKER
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
-from sbdata.fingerprints import content_of, fingerprint
+from sbdata.fingerprints import code_fingerprint, content_of, fingerprint, hash_of
 from sbdata.layout import IMAGES_FOLDER
 from sbdata.recipe import bundled_recipes
 from sbdata.sets import EvaluationSet, check_files, open_set
@@ -51,6 +52,8 @@ CODE: Mapping[str, str] = {
     "score": "sbdata.bench.steps.scores",
 }
 """The module in which the code of each kind of task begins; a stage's is that of its function."""
+
+_BEGAN_WITH = "_began_with"
 
 _SEGMENTER_PRESETS = {"paper": "wacv24"}
 """Presets of the segmenter by those of the methods, where the two have different names."""
@@ -78,8 +81,29 @@ class Bench:
     verify: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what was found; another process finds it again."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """Leave out what was found; another process finds it again, of the same code."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {_BEGAN_WITH: self.code}
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """Return the fingerprints of all code that the bench runs, of sbdata and of each method."""
+        return {
+            "sbdata": code_fingerprint(*CODE.values()),
+            **{name: code_of_method(method) for name, method in self.methods.items()},
+        }
+
+    def check_code(self) -> None:
+        """Make sure that this process runs the code that the bench began with in another one.
+
+        Raises:
+            InputError: if it was edited in between, and so would mix two versions.
+        """
+        if self.__dict__.get(_BEGAN_WITH, self.code) != self.code:
+            msg = (
+                "the source of sbdata or of a method was edited while the bench ran; run the same "
+                "command again"
+            )
+            raise InputError(msg)
 
     # --- what the plan names
 
@@ -310,6 +334,11 @@ class Bench:
             folder = self.prediction_folder(method, job.seed, job.strategy, job.part)
             return (folder / PREDICTED).is_file()
         return False
+
+
+def code_of_method(method: Method) -> str:
+    """Return a hash of all code that the stages of a method can reach."""
+    return hash_of([code_fingerprint(*code_of(stage)) for stage in method.stages.values()])
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sbdata.bench.plan import Job
+from sbdata.bench.job import Job
 
 _TRUSTED = 60.0  # seconds for which the estimates are taken to have held before anything was seen
 

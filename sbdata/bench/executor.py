@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from sbdata.bench.plan import Job
+from sbdata.bench.job import Job
 from sbdata.errors import InputError
 from sbdata.machine import end_workers, starting_workers
 from sbdata.train.devices import find_device

@@ -9,8 +9,9 @@ from pathlib import Path
 from sbdata.bench.assemble import result_of
 from sbdata.bench.bench import Bench, locked
 from sbdata.bench.executor import Told
+from sbdata.bench.job import Job
 from sbdata.bench.kept import content_of_marker, keep, usable
-from sbdata.bench.plan import Job, Method
+from sbdata.bench.plan import Method
 from sbdata.bench.result import Differences, write_differences, write_result
 from sbdata.bench.stage import content_of_stage, finished_stage, folder_of, run_stage
 from sbdata.bench.steps.comparison import compared_pairs
@@ -35,6 +36,7 @@ def perform(bench: Bench, job: Job, device: str, told: Told | None = None) -> fl
         InputError: for whatever the job refuses, such as a file that was altered after its step.
     """
     began = time.perf_counter()
+    bench.check_code()
     place = take_place(device, bench.workers)
     method = bench.methods[job.method]
     shown = told or (lambda what, done, total: None)

@@ -1,9 +1,8 @@
 """Plans: what a call of the bench asks, and the jobs that it comes to.
 
-A job is one step that can run by itself once the jobs it builds on are done: a stage of a method,
-the score of its pseudo-masks, the training of one strategy, the prediction of one set, a result.
-What methods have in common is one job. Strategies that begin with the same steps of cross-entropy
-share these: the first of them takes them, and the others come after.
+A :class:`~sbdata.bench.job.Job` is one step that can run by itself. What methods have in common is
+one job. Strategies that begin with the same steps of cross-entropy share these: the first of them
+takes them, and the others come after.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from sbdata.bench.baseline import (
     CEILING,
@@ -27,14 +25,13 @@ from sbdata.bench.imports.method import (
     method_name,
     paper_of,
 )
+from sbdata.bench.job import Job
 from sbdata.bench.stage import Stage, in_order, key_of
 from sbdata.bench.weak import BOXES, SALIENCY, WeakSet
 from sbdata.errors import InputError
 from sbdata.sets import EvaluationSet
 from sbdata.train.preset import Preset
 from sbdata.train.strategies import find_strategy
-
-Kind = Literal["stage", "pseudo", "train", "predict", "score", "compare"]
 
 # Measured on one CPU core with EfficientNet-Lite0 at stride 16, to tell minutes from hours; other
 # networks and devices differ by what they are faster or slower.
@@ -208,37 +205,6 @@ def _resolved(called: str, baseline: Baseline, preset: str, overrides: tuple[str
 
 
 # --- jobs -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Job:
-    """One step that runs by itself.
-
-    Attributes:
-        name: tells it from the plan's other jobs.
-        kind: of step.
-        method: it is for; the first of those that share it.
-        seed: likewise.
-        part: name of the stage, strategy or set, if any.
-        strategy: of a prediction or a result.
-        after: names of the jobs that it builds on.
-        images: that it goes through.
-        seconds: estimated, on one CPU core.
-        cpus: that it asks for.
-        gpus: likewise, where there are any.
-    """
-
-    name: str
-    kind: Kind
-    method: str
-    seed: int
-    part: str = ""
-    strategy: str = ""
-    after: tuple[str, ...] = ()
-    images: int = 0
-    seconds: float = 0.0
-    cpus: float = 1.0
-    gpus: float = 0.0
 
 
 def jobs_of(

@@ -160,8 +160,8 @@ def weights_content(name: str, weights: str) -> str:
         return "none"
     if weights == "auto" and name != DEFAULT_BACKBONE:
         _check_name(name)
-        settings = get_pretrained_cfg(name)
-        return f"{settings.hf_hub_id or settings.url or name}.{settings.tag}"
+        hub = get_pretrained_cfg(name)
+        return name if hub is None else f"{hub.hf_hub_id or hub.url or name}.{hub.tag}"
     path = _lite0_file() if weights == "auto" else Path(weights)
     _check_there(path)
     return f"sha256 {sha256_of(path)}"

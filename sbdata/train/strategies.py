@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 
 import sbdata
-from sbdata.completion import MARKER, check_marker, describe_problems, write_marker
+from sbdata.completion import MARKER, Problem, check_marker, describe_problems, write_marker
 from sbdata.errors import InputError
 from sbdata.fingerprints import code_fingerprint
 from sbdata.losses import (
@@ -220,7 +220,10 @@ class _Job:
         """
         folder, state = self.out / FIRST_PHASE, _switch_state(self.out)
         identity = {"name": FIRST_PHASE, "switch": self.preset.switch, **self._common_settings()}
+        problems = _checked(folder)
         if not state.is_file():
+            if self.place.is_first:
+                (folder / MARKER).unlink(missing_ok=True)  # before anything in the folder changes
             run_phase(
                 model,
                 self.images,
@@ -237,8 +240,9 @@ class _Job:
             self.place.wait()
         kept = load_state(state)
         _check_same(folder, kept["identity"], identity)
-        if self.place.is_first and not (folder / LOG).is_file():
+        if problems and self.place.is_first:
             write_log(folder, kept["rows"])
+            write_marker(folder, (_SWITCH_STATE, LOG))
         return kept
 
     def last_phase(
@@ -422,11 +426,7 @@ def _finished(folder: Path, identity: Mapping[str, Any], place: Place) -> dict[s
 
     A log that was lost is written again from the model's file, which has its rows.
     """
-    problems = check_marker(folder, verify=True)
-    altered = [p for p in problems if p.kind not in ("missing", "no_marker")]
-    if altered:
-        msg = f"{describe_problems(folder, altered)}; delete the folder to train again"
-        raise InputError(msg)
+    problems = _checked(folder)
     if not (folder / RUN_FILE).is_file():
         return None
     done = read_run(folder / RUN_FILE)
@@ -439,6 +439,16 @@ def _finished(folder: Path, identity: Mapping[str, Any], place: Place) -> dict[s
     if problems and place.is_first:
         (folder / MARKER).unlink(missing_ok=True)  # before anything in the folder changes
     return None if problems else done
+
+
+def _checked(folder: Path) -> list[Problem]:
+    """Return what a folder lacks of what its marker lists; one of altered files is refused."""
+    problems = check_marker(folder, verify=True)
+    altered = [p for p in problems if p.kind not in ("missing", "no_marker")]
+    if altered:
+        msg = f"{describe_problems(folder, altered)}; delete the folder to train again"
+        raise InputError(msg)
+    return problems
 
 
 def _check_same(folder: Path, kept: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

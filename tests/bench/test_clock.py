@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sbdata.bench.clock import Clock, Moment
-from sbdata.bench.plan import Job
+from sbdata.bench.job import Job
 from sbdata.cli.bench import _left
 
 JOBS = (

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,41 +17,11 @@ import torch
 
 from sbdata.bench import executor as executors
 from sbdata.bench.executor import run_jobs
-from sbdata.bench.plan import Job
 from sbdata.bench.run import run_bench
 from sbdata.errors import InputError
 from tests.bench.conftest import without_times
-
-DIAMOND = (
-    Job("a", "stage", "m", 0),
-    Job("b", "stage", "m", 0, after=("a",), gpus=1.0),
-    Job("c", "stage", "m", 0, after=("a",), gpus=1.0),
-    Job("d", "stage", "m", 0, after=("b", "c")),
-)
-
-
-def note_times(folder: Path, pause: float, job: Job, device: str, told: Any = None) -> float:
-    """Note when a job began and ended, and where it ran."""
-    began = time.time()
-    time.sleep(pause)
-    (folder / job.name).write_text(f"{began} {time.time()} {device} {os.getpid()}")
-    return pause
-
-
-def fail_at(name: str, folder: Path, job: Job, device: str, told: Any = None) -> float:
-    """Do nothing but fail at one job."""
-    (folder / job.name).write_text("")
-    if job.name == name:
-        msg = f"{name} cannot be done"
-        raise InputError(msg)
-    return 0.0
-
-
-def die_at(name: str, job: Job, device: str, told: Any = None) -> float:
-    """Do nothing but die at one job, as for want of memory."""
-    if job.name == name:
-        os._exit(9)
-    return 0.0
+from tests.bench.job_examples import DIAMOND, die_at, fail_at, note_times
+from tests.waiting import wait_until
 
 
 def spans(folder: Path) -> dict[str, tuple[float, float, str]]:
@@ -100,7 +69,7 @@ SLEEPERS = """
 import os, sys, time
 from pathlib import Path
 from sbdata.bench.executor import run_jobs
-from sbdata.bench.plan import Job
+from sbdata.bench.job import Job
 
 def sleep(job, device, told=None):
     (Path(sys.argv[1]) / f"{job.name}.part").write_text(str(os.getpid()))
@@ -118,15 +87,10 @@ def test_workers_end_when_the_bench_is_killed(tmp_path: Path) -> None:
     script.write_text(SLEEPERS)
     pids.mkdir()
     with subprocess.Popen([sys.executable, str(script), str(pids)]) as process:
-        while not {"a", "b"} <= {path.name for path in pids.iterdir()}:
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until(lambda: {"a", "b"} <= {path.name for path in pids.iterdir()})
         workers = [int(path.read_text()) for path in pids.iterdir()]
         process.send_signal(signal.SIGKILL)
-    until = time.monotonic() + 60
-    while any(_runs(pid) for pid in workers):
-        assert time.monotonic() < until, "a worker outlived the bench"
-        time.sleep(0.05)
+    wait_until(lambda: not any(_runs(pid) for pid in workers))
 
 
 def _runs(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +16,9 @@ import torch
 from PIL import Image
 
 from sbdata import file_hashes
+from sbdata.bench import bench as bench_module
 from sbdata.bench.bench import CODE, Bench
+from sbdata.bench.perform import perform
 from sbdata.bench.plan import Plan
 from sbdata.bench.result import read_differences, read_result
 from sbdata.bench.run import run_bench
@@ -316,6 +319,19 @@ def test_every_kind_of_task_has_a_key_of_its_code(
             )
             now = keys()
         assert {name for name in before if now[name] != before[name]} == changed
+
+
+def test_a_process_of_edited_code_is_refused(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(plan(), tmp_path / "work", tmp_path / "results")
+    job = bench.jobs[0]
+    sent = pickle.dumps(bench)
+    pickle.loads(sent).check_code()  # noqa: S301 - our own
+    monkeypatch.setattr(bench_module, "code_fingerprint", lambda *modules: "edited")
+    perform(bench, job, "cpu")  # what one process began with it keeps
+    with pytest.raises(InputError, match="source of sbdata or of a method was edited while the be"):
+        perform(pickle.loads(sent), job, "cpu")  # noqa: S301
 
 
 def test_a_training_of_another_number_of_processes_is_another(

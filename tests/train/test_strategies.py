@@ -441,6 +441,36 @@ def test_a_model_that_was_altered_is_refused(
         run(images, tmp_path, "sb")
 
 
+def test_an_altered_state_of_the_first_phase_is_refused(
+    finished: tuple[Path, dict[str, Any]], images: TrainingImages, tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0] / FIRST_PHASE, tmp_path / FIRST_PHASE)
+    path = tmp_path / FIRST_PHASE / "switch.pt"
+    values = torch.load(path, weights_only=True)
+    next(v for v in values["model"].values() if v.is_floating_point()).mul_(2)
+    torch.save(values, path)
+    with pytest.raises(InputError, match=r"first-phase: 1 file is not as recorded \(switch\.pt: "):
+        run(images, tmp_path, "sb-ft")
+    path.unlink()  # is made again
+    run(images, tmp_path, "sb-ft")
+    assert same(weights_of(tmp_path / "sb-ft"), weights_of(finished[0] / "sb-ft"))
+
+
+@pytest.mark.parametrize("lost", ["log.csv", MARKER])
+def test_what_the_first_phase_lost_is_written_again(
+    finished: tuple[Path, dict[str, Any]], images: TrainingImages, tmp_path: Path, lost: str
+) -> None:
+    shutil.copytree(finished[0] / FIRST_PHASE, tmp_path / FIRST_PHASE)
+    folder = tmp_path / FIRST_PHASE
+    before = (folder / "log.csv").read_text()
+    (folder / lost).unlink()
+    told: list[str] = []
+    run(images, tmp_path, "sb-ft", progress=lambda *said: told.append(said[0]))
+    assert set(told) == {"sb-ft"}
+    assert (folder / "log.csv").read_text() == before
+    assert not check_marker(folder)
+
+
 @pytest.mark.parametrize("lost", ["model.pt", "run.json", "log.csv", MARKER])
 def test_what_was_lost_is_made_again(
     finished: tuple[Path, dict[str, Any]], images: TrainingImages, tmp_path: Path, lost: str

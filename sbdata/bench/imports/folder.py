@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -244,7 +245,7 @@ def _building(out: Path) -> Iterator[Path]:
         try:
             (folder / MASKS_FOLDER).mkdir(parents=True)
             yield folder
-            folder.rename(out)
+            os.rename(folder, out)  # noqa: PTH104 - the documented atomic call
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

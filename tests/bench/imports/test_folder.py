@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sbdata.bench.imports import folder as imports
 from sbdata.bench.imports.folder import Request, detect, import_masks
 from sbdata.bench.imports.record import read_record
 from sbdata.bench.imports.rules import Changes
@@ -30,6 +31,7 @@ from tests.bench.imports.published import (
     save_picture,
     scores,
 )
+from tests.substitutes import Substitute
 
 SMALL = 8  # pixels, below which an instance of these sets is small
 
@@ -125,7 +127,7 @@ def test_a_folder_appears_when_all_is_done(published, target, tmp_path, monkeypa
         seen.append(sorted(p.name for p in Path(source).iterdir()))
         plain(source, place)
 
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(imports, "os", Substitute(os, rename=rename))
     import_masks(request, tmp_path / "imports" / "it")
     assert seen == [["import.json", "masks"]]
     assert sorted(p.name for p in (tmp_path / "imports").iterdir()) == [".it.lock", "it"]
