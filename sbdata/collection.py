@@ -413,7 +413,7 @@ def _without_damaged(holding: Holding, download: Downloaded, error: DamagedArchi
     Kept, it would be taken for the archive by the next call.
     """
     known = holding.file.sha256 or holding.file.md5
-    if known is not None or not download.received:
+    if known is not None or download.source == "kept":
         return str(error)
     download.path.unlink(missing_ok=True)
     return (

@@ -282,12 +282,13 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
             batches = file.iter_batches(_BATCH_ROWS, use_threads=False)
             table = pa.Table.from_batches(batches, file.schema_arrow)
         table.validate(full=True)
+        _ = table.schema.names  # not UTF-8 in a damaged file
         header = (table.schema.metadata or {}).get(_HEADER_KEY)
         if header is None:
             msg = f"{path}: not written by sbdata (no header in its schema); rebuild the set"
             raise SchemaError(msg)
         meta = orjson.loads(header)
-    except (pa.ArrowException, OSError, orjson.JSONDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         msg = f"{path}: not a readable Parquet file ({error}); restore it or rebuild the set"
         raise ManifestError(msg) from error
     if not isinstance(meta, dict) or meta.get("version") not in _READ:
@@ -435,18 +436,18 @@ def _check_names(images: pa.Table, where: str) -> None:
     if min(pc.min(images[side]).as_py() for side in ("width", "height")) < 1:
         msg = f"{where}: an image without pixels; rebuild the set"
         raise ManifestError(msg)
-    longest = max(pc.max(images[side]).as_py() for side in ("width", "height"))
-    if longest > MAX_JPEG_SIDE:
-        msg = (
-            f"{where}: an image with a width or height of {longest:,} pixels, a JPEG file has at "
-            f"most {MAX_JPEG_SIDE:,}; rebuild the set"
-        )
-        raise ManifestError(msg)
     pixels = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
     if pc.max(pixels).as_py() > MAX_PIXELS:
         msg = (
             f"{where}: an image of {pc.max(pixels).as_py():,} pixels by its width and height, at "
             f"most {MAX_PIXELS:,} are drawn; rebuild the set"
+        )
+        raise ManifestError(msg)
+    longest = max(pc.max(images[side]).as_py() for side in ("width", "height"))
+    if longest > MAX_JPEG_SIDE:
+        msg = (
+            f"{where}: an image with a width or height of {longest:,} pixels, a JPEG file has at "
+            f"most {MAX_JPEG_SIDE:,}; rebuild the set"
         )
         raise ManifestError(msg)
 

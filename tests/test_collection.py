@@ -187,6 +187,26 @@ def unknown(tmp_path: Path) -> Iterator[tuple[PublishedCollection, Site]]:
         yield PublishedCollection(tmp_path / "own", load_registry(found.registry)), found
 
 
+@pytest.mark.parametrize("sent", ["half", "page", "nothing"])
+def test_what_is_no_archive_is_not_recorded_and_leaves_the_way_free(
+    unknown: tuple[PublishedCollection, Site], sent: str
+) -> None:
+    here, site = unknown
+    source = here.registry.source("voc")
+    (file,) = source.files
+    served = site.folder / file.urls[0].partition("://")[2]
+    whole = served.read_bytes()
+    served.write_bytes({"half": whole[: len(whole) // 2], "page": b"<html>log in"}.get(sent, b""))
+    for _ in range(2):
+        with pytest.raises(InputError, match=file.name):
+            fetch(here, site, "voc")
+        assert not (here.archives / "recorded.json").is_file()
+        assert not (here.archives / file.name).is_file()
+    served.write_bytes(whole)
+    (done,) = fetch(here, site, "voc")
+    assert done.recorded == hashlib.sha256(whole).hexdigest()
+
+
 def test_a_first_download_is_recorded(unknown: tuple[PublishedCollection, Site]) -> None:
     here, site = unknown
     (holding,) = look_at(here, ["coco"])

@@ -114,8 +114,8 @@ def test_the_baseline_of_ones_own_is_found_and_run(
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     from sbdata.bench import baseline
     from sbdata.bench.bench import Bench
+    from sbdata.bench.perform import perform
     from sbdata.bench.plan import Plan
-    from sbdata.bench.steps import perform
 
     (code,) = blocks("baselines.md", "python")
     (entry,) = blocks("baselines.md", "toml")

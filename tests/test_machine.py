@@ -117,5 +117,5 @@ def test_workers_that_still_start_leave_the_signal_to_their_parent(
     assert process.stdout.readline() == "started\n"
     time.sleep(wait)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert (out, err) == ("stopped\n", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sbdata.errors import InputError
 from sbdata.metrics import METRIC
 from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE, VERSION
 from sbdata.sets import EvaluationSet
+from sbdata.storage import restore_folder
 
 OBJECT_SCORES = ("ia_iou", "tp", "fp", "outcome", "other_class")
 IMAGE_SCORES = ("pixel_accuracy", "orphan_pixels")
@@ -83,6 +85,8 @@ def read_run(folder: Path) -> Run:
         InputError: if the folder holds none, or another version of the metric made it.
     """
     folder = Path(folder).resolve()
+    with suppress(OSError):  # a folder that cannot be written is read as it is
+        restore_folder(folder)
     if not (folder / SUMMARY_FILE).is_file():
         what = "no such folder" if not folder.is_dir() else f"no {SUMMARY_FILE} in it"
         msg = f"{folder}: {what}; give a folder that 'sbdata score' wrote, such as scores/NAME"

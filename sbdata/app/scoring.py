@@ -15,7 +15,7 @@ from sbdata.fetch.parallel import Progress
 from sbdata.score.inputs import ProblemsError, write_problems
 from sbdata.score.run import ScoreOptions, name_of, score_folder
 from sbdata.score.truth import truth_from_set
-from sbdata.score.write import PROBLEMS_FILE, check_place, write_result
+from sbdata.score.write import check_place, problems_file, write_result
 from sbdata.sets import open_set
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def score_and_attach(
             predictions, truth_from_set(root), options, name=name, progress=progress
         )
     except ProblemsError as error:
-        listed = folder / PROBLEMS_FILE
+        listed = problems_file(folder)
         write_problems(listed, error.problems)
         first = str(error).splitlines()[0]
         msg = f"{predictions}: {first} All of them, by file: {listed}"

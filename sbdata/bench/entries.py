@@ -176,7 +176,7 @@ def read_entries(paths: Sequence[Path]) -> tuple[list[Entry], list[Paired]]:
                 pairs += _paired(read_differences(path), path)
             else:
                 _refuse_other_format(path, format_, given=path in paths)
-        except InputError as error:  # noqa: PERF203 - a file each
+        except InputError as error:  # noqa: PERF203 - all damaged files are told at once
             problems.append(str(error))
     if problems:
         more = f"; and {len(problems) - _SHOWN} more files" if len(problems) > _SHOWN else ""

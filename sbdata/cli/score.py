@@ -93,7 +93,8 @@ _FOLDER = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Threads; the result does not depend on it. They help where files are slow to read.",
+    help="Threads that read and score, and with --coco also processes that draw the truth; the "
+    "result does not depend on it.",
 )
 @click.option("--no-report", is_flag=True, help="Write no report.html.")
 @click.option("--per-class", is_flag=True, help="Print the figures of each class, too.")
@@ -141,7 +142,7 @@ def score(
     from sbdata.machine import check_output, writing_to
     from sbdata.score.inputs import ProblemsError, write_problems
     from sbdata.score.run import ScoreOptions, loader_of, name_of, score_folder
-    from sbdata.score.write import PROBLEMS_FILE, check_place, summary_as_dict, write_result
+    from sbdata.score.write import check_place, problems_file, summary_as_dict, write_result
 
     options = ScoreOptions(
         fp_attribution=fp_attribution,
@@ -181,8 +182,8 @@ def score(
                 progress=partial(progress, "score"),
             )
         except ProblemsError as error:
-            listed = folder / PROBLEMS_FILE
-            with writing_to(folder):
+            listed = problems_file(folder)
+            with writing_to(listed.parent):
                 write_problems(listed, error.problems)
             _say_problems(error, listed, as_json)
             ctx.exit(2)

@@ -50,7 +50,7 @@ class FocalLoss(PixelMean):
     def total(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the sum over pixels and classes."""
         del weights
-        logits, target = prepared(logits, target)
+        logits, target = prepared(logits, target, self.ignore_index)
         total: Tensor = self.summed(logits, target)
         return total
 
@@ -69,6 +69,7 @@ class DiceLoss(nn.Module):
 
     def __init__(self, ignore_index: int = 255) -> None:
         super().__init__()
+        self.ignore_index = ignore_index
         from segmentation_models_pytorch import losses
 
         self.soft = losses.DiceLoss(_MODE, ignore_index=ignore_index)
@@ -76,7 +77,7 @@ class DiceLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the loss of a batch; arguments as for ``CrossEntropy``, weights are not used."""
         del weights
-        logits, target = prepared(logits, target)
+        logits, target = prepared(logits, target, self.ignore_index)
         return self.soft(logits, target)
 
 
@@ -93,6 +94,7 @@ class LovaszSoftmax(nn.Module):
 
     def __init__(self, ignore_index: int = 255) -> None:
         super().__init__()
+        self.ignore_index = ignore_index
         from segmentation_models_pytorch import losses
 
         self.sorted = losses.LovaszLoss(_MODE, per_image=False, ignore_index=ignore_index)
@@ -104,5 +106,5 @@ class LovaszSoftmax(nn.Module):
         mixes float32 into wider numbers, hence float32.
         """
         del weights
-        logits, target = prepared(logits, target)
+        logits, target = prepared(logits, target, self.ignore_index)
         return self.sorted(logits.float(), target).sum()

@@ -8,15 +8,20 @@ from torch import Tensor
 from sbdata.errors import InputError
 
 
-def prepared(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def prepared(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Return logits of at least float32, whatever autocast made of them, and an int64 target.
+
+    Class numbers are checked on the CPU alone: on a GPU every call would have to wait for the
+    device. The masks of ``sbdata train`` are checked before they get there.
 
     Args:
         logits: ``(N, C + 1, H, W)``.
         target: ``(N, H, W)`` class numbers.
+        ignore_index: the value of void.
 
     Raises:
-        InputError: if the shapes do not belong together.
+        InputError: if the shapes do not belong together, or the target holds a class that the
+            logits lack.
     """
     if logits.dim() != 4 or target.shape != (len(logits), *logits.shape[2:]):
         msg = (
@@ -24,4 +29,14 @@ def prepared(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             "together; pass (N, C + 1, H, W) and (N, H, W), resized to one another beforehand"
         )
         raise InputError(msg)
+    outputs = logits.shape[1]
+    if target.device.type == "cpu" and target.numel():
+        strange = target[((target < 0) | (target >= outputs)) & (target != ignore_index)]
+        if strange.numel():
+            msg = (
+                f"the target holds class {int(strange.reshape(-1)[0])}, but the logits have "
+                f"{outputs} classes, 0..{outputs - 1} ({ignore_index} is void); build the network "
+                "for all classes or correct the masks"
+            )
+            raise InputError(msg)
     return logits.to(torch.promote_types(logits.dtype, torch.float32)), target.long()

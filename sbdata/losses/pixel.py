@@ -40,7 +40,7 @@ class CrossEntropy(PixelMean):
     def total(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the sum of the cross-entropy."""
         del weights
-        logits, target = prepared(logits, target)
+        logits, target = prepared(logits, target, self.ignore_index)
         return F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="sum")
 
 
@@ -64,7 +64,7 @@ class BalancedCrossEntropy(nn.Module):
     def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the loss of a batch; arguments as for :class:`CrossEntropy`."""
         del weights
-        logits, target = prepared(logits, target)
+        logits, target = prepared(logits, target, self.ignore_index)
         each = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")
         background = target == 0
         foreground = (target != self.ignore_index) & ~background
@@ -136,7 +136,7 @@ class SizeBalancedCrossEntropy(PixelRatio):
         Raises:
             InputError: if the shapes do not belong together.
         """
-        logits, target = prepared(logits, target)
+        logits, target = prepared(logits, target, self.ignore_index)
         weights = self._weights(target, weights)
         each = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")
         return (each * weights.to(each.dtype)).sum()

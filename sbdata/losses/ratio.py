@@ -36,7 +36,7 @@ class PixelRatio(nn.Module, ABC):
         Raises:
             InputError: if the shapes do not belong together.
         """
-        logits, target = prepared(logits, target)
+        logits, target = prepared(logits, target, self.ignore_index)
         total = self.total(logits, target, weights)
         return total / or_one(self.normaliser(target, weights))
 

@@ -1,12 +1,12 @@
 """``scores/<name>/``: the tables, the summary and the report, all of them or none.
 
 A result is prepared in a folder beside its place and moved there when it is complete, so a former
-result of the same name stays whole until then.
+result of the same name stays whole until then; one of the two can always be had, whenever the
+process is killed.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from sbdata.errors import InputError
 from sbdata.machine import writing_to
 from sbdata.metrics import Interval, ia_iou
 from sbdata.score.result import Compared, Scored
-from sbdata.storage import is_safe_stem
+from sbdata.storage import is_safe_stem, replace_folder, restore_folder
 
 INSTANCES_FILE = "instances.parquet"
 REGIONS_FILE = "regions.parquet"
@@ -86,6 +86,8 @@ _IMAGES = pa.schema(
 def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
     """Return the folder of a result, after making sure that nothing else is there.
 
+    A former result whose replacement was cut short by a kill is put back.
+
     Args:
         out: the folder of all results.
         name: of the result.
@@ -99,6 +101,8 @@ def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
         msg = f"{name!r} cannot name a result; give a plain name by --name"
         raise InputError(msg)
     folder = out / name
+    with writing_to(out):
+        restore_folder(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         msg = f"{folder}: in the way of the result's folder; choose another --name"
         raise InputError(msg)
@@ -119,6 +123,19 @@ def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
             )
             raise InputError(msg)
     return folder
+
+
+def problems_file(folder: Path) -> Path:
+    """Return where the problems of predictions that cannot be scored are listed.
+
+    It is in the result's folder, or beside it if the folder holds a former result, which they say
+    nothing of.
+    """
+    return _problems_beside(folder) if (folder / SUMMARY_FILE).exists() else folder / PROBLEMS_FILE
+
+
+def _problems_beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.{PROBLEMS_FILE}")
 
 
 def _files_of_former(summary: Path) -> list[str]:
@@ -160,8 +177,7 @@ def _write_into(
     folder: Path, scored: Scored, out: Path, write_report: Callable[[Path], None] | None
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    mark = uuid.uuid4().hex[:8]
-    prepared, former = out / f".{scored.name}.{mark}.part", out / f".{scored.name}.{mark}.old"
+    prepared = out / f".{scored.name}.{uuid.uuid4().hex[:8]}.part"
     try:
         prepared.mkdir()
         for name, table in tables_of(scored).items():
@@ -172,17 +188,10 @@ def _write_into(
         content = {**summary_as_dict(scored), "files": files}
         option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         (prepared / SUMMARY_FILE).write_bytes(orjson.dumps(content, option=option))
-        if folder.exists():
-            os.replace(folder, former)  # noqa: PTH105 - the documented atomic call
-        try:
-            os.replace(prepared, folder)  # noqa: PTH105
-        except OSError:
-            if former.exists():
-                os.replace(former, folder)  # noqa: PTH105
-            raise
+        replace_folder(prepared, folder)
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
+    _problems_beside(folder).unlink(missing_ok=True)  # of an attempt in between
 
 
 # --- tables ---------------------------------------------------------------------------------------

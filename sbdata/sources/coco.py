@@ -593,9 +593,9 @@ def _id_problem(record: Record, key: str) -> str:
     rule = "which is none"
     if isinstance(given, str):
         rule = "a text; write whole numbers, without quotes"
-    elif isinstance(given, float):
+    elif isinstance(given, float) and abs(given) < 2**63:
         rule = "a number with a point; write whole numbers, without one"
-    elif isinstance(given, int) and not isinstance(given, bool):
+    elif isinstance(given, int | float) and not isinstance(given, bool):
         rule = "too large: at most 63 bits, 19 digits, are read"
     return f"has no integer {key} but {quoted(given, 40)}, {rule}"
 
@@ -636,7 +636,12 @@ def _categories(file: Path, spans: Spans) -> dict[int, str]:
     categories: dict[int, str] = {}
     for record in _all_records(file, _spans(spans)):
         number, name = record.get("id"), record.get("name")
-        if type(number) is not int or not isinstance(name, str) or number in categories:
+        if (
+            type(number) is not int
+            or abs(number) >= 2**63
+            or not isinstance(name, str)
+            or number in categories
+        ):
             msg = (
                 f"{file}: not a COCO-format file, its categories need distinct integer ids and "
                 f"names, one is {quoted(record, 80)}"

@@ -124,7 +124,8 @@ def _check(registry: Registry, where: str) -> None:
         plain = is_safe_stem(source.name) and is_safe_stem(source.place)
         if not plain or source.place == ARCHIVES_FOLDER:
             msg = (
-                f"{where}: {source.name!r} and its folder {source.place!r} must be plain names, "
+                f"{where}: {quoted(source.name)} and its folder {quoted(source.place)} must be "
+                "plain names, "
                 f"not {ARCHIVES_FOLDER!r}"
             )
             raise InputError(msg)

@@ -320,8 +320,8 @@ class _Run:
         if kept != self.identity:
             other = [k for k in self.identity if kept.get(k) != self.identity[k]]
             msg = (
-                f"{self.path}: of a run with another {', '.join(other) or 'setting'}; choose "
-                "another --out, or delete it"
+                f"{self.path}: of a run with another {', '.join(other) or 'setting'}; delete it "
+                "to begin again, or choose another folder (--out)"
             )
             raise InputError(msg)
 

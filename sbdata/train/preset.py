@@ -248,7 +248,7 @@ def _check(preset: Preset, where: str) -> None:
         (max(model.rates, default=0) <= MAX_CROP, f"model.rates must be at most {MAX_CROP:,}"),
         (
             32 <= preset.augmentation.crop <= MAX_CROP,
-            f"augmentation.crop must be between 32 and {MAX_CROP:,}",
+            f"augmentation.crop must be at least 32, and at most {MAX_CROP:,}",
         ),
         (
             _are_scales(preset.augmentation.scales),

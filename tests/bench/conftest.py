@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 
 from sbdata.bench import baseline
 from sbdata.bench.plan import Plan
+from sbdata.bench.run import run_bench
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.recipe import load_recipe
@@ -87,6 +89,32 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[st
     path = tmp_path / "stripes.log"
     monkeypatch.setenv("STRIPES_LOG", str(path))
     return lambda: path.read_text().splitlines() if path.is_file() else []
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the bench of :func:`benched` is kept between tests; empty at first."""
+    return tmp_path_factory.mktemp("finished")
+
+
+@pytest.fixture
+def benched(plan: Callable[..., Plan], _finished: Path, tmp_path: Path) -> Path:
+    """Return a folder with ``work`` and ``results`` of a finished bench, to be altered.
+
+    It has the plan's method and the control ``full``, under ``ce`` and ``sb``.
+    """
+    kept = _finished / "bench"
+    if not kept.exists():
+        making = _finished / "making"
+        run_bench(both(plan), making / "work", making / "results", device="cpu", threads=1)
+        making.rename(kept)
+    shutil.copytree(kept, tmp_path / "bench")  # files keep their times
+    return tmp_path / "bench"
+
+
+def both(plan: Callable[..., Plan], **changes: Any) -> Plan:
+    """Return the plan of :func:`benched`, with changes."""
+    return plan(**{"methods": ("stripes", "full"), "strategies": ("ce", "sb"), **changes})
 
 
 def without_times(path: Path) -> dict[str, Any]:

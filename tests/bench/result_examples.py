@@ -57,6 +57,8 @@ def result(
     variant: str = "",
     true_masks: bool = False,
     pseudo: Mapping[str, Any] | None = None,
+    weak: str = "w0",
+    baseline: str = "b0",
 ) -> Result:
     own = {
         "scales": (1.0,), "flip": False, "refine": "none", "split": "val",
@@ -85,11 +87,11 @@ def result(
         method_settings=settings or {"seeds": {"foreground": 0.3}},
         training_preset={"optimisation": {"steps": 600, "checkpoint_every": 50}, **(preset or {})},
         training=Training(
-            training, training_hash, 40, None if true_masks else "w0", labels, saliency
+            training, training_hash, 40, None if true_masks else weak, labels, saliency
         ),
         initialisation=own["initialisation"],
         pretrained=False,
-        code={"sbdata": code, "baseline": "b0"},
+        code={"sbdata": code, "baseline": baseline},
         environment={"python": "3.11"},
         seconds={"train": 12.5 + seed},
         pseudo=pseudo,
@@ -159,7 +161,8 @@ def write(root: Path, results: Sequence[Result], *, compared: bool = True) -> Pa
         ]  # fmt: skip
         if compared and second.strategy == "sb-ewc" and others:
             pairs = tuple(pair(second, other) for other in others)
-            write_differences(root, Differences(second.method, second.seed, "key", pairs))
+            found = Differences(second.method, second.seed, "key", pairs, second.shared_identity)
+            write_differences(root, found)
     return root
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
 from scipy import stats
 
+from sbdata.bench.leaderboard import read_boards
 from sbdata.bench.markdown import markdown_of
 from sbdata.bench.page import page_of
-from sbdata.bench.result import write_result
+from sbdata.bench.result import Differences, write_differences, write_result
 from sbdata.errors import InputError
-from tests.bench.result_examples import contrast, result, the_board, write
+from tests.bench.result_examples import contrast, pair, result, the_board, write
 
 
 def test_differences_by_seed_and_their_mean(tmp_path: Path) -> None:
@@ -50,17 +52,46 @@ def test_one_seed_shows_the_paired_bootstrap(tmp_path: Path) -> None:
 def test_differences_of_other_figures_are_refused(tmp_path: Path) -> None:
     write(tmp_path, [result("irn", "ce"), result("irn", "sb-ewc", 0, 0.375)])
     write_result(tmp_path, result("irn", "sb-ewc", 0, 0.75))
-    with pytest.raises(InputError, match=r"irn-seed0-differences\.json: the difference of miou"):
+    with pytest.raises(
+        InputError, match=r"irn-seed0-differences\.\w+\.json: the difference of miou"
+    ):
         the_board(tmp_path)
 
 
 def test_differences_without_a_result_are_left_out_and_noted(tmp_path: Path) -> None:
     write(tmp_path, [result("irn", "ce"), result("irn", "sb-ewc")])
-    (tmp_path / "irn.sb-ewc.seed0.json").unlink()
+    (path,) = tmp_path.glob("irn.sb-ewc.seed0.*.json")
+    path.unlink()
     board = the_board(tmp_path)
     assert not board.contrasts
     (note,) = board.notes
-    assert "irn-seed0-differences.json is left out: the result of sb-ewc" in note
+    assert re.search(r"irn-seed0-differences\.\w+\.json is left out: the result of sb-ewc", note)
+
+
+def test_a_difference_is_that_of_the_results_of_its_identity(tmp_path: Path) -> None:
+    """Two versions of the code in one folder, of which the leaderboard is given the first."""
+    for code, gap in (("c0", 0.125), ("c1", 0.25)):
+        both = [result("irn", "ce", code=code), result("irn", "sb-ewc", miou=0.5 + gap, code=code)]
+        write(tmp_path, both)
+    files = [path for path in tmp_path.iterdir() if "differences" in path.name]
+    assert len(files) == 2
+    first = [
+        path
+        for path in tmp_path.iterdir()
+        if "differences" in path.name or '"c0"' in path.read_text()
+    ]
+    found = contrast(read_boards(first)[0], "irn", "ce").seeds[0]["miou"]
+    assert found is not None
+    assert found.value == 0.125
+
+
+def test_differences_of_an_older_file_are_of_the_only_results_beside_it(tmp_path: Path) -> None:
+    both = [result("irn", "ce"), result("irn", "sb-ewc", miou=0.75)]
+    write(tmp_path, both, compared=False)
+    write_differences(tmp_path, Differences("irn", 0, "key", (pair(both[1], both[0]),)))
+    found = contrast(the_board(tmp_path), "irn", "ce").seeds[0]["miou"]
+    assert found is not None
+    assert found.value == 0.25
 
 
 def test_a_difference_is_not_run_or_not_compared(tmp_path: Path) -> None:

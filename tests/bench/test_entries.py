@@ -21,14 +21,14 @@ def test_only_results_are_read(tmp_path: Path) -> None:
         read_entries([tmp_path / "other.json"])
     later = tmp_path / "later.json"
     later.write_text('{"format": "sbdata.result.v3"}')
-    with pytest.raises(InputError, match=r"later\.json: of format sbdata\.result\.v3"):
+    with pytest.raises(InputError, match=r"later\.json: of format 'sbdata\.result\.v3'"):
         read_entries([tmp_path])
     for kind in ("result", "differences"):
         later.write_text(f'{{"format": "sbdata.{kind}.v1"}}')
         with pytest.raises(InputError, match=r"later\.json: made with ia_iou\.v1 and sb_ce\.v1"):
             read_entries([tmp_path])
     later.write_text("{")
-    with pytest.raises(InputError, match=r"later\.json: cannot be read as JSON"):
+    with pytest.raises(InputError, match=r"later\.json: not a readable JSON file"):
         read_entries([tmp_path])
     with pytest.raises(InputError, match="nowhere: no such file"):
         read_entries([tmp_path / "nowhere"])
@@ -73,4 +73,4 @@ def test_damaged_figures_of_pseudo_masks_are_refused(
     write(tmp_path, [result("irn", "ce", pseudo=pseudo(**change))])
     with pytest.raises(InputError, match=re.escape(said)) as raised:
         read_entries([tmp_path])
-    assert "irn.ce.seed0.json" in str(raised.value)
+    assert "irn.ce.seed0." in str(raised.value)

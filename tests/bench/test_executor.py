@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sbdata.bench import executor as executors
 from sbdata.bench.executor import run_jobs
@@ -81,7 +82,7 @@ def test_jobs_wait_for_those_they_build_on(tmp_path: Path, processes: int) -> No
 
 def test_jobs_share_gpus_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_gpus", lambda device: ["cuda:0"])
-    run_jobs(DIAMOND, partial(note_times, tmp_path, 0.2), processes=3, device="cuda")
+    run_jobs(DIAMOND, partial(note_times, tmp_path, 0.2), processes=3)
     at = spans(tmp_path)
     assert [at[name][2] for name in "abcd"] == ["cpu", "cuda:0", "cuda:0", "cpu"]
     first, second = sorted((at["b"], at["c"]))
@@ -145,6 +146,26 @@ def test_faults_of_the_call_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="torchrun's processes share each training"):
         run_jobs(DIAMOND, partial(note_times, tmp_path, 0), processes=2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("device", ["cuda", "cuda:3", "mps", "meta", "tpu9"])
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, device: str, processes: int) -> None:
+    """Before anything runs, and in place of the CPU, which nobody asked for."""
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("a GPU of Apple's is here")
+    with pytest.raises(InputError, match=f"--device {device}: (PyTorch finds|no such device)"):
+        run_jobs(DIAMOND, partial(note_times, tmp_path, 0.0), processes=processes, device=device)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_a_bench_on_cuda_does_not_run_on_the_cpu(plan, tmp_path) -> None:
+    work, results = tmp_path / "work", tmp_path / "results"
+    with pytest.raises(InputError, match="--device cuda: PyTorch finds no CUDA device here"):
+        run_bench(plan(), work, results, device="cuda", processes=2)
+    assert not results.exists()
 
 
 def test_ray_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -124,15 +125,51 @@ def test_the_same_cell_twice(tmp_path: Path) -> None:
         write(tmp_path / name, [result("irn", "ce", miou=0.25)])
     board = the_board(tmp_path)
     assert row(board, "irn", "ce").figures["miou"] == Mean(0.25, None, 1)
-    assert board.notes == ("irn.ce.seed0.json is there twice, with the same figures.",)
+    (note,) = board.notes
+    assert re.fullmatch(
+        r"irn\.ce\.seed0\.[0-9a-f]{8}\.json is there twice, with the same figures\.", note
+    )
     write(tmp_path / "b", [result("irn", "ce", miou=0.5)])
-    with pytest.raises(InputError, match=r"a/irn.*b/irn.*different figures.*leave one"):
+    with pytest.raises(InputError, match=r"a/irn.*b/irn.*different figures on pets-b; leave one"):
         the_board(tmp_path)
 
 
+def test_results_of_other_identities_lie_side_by_side_and_are_not_mixed(tmp_path: Path) -> None:
+    """The same method, strategy and seed by two versions of the code, in one folder."""
+    write(tmp_path, [result("irn", "ce", miou=0.25), result("irn", "ce", miou=0.25, code="c1")])
+    assert len(list(tmp_path.iterdir())) == 2
+    first, other = sorted(path.name for path in tmp_path.iterdir())
+    board = the_board(tmp_path)
+    assert f"{first} and {other} have the same figures; one of them is shown." in board.notes
+    write(tmp_path, [result("irn", "ce", miou=0.5, code="c1")])
+    with pytest.raises(InputError, match=r"different figures on pets-b; they differ in code: sbda"):
+        the_board(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"weak": "w1"}, "training: weak_digest"), ({"variant": "hybrid"}, "variant")],
+)
+def test_seeds_that_differ_in_more_are_not_averaged(
+    tmp_path: Path, change: dict[str, str], named: str
+) -> None:
+    """What no mark tells apart: other photos or boxes behind the same labels, and the like."""
+    write(tmp_path, [result("irn", "ce", 0), result("irn", "ce", 1, **change)])
+    with pytest.raises(InputError) as refused:
+        the_board(tmp_path)
+    said = str(refused.value)
+    assert f"are both irn, ce, but differ in {named}; only results that differ in" in said
+    assert said.count("irn.ce.seed") == 2
+
+
 def test_versions_of_the_code_are_noted(tmp_path: Path) -> None:
-    board = the_board(write(tmp_path, [result("irn", "ce"), result("irn", "sb", code="c1")]))
+    results = [result("irn", "ce"), result("irn", "sb", code="c1")]
+    board = the_board(write(tmp_path, results))
     assert board.notes == ("The results come from 2 versions of sbdata's code.",)
+    results = [result("irn", "ce", k, baseline=f"b{k}") for k in range(3)]
+    board = the_board(write(tmp_path / "seeds", results))
+    assert row(board, "irn", "ce").seeds == (0, 1, 2)
+    assert board.notes == ("The seeds of irn, ce come from 3 versions of the code.",)
 
 
 def test_order_of_files_does_not_matter(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from sbdata.bench.baseline import describe_baselines
 from sbdata.bench.bench import Bench
+from sbdata.bench.perform import perform
 from sbdata.bench.plan import find_methods
 from sbdata.bench.run import plan_bench
-from sbdata.bench.steps import perform
 from sbdata.errors import InputError
 
 

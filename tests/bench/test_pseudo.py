@@ -23,6 +23,7 @@ from sbdata.bench.pseudo import (
     score_pseudo,
 )
 from sbdata.cli.pseudo import pseudo
+from sbdata.curate.materialise import write_checksums
 from sbdata.curate.scan import scan_source
 from sbdata.errors import InputError
 from sbdata.manifest import make_manifest, write_manifest
@@ -74,6 +75,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSet:
         "tiny", scan.images(), scan.instances(), VOC20, BINS, {"synthetic": True}
     )
     write_manifest(manifest, root)
+    write_checksums(root)
     return open_set(root)
 
 

@@ -116,7 +116,8 @@ def test_without_any_measured_masks_there_is_no_table(tmp_path: Path) -> None:
 def test_files_that_disagree_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
     write(tmp_path / "a", [result("irn", "ce", 2, pseudo=pseudo())])
     write(tmp_path / "b", [result("irn", "sb", 2, pseudo=other)])
-    said = r"a/irn\.ce\.seed2\.json and .*b/irn\.sb\.seed2\.json .*irn, seed 2 different figures"
+    files = r"a/irn\.ce\.seed2\.\w+\.json and .*b/irn\.sb\.seed2\.\w+\.json"
+    said = rf"{files} .*irn, seed 2 different figures"
     with pytest.raises(InputError, match=said):
         the_board(tmp_path)
 

@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from sbdata.bench.assemble import training_of
 from sbdata.bench.bench import Bench
+from sbdata.bench.perform import perform
 from sbdata.bench.plan import Method
 from sbdata.bench.result import read_differences, read_result
 from sbdata.bench.run import run_bench
-from sbdata.bench.steps import perform, training_of
 from sbdata.bench.weak import Box
 from sbdata.cli.bench import bench
 from sbdata.errors import InputError
@@ -41,11 +42,16 @@ def command(sets: Sets, preset_file: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
+def of_strategy(results: Path, strategy: str) -> Path:
+    (path,) = results.glob(f"stripes.{strategy}.seed0.*.json")
+    return path
+
+
 def test_method_of_another_package_is_run_and_scored(plan, sets, log, tmp_path) -> None:
     asked = plan(strategies=("ce", "sb-ft", "sb-ewc"), methods=("stripes", "full"))
     files = run_bench(asked, tmp_path / "work", tmp_path / "results", device="cpu", threads=1)
-    assert [f.name for f in files] == [
-        f"{m}.{s}.seed0.json" for m in ("stripes", "full") for s in ("ce", "sb-ft", "sb-ewc")
+    assert [f.name[:-14] for f in files] == [
+        f"{m}.{s}.seed0" for m in ("stripes", "full") for s in ("ce", "sb-ft", "sb-ewc")
     ]
     assert len(log()) == 2 * 6
     result = read_result(files[0])
@@ -70,11 +76,13 @@ def test_method_of_another_package_is_run_and_scored(plan, sets, log, tmp_path) 
     assert ceiling.control
     assert ceiling.pseudo is None
     assert ceiling.training.weak_digest is None
-    found = read_differences(tmp_path / "results" / "stripes-seed0-differences.json")
+    (path,) = (tmp_path / "results").glob("stripes-seed0-differences.*.json")
+    found = read_differences(path)
+    assert found.identity == result.shared_identity
     assert [(p.first, p.second) for p in found.pairs] == [("sb-ewc", "ce"), ("sb-ft", "ce")]
     for pair in found.pairs:  # a difference is that of the two results' figures
         one, other = (
-            read_result(tmp_path / "results" / f"stripes.{s}.seed0.json").sets["three"].figures
+            read_result(of_strategy(tmp_path / "results", s)).sets["three"].figures
             for s in (pair.first, pair.second)
         )
         moved = pair.differences["miou"]["value"]
@@ -96,9 +104,11 @@ def test_what_is_there_is_not_done_again(plan, sets, log, tmp_path) -> None:
     assert set(read_result(file).sets) == {"other", "three"}  # of the same run
     assert len(log()) == 12
 
-    run_bench(plan(method_overrides=("stripes:masks.share=0.6",)), work, results, device="cpu")
+    changed = plan(method_overrides=("stripes:masks.share=0.6",))
+    [other] = run_bench(changed, work, results, device="cpu")
     assert [line.split()[0] for line in log()[12:]] == ["masks"] * 6  # not its first stage
-    assert set(read_result(file).sets) == {"three"}  # of another run
+    assert set(read_result(other).sets) == {"three"}  # of another run
+    assert set(read_result(file).sets) == {"other", "three"}  # which lies beside it
 
 
 @pytest.mark.slow
@@ -154,7 +164,7 @@ def test_processes_of_torchrun_share_the_training(
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     subprocess.run([sys.executable, *start], check=True, capture_output=True)
     assert len(log()) == 12  # only the first process runs stages
-    result = read_result(tmp_path / "results" / "stripes.sb-ewc.seed0.json")
+    result = read_result(of_strategy(tmp_path / "results", "sb-ewc"))
     assert result.environment["processes"] == 2
 
 

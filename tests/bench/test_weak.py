@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sbdata.bench.labels import read_labels
-from sbdata.bench.weak import Box, WeakSet, weak_set, write_labels
+from sbdata.bench.weak import Box, WeakSet, weak_set
 from sbdata.errors import InputError
 from sbdata.sets import open_set
 from tests.bench.conftest import Sets
@@ -137,9 +137,28 @@ def test_unusable_boxes_are_told(sets: Sets, tmp_path: Path) -> None:
         made(Box(2, 1, 2, 4, 4), labels=dict.fromkeys(opened, (1,)))
 
 
-def test_written_labels_are_read_again(sets: Sets, tmp_path: Path) -> None:
-    weak = weak_set(open_set(sets.training), tmp_path / "weak")
-    write_labels(weak, tmp_path / "labels.csv")
-    ids = [row.image_id for row in weak.rows]
-    found = read_labels(tmp_path / "labels.csv", weak.taxonomy, ids)
-    assert found == {row.image_id: row.classes for row in weak.rows}
+def test_a_photo_that_was_altered_is_refused(sets: Sets, tmp_path: Path) -> None:
+    shutil.copytree(sets.training, tmp_path / "set")
+    opened = open_set(tmp_path / "set")
+    weak_set(opened, tmp_path / "weak")
+    photo = opened.image_path(opened.image_ids[0])
+    whole = bytearray(photo.read_bytes())
+    whole[-3] ^= 1
+    photo.unlink()  # another file of the same name and size; the link still has the former bytes
+    photo.write_bytes(whole)
+    with pytest.raises(
+        InputError, match=rf"{photo.name}: not the file that the set was built with"
+    ):
+        weak_set(opened, tmp_path / "weak")
+
+
+def test_another_photo_of_the_same_size_is_linked_anew(sets: Sets, tmp_path: Path) -> None:
+    opened = open_set(sets.training)
+    digest = weak_set(opened, tmp_path / "weak").digest
+    first = sorted((tmp_path / "weak").iterdir())[0]
+    whole = first.read_bytes()
+    first.unlink()
+    first.write_bytes(bytes(len(whole)))
+    weak = weak_set(opened, tmp_path / "weak")
+    assert weak.digest == digest
+    assert first.read_bytes() == whole

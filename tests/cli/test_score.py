@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from sbdata.metrics import Accumulator, score_image, truth_from_maps
+from sbdata.score.write import check_place
 
 HEIGHT, WIDTH = 110, 150
 
@@ -107,6 +109,62 @@ def test_problems_are_listed_and_nothing_is_scored(folder: Path) -> None:
     assert len(lines) == 43
     said = json.loads(sbdata("score", "bad", *TRUTH, "--json", cwd=folder, status=2).stdout)
     assert len(said["problems"]) == 42
+
+
+def test_problems_do_not_lie_beside_a_former_result(folder: Path, tmp_path: Path) -> None:
+    """The former result stays as it was, and what it says is not about the new predictions."""
+    shutil.copytree(folder / "perfect", folder / "turned")
+    arguments = ("score", "turned", *TRUTH, "--out", tmp_path, "--no-report")
+    sbdata(*arguments, cwd=folder)
+    result = tmp_path / "turned"
+    before = {path.name: path.read_bytes() for path in result.iterdir()}
+    prediction = folder / "turned" / "0003.png"
+    whole = prediction.read_bytes()
+    prediction.unlink()
+    done = sbdata(*arguments, cwd=folder, status=2)
+    assert {path.name: path.read_bytes() for path in result.iterdir()} == before
+    listed = tmp_path / "turned.problems.csv"
+    assert str(listed) in done.stderr
+    assert len(listed.read_text().splitlines()) == 2
+    prediction.write_bytes(whole)
+    sbdata(*arguments, cwd=folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["turned"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from sbdata.cli import main
+
+def wrapped(call):
+    def moved(source, target, **more):
+        if Path(target).name == "perfect" and Path(source).is_dir():
+            os._exit(9)  # the former result is out of the way, and the new one not in its place
+        return call(source, target, **more)
+    return moved
+
+os.rename, os.replace = wrapped(os.rename), wrapped(os.replace)
+sys.argv = sys.argv[1:]
+main()
+"""
+
+
+def test_a_kill_while_a_result_is_replaced_loses_neither(folder: Path, tmp_path: Path) -> None:
+    arguments = ["score", "perfect", *TRUTH, "--out", str(tmp_path), "--no-report"]
+    sbdata(*arguments, cwd=folder)
+    before = (tmp_path / "perfect" / "summary.json").read_bytes()
+    command = [sys.executable, "-c", KILLED, "sbdata", *arguments, "--seed", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 9, done.stderr
+    restored = check_place(tmp_path, "perfect")  # as the next call does first
+    assert (restored / "summary.json").read_bytes() == before
+    sbdata(*arguments, "--seed", 7, cwd=folder)
+    assert json.loads((restored / "summary.json").read_bytes())["provenance"]["seed"] == 7
+
+
+def test_workers_are_said_to_be_what_they_are(folder: Path) -> None:
+    said = " ".join(sbdata("score", "--help", cwd=folder).stdout.split())
+    assert "Threads that read and score, and with --coco also processes that draw the truth" in said
 
 
 def test_missing_predictions_when_allowed(folder: Path) -> None:

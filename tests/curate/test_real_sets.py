@@ -81,15 +81,8 @@ def draw_by_hand(coco: COCO, image_id: int) -> tuple[np.ndarray, list[tuple[str,
 
 def test_pascal_b_on_real_coco_equals_a_count_by_hand(real_data: Path, tmp_path: Path) -> None:
     root = real_data / "coco128"
-    recipe = load_recipe(
-        "pascal-b",
-        [
-            "overlay=null",
-            "sources.0.splits=[train2017]",
-            "select.quota=4",
-            "unchecked=[voc-trainaug]",
-        ],
-    )
+    settings = ["overlay=null", "sources.0.splits=[train2017]", "select.quota=4"]
+    recipe = load_recipe("pascal-b", [*settings, "unchecked=[voc-trainaug]"])
     built = build_set(recipe, tmp_path / "set", Inputs(roots={"coco": root}))
     coco = COCO(str(root / "annotations" / "instances_train2017.json"))
     chosen = built.manifest.images.to_pylist()

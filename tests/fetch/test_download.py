@@ -237,6 +237,19 @@ def test_an_answer_of_200_to_a_range_begins_anew(tmp_path, site, what):
 
 
 @pytest.mark.parametrize("what", ["size sha256", "size", ""])
+@pytest.mark.parametrize("said", [True, False])
+def test_a_rest_that_comes_as_if_it_were_all_is_not_taken_for_all(tmp_path, site, what, said):
+    rest = DATA[100_000:]
+    headers = {"Content-Range": f"bytes 100000-{len(DATA) - 1}/{len(DATA)}"} if said else {}
+    fault = Fault(status=200, body=rest, headers={**headers, "Content-Length": str(len(rest))})
+    remote = known(site.put("/a", DATA, fault), what=what)
+    cut_short(site, tmp_path, remote, 100_000)
+    get(remote, tmp_path)
+    assert [asked.range for asked in site.asked] == ["bytes=100000-", None]
+    assert_right(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["size sha256", "size", ""])
 @pytest.mark.parametrize("blind", [False, True])
 def test_a_tag_that_changes_half_way_begins_anew(tmp_path, site, what, blind):
     new = some_bytes(len(DATA), 1)

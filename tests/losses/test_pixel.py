@@ -289,3 +289,15 @@ def test_weights_of_another_shape() -> None:
     logits, target = noise()
     with pytest.raises(InputError, match="cut and flip them together"):
         SizeBalancedCrossEntropy()(logits, target, torch.ones(2, 1, 7))
+
+
+@pytest.mark.parametrize("name", ["ce", "sb", "balanced-ce", "dice", "lovasz", "focal"])
+def test_a_class_that_the_logits_lack_is_refused(name: str) -> None:
+    from sbdata.losses import make_loss
+
+    target = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    target[0, 0, 0] = 7
+    with pytest.raises(InputError, match=r"class 7, but the logits have 3 classes, 0\.\.2"):
+        make_loss(name)(torch.zeros(1, 3, 4, 4), target)
+    target[0, 0, 0] = 255
+    assert torch.isfinite(make_loss(name)(torch.zeros(1, 3, 4, 4), target))

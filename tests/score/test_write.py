@@ -17,7 +17,7 @@ from sbdata.errors import InputError
 from sbdata.score.result import Scored
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
-from sbdata.score.write import check_place, summary_as_dict, write_result
+from sbdata.score.write import check_place, problems_file, summary_as_dict, write_result
 from tests.score.conftest import shifted, without_small
 
 
@@ -105,7 +105,8 @@ def test_a_former_result_is_replaced_only_by_a_whole_one(scored, tmp_path) -> No
         write_result(scored, tmp_path, broken)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    (folder / "problems.csv").touch()  # of an attempt in between
+    assert problems_file(folder) == tmp_path / "mine.problems.csv"
+    problems_file(folder).touch()  # of an attempt in between
     write_result(scored, tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == [
         "images.parquet", "instances.parquet", "regions.parquet", "summary.json",

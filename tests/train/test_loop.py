@@ -333,7 +333,7 @@ def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     images, preset = write_pictures(tmp_path), tiny_preset()
     with pytest.raises(_KilledError):
         trained(images, tmp_path / "run", preset, progress=kill_at(3))
-    with pytest.raises(InputError, match="of a run with another seed; choose another --out"):
+    with pytest.raises(InputError, match="of a run with another seed; delete it to begin again"):
         run_phase(
             fresh(preset), images, phase_of(preset), tmp_path / "run", CPU, identity={"seed": 1}
         )
@@ -370,8 +370,9 @@ def test_tensorboard_is_written_on_request(tmp_path: Path) -> None:
 
 
 def test_unknown_devices_are_refused() -> None:
-    with pytest.raises(InputError, match="--device tpu9: no such device"):
-        take_place("tpu9")
+    for name in ("tpu9", "meta", "xla"):
+        with pytest.raises(InputError, match=f"--device {name}: no such device"):
+            take_place(name)
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="--device cuda: PyTorch finds no CUDA device"):
             take_place("cuda")

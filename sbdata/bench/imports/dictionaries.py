@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +48,6 @@ _STACKS = ("high_res", "hr_cam", "rw", "attn_highres", "cam")  # the finest firs
 _PADDED_STACKS = ("hr_cam", "rw", "cam")
 _LIMIT = 1 << 30  # bytes of one file
 _FEW = 6
-_DAMAGE = (
-    ValueError, LookupError, OSError, SyntaxError, TypeError, OverflowError, MemoryError,
-    RecursionError,
-)  # fmt: skip
-"""What a damaged header raises; it is Python source that NumPy parses."""
 
 
 class LayoutError(Exception):
@@ -75,6 +71,21 @@ class ClassMaps:
 
 
 NOTHING: Maps = np.empty((0, 0, 0), np.float32)
+
+
+# NumPy reads the header as a Python literal, by Python's own tokens.
+_BROKEN_HEADER = (
+    ValueError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+)
 
 
 def read_dictionary(path: Path, steps: int = MAX_STEPS) -> tuple[Mapping[str | int, Any], str]:
@@ -103,7 +114,7 @@ def read_dictionary(path: Path, steps: int = MAX_STEPS) -> tuple[Mapping[str | i
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, _, dtype = read(stream)
-    except _DAMAGE as error:
+    except _BROKEN_HEADER as error:
         msg = "not a NumPy file (.npy), or one of an unknown version"
         raise LayoutError(msg) from error
     if not dtype.hasobject:

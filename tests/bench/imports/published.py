@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from sbdata.bench.imports.target import Target
+from sbdata.curate.materialise import write_checksums
 from sbdata.curate.scan import scan_source
 from sbdata.manifest import make_manifest, write_manifest
 from sbdata.masks import voc_palette, write_index_png
@@ -69,6 +70,7 @@ def build_voc_set(root: Path, masks: Masks = MASKS) -> Path:
         root.name, scan.images(), scan.instances(), VOC20, BINS, {"synthetic": True}
     )
     write_manifest(manifest, root)
+    write_checksums(root)
     return root
 
 

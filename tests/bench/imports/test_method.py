@@ -63,7 +63,7 @@ def test_the_key_depends_on_the_masks_and_not_on_where_they_lie(work, weak, tmp_
     shutil.copytree(work / "imports" / "right", tmp_path / "elsewhere" / "moved")
     _, moved = find_import(f"import:{tmp_path / 'elsewhere' / 'moved'}", work)
     assert key_of(moved, weak, 0) == key_of(stage, weak, 0)
-    assert code_of(stage.run) == code_of(moved.run)
+    assert code_of(stage) == code_of(moved)
     record = tmp_path / "elsewhere" / "moved" / "import.json"
     digest = stage.settings.masks_sha256
     record.write_text(record.read_text().replace(digest, "0" * 64))
