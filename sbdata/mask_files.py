@@ -312,6 +312,16 @@ def numbers_of_colours(colours: Pixels) -> tuple[Indices, npt.NDArray[np.bool_]]
     return numbers, (_COLOURS[numbers] != colours).any(axis=-1)
 
 
+def greys_of_voc() -> frozenset[int]:
+    """Return what VOC's colours of 0..20 and void become when an image is turned to grey.
+
+    >>> sorted(greys_of_voc())[:3]
+    [0, 15, 19]
+    """
+    colours = Image.fromarray(_COLOURS[[*range(21), VOID]][None]).convert("L")
+    return frozenset(np.asarray(colours).ravel().tolist())
+
+
 def numbers_by_palette(png: PngPixels, highest: int) -> Indices | None:
     """Return a palette image's numbers by its colours; None if its indices must be taken.
 

@@ -12,14 +12,6 @@ from sbdata.quoting import has_controls, quoted
 from sbdata.text_files import read_lines
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 @dataclass(frozen=True)
 class Taxonomy:
     """The foreground classes of a set, numbered from 1; 0 is background and 255 void.
@@ -37,13 +29,6 @@ class Taxonomy:
     def __post_init__(self) -> None:
         if not self.classes or "" in self.classes or len(set(self.classes)) != len(self.classes):
             msg = f"taxonomy {self.name}: class names must be given, not empty and distinct"
-            raise InputError(msg)
-        broken = next((name for name in self.classes if not _is_text(name)), None)
-        if broken is not None:
-            msg = (
-                f"taxonomy {self.name}: the class name {broken!a} has half a character (a lone "
-                "surrogate), which no file can hold; correct it"
-            )
             raise InputError(msg)
         odd = next((name for name in (self.name, *self.classes) if has_controls(name)), None)
         if odd is not None:

@@ -31,5 +31,5 @@ def test_other_encodings_are_refused(tmp_path: Path) -> None:
 
 
 def test_half_a_character_is_no_name() -> None:
-    with pytest.raises(InputError, match=r"'a\\ud800'.*lone surrogate"):
+    with pytest.raises(InputError, match=r"'a\\ud800' holds control characters"):
         Taxonomy("own", ("a\ud800",))

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.images import kind_of_file
 from sbdata.litter import is_litter
-from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
+from sbdata.mask_files import VOID, MaskFile, PngError, greys_of_voc, read_mask
 from sbdata.printable import csv_cell, printable
 from sbdata.storage import write_text
 from sbdata.taxonomy import Taxonomy
@@ -318,10 +318,13 @@ def _check_values(path: Path, values: npt.NDArray[np.uint8], contract: Contract)
     if strange:
         seen = ", ".join(f"{v} ({n} pixels)" for v, n in strange[:_FEW])
         more = ", ..." if len(strange) > _FEW else ""
+        greys = set(present.tolist()) <= greys_of_voc()
+        origin = "; they are VOC's colours turned to grey" if greys else ""
         raise PngError(
             path,
             "values",
-            f"values {seen}{more}; {contract.taxonomy.name} has 0..{classes}, map them to classes",
+            f"values {seen}{more}; {contract.taxonomy.name} has 0..{classes}, map them to classes"
+            f"{origin}",
         )
     if not contract.predicted_void:
         raise PngError(

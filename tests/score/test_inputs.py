@@ -127,6 +127,15 @@ def test_values_out_of_range(tmp_path) -> None:
     )
 
 
+def test_colours_that_were_turned_to_grey_are_recognised(tmp_path) -> None:
+    image = Image.fromarray(VALUES)
+    image.putpalette(voc_palette())
+    image.convert("RGB").convert("L").save(tmp_path / "a.png")
+    kind, detail = complaint(tmp_path / "a.png")
+    assert kind == "values"
+    assert detail.endswith("map them to classes; they are VOC's colours turned to grey")
+
+
 def test_predicted_void_only_when_allowed(tmp_path) -> None:
     values = VALUES.copy()
     values[0] = 255
