@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,8 @@ def read_tables(path: Path) -> ScoreTables:
             image_ids=tuple(map(str, head["image_ids"])),
             **columns,
         )
-    except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except (
+        OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error
+    ) as error:  # fmt: skip
         msg = f"{path}: not readable score tables ({error}); score the predictions again"
         raise InputError(msg) from error
