@@ -6,8 +6,10 @@ SOURCES ?=
 OUT     ?= data/$(RECIPE)
 ARGS    ?=
 JOBS    ?= 2
+WORKERS ?= auto --maxprocesses 4
 
 VENV := .venv
+CHECK_VENV := .venv-check
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -22,7 +24,7 @@ define ensure_mongod
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test lint app bench speed manifests clean
+.PHONY: help dataset check test lint app bench speed manifests clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -30,9 +32,15 @@ help: ## Show this list
 dataset: $(VENV)/core ## Build the set of RECIPE [shapes-b]; SOURCES="coco=PATH lvis=PATH", ARGS="--set ..."
 	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
 
-test: $(VENV)/dev ## Run the tests; ARGS="-m slow tests/curate"
+# Tests of the parts that need neither PyTorch nor FiftyOne, in an environment that has neither.
+check: $(CHECK_VENV)/core ## Run the core's tests, in an environment without PyTorch and FiftyOne
+	@$(CHECK_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile tests sbdata \
+	  $(foreach room,app bench losses train,--ignore tests/$(room) --ignore sbdata/$(room)) \
+	  --ignore tests/baselines $(ARGS)
+
+test: $(VENV)/dev ## Run all tests; ARGS="-m slow tests/curate"
 	$(ensure_mongod)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/lint ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -62,19 +70,24 @@ manifests: $(VENV)/core ## Write the committed manifests of the bundled recipes 
 	@$(BIN)/sbdata dataset manifest data/shapes-b --out manifests/shapes-b
 
 clean: ## Remove what was installed and built, but no data set
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECK_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './data/*' -prune -exec rm -rf {} +
 
 # Each file below says that one set of packages is installed as pyproject.toml wants it now.
 
-$(BIN)/python:
+$(BIN)/python $(CHECK_VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "sbdata needs Python 3.10 or newer; say which by PYTHON=/path/to/python3.11"; exit 2; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(@D)/..
 
 $(VENV)/core: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata into $(VENV)"
 	@$(PIP) --editable .
+	@touch $@
+
+$(CHECK_VENV)/core: pyproject.toml | $(CHECK_VENV)/bin/python
+	@echo "installing sbdata and the test tools into $(CHECK_VENV)"
+	@$(CHECK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
 $(VENV)/lint: pyproject.toml | $(BIN)/python

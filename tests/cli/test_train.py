@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from sbdata.cli import cli
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png, write_index_png
 from sbdata.sets import open_set
+
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 TINY = (
     "--option", "model.backbone=mobilenetv3_small_050", "--weights", "none",

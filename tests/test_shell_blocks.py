@@ -1,0 +1,215 @@
+"""Every shell block of README and docs is run, on sets small enough for a test.
+
+Bash runs the commands in order, in a folder that has what they name. ``CHANGES`` lists what is
+changed before: sizes, and the addresses of hosts. ``NOT_RUN`` lists what cannot be run in a test,
+with the reason; the options of such an ``sbdata`` command are still checked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from shutil import copytree
+
+import click
+import numpy as np
+import pytest
+from PIL import Image
+
+from sbdata.cli import cli
+from sbdata.curate.build import build_set
+from sbdata.curate.inputs import Inputs
+from sbdata.manifest import read_manifest, write_manifest
+from sbdata.recipe import load_recipe
+from tests.bench.result_examples import result, write
+from tests.sources.miniatures import (
+    IMAGES,
+    SIZE,
+    VAL,
+    coco_files,
+    coco_json,
+    lvis_files,
+    photo,
+    publish,
+    serving,
+    voc_files,
+)
+
+pytest.importorskip("torch", reason="the pages train and the extra `train` is not installed")
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+
+OPTIONS = (
+    "--option model.backbone=mobilenetv3_small_050 --option model.weights=none "
+    "--option optimisation.steps=2 --option optimisation.batch_size=2 --option augmentation.crop=64"
+)
+SMALL = "--set 'sources.0.options={seed: 0, pool: 16, train: 8}'"
+CHANGES = (
+    (r"\.venv/bin/", ""),
+    (r"^make ", "make --dry-run --directory {root} "),
+    (r"^python -m pytest", "python -m pytest --collect-only -q -p no:randomly --rootdir {root}"),
+    (r" tests/(?=fetch|cli)", " {root}/tests/"),
+    (r"( dataset build shapes-b)$", rf"\1 {SMALL} --set select.quota=1"),
+    (r"( dataset build shapes-(?:b|train))$", rf"\1 {SMALL}"),
+    (r"( dataset build pascal-b.*)", r"\1 --set select.quota=2 {photos}"),
+    (r"( sources fetch .*)", r"\1 {archives}"),
+    (r" verify \[--repair\]", r" verify {registry}"),
+    (r"( -m sbdata| sbdata)? train (?=.*--set)", r"\g<0>" + OPTIONS + " "),
+    (r"optimisation\.steps=\d+", "optimisation.steps=2"),
+    (r"(compare_strategies\.py .*)--seeds 3", rf"\1--row ce --only 0 {OPTIONS}"),
+    (r"score PREDICTIONS (?=--(voc|coco))", r"score OF_\1 "),
+    (r"( bench .*--method (?!.*--dry-run).*)", r"\1 --dry-run"),
+    (r"irn \.\.\. ", "irn --strategy ce --train-set data/shapes-train --set data/shapes-b "),
+)  # fmt: skip
+"""Patterns and what takes their place in a line; in this order."""
+
+NOT_RUN = {
+    r"sbdata app ": "serves until it is stopped",
+    r".*--preset wacv24 --weights deeplabv1": "the authors' weights file is not at hand",
+}
+"""Beginnings of lines that are not run, with the reason."""
+
+
+def page_text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of a page's shell blocks, without comments, a line each."""
+    found = []
+    for block in re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            without_comment = re.sub(r"(^|\s+)#.*", "", line)
+            found += [" ".join(part.split()) for part in without_comment.split("&&")]
+    return [command for command in found if command]
+
+
+def check_options(command: str) -> None:
+    """Parse a command line by the command it names, without calling it."""
+    words = shlex.split(command)
+    group: click.Command = cli
+    context = click.Context(cli)
+    words = words[words.index("sbdata") + 1 :]
+    while isinstance(group, click.Group):
+        found = group.get_command(context, words.pop(0))
+        assert found is not None, command
+        group = found
+    known = {option for p in group.params for option in (*p.opts, *p.secondary_opts)}
+    unknown = {word.split("=")[0] for word in words if word.startswith("--")} - known
+    assert not unknown, f"{command}: no such option: {sorted(unknown)}"
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that has what the pages name."""
+    here = tmp_path_factory.mktemp("pages")
+    few = "sources.0.options={seed: 0, pool: 16, train: 8}"
+    for name, more in (("shapes-b", ["select.quota=1"]), ("shapes-train", [])):
+        build_set(load_recipe(name, [few, *more]), here / "data" / name, Inputs())
+    write_manifest(read_manifest(here / "data/shapes-b"), here / "manifests/shapes-b")
+    for folder in ("PREDICTIONS", "OTHER", "predictions/perfect"):
+        copytree(here / "data/shapes-b/SegmentationClass", here / folder)
+    for folder in ("MASKS", "SEEDS", "WALK", "PSEUDO_MASKS"):
+        copytree(here / "data/shapes-train/SegmentationClass", here / folder)
+    for folder in ("", "PATH", "data/voc2012-mini"):
+        write_files(here / folder, voc_files())
+    voc = here / "data/voc2012-mini/VOCdevkit"
+    copytree(voc / "VOC2012", here / "data/voc2007-mini/VOCdevkit/VOC2007")
+    for image_id in VAL:
+        mask = voc / f"VOC2012/SegmentationClass/{image_id}.png"
+        write_files(here, {f"OF_voc/{image_id}.png": mask.read_bytes()})
+    (here / "OF_coco").mkdir()
+    write_files(here / "PATH", {
+        **coco_files(2017), **lvis_files("train"), **lvis_files("val"),
+        **{f"{split}/{n:012}.jpg": photo(n) for split, ns in IMAGES.items() for n in ns},
+    })  # fmt: skip
+    annotations = "annotations/instances_val2017.json"
+    write_files(here, {Path(annotations).name: coco_files(2017)[annotations]})
+    for number in IMAGES["val2017"]:
+        black = Image.fromarray(np.zeros(SIZE[::-1], np.uint8))
+        black.save(here / "OF_coco" / f"{number:012}.png")
+    yard = coco_json({1: "photos", 2: "photos"}, {"hen": 1, "fox": 2, "cow": 3, "cat": 4})
+    recipe = re.findall(r"```yaml\n(name: yard.*?)```", page_text("docs/recipes.md"), re.DOTALL)
+    write_files(here, {"yard.yaml": recipe[0].encode(), "PATH/labels.json": yard})
+    write_files(here, {f"PATH/photos/{n:012}.jpg": photo(n) for n in (1, 2)})
+    marks = (
+        "<!-- leaderboard:begin pets-train/pets-b -->\n<!-- leaderboard:end pets-train/pets-b -->\n"
+    )
+    write_files(here, {"README.md": marks.encode()})
+    write(here / "results/mine", [result("cam", "ce"), result("cam", "sb-ewc")])
+    for name in ("examples", "benchmarks"):
+        (here / name).symlink_to(ROOT / name)
+    return here
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What CHANGES fills in: addresses of a local server in the place of all hosts."""
+    with serving(publish(tmp_path_factory.mktemp("site"))) as site:
+        registry = f"--registry {site.registry}"
+        photos = f"--mirror http://={site.address}"
+        yield {
+            "root": str(ROOT),
+            "photos": photos,
+            "archives": f"{registry} {photos} --mirror https://={site.address}",
+            "registry": registry,
+        }
+
+
+def as_run(command: str, values: dict[str, str]) -> str:
+    for pattern, better in CHANGES:
+        command = re.sub(pattern, better, command)
+    return re.sub(r"{(root|photos|archives|registry)}", lambda found: values[found[1]], command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_the_shell_blocks_of_a_page_run(
+    page: str, template: Path, values: dict[str, str], tmp_path: Path
+) -> None:
+    shown = commands(page_text(page))
+    here = tmp_path / "here"
+    copytree(template, here, symlinks=True)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "SBDATA_REAL_DATA": str(here / "data"),
+        "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
+        "no_proxy": "127.0.0.1",
+    }  # fmt: skip
+    for command in shown:
+        if re.match(r"(\S+ -m )?sbdata ", command):
+            check_options(command.replace(" ...", ""))
+        if any(re.match(beginning, command) for beginning in NOT_RUN):
+            continue
+        line = as_run(command, values)
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=here, env=environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{page}: {command}\nrun as: {line}\n{done.stderr[-2000:]}"
+
+
+def test_what_is_not_run_is_still_shown_somewhere() -> None:
+    shown = [line for page in PAGES for line in commands(page_text(page))]
+    for beginning in NOT_RUN:
+        assert any(re.match(beginning, line) for line in shown), beginning
+
+
+def test_a_wrong_option_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="--no-such"):
+        check_options("sbdata score X --set Y --no-such")
