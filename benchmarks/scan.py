@@ -126,9 +126,9 @@ def count_with_pycocotools(root: Path, workers: int) -> list[list[int]]:
 
 
 def count_with_sbdata(root: Path, workers: int) -> list[list[int]]:
-    from sbdata.curate.scan import scan_source
     from sbdata.recipe import SourceSpec
     from sbdata.sources import open_source
+    from sbdata.sources.scan import scan_source
     from sbdata.taxonomy import class_map
 
     source = open_source(SourceSpec("coco", ("train",)), "train", root)

@@ -79,12 +79,12 @@ def _ellipse(
 
 def generate(root: Path, images: int) -> None:
     """Write a VOC devkit, predictions and a set's manifest."""
-    from sbdata.curate.scan import scan_source
     from sbdata.manifest import make_manifest, write_manifest
     from sbdata.masks import write_index_png
     from sbdata.recipe import SourceSpec
     from sbdata.sizes import SizeBins
     from sbdata.sources import open_source
+    from sbdata.sources.scan import scan_source
     from sbdata.taxonomy import VOC20, class_map
 
     ids = [f"{k:06d}" for k in range(images)]

@@ -26,7 +26,7 @@ from sbdata.losses import make_loss
 from sbdata.masks import write_index_png
 from sbdata.taxonomy import SHAPES8
 from sbdata.train.checkpoint import new_segmenter
-from sbdata.train.devices import Place
+from sbdata.train.devices import DistributedContext
 from sbdata.train.loop import Phase, run_phase
 from sbdata.train.preset import Preset, load_preset
 from sbdata.train.samples import TrainingImages, Views, images_of_folders, view_batches
@@ -81,7 +81,7 @@ def ours(images: TrainingImages, preset: Preset, steps: int, folder: Path) -> fl
     model = new_segmenter(preset.model, images.taxonomy).to(memory_format=torch.channels_last)
     phase = Phase("sb", 0, steps, 0, preset)
     began = time.process_time()
-    run_phase(model, images, phase, folder, Place(torch.device("cpu")), identity={})
+    run_phase(model, images, phase, folder, DistributedContext(torch.device("cpu")), identity={})
     return time.process_time() - began
 
 

@@ -31,7 +31,7 @@ from sbdata.score.truth import truth_from_set
 from sbdata.sets import open_set
 from sbdata.storage import write_text
 from sbdata.train.checkpoint import load_model
-from sbdata.train.devices import take_place
+from sbdata.train.devices import init_distributed
 from sbdata.train.predict import predict_folder
 from sbdata.train.preset import load_preset
 from sbdata.train.refine import make_refiner
@@ -114,7 +114,7 @@ def main(
 ) -> None:
     """Train on TRAINING and score on every set SCORED."""
     torch.set_num_threads(threads)
-    settings, place = load_preset(preset, overrides), take_place(device)
+    settings, place = load_preset(preset, overrides), init_distributed(device)
     images = images_of_set(training)
     check_images(images)
     abouts: dict[tuple[int, str], dict[str, Any]] = {}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from sbdata.bench.result import Result, read_result
+from sbdata.benchmark.records import ResultRecord, read_result
 
 _TRAINING = ("train", "predict")
 
@@ -27,7 +27,7 @@ _TRAINING = ("train", "predict")
 @click.option("--seed", default=0, show_default=True)
 def main(results: Path, only: tuple[str, ...], strategies: tuple[str, ...], seed: int) -> None:
     """Tell the minutes of one seed of the results in the folder RESULTS."""
-    methods: dict[str, list[Result]] = defaultdict(list)
+    methods: dict[str, list[ResultRecord]] = defaultdict(list)
     for found in map(read_result, sorted(results.glob("*.seed*.json"))):
         chosen = (not only or found.method in only, not strategies or found.strategy in strategies)
         if found.seed == seed and all(chosen):

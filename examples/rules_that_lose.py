@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sbdata_baselines.stages.bank import only_class
 
-from baselines.stages.bank import only_class
-from sbdata.bench.pseudo import instance_fates
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.progress import showing_progress
 from sbdata.masks import VOID, LabelMap, read_index_png
+from sbdata.score.pseudo_masks import instance_outcomes
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.storage import write_text
 
@@ -91,7 +91,7 @@ def kept_by_rule(folder: Path, opened: EvaluationSet) -> dict[str, Any]:
 
     A photo that a rule leaves out keeps none of its objects.
     """
-    fates = instance_fates(folder, opened).to_pandas()
+    fates = instance_outcomes(folder, opened).to_pandas()
     seen = fates["share_own_class"] >= KEPT
     kept_photos: dict[str, list[str]] = {rule: [] for rule in RULES}
     for image_id in opened:

@@ -174,10 +174,10 @@ def _yaml_formats(folder: Path) -> dict[str, Format]:
 
 
 def _coco_format(folder: Path) -> dict[str, Format]:
-    from sbdata.curate.scan import scan_source
     from sbdata.recipe import SourceSpec
     from sbdata.sizes import SizeBins
     from sbdata.sources.coco import open_coco
+    from sbdata.sources.scan import scan_source
     from sbdata.taxonomy import Taxonomy, class_map
 
     box = [2.0, 3.0, 12.0, 3.0, 12.0, 13.0, 2.0, 13.0]
@@ -317,11 +317,11 @@ def _with_good_sums(data: bytes) -> bytes:
 
 
 def _other_formats(folder: Path) -> dict[str, Format]:
-    from sbdata.bench.entries import read_entries
-    from sbdata.bench.imports.dictionaries import LayoutError, read_dictionary
-    from sbdata.bench.result import write_result
+    from sbdata.benchmark.entries import read_records
+    from sbdata.benchmark.records import write_result
+    from sbdata.importers.dictionaries import LayoutError, read_dictionary
     from sbdata.taxonomy import named_taxonomy
-    from tests.bench.result_examples import result
+    from tests.benchmark.result_examples import result
 
     written = write_result(folder / "results", result("cam", "ce"))
     good = written.read_bytes()
@@ -338,7 +338,7 @@ def _other_formats(folder: Path) -> dict[str, Format]:
 
     def read_result(data: bytes) -> None:
         written.write_bytes(data)
-        read_entries([written])
+        read_records([written])
 
     return {
         "result": Format(good, read_result, values=True),

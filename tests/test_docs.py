@@ -112,10 +112,10 @@ def test_the_baseline_of_ones_own_is_found_and_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path
 ) -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
-    from sbdata.bench import baseline
-    from sbdata.bench.bench import Bench
-    from sbdata.bench.perform import perform
-    from sbdata.bench.plan import Plan
+    from sbdata.benchmark import baseline
+    from sbdata.benchmark.graph import BenchmarkConfig
+    from sbdata.benchmark.run_task import run_task
+    from sbdata.benchmark.workspace import Workspace
 
     (code,) = blocks("baselines.md", "python")
     (entry,) = blocks("baselines.md", "toml")
@@ -134,11 +134,11 @@ def test_the_baseline_of_ones_own_is_found_and_run(
     monkeypatch.syspath_prepend(package)
     baseline._registered.cache_clear()
     try:
-        plan = Plan(("border",), ("ce",), shapes_set, (tmp_path / "none",))
-        bench = Bench(plan, tmp_path / "work", tmp_path / "results")
+        plan = BenchmarkConfig(("border",), ("ce",), shapes_set, (tmp_path / "none",))
+        bench = Workspace(plan, tmp_path / "work", tmp_path / "results")
         monkeypatch.setitem(bench.__dict__, "sets", {})
         (job,) = (job for job in bench.jobs if job.kind == "stage")
-        perform(bench, job, "cpu")
+        run_task(bench, job, "cpu")
         masks = bench.masks(bench.methods["border"], 0)
     finally:
         baseline._registered.cache_clear()
@@ -150,7 +150,7 @@ def test_the_baseline_of_ones_own_is_found_and_run(
 
 def test_the_baselines_are_all_told_of() -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
-    from sbdata.bench.baseline import describe_baselines
+    from sbdata.benchmark.baseline import describe_baselines
 
     text = (DOCS / "baselines.md").read_text()
     ours = [m["name"] for m in describe_baselines() if m.get("backbone") or m.get("control")]

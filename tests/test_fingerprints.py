@@ -20,58 +20,57 @@ from sbdata.fingerprints import (
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = (
-    "sbdata.cli", "sbdata.app", "sbdata.score.report", "sbdata.score.charts",
-    "sbdata.score.gallery", "sbdata.score.markup", "sbdata.bench.page", "sbdata.bench.panels",
-    "sbdata.bench.leaderboard", "sbdata.bench.markdown", "sbdata.fetch.download",
+    "sbdata.cli", "sbdata.app", "sbdata.report", "sbdata.benchmark.leaderboard",
+    "sbdata.fetch.download",
 )  # fmt: skip
-STAGE = "sbdata.bench.stage"
+STAGE = "sbdata.benchmark.stage"
 
 TASKS = {
     # task: where its code begins, modules that it can reach, packages that it cannot
     "train": (
-        ("sbdata.bench.steps.training",),
+        ("sbdata.benchmark.steps.training",),
         ("train.loop", "train.strategies", "train.samples", "losses.pixel", "losses.weights",
          "masks", "manifest", "sets", "storage", "train.record"),
         ("sbdata.score", "sbdata.metrics", "sbdata.curate", "sbdata.train.predict"),
     ),
     "predict": (
-        ("sbdata.bench.steps.prediction",),
+        ("sbdata.benchmark.steps.prediction",),
         ("train.predict", "train.refine", "train.checkpoint", "train.segmenter", "train.photos",
          "masks", "sets"),
         ("sbdata.score", "sbdata.metrics", "sbdata.losses.weights", "sbdata.train.loop"),
     ),
     "score": (
-        ("sbdata.bench.steps.scores",),
+        ("sbdata.benchmark.steps.scores",),
         ("score.run", "score.truth", "score.inputs", "metrics.kernel", "metrics.image",
          "metrics.bootstrap", "metrics.summary", "curate.materialise", "masks", "sizes",
          "score.tables_file"),
         ("sbdata.train", "sbdata.losses"),
     ),
     "pseudo": (
-        ("sbdata.bench.steps.pseudo_masks",),
-        ("bench.pseudo", "bench.figures", "metrics.kernel", "metrics.image", "metrics.estimates",
-         "score.run", "masks", "sizes"),
+        ("sbdata.benchmark.steps.pseudo_masks",),
+        ("score.pseudo_masks", "benchmark.values", "metrics.kernel", "metrics.image",
+         "metrics.estimates", "score.run", "masks", "sizes"),
         ("sbdata.train", "sbdata.losses"),
     ),
     "stage": (
-        ("baselines.stages.classifier", STAGE),
-        ("bench.weak", "train.devices", "train.augment", "masks", "sets"),
-        ("sbdata.score", "sbdata.metrics", "sbdata.losses", "baselines.irn"),
+        ("sbdata_baselines.stages.classifier", STAGE),
+        ("weak_labels.weak_set", "train.devices", "train.augment", "masks", "sets"),
+        ("sbdata.score", "sbdata.metrics", "sbdata.losses", "sbdata_baselines.irn"),
     ),
     "import": (
-        ("sbdata.bench.imports.linking", STAGE),
-        ("bench.imports.digests", "masks"),
-        ("sbdata.score", "sbdata.metrics", "sbdata.bench.imports.record"),
+        ("sbdata.benchmark.linking", STAGE),
+        ("importers.digests", "masks"),
+        ("sbdata.score", "sbdata.metrics", "sbdata.importers.record"),
     ),
     "sbdata train": (
         ("sbdata.train.strategies",),
         ("train.loop", "losses.ewc", "masks", "fingerprints", "completion"),
-        ("sbdata.score", "sbdata.metrics", "sbdata.bench", "sbdata.train.predict"),
+        ("sbdata.score", "sbdata.metrics", "sbdata.benchmark", "sbdata.train.predict"),
     ),
     "sbdata predict": (
         ("sbdata.train.predict", "sbdata.train.checkpoint", "sbdata.train.refine"),
         ("train.segmenter", "train.pretrained", "masks"),
-        ("sbdata.score", "sbdata.metrics", "sbdata.bench", "sbdata.train.loop"),
+        ("sbdata.score", "sbdata.metrics", "sbdata.benchmark", "sbdata.train.loop"),
     ),
 }  # fmt: skip
 
@@ -80,14 +79,14 @@ TASKS = {
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source of both packages, to be edited."""
     root = tmp_path_factory.mktemp("source")
-    for package in ("sbdata", "baselines"):
+    for package in ("sbdata", "baselines/sbdata_baselines"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / package, root / package, ignore=ignored)
+        shutil.copytree(REPOSITORY / package, root / Path(package).name, ignore=ignored)
     return root
 
 
 def tree(root: Path) -> SourceTree:
-    return SourceTree({name: (root / name,) for name in ("sbdata", "baselines")})
+    return SourceTree({name: (root / name,) for name in ("sbdata", "sbdata_baselines")})
 
 
 def module_of(root: Path, file: Path) -> str:
@@ -120,7 +119,7 @@ IMPORTED = """
 import sys
 for name in sys.argv[1:]:
     __import__(name)
-print(*(m for m in sys.modules if m.partition(".")[0] in ("sbdata", "baselines")))
+print(*(m for m in sys.modules if m.partition(".")[0] in ("sbdata", "sbdata_baselines")))
 """
 
 

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sbdata.bench.entries import read_entries
-from sbdata.bench.result import write_result
+from sbdata.benchmark.entries import read_records
+from sbdata.benchmark.records import write_result
 from sbdata.errors import InputError
 from sbdata.limits import image_size_problem
 from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, read_manifest
 from sbdata.quoting import has_controls, quoted, shortened
-from tests.bench.result_examples import result
+from tests.benchmark.result_examples import result
 
 
 def test_a_table_of_constant_rows_is_refused_by_its_header(tmp_path: Path) -> None:
@@ -51,12 +51,12 @@ def test_every_damaged_result_is_named(tmp_path: Path) -> None:
     deep.write_text('{"format": ' + "[" * 100_000)
     half.write_text(json.dumps(plain | {"method": "\ud800"}))
     with pytest.raises(InputError) as caught:
-        read_entries([tmp_path])
+        read_records([tmp_path])
     assert str(deep) in str(caught.value)
     assert str(half) in str(caught.value)
     for path in (deep, half):
         path.unlink()
-    assert len(read_entries([tmp_path])[0]) == 1
+    assert len(read_records([tmp_path])[0]) == 1
 
 
 def test_quoted_values_are_short_and_print() -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sbdata.bench.imports.layouts import detect_layout
-from sbdata.bench.imports.target import Target
-from sbdata.bench.labels import read_labels
 from sbdata.errors import InputError
+from sbdata.importers.layouts import detect_layout
+from sbdata.importers.target import Target
 from sbdata.mask_files import PngError, read_header
-from sbdata.score.inputs import Contract, list_predictions, read_prediction
+from sbdata.score.inputs import PredictionFormat, list_predictions, read_prediction
 from sbdata.score.truth import truth_from_coco
 from sbdata.taxonomy import VOC20
+from sbdata.weak_labels.labels import read_labels
 
 pytestmark = pytest.mark.realdata
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "files.md"
@@ -64,7 +64,7 @@ def as_mask(path: Path) -> str:
 
 def _counted(path: Path, size: tuple[int, int], decode: bool) -> str:
     try:
-        values, _ = read_prediction(path, size, Contract(VOC20, decode_palette=decode))
+        values, _ = read_prediction(path, size, PredictionFormat(VOC20, decode_palette=decode))
     except PngError as error:
         return error.detail
     numbers, counts = np.unique(values, return_counts=True)

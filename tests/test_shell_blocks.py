@@ -26,7 +26,7 @@ from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.manifest import read_manifest, write_manifest
 from sbdata.recipe import load_recipe
-from tests.bench.result_examples import result, write
+from tests.benchmark.result_examples import result, write
 from tests.sources.miniatures import (
     IMAGES,
     SIZE,

@@ -16,10 +16,10 @@ from sbdata.app.info import dataset_name, info_of, is_ours, lost_files, masks_fo
 from sbdata.app.runs import detach_outdated, detach_runs
 from sbdata.app.samples import IMAGE_ID, INSTANCES, TRUTH, declare_fields, sample_fields
 from sbdata.errors import InputError
-from sbdata.fetch.parallel import Progress
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, class_path, image_path
 from sbdata.mask_files import PngError
 from sbdata.masks import voc_palette
+from sbdata.parallel import Progress
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.taxonomy import Taxonomy
 
@@ -31,7 +31,7 @@ Change = Literal["new", "same", "moved", "changed"]
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedDataset:
     """A set in FiftyOne.
 
     Attributes:
@@ -53,7 +53,7 @@ class Loaded:
 
 def load_set(
     root: Path, masks: Path, *, fresh: bool = False, progress: Progress | None = None
-) -> Loaded:
+) -> LoadedDataset:
     """Bring a set into FiftyOne, as the dataset ``sbdata-<name>``.
 
     A dataset of that name is brought up to date: samples keep their ids and what the user added to
@@ -85,7 +85,7 @@ def load_set(
             fo.delete_dataset(name)
         if not fo.dataset_exists(name):
             fill_dataset(fo.Dataset(name, persistent=True), opened, masks, progress=progress)
-            return Loaded(opened, fo.load_dataset(name), "new")
+            return LoadedDataset(opened, fo.load_dataset(name), "new")
         dataset = fo.load_dataset(name)
         known = info_of(dataset)
         is_same = known["logical_hash"] == opened.logical_hash and len(dataset) == len(opened)
@@ -94,10 +94,12 @@ def load_set(
             if is_moved or lost_files(dataset.values(f"{TRUTH}.mask_path")):
                 _move(dataset, opened, masks, progress)
             outdated = detach_outdated(dataset)
-            return Loaded(opened, dataset, "moved" if is_moved else "same", outdated=outdated)
+            return LoadedDataset(
+                opened, dataset, "moved" if is_moved else "same", outdated=outdated
+            )
         detached = detach_runs(dataset, list(known["runs"]))
         fill_dataset(dataset, opened, masks, progress=progress)
-        return Loaded(opened, dataset, "changed", detached)
+        return LoadedDataset(opened, dataset, "changed", detached)
 
 
 def fill_dataset(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sbdata.mask_files import GREY, PALETTE, PngError
 from sbdata.masks import VOID
-from sbdata.score.inputs import Contract, read_prediction
+from sbdata.score.inputs import PredictionFormat, read_prediction
 from sbdata.storage import write_bytes, writing
 from sbdata.taxonomy import Taxonomy
 
@@ -54,7 +54,7 @@ def write_grey(
         if grey is not None:
             write_bytes(out, grey)
             return out, digest
-    contract = Contract(taxonomy, predicted_void=True, decode_palette=True)
+    contract = PredictionFormat(taxonomy, predicted_void=True, decode_palette=True)
     values, digest = read_prediction(path, size, contract)
     with writing(out) as temporary:
         Image.fromarray(values).save(temporary, format="PNG")

@@ -17,9 +17,9 @@ from sbdata.app.info import dataset_name, field_name, info_of, lost_files, masks
 from sbdata.app.run_folder import IMAGE_SCORES, OBJECT_SCORES, Run, check_run, read_run
 from sbdata.app.samples import IMAGE_ID, OBJECTS
 from sbdata.errors import InputError
-from sbdata.fetch.parallel import Progress
 from sbdata.mask_files import PngError
 from sbdata.metrics import METRIC, OUTCOMES
+from sbdata.parallel import Progress
 from sbdata.sets import EvaluationSet
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from sbdata.app.run_folder import read_run
 from sbdata.app.runs import attach_run
 from sbdata.app.views import arrange_sidebar, save_views
 from sbdata.errors import InputError
-from sbdata.fetch.parallel import Progress
+from sbdata.parallel import Progress
 from sbdata.score.inputs import ProblemsError, write_problems
 from sbdata.score.run import ScoreOptions, name_of, score_folder
 from sbdata.score.truth import truth_from_set

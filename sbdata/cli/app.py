@@ -15,7 +15,7 @@ from sbdata.cli.output import say
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
-    from sbdata.app.dataset import Loaded
+    from sbdata.app.dataset import LoadedDataset
     from sbdata.curate.inputs import Progress
 
 _FOLDER = click.Path(path_type=Path)
@@ -117,7 +117,7 @@ def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
 
 def _load(
     set_folder: Path, scores: tuple[Path, ...], masks: Path, fresh: bool, progress: Progress
-) -> Loaded:
+) -> LoadedDataset:
     from sbdata.app.dataset import load_set
     from sbdata.app.run_folder import read_run
     from sbdata.app.runs import attach_run, restore_masks

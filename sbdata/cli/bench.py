@@ -15,8 +15,8 @@ from sbdata.cli.output import say
 from sbdata.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from sbdata.bench.clock import Moment, Watcher
-    from sbdata.bench.plan import Plan
+    from sbdata.benchmark.eta import BenchProgress, Watcher
+    from sbdata.benchmark.graph import BenchmarkConfig
 
 _FOLDER = click.Path(path_type=Path)
 _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean",
@@ -129,12 +129,12 @@ def bench(
     if listing:
         _list(as_json)
         return
-    from sbdata.bench.plan import Plan
-    from sbdata.bench.run import run_bench
+    from sbdata.benchmark.graph import BenchmarkConfig
+    from sbdata.benchmark.run import run_bench
     from sbdata.machine import check_output
-    from sbdata.train.devices import take_place
+    from sbdata.train.devices import init_distributed
 
-    plan = Plan(
+    plan = BenchmarkConfig(
         methods=methods or ("cam",),
         strategies=strategies or ("ce", "sb-ewc"),
         training=train_set,
@@ -153,7 +153,7 @@ def bench(
         return
     for folder in (work, results):
         check_output(folder)
-    first = take_place(device).is_first if executor == "local" else True
+    first = init_distributed(device).is_first if executor == "local" else True
     with _watching(quiet=as_json or not first) as watcher:
         files = run_bench(
             plan,
@@ -182,7 +182,7 @@ def _watching(*, quiet: bool) -> Iterator[Watcher]:
     on_terminal = sys.stderr.isatty()
     with showing_progress(quiet=quiet) as progress:
 
-        def watch(moment: Moment) -> None:
+        def watch(moment: BenchProgress) -> None:
             whole = "bench" if on_terminal else f"bench, {_left(moment.seconds_left)}"
             progress(whole, moment.jobs_done, moment.jobs)
             if moment.what:
@@ -208,10 +208,10 @@ def _duration(seconds: float) -> str:
 # --- what is printed ------------------------------------------------------------------------------
 
 
-def _show_plan(plan: Plan, work: Path, as_json: bool) -> None:
+def _show_plan(plan: BenchmarkConfig, work: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from sbdata.bench.run import plan_bench
+    from sbdata.benchmark.run import plan_bench
 
     rows = plan_bench(plan, work)
     total = sum(row.seconds for row in rows)
@@ -239,7 +239,7 @@ def _show_plan(plan: Plan, work: Path, as_json: bool) -> None:
 
 
 def _show_results(files: list[Path], as_json: bool) -> None:
-    from sbdata.bench.result import read_result
+    from sbdata.benchmark.records import read_result
 
     if as_json:
         say(json.dumps([{"file": str(f), **read_result(f).as_dict()} for f in files]))
@@ -259,7 +259,7 @@ def _show_results(files: list[Path], as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from sbdata.bench.baseline import describe_baselines
+    from sbdata.benchmark.baseline import describe_baselines
     from sbdata.train.strategies import STRATEGIES
 
     methods = describe_baselines()

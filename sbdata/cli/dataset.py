@@ -28,7 +28,7 @@ _SHOWN = 20  # damages listed on the screen; --json lists all of them
 
 def _roots(given: tuple[str, ...], recipe: Recipe) -> dict[str, Path]:
     """Return the folders of a recipe's sources: those given, and else those that were fetched."""
-    from sbdata.collection import fetched_roots
+    from sbdata.dataset_cache import fetched_roots
 
     pairs = read_pairs("--source-root", given)
     roots = {name: Path(path).expanduser() for name, path in pairs.items()}
@@ -212,9 +212,9 @@ def stats(
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import measure_sources
-    from sbdata.curate.choose import count_reasons
     from sbdata.curate.inputs import Inputs
     from sbdata.curate.notes import first_reasons, set_notes
+    from sbdata.curate.select_and_fetch import count_reasons
     from sbdata.curate.statistics import statistics_of
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe

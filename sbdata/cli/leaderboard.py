@@ -14,7 +14,7 @@ from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
-    from sbdata.bench.leaderboard import Board
+    from sbdata.benchmark.leaderboard import Board
 
 PAGE, MARKDOWN, VALUES = "leaderboard.html", "leaderboard.md", "leaderboard.json"
 
@@ -38,10 +38,10 @@ def leaderboard(
 
     RESULTS are the JSON files that 'sbdata bench' wrote, or folders of them.
     """
-    from sbdata.bench.leaderboard import boards_as_dict, read_boards
-    from sbdata.bench.markdown import markdown_of, write_boards_into_readme
-    from sbdata.bench.page import page_of
+    from sbdata.benchmark.leaderboard import boards_as_dict, read_boards
     from sbdata.machine import check_output
+    from sbdata.report.leaderboard_markdown import markdown_of, write_boards_into_readme
+    from sbdata.report.leaderboard_page import page_of
     from sbdata.storage import write_text
 
     if out is not None:
@@ -80,7 +80,12 @@ def _text_of(path: Path) -> str:
 
 
 def _print_board(board: Board) -> None:
-    from sbdata.bench.captions import intro_of, quality_rows_shown, quality_said, rows_shown
+    from sbdata.report.leaderboard_text import (
+        intro_of,
+        quality_rows_shown,
+        quality_said,
+        rows_shown,
+    )
 
     say(f"\n{intro_of(board)}")
     _print_marked(board, *rows_shown(board, "\n"))
@@ -95,8 +100,14 @@ def _print_board(board: Board) -> None:
 
 
 def _print_contrasts(board: Board) -> None:
-    from sbdata.bench.captions import CONTRASTS_SAID, changes_shown, mark_shown, pair_of, title_of
-    from sbdata.score.wording import NOTHING
+    from sbdata.formatting import NOTHING
+    from sbdata.report.leaderboard_text import (
+        CONTRASTS_SAID,
+        changes_shown,
+        mark_shown,
+        pair_of,
+        title_of,
+    )
 
     if not board.contrasts:
         return

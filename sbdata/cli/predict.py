@@ -56,14 +56,14 @@ def predict(
     from sbdata.machine import check_output
     from sbdata.sets import check_files, open_set
     from sbdata.train.checkpoint import about_model, load_model
-    from sbdata.train.devices import take_place
+    from sbdata.train.devices import init_distributed
     from sbdata.train.photos import photos_in
     from sbdata.train.predict import predict_folder
     from sbdata.train.preset import inference_of
     from sbdata.train.refine import describe_refiner, make_refiner
 
     check_output(out)
-    place, hashes = take_place(device), FileHashes()
+    place, hashes = init_distributed(device), FileHashes()
     if images is not None:
         segmenter, _ = load_model(model)
         photos = sorted(photos_in(images).items())

@@ -15,7 +15,7 @@ from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
-    from sbdata.bench.pseudo import PseudoScore
+    from sbdata.score.pseudo_masks import PseudoScore
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -69,8 +69,8 @@ def score(
     named = [_stage(text) for text in stages]
     # Before Arrow is imported: its own allocator keeps the room that reading a large set takes.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    from sbdata.bench.pseudo import pseudo_as_dict, score_pseudo
     from sbdata.cli.progress import showing_progress
+    from sbdata.score.pseudo_masks import pseudo_as_dict, score_pseudo
     from sbdata.sets import open_set
 
     opened = open_set(set_folder)
@@ -111,7 +111,7 @@ def _print(found: PseudoScore) -> None:
 
 
 def _print_figures(found: PseudoScore) -> None:
-    from sbdata.score.wording import NOTHING, number, percent, span
+    from sbdata.formatting import NOTHING, number, percent, span
 
     scored, excluded = found.as_background, found.excluded
     rows = [
@@ -149,7 +149,7 @@ def _print_figures(found: PseudoScore) -> None:
 
 
 def _print_losses(found: PseudoScore) -> None:
-    from sbdata.score.wording import NOTHING, percent
+    from sbdata.formatting import NOTHING, percent
 
     rows = []
     for row in found.losses.to_pylist():

@@ -13,9 +13,9 @@ from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
-    from sbdata.bench.imports.folder import Detected
-    from sbdata.bench.imports.record import Record
-    from sbdata.bench.imports.target import Target
+    from sbdata.importers.folder import Detected
+    from sbdata.importers.record import Record
+    from sbdata.importers.target import Target
 
 _FOLDER = click.Path(path_type=Path)
 _SCORE = click.FloatRange(0, 1)
@@ -98,11 +98,11 @@ def import_command(
         raise InputError(msg)
     from functools import partial
 
-    from sbdata.bench.imports.decoding import Fit
-    from sbdata.bench.imports.folder import Request, detect, import_masks
-    from sbdata.bench.imports.record import IMPORTS_FOLDER
-    from sbdata.bench.imports.rules import Changes
     from sbdata.cli.progress import showing_progress
+    from sbdata.importers.decoding import Fit
+    from sbdata.importers.folder import Request, detect, import_masks
+    from sbdata.importers.record import IMPORTS_FOLDER
+    from sbdata.importers.rules import Changes
     from sbdata.machine import check_output
 
     change_names = ("background", "normalise", "floor", "conflict", "doubt", "salient",
@@ -138,7 +138,7 @@ def import_command(
 def _target(
     set_folder: Path | None, list_file: Path | None, photos: Path | None, taxonomy: str
 ) -> Target:
-    from sbdata.bench.imports.target import target_of_list, target_of_set
+    from sbdata.importers.target import target_of_list, target_of_set
     from sbdata.taxonomy import named_taxonomy
 
     if (set_folder is None) == (list_file is None):
@@ -151,7 +151,7 @@ def _target(
 
 
 def _list_sources(as_json: bool) -> None:
-    from sbdata.bench.imports.sources import SOURCES
+    from sbdata.importers.sources import SOURCES
 
     rows = [
         {
@@ -197,8 +197,8 @@ def _show_detected(found: Detected, as_json: bool) -> None:
 
 
 def _show(record: Record, place: Path, work: Path) -> None:
-    from sbdata.bench.imports.record import IMPORTS_FOLDER
-    from sbdata.score.wording import percent
+    from sbdata.formatting import percent
+    from sbdata.importers.record import IMPORTS_FOLDER
 
     for text in record.decisions:
         say(text)
@@ -223,7 +223,7 @@ def _show(record: Record, place: Path, work: Path) -> None:
 
 
 def _show_sizes(record: Record) -> None:
-    from sbdata.score.wording import NOTHING, percent
+    from sbdata.formatting import NOTHING, percent
 
     components = record.components
     rows = []

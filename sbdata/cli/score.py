@@ -16,11 +16,10 @@ from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
-    from sbdata.score.gallery import LoadImage
     from sbdata.score.inputs import ProblemsError
-    from sbdata.score.result import Compared, Scored
+    from sbdata.score.result import Comparison, LoadImage, ScoreResult
     from sbdata.score.run import ScoreOptions
-    from sbdata.score.truth import Truth
+    from sbdata.score.truth import GroundTruth
     from sbdata.sizes import SizeBins
 
 _MOVED_SHOWN = 5  # instances a comparison; summary.json lists more
@@ -198,8 +197,8 @@ def score(
         say(f"{folder}: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
 
 
-def _report(scored: Scored, load: LoadImage, path: Path) -> None:
-    from sbdata.score.report import write_figures, write_report
+def _report(scored: ScoreResult, load: LoadImage, path: Path) -> None:
+    from sbdata.report.score_page import write_figures, write_report
 
     write_report(scored, path, load)
     write_figures(scored, path.parent / "figures")
@@ -234,7 +233,7 @@ def _opener(
     further: Mapping[str, Any],
     options: ScoreOptions,
     workers: int,
-) -> Callable[[], Truth]:
+) -> Callable[[], GroundTruth]:
     """Return the function that opens the one truth that was given.
 
     Raises:
@@ -302,7 +301,7 @@ def _say_problems(error: ProblemsError, listed: Path, as_json: bool) -> None:
         say(f"Error: {error}\nAll of them, by file: {listed}", err=True)
 
 
-def _print_scored(scored: Scored, per_class: bool) -> None:
+def _print_scored(scored: ScoreResult, per_class: bool) -> None:
     summary = scored.summary
     say(
         f"{scored.name} on {scored.truth_name}{' (synthetic)' if scored.synthetic else ''}: "
@@ -319,8 +318,8 @@ def _print_scored(scored: Scored, per_class: bool) -> None:
         say(f"note: {note}")
 
 
-def _print_figures(scored: Scored) -> None:
-    from sbdata.score.wording import NOTHING, metric_name, number, span
+def _print_figures(scored: ScoreResult) -> None:
+    from sbdata.formatting import NOTHING, metric_name, number, span
 
     summary, intervals = scored.summary, scored.intervals
     absent = len(summary.absent)
@@ -349,8 +348,8 @@ def _print_figures(scored: Scored) -> None:
     )
 
 
-def _print_regions(scored: Scored) -> None:
-    from sbdata.score.wording import count, metric_name, number, percent, span
+def _print_regions(scored: ScoreResult) -> None:
+    from sbdata.formatting import count, metric_name, number, percent, span
 
     cells = scored.summary.region_precision
     rows = [
@@ -366,9 +365,9 @@ def _print_regions(scored: Scored) -> None:
     )
 
 
-def _print_outcomes(scored: Scored) -> None:
+def _print_outcomes(scored: ScoreResult) -> None:
+    from sbdata.formatting import percent
     from sbdata.metrics import OUTCOMES
-    from sbdata.score.wording import percent
 
     rows = []
     for size, counts in scored.summary.outcomes.items():
@@ -378,8 +377,8 @@ def _print_outcomes(scored: Scored) -> None:
     print_table(["outcomes", "instances", *(k.replace("_", " ") for k in OUTCOMES)], rows)
 
 
-def _print_classes(scored: Scored) -> None:
-    from sbdata.score.wording import metric_name, number
+def _print_classes(scored: ScoreResult) -> None:
+    from sbdata.formatting import metric_name, number
 
     summary = scored.summary
     figures_shown = [name for name in summary.ia if name != "ia_objects"]
@@ -394,8 +393,8 @@ def _print_classes(scored: Scored) -> None:
     print_table(header, rows)
 
 
-def _print_compared(scored: Scored, other: Compared) -> None:
-    from sbdata.score.wording import NOTHING, headline_name, number, percent, signed, span
+def _print_compared(scored: ScoreResult, other: Comparison) -> None:
+    from sbdata.formatting import NOTHING, headline_name, number, percent, signed, span
 
     first = scored.summary.headline()
     rows = []

@@ -17,7 +17,13 @@ from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
-    from sbdata.collection import Damage, Done, Holding, Progress, PublishedCollection
+    from sbdata.dataset_cache import (
+        ArchiveStatus,
+        Damage,
+        FetchReport,
+        Progress,
+        PublishedCollection,
+    )
     from sbdata.sources.derived import Derived
 
 _SHOWN = 20  # damages listed on the screen; --json lists all of them
@@ -78,11 +84,11 @@ def sources() -> None:
 @_json
 def list_sources(root: Path | None, registry: Path | None, as_json: bool) -> None:
     """Print the datasets that can be fetched, what they need, and what is here."""
-    from sbdata.collection import look_at
+    from sbdata.dataset_cache import archive_status
 
     collection = _collection(root, registry)
     known = collection.registry.sources
-    holdings = {source.name: look_at(collection, [source.name]) for source in known}
+    holdings = {source.name: archive_status(collection, [source.name]) for source in known}
     if as_json:
         rows = [
             {
@@ -154,11 +160,11 @@ def fetch(
     damaged files are replaced.
     """
     from sbdata.cli.progress import showing_progress
-    from sbdata.collection import remove_archives, verify_holdings
+    from sbdata.dataset_cache import remove_archives, verify_archives
 
     collection, instead = _collection(root, registry), read_pairs("--mirror", mirrors)
     with showing_progress(quiet=as_json) as progress:
-        holdings = verify_holdings(collection, names, workers=workers, progress=progress)
+        holdings = verify_archives(collection, names, workers=workers, progress=progress)
     _ask(holdings, instead, yes=yes, quiet=as_json)
     with showing_progress(quiet=as_json) as progress:
         done, derived = _fetch(collection, holdings, instead, plain_redirects, parallel, progress)
@@ -196,18 +202,20 @@ def verify(
 ) -> None:
     """Check every file of the datasets NAME... (all that were fetched); exit with 1 on damage."""
     from sbdata.cli.progress import showing_progress
-    from sbdata.collection import look_at, verify_derived, verify_holdings
+    from sbdata.dataset_cache import archive_status, verify_archives, verify_derived
 
     collection, instead = _collection(root, registry), read_pairs("--mirror", mirrors)
     if not names:
         known = [source.name for source in collection.registry.sources]
-        here = [h for h in look_at(collection, known) if h.table or h.damages[0].kind == "table"]
+        here = [
+            h for h in archive_status(collection, known) if h.table or h.damages[0].kind == "table"
+        ]
         names = tuple(dict.fromkeys(holding.source.name for holding in here))
         if not names:
             msg = f"{collection.root}: nothing was fetched there; see sbdata sources fetch --help"
             raise InputError(msg)
     with showing_progress(quiet=as_json) as progress:
-        holdings = verify_holdings(collection, names, workers=workers, progress=progress)
+        holdings = verify_archives(collection, names, workers=workers, progress=progress)
     damages = [d for holding in holdings for d in holding.damages]
     damages += verify_derived(collection, names)
     if as_json:
@@ -238,7 +246,7 @@ def verify(
 
 
 def _collection(root: Path | None, registry: Path | None) -> PublishedCollection:
-    from sbdata.collection import ROOT, PublishedCollection
+    from sbdata.dataset_cache import ROOT, PublishedCollection
     from sbdata.sources.published import load_registry
 
     return PublishedCollection(root or ROOT, load_registry(registry))
@@ -246,16 +254,16 @@ def _collection(root: Path | None, registry: Path | None) -> PublishedCollection
 
 def _fetch(
     collection: PublishedCollection,
-    holdings: Sequence[Holding],
+    holdings: Sequence[ArchiveStatus],
     mirrors: Mapping[str, str],
     plain_redirects: bool,
     parallel: int,
     progress: Progress,
-) -> tuple[list[Done], list[Derived]]:
-    from sbdata.collection import derive_files, fetch_holdings
+) -> tuple[list[FetchReport], list[Derived]]:
+    from sbdata.dataset_cache import derive_files, fetch_archives
     from sbdata.fetch.download import DownloadOptions
 
-    done = fetch_holdings(
+    done = fetch_archives(
         collection,
         holdings,
         mirrors=mirrors,
@@ -271,14 +279,14 @@ def _fetch(
 
 
 def _ask(
-    holdings: Sequence[Holding], mirrors: Mapping[str, str], *, yes: bool, quiet: bool
+    holdings: Sequence[ArchiveStatus], mirrors: Mapping[str, str], *, yes: bool, quiet: bool
 ) -> None:
     """Say what would be downloaded, and ask before a gigabyte or an unknown amount.
 
     Raises:
         InputError: if there is nobody to ask, or the answer is no.
     """
-    from sbdata.collection import ASK_FROM
+    from sbdata.dataset_cache import ASK_FROM
     from sbdata.fetch.remotes import mirrored
 
     wanted = [holding for holding in holdings if holding.missing != 0]
@@ -316,7 +324,7 @@ def _print_damages(damages: Sequence[Damage]) -> None:
 
 
 def _print_fetched(
-    collection: PublishedCollection, done: Sequence[Done], derived: Sequence[Derived]
+    collection: PublishedCollection, done: Sequence[FetchReport], derived: Sequence[Derived]
 ) -> None:
     for one in done:
         file, table = one.holding.file, one.table
@@ -342,7 +350,7 @@ def _print_fetched(
 
 
 def _fetched_as_dict(
-    collection: PublishedCollection, done: Sequence[Done], derived: Sequence[Derived]
+    collection: PublishedCollection, done: Sequence[FetchReport], derived: Sequence[Derived]
 ) -> dict[str, Any]:
     return {
         "fetched": [
@@ -367,7 +375,7 @@ def _fetched_as_dict(
     }
 
 
-def _state(holdings: Sequence[Holding]) -> str:
+def _state(holdings: Sequence[ArchiveStatus]) -> str:
     here = [holding for holding in holdings if holding.table is not None]
     if len(here) == len(holdings):
         return "here"

@@ -96,7 +96,7 @@ def train(
         torch.set_num_threads(threads)
     from sbdata.cli.progress import showing_progress
     from sbdata.machine import check_output
-    from sbdata.train.devices import take_place
+    from sbdata.train.devices import init_distributed
     from sbdata.train.preset import load_preset
     from sbdata.train.samples import check_images
     from sbdata.train.strategies import find_strategy, run_strategy
@@ -108,7 +108,7 @@ def train(
         find_strategy(name)
     found = _opened(set_folder, images, masks, taxonomy, ids)
     check_output(out)
-    place = take_place(device, workers)
+    place = init_distributed(device, workers)
     runs = []
     with showing_progress(quiet=as_json or not place.is_first) as progress:
         notes = check_images(found, lambda done, total: progress("check", done, total))

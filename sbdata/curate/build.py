@@ -20,19 +20,10 @@ import filelock
 import orjson
 
 from sbdata.curate.card import FIGURE, dataset_card
+from sbdata.curate.card_plot import draw_size_figure
 from sbdata.curate.changes import changed_sources, record_sources, source_fingerprints
-from sbdata.curate.choose import choose_images, count_reasons, fetch_rows, not_had
 from sbdata.curate.croissant import croissant
-from sbdata.curate.figure import draw_size_figure
 from sbdata.curate.filters import filter_images
-from sbdata.curate.gather import (
-    Opened,
-    compared_statistics,
-    join_images,
-    open_all,
-    scan_all,
-    source_statistics,
-)
 from sbdata.curate.header import check_header
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.leakage import (
@@ -57,6 +48,15 @@ from sbdata.curate.notes import (
     turned_note,
     unmatched_notes,
 )
+from sbdata.curate.scan_sources import (
+    Opened,
+    compared_statistics,
+    join_images,
+    open_all,
+    scan_all,
+    source_statistics,
+)
+from sbdata.curate.select_and_fetch import choose_images, count_reasons, fetch_rows, not_had
 from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics_of
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError

@@ -20,8 +20,8 @@ import orjson
 import PIL
 
 from sbdata.errors import InputError
-from sbdata.fetch.parallel import Progress, run_each
 from sbdata.fetch.photos import PhotoError, decode_photo, perceptual_hash
+from sbdata.parallel import Progress, run_each
 from sbdata.sources import Member, Source
 from sbdata.storage import write_bytes
 

@@ -13,7 +13,7 @@ def filter_images(images: pa.Table, rules: Filters) -> tuple[list[str], list[Rej
     """Return the ids of the images that pass, in table order, and a reason for each other one.
 
     Args:
-        images: a scan's table (``sbdata.curate.scan``), with the columns ``crowd_share`` and
+        images: a scan's table (``sbdata.sources.scan``), with the columns ``crowd_share`` and
             ``not_exhaustive``.
         rules: from the recipe; the first that an image breaks is its reason.
     """

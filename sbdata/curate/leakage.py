@@ -16,7 +16,7 @@ from typing import Any
 
 from sbdata.curate.duplicates import hash_members, near_duplicates
 from sbdata.errors import InputError
-from sbdata.fetch.parallel import Progress
+from sbdata.parallel import Progress
 from sbdata.recipe import Recipe, SourceSpec, source_and_split
 from sbdata.sources import FORMATS, Member, Rejection, Source, open_source, warm_up
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from sbdata.curate.choose import count_reasons
-from sbdata.curate.gather import Opened
+from sbdata.curate.scan_sources import Opened
+from sbdata.curate.select_and_fetch import count_reasons
 from sbdata.images import DAMAGE, open_image, orientation_of, turned_how
 from sbdata.layout import image_path
 from sbdata.manifest import Manifest

@@ -21,16 +21,9 @@ import numpy as np
 import pyarrow as pa
 
 from sbdata.checksums import CHECKSUMS_FILE, read_checksums
-from sbdata.curate.materialise import (
-    REJECTED_FILE,
-    DrawnRow,
-    draw_image,
-    drawn_rows,
-    files_of,
-    image_lists,
-)
+from sbdata.curate.materialise import REJECTED_FILE, files_of, image_lists
+from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
-from sbdata.fetch.parallel import Progress, run_each
 from sbdata.fetch.photos import PhotoError, decode_photo, open_photo
 from sbdata.layout import (
     CLASSES_FOLDER,
@@ -52,6 +45,7 @@ from sbdata.manifest import (
 )
 from sbdata.mask_files import PngError, read_index_png
 from sbdata.masks import MAX_INSTANCES, LabelMap, MaskError, measure_visible
+from sbdata.parallel import Progress, run_each
 from sbdata.sizes import SizeBins
 from sbdata.storage import sha256_of
 

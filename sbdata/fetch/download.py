@@ -24,12 +24,12 @@ from filelock import FileLock, Timeout
 from sbdata.errors import InputError
 from sbdata.fetch.codings import undo_coding
 from sbdata.fetch.connections import TIMEOUT, Connections, OverdueError
-from sbdata.fetch.parallel import run_each
 from sbdata.fetch.parts import Digests, Part, digests_of, note_of, part_of, plain_of
 from sbdata.fetch.remotes import Remote
 from sbdata.fetch.retries import RefusedError
 from sbdata.fetch.space import check_space
 from sbdata.fetch.transfers import Transfer, fill
+from sbdata.parallel import run_each
 from sbdata.storage import is_safe_stem
 
 __all__ = [

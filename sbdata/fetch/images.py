@@ -16,12 +16,12 @@ from typing import Literal
 
 from sbdata.errors import InputError
 from sbdata.fetch.connections import Connections, StoppedError
-from sbdata.fetch.parallel import Progress, run_each
 from sbdata.fetch.photos import PhotoError, decode_photo, perceptual_hash
 from sbdata.fetch.remotes import mirrored
 from sbdata.fetch.retries import PassingError, RefusedError, persist
 from sbdata.images import orientation_of
 from sbdata.machine import sentence_of
+from sbdata.parallel import Progress, run_each
 from sbdata.storage import is_safe_stem, remove_leftovers, write_bytes
 
 MAX_BYTES = 64 * 2**20

@@ -24,7 +24,7 @@ import filelock
 
 from sbdata.errors import InputError
 from sbdata.fetch.archives import Limits, Progress, UnpackedFile, unpack_archive
-from sbdata.fetch.parallel import run_each
+from sbdata.parallel import run_each
 from sbdata.storage import is_safe_name, sha256_of, write_bytes
 
 STATE_FOLDER = ".sbdata"

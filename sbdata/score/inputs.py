@@ -59,7 +59,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Contract:
+class PredictionFormat:
     """What a prediction may be.
 
     Attributes:
@@ -76,7 +76,7 @@ class Contract:
 
 
 @dataclass(frozen=True)
-class Listing:
+class PredictionIndex:
     """The names in a folder of predictions, compared with the images of the truth.
 
     Attributes:
@@ -119,7 +119,7 @@ def list_predictions(
     *,
     allow_missing: bool = False,
     left_out: Collection[str] = (),
-) -> Listing:
+) -> PredictionIndex:
     """Compare the names in a folder with the images that are to be scored.
 
     Hidden files are passed over. A file is looked at later; here only names count.
@@ -155,7 +155,7 @@ def list_predictions(
                 like = printable(by_stem[looks_like[_stem(name)]])
                 detail = f"no such file; if {like} is meant, rename it"
             problems.append(Problem(name, "missing", detail, str(folder)))
-    return Listing(
+    return PredictionIndex(
         folder,
         frozenset(_stem(name) for name in wanted & names),
         tuple(_stem(name) for name in missing),
@@ -275,7 +275,7 @@ def _plain(text: str) -> str:
 
 
 def read_prediction(
-    path: Path, size: tuple[int, int], contract: Contract
+    path: Path, size: tuple[int, int], contract: PredictionFormat
 ) -> tuple[npt.NDArray[np.uint8], str]:
     """Read one prediction that keeps the contract.
 
@@ -295,7 +295,7 @@ def read_prediction(
     return found.values, found.digest
 
 
-def check_prediction(path: Path, size: tuple[int, int], contract: Contract) -> MaskFile:
+def check_prediction(path: Path, size: tuple[int, int], contract: PredictionFormat) -> MaskFile:
     """Read one prediction as :func:`read_prediction` does, and say how its numbers were told."""
     found = read_mask(
         path,
@@ -308,7 +308,7 @@ def check_prediction(path: Path, size: tuple[int, int], contract: Contract) -> M
     return found
 
 
-def _check_values(path: Path, values: npt.NDArray[np.uint8], contract: Contract) -> None:
+def _check_values(path: Path, values: npt.NDArray[np.uint8], contract: PredictionFormat) -> None:
     classes = len(contract.taxonomy)
     if values.max() <= classes:
         return

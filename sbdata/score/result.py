@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy.typing as npt
 
 from sbdata.metrics import Difference, Interval, MetricOptions, ScoreTables, Summary
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
 
+LoadImage = Callable[
+    [str], tuple[npt.NDArray[Any] | None, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
+]
+"""image_id to photo ``(H, W, 3)`` uint8, class map, instance map and prediction ``(H, W)``.
+
+The photo may be None where the truth has none: the masks are then shown on grey."""
+
 
 @dataclass(frozen=True)
-class Moved:
+class InstanceChange:
     """One instance whose IA differs between two predictions."""
 
     image_id: str
@@ -26,7 +35,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """A second folder of predictions against the first, on the same set.
 
     Attributes:
@@ -40,11 +49,11 @@ class Compared:
     name: str
     figures: Mapping[str, float | None]
     differences: Mapping[str, Difference | None]
-    moved: tuple[Moved, ...]
+    moved: tuple[InstanceChange, ...]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreResult:
     """One folder of predictions, scored.
 
     Attributes:
@@ -77,7 +86,7 @@ class Scored:
     summary: Summary
     intervals: Mapping[str, Interval | None]
     tables: ScoreTables
-    compared: tuple[Compared, ...] = ()
+    compared: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     photo_paths: Mapping[str, Path] = field(default_factory=dict)

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sbdata import __version__
 from sbdata.errors import InputError
-from sbdata.fetch.parallel import Progress, run_each
+from sbdata.formatting import count
 from sbdata.images import DAMAGE, open_image
 from sbdata.mask_files import PngError
 from sbdata.metrics import (
@@ -38,24 +38,21 @@ from sbdata.metrics import (
     score_image,
     summarise,
 )
+from sbdata.parallel import Progress, run_each
 from sbdata.score.hints import background_as_class, nothing_but_void, numbers_mixed_up
 from sbdata.score.inputs import (
-    Contract,
-    Listing,
+    PredictionFormat,
+    PredictionIndex,
     Problem,
     ProblemsError,
     check_prediction,
     list_predictions,
     read_prediction,
 )
-from sbdata.score.result import Compared, Moved, Scored
-from sbdata.score.truth import Loaded, Truth
-from sbdata.score.wording import count
+from sbdata.score.result import Comparison, InstanceChange, LoadImage, ScoreResult
+from sbdata.score.truth import GroundTruth, GroundTruthImage
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
-
-if TYPE_CHECKING:
-    from sbdata.score.gallery import LoadImage
 
 MOVED = 50  # instances that a comparison lists
 _CHUNK = 32  # images that a thread takes at a time
@@ -98,14 +95,14 @@ _DEFAULTS = ScoreOptions()
 
 def score_folder(
     predictions: Path,
-    truth: Truth,
+    truth: GroundTruth,
     options: ScoreOptions = _DEFAULTS,
     *,
     against: Sequence[Path] = (),
     name: str | None = None,
     workers: int = 1,
     progress: Progress | None = None,
-) -> Scored:
+) -> ScoreResult:
     """Check a folder of predictions, score it, and compare others with it.
 
     Args:
@@ -121,7 +118,7 @@ def score_folder(
         ProblemsError: listing everything that is wrong with any of the folders.
         InputError: if a folder is none, or the truth cannot be read.
     """
-    contract = Contract(
+    contract = PredictionFormat(
         truth.taxonomy, options.predicted_void, options.decode_palette, options.allow_missing
     )
     listings = [
@@ -153,14 +150,20 @@ def name_of(folder: Path) -> str:
     return folder.resolve().name
 
 
-def loader_of(scored: Scored, truth: Truth, options: ScoreOptions = _DEFAULTS) -> LoadImage:
+def loader_of(
+    scored: ScoreResult, truth: GroundTruth, options: ScoreOptions = _DEFAULTS
+) -> LoadImage:
     """Return the function by which a report loads what it shows of an image."""
-    contract = Contract(truth.taxonomy, options.predicted_void, options.decode_palette)
+    contract = PredictionFormat(truth.taxonomy, options.predicted_void, options.decode_palette)
     return partial(_load_image, scored.predictions, frozenset(scored.missing), truth, contract)
 
 
 def _load_image(
-    folder: Path, missing: frozenset[str], truth: Truth, contract: Contract, image_id: str
+    folder: Path,
+    missing: frozenset[str],
+    truth: GroundTruth,
+    contract: PredictionFormat,
+    image_id: str,
 ) -> tuple[Any, Any, Any, Any]:
     loaded = truth.load(image_id).truth
     if image_id in missing:
@@ -194,10 +197,10 @@ def _photo(path: Path | None, size: tuple[int, int]) -> npt.NDArray[np.uint8] | 
 class _Task:
     """What all chunks have in common."""
 
-    truth: Truth
-    contract: Contract
+    truth: GroundTruth
+    contract: PredictionFormat
     metric: MetricOptions
-    listings: tuple[Listing, ...]
+    listings: tuple[PredictionIndex, ...]
     check_only: bool
 
 
@@ -261,7 +264,7 @@ def _read(task: _Task, k: int, image_id: str, part: _Part) -> npt.NDArray[np.uin
 def _score(
     image_id: str,
     prediction: npt.NDArray[np.uint8],
-    loaded: Loaded,
+    loaded: GroundTruthImage,
     classes: int,
     metric: MetricOptions,
 ) -> Any:
@@ -285,7 +288,7 @@ def _in_images(progress: Progress | None, images: int) -> Progress | None:
 # --- all images -----------------------------------------------------------------------------------
 
 
-def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: str) -> Scored:
+def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: str) -> ScoreResult:
     truth, bins = task.truth, options.bins or task.truth.bins
     tables = [_merged(task, parts, k) for k in range(len(task.listings))]
     summaries = [summarise(found, bins) for found in tables]
@@ -297,7 +300,7 @@ def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: st
         for found in tables
     ]
     headline = summaries[0].headline()
-    return Scored(
+    return ScoreResult(
         name=name,
         predictions=task.listings[0].folder,
         truth_name=truth.name,
@@ -309,7 +312,7 @@ def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: st
         intervals=drawn[0].intervals() if drawn[0] else dict.fromkeys(headline),
         tables=tables[0],
         compared=tuple(
-            Compared(
+            Comparison(
                 name=labels[k],
                 figures=summaries[k].headline(),
                 differences=_differences(headline, summaries[k].headline(), drawn[0], drawn[k]),
@@ -360,14 +363,14 @@ def _differences(
 
 def _most_moved(
     first: ScoreTables, second: ScoreTables, taxonomy: Taxonomy, bins: SizeBins
-) -> tuple[Moved, ...]:
+) -> tuple[InstanceChange, ...]:
     """Return the instances whose IA differs most; the tables have the same rows in one order."""
     one, other = ia_iou(first.instances), ia_iou(second.instances)
     change = np.abs(one - other)
     order = np.argsort(-change, kind="stable")[:MOVED]
     rows, images = first.instances, first.instance_image
     return tuple(
-        Moved(
+        InstanceChange(
             image_id=first.image_ids[images[k]],
             instance_id=int(rows["instance_id"][k]),
             class_name=taxonomy.name_of(int(rows["class_id"][k])),
@@ -437,7 +440,7 @@ def _notes(
 
 
 def _hints(
-    truth: Truth, labels: Sequence[str], confusions: Sequence[npt.NDArray[np.int64]]
+    truth: GroundTruth, labels: Sequence[str], confusions: Sequence[npt.NDArray[np.int64]]
 ) -> list[str]:
     """Return what the counted pixels tell, of each folder; see :mod:`sbdata.score.hints`."""
     pixels = sum(width * height for width, height in truth.sizes.values())
@@ -496,7 +499,7 @@ def _provenance(
 
 
 def _about_predictions(
-    listing: Listing, label: str, digests: Sequence[tuple[str, str]]
+    listing: PredictionIndex, label: str, digests: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     return {
         "name": label,

@@ -1,8 +1,9 @@
 """Ground truth from anywhere: a set, a VOC devkit, a COCO file or folders of masks.
 
-A :class:`Truth` knows its images before any of them is read, and gives a loader for each. Sets
-and COCO files are drawn from run-length codes: that is quicker than decoding a PNG, and what is
-scored is then exactly what the manifest's hash stands for. Devkits and folders are read from PNGs.
+A :class:`GroundTruth` knows its images before any of them is read, and gives a loader for each.
+Sets and COCO files are drawn from run-length codes: that is quicker than decoding a PNG, and what
+is scored is then exactly what the manifest's hash stands for. Devkits and folders are read from
+PNGs.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sbdata.curate.materialise import DrawnRow, draw_image, drawn_rows
-from sbdata.curate.scan import scan_source
+from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
+from sbdata.formatting import count
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
 from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
 from sbdata.recipe import SourceSpec
-from sbdata.score.wording import count
 from sbdata.sets import open_set
 from sbdata.sizes import SizeBins
 from sbdata.sources.coco import CocoSource, PhotoNames, open_annotations
+from sbdata.sources.scan import scan_source
 from sbdata.sources.voc import open_voc
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import (
@@ -53,7 +54,7 @@ _DRAWN = ["image_id", "instance_id", "class_id", "rle"]
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class GroundTruthImage:
     """The truth of one image.
 
     Attributes:
@@ -72,11 +73,11 @@ class Loaded:
     by_colour: bool = False
 
 
-Loader = Callable[[], Loaded]
+Loader = Callable[[], GroundTruthImage]
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class GroundTruth:
     """What predictions are compared with.
 
     Attributes:
@@ -110,7 +111,7 @@ class Truth:
     photos: Mapping[str, Path] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
 
-    def load(self, image_id: str) -> Loaded:
+    def load(self, image_id: str) -> GroundTruthImage:
         """Return the truth of one image.
 
         Raises:
@@ -123,7 +124,7 @@ class Truth:
 # --- drawn from a manifest ------------------------------------------------------------------------
 
 
-def truth_from_set(root: Path) -> Truth:
+def truth_from_set(root: Path) -> GroundTruth:
     """Return the truth of a built set, or of a folder that holds only its manifest.
 
     Args:
@@ -147,7 +148,7 @@ def truth_from_coco(
     bins: SizeBins = _DEFAULT_BINS,
     photos: Path | None = None,
     workers: int = 1,
-) -> Truth:
+) -> GroundTruth:
     """Return the truth of a COCO-format instances file; images are known by their file's stem.
 
     Objects are drawn as in a set: larger first, smaller on top, crowds of the classes are void.
@@ -263,7 +264,7 @@ def _drawn_truth(
     photos: Mapping[str, Path],
     notes: tuple[str, ...] = (),
     left_out: frozenset[str] = frozenset(),
-) -> Truth:
+) -> GroundTruth:
     images = manifest.images
     ids = tuple(images["image_id"].to_pylist())
     if not ids:
@@ -277,7 +278,7 @@ def _drawn_truth(
     owners = pc.index_in(manifest.instances["image_id"], images["image_id"].combine_chunks())
     counts = np.bincount(owners.to_numpy(), minlength=len(ids))
     first = np.concatenate(([0], np.cumsum(counts)))
-    return Truth(
+    return GroundTruth(
         name=manifest.name,
         kind=kind,
         path=path,
@@ -307,16 +308,18 @@ def _drawn_loaders(
     return [partial(_load_drawn, row) for row in drawn_rows(part)]
 
 
-def _load_drawn(row: DrawnRow) -> Loaded:
+def _load_drawn(row: DrawnRow) -> GroundTruthImage:
     classes, objects = draw_image(row)
     ids = np.asarray(row.instance_ids, np.int32)
-    return Loaded(ImageTruth(classes, objects, ids, np.asarray(row.class_ids, np.uint8)))
+    return GroundTruthImage(ImageTruth(classes, objects, ids, np.asarray(row.class_ids, np.uint8)))
 
 
 # --- read from PNGs -------------------------------------------------------------------------------
 
 
-def truth_from_voc(devkit: Path, split: str = "val", *, bins: SizeBins = _DEFAULT_BINS) -> Truth:
+def truth_from_voc(
+    devkit: Path, split: str = "val", *, bins: SizeBins = _DEFAULT_BINS
+) -> GroundTruth:
     """Return the truth of one split of a VOC devkit.
 
     Args:
@@ -356,7 +359,7 @@ def truth_from_masks(
     *,
     bins: SizeBins = _DEFAULT_BINS,
     photos: Path | None = None,
-) -> Truth:
+) -> GroundTruth:
     """Return the truth of a folder of class masks and, if there is one, one of instance masks.
 
     Args:
@@ -418,7 +421,7 @@ def _masks_truth(
     *,
     photos: Mapping[str, Path],
     notes: tuple[str, ...] = (),
-) -> Truth:
+) -> GroundTruth:
     sizes = {}
     for image_id in ids:
         file = class_folder / f"{image_id}.png"
@@ -428,7 +431,7 @@ def _masks_truth(
             raise _bad_truth(file, error.detail) from error
         sizes[image_id] = (header.width, header.height)
     reader = _MaskReader(class_folder, instance_folder, taxonomy)
-    return Truth(
+    return GroundTruth(
         name=name,
         kind=kind,
         path=path,
@@ -451,7 +454,7 @@ class _MaskReader:
     instance_folder: Path | None
     taxonomy: Taxonomy
 
-    def load(self, image_id: str) -> Loaded:
+    def load(self, image_id: str) -> GroundTruthImage:
         """Read the truth of one image."""
         file = self.class_folder / f"{image_id}.png"
         found = _read_mask(file, self.taxonomy)
@@ -462,7 +465,9 @@ class _MaskReader:
                 file, f"class {highest}, taxonomy {self.taxonomy.name} has 0..{len(self.taxonomy)}"
             )
         if self.instance_folder is None:
-            return Loaded(truth_from_components(classes), found.digest, by_colour=by_colour)
+            return GroundTruthImage(
+                truth_from_components(classes), found.digest, by_colour=by_colour
+            )
         file = self.instance_folder / f"{image_id}.png"
         further = _read_mask(file, self.taxonomy, instances=True)
         instances = further.values
@@ -478,7 +483,7 @@ class _MaskReader:
         unassigned = np.count_nonzero((instances == 0) & (classes > 0) & ~void)
         # A 16-bit map has no number for void; an instance that lies on void is a contradiction.
         other = instances == VOID if instances.dtype == np.uint8 else void & (instances == 0)
-        return Loaded(
+        return GroundTruthImage(
             truth,
             f"{found.digest} {further.digest}",
             int(unassigned),

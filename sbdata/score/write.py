@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from sbdata.errors import InputError
 from sbdata.machine import writing_to
 from sbdata.metrics import Interval, ia_iou
-from sbdata.score.result import Compared, Scored
+from sbdata.score.result import Comparison, ScoreResult
 from sbdata.storage import is_safe_stem, replace_folder, restore_folder
 
 INSTANCES_FILE = "instances.parquet"
@@ -155,7 +155,7 @@ def _predictions_of_former(summary: Path) -> str | None:
 
 
 def write_result(
-    scored: Scored, out: Path, write_report: Callable[[Path], None] | None = None
+    scored: ScoreResult, out: Path, write_report: Callable[[Path], None] | None = None
 ) -> Path:
     """Write ``<out>/<name>/`` and return it; a former result of that name is replaced.
 
@@ -174,7 +174,7 @@ def write_result(
 
 
 def _write_into(
-    folder: Path, scored: Scored, out: Path, write_report: Callable[[Path], None] | None
+    folder: Path, scored: ScoreResult, out: Path, write_report: Callable[[Path], None] | None
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     prepared = out / f".{scored.name}.{uuid.uuid4().hex[:8]}.part"
@@ -197,7 +197,7 @@ def _write_into(
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def tables_of(scored: Scored) -> dict[str, pa.Table]:
+def tables_of(scored: ScoreResult) -> dict[str, pa.Table]:
     """Return the tables by file name; their schema's metadata says what they belong to."""
     tables, names = scored.tables, scored.taxonomy.classes
     columns = {
@@ -224,7 +224,7 @@ def tables_of(scored: Scored) -> dict[str, pa.Table]:
     }
 
 
-def _image_columns(scored: Scored) -> dict[str, Any]:
+def _image_columns(scored: ScoreResult) -> dict[str, Any]:
     tables = scored.tables
     ids = tables.image_ids
     n = len(ids)
@@ -259,7 +259,7 @@ def _ratios(part: Any, whole: Any) -> list[float | None]:
 # --- summary --------------------------------------------------------------------------------------
 
 
-def summary_as_dict(scored: Scored) -> dict[str, Any]:
+def summary_as_dict(scored: ScoreResult) -> dict[str, Any]:
     """Return every figure with its n and interval, and all that is needed to get it again.
 
     The same as ``summary.json`` but for the list of files.
@@ -319,7 +319,7 @@ def _intervals(intervals: Mapping[str, Interval | None]) -> dict[str, dict[str, 
     return {name: None if i is None else asdict(i) for name, i in intervals.items()}
 
 
-def _compared_as_dict(other: Compared) -> dict[str, Any]:
+def _compared_as_dict(other: Comparison) -> dict[str, Any]:
     return {
         "name": other.name,
         "figures": dict(other.figures),

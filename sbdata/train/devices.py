@@ -14,7 +14,7 @@ from sbdata.errors import InputError
 
 
 @dataclass(frozen=True)
-class Place:
+class DistributedContext:
     """This process among those of the run.
 
     Attributes:
@@ -63,7 +63,7 @@ def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def take_place(device: str = "auto", workers: int = 0) -> Place:
+def init_distributed(device: str = "auto", workers: int = 0) -> DistributedContext:
     """Find the device, and the other processes if torchrun started this one.
 
     Args:
@@ -82,7 +82,7 @@ def take_place(device: str = "auto", workers: int = 0) -> Place:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if processes > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
-    return Place(found, rank, processes, workers)
+    return DistributedContext(found, rank, processes, workers)
 
 
 def find_device(name: str, local_rank: int = 0) -> torch.device:

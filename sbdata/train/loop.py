@@ -28,7 +28,7 @@ from sbdata.losses import ElasticWeightConsolidation, MovingFisher, PixelRatio, 
 from sbdata.losses.ratio import or_one
 from sbdata.storage import write_text
 from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_state, save_tensors
-from sbdata.train.devices import Place
+from sbdata.train.devices import DistributedContext
 from sbdata.train.labels import Labels, Size
 from sbdata.train.preset import Optimisation, Preset
 from sbdata.train.samples import Batch, TrainingImages, Views, view_batches
@@ -85,7 +85,7 @@ def run_phase(
     images: TrainingImages,
     phase: Phase,
     folder: Path,
-    place: Place,
+    place: DistributedContext,
     *,
     identity: Mapping[str, Any],
     begin: Mapping[str, Any] | None = None,
@@ -178,7 +178,7 @@ def rate_at(settings: Optimisation, step: int) -> float:
 # --- parts of a step ------------------------------------------------------------------------------
 
 
-def _share_of(settings: Optimisation, place: Place) -> int:
+def _share_of(settings: Optimisation, place: DistributedContext) -> int:
     """Return the images of one part of a batch in one process."""
     whole = settings.batch_size // settings.accumulate
     if whole % place.processes:
@@ -201,7 +201,9 @@ def _views(model: Segmenter, images: TrainingImages, phase: Phase, loss: nn.Modu
     )
 
 
-def _positions(phase: Phase, place: Place, share: int, start: int) -> Sequence[Sequence[int]]:
+def _positions(
+    phase: Phase, place: DistributedContext, share: int, start: int
+) -> Sequence[Sequence[int]]:
     """Return the views of each part that this process takes, from a step on."""
     parts = phase.preset.optimisation.accumulate
     chosen = []
@@ -212,7 +214,7 @@ def _positions(phase: Phase, place: Place, share: int, start: int) -> Sequence[S
     return chosen
 
 
-def _on(place: Place, part: Batch) -> Batch:
+def _on(place: DistributedContext, part: Batch) -> Batch:
     def moved(value: Tensor) -> Tensor:
         return value.to(place.device, non_blocking=True)
 
@@ -224,7 +226,7 @@ def _on(place: Place, part: Batch) -> Batch:
 
 
 def _normalisers(
-    parts: Sequence[Batch], loss: nn.Module, place: Place
+    parts: Sequence[Batch], loss: nn.Module, place: DistributedContext
 ) -> dict[Size, Tensor] | None:
     """Return what the loss of the whole batch is divided by, for each size of an output."""
     if not isinstance(loss, PixelRatio):
@@ -234,7 +236,7 @@ def _normalisers(
     return dict(zip(sizes, or_one(place.add_up(torch.stack(sums))), strict=True))
 
 
-def _precision(name: str, place: Place) -> AbstractContextManager[Any]:
+def _precision(name: str, place: DistributedContext) -> AbstractContextManager[Any]:
     if name == "32":
         return nullcontext()
     kind = torch.bfloat16 if name == "bf16" else torch.float16
@@ -257,7 +259,7 @@ class _Run:
     def __init__(
         self,
         folder: Path,
-        place: Place,
+        place: DistributedContext,
         identity: dict[str, Any],
         model: Segmenter,
         optimizer: torch.optim.Optimizer,
@@ -382,7 +384,7 @@ class _Run:
         )
 
 
-def _gathered(state: Tensor, place: Place) -> list[Tensor]:
+def _gathered(state: Tensor, place: DistributedContext) -> list[Tensor]:
     """Return the random states of all processes."""
     if place.processes == 1:
         return [state]
@@ -414,7 +416,7 @@ def _board(folder: Path) -> Any:
 
 
 def fisher_batches(
-    images: TrainingImages, preset: Preset, seed: int, place: Place
+    images: TrainingImages, preset: Preset, seed: int, place: DistributedContext
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Give views one by one for estimating the Fisher information, other ones than in training."""
     views = Views(images, preset.augmentation, seed, stream=1)

@@ -39,7 +39,7 @@ from sbdata.train.checkpoint import (
     save_model,
     save_tensors,
 )
-from sbdata.train.devices import Place
+from sbdata.train.devices import DistributedContext
 from sbdata.train.loop import (
     CHECKPOINT,
     LOG,
@@ -143,7 +143,7 @@ def run_strategy(
     images: TrainingImages,
     preset: Preset,
     out: Path,
-    place: Place,
+    place: DistributedContext,
     *,
     seed: int = 0,
     tensorboard: bool = False,
@@ -202,7 +202,7 @@ class _Job:
     images: TrainingImages
     preset: Preset
     out: Path
-    place: Place
+    place: DistributedContext
     seed: int
     tensorboard: bool
     progress: Progress | None
@@ -421,7 +421,9 @@ def _counted(
             told(done, total)
 
 
-def _finished(folder: Path, identity: Mapping[str, Any], place: Place) -> dict[str, Any] | None:
+def _finished(
+    folder: Path, identity: Mapping[str, Any], place: DistributedContext
+) -> dict[str, Any] | None:
     """Return what a finished run says, or None if there is none yet, or a file of it was lost.
 
     A log that was lost is written again from the model's file, which has its rows.
@@ -462,7 +464,7 @@ def _check_same(folder: Path, kept: Mapping[str, Any], identity: Mapping[str, An
     raise InputError(msg)
 
 
-def environment(place: Place) -> dict[str, Any]:
+def environment(place: DistributedContext) -> dict[str, Any]:
     """Return versions and hardware, for a result."""
     found = {"sbdata": sbdata.__version__, "python": platform.python_version()}
     packages = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "pillow")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sbdata.bench.weak import Box, WeakSet
 from sbdata.masks import LabelMap
+from sbdata.weak_labels.weak_set import Box, WeakSet
 from tests.baselines.weak_examples import write_weak
 
 

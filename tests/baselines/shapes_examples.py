@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from sbdata_baselines.stages.maps import read_maps
 from scipy.stats import mannwhitneyu
 
-from baselines.stages.maps import read_maps
-from sbdata.bench.weak import WeakSet, weak_set
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.masks import read_index_png
 from sbdata.recipe import load_recipe
 from sbdata.sets import EvaluationSet, open_set
+from sbdata.weak_labels.weak_set import WeakSet, weak_set
 
 
 def write_shapes(root: Path, n: int, pool: int = 16) -> tuple[EvaluationSet, WeakSet]:

@@ -7,9 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
-
-from baselines.amn import (
+from sbdata_baselines.amn import (
     BASELINE,
     ConditionedSegmenter,
     balanced_cross_entropy,
@@ -17,8 +15,10 @@ from baselines.amn import (
     smoothed,
     stretched_maps,
 )
-from baselines.stages.maps import read_maps
-from baselines.stages.pyramid import NetworkSettings, build_pyramid
+from sbdata_baselines.stages.maps import read_maps
+from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+from torch import nn
+
 from tests.baselines.weak_examples import (
     assert_only_labelled,
     last_stage,

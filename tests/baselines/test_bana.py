@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from baselines.bana import (
+from sbdata_baselines.bana import (
     BASELINE,
     ChosenSettings,
     FittedSettings,
@@ -16,17 +15,18 @@ from baselines.bana import (
     fitted_masks,
     train_pooled,
 )
-from baselines.controls import LABELS_ONLY
-from baselines.presets import presets_of
-from baselines.stages.descent import Schedule, Sgd
-from baselines.stages.photos import ViewSettings
-from baselines.stages.pyramid import NetworkSettings
-from baselines.stages.refinement import Refinement
-from sbdata.bench.stage import Progress, Task, in_order, run_stage
-from sbdata.bench.weak import weak_set
+from sbdata_baselines.controls import LABELS_ONLY
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.stages.descent import Schedule, Sgd
+from sbdata_baselines.stages.photos import ViewSettings
+from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.stages.refinement import Refinement
+
+from sbdata.benchmark.stage import Progress, StageContext, in_order, run_stage
 from sbdata.errors import InputError
 from sbdata.masks import VOID, read_index_png, write_index_png
 from sbdata.train.refine import CRF_PARAMETERS, CrfParameters
+from sbdata.weak_labels.weak_set import weak_set
 from tests.baselines.boxed_examples import write_boxed
 from tests.baselines.shapes_examples import mean_iou, write_shapes
 from tests.baselines.weak_examples import CPU, last_stage, run_all, task_of, tiny
@@ -131,7 +131,7 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
         found: dict[str, torch.Tensor] = torch.load(folder / "model.pt", weights_only=True)["model"]
         return found
 
-    def task(name: str, progress: Progress = lambda done, total: None) -> Task:
+    def task(name: str, progress: Progress = lambda done, total: None) -> StageContext:
         return replace(task_of(weak, tmp_path / name), progress=progress)
 
     train_pooled(task("whole"), POOLED)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from baselines.cda import BASELINE
-from sbdata.bench.stage import in_order
+from sbdata_baselines.cda import BASELINE
+
+from sbdata.benchmark.stage import in_order
 from tests.baselines.weak_examples import (
     assert_only_labelled,
     last_stage,

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from baselines.controls import LABELS_ONLY
-from baselines.edam import (
+from sbdata_baselines.controls import LABELS_ONLY
+from sbdata_baselines.edam import (
     BASELINE,
     AttentionSettings,
     PairedAttention,
@@ -20,14 +19,15 @@ from baselines.edam import (
     salient_pseudo_masks,
     train_attention,
 )
-from baselines.edam import SalientMaskSettings as Masks
-from baselines.stages.descent import Schedule, Sgd
-from baselines.stages.maps import ClassMaps, write_maps
-from baselines.stages.photos import ViewSettings
-from baselines.stages.pyramid import NetworkSettings, build_pyramid
-from baselines.stages.refinement import Refinement
-from baselines.stages.saliency_maps import SaliencySettings, saliency_maps
-from sbdata.bench.stage import Task
+from sbdata_baselines.edam import SalientMaskSettings as Masks
+from sbdata_baselines.stages.descent import Schedule, Sgd
+from sbdata_baselines.stages.maps import ClassMaps, write_maps
+from sbdata_baselines.stages.photos import ViewSettings
+from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+from sbdata_baselines.stages.refinement import Refinement
+from sbdata_baselines.stages.saliency_maps import SaliencySettings, saliency_maps
+
+from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
 from tests.baselines.shapes_examples import mean_iou, write_shapes
@@ -238,7 +238,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     train_attention(task_of(weak, tmp_path / "whole"), settings)
     (tmp_path / "broken").mkdir()
     with pytest.raises(KilledError):
-        train_attention(Task(weak, tmp_path / "broken", 0, CPU, kill), settings)
+        train_attention(StageContext(weak, tmp_path / "broken", 0, CPU, kill), settings)
     train_attention(task_of(weak, tmp_path / "broken"), settings)
     one, other = (
         torch.load(tmp_path / name / "model.pt", weights_only=True)["model"]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sbdata_baselines.controls import LABELS_ONLY
+from sbdata_baselines.edam import BASELINE as EDAM
+from sbdata_baselines.eps import BASELINE, eps_loss, estimated_salience, overlaps
 
-from baselines.controls import LABELS_ONLY
-from baselines.edam import BASELINE as EDAM
-from baselines.eps import BASELINE, eps_loss, estimated_salience, overlaps
-from sbdata.bench.stage import in_order, key_of
+from sbdata.benchmark.stage import in_order, key_of
 from tests.baselines.shapes_examples import mean_iou, write_shapes
 from tests.baselines.weak_examples import (
     assert_only_labelled,

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sbdata_baselines.cam import BASELINE as CAM
+from sbdata_baselines.controls import LABELS_ONLY
+from sbdata_baselines.irn import BASELINE
 
-from baselines.cam import BASELINE as CAM
-from baselines.controls import LABELS_ONLY
-from baselines.irn import BASELINE
-from sbdata.bench.stage import in_order, run_stage
-from sbdata.bench.weak import WeakSet, weak_set
+from sbdata.benchmark.stage import in_order, run_stage
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.masks import LabelMap, read_index_png
 from sbdata.recipe import load_recipe
 from sbdata.sets import EvaluationSet, open_set
+from sbdata.weak_labels.weak_set import WeakSet, weak_set
 from tests.baselines.weak_examples import (
     CPU,
     assert_only_labelled,

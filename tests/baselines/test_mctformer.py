@@ -7,28 +7,34 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from baselines.controls import LABELS_ONLY
-from baselines.mctformer import BASELINE, TokenMapSettings, TokenSettings, token_maps, train_tokens
-from baselines.presets import presets_of
-from baselines.stages.annealing import AdamW
-from baselines.stages.descent import Schedule, Sgd, load_trained
-from baselines.stages.distortion import Distortion
-from baselines.stages.labels import MaskSettings, pseudo_masks
-from baselines.stages.maps import ClassMaps, read_maps, write_maps
-from baselines.stages.masks import write_pseudo_mask
-from baselines.stages.pairwise import (
+from sbdata_baselines.controls import LABELS_ONLY
+from sbdata_baselines.mctformer import (
+    BASELINE,
+    TokenMapSettings,
+    TokenSettings,
+    token_maps,
+    train_tokens,
+)
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.stages.annealing import AdamW
+from sbdata_baselines.stages.descent import Schedule, Sgd, load_trained
+from sbdata_baselines.stages.distortion import Distortion
+from sbdata_baselines.stages.labels import MaskSettings, pseudo_masks
+from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
+from sbdata_baselines.stages.masks import write_pseudo_mask
+from sbdata_baselines.stages.pairwise import (
     AffinityNetwork,
     PairwiseSettings,
     PairwiseWalkSettings,
     train_pairwise,
     walk_pairwise,
 )
-from baselines.stages.photos import ViewSettings, pixels_of
-from baselines.stages.pyramid import NetworkSettings, build_pyramid
-from baselines.stages.tokens import HybridSettings, build_network
-from baselines.stages.walk import feature_affinities, neighbours
-from sbdata.bench.stage import in_order
+from sbdata_baselines.stages.photos import ViewSettings, pixels_of
+from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+from sbdata_baselines.stages.tokens import HybridSettings, build_network
+from sbdata_baselines.stages.walk import feature_affinities, neighbours
+
+from sbdata.benchmark.stage import in_order
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
 from tests.baselines.shapes_examples import mean_iou, write_shapes

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sbdata_baselines.presets import presets_of
 
-from baselines.presets import presets_of
-from sbdata.bench.baseline import Baseline
-from sbdata.bench.stage import in_order
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import in_order
 from sbdata.errors import InputError
 from tests.baselines.weak_examples import last_stage
 

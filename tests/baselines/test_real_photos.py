@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sbdata_baselines.cam import BASELINE as CAM
+from sbdata_baselines.controls import LABELS_ONLY
 
-from baselines.cam import BASELINE as CAM
-from baselines.controls import LABELS_ONLY
-from sbdata.bench.pseudo import score_pseudo
-from sbdata.bench.stage import in_order, run_stage
-from sbdata.bench.weak import weak_set
+from sbdata.benchmark.stage import in_order, run_stage
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.recipe import load_recipe
+from sbdata.score.pseudo_masks import score_pseudo
 from sbdata.sets import open_set
+from sbdata.weak_labels.weak_set import weak_set
 from tests.baselines.weak_examples import CPU, last_stage, run_all, task_of
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from baselines.irn import BASELINE as IRN
-from baselines.presets import presets_of
-from baselines.rib import BASELINE
-from sbdata.bench.stage import in_order
+from sbdata_baselines.irn import BASELINE as IRN
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.rib import BASELINE
+
+from sbdata.benchmark.stage import in_order
 from tests.baselines.shapes_examples import assert_objects_stand_out, write_shapes
 from tests.baselines.weak_examples import (
     assert_only_labelled,

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
-from baselines.seam import (
+from sbdata_baselines.seam import (
     BASELINE,
     EquivariantNetwork,
     EquivariantSettings,
@@ -20,9 +18,11 @@ from baselines.seam import (
     seam_loss,
     strongest_classes,
 )
-from baselines.stages.descent import Schedule, Sgd
-from baselines.stages.photos import ViewSettings
-from baselines.stages.pyramid import NetworkSettings, build_pyramid
+from sbdata_baselines.stages.descent import Schedule, Sgd
+from sbdata_baselines.stages.photos import ViewSettings
+from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+from torch import Tensor, nn
+
 from tests.baselines.weak_examples import (
     assert_only_labelled,
     last_stage,

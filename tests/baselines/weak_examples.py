@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sbdata.bench.baseline import Baseline
-from sbdata.bench.stage import Stage, Task, in_order, run_stage
-from sbdata.bench.weak import WeakImage, WeakSet
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage, StageContext, in_order, run_stage
 from sbdata.masks import LabelMap, read_index_png
 from sbdata.taxonomy import Taxonomy
-from sbdata.train.devices import Place
+from sbdata.train.devices import DistributedContext
+from sbdata.weak_labels.weak_set import WeakImage, WeakSet
 
 TWO = Taxonomy("two", ("red", "blue"))
 COLOURS = {1: (220, 30, 30), 2: (30, 30, 220)}
-CPU = Place(torch.device("cpu"))
+CPU = DistributedContext(torch.device("cpu"))
 
 
 def write_weak(
@@ -47,10 +47,10 @@ def write_weak(
     return WeakSet(tuple(rows), TWO, synthetic=True), truth
 
 
-def task_of(weak: WeakSet, folder: Path, seed: int = 0) -> Task:
+def task_of(weak: WeakSet, folder: Path, seed: int = 0) -> StageContext:
     """Return a task whose progress nobody looks at."""
     folder.mkdir(parents=True, exist_ok=True)
-    return Task(weak, folder, seed, CPU, lambda done, total: None)
+    return StageContext(weak, folder, seed, CPU, lambda done, total: None)
 
 
 def last_stage(baseline: Baseline, preset: str, overrides: tuple[str, ...] = ()) -> Stage:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from sbdata.bench.leaderboard import boards_as_dict, read_boards
+from sbdata.benchmark.leaderboard import boards_as_dict, read_boards
 from sbdata.cli.leaderboard import leaderboard
-from tests.bench.result_examples import pseudo, result, write
+from tests.benchmark.result_examples import pseudo, result, write
 
 
 def test_command_prints_and_writes(tmp_path: Path) -> None:

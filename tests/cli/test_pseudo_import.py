@@ -16,7 +16,7 @@ from sbdata.cli.pseudo import pseudo
 from sbdata.cli.pseudo_import import import_command
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
-from tests.bench.imports.published import MASKS, build_voc_set, irn, save, save_picture
+from tests.importers.published import MASKS, build_voc_set, irn, save, save_picture
 
 
 @pytest.fixture(scope="module")

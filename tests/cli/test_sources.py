@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sbdata import collection
+from sbdata import dataset_cache as collection
 from sbdata.cli import sources as module
 from sbdata.cli.sources import sources
 from sbdata.errors import InputError

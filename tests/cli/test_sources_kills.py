@@ -31,7 +31,7 @@ DEVKIT = "VOCdevkit/VOC2012"
 STARTER = """
 import json, os, signal, sys, threading, time
 from sbdata.cli.sources import sources
-import sbdata.cli.progress, sbdata.collection, sbdata.sources.published  # before the first fork
+import sbdata.cli.progress, sbdata.dataset_cache, sbdata.sources.published  # before the first fork
 from sbdata.fetch import archives, connections, parts, trees
 
 trees._flush = lambda: None  # of all files of the machine; may take seconds

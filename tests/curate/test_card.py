@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from sbdata.curate.build import Built, build_set
-from sbdata.curate.figure import draw_size_figure
+from sbdata.curate.card_plot import draw_size_figure
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.statistics import (
     QUANTILES,

@@ -11,7 +11,6 @@ from PIL import Image
 
 from sbdata import sources
 from sbdata.curate.build import build_set
-from sbdata.curate.gather import open_all
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.leakage import (
     TrainingSplit,
@@ -22,6 +21,7 @@ from sbdata.curate.leakage import (
     training_duplicates,
     training_members,
 )
+from sbdata.curate.scan_sources import open_all
 from sbdata.errors import InputError
 from sbdata.masks import write_index_png
 from sbdata.recipe import Recipe, SourceSpec, load_recipe

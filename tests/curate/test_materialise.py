@@ -17,9 +17,6 @@ from pycocotools import mask as coco_mask
 
 from sbdata.checksums import read_checksums
 from sbdata.curate.materialise import (
-    DrawnRow,
-    draw_image,
-    drawn_rows,
     files_of,
     image_lists,
     read_rejected,
@@ -28,6 +25,7 @@ from sbdata.curate.materialise import (
     write_rejected,
     write_set,
 )
+from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
 from sbdata.manifest import (
     INSTANCES_SCHEMA,

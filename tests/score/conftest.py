@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sbdata.curate.scan import scan_source
 from sbdata.manifest import make_manifest, write_manifest
 from sbdata.masks import encode_mask, voc_palette
 from sbdata.recipe import SourceSpec
 from sbdata.sizes import SizeBins
 from sbdata.sources import open_source
+from sbdata.sources.scan import scan_source
 from sbdata.taxonomy import VOC20, class_map
 
 HEIGHT, WIDTH = 130, 170

@@ -17,7 +17,7 @@ from sbdata.metrics import (
     truth_from_maps,
 )
 from sbdata.metrics.image import ia_iou
-from sbdata.score.result import Compared, Moved, Scored
+from sbdata.score.result import Comparison, InstanceChange, ScoreResult
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
 
@@ -61,7 +61,7 @@ def scored_from(images, *, taxonomy=TAXONOMY, bins=BINS, against=None, **changes
         first_ia, second_ia = ia_iou(tables.instances), ia_iou(other.instances)
         columns = tables.instance_columns(bins, taxonomy.classes)
         moved = tuple(
-            Moved(
+            InstanceChange(
                 image_id=str(columns["image_id"][k]),
                 instance_id=int(columns["instance_id"][k]),
                 class_name=str(columns["class_name"][k]),
@@ -73,8 +73,8 @@ def scored_from(images, *, taxonomy=TAXONOMY, bins=BINS, against=None, **changes
             for k in np.argsort(-np.abs(second_ia - first_ia), kind="stable")[:5]
         )
         figures = summarise(other, bins).headline()
-        compared = (Compared("second", figures, compare(drawn, second), moved),)
-    scored = Scored(
+        compared = (Comparison("second", figures, compare(drawn, second), moved),)
+    scored = ScoreResult(
         name="first",
         predictions=Path("predictions") / "first",
         truth_name="tiny-set",

@@ -19,7 +19,7 @@ from sbdata.errors import InputError
 from sbdata.mask_files import PngError
 from sbdata.masks import voc_palette
 from sbdata.score.inputs import (
-    Contract,
+    PredictionFormat,
     ProblemsError,
     list_predictions,
     read_prediction,
@@ -32,10 +32,10 @@ from tests.score.conftest import Dataset, save
 
 SIZE = (17, 13)
 VALUES = np.arange(13 * 17, dtype=np.uint8).reshape(13, 17) % 21
-PLAIN = Contract(VOC20)
+PLAIN = PredictionFormat(VOC20)
 
 
-def complaint(path: Path, contract: Contract = PLAIN) -> tuple[str, str]:
+def complaint(path: Path, contract: PredictionFormat = PLAIN) -> tuple[str, str]:
     with pytest.raises(PngError) as caught:
         read_prediction(path, SIZE, contract)
     return caught.value.kind, caught.value.detail
@@ -85,11 +85,11 @@ def test_modes_that_hold_no_class_numbers(tmp_path) -> None:
         assert kind == "mode", mode
         assert "--decode-palette" not in detail
     Image.fromarray(VALUES).convert("RGBA").save(tmp_path / "a.png")
-    assert complaint(tmp_path / "a.png", Contract(VOC20, decode_palette=True))[0] == "mode"
+    assert complaint(tmp_path / "a.png", PredictionFormat(VOC20, decode_palette=True))[0] == "mode"
 
 
 def test_colours_are_decoded_only_when_asked_and_known(tmp_path) -> None:
-    contract = Contract(VOC20, decode_palette=True, predicted_void=True)
+    contract = PredictionFormat(VOC20, decode_palette=True, predicted_void=True)
     values = np.where(VALUES == 3, 255, VALUES).astype(np.uint8)
     colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)[values]
     save(tmp_path / "a.png", colours, palette=False)
@@ -111,7 +111,7 @@ def test_colours_are_decoded_only_when_asked_and_known(tmp_path) -> None:
 def test_every_colour_of_the_palette_has_its_index(tmp_path) -> None:
     all_of_them = np.frombuffer(voc_palette(), np.uint8).reshape(16, 16, 3)
     save(tmp_path / "a.png", all_of_them, palette=False)
-    contract = Contract(VOC20, decode_palette=True)
+    contract = PredictionFormat(VOC20, decode_palette=True)
     with pytest.raises(PngError) as caught:
         read_prediction(tmp_path / "a.png", (16, 16), contract)
     assert caught.value.detail.startswith("values 21 (1 pixels), 22 (1 pixels)")
@@ -144,7 +144,7 @@ def test_predicted_void_only_when_allowed(tmp_path) -> None:
     assert kind == "void"
     assert "255 in 17 pixels" in detail
     assert "--pred-void" in detail
-    allowed = Contract(VOC20, predicted_void=True)
+    allowed = PredictionFormat(VOC20, predicted_void=True)
     assert (read_prediction(tmp_path / "a.png", SIZE, allowed)[0] == values).all()
     values[2, 2] = 99
     save(tmp_path / "a.png", values)

@@ -12,7 +12,7 @@ from scipy.ndimage import maximum_filter
 
 from sbdata.masks import write_index_png
 from sbdata.score.run import ScoreOptions, score_folder
-from sbdata.score.truth import Truth, truth_from_coco, truth_from_voc
+from sbdata.score.truth import GroundTruth, truth_from_coco, truth_from_voc
 from tests.reference import ia_iou, ia_iou_arrays
 
 pytestmark = pytest.mark.realdata
@@ -20,7 +20,7 @@ FEW = ScoreOptions(resamples=20)
 
 
 @pytest.fixture(scope="module", params=["voc", "coco"])
-def truth(request: pytest.FixtureRequest, real_data: Path) -> Truth:
+def truth(request: pytest.FixtureRequest, real_data: Path) -> GroundTruth:
     if request.param == "voc":
         return truth_from_voc(real_data / "voc2012-mini" / "VOCdevkit")
     file = real_data / "coco128" / "annotations" / "instances_train2017.json"
@@ -28,7 +28,7 @@ def truth(request: pytest.FixtureRequest, real_data: Path) -> Truth:
 
 
 def predict(
-    truth: Truth, folder: Path, change: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    truth: GroundTruth, folder: Path, change: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> Path:
     folder.mkdir()
     for image_id in truth.image_ids:
@@ -77,7 +77,7 @@ def perturb(perfect: np.ndarray, instances: np.ndarray) -> np.ndarray:
     return found.astype(np.uint8)
 
 
-def test_the_truth_itself_scores_one_everywhere(truth: Truth, tmp_path: Path) -> None:
+def test_the_truth_itself_scores_one_everywhere(truth: GroundTruth, tmp_path: Path) -> None:
     folder = predict(truth, tmp_path / "p", lambda perfect, _: perfect)
     scored = score_folder(folder, truth, FEW, workers=2)
     found = {k: v for k, v in scored.summary.headline().items() if v is not None}
@@ -86,7 +86,9 @@ def test_the_truth_itself_scores_one_everywhere(truth: Truth, tmp_path: Path) ->
     assert len(truth.image_ids) >= 110
 
 
-def test_erasing_small_objects_loses_them_and_nothing_else(truth: Truth, tmp_path: Path) -> None:
+def test_erasing_small_objects_loses_them_and_nothing_else(
+    truth: GroundTruth, tmp_path: Path
+) -> None:
     scored = score_folder(predict(truth, tmp_path / "p", erase_small), truth, FEW, workers=2)
     ia = scored.summary.ia
     assert ia["ia_small"].n_instances > 0
@@ -98,7 +100,7 @@ def test_erasing_small_objects_loses_them_and_nothing_else(truth: Truth, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [shift, perturb, erase_small])
 def test_damaged_copies_score_what_the_references_say(
-    truth: Truth, tmp_path: Path, change: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    truth: GroundTruth, tmp_path: Path, change: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> None:
     folder = predict(truth, tmp_path / "p", change)
     scored = score_folder(folder, truth, FEW, workers=2)

@@ -14,7 +14,7 @@ from sbdata.mask_files import voc_palette
 from sbdata.score.inputs import ProblemsError
 from sbdata.score.run import ScoreOptions, loader_of, score_folder
 from sbdata.score.truth import (
-    Truth,
+    GroundTruth,
     truth_from_coco,
     truth_from_masks,
     truth_from_set,
@@ -29,7 +29,7 @@ FEW = ScoreOptions(resamples=20)
 
 
 @pytest.fixture(scope="module")
-def truth(dataset: Dataset) -> Truth:
+def truth(dataset: Dataset) -> GroundTruth:
     return truth_from_set(dataset.manifest)
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sbdata.errors import InputError
-from sbdata.score.result import Scored
+from sbdata.score.result import ScoreResult
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
 from sbdata.score.write import check_place, problems_file, summary_as_dict, write_result
@@ -22,7 +22,7 @@ from tests.score.conftest import shifted, without_small
 
 
 @pytest.fixture(scope="module")
-def scored(dataset, tmp_path_factory) -> Scored:
+def scored(dataset, tmp_path_factory) -> ScoreResult:
     folder = tmp_path_factory.mktemp("predictions")
     first = dataset.predict(folder / "mine", shifted)
     (first / "000000000100.png").unlink()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sbdata.bench.labels import read_labels
 from sbdata.errors import InputError
 from sbdata.recipe import SourceSpec
 from sbdata.sources import open_source
@@ -18,6 +17,7 @@ from sbdata.sources.derived import (
 )
 from sbdata.sources.voc import train_aug
 from sbdata.taxonomy import VOC20
+from sbdata.weak_labels.labels import read_labels
 from tests.sources.miniatures import LABELS, TRAIN_AUG, sbd_files, voc_files
 
 

@@ -17,7 +17,8 @@ from sbdata.recipe import SourceSpec
 from sbdata.sources import Chunk, open_source
 from sbdata.sources.shapes import _pixels, draws
 from sbdata.sources.shapes import layout as layout_module
-from sbdata.sources.shapes.figures import (
+from sbdata.sources.shapes.layout import lay_out
+from sbdata.sources.shapes.outlines import (
     COLUMNS,
     KIND,
     RADIUS,
@@ -28,7 +29,6 @@ from sbdata.sources.shapes.figures import (
     frame,
     whole_masks,
 )
-from sbdata.sources.shapes.layout import lay_out
 from sbdata.sources.shapes.picture import _paint, render, texture
 from sbdata.sources.shapes.scene import background, clutter
 from sbdata.storage import is_safe_name, is_safe_stem

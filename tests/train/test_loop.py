@@ -16,7 +16,7 @@ from torch import Tensor
 from sbdata.errors import InputError
 from sbdata.losses import ElasticWeightConsolidation, MovingFisher, make_loss
 from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_tensors, new_segmenter
-from sbdata.train.devices import Place, take_place
+from sbdata.train.devices import DistributedContext, init_distributed
 from sbdata.train.loop import DivergedError, Phase, run_phase
 from sbdata.train.preset import Preset, SizeBalance
 from sbdata.train.samples import TrainingImages, Views, images_of_folders, view_batches
@@ -28,7 +28,7 @@ from sbdata.train.segmenter import (
 )
 from tests.train.training_sets import TWO, tiny_preset, write_pictures
 
-CPU = Place(torch.device("cpu"))
+CPU = DistributedContext(torch.device("cpu"))
 
 
 def phase_of(preset: Preset, loss: str = "ce", seed: int = 0) -> Phase:
@@ -45,7 +45,7 @@ def trained(
     folder: Path,
     preset: Preset,
     loss: str = "ce",
-    place: Place = CPU,
+    place: DistributedContext = CPU,
     **more: Any,
 ) -> dict[str, Tensor]:
     model = fresh(preset)
@@ -214,7 +214,7 @@ def _train_as_rank(rank: int, port: int, root: str, folder: str, settings: dict[
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     images = images_of_folders(Path(root) / "photos", Path(root) / "masks", TWO)
-    place = take_place("cpu")
+    place = init_distributed("cpu")
     weights = trained(images, Path(folder), tiny_preset(**settings), "sb", place)
     torch.save(weights, Path(folder) / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()
@@ -348,7 +348,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared(tmp_path: Path) -> None:
-    place = Place(torch.device("cpu"), rank=0, processes=3)
+    place = DistributedContext(torch.device("cpu"), rank=0, processes=3)
     with pytest.raises(InputError, match="4 images cannot be shared by 3 processes"):
         trained(write_pictures(tmp_path), tmp_path / "run", tiny_preset(), place=place)
 
@@ -372,10 +372,10 @@ def test_tensorboard_is_written_on_request(tmp_path: Path) -> None:
 def test_unknown_devices_are_refused() -> None:
     for name in ("tpu9", "meta", "xla"):
         with pytest.raises(InputError, match=f"--device {name}: no such device"):
-            take_place(name)
+            init_distributed(name)
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="--device cuda: PyTorch finds no CUDA device"):
-            take_place("cuda")
+            init_distributed("cuda")
 
 
 def test_training_leaves_batch_norm_as_it_was(tmp_path: Path) -> None:

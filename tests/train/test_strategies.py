@@ -22,7 +22,7 @@ from sbdata.masks import write_index_png
 from sbdata.taxonomy import VOC20, Taxonomy
 from sbdata.train import strategies
 from sbdata.train.checkpoint import about_model, load_model, new_segmenter
-from sbdata.train.devices import Place
+from sbdata.train.devices import DistributedContext
 from sbdata.train.loop import Phase, run_phase
 from sbdata.train.preset import load_preset
 from sbdata.train.samples import TrainingImages, images_of_folders
@@ -35,7 +35,7 @@ from sbdata.train.strategies import (
 )
 from tests.train.training_sets import TWO, tiny_preset, write_pictures
 
-CPU = Place(torch.device("cpu"))
+CPU = DistributedContext(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from sbdata.app.plots.style import (
     with_legend,
 )
 from sbdata.app.view_estimates import Curve, Estimate, SizeEstimate
+from sbdata.formatting import NOTHING, count, number, signed, span
 from sbdata.metrics import FEW, Difference, Interval
-from sbdata.score.wording import NOTHING, count, number, signed, span
 from sbdata.sizes import SizeBins
 
 _DASHES = ("solid", "dash", "dot", "dashdot")

@@ -46,7 +46,7 @@ from sbdata.app.samples import IMAGE_ID, INSTANCES, OBJECTS
 from sbdata.app.selection import Selection, split_view
 from sbdata.app.view_estimates import ia_by_area, ia_by_size, ia_differences
 from sbdata.app.views import pairs_of
-from sbdata.score.wording import count
+from sbdata.formatting import count
 from sbdata.sizes import SizeBins
 
 NAME = "object_sizes"

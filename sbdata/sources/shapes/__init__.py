@@ -25,8 +25,8 @@ from sbdata.errors import InputError
 from sbdata.masks import encode_mask
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
-from sbdata.sources.shapes.figures import KIND
 from sbdata.sources.shapes.layout import SPLITS, lay_out
+from sbdata.sources.shapes.outlines import KIND
 from sbdata.sources.shapes.picture import render
 from sbdata.taxonomy import SHAPES8
 

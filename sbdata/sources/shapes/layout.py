@@ -22,7 +22,7 @@ from sbdata.sources.shapes.draws import (
     stream,
     weighted,
 )
-from sbdata.sources.shapes.figures import (
+from sbdata.sources.shapes.outlines import (
     COLUMNS,
     KIND,
     RADIUS,

@@ -18,7 +18,8 @@ from sbdata.sources.shapes.draws import (
     smooth_noise,
     stream,
 )
-from sbdata.sources.shapes.figures import (
+from sbdata.sources.shapes.layout import Layout
+from sbdata.sources.shapes.outlines import (
     KIND,
     RADIUS,
     SIDE,
@@ -33,7 +34,6 @@ from sbdata.sources.shapes.figures import (
     inside,
     sine,
 )
-from sbdata.sources.shapes.layout import Layout
 from sbdata.sources.shapes.scene import background, clutter
 
 _FIRST_SHAPE = 16  # streams below belong to the scene

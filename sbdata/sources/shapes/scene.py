@@ -21,7 +21,7 @@ from sbdata.sources.shapes.draws import (
     stream,
     weighted,
 )
-from sbdata.sources.shapes.figures import cosine, sine
+from sbdata.sources.shapes.outlines import cosine, sine
 
 _OCTAVES = 8  # the coarsest noise has one value every 128 pixels
 

@@ -4,8 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-
-from baselines.stages.affinity import (
+from sbdata_baselines.stages.affinity import (
     AffinityHead,
     BoundaryHead,
     PairLabels,
@@ -13,7 +12,7 @@ from baselines.stages.affinity import (
     pair_labels,
     psa_loss,
 )
-from baselines.stages.walk import edge_affinities, feature_affinities, neighbours
+from sbdata_baselines.stages.walk import edge_affinities, feature_affinities, neighbours
 
 RADIUS = 3
 Pairs = list[tuple[int, int, tuple[int, int], tuple[int, int]]]

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sbdata_baselines.stages.annealing import AdamW, anneal
+from sbdata_baselines.stages.descent import Schedule, load_trained, settings_of
+from sbdata_baselines.stages.photos import Batch
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 
-from baselines.stages.annealing import AdamW, anneal
-from baselines.stages.descent import Schedule, load_trained, settings_of
-from baselines.stages.photos import Batch
-from sbdata.bench.stage import Task
+from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError
 from tests.baselines.weak_examples import task_of, write_weak
 
@@ -46,7 +46,7 @@ def feed(steps: range) -> Iterator[Batch]:
         yield (torch.tensor(np.random.default_rng(step).normal(size=(2, 3)), dtype=torch.float32),)
 
 
-def run(task: Task, settings: Settings = SETTINGS) -> Halves:
+def run(task: StageContext, settings: Settings = SETTINGS) -> Halves:
     model = Halves().train()
 
     def loss_of(values: Tensor) -> Tensor:
@@ -115,10 +115,12 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -
 
     task = task_of(weak, tmp_path / "broken")
     with pytest.raises(KilledError):
-        run(Task(task.weak, task.folder, task.seed, task.place, kill))
+        run(StageContext(task.weak, task.folder, task.seed, task.place, kill))
     told: list[int] = []
     resumed = run(
-        Task(task.weak, task.folder, task.seed, task.place, lambda done, _: told.append(done))
+        StageContext(
+            task.weak, task.folder, task.seed, task.place, lambda done, _: told.append(done)
+        )
     )
     assert told == [7, 8, 9, 10]
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):

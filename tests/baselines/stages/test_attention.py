@@ -6,10 +6,10 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sbdata_baselines.stages.attention import attended, check_plain, refined_maps, through
 from timm.models.vision_transformer import Attention, Block
 from torch import nn
 
-from baselines.stages.attention import attended, check_plain, refined_maps, through
 from sbdata.errors import InputError
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
-from baselines.stages.activation import ActivationSettings, activation_maps
-from baselines.stages.attribution import (
+from sbdata_baselines.stages.activation import ActivationSettings, activation_maps
+from sbdata_baselines.stages.attribution import (
     Climb,
     ClimbSettings,
     adversarial_maps,
@@ -20,14 +18,16 @@ from baselines.stages.attribution import (
     climbing,
     objective,
 )
-from baselines.stages.classifier import ClassifierSettings, load_classifier, train_classifier
-from baselines.stages.descent import Schedule, Sgd
-from baselines.stages.halves import Upper, halved
-from baselines.stages.maps import read_maps
-from baselines.stages.photos import ViewSettings
-from baselines.stages.pyramid import NetworkSettings
-from sbdata.bench.weak import WeakSet
+from sbdata_baselines.stages.classifier import ClassifierSettings, load_classifier, train_classifier
+from sbdata_baselines.stages.descent import Schedule, Sgd
+from sbdata_baselines.stages.halves import Upper, halved
+from sbdata_baselines.stages.maps import read_maps
+from sbdata_baselines.stages.photos import ViewSettings
+from sbdata_baselines.stages.pyramid import NetworkSettings
+from torch import Tensor, nn
+
 from sbdata.errors import InputError
+from sbdata.weak_labels.weak_set import WeakSet
 from tests.baselines.weak_examples import task_of, write_weak
 
 SETTINGS = ClimbSettings((Climb(1.0, 3),))

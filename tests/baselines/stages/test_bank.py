@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-from baselines.stages.bank import (
+from sbdata_baselines.stages.bank import (
     BankSettings,
     PasteSettings,
     cut_out,
@@ -19,12 +18,13 @@ from baselines.stages.bank import (
     shrunk,
     turned,
 )
-from baselines.stages.masks import write_pseudo_mask
-from sbdata.bench.stage import Task
-from sbdata.bench.weak import WeakImage, WeakSet
+from sbdata_baselines.stages.masks import write_pseudo_mask
+
+from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError
 from sbdata.taxonomy import Taxonomy
-from sbdata.train.devices import Place
+from sbdata.train.devices import DistributedContext
+from sbdata.weak_labels.weak_set import WeakImage, WeakSet
 
 NAMES = Taxonomy("three", ("a", "b", "c"))
 
@@ -88,7 +88,7 @@ def test_a_quarter_turn_and_shrinking_keep_the_object() -> None:
     assert kept.size == (9, 4)
 
 
-def bank_of(tmp_path: Path) -> tuple[Task, Path]:
+def bank_of(tmp_path: Path) -> tuple[StageContext, Path]:
     """Photos p0 (a square of class a), p1 (of b), p2 (both) in even colours, and their masks."""
     rows = []
     for number, squares in enumerate([(1,), (2,), (1, 2)]):
@@ -100,8 +100,10 @@ def bank_of(tmp_path: Path) -> tuple[Task, Path]:
         Image.fromarray(photo).save(tmp_path / f"p{number}.png")
         write_pseudo_mask(tmp_path / "masks", f"p{number}", mask)
         rows.append(WeakImage(f"p{number}", tmp_path / f"p{number}.png", (30, 40), squares))
-    place = Place(torch_cpu())
-    task = Task(WeakSet(tuple(rows), NAMES), tmp_path / "bank", 0, place, lambda done, total: None)
+    place = DistributedContext(torch_cpu())
+    task = StageContext(
+        WeakSet(tuple(rows), NAMES), tmp_path / "bank", 0, place, lambda done, total: None
+    )
     object_bank(task, BankSettings(), tmp_path / "masks")
     return task, tmp_path / "bank"
 

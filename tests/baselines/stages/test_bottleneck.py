@@ -12,10 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from torch import Tensor, nn
-
-from baselines.stages.activation import ActivationSettings, activation_maps
-from baselines.stages.bottleneck import (
+from sbdata_baselines.stages.activation import ActivationSettings, activation_maps
+from sbdata_baselines.stages.bottleneck import (
     BottleneckSettings,
     Others,
     bottleneck_maps,
@@ -28,14 +26,16 @@ from baselines.stages.bottleneck import (
     restored,
     scaled,
 )
-from baselines.stages.classifier import ClassifierSettings, load_classifier, train_classifier
-from baselines.stages.descent import Schedule, Sgd
-from baselines.stages.halves import Halves, Lower, Upper, halved
-from baselines.stages.maps import read_maps
-from baselines.stages.photos import ViewSettings, pixels_of
-from baselines.stages.pyramid import NetworkSettings
-from sbdata.bench.weak import WeakImage, WeakSet
+from sbdata_baselines.stages.classifier import ClassifierSettings, load_classifier, train_classifier
+from sbdata_baselines.stages.descent import Schedule, Sgd
+from sbdata_baselines.stages.halves import Halves, Lower, Upper, halved
+from sbdata_baselines.stages.maps import read_maps
+from sbdata_baselines.stages.photos import ViewSettings, pixels_of
+from sbdata_baselines.stages.pyramid import NetworkSettings
+from torch import Tensor, nn
+
 from sbdata.errors import InputError
+from sbdata.weak_labels.weak_set import WeakImage, WeakSet
 from tests.baselines.weak_examples import task_of, write_weak
 
 Floats = npt.NDArray[np.float64]

@@ -5,21 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from baselines.stages.boundary import (
+from sbdata_baselines.stages.boundary import (
     BoundarySettings,
     WalkSettings,
     load_boundary,
     train_boundary,
     walk_maps,
 )
-from baselines.stages.descent import Schedule, Sgd
-from baselines.stages.maps import ClassMaps, read_maps, write_maps
-from baselines.stages.masks import write_pseudo_mask
-from baselines.stages.photos import ViewSettings, pixels_of
-from baselines.stages.pyramid import NetworkSettings
-from sbdata.bench.weak import WeakSet
+from sbdata_baselines.stages.descent import Schedule, Sgd
+from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
+from sbdata_baselines.stages.masks import write_pseudo_mask
+from sbdata_baselines.stages.photos import ViewSettings, pixels_of
+from sbdata_baselines.stages.pyramid import NetworkSettings
+
 from sbdata.masks import LabelMap
+from sbdata.weak_labels.weak_set import WeakSet
 from tests.baselines.weak_examples import task_of, write_weak
 
 SETTINGS = BoundarySettings(

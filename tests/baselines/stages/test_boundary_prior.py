@@ -4,9 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from scipy.optimize import minimize
-
-from baselines.stages.boundary_prior import (
+from sbdata_baselines.stages.boundary_prior import (
     background_weights,
     boundary_saliency,
     contrast,
@@ -15,6 +13,8 @@ from baselines.stages.boundary_prior import (
     optimised,
     spread,
 )
+from scipy.optimize import minimize
+
 from sbdata.errors import InputError
 
 LINE = np.array([[0, 1], [1, 2], [2, 3], [3, 4]])

@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sbdata_baselines.stages.boxes import (
+    BoxViews,
+    boxes_of,
+    regions_of,
+    seen_background,
+    seen_boxes,
+)
+from sbdata_baselines.stages.photos import ViewSettings, batches
 
-from baselines.stages.boxes import BoxViews, boxes_of, regions_of, seen_background, seen_boxes
-from baselines.stages.photos import ViewSettings, batches
-from sbdata.bench.weak import Box
 from sbdata.errors import InputError
 from sbdata.train.augment import View
+from sbdata.weak_labels.weak_set import Box
 from tests.baselines.boxed_examples import write_boxed
 from tests.baselines.weak_examples import COLOURS
 

@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from sbdata_baselines.stages.cam import class_maps, multi_scale_maps
 from torch import Tensor
 from torch.nn import functional
 
-from baselines.stages.cam import class_maps, multi_scale_maps
 from sbdata.errors import InputError
 
 

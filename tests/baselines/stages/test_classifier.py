@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from baselines.stages.classifier import (
+from sbdata_baselines.stages.classifier import (
     Classifier,
     ClassifierSettings,
     load_classifier,
     train_classifier,
 )
-from baselines.stages.descent import Adam, Schedule, Sgd, load_trained, settings_of
-from baselines.stages.photos import ViewSettings
-from baselines.stages.pyramid import NetworkSettings, build_pyramid
-from sbdata.bench.stage import Progress, Task
-from sbdata.bench.weak import WeakImage, WeakSet
+from sbdata_baselines.stages.descent import Adam, Schedule, Sgd, load_trained, settings_of
+from sbdata_baselines.stages.photos import ViewSettings
+from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+
+from sbdata.benchmark.stage import Progress, StageContext
 from sbdata.errors import InputError
 from sbdata.taxonomy import Taxonomy
-from sbdata.train.devices import Place
+from sbdata.train.devices import DistributedContext
+from sbdata.weak_labels.weak_set import WeakImage, WeakSet
 
 NETWORK = NetworkSettings("mobilenetv3_small_050", "none", frozen=0)
 SETTINGS = ClassifierSettings(
@@ -46,9 +46,11 @@ def weak(tmp_path: Path) -> WeakSet:
     return WeakSet(tuple(rows), Taxonomy("two", ("red", "blue")))
 
 
-def task_of(weak: WeakSet, folder: Path, progress: Progress = lambda done, total: None) -> Task:
+def task_of(
+    weak: WeakSet, folder: Path, progress: Progress = lambda done, total: None
+) -> StageContext:
     folder.mkdir(exist_ok=True)
-    return Task(weak, folder, 0, Place(torch.device("cpu")), progress)
+    return StageContext(weak, folder, 0, DistributedContext(torch.device("cpu")), progress)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -108,8 +110,8 @@ def test_the_schedule_and_the_heads_rate(weak: WeakSet, tmp_path: Path) -> None:
         NETWORK, ViewSettings(32), Sgd(0.01, weight_decay=0.0), Schedule(1, 4)
     )
     train_classifier(task_of(weak, tmp_path / "c"), settings)
-    from baselines.stages.classifier import new_classifier
-    from baselines.stages.photos import WeakViews, batches
+    from sbdata_baselines.stages.classifier import new_classifier
+    from sbdata_baselines.stages.photos import WeakViews, batches
 
     model = new_classifier(settings, 2, 0).train()
     images, labels = next(iter(batches(WeakViews(weak, settings.views, 0), 4, range(1))))

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from baselines.stages.colours import lab, reduced
+from sbdata_baselines.stages.colours import lab, reduced
 
 
 @pytest.mark.parametrize(

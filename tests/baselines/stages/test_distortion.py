@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from baselines.stages.distortion import Distorted, Distortion, seeded
+from sbdata_baselines.stages.distortion import Distorted, Distortion, seeded
 
 DISTORTED = Distorted(32, Distortion())
 

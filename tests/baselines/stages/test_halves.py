@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from sbdata_baselines.stages.classifier import Classifier
+from sbdata_baselines.stages.halves import halved
+from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
 from torch import Tensor, nn
 
-from baselines.stages.classifier import Classifier
-from baselines.stages.halves import halved
-from baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
 from sbdata.errors import InputError
 from sbdata.train.pretrained import Backbone, Normalisation
 

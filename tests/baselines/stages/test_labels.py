@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from baselines.stages.labels import (
+from sbdata_baselines.stages.labels import (
     AlphaSeedSettings,
     MaskSettings,
     SeedSettings,
@@ -13,11 +12,12 @@ from baselines.stages.labels import (
     pseudo_masks,
     seed_labels,
 )
-from baselines.stages.maps import ClassMaps, write_maps
-from baselines.stages.refinement import Refinement
-from sbdata.bench.weak import WeakSet
+from sbdata_baselines.stages.maps import ClassMaps, write_maps
+from sbdata_baselines.stages.refinement import Refinement
+
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
+from sbdata.weak_labels.weak_set import WeakSet
 from tests.baselines.weak_examples import task_of, write_weak
 
 NONE = Refinement("none")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from baselines.stages.maps import (
+from sbdata_baselines.stages.maps import (
     ClassMaps,
     max_normalised,
     minmax_normalised,
     read_maps,
     write_maps,
 )
+
 from sbdata.errors import InputError
 
 

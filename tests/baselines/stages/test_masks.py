@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sbdata_baselines.stages.maps import ClassMaps
+from sbdata_baselines.stages.masks import refined_mask, write_pseudo_mask
+from sbdata_baselines.stages.seeds import argmax_mask
 
-from baselines.stages.maps import ClassMaps
-from baselines.stages.masks import refined_mask, write_pseudo_mask
-from baselines.stages.seeds import argmax_mask
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sbdata_baselines.stages.descent import joined
+from sbdata_baselines.stages.pairs import PairViews
+from sbdata_baselines.stages.photos import ViewSettings, batches
 
-from baselines.stages.descent import joined
-from baselines.stages.pairs import PairViews
-from baselines.stages.photos import ViewSettings, batches
-from sbdata.bench.weak import WeakSet
 from sbdata.errors import InputError
+from sbdata.weak_labels.weak_set import WeakSet
 from tests.baselines.weak_examples import write_weak
 
 VIEWS = ViewSettings(48, long_side=(48, 64))

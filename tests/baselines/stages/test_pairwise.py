@@ -4,18 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from baselines.stages.descent import Schedule, Sgd
-from baselines.stages.maps import ClassMaps, read_maps, write_maps
-from baselines.stages.masks import write_pseudo_mask
-from baselines.stages.pairwise import (
+from sbdata_baselines.stages.descent import Schedule, Sgd
+from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
+from sbdata_baselines.stages.masks import write_pseudo_mask
+from sbdata_baselines.stages.pairwise import (
     PairwiseSettings,
     PairwiseWalkSettings,
     train_pairwise,
     walk_pairwise,
 )
-from baselines.stages.photos import ViewSettings
-from baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.stages.photos import ViewSettings
+from sbdata_baselines.stages.pyramid import NetworkSettings
+
 from tests.baselines.weak_examples import task_of, write_weak
 
 SETTINGS = PairwiseSettings(

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sbdata_baselines.stages.masks import write_pseudo_mask
+from sbdata_baselines.stages.photos import ViewSettings, WeakViews, batches, drawn, pending
 
-from baselines.stages.masks import write_pseudo_mask
-from baselines.stages.photos import ViewSettings, WeakViews, batches, drawn, pending
-from sbdata.bench.stage import Task
-from sbdata.bench.weak import WeakImage, WeakSet
+from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError
 from sbdata.taxonomy import Taxonomy
-from sbdata.train.devices import Place
+from sbdata.train.devices import DistributedContext
+from sbdata.weak_labels.weak_set import WeakImage, WeakSet
 
 
 @pytest.fixture
@@ -89,8 +89,12 @@ def test_batches_go_on_from_a_step(weak: WeakSet) -> None:
 
 def test_pending_skips_what_is_there(weak: WeakSet, tmp_path: Path) -> None:
     told: list[int] = []
-    task = Task(
-        weak, tmp_path / "out", 0, Place(torch.device("cpu")), lambda done, n: told.append(done)
+    task = StageContext(
+        weak,
+        tmp_path / "out",
+        0,
+        DistributedContext(torch.device("cpu")),
+        lambda done, n: told.append(done),
     )
     task.folder.mkdir()
     (task.folder / "p1.png").touch()

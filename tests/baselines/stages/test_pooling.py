@@ -7,8 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from baselines.stages.pooling import (
+from sbdata_baselines.stages.pooling import (
     background_attention,
     background_prototypes,
     part_areas,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sbdata_baselines.stages.refinement import Refinement, refiner_of
 
-from baselines.stages.refinement import Refinement, refiner_of
 from sbdata.train.refine import make_refiner, par
 
 CPU = torch.device("cpu")

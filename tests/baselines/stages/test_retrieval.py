@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch.nn import functional
-
-from baselines.stages.retrieval import (
+from sbdata_baselines.stages.retrieval import (
     agreement_mask,
     box_scores,
     cosines,
@@ -12,7 +10,9 @@ from baselines.stages.retrieval import (
     mean_directions,
     retrieved_mask,
 )
-from sbdata.bench.weak import Box
+from torch.nn import functional
+
+from sbdata.weak_labels.weak_set import Box
 
 SIZE = (12, 15)
 PHOTO = np.zeros((*SIZE, 3), np.uint8)

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sbdata_baselines.stages import saliency as module
+from sbdata_baselines.stages.saliency import (
+    barrier_distance,
+    border_contrast,
+    read_saliency,
+    saliency,
+)
 
-from baselines.stages import saliency as module
-from baselines.stages.saliency import barrier_distance, border_contrast, read_saliency, saliency
 from sbdata.errors import InputError
 
 

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from baselines.stages.boundary_prior import boundary_saliency
-from baselines.stages.photos import ViewSettings, WeakViews, pixels_of
-from baselines.stages.saliency import saliency
-from baselines.stages.saliency_maps import (
+from sbdata_baselines.stages.boundary_prior import boundary_saliency
+from sbdata_baselines.stages.photos import ViewSettings, WeakViews, pixels_of
+from sbdata_baselines.stages.saliency import saliency
+from sbdata_baselines.stages.saliency_maps import (
     SaliencySettings,
     read_salience,
     salience_of,
     saliency_maps,
     saliency_stage,
 )
-from sbdata.bench.stage import key_of
+
+from sbdata.benchmark.stage import key_of
 from sbdata.errors import InputError
 from tests.baselines.weak_examples import task_of, write_weak
 

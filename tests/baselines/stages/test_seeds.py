@@ -5,9 +5,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from baselines.stages.maps import ClassMaps
-from baselines.stages.seeds import (
+from sbdata_baselines.stages.maps import ClassMaps
+from sbdata_baselines.stages.seeds import (
     alpha_background,
     alpha_seeds,
     argmax_mask,

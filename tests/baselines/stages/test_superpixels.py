@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-from baselines.stages import superpixels as module
-from baselines.stages.superpixels import means, on_border, superpixels, touching
+from sbdata_baselines.stages import superpixels as module
+from sbdata_baselines.stages.superpixels import means, on_border, superpixels, touching
 
 
 @settings(max_examples=20, deadline=None)

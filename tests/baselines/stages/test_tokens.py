@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from timm.models import get_pretrained_cfg
-from torch import Tensor, nn
-
-from baselines.stages.pyramid import NetworkSettings
-from baselines.stages.tokens import (
+from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.stages.tokens import (
     HybridSettings,
     TokenNetwork,
     TransformerSettings,
@@ -19,6 +16,9 @@ from baselines.stages.tokens import (
     positions_at,
     token_loss,
 )
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
 from sbdata.errors import InputError
 
 TINY = TransformerSettings("deit_tiny_patch16_224.fb_in1k", "none")

@@ -8,9 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from baselines.stages.maps import ClassMaps
-from baselines.stages.walk import (
+from sbdata_baselines.stages.maps import ClassMaps
+from sbdata_baselines.stages.walk import (
     edge_affinities,
     feature_affinities,
     line_cells,
@@ -20,6 +19,7 @@ from baselines.stages.walk import (
     transition_from_affinities,
     walked_maps,
 )
+
 from sbdata.errors import InputError
 
 Values = npt.NDArray[np.float64]

@@ -1,0 +1,80 @@
+"""AdvCAM: IRN on maps of photos that were changed to show more of their classes.
+
+Lee, Kim and Yoon, "Anti-Adversarially Manipulated Attributions for Weakly and Semi-Supervised
+Semantic Segmentation" (CVPR 2021): the maps of :mod:`sbdata_baselines.stages.attribution`, of a
+classifier that is not trained again; then IRN. Constants of the ``paper`` preset are those of
+jbeomlee93/AdvCAM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage
+from sbdata_baselines.irn import refined_stage, seeds_stage
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.stages.attribution import ClimbSettings, adversarial_maps
+from sbdata_baselines.stages.boundary import BoundarySettings, WalkSettings
+from sbdata_baselines.stages.classifier import ClassifierSettings, train_classifier
+from sbdata_baselines.stages.labels import MaskSettings, SeedSettings
+
+
+@dataclass(frozen=True)
+class AdvCamSettings:
+    """Of the method.
+
+    Attributes:
+        classifier: its training.
+        climb: how its maps come about.
+        seeds: where they are sure.
+        boundary: the training of the edge map.
+        walk: along it.
+        masks: the threshold.
+    """
+
+    classifier: ClassifierSettings
+    climb: ClimbSettings
+    seeds: SeedSettings
+    boundary: BoundarySettings
+    walk: WalkSettings
+    masks: MaskSettings
+
+
+def build(settings: AdvCamSettings) -> Stage:
+    """Return the last stage."""
+    trained = Stage("classifier", train_classifier, settings.classifier, seconds_per_image=0.39)
+    maps = Stage(
+        "adversarial-maps", adversarial_maps, settings.climb, (trained,), seconds_per_image=0.56
+    )
+    seeds = seeds_stage(maps, settings.seeds)
+    return refined_stage(maps, seeds, settings.boundary, settings.walk, settings.masks)
+
+
+BASELINE = Baseline(
+    name="advcam",
+    paper=(
+        "AdvCAM: Lee, Kim and Yoon, Anti-Adversarially Manipulated Attributions for Weakly and "
+        "Semi-Supervised Semantic Segmentation, CVPR 2021"
+    ),
+    year=2021,
+    settings=AdvCamSettings,
+    presets=presets_of("advcam"),
+    build=build,
+    backbone="ResNet-50, output stride 16",
+    differences=(
+        "As irn, whose classifier it takes; the official one is trained below stride 8, too.",
+        "A step of 0.08, as in the official code; the paper has 0.008.",
+        "Grad-CAM's weights are computed in closed form, which is the same for this classifier.",
+        "The official code means to count the half scale's 13 steps twice; its factor stays on for "
+        "the other scales, so all steps count the same, as in the preset paper.",
+        "The official threshold of the maps is searched on the ground truth of the training set; "
+        "nothing is searched here.",
+        "Presets smoke and photos change the input of the backbone's last part, not pixels, at one "
+        "scale and in 8 steps.",
+    ),
+    published={
+        "maps / pseudo-masks on VOC 2012 train": "55.6 / 69.9 mIoU",
+        "VOC 2012 val / test": "68.1 / 68.0 mIoU with a ResNet-101 DeepLabV2, ImageNet weights",
+    },
+)

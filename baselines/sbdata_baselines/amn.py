@@ -1,0 +1,259 @@
+"""AMN: maps of a network that classifies pixels, and is told which classes to expect.
+
+Lee, Kim and Shim, "Threshold Matters in WSSS: Manipulating the Activation for the Robust and
+Accurate Segmentation Model Against Thresholds" (CVPR 2022): IRN's seeds supervise a segmentation
+network whose features are weighed by the image's labels (label conditioning); its loss is a
+balanced cross entropy with smoothed labels (section 3.2); its probabilities, stretched to [0, 1],
+are the maps of a second IRN. Constants of the ``paper`` preset are those of gaviotas/AMN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage, StageContext
+from sbdata.masks import VOID, LabelMap, read_index_png
+from sbdata.train.labels import nearest
+from sbdata.train.segmenter import RATES, AtrousHead
+from sbdata_baselines.cam import activation_stage
+from sbdata_baselines.irn import IrnSettings, refined_stage, seeds_stage
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.stages.activation import ActivationSettings
+from sbdata_baselines.stages.boundary import WalkSettings
+from sbdata_baselines.stages.cam import multi_scale_maps
+from sbdata_baselines.stages.descent import Adam, Schedule, descend, load_trained, settings_of
+from sbdata_baselines.stages.labels import SeedSettings
+from sbdata_baselines.stages.maps import ClassMaps, FloatMap, file_of, minmax_normalised, write_maps
+from sbdata_baselines.stages.photos import (
+    ViewSettings,
+    WeakViews,
+    batches,
+    one_hot,
+    pending,
+    pixels_of,
+)
+from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+
+
+@dataclass(frozen=True)
+class PixelSettings:
+    """Of the network that classifies pixels.
+
+    Attributes:
+        network: the backbone.
+        views: of photos and seeds.
+        optimiser: of the descent.
+        schedule: of the descent.
+        rates: of the head's atrous convolutions.
+        dropout: of the features.
+        smoothing: share of a pixel's probability that the other classes are given.
+    """
+
+    network: NetworkSettings
+    views: ViewSettings
+    optimiser: Adam
+    schedule: Schedule
+    rates: tuple[int, ...] = RATES
+    dropout: float = 0.1
+    smoothing: float = 0.4
+
+
+@dataclass(frozen=True)
+class AmnSettings:
+    """Of the method.
+
+    Attributes:
+        irn: of the first seeds, of the boundary head and of the threshold.
+        pixels: the network.
+        seeds: of its maps.
+        walk: of its maps.
+    """
+
+    irn: IrnSettings
+    pixels: PixelSettings
+    seeds: SeedSettings
+    walk: WalkSettings
+
+
+def build(settings: AmnSettings) -> Stage:
+    """Return the last stage."""
+    irn = settings.irn
+    first = seeds_stage(activation_stage(irn.classifier, irn.activation), irn.seeds)
+    pixels = Stage("pixels", train_pixels, settings.pixels, (first,), seconds_per_image=0.45)
+    maps = Stage("pixel-maps", pixel_maps, irn.activation, (pixels, first), seconds_per_image=0.19)
+    seeds = seeds_stage(maps, settings.seeds)
+    return refined_stage(maps, seeds, irn.boundary, settings.walk, irn.masks)
+
+
+# --- the network and its loss ---------------------------------------------------------------------
+
+
+class ConditionedSegmenter(nn.Module):
+    """A segmentation network whose features are multiplied by a function of the image's labels.
+
+    Args:
+        pyramid: the backbone.
+        n_classes: C, without background.
+        rates: of the head's atrous convolutions, which are summed.
+        dropout: of the features.
+    """
+
+    def __init__(
+        self, pyramid: Pyramid, n_classes: int, rates: Sequence[int], dropout: float
+    ) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        self.condition = nn.Linear(n_classes, pyramid.channels[-1])
+        self.dropout = nn.Dropout(dropout)
+        self.head = AtrousHead(pyramid.channels[-1], n_classes + 1, rates)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return logits, background first.
+
+        Args:
+            images: ``(N, 3, H, W)``.
+            labels: ``(N, C)`` of 0 and 1.
+
+        Returns:
+            ``(N, C + 1, h, w)``.
+        """
+        features = conditioned(self.pyramid(images)[-1], self.condition(labels))
+        logits: Tensor = self.head(self.dropout(features))
+        return logits
+
+
+def conditioned(features: Tensor, factors: Tensor) -> Tensor:
+    """Multiply each channel of ``(N, D, h, w)`` features by its factor of ``(N, D)``."""
+    return features * factors[:, :, None, None]
+
+
+def balanced_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.4) -> Tensor:
+    """Return half the background's mean loss and half the foreground's, with smoothed labels.
+
+    A pixel's target is ``1 - smoothing`` for its class and ``smoothing / (K - 1)`` for each other;
+    void is left out, and a group without pixels contributes 0.
+
+    Args:
+        logits: ``(N, K, h, w)``, background first.
+        target: integer ``(N, h, w)`` classes, 0 background, 255 void.
+        smoothing: epsilon.
+    """
+    losses = -(smoothed(target, logits.shape[1], smoothing) * logits.log_softmax(dim=1)).sum(dim=1)
+    groups = (target == 0, (target != 0) & (target != VOID))
+    means = [(losses * group).sum() / group.sum().clamp(min=1) for group in groups]
+    return torch.stack(means).mean()
+
+
+def smoothed(target: Tensor, count: int, smoothing: float) -> Tensor:
+    """Return ``(N, count, h, w)`` probabilities that sum to 1; void counts as background."""
+    known = torch.where(target == VOID, 0, target).long()
+    chosen = functional.one_hot(known, count).movedim(-1, 1)
+    other = smoothing / (count - 1)
+    return chosen * (1 - smoothing - other) + other
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+
+def train_pixels(task: StageContext, settings: PixelSettings, seeds: Path) -> None:
+    """Train the network on the seeds; writes ``model.pt``."""
+    model = _new_network(task, settings).to(task.place.device)
+    views = WeakViews(task.weak, settings.views, task.seed, seeds=seeds)
+
+    def loss_of(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
+        logits = model(images, labels)
+        target = nearest(seeds.long(), logits.shape[-2:])
+        return balanced_cross_entropy(logits, target, settings.smoothing)
+
+    descend(
+        task,
+        settings,
+        model.train(),
+        model.pyramid,
+        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
+        loss_of,
+    )
+
+
+def pixel_maps(task: StageContext, settings: ActivationSettings, pixels: Path, seeds: Path) -> None:
+    """Write ``<image_id>.npz`` of each photo: the maps of its classes."""
+    model = _new_network(task, settings_of(pixels, PixelSettings))
+    load_trained(model, pixels)
+    model.to(task.place.device).eval()
+    for row in pending(task, ".npz"):
+        labels = torch.from_numpy(one_hot(row.classes, len(task.weak.taxonomy)))
+        labels = labels.to(task.place.device)
+
+        def logits_of(images: Tensor, labels: Tensor = labels) -> Tensor:
+            logits: Tensor = model(images, labels.expand(len(images), -1))
+            return logits
+
+        summed = multi_scale_maps(
+            logits_of,
+            pixels_of(row),
+            settings.scales,
+            settings.flip,
+            device=task.place.device,
+            rectify=False,
+        )
+        mean: FloatMap = summed / np.float32(len(settings.scales) * (2 if settings.flip else 1))
+        seed = read_index_png(file_of(seeds, row.image_id, ".png"))
+        write_maps(task.folder, row.image_id, stretched_maps(mean, row.classes, seed))
+
+
+def stretched_maps(logits: FloatMap, classes: tuple[int, ...], seed: LabelMap) -> ClassMaps:
+    """Return the probabilities of the present classes, each stretched to [0, 1].
+
+    Where the seed is sure background they stay as they are. The background's own map, which the
+    official code writes, too, is left out: seeds and walk compare with constants.
+
+    Args:
+        logits: ``(C + 1, H, W)``, background first.
+        classes: that are present.
+        seed: uint8 ``(H, W)``.
+    """
+    # Absent classes stay in the denominator, as in the official code.
+    probabilities = _softmax(logits)[list(classes)]
+    stretched = np.where(seed == 0, probabilities, minmax_normalised(probabilities))
+    return ClassMaps(classes, stretched.astype(np.float32), normalisation="minmax")
+
+
+def _softmax(logits: npt.NDArray[np.float32]) -> FloatMap:
+    powers = np.exp(logits - logits.max(axis=0))
+    probabilities: FloatMap = powers / powers.sum(axis=0)
+    return probabilities
+
+
+def _new_network(task: StageContext, settings: PixelSettings) -> ConditionedSegmenter:
+    torch.manual_seed(task.seed)
+    pyramid = build_pyramid(settings.network)
+    n_classes = len(task.weak.taxonomy)
+    return ConditionedSegmenter(pyramid, n_classes, settings.rates, settings.dropout)
+
+
+BASELINE = Baseline(
+    name="amn",
+    paper=(
+        "AMN: Lee, Kim and Shim, Threshold Matters in WSSS: Manipulating the Activation for the "
+        "Robust and Accurate Segmentation Model Against Thresholds, CVPR 2022"
+    ),
+    year=2022,
+    settings=AmnSettings,
+    presets=presets_of("amn"),
+    build=build,
+    backbone="ResNet-50, output stride 16",
+    differences=(
+        "As irn; and seeds of the network's maps compare with constants, without its own "
+        "background map.",
+        "The last epoch is kept, as in the official code, which scores every epoch on the truth.",
+    ),
+)

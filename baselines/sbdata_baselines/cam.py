@@ -1,0 +1,60 @@
+"""CAM, the control: a classifier's activation maps, cut at a threshold.
+
+Zhou et al., "Learning Deep Features for Discriminative Localization" (CVPR 2016), with the
+classifier, the scales and the threshold of IRN's code (Ahn et al., CVPR 2019), which evaluates its
+maps in this way. What a method adds to these pseudo-masks is what it is worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.stages.activation import ActivationSettings, activation_maps
+from sbdata_baselines.stages.classifier import ClassifierSettings, train_classifier
+from sbdata_baselines.stages.labels import MaskSettings, pseudo_masks
+
+
+@dataclass(frozen=True)
+class CamSettings:
+    """Of the control.
+
+    Attributes:
+        classifier: its training.
+        activation: its maps.
+        masks: the threshold, and the refinement if any.
+    """
+
+    classifier: ClassifierSettings
+    activation: ActivationSettings
+    masks: MaskSettings
+
+
+def build(settings: CamSettings) -> Stage:
+    """Return the last stage."""
+    maps = activation_stage(settings.classifier, settings.activation)
+    return Stage("masks", pseudo_masks, settings.masks, (maps,), seconds_per_image=0.1)
+
+
+def activation_stage(classifier: ClassifierSettings, activation: ActivationSettings) -> Stage:
+    """Return the stage of a plain classifier's maps, which several methods begin with."""
+    trained = Stage("classifier", train_classifier, classifier, seconds_per_image=0.39)
+    return Stage("maps", activation_maps, activation, (trained,), seconds_per_image=0.17)
+
+
+BASELINE = Baseline(
+    name="cam",
+    paper="CAM: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016",
+    year=2016,
+    settings=CamSettings,
+    presets=presets_of("cam"),
+    build=build,
+    backbone="ResNet-50, output stride 16",
+    differences=(
+        "Maps, scales and threshold are those of IRN's code, the common starting point today.",
+        "Photos are resized bilinearly and padded with ImageNet's mean colour.",
+    ),
+    published={"CAM on VOC 2012 train (IRN's code)": "48.3 mIoU, threshold 0.15"},
+)

@@ -1,0 +1,225 @@
+"""EPS: maps that, put together, are the photo's saliency.
+
+Lee et al., "Railroad is not a Train: Saliency as Pseudo-pixel Supervision for Weakly Supervised
+Semantic Segmentation" (CVPR 2021): a classifier with a background channel gives each pixel a
+probability of each class. Maps of the present classes that lie on salient ground must add up to
+the saliency map, those that do not count as background; the squared difference is the second loss.
+Constants of the ``paper`` preset are those of halbielee/EPS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage, StageContext
+from sbdata.supervision import IMAGE_LABELS, SALIENCY
+from sbdata.train.labels import nearest
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.stages.activation import ActivationSettings
+from sbdata_baselines.stages.cam import class_maps, multi_scale_maps
+from sbdata_baselines.stages.classifier import Classifier
+from sbdata_baselines.stages.descent import Schedule, Sgd, descend, load_trained, settings_of
+from sbdata_baselines.stages.labels import MaskSettings, pseudo_masks
+from sbdata_baselines.stages.maps import write_maps
+from sbdata_baselines.stages.photos import ViewSettings, WeakViews, batches, pending, pixels_of
+from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+from sbdata_baselines.stages.saliency_maps import SaliencySettings, salience_of, saliency_stage
+
+_TINY = 1e-4  # that each cell adds to the area which an overlap is a share of
+
+
+@dataclass(frozen=True)
+class SalientSettings:
+    """Of the network and its losses.
+
+    Attributes:
+        network: the backbone.
+        views: of photos and saliency maps.
+        optimiser: of the descent.
+        schedule: of the descent.
+        overlap: tau, the share of a class's sure pixels that must be salient for its map to count
+            as foreground.
+        blend: lambda, the weight of the foreground maps against that of the background.
+    """
+
+    network: NetworkSettings
+    views: ViewSettings
+    optimiser: Sgd
+    schedule: Schedule
+    overlap: float = 0.4
+    blend: float = 0.5
+
+
+@dataclass(frozen=True)
+class EpsSettings:
+    """Of the method.
+
+    Attributes:
+        saliency: the maps, where none are given.
+        salient: the network.
+        activation: its maps.
+        masks: the threshold.
+    """
+
+    saliency: SaliencySettings
+    salient: SalientSettings
+    activation: ActivationSettings
+    masks: MaskSettings
+
+
+def build(settings: EpsSettings) -> Stage:
+    """Return the last stage."""
+    saliency = saliency_stage(settings.saliency)
+    trained = Stage("salient", train_salient, settings.salient, (saliency,), seconds_per_image=0.4)
+    maps = Stage(
+        "salient-maps", salient_maps, settings.activation, (trained,), seconds_per_image=0.17
+    )
+    return Stage("masks", pseudo_masks, settings.masks, (maps,), seconds_per_image=0.1)
+
+
+# --- the losses -----------------------------------------------------------------------------------
+
+
+def eps_loss(
+    activations: Tensor, labels: Tensor, salience: Tensor, overlap: float = 0.4, blend: float = 0.5
+) -> Tensor:
+    """Return the sum of the classification and the saliency loss.
+
+    Args:
+        activations: ``(N, C + 1, h, w)``, background first.
+        labels: ``(N, C)`` of 0 and 1.
+        salience: ``(N, h, w)`` in [0, 1].
+        overlap: tau.
+        blend: lambda.
+    """
+    logits = activations[:, 1:].mean(dim=(2, 3))
+    estimate = estimated_salience(activations.softmax(dim=1), labels, salience, overlap, blend)
+    return functional.multilabel_soft_margin_loss(logits, labels) + functional.mse_loss(
+        estimate, salience
+    )
+
+
+def estimated_salience(
+    probabilities: Tensor, labels: Tensor, salience: Tensor, overlap: float, blend: float
+) -> Tensor:
+    """Return the saliency that the maps of the present classes make up.
+
+    ``blend * foreground + (1 - blend) * (1 - background)``, where a present class belongs to the
+    foreground if its overlap with the saliency map exceeds ``overlap``, else to the background.
+
+    Args:
+        probabilities: ``(N, C + 1, h, w)``, background first.
+        labels: ``(N, C)`` of 0 and 1.
+        salience: ``(N, h, w)`` in [0, 1].
+        overlap: tau.
+        blend: lambda.
+
+    Returns:
+        ``(N, h, w)`` in [0, 1].
+    """
+    background, classes = probabilities[:, 0], probabilities[:, 1:]
+    on_salient = overlaps(classes, salience) > overlap
+    present = labels > 0
+    foreground = (classes * (present & on_salient)[:, :, None, None]).sum(dim=1)
+    rest = background + (classes * (present & ~on_salient)[:, :, None, None]).sum(dim=1)
+    return blend * foreground + (1 - blend) * (1 - rest)
+
+
+def overlaps(classes: Tensor, salience: Tensor) -> Tensor:
+    """Return the share of each class's sure pixels, of a probability over 1/2, that are salient.
+
+    A class without a sure pixel has none. No gradient flows.
+
+    Args:
+        classes: ``(N, C, h, w)`` probabilities.
+        salience: ``(N, h, w)`` in [0, 1].
+
+    Returns:
+        ``(N, C)``.
+    """
+    sure = classes.detach().round()
+    both = (sure * salience.round()[:, None]).sum(dim=(2, 3))
+    return both / (sure + _TINY).sum(dim=(2, 3))
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+
+def train_salient(task: StageContext, settings: SalientSettings, saliency: Path) -> None:
+    """Train the network on photos, labels and saliency maps; writes ``model.pt``."""
+    model = _new_network(task, settings).to(task.place.device)
+    views = WeakViews(task.weak, settings.views, task.seed, seeds=saliency)
+
+    def loss_of(images: Tensor, labels: Tensor, levels: Tensor) -> Tensor:
+        activations = model.maps(images)
+        salience = salience_of(nearest(levels.long(), activations.shape[-2:]))
+        return eps_loss(activations, labels, salience, settings.overlap, settings.blend)
+
+    descend(
+        task,
+        settings,
+        model.train(),
+        model.pyramid,
+        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
+        loss_of,
+    )
+
+
+def salient_maps(task: StageContext, settings: ActivationSettings, salient: Path) -> None:
+    """Write ``<image_id>.npz`` of each photo: its classes' probabilities, each with maximum 1."""
+    model = _new_network(task, settings_of(salient, SalientSettings))
+    load_trained(model, salient)
+    model.to(task.place.device).eval()
+
+    def probabilities_of(images: Tensor) -> Tensor:
+        probabilities: Tensor = model.maps(images).softmax(dim=1)[:, 1:]
+        return probabilities
+
+    for row in pending(task, ".npz"):
+        summed = multi_scale_maps(
+            probabilities_of,
+            pixels_of(row),
+            settings.scales,
+            settings.flip,
+            device=task.place.device,
+        )
+        write_maps(task.folder, row.image_id, class_maps(summed, row.classes))
+
+
+def _new_network(task: StageContext, settings: SalientSettings) -> Classifier:
+    """Return a classifier whose first map is the background's."""
+    torch.manual_seed(task.seed)
+    return Classifier(build_pyramid(settings.network), len(task.weak.taxonomy) + 1)
+
+
+BASELINE = Baseline(
+    name="eps",
+    paper=(
+        "EPS: Lee et al., Railroad is not a Train: Saliency as Pseudo-pixel Supervision for Weakly "
+        "Supervised Semantic Segmentation, CVPR 2021"
+    ),
+    year=2021,
+    settings=EpsSettings,
+    presets=presets_of("eps"),
+    build=build,
+    supervision=(IMAGE_LABELS, SALIENCY),
+    backbone="ResNet-38d (Wide ResNet), output stride 8",
+    differences=(
+        "Saliency maps are those that are given, else an unlearned prior's, which is far weaker "
+        "than the official PFAN.",
+        "The backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
+        "The masks have no dense CRF, as the official code's; the paper's figures with one need "
+        "masks.refine.name=crf.",
+        "Photos are resized bilinearly and padded with ImageNet's mean colour.",
+    ),
+    published={
+        "maps on VOC 2012 train, without / with saliency": "47.05 / 69.22 mIoU",
+        "VOC 2012 val": "70.9 mIoU with a ResNet-101 DeepLabV2",
+    },
+)

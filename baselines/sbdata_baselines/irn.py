@@ -1,0 +1,99 @@
+"""IRN: activation maps spread by a random walk that learned edges stop.
+
+Ahn, Cho and Kwak, "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations"
+(CVPR 2019): classifier and maps as :mod:`sbdata_baselines.cam`; seeds where they are sure; a
+boundary head that learns from the seeds which neighbours belong together; a walk along it; a
+threshold. Constants of the ``paper`` preset are those of ``run_sample.py`` in jiwoon-ahn/irn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage
+from sbdata_baselines.cam import activation_stage
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.stages.activation import ActivationSettings
+from sbdata_baselines.stages.boundary import (
+    BoundarySettings,
+    WalkSettings,
+    train_boundary,
+    walk_maps,
+)
+from sbdata_baselines.stages.classifier import ClassifierSettings
+from sbdata_baselines.stages.labels import MaskSettings, SeedSettings, pseudo_masks, seed_labels
+
+
+@dataclass(frozen=True)
+class IrnSettings:
+    """Of the method.
+
+    Attributes:
+        classifier: its training.
+        activation: its maps.
+        seeds: where they are sure.
+        boundary: the training of the edge map.
+        walk: along it.
+        masks: the threshold.
+    """
+
+    classifier: ClassifierSettings
+    activation: ActivationSettings
+    seeds: SeedSettings
+    boundary: BoundarySettings
+    walk: WalkSettings
+    masks: MaskSettings
+
+
+def build(settings: IrnSettings) -> Stage:
+    """Return the last stage."""
+    maps = activation_stage(settings.classifier, settings.activation)
+    seeds = seeds_stage(maps, settings.seeds)
+    return refined_stage(maps, seeds, settings.boundary, settings.walk, settings.masks)
+
+
+def seeds_stage(maps: Stage, settings: SeedSettings) -> Stage:
+    """Return the stage of the seeds of some maps."""
+    return Stage("seeds", seed_labels, settings, (maps,), seconds_per_image=0.03)
+
+
+def refined_stage(
+    maps: Stage, seeds: Stage, boundary: BoundarySettings, walk: WalkSettings, masks: MaskSettings
+) -> Stage:
+    """Return the last stage of all methods that end with IRN's walk.
+
+    Args:
+        maps: that are spread.
+        seeds: from which the edges are learned.
+        boundary: their training.
+        walk: along them.
+        masks: the threshold.
+    """
+    edges = Stage("boundary", train_boundary, boundary, (seeds,), seconds_per_image=0.12)
+    walked = Stage("walk", walk_maps, walk, (maps, edges), seconds_per_image=0.16)
+    return Stage("masks", pseudo_masks, masks, (walked,), gpus=0.0, seconds_per_image=0.01)
+
+
+BASELINE = Baseline(
+    name="irn",
+    paper=(
+        "IRN: Ahn, Cho and Kwak, Weakly Supervised Learning of Instance Segmentation with "
+        "Inter-pixel Relations, CVPR 2019"
+    ),
+    year=2019,
+    settings=IrnSettings,
+    presets=presets_of("irn"),
+    build=build,
+    backbone="ResNet-50, output stride 16",
+    differences=(
+        "The displacement branch is left out: it only tells instances apart.",
+        "The walk multiplies by a sparse matrix 256 times instead of squaring a dense one 8 times.",
+        "Scales of batch norm are not trained.",
+        "Photos are resized bilinearly and padded with ImageNet's mean colour.",
+    ),
+    published={
+        "pseudo-masks on VOC 2012 train": "66.5 mIoU",
+        "VOC 2012 val / test": "63.5 / 64.8 mIoU with a ResNet-50 DeepLabV2, ImageNet weights",
+    },
+)

@@ -1,0 +1,71 @@
+"""RIB: IRN on maps of a classifier that is trained anew on each photo, without a last activation.
+
+Lee, Choi, Mok and Yoon, "Reducing Information Bottleneck for Weakly Supervised Semantic
+Segmentation" (NeurIPS 2021): the maps of :mod:`sbdata_baselines.stages.bottleneck`, then IRN.
+Constants of the ``paper`` preset are those of jbeomlee93/RIB for VOC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage
+from sbdata_baselines.irn import refined_stage, seeds_stage
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.stages.bottleneck import BottleneckSettings, bottleneck_maps
+from sbdata_baselines.stages.boundary import BoundarySettings, WalkSettings
+from sbdata_baselines.stages.classifier import ClassifierSettings, train_classifier
+from sbdata_baselines.stages.labels import MaskSettings, SeedSettings
+
+
+@dataclass(frozen=True)
+class RibSettings:
+    """Of the method.
+
+    Attributes:
+        classifier: its training.
+        bottleneck: its training on each photo, and its maps.
+        seeds: where they are sure.
+        boundary: the training of the edge map.
+        walk: along it.
+        masks: the threshold.
+    """
+
+    classifier: ClassifierSettings
+    bottleneck: BottleneckSettings
+    seeds: SeedSettings
+    boundary: BoundarySettings
+    walk: WalkSettings
+    masks: MaskSettings
+
+
+def build(settings: RibSettings) -> Stage:
+    """Return the last stage."""
+    trained = Stage("classifier", train_classifier, settings.classifier, seconds_per_image=0.39)
+    maps = Stage(
+        "bottleneck-maps", bottleneck_maps, settings.bottleneck, (trained,), seconds_per_image=0.55
+    )
+    seeds = seeds_stage(maps, settings.seeds)
+    return refined_stage(maps, seeds, settings.boundary, settings.walk, settings.masks)
+
+
+BASELINE = Baseline(
+    name="rib",
+    paper=(
+        "RIB: Lee, Choi, Mok and Yoon, Reducing Information Bottleneck for Weakly Supervised "
+        "Semantic Segmentation, NeurIPS 2021"
+    ),
+    year=2021,
+    settings=RibSettings,
+    presets=presets_of("rib"),
+    build=build,
+    backbone="ResNet-50, output stride 16",
+    differences=(
+        "As irn, whose classifier it takes.",
+        "Maps that fill the photo end the steps and are not summed; the official code sums those "
+        "of its first scale.",
+        "Presets smoke and photos train the backbone's last part and the head, at one scale, in 4 "
+        "steps, with 4 other photos out of 64.",
+    ),
+)

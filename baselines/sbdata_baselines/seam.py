@@ -1,0 +1,326 @@
+"""SEAM: maps that stay the same when the photo is scaled.
+
+Wang et al., "Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic
+Segmentation" (CVPR 2020): a classifier with a background channel sees each view at two scales; its
+maps, averaged over pixels of like features (pixel correlation module, PCM, section 3.3), and the
+plain ones must agree between the scales (equivariant regularisation, equations 4 to 8). PSA's walk
+follows. Constants of the ``paper`` preset are those of YudeWang/SEAM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage, StageContext
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.stages.activation import ActivationSettings
+from sbdata_baselines.stages.cam import multi_scale_maps
+from sbdata_baselines.stages.descent import Schedule, Sgd, descend, load_trained, settings_of
+from sbdata_baselines.stages.labels import (
+    AlphaSeedSettings,
+    MaskSettings,
+    alpha_seed_labels,
+    pseudo_masks,
+)
+from sbdata_baselines.stages.maps import ClassMaps, minmax_normalised, write_maps
+from sbdata_baselines.stages.pairwise import (
+    PairwiseSettings,
+    PairwiseWalkSettings,
+    train_pairwise,
+    walk_pairwise,
+)
+from sbdata_baselines.stages.photos import ViewSettings, WeakViews, batches, pending, pixels_of
+from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+
+_TINY = 1e-5
+
+
+@dataclass(frozen=True)
+class EquivariantSettings:
+    """Of the network and its losses.
+
+    Attributes:
+        network: the backbone.
+        views: of the photos.
+        optimiser: of the descent.
+        schedule: of the descent.
+        down: scale of the second view of a pair, relative to the first.
+        lowest: share of pixels that the refined maps are pressed down on.
+        highest: share of differences between plain and refined maps that count.
+        width: of the features that are compared in the PCM.
+        dropout: of the last features' channels.
+    """
+
+    network: NetworkSettings
+    views: ViewSettings
+    optimiser: Sgd
+    schedule: Schedule
+    down: float = 0.3
+    lowest: float = 0.25
+    highest: float = 0.2
+    width: int = 192
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True)
+class SeamSettings:
+    """Of the method.
+
+    Attributes:
+        equivariant: the network.
+        activation: its maps.
+        seeds: where they are sure.
+        pairwise: PSA's network.
+        walk: along its affinities.
+        masks: of the walked maps, which bring their background.
+    """
+
+    equivariant: EquivariantSettings
+    activation: ActivationSettings
+    seeds: AlphaSeedSettings
+    pairwise: PairwiseSettings
+    walk: PairwiseWalkSettings
+    masks: MaskSettings
+
+
+def build(settings: SeamSettings) -> Stage:
+    """Return the last stage."""
+    trained = Stage("equivariant", train_equivariant, settings.equivariant, seconds_per_image=0.5)
+    maps = Stage(
+        "equivariant-maps", equivariant_maps, settings.activation, (trained,), seconds_per_image=0.2
+    )
+    seeds = Stage("seeds", alpha_seed_labels, settings.seeds, (maps,), seconds_per_image=0.03)
+    pairs = Stage("pairwise", train_pairwise, settings.pairwise, (seeds,), seconds_per_image=0.16)
+    walked = Stage("walk", walk_pairwise, settings.walk, (maps, pairs), seconds_per_image=0.12)
+    return Stage("masks", pseudo_masks, settings.masks, (walked,), gpus=0.0, seconds_per_image=0.01)
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+
+class EquivariantNetwork(nn.Module):
+    """A classifier with a background channel, and the PCM.
+
+    Args:
+        pyramid: the backbone; the PCM compares its second and third depth from the end.
+        n_classes: C, without background.
+        width: of the compared features.
+        dropout: of the last features' channels.
+    """
+
+    def __init__(self, pyramid: Pyramid, n_classes: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        self.dropout = nn.Dropout2d(dropout)
+        self.head = nn.Conv2d(pyramid.channels[-1], n_classes + 1, 1, bias=False)
+        self.fine = nn.Conv2d(pyramid.channels[-3], 64, 1, bias=False)
+        self.coarse = nn.Conv2d(pyramid.channels[-2], 128, 1, bias=False)
+        self.join = nn.Conv2d(3 + 64 + 128, width, 1, bias=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the plain activations and the refined maps, both ``(N, C + 1, h, w)``.
+
+        Args:
+            images: ``(N, 3, H, W)``.
+        """
+        depths = self.pyramid(images)
+        activations = self.head(self.dropout(depths[-1]))
+        size = tuple(activations.shape[-2:])
+        seen = [
+            _resized(self.pyramid.normalised(images), size),
+            _resized(self.fine(depths[-3].detach()).relu(), size),
+            _resized(self.coarse(depths[-2].detach()).relu(), size),
+        ]
+        features = self.join(torch.cat(seen, dim=1))
+        return activations, correlated(strongest_classes(activations.detach()), features)
+
+    def refined_classes(self, images: Tensor) -> Tensor:
+        """Return the refined maps of the classes, without background."""
+        refined: Tensor = self(images)[1][:, 1:]
+        return refined
+
+
+def correlated(maps: Tensor, features: Tensor) -> Tensor:
+    """Average maps over pixels of like features: ``maps @ A``, the PCM.
+
+    ``A = relu(cosine of the features)``, its columns divided by their sums.
+
+    Args:
+        maps: ``(N, K, h, w)``.
+        features: ``(N, D, h, w)``.
+    """
+    links = correlation(features)
+    return (maps.flatten(2) @ links).view_as(maps)
+
+
+def correlation(features: Tensor) -> Tensor:
+    """Return ``A`` of :func:`correlated`, ``(N, h w, h w)``, whose columns sum to 1."""
+    unit = functional.normalize(features.flatten(2), dim=1)
+    likeness = (unit.transpose(1, 2) @ unit).relu()
+    return likeness / likeness.sum(dim=1, keepdim=True).clamp(min=_TINY)
+
+
+def scaled_to_peak(maps: Tensor) -> Tensor:
+    """Return the positive part of each map divided by its maximum."""
+    positive = maps.relu()
+    return positive / (positive.amax(dim=(2, 3), keepdim=True) + _TINY)
+
+
+def strongest_classes(activations: Tensor) -> Tensor:
+    """Return maps with peak 1 that keep each pixel's strongest class; background is the rest.
+
+    Args:
+        activations: ``(N, C + 1, h, w)``, background first, which is not looked at.
+
+    Returns:
+        Of the same shape; background is 1 less the strongest class.
+    """
+    classes = scaled_to_peak(activations)[:, 1:]
+    strongest = classes.amax(dim=1, keepdim=True)
+    return torch.cat([1 - strongest, classes * (classes == strongest)], dim=1)
+
+
+# --- the losses -----------------------------------------------------------------------------------
+
+
+def seam_loss(
+    network: EquivariantNetwork, images: Tensor, labels: Tensor, settings: EquivariantSettings
+) -> Tensor:
+    """Return the sum of SEAM's losses; each has weight 1.
+
+    Args:
+        network: in training mode.
+        images: ``(N, 3, S, S)`` uint8, or floats in [0, 1].
+        labels: ``(N, C)`` of 0 and 1.
+        settings: the scale of the second view, and the shares.
+    """
+    whole = images if images.is_floating_point() else images.float() / 255
+    side = max(int(whole.shape[-1] * settings.down), 1)
+    pairs = [network(whole), network(_resized(whole, (side, side)))]
+    present = functional.pad(labels, (1, 0), value=1.0)[:, :, None, None]  # background always is
+    size = tuple(pairs[1][0].shape[-2:])
+    classification = torch.stack([
+        functional.multilabel_soft_margin_loss(plain[:, 1:].mean(dim=(2, 3)), labels)
+        + lowest_mean(refined[:, 1:] * present[:, 1:], settings.lowest)
+        for plain, refined in pairs
+    ]).mean()  # fmt: skip
+    plain1, plain2 = (_resized(scaled_to_peak(p), size) * present for p, _ in pairs)
+    refined1, refined2 = (_resized(scaled_to_peak(r), size) * present for _, r in pairs)
+    return (
+        classification
+        + equivariance_loss(plain1, plain2)
+        + cross_loss(plain2, refined1, settings.highest)
+        + cross_loss(plain1, refined2, settings.highest)
+    )
+
+
+def equivariance_loss(first: Tensor, second: Tensor) -> Tensor:
+    """Return L_ER: the mean difference of the classes' maps of two scales, brought to one size."""
+    return (first[:, 1:] - second[:, 1:]).abs().mean()
+
+
+def cross_loss(plain: Tensor, refined: Tensor, share: float) -> Tensor:
+    """Return one half of L_ECR: the largest differences of one scale's refined maps.
+
+    They are taken to the other scale's plain maps, of which each pixel keeps its strongest entry
+    and which get no gradient.
+
+    Args:
+        plain: ``(N, C + 1, h, w)`` with peak 1; its background is replaced by 1 less the strongest
+            class.
+        refined: of the same shape.
+        share: of all differences that count.
+    """
+    classes = plain.detach()[:, 1:]
+    target = torch.cat([1 - classes.amax(dim=1, keepdim=True), classes], dim=1)
+    target = target * (target == target.amax(dim=1, keepdim=True))
+    differences = (target - refined).abs().flatten(1)
+    count = max(int(differences.shape[1] * share), 1)
+    return differences.topk(count, dim=1).values.mean()
+
+
+def lowest_mean(maps: Tensor, share: float) -> Tensor:
+    """Return the mean over each image's pixels at which the strongest of its maps is lowest.
+
+    Args:
+        maps: ``(N, C, h, w)``.
+        share: of the pixels that count.
+    """
+    strongest = maps.amax(dim=1).flatten(1)
+    count = max(int(strongest.shape[1] * share), 1)
+    return strongest.topk(count, dim=1, largest=False).values.relu().mean()
+
+
+def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return functional.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+
+def train_equivariant(task: StageContext, settings: EquivariantSettings) -> None:
+    """Train the network on the photos and their labels; writes ``model.pt``."""
+    model = _new_network(task, settings).to(task.place.device)
+    views = WeakViews(task.weak, settings.views, task.seed)
+    descend(
+        task,
+        settings,
+        model.train(),
+        model.pyramid,
+        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
+        lambda images, labels: seam_loss(model, images, labels, settings),
+    )
+
+
+def equivariant_maps(task: StageContext, settings: ActivationSettings, equivariant: Path) -> None:
+    """Write ``<image_id>.npz`` of each photo: the refined maps of its classes, stretched."""
+    model = _new_network(task, settings_of(equivariant, EquivariantSettings))
+    load_trained(model, equivariant)
+    model.to(task.place.device).eval()
+    for row in pending(task, ".npz"):
+        summed = multi_scale_maps(
+            model.refined_classes,
+            pixels_of(row),
+            settings.scales,
+            settings.flip,
+            device=task.place.device,
+        )
+        maps = minmax_normalised(summed[[c - 1 for c in row.classes]])
+        write_maps(task.folder, row.image_id, ClassMaps(row.classes, maps, normalisation="minmax"))
+
+
+def _new_network(task: StageContext, settings: EquivariantSettings) -> EquivariantNetwork:
+    torch.manual_seed(task.seed)
+    pyramid = build_pyramid(settings.network)
+    return EquivariantNetwork(pyramid, len(task.weak.taxonomy), settings.width, settings.dropout)
+
+
+BASELINE = Baseline(
+    name="seam",
+    paper=(
+        "SEAM: Wang et al., Self-supervised Equivariant Attention Mechanism for Weakly Supervised "
+        "Semantic Segmentation, CVPR 2020"
+    ),
+    year=2020,
+    settings=SeamSettings,
+    presets=presets_of("seam"),
+    build=build,
+    backbone="ResNet-38d (Wide ResNet), output stride 8",
+    differences=(
+        "The backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
+        "The small view of presets smoke and photos is 0.5 times the large one: 0.3 of 160 pixels "
+        "leaves three cells.",
+        "No dense CRF follows the walk.",
+    ),
+    published={
+        "VOC 2012 val / test": "64.5 / 65.7 mIoU with a ResNet-38 DeepLabV1, ImageNet weights",
+    },
+)

@@ -1,0 +1,305 @@
+"""Bottleneck: a classifier that is trained anew, for a few steps, on each photo it looks at.
+
+Lee, Choi, Mok and Yoon, "Reducing Information Bottleneck for Weakly Supervised Semantic
+Segmentation" (RIB, NeurIPS 2021): the last layer's sigmoid, or softmax, keeps what a classifier
+needs and drops the rest. So the loss of these steps has none; it raises the mean of the activations
+that are not discriminative, of the photo and of others that share no class with it.
+The maps of all steps are summed. Facts of the code, where the paper leaves them open, are those of
+jbeomlee93/RIB (``obtain_RIB_CAM.py``).
+
+Differences from the official code: maps that fill the photo, which end the steps, are not summed,
+whereas the code sums those of its first scale; photos without labels are never among the others;
+the last step, whose outcome nobody sees, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sbdata.benchmark.stage import StageContext
+from sbdata.errors import InputError
+from sbdata.weak_labels.weak_set import WeakImage
+from sbdata_baselines.stages.cam import SCALES
+from sbdata_baselines.stages.classifier import load_classifier
+from sbdata_baselines.stages.descent import Sgd
+from sbdata_baselines.stages.halves import Halves, Upper, halved
+from sbdata_baselines.stages.maps import ClassMaps, FloatMap, max_normalised, write_maps
+from sbdata_baselines.stages.photos import ViewSettings, WeakViews, batches, pending, pixels_of
+
+Others = tuple[Tensor, Tensor]
+"""What the lower half gave of other photos, and their labels ``(n, C)``."""
+
+_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class BottleneckSettings:
+    """Of the steps.
+
+    Attributes:
+        optimiser: of the descent, which begins anew with every photo.
+        views: of the other photos.
+        scales: of the photo, whose maps are summed; the first one's tell when it is filled.
+        learned: those of them that the loss sees.
+        flip: the mirrored photo, too.
+        steps: at most; the first maps are those of the classifier as it is.
+        others: photos without a class of this one, in each step.
+        discriminative: activations from this share of their map's maximum on do not count.
+        stop: no step follows one in which the photo's own sum of means is larger.
+        bright: share of its map's maximum from which on a pixel is filled.
+        filled: share of such pixels beyond which the maps are given up.
+        first: name of the backbone's first part that is trained, as far as the classifier's was;
+            empty for all parts. See ``halves.halved``.
+        pool: views of other photos that are drawn once, for all photos; 0 draws new ones in each
+            step.
+
+    Raises:
+        InputError: for values that cannot be.
+    """
+
+    optimiser: Sgd
+    views: ViewSettings
+    scales: tuple[float, ...] = SCALES
+    learned: tuple[float, ...] = (1.0, 1.5, 2.0)
+    flip: bool = True
+    steps: int = 10
+    others: int = 20
+    discriminative: float = 0.4
+    stop: float = 600.0
+    bright: float = 0.3
+    filled: float = 0.7
+    first: str = ""
+    pool: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.learned or min(self.scales) <= 0 or not set(self.learned) <= set(self.scales):
+            msg = "learned: give at least one scale, from among scales, which are all above 0"
+        elif self.steps < 1 or min(self.others, self.pool) < 0:
+            msg = "steps must be at least 1, others and pool at least 0"
+        else:
+            return
+        raise InputError(msg)
+
+
+def quiet_means(activations: Tensor, discriminative: float) -> Tensor:
+    """Return RIB's global non-discriminative region pooling, ``(N, C)``.
+
+    The mean over all pixels, of which those count 0 that reach the given share of the map's
+    maximum.
+
+    Args:
+        activations: ``(N, C, h, w)``.
+        discriminative: share of the maximum.
+    """
+    values = activations.detach()
+    quiet = values / values.amax(dim=(2, 3), keepdim=True) < discriminative
+    return (activations * quiet).mean(dim=(2, 3))
+
+
+def filled_share(maps: Tensor, bright: float) -> float:
+    """Return the share of pixels at which some map exceeds a share of its own maximum.
+
+    Args:
+        maps: ``(K, h, w)``, not negative.
+        bright: share of the maximum.
+    """
+    peaks = maps.amax(dim=(1, 2), keepdim=True)
+    return float((maps / (peaks + _EPS) > bright).any(dim=0).float().mean())
+
+
+def reduced_maps(
+    halves: Halves,
+    inputs: Sequence[Tensor],
+    rows: Sequence[int],
+    feed: Iterator[Others],
+    settings: BottleneckSettings,
+) -> list[Tensor]:
+    """Train a classifier on a photo, and sum the maps that it has at each step.
+
+    Afterwards its weights are what they were.
+
+    Args:
+        halves: of the classifier; of the upper half is trained what requires gradients.
+        inputs: of each scale what the lower half gave, ``(N, D, h, w)``.
+        rows: of the photo's classes among the head's.
+        feed: gives other photos for each step.
+        settings: of the steps.
+
+    Returns:
+        ``(1, classes, h, w)`` of each scale.
+    """
+    with restored(p for p in halves.upper.parameters() if p.requires_grad):
+        descent = new_descent(halves.upper, settings.optimiser)
+        sums: list[Tensor] = []
+        for step in range(settings.steps):
+            activations = [
+                _activations(halves.upper, values, rows, scale in settings.learned)
+                for scale, values in zip(settings.scales, inputs, strict=True)
+            ]
+            maps = [_read(found, settings.flip) for found in activations]
+            if step and filled_share(maps[0][0], settings.bright) > settings.filled:
+                break
+            sums = [a + b for a, b in zip(sums, maps, strict=True)] if sums else maps
+            own = torch.stack([
+                quiet_means(found, settings.discriminative).sum()
+                for scale, found in zip(settings.scales, activations, strict=True)
+                if scale in settings.learned
+            ]).sum()  # fmt: skip
+            if step + 1 == settings.steps or abs(float(own.detach())) > settings.stop:
+                break
+            for group in descent.param_groups:
+                share = 1 - step / settings.steps
+                group["lr"] = group["first_lr"] * share**settings.optimiser.poly_power
+            others = _of_others(halves.upper, *next(feed), settings.discriminative)
+            descent.zero_grad(set_to_none=True)
+            (-own - others).backward()
+            descent.step()
+    return sums
+
+
+def new_descent(upper: Upper, rules: Sgd) -> torch.optim.SGD:
+    """Return an optimiser of what requires gradients; each group keeps its ``first_lr``."""
+    parts = ((upper.parts, rules.lr), (upper.head, rules.lr * rules.head))
+    groups = [
+        {"params": [p for p in part.parameters() if p.requires_grad], "lr": lr, "first_lr": lr}
+        for part, lr in parts
+    ]
+    return torch.optim.SGD(
+        [group for group in groups if group["params"]],
+        momentum=rules.momentum,
+        nesterov=rules.nesterov,
+        weight_decay=rules.weight_decay,
+    )
+
+
+@contextmanager
+def restored(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Give parameters, at the end, the values that they have now."""
+    kept = [(parameter, parameter.detach().clone()) for parameter in parameters]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in kept:
+                parameter.copy_(value)
+                parameter.grad = None
+
+
+def _activations(upper: Upper, values: Tensor, rows: Sequence[int], learn: bool) -> Tensor:
+    with torch.set_grad_enabled(learn):
+        found: Tensor = upper(values)[:, list(rows)]
+    return found
+
+
+def _read(activations: Tensor, flip: bool) -> Tensor:
+    maps = activations.detach().relu()
+    return maps[:1] + maps[1:].flip(-1) if flip else maps
+
+
+def _of_others(upper: Upper, values: Tensor, labels: Tensor, discriminative: float) -> Tensor:
+    if not len(values):
+        return labels.sum()  # of nothing: 0
+    return (quiet_means(upper(values), discriminative) * labels).sum()
+
+
+# --- other photos ---------------------------------------------------------------------------------
+
+
+def disjoint(rows: Sequence[WeakImage], classes: tuple[int, ...]) -> tuple[WeakImage, ...]:
+    """Return the photos that have labels, but none of these."""
+    return tuple(row for row in rows if row.classes and not set(row.classes) & set(classes))
+
+
+def fresh_others(
+    task: StageContext, settings: BottleneckSettings, lower: nn.Module
+) -> Callable[[int], Iterator[Others]]:
+    """Return what draws new views for each step on the photo of a number."""
+
+    def feed(number: int) -> Iterator[Others]:
+        rows = disjoint(task.weak.rows, task.weak.rows[number].classes)
+        if not rows or not settings.others:
+            return repeat(_nobody(task))
+        views = WeakViews(replace(task.weak, rows=rows), settings.views, task.seed, stream=number)
+        drawn = batches(views, settings.others, range(settings.steps))
+        return (_on_device(task, lower, images, labels) for images, labels in drawn)
+
+    return feed
+
+
+def pooled_others(
+    task: StageContext, settings: BottleneckSettings, lower: nn.Module
+) -> Callable[[int], Iterator[Others]]:
+    """Draw views once; return what chooses some of them for each step on the photo of a number."""
+    rows = tuple(row for row in task.weak.rows if row.classes)
+    views = WeakViews(replace(task.weak, rows=rows), settings.views, task.seed)
+    pool = [
+        _on_device(task, lower, images, labels)
+        for images, labels in batches(views, 1, range(min(settings.pool, len(rows))))
+    ]
+
+    def feed(number: int) -> Iterator[Others]:
+        own = [c - 1 for c in task.weak.rows[number].classes]
+        fit = [place for place, (_, labels) in enumerate(pool) if not labels[0, own].any()]
+        rng = np.random.default_rng((task.seed, number))
+        while True:
+            chosen = [pool[place] for place in rng.permutation(fit)[: settings.others]]
+            if not chosen:
+                yield _nobody(task)
+                continue
+            values, labels = (torch.cat(column) for column in zip(*chosen, strict=True))
+            yield values, labels
+
+    return feed
+
+
+def _on_device(task: StageContext, lower: nn.Module, images: Tensor, labels: Tensor) -> Others:
+    return lower(images.to(task.place.device)), labels.to(task.place.device)
+
+
+def _nobody(task: StageContext) -> Others:
+    nothing = torch.zeros(0, len(task.weak.taxonomy), device=task.place.device)
+    return nothing, nothing
+
+
+# --- the stage ------------------------------------------------------------------------------------
+
+
+def bottleneck_maps(task: StageContext, settings: BottleneckSettings, classifier: Path) -> None:
+    """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
+    halves = halved(load_classifier(task, classifier), settings.first)
+    others = pooled_others if settings.pool else fresh_others
+    feed = others(task, settings, halves.lower)
+    numbers = {row.image_id: number for number, row in enumerate(task.weak.rows)}
+    for row in pending(task, ".npz"):
+        photo, rows = pixels_of(row), [c - 1 for c in row.classes]
+        total: FloatMap = np.zeros((len(rows), *photo.shape[:2]), np.float32)
+        if rows:
+            inputs = [
+                halves.lower(scaled(photo, scale, settings.flip).to(task.place.device))
+                for scale in settings.scales
+            ]
+            for maps in reduced_maps(halves, inputs, rows, feed(numbers[row.image_id]), settings):
+                large = functional.interpolate(maps, photo.shape[:2], mode="bilinear")
+                total += large[0].cpu().numpy()
+        write_maps(task.folder, row.image_id, ClassMaps(row.classes, max_normalised(total)))
+
+
+def scaled(photo: npt.NDArray[np.uint8], scale: float, flip: bool) -> Tensor:
+    """Return a resized (bicubic) photo and, with ``flip``, its mirror image; ``(N, 3, h, w)``."""
+    if scale != 1:
+        height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
+        resized = Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC)
+        photo = np.array(resized)
+    image = torch.from_numpy(photo).permute(2, 0, 1)[None]
+    return torch.cat([image, image.flip(-1)]) if flip else image

@@ -1,0 +1,109 @@
+"""Classifier: a network that learns from image-level labels and thereby localises.
+
+Zhou et al., "Learning Deep Features for Discriminative Localization" (CVPR 2016), as IRN (Ahn et
+al., CVPR 2019) trains it: a 1 x 1 convolution without bias on the last features gives a map for
+each class, its spatial mean is the class's logit, and the loss is the multi-label soft margin.
+
+Differences from IRN's code: photos are resized bilinearly, views are padded with ImageNet's mean
+colour, the scales of batch norm are not trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sbdata.benchmark.stage import StageContext
+from sbdata_baselines.stages.descent import (
+    Schedule,
+    Sgd,
+    descend,
+    joined,
+    load_trained,
+    settings_of,
+)
+from sbdata_baselines.stages.photos import ViewSettings, WeakViews, batches
+from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """Of the classifier.
+
+    Attributes:
+        network: the backbone.
+        views: of the photos.
+        optimiser: of the descent.
+        schedule: of the descent.
+    """
+
+    network: NetworkSettings
+    views: ViewSettings
+    optimiser: Sgd
+    schedule: Schedule
+
+
+class Classifier(nn.Module):
+    """A backbone, a map for each class, and their spatial means.
+
+    Args:
+        pyramid: the backbone.
+        n_classes: C, without background.
+    """
+
+    def __init__(self, pyramid: Pyramid, n_classes: int) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        self.head = nn.Conv2d(pyramid.channels[-1], n_classes, 1, bias=False)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the activations ``(N, C, h, w)``, before anything cuts off the negative ones."""
+        activations: Tensor = self.head(self.pyramid(images)[-1])
+        return activations
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits ``(N, C)``."""
+        return self.maps(images).mean(dim=(2, 3))
+
+
+def train_classifier(task: StageContext, settings: ClassifierSettings) -> None:
+    """Train a classifier on the photos and their labels; writes ``model.pt``."""
+    fit(task, settings, [WeakViews(task.weak, settings.views, task.seed)])
+
+
+def fit(task: StageContext, settings: ClassifierSettings, streams: Sequence[WeakViews]) -> None:
+    """Train a classifier on batches of ``batch_size`` views of each stream."""
+    model = new_classifier(settings, len(task.weak.taxonomy), task.seed).to(task.place.device)
+    size, workers = settings.schedule.batch_size, task.place.workers
+
+    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+        return functional.multilabel_soft_margin_loss(model(images), labels)
+
+    descend(
+        task,
+        settings,
+        model.train(),
+        model.pyramid,
+        lambda steps: joined([batches(views, size, steps, workers) for views in streams]),
+        loss_of,
+    )
+
+
+def new_classifier(settings: ClassifierSettings, n_classes: int, seed: int) -> Classifier:
+    """Build a classifier; its head is drawn by torch's global generator, which is seeded."""
+    torch.manual_seed(seed)
+    return Classifier(build_pyramid(settings.network), n_classes)
+
+
+def load_classifier(task: StageContext, folder: Path) -> Classifier:
+    """Read what :func:`train_classifier` wrote; on the task's device, in evaluation mode."""
+    settings = settings_of(folder, ClassifierSettings)
+    model = new_classifier(settings, len(task.weak.taxonomy), task.seed)
+    load_trained(model, folder)
+    model.to(task.place.device).eval()
+    return model

@@ -1,0 +1,93 @@
+"""Distortion: the strong changes of photos with which DeiT, and what is built on it, is trained.
+
+Touvron et al., "Training data-efficient image transformers & distillation through attention" (ICML
+2021): a random part of the photo, RandAugment (Cubuk et al., CVPR-W 2020) and random
+erasing (Zhong et al., AAAI 2020), all by timm. A photo keeps its labels, whatever is left of it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import create_transform
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """How photos are changed.
+
+    Attributes:
+        policy: of RandAugment, as timm writes it.
+        erase: probability that a rectangle is replaced by noise.
+        area: smallest and largest share of the photo that a view shows.
+    """
+
+    policy: str = "rand-m9-mstd0.5-inc1"
+    erase: float = 0.25
+    area: tuple[float, ...] = (0.08, 1.0)
+
+
+@dataclass(frozen=True)
+class Distorted:
+    """Change photos; an ``Alter`` of :mod:`sbdata_baselines.stages.photos`.
+
+    Attributes:
+        side: of the square that comes out, to be cut by views of the same ``crop``.
+        settings: how.
+    """
+
+    side: int
+    settings: Distortion
+
+    def __call__(
+        self, photo: Image.Image, classes: tuple[int, ...], rng: np.random.Generator
+    ) -> tuple[Image.Image, tuple[int, ...]]:
+        """Return a square view of a photo, and its classes as they are."""
+        with seeded(int(rng.integers(2**31))):
+            values = _transform(self.side, self.settings)(photo)
+        mean = torch.tensor(IMAGENET_DEFAULT_MEAN)[:, None, None]
+        std = torch.tensor(IMAGENET_DEFAULT_STD)[:, None, None]
+        # Only the noise of an erased rectangle reaches beyond the colours that there are.
+        pixels = ((values * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        return Image.fromarray(pixels.permute(1, 2, 0).numpy()), classes
+
+
+@lru_cache(maxsize=4)
+def _transform(side: int, settings: Distortion) -> Any:
+    return create_transform(
+        side,
+        is_training=True,
+        scale=settings.area,
+        hflip=0.0,  # views are mirrored when they are cut
+        color_jitter=None,  # RandAugment takes its place
+        auto_augment=settings.policy,
+        interpolation="bicubic",
+        re_prob=settings.erase,
+        re_mode="pixel",
+        mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD,
+    )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the three global sources of chance that timm draws from, and put them back after."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002

@@ -1,0 +1,138 @@
+"""Pairwise: PSA's features, learned from seeds, and the walk along their likeness.
+
+Ahn and Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision for Weakly
+Supervised Semantic Segmentation" (CVPR 2018), with SEAM's constants. The maths is in
+:mod:`sbdata_baselines.stages.affinity` and :mod:`sbdata_baselines.stages.walk`.
+
+Differences from the official code: the three depths of any backbone of timm stand for those of
+ResNet-38, and the last two share a stride; the walk's result is divided by its largest value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from sbdata.benchmark.stage import StageContext
+from sbdata.train.labels import nearest
+from sbdata_baselines.stages.affinity import AffinityHead, pair_labels, psa_loss
+from sbdata_baselines.stages.descent import Schedule, Sgd, descend, load_trained, settings_of
+from sbdata_baselines.stages.maps import read_maps, write_maps
+from sbdata_baselines.stages.photos import ViewSettings, WeakViews, batches, pending, pixels_of
+from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.stages.seeds import alpha_background
+from sbdata_baselines.stages.walk import (
+    feature_affinities,
+    neighbours,
+    transition_from_affinities,
+    walked_maps,
+)
+
+AffinitiesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class PairwiseSettings:
+    """Of the affinity network.
+
+    Attributes:
+        network: the backbone.
+        views: of photos and seeds.
+        optimiser: of the descent.
+        schedule: of the descent.
+        radius: in cells of the features; pairs nearer than this are compared, and walked over.
+        widths: to which the three depths are brought.
+    """
+
+    network: NetworkSettings
+    views: ViewSettings
+    optimiser: Sgd
+    schedule: Schedule
+    radius: int = 5
+    widths: tuple[int, ...] = (64, 128, 256)
+
+
+@dataclass(frozen=True)
+class PairwiseWalkSettings:
+    """Of the walk over the features' cells; its radius is that of the training.
+
+    Attributes:
+        beta: exponent of the affinities.
+        steps: of the walk; PSA's six squarings are 64.
+        background_power: of ``1 - max``, the background map that walks along.
+    """
+
+    beta: float = 8.0
+    steps: int = 64
+    background_power: float = 6.0
+
+
+class AffinityNetwork(nn.Module):
+    """A backbone and PSA's head on its last three depths.
+
+    Args:
+        pyramid: the backbone.
+        widths: of the head.
+    """
+
+    def __init__(self, pyramid: Pyramid, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        self.head = AffinityHead(pyramid.channels[-3:], widths)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features for ``walk.feature_affinities``, at the stride of the finest depth."""
+        features: Tensor = self.head(self.pyramid(images)[-3:])
+        return features
+
+
+def train_pairwise(task: StageContext, settings: PairwiseSettings, seeds: Path) -> None:
+    """Train the affinity network on the seeds; writes ``model.pt``."""
+    model = _new_network(task, settings).to(task.place.device)
+    views = WeakViews(task.weak, settings.views, task.seed, seeds=seeds)
+
+    def loss_of(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
+        features = model(images)
+        pairs = pair_labels(nearest(seeds.long(), features.shape[-2:]), settings.radius)
+        return psa_loss(feature_affinities(features, settings.radius), pairs)
+
+    descend(
+        task,
+        settings,
+        model.train(),
+        model.pyramid,
+        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
+        loss_of,
+    )
+
+
+def walk_pairwise(
+    task: StageContext, settings: PairwiseWalkSettings, maps: Path, pairwise: Path
+) -> None:
+    """Write ``<image_id>.npz`` of each photo: the maps and their background, spread."""
+    trained = settings_of(pairwise, PairwiseSettings)
+    model = _new_network(task, trained)
+    load_trained(model, pairwise)
+    model.to(task.place.device).eval()
+    offsets = neighbours(trained.radius)
+    for row in pending(task, ".npz"):
+        found = read_maps(maps, row.image_id)
+        image = torch.tensor(pixels_of(row)).permute(2, 0, 1)[None].to(task.place.device)
+        with torch.inference_mode():
+            affinities = feature_affinities(model(image), trained.radius)[0].cpu().numpy()
+        grid = (affinities.shape[1], affinities.shape[2])
+        links = transition_from_affinities(affinities, offsets, grid, settings.beta)
+        background = alpha_background(found, settings.background_power)
+        walked = walked_maps(replace(found, background=background), links, grid, settings.steps)
+        write_maps(task.folder, row.image_id, walked)
+
+
+def _new_network(task: StageContext, settings: PairwiseSettings) -> AffinityNetwork:
+    torch.manual_seed(task.seed)
+    return AffinityNetwork(build_pyramid(settings.network), settings.widths)

@@ -1,0 +1,90 @@
+"""Saliency maps: those that were given, or those of a built-in provider, for all methods alike.
+
+Every method that takes saliency begins with :func:`saliency_stage`, so the maps are made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sbdata.benchmark.stage import Stage, StageContext
+from sbdata.masks import VOID, read_index_png
+from sbdata.storage import writing
+from sbdata_baselines.stages.boundary_prior import boundary_saliency
+from sbdata_baselines.stages.maps import FloatMap, file_of
+from sbdata_baselines.stages.photos import pending, pixels_of
+from sbdata_baselines.stages.saliency import read_saliency, saliency
+
+HIGHEST = VOID - 1
+"""Level of what stands out most; 255 is left for what lies outside a view of the photo."""
+
+Provider = Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.uint8]]
+"""From a photo and the side to which it is reduced to a map, 0..255."""
+
+_PROVIDERS: dict[str, Provider] = {"boundary": boundary_saliency, "mbd": saliency}
+
+
+@dataclass(frozen=True)
+class SaliencySettings:
+    """How maps are made where none are given.
+
+    Neither provider has learned anything: each looks for what differs from the image's border.
+
+    Attributes:
+        provider: ``boundary``, the boundary connectivity of superpixels; or ``mbd``, the minimum
+            barrier distance of pixels.
+        side: to which a photo's longer side is reduced for the work, in pixels.
+    """
+
+    provider: Literal["boundary", "mbd"] = "boundary"
+    side: int = 300
+
+
+def saliency_stage(settings: SaliencySettings) -> Stage:
+    """Return the stage of the maps, which several methods share."""
+    return Stage("saliency", saliency_maps, settings, gpus=0.0, seconds_per_image=0.1)
+
+
+def saliency_maps(task: StageContext, settings: SaliencySettings) -> None:
+    """Write ``<image_id>.png`` of each photo: 8-bit grey levels, 0..254.
+
+    Raises:
+        InputError: naming the given map that is missing or cannot be used.
+    """
+    provider = _PROVIDERS[settings.provider]
+    for row in pending(task, ".png"):
+        if task.weak.saliency is not None:
+            found = read_saliency(task.weak.saliency, row.image_id, row.size)
+        else:
+            found = provider(pixels_of(row), settings.side)
+        levels = np.rint(found * (HIGHEST / 255)).astype(np.uint8)
+        with writing(file_of(task.folder, row.image_id, ".png")) as temporary:
+            Image.fromarray(levels).save(temporary, "PNG")
+
+
+def read_salience(folder: Path, image_id: str) -> FloatMap:
+    """Return a map that :func:`saliency_maps` wrote, float32 ``(H, W)`` in [0, 1]."""
+    levels = read_index_png(file_of(folder, image_id, ".png"))
+    salience: FloatMap = levels.astype(np.float32) / np.float32(HIGHEST)
+    return salience
+
+
+def salience_of(levels: Tensor) -> Tensor:
+    """Return views of maps as floats in [0, 1]; outside the photo nothing is salient.
+
+    Args:
+        levels: integers ``(N, h, w)``, 255 outside.
+
+    >>> salience_of(torch.tensor([[[0, 127, 254, 255]]])).tolist()
+    [[[0.0, 0.5, 1.0, 0.0]]]
+    """
+    return torch.where(levels == VOID, 0, levels).float() / HIGHEST

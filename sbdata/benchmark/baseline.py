@@ -1,0 +1,145 @@
+"""Baselines: what a method tells of itself, and how one is found.
+
+A package registers a method by an entry point in the group ``sbdata.baselines`` whose object is a
+:class:`Baseline`; see docs/baselines.md for one of under 40 lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from sbdata.benchmark.stage import Stage
+from sbdata.errors import InputError
+from sbdata.settings import from_plain, overridden
+from sbdata.supervision import IMAGE_LABELS, SUPERVISION
+
+GROUP = "sbdata.baselines"
+
+FULL = "full"
+"""The control that trains on ground-truth masks: the ceiling. No baseline may see those, so it is
+none, and the runner knows it by name."""
+
+PIXEL_MASKS = "pixel_masks"
+CEILING = "Control: trained on ground-truth masks. The ceiling."
+
+
+def _itself(settings: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A method that turns weak labels into pseudo-masks.
+
+    Attributes:
+        name: by which ``--method`` and the tables know it.
+        paper: title, venue, year; or what a control is for.
+        year: of the paper, or None for a control.
+        supervision: of ``image_labels``, ``boxes``, ``saliency``.
+        settings: the dataclass of its settings.
+        presets: plain values of ``settings`` by preset name: ``smoke``, ``paper``.
+        build: settings to the last stage, whose folder holds ``<image_id>.png`` pseudo-masks.
+        differences: from the official code, and why; one sentence each.
+        backbone: of the official code.
+        control: whether it is a ceiling or a floor instead of a method.
+        published: the paper's figures with their protocol, for the docs; never put beside ours.
+        variant: settings to the word by which tables call what stands in the method's place, such
+            as ``hybrid``; nothing for the method itself.
+    """
+
+    name: str
+    paper: str
+    year: int | None
+    settings: type[Any]
+    presets: Mapping[str, Mapping[str, Any]]
+    build: Callable[[Any], Stage]
+    supervision: tuple[str, ...] = (IMAGE_LABELS,)
+    differences: tuple[str, ...] = ()
+    backbone: str = ""
+    control: bool = False
+    published: Mapping[str, str] = field(default_factory=dict)
+    variant: Callable[[Any], str] = _itself
+
+    def __post_init__(self) -> None:
+        unknown = set(self.supervision) - set(SUPERVISION)
+        if unknown:
+            msg = f"baseline {self.name}: supervision {unknown.pop()!r} is none of {SUPERVISION}"
+            raise InputError(msg)
+
+    def resolved(self, preset: str, overrides: tuple[str, ...] = ()) -> Any:
+        """Return the settings of a preset, changed by ``key=value`` overrides.
+
+        Raises:
+            InputError: for an unknown preset, key or type.
+        """
+        if preset not in self.presets:
+            known = ", ".join(sorted(self.presets))
+            msg = f"baseline {self.name} has no preset {preset!r}; it has {known}"
+            raise InputError(msg)
+        where = f"baseline {self.name}, preset {preset}"
+        raw = overridden(dict(self.presets[preset]), overrides, where, "--method-option")
+        return from_plain(self.settings, raw, where)
+
+
+def baseline_names() -> list[str]:
+    """Return the names of all installed methods, sorted."""
+    return sorted(_registered())
+
+
+def describe_baselines() -> list[dict[str, Any]]:
+    """Return what every method tells of itself, as plain values, sorted by name.
+
+    A method that cannot be loaded is there with the reason in place of its paper. ``full``, which
+    trains on ground truth and so is no baseline, is there too.
+    """
+    said: list[dict[str, Any]] = [
+        {"name": FULL, "paper": CEILING, "supervision": [PIXEL_MASKS], "presets": ["any"]}
+    ]
+    for name in baseline_names():
+        try:
+            found = find_baseline(name)
+        except (InputError, ImportError, AttributeError) as error:  # the others are shown
+            reason = f"cannot be loaded: {error}"
+            said.append({"name": name, "paper": reason, "supervision": [], "presets": []})
+            continue
+        said.append(
+            {
+                "name": name,
+                "paper": found.paper,
+                "year": found.year,
+                "supervision": list(found.supervision),
+                "control": found.control,
+                "presets": sorted(found.presets),
+                "backbone": found.backbone,
+                "differences": list(found.differences),
+                "published": dict(found.published),
+            }
+        )
+    return sorted(said, key=lambda method: str(method["name"]))
+
+
+def find_baseline(name: str) -> Baseline:
+    """Import an installed method.
+
+    Raises:
+        InputError: for an unknown name, or an entry point that is no baseline.
+    """
+    found = _registered()
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none; install the package `baselines`"
+        msg = f"no method called {name!r}; installed: {known}"
+        raise InputError(msg)
+    loaded = found[name].load()
+    if not isinstance(loaded, Baseline):
+        msg = f"the entry point {found[name].value} of method {name} is no sbdata Baseline"
+        raise InputError(msg)
+    return loaded
+
+
+@lru_cache(maxsize=1)
+def _registered() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}

@@ -1,0 +1,385 @@
+"""Entries: the files of results and of paired differences, read for a leaderboard.
+
+A result file holds one method, strategy and seed on every scored set; an :class:`SetRecord` is one
+of its sets. What decides whether two entries may be averaged or compared is laid out flat, as names
+and texts, so that any two can be held against each other and a difference can be shown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sbdata.benchmark.ordering import CONTROLS, method_order, role_of, strategy_order
+from sbdata.benchmark.records import (
+    DIFFERENCES_FORMAT,
+    FORMAT,
+    PairedDifferences,
+    ResultRecord,
+    Value,
+    is_version_1,
+    read_differences,
+    read_result,
+    said_of_version_1,
+)
+from sbdata.errors import InputError
+from sbdata.json_files import read_json
+from sbdata.quoting import quoted
+from sbdata.settings import as_plain, from_plain
+
+_PROVIDER = "saliency"
+"""Of a method's settings those by which it makes saliency maps where none are given."""
+
+
+_SHOWN = 5  # damaged files that a message names
+
+
+@dataclass(frozen=True)
+class PseudoMasks:
+    """How good the pseudo-masks of the training set are, with 255 read as background.
+
+    Attributes:
+        metric: name and version.
+        n_images: of the training set.
+        n_instances: of its truth, by ``ia``, ``ia_small`` ...
+        n_classes: that have such an instance, likewise.
+        figures: by headline name.
+        lost: the share of instances that are lost, by stage, in the order in which the method runs
+            them, and by size, the smallest first; None where there is no instance.
+        lost_threshold: when an instance counts as lost: ``under 50 %`` of its pixels.
+    """
+
+    metric: str
+    n_images: int
+    n_instances: Mapping[str, int]
+    n_classes: Mapping[str, int]
+    figures: Mapping[str, float | None]
+    lost: Mapping[str, Mapping[str, float | None]]
+    lost_threshold: str
+
+
+@dataclass(frozen=True)
+class SetRecord:
+    """One method under one strategy and seed, scored on one set.
+
+    Attributes:
+        file: it was read from.
+        method: its name.
+        variant: a word for what stands in its place, such as ``hybrid``; or nothing.
+        strategy: of the training.
+        seed: of everything.
+        kind: what the method sees, in words: ``image labels + saliency``; or ``controls``.
+        synthetic: whether the images are generated.
+        training: name of the set that was trained on.
+        scored: name of the set that was scored.
+        protocol: what has to be equal for two entries to be compared; plain values by name.
+        labels: where the image labels came from.
+        saliency: where saliency maps came from; empty for a method that sees none.
+        settings: of the method, plain values by name.
+        code: hash of sbdata's code.
+        identity: all that the values depend on but the seed, plain values by name.
+        shared: hash of the identity that the strategies of one method and seed share.
+        figures: by headline name, such as ``miou`` and ``ia_small.class_mean``.
+        n_images: of the scored set.
+        n_instances: by ``ia``, ``ia_small`` ...
+        n_classes: that have such an instance, likewise.
+        true_masks: whether ground truth was trained on, instead of pseudo-masks.
+        pseudo: how good the pseudo-masks are that were trained on; None where the file has nothing.
+    """
+
+    file: Path
+    method: str
+    variant: str
+    strategy: str
+    seed: int
+    kind: str
+    synthetic: bool
+    training: str
+    scored: str
+    protocol: Mapping[str, str]
+    labels: str
+    saliency: str
+    settings: Mapping[str, str]
+    code: str
+    identity: Mapping[str, str]
+    shared: str
+    figures: Mapping[str, float | None]
+    n_images: int
+    n_instances: Mapping[str, int]
+    n_classes: Mapping[str, int]
+    true_masks: bool
+    pseudo: PseudoMasks | None
+
+    @property
+    def role(self) -> str:
+        """Return what tables say beside the method's name: what a control is, or a variant."""
+        return role_of(self.method, self.kind) or self.variant
+
+
+@dataclass(frozen=True)
+class Change:
+    """A difference of one figure, and its 95 % interval; None where there is none."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The paired differences of two strategies: ``minuend`` minus ``subtrahend``.
+
+    Attributes:
+        file: it was read from.
+        method: its name.
+        seed: of everything.
+        scored: name of the set that was scored.
+        minuend: a strategy.
+        subtrahend: a strategy.
+        changes: by headline name.
+        shared: hash of the identity that both results share; empty in an older file.
+    """
+
+    file: Path
+    method: str
+    seed: int
+    scored: str
+    minuend: str
+    subtrahend: str
+    changes: Mapping[str, Change | None]
+    shared: str = ""
+
+
+def read_records(paths: Sequence[Path]) -> tuple[list[SetRecord], list[Paired]]:
+    """Read result files, and the files of differences that lie beside them.
+
+    Args:
+        paths: files, or folders that are searched for ``*.json``; JSON files of other formats in a
+            folder are passed over.
+
+    Raises:
+        InputError: if a path does not exist, a file is damaged or of a later format, or there is
+            no result at all.
+    """
+    entries: list[SetRecord] = []
+    pairs: list[Paired] = []
+    problems: list[str] = []
+    for path in sorted({file for given in paths for file in _files(given)}):
+        try:
+            format_ = _format_of(path)
+            if format_ == FORMAT:
+                entries += _entries(read_result(path), path)
+            elif format_ == DIFFERENCES_FORMAT:
+                pairs += _paired(read_differences(path), path)
+            else:
+                _refuse_other_format(path, format_, given=path in paths)
+        except InputError as error:  # noqa: PERF203 - all damaged files are told at once
+            problems.append(str(error))
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more files" if len(problems) > _SHOWN else ""
+        raise InputError("; ".join(problems[:_SHOWN]) + more)
+    if not entries:
+        where = ", ".join(map(str, paths))
+        msg = f"{where}: no result of format {FORMAT}; 'sbdata bench' writes them"
+        raise InputError(msg)
+    return entries, pairs
+
+
+def _refuse_other_format(path: Path, format_: str, *, given: bool) -> None:
+    """Refuse a file of another version, and one that was named and is no result."""
+    if is_version_1(format_):
+        raise InputError(said_of_version_1(path))
+    if re.match(r"sbdata\.(result|differences)\.v", format_):
+        msg = f"{path}: of format {quoted(format_)}, which this sbdata does not read; update sbdata"
+        raise InputError(msg)
+    if given:
+        msg = f"{path}: no result; 'sbdata bench' writes files of format {FORMAT}"
+        raise InputError(msg)
+
+
+def record_order(entry: SetRecord) -> tuple[Any, ...]:
+    """Return what entries are sorted by: method, strategy, seed and file."""
+    order = (*method_order(entry.method, entry.kind), strategy_order(entry.strategy))
+    return (*order, entry.seed, str(entry.file))
+
+
+def kinds_of(entries: Sequence[SetRecord]) -> dict[str, str]:
+    """Return the kind of each method, in the methods' order."""
+    return {entry.method: entry.kind for entry in sorted(entries, key=record_order)}
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [file for file in path.rglob("*.json") if file.is_file()]
+    if not path.is_file():
+        msg = f"{path}: no such file or folder; give the results that 'sbdata bench' wrote"
+        raise InputError(msg)
+    return [path]
+
+
+def _format_of(path: Path) -> str:
+    """Return what a JSON file says it is, or nothing."""
+    raw = read_json(path, "delete it and run 'sbdata bench' again")
+    found = raw.get("format") if isinstance(raw, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def _entries(result: ResultRecord, path: Path) -> Iterator[SetRecord]:
+    kind = " + ".join(s.replace("_", " ") for s in result.supervision) or "nothing"
+    about = {"logical_hash": result.training.logical_hash, "images": result.training.images}
+    common = {
+        "training set": about,
+        "preset": result.preset,
+        "pretrained": result.pretrained,
+        "training": result.training_preset,
+    }
+    pseudo = None if result.pseudo is None else _pseudo_masks(result.pseudo, f"{path}: pseudo")
+    saliency = _saliency(result)
+    settings = dict(result.method_settings)
+    identity = _flat({k: v for k, v in result.identity.items() if k != "seed"})
+    if saliency:
+        settings.pop(_PROVIDER, None)
+    for name, scored in sorted(result.sets.items()):
+        protocol = _flat({**common, "metric": scored.metric, **as_plain(scored.protocol)})
+        # How often a checkpoint is written changes no figure.
+        protocol.pop("training: optimisation: checkpoint_every", None)
+        yield SetRecord(
+            file=path,
+            method=result.method,
+            variant=result.variant,
+            strategy=result.strategy,
+            seed=result.seed,
+            kind=CONTROLS if result.control else kind,
+            synthetic=result.synthetic,
+            training=result.training.set,
+            scored=name,
+            protocol=protocol,
+            labels=result.training.labels,
+            saliency=saliency,
+            settings=_flat(settings),
+            code=result.code.get("sbdata", ""),
+            identity=identity,
+            shared=result.shared_identity,
+            figures={figure: at.value for figure, at in scored.figures.items()},
+            n_images=scored.n_images,
+            n_instances=scored.n_instances,
+            n_classes=scored.n_classes,
+            true_masks=result.training.weak_digest is None,
+            pseudo=pseudo,
+        )
+
+
+def _saliency(result: ResultRecord) -> str:
+    """Return where saliency maps came from, the built-in ones by their settings; or nothing."""
+    if result.training.saliency is not None:
+        return result.training.saliency
+    provider = result.method_settings.get(_PROVIDER)
+    if not isinstance(provider, Mapping):
+        return ""
+    return f"built in, {', '.join(f'{name} {value}' for name, value in provider.items())}"
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Return nested mappings as one of texts, so that any two values can be compared and shown."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{above}{name}: ")
+        else:
+            flat[f"{above}{name}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+# --- pseudo-masks ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """How many of the instances of a size a stage still has."""
+
+    n: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class _PseudoFigures:
+    """What is read of a result's ``pseudo``; the bench writes more."""
+
+    metric: str
+    n_images: int
+    n_instances: Mapping[str, int]
+    n_classes: Mapping[str, int]
+    figures: Mapping[str, Value]
+    lost: tuple[Mapping[str, Any], ...]
+    lost_threshold: str
+
+
+def _pseudo_masks(raw: Mapping[str, Any], where: str) -> PseudoMasks:
+    names = {field.name for field in fields(_PseudoFigures)}
+    known = {name: value for name, value in raw.items() if name in names}
+    found: _PseudoFigures = from_plain(_PseudoFigures, known, where)
+    lost: dict[str, Mapping[str, float | None]] = {}
+    for row in found.lost:
+        sizes = {size: value for size, value in row.items() if size != "stage"}
+        stage: str = from_plain(str, row.get("stage"), f"{where}: lost: stage")
+        counts = from_plain(Mapping[str, _Kept], sizes, f"{where}: lost: {stage}")
+        lost[stage] = {size: _share_lost(at, f"{where}: lost") for size, at in counts.items()}
+    return PseudoMasks(
+        metric=found.metric,
+        n_images=found.n_images,
+        n_instances=found.n_instances,
+        n_classes=found.n_classes,
+        figures={figure: at.value for figure, at in found.figures.items()},
+        lost=lost,
+        lost_threshold=found.lost_threshold,
+    )
+
+
+def _share_lost(at: _Kept, where: str) -> float | None:
+    if not 0 <= at.kept <= at.n:
+        msg = f"{where}: {at.kept} of {at.n} instances are kept; run 'sbdata bench' again"
+        raise InputError(msg)
+    return (at.n - at.kept) / at.n if at.n else None
+
+
+# --- differences ----------------------------------------------------------------------------------
+
+
+def _paired(found: PairedDifferences, path: Path) -> Iterator[Paired]:
+    for pair in found.pairs:
+        changes = {
+            name: None if given is None else _change(given, f"{path}: {name}")
+            for name, given in pair.differences.items()
+        }
+        yield Paired(
+            path,
+            found.method,
+            found.seed,
+            pair.set,
+            pair.first,
+            pair.second,
+            changes,
+            found.identity,
+        )
+
+
+def _change(given: Mapping[str, Any], where: str) -> Change:
+    """Read a difference; its interval may be a list of two or have ``low`` and ``high``."""
+    interval = given.get("interval")
+    if isinstance(interval, Mapping):
+        interval = [interval.get("low"), interval.get("high")]
+    ends = interval if interval is not None else [0.0, 0.0]
+    numbers = [given.get("value"), *ends]
+    if len(numbers) != 3 or not all(type(n) in (int, float) for n in numbers):
+        msg = f"{where}: a difference needs a value and an interval; run 'sbdata bench' again"
+        raise InputError(msg)
+    return Change(numbers[0], None if interval is None else (numbers[1], numbers[2]))

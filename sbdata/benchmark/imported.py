@@ -1,0 +1,99 @@
+"""Imports as methods of the bench: ``--method import:NAME``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sbdata.benchmark.linking import ImportSettings, linking
+from sbdata.benchmark.stage import Stage
+from sbdata.errors import InputError
+from sbdata.importers.record import (
+    IMPORTS_FOLDER,
+    MASKS_FOLDER,
+    Record,
+    check_name,
+    read_record,
+)
+
+PREFIX = "import:"
+"""Begins the name of a method that is an import."""
+
+
+def import_folder(method: str, work: Path) -> Path:
+    """Return the folder of an import.
+
+    Args:
+        method: ``import:NAME``, of an import in the work folder, or ``import:PATH``, which has a
+            slash in it.
+        work: folder of the bench.
+
+    Raises:
+        InputError: if there is no such import, listing those that there are.
+
+    >>> import_folder("import:./there", Path("runs"))
+    PosixPath('there')
+    """
+    name = method.removeprefix(PREFIX)
+    if _is_path(name):
+        return Path(name)
+    folder = work / IMPORTS_FOLDER / check_name(name)
+    if not folder.is_dir():
+        there = sorted(p.name for p in folder.parent.glob("*") if not p.name.startswith("."))
+        msg = (
+            f"{folder}: no such import; there {'are ' + ', '.join(there) if there else 'is none'}. "
+            "'sbdata pseudo import' writes them, and import:PATH/ takes one from elsewhere"
+        )
+        raise InputError(msg)
+    return folder
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or os.sep in name
+
+
+def absolute_import(method: str) -> str:
+    """Return ``import:PATH`` with an absolute path, which means the same in any process.
+
+    Other names of methods are returned as they are.
+    """
+    name = method.removeprefix(PREFIX)
+    if method.startswith(PREFIX) and _is_path(name):
+        return f"{PREFIX}{Path(name).absolute()}"
+    return method
+
+
+def find_import(method: str, work: Path) -> tuple[Record, Stage]:
+    """Return the record of an import, and the one stage that brings its masks into the bench.
+
+    Args:
+        method: see :func:`import_folder`.
+        work: likewise.
+
+    Raises:
+        InputError: if there is no such import.
+    """
+    folder = import_folder(method, work)
+    record = read_record(folder)
+    settings = ImportSettings(
+        name=record.name,
+        source=record.origin.title,
+        url=record.origin.url,
+        layout=record.layout,
+        rule="" if record.rule is None else str(record.rule),
+        files_sha256=record.origin.sha256,
+        masks_sha256=record.masks_sha256,
+    )
+    run = linking((folder / MASKS_FOLDER).absolute())
+    return record, Stage("masks", run, settings, gpus=0.0, seconds_per_image=0.005)
+
+
+def method_name(record: Record) -> str:
+    """Return how tables and files call an import."""
+    return f"import-{record.name}"
+
+
+def paper_of(record: Record) -> str:
+    """Return what a result says of an import's origin."""
+    source = record.origin.title or "unnamed source"
+    return f"imported masks: {source}{f', {record.origin.url}' if record.origin.url else ''}"

@@ -1,0 +1,45 @@
+"""Comparison: strategies of one method and seed against a control, by the paired bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sbdata.benchmark.records import Pair
+from sbdata.benchmark.steps.scores import OPTIONS, TABLES
+from sbdata.benchmark.values import differences_of
+from sbdata.metrics import bootstrap, compare
+from sbdata.parallel import Progress
+from sbdata.score.tables_file import read_tables
+from sbdata.sets import EvaluationSet
+
+CONTROLS = ("ce",)
+"""Strategies that the others are compared with."""
+
+
+def compared_pairs(
+    scores: Mapping[str, Path], opened: EvaluationSet, name: str, progress: Progress
+) -> Iterator[Pair]:
+    """Compare each strategy with each control, from the tables of their scores.
+
+    Args:
+        scores: folder of each strategy's score, by the strategy's name.
+        opened: the set that was scored.
+        name: of the set.
+        progress: called with (strategies read, strategies in all).
+    """
+    controls = [control for control in CONTROLS if control in scores]
+    if not controls or len(scores) < 2:
+        return
+    drawn = {}
+    for done, (strategy, folder) in enumerate(scores.items(), start=1):
+        tables = read_tables(folder / TABLES)
+        drawn[strategy] = bootstrap(
+            tables, opened.bins, resamples=OPTIONS.resamples, seed=OPTIONS.seed
+        )
+        progress(done, len(scores))
+    for control in controls:
+        for strategy in scores:
+            if strategy != control:
+                found = compare(drawn[strategy], drawn[control])
+                yield Pair(name, strategy, control, differences_of(found))

@@ -1,0 +1,52 @@
+"""Prediction: a trained segmenter's masks of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sbdata.file_hashes import FileHashes
+from sbdata.layout import IMAGES_FOLDER
+from sbdata.sets import EvaluationSet, check_files
+from sbdata.train.checkpoint import load_model
+from sbdata.train.devices import DistributedContext
+from sbdata.train.predict import predict_folder
+from sbdata.train.preset import Inference
+from sbdata.train.refine import describe_refiner, make_refiner
+
+
+def predict_set(
+    model: Path,
+    opened: EvaluationSet,
+    folder: Path,
+    inference: Inference,
+    place: DistributedContext,
+    hashes: FileHashes,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write the masks of a set's photos; those that the same model made already are kept.
+
+    Args:
+        model: folder of the trained segmenter.
+        opened: the set.
+        folder: for the masks; it holds nothing else.
+        inference: how they are predicted.
+        place: device.
+        hashes: what is known of the photos' content.
+        progress: called with (images done, images in all).
+    """
+    check_files(opened, [IMAGES_FOLDER], hashes)
+    segmenter, _ = load_model(model, opened.taxonomy)
+    predict_folder(
+        segmenter.to(place.device),
+        [(image_id, opened.image_path(image_id)) for image_id in opened],
+        folder,
+        scales=inference.scales,
+        flip=inference.flip,
+        refine=make_refiner(inference.refine, place.device, inference.crf),
+        refined_by=describe_refiner(inference.refine, inference.crf),
+        device=place.device,
+        progress=progress,
+        replace_others=True,
+        hashes=hashes,
+    )

@@ -1,0 +1,87 @@
+"""Scores of pseudo-masks against the training set's truth, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sbdata.benchmark.values import pseudo_figures_of
+from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
+from sbdata.images import open_image
+from sbdata.json_files import read_json
+from sbdata.parallel import Progress
+from sbdata.score.pseudo_masks import score_pseudo
+from sbdata.sets import EvaluationSet
+from sbdata.storage import write_text
+
+FIGURES = "figures.json"
+
+
+def write_pseudo_figures(
+    stages: Mapping[str, Path],
+    opened: EvaluationSet,
+    folder: Path,
+    hashes: FileHashes,
+    progress: Progress,
+) -> None:
+    """Score a method's pseudo-masks, and the class masks that it had before.
+
+    Args:
+        stages: folder of each stage by its name, in their order; the last one's are the
+            pseudo-masks.
+        opened: the training set.
+        folder: for the figures.
+        hashes: what is known of the files' content.
+        progress: called with (images done, images in all).
+    """
+    ids = opened.image_ids
+    *earlier, last = stages
+    with tempfile.TemporaryDirectory(prefix="sbdata-") as temporary:
+        alone = {
+            name: _masks_alone(masks, ids, Path(temporary) / str(number) / name)
+            for number, (name, masks) in enumerate(stages.items())
+            if name == last or _holds_masks(masks, ids)
+        }
+        named = [
+            (f"{name} (stage)" if name == "masks" else name, alone[name])
+            for name in earlier
+            if name in alone
+        ]
+        scored = score_pseudo(alone[last], opened, named, progress=progress, hashes=hashes)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / FIGURES, json.dumps(pseudo_figures_of(scored), indent=2) + "\n")
+
+
+def read_pseudo_figures(folder: Path) -> dict[str, Any]:
+    """Return the figures that :func:`write_pseudo_figures` wrote.
+
+    Raises:
+        InputError: naming the file, if it is missing or damaged.
+    """
+    remedy = "delete the folder that it lies in to have the pseudo-masks scored again"
+    found = read_json(folder / FIGURES, remedy)
+    if not isinstance(found, dict):
+        msg = f"{folder / FIGURES}: holds no figures; {remedy}"
+        raise InputError(msg)
+    return found
+
+
+def _holds_masks(folder: Path, image_ids: tuple[str, ...]) -> bool:
+    """Tell whether a stage wrote class masks, which have a palette, for all images."""
+    files = [folder / f"{image_id}.png" for image_id in image_ids]
+    if not all(file.is_file() for file in files):
+        return False
+    with open_image(files[0], ["PNG"]) as image:
+        return bool(image.mode == "P")
+
+
+def _masks_alone(folder: Path, image_ids: tuple[str, ...], place: Path) -> Path:
+    """Link a stage's masks into a folder that holds nothing else, as scoring wants it."""
+    place.mkdir(parents=True)
+    for image_id in image_ids:
+        (place / f"{image_id}.png").symlink_to(folder / f"{image_id}.png")
+    return place

@@ -1,0 +1,157 @@
+"""Gather: every split of a recipe's sources, opened, scanned and joined into one table."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sbdata.curate.inputs import Inputs
+from sbdata.curate.statistics import SizeStatistics, statistics_of
+from sbdata.errors import InputError
+from sbdata.recipe import Recipe, SourceSpec, source_and_split
+from sbdata.sources import FORMATS, Source, open_source
+from sbdata.sources.overlay import OverlaidSource
+from sbdata.sources.scan import Scan, scan_source
+from sbdata.taxonomy import class_map
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One split of a recipe's source, with finer masks laid over if the recipe wants them."""
+
+    spec: SourceSpec
+    source: Source
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """One split of a source and its tables."""
+
+    source: Source
+    scan: Scan
+
+
+def open_all(recipe: Recipe, inputs: Inputs) -> list[Opened]:
+    """Open every split that a recipe names.
+
+    Args:
+        recipe: whose sources are opened.
+        inputs: where they lie.
+
+    Raises:
+        InputError: if a source is missing.
+    """
+    opened = []
+    for spec in recipe.sources:
+        for split in spec.splits:
+            source = open_source(spec, split, inputs.roots.get(spec.name))
+            if recipe.overlay is not None:
+                source = _overlaid(recipe, source, spec, inputs)
+            opened.append(Opened(spec, source))
+    return opened
+
+
+def scan_all(
+    recipe: Recipe, opened: Sequence[Opened], folder: Path, inputs: Inputs
+) -> list[Scanned]:
+    """Scan the opened splits of a recipe.
+
+    Args:
+        recipe: whose classes and sizes are looked for.
+        opened: by :func:`open_all`.
+        folder: where the scans are kept; finished ones are not made again.
+        inputs: how many workers to use.
+    """
+    return [_scan(recipe, one.source, one.spec, folder, inputs) for one in opened]
+
+
+def compared_statistics(recipe: Recipe, folder: Path, inputs: Inputs) -> list[dict[str, Any]]:
+    """Measure the ordinary sets that a recipe wants beside its own.
+
+    Args:
+        recipe: whose ``compare`` names them.
+        folder: where their scans are kept.
+        inputs: where sources lie; a set that is not at hand is said to be so.
+
+    Returns:
+        For each, plain values: its name, its statistics or None, and why it is missing.
+    """
+    known = {spec.name: spec for spec in recipe.sources}
+    measured: list[dict[str, Any]] = []
+    for name in recipe.compare:
+        source_name, split = source_and_split(name, {*known, *inputs.roots, *FORMATS})
+        spec = known.get(source_name, SourceSpec(source_name, (split,)))
+        try:
+            source = open_source(spec, split, inputs.roots.get(source_name))
+            scanned = _scan(recipe, source, spec, folder, inputs)
+        except InputError as error:
+            measured.append({"set": name, "statistics": None, "missing": str(error)})
+            continue
+        found = source_statistics([scanned], recipe).as_dict()
+        measured.append({"set": name, "statistics": found, "missing": ""})
+    return measured
+
+
+def _scan(
+    recipe: Recipe, source: Source, spec: SourceSpec, folder: Path, inputs: Inputs
+) -> Scanned:
+    scan = scan_source(
+        source,
+        class_map(recipe.classes(), spec.class_map),
+        recipe.bins,
+        recipe.split,
+        folder / f"{spec.name}-{source.split}",
+        workers=inputs.workers,
+        progress=partial(inputs.progress, f"scan {source.split}"),
+    )
+    return Scanned(source, scan)
+
+
+def source_statistics(scanned: Sequence[Scanned], recipe: Recipe) -> SizeStatistics:
+    """Measure what was scanned, before any filter or selection."""
+    columns = ["class_name", "size", "area"]
+    instances = pa.concat_tables([s.scan.instances(columns=columns) for s in scanned])
+    images = sum(s.scan.images().num_rows for s in scanned)
+    return statistics_of(images, instances, recipe.classes(), recipe.bins)
+
+
+def _overlaid(recipe: Recipe, source: Source, spec: SourceSpec, inputs: Inputs) -> Source:
+    overlay = recipe.overlay
+    assert overlay is not None  # noqa: S101 - for the type checker
+    finer = overlay.source
+    if finer.name not in inputs.roots:
+        msg = (
+            f"recipe {recipe.name} takes finer masks from {finer.name}: fetch it by "
+            f"`sbdata sources fetch {finer.name}`, give its folder by --source-root "
+            f"{finer.name}=PATH, or build with the masks of {spec.name} alone by --set overlay=null"
+        )
+        raise InputError(msg)
+    taxonomy = recipe.classes()
+    opened = [open_source(finer, split, inputs.roots[finer.name]) for split in finer.splits]
+    return OverlaidSource(
+        base=source,
+        finer=tuple(opened),
+        base_map=class_map(taxonomy, spec.class_map),
+        finer_map=class_map(taxonomy, finer.class_map),
+        min_iou=overlay.min_iou,
+    )
+
+
+def join_images(scanned: Sequence[Scanned]) -> pa.Table:
+    """Return the images of all scans as one table, sorted by id."""
+    table = pa.concat_tables([s.scan.images() for s in scanned]).sort_by("image_id")
+    ids = table["image_id"].to_pylist()
+    twice = next((a for a, b in itertools.pairwise(ids) if a == b), None)
+    if twice is not None:
+        msg = (
+            f"image id {twice} occurs in more than one split of the recipe's sources; take one of "
+            "them out by --set"
+        )
+        raise InputError(msg)
+    return table

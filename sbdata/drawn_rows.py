@@ -1,0 +1,77 @@
+"""Label maps drawn from a manifest's rows: the class map and the object map of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sbdata.manifest import Manifest, ManifestError
+from sbdata.masks import VOID, LabelMap, MaskError, draw_masks
+
+
+@dataclass(frozen=True)
+class DrawnRow:
+    """What a manifest says about one image, as drawing needs it.
+
+    Attributes:
+        image_id: stem of the image's files.
+        width: in pixels.
+        height: in pixels.
+        void_rle: pixels that are never counted, or None.
+        instance_ids: 1..254, one an instance.
+        class_ids: 1..C, likewise.
+        rles: COCO compressed run-length codes of the visible masks, likewise.
+    """
+
+    image_id: str
+    width: int
+    height: int
+    void_rle: bytes | None
+    instance_ids: Sequence[int]
+    class_ids: Sequence[int]
+    rles: Sequence[bytes]
+
+
+def drawn_rows(manifest: Manifest) -> Iterator[DrawnRow]:
+    """Yield what is to be drawn of each image, in the manifest's order."""
+    instances = manifest.instances
+    owners = instances["image_id"].to_pylist()
+    numbers = instances["instance_id"].to_pylist()
+    classes = instances["class_id"].to_pylist()
+    rles = instances["rle"].to_pylist()
+    columns = (manifest.images[name].to_pylist() for name in ("width", "height", "void_rle"))
+    image_ids = manifest.images["image_id"].to_pylist()
+    start = 0
+    for image_id, width, height, void_rle in zip(image_ids, *columns, strict=True):
+        stop = start
+        while stop < len(owners) and owners[stop] == image_id:
+            stop += 1
+        part = slice(start, stop)
+        yield DrawnRow(image_id, width, height, void_rle, numbers[part], classes[part], rles[part])
+        start = stop
+    if start != len(owners):
+        msg = f"the manifest's rows are not sorted by image ({owners[start]}); build it again"
+        raise ManifestError(msg)
+
+
+def draw_image(row: DrawnRow) -> tuple[LabelMap, LabelMap]:
+    """Draw an image's class map and object map.
+
+    Returns:
+        Two ``(H, W)`` uint8 arrays: class numbers and instance numbers; 0 is background, 255 void.
+
+    Raises:
+        MaskError: if a run-length code does not fit the image.
+    """
+    rles, void = list(row.rles), []
+    if row.void_rle is not None:
+        rles, void = [*rles, row.void_rle], [VOID]
+    try:
+        classes, objects = (
+            draw_masks(rles, row.height, row.width, labels=[*numbers, *void])
+            for numbers in (row.class_ids, row.instance_ids)
+        )
+    except MaskError as error:
+        msg = f"image {row.image_id}: {error}; build the manifest again"
+        raise MaskError(msg) from error
+    return classes, objects

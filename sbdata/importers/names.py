@@ -1,0 +1,126 @@
+"""Names: which image a published file is about, however its id is spelled.
+
+``2007_000032`` is also written ``2007000032``; ``COCO_train2014_000000000009`` also
+``000000000009`` and ``9``. Methods' code appends ``_palette`` and ``_crf``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sbdata.errors import InputError
+
+_VOC = re.compile(r"(\d{4})_?(\d{6})")
+_NUMBER = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d{1,18})")
+_BY_CLASS = re.compile(r"(.+)_(\d{1,3})")
+_ENDINGS = ("_palette", "_crf")
+
+
+@dataclass(frozen=True)
+class ImageNames:
+    """The ids of some images, found by any spelling.
+
+    Attributes:
+        image_ids: as the set has them.
+
+    >>> ImageNames(("2007_000032", "000000000009")).find("2007000032_palette")
+    '2007_000032'
+    >>> ImageNames(("000000000009",)).find("COCO_val2014_000000000009")
+    '000000000009'
+    """
+
+    image_ids: tuple[str, ...]
+    _by_form: Mapping[str, str | None] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        table: dict[str, str | None] = {}
+        for image_id in self.image_ids:
+            for form in _forms(image_id):
+                table[form] = None if form in table else image_id  # no one's, where two share it
+        table.update({f"={image_id}": image_id for image_id in self.image_ids})
+        object.__setattr__(self, "_by_form", table)
+
+    def find(self, stem: str) -> str | None:
+        """Return the id of the image that a file's stem names, if it is one of these."""
+        for text in _without_endings(stem):
+            for form in _forms(text):
+                found = self._by_form.get(form)
+                if found is not None:
+                    return found
+        return None
+
+
+def _forms(text: str) -> Iterator[str]:
+    """Yield the text as it is, then the numbers that it may spell."""
+    yield f"={text}"
+    voc = _VOC.fullmatch(text)
+    number = _NUMBER.fullmatch("".join(voc.groups()) if voc else text)
+    if number:
+        yield str(int(number.group(1)))
+
+
+def _without_endings(stem: str) -> Iterator[str]:
+    yield stem
+    for ending in _ENDINGS:
+        if stem.endswith(ending):
+            yield from _without_endings(stem.removesuffix(ending))
+
+
+@dataclass(frozen=True)
+class SortedFiles:
+    """The files of a folder by the images that they are about.
+
+    Attributes:
+        whole: one file an image.
+        by_class: for files of one class each, those of an image by the number in their name.
+        twins: coloured copies beside the file that holds the numbers; passed over.
+        extra: files that are about no image of the set.
+    """
+
+    whole: Mapping[str, Path]
+    by_class: Mapping[str, Mapping[int, Path]]
+    twins: tuple[Path, ...]
+    extra: tuple[Path, ...]
+
+
+def sort_files(files: Sequence[Path], names: ImageNames) -> SortedFiles:
+    """Find the image of each file by its name.
+
+    Raises:
+        InputError: if two files are about one image, and neither is a coloured twin of the other.
+    """
+    whole: dict[str, Path] = {}
+    by_class: dict[str, dict[int, Path]] = {}
+    twins, extra = [], []
+    plain = {path.stem for path in files}
+    for path in sorted(files):
+        if path.stem.endswith("_palette") and path.stem.removesuffix("_palette") in plain:
+            twins.append(path)
+            continue
+        image_id = names.find(path.stem)
+        if image_id is not None:
+            if image_id in whole:
+                raise _two_of_one(whole[image_id], path, image_id)
+            whole[image_id] = path
+            continue
+        parts = _BY_CLASS.fullmatch(path.stem)
+        image_id = names.find(parts.group(1)) if parts else None
+        if parts is None or image_id is None:
+            extra.append(path)
+            continue
+        of_image = by_class.setdefault(image_id, {})
+        number = int(parts.group(2))
+        if number in of_image:
+            raise _two_of_one(of_image[number], path, f"{image_id}, class {number}")
+        of_image[number] = path
+    return SortedFiles(whole, by_class, tuple(twins), tuple(extra))
+
+
+def _two_of_one(first: Path, second: Path, what: str) -> InputError:
+    return InputError(
+        f"{first.parent}: {first.name} and {second.name} are both about image {what}; keep one of "
+        "each in a folder of their own"
+    )

@@ -1,0 +1,277 @@
+"""Records: what an import was made of and what is in its masks, as one JSON file beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sbdata.errors import InputError
+from sbdata.importers.digests import mask_digest
+from sbdata.importers.rules import Rule
+from sbdata.json_files import read_json
+from sbdata.masks import VOID
+from sbdata.metrics import half_octaves
+from sbdata.metrics.kernel import label_parts
+from sbdata.metrics.truth import flat
+from sbdata.settings import as_plain, from_plain
+from sbdata.sizes import SizeBins
+from sbdata.storage import write_text
+from sbdata.taxonomy import Taxonomy
+
+FORMAT = "sbdata.import.v1"
+RECORD = "import.json"
+MASKS_FOLDER = "masks"
+
+IMPORTS_FOLDER = "imports"
+"""Where a work folder of the bench keeps its imports."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where imported files come from.
+
+    Attributes:
+        name: of the source, as ``--source`` gave it; empty where it was not named.
+        title: of the method.
+        url: of the release or the repository.
+        folder: that the files lay in.
+        files: how many were read.
+        sha256: over their names and bytes, sorted by name.
+    """
+
+    name: str
+    title: str
+    url: str
+    folder: str
+    files: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What the masks hold, by pixels.
+
+    Attributes:
+        pixels: of all masks.
+        ignored: the share of 255.
+        background: the share of 0.
+        classes: the share of each class, by its name.
+        images: with at least one pixel of a class, by its name.
+    """
+
+    pixels: int
+    ignored: float
+    background: float
+    classes: Mapping[str, float]
+    images: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Components:
+    """The connected regions of one class (8 neighbours), by area.
+
+    Attributes:
+        by_size: how many, by size.
+        by_class: the same for each class, by its name.
+        edges: of half-octave bins of area, in pixels.
+        histogram: components in each bin, one fewer than edges.
+        instances: true instances in each bin; None without ground truth.
+        instances_by_size: true instances, by size; None without ground truth.
+    """
+
+    by_size: Mapping[str, int]
+    by_class: Mapping[str, Mapping[str, int]]
+    edges: tuple[int, ...]
+    histogram: tuple[int, ...]
+    instances: tuple[int, ...] | None
+    instances_by_size: Mapping[str, int] | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """An import.
+
+    Attributes:
+        name: of it; the bench calls the method ``import-<name>``.
+        origin: of the files.
+        supervision: what the method saw: of ``image_labels``, ``boxes``, ``saliency``; or
+            ``unknown``.
+        layout: of the files.
+        decisions: what was found and decided, one sentence each.
+        rule: by which maps became masks; None for finished masks.
+        taxonomy: its name.
+        classes: in order, from number 1.
+        target: name of the set, or the list, that the masks are for.
+        set_hash: logical hash of the set; None for a list.
+        synthetic: whether the set's photos are generated.
+        images: masks in all, missing ones included.
+        missing: images without a file, whose masks are one value.
+        missing_as: ``ignored`` (255) or ``background``; None where none is missing.
+        extra: files about other images, which were passed over.
+        extra_files: names of the first of them.
+        cropped: masks that were cut to their image's size.
+        resized: masks that were scaled to it.
+        masks_sha256: over the ids, sizes and pixels of the masks.
+        warnings: one sentence each.
+        images_outside_labels: images with a class that their labels lack; None without labels.
+        shares: by pixels.
+        components: by area.
+        losses: instances that the masks lose, by size and threshold; None without ground truth.
+    """
+
+    name: str
+    origin: Origin
+    supervision: tuple[str, ...]
+    layout: str
+    decisions: tuple[str, ...]
+    rule: Rule | None
+    taxonomy: str
+    classes: tuple[str, ...]
+    target: str
+    set_hash: str | None
+    synthetic: bool
+    images: int
+    missing: int
+    missing_as: str | None
+    extra: int
+    extra_files: tuple[str, ...]
+    cropped: int
+    resized: int
+    masks_sha256: str
+    warnings: tuple[str, ...]
+    images_outside_labels: int | None
+    shares: Shares
+    components: Components
+    losses: tuple[Mapping[str, Any], ...] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, as the JSON file holds them."""
+        return {"format": FORMAT, **as_plain(self)}
+
+
+def check_name(name: str) -> str:
+    """Return a name that files and tables can bear.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if not _NAME.fullmatch(name):
+        msg = f"{name!r} is no name for an import; give one of letters, digits, '-', '_' and '.'"
+        raise InputError(msg)
+    return name
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write the record of an import into its folder."""
+    text = json.dumps(record.as_dict(), indent=2, allow_nan=False)
+    write_text(folder / RECORD, text + "\n")
+
+
+def read_record(folder: Path) -> Record:
+    """Read the record of an import.
+
+    Raises:
+        InputError: naming the folder, if it is none, or the file is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        msg = f"{folder}: no import; 'sbdata pseudo import' writes one"
+        raise InputError(msg)
+    raw = read_json(path, "import the masks again")
+    if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
+        msg = f"{path}: not a file of the format {FORMAT}; import the masks again"
+        raise InputError(msg)
+    found = from_plain(Record, raw, str(path))
+    assert isinstance(found, Record)  # noqa: S101 - for the type checker
+    return found
+
+
+# --- what is in the masks -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """What one mask holds.
+
+    Attributes:
+        pixels: int64 ``(256,)``, by value.
+        areas: int64, of each component.
+        classes: uint8, of each component.
+        digest: SHA-256 of size and pixels.
+    """
+
+    pixels: npt.NDArray[np.int64]
+    areas: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.uint8]
+    digest: str
+
+
+def facts_of(mask: npt.NDArray[np.uint8]) -> MaskFacts:
+    """Measure one mask."""
+    numbers, classes = label_parts(flat(mask), mask.shape[1])
+    areas = np.bincount(numbers, minlength=classes.size + 1)[1:]
+    return MaskFacts(np.bincount(mask.ravel(), minlength=256), areas, classes, mask_digest(mask))
+
+
+def shares_of(facts: Sequence[MaskFacts], taxonomy: Taxonomy) -> Shares:
+    """Return what the masks hold, by pixels."""
+    pixels = np.sum([f.pixels for f in facts], axis=0)
+    images = np.sum([f.pixels > 0 for f in facts], axis=0)
+    share = pixels / pixels.sum()
+    numbered = list(enumerate(taxonomy.classes, start=1))
+    return Shares(
+        int(pixels.sum()),
+        float(share[VOID]),
+        float(share[0]),
+        {name: float(share[number]) for number, name in numbered},
+        {name: int(images[number]) for number, name in numbered},
+    )
+
+
+def components_of(
+    facts: Sequence[MaskFacts],
+    taxonomy: Taxonomy,
+    bins: SizeBins,
+    instances: npt.NDArray[np.int64] | None,
+) -> Components:
+    """Return the components of the masks, by area.
+
+    Args:
+        facts: of each mask.
+        taxonomy: of the masks.
+        bins: of the sizes.
+        instances: areas of the true instances, where they are known.
+    """
+    areas = np.concatenate([f.areas for f in facts])
+    classes = np.concatenate([f.classes for f in facts])
+    known = areas if instances is None else np.concatenate([areas, instances])
+    edges = half_octaves(int(known.max(initial=1)))
+    return Components(
+        by_size=_by_size(areas, bins),
+        by_class={
+            name: _by_size(areas[classes == number], bins)
+            for number, name in enumerate(taxonomy.classes, start=1)
+        },
+        edges=tuple(edges.tolist()),
+        histogram=_binned(areas, edges),
+        instances=None if instances is None else _binned(instances, edges),
+        instances_by_size=None if instances is None else _by_size(instances, bins),
+    )
+
+
+def _by_size(areas: npt.NDArray[np.int64], bins: SizeBins) -> dict[str, int]:
+    counts = np.bincount(bins.index(areas), minlength=len(bins.names))
+    return dict(zip(bins.names, counts.tolist(), strict=True))
+
+
+def _binned(areas: npt.NDArray[np.int64], edges: npt.NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(np.histogram(areas, edges)[0].tolist())

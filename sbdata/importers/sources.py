@@ -1,0 +1,162 @@
+"""Sources: whose masks and maps are imported, what they saw, and how their authors decode them.
+
+The constants are those of the authors' repositories; where those search them on ground truth, or
+none is stated, there is no rule and the user says one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sbdata.errors import InputError
+from sbdata.importers.dictionaries import (
+    CLASS_DICTIONARY,
+    CRF_DICTIONARY,
+    KEYS_ATTENTION,
+    KEYS_BACKGROUND,
+    KEYS_HIGH_RES,
+    KEYS_ONLY,
+)
+from sbdata.importers.layouts import MASKS
+from sbdata.importers.rules import Changes, Rule
+from sbdata.supervision import BOXES, IMAGE_LABELS, SALIENCY
+
+Merge = Literal["agree", "crf", "ret"]
+UNKNOWN = "unknown"
+"""The supervision of masks whose source was not named."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose masks or maps.
+
+    Attributes:
+        name: by which ``--source`` knows it.
+        title: of the method, and where it was published.
+        url: of the authors' repository.
+        supervision: what the method saw.
+        rule: the authors' for its maps; None where none is stated.
+        why: there is no rule, or what else to know.
+    """
+
+    name: str
+    title: str
+    url: str
+    supervision: tuple[str, ...] = (IMAGE_LABELS,)
+    rule: Rule | None = None
+    why: str = ""
+
+
+_SEARCHED = "its authors search the background on ground truth"
+_NONE = "its authors state no background"
+_WITH_SALIENCY = (IMAGE_LABELS, SALIENCY)
+_GITHUB = "https://github.com/"
+_BED = f"{_GITHUB}clovaai/WSSS-BED"
+
+
+def _constant(level: float) -> Rule:
+    return Rule("constant", level)
+
+
+_ALL = (
+    Source("irn", "IRN, CVPR 2019", f"{_GITHUB}jiwoon-ahn/irn", rule=_constant(0.15)),
+    Source("psa", "PSA, CVPR 2018", f"{_GITHUB}jiwoon-ahn/psa", why=_NONE),
+    Source("cda", "CDA, ICCV 2021", f"{_GITHUB}suyukun666/CDA", rule=_constant(0.15)),
+    Source("advcam", "AdvCAM, CVPR 2021", f"{_GITHUB}jbeomlee93/AdvCAM",
+           why=f"{_SEARCHED}, between 0.15 and 0.34"),
+    Source("rib", "RIB, NeurIPS 2021", f"{_GITHUB}jbeomlee93/RIB", why=_NONE),
+    Source("recam", "ReCAM, CVPR 2022", f"{_GITHUB}zhaozhengChen/ReCAM", rule=_constant(0.21)),
+    Source("amn", "AMN, CVPR 2022", f"{_GITHUB}gaviotas/AMN", rule=_constant(0.25)),
+    Source("puzzlecam", "Puzzle-CAM, ICIP 2021", f"{_GITHUB}shjo-april/PuzzleCAM", why=_NONE),
+    Source("clip-es", "CLIP-ES, CVPR 2023", f"{_GITHUB}linyq2117/CLIP-ES",
+           rule=Rule("power", 1.0, confidence=0.95, refine="crf")),
+    Source("clims", "CLIMS, CVPR 2022", f"{_GITHUB}CVI-SZU/CLIMS", why=_NONE),
+    Source("seam", "SEAM, CVPR 2020", f"{_GITHUB}YudeWang/SEAM", rule=_constant(0.26)),
+    Source("eps", "EPS, CVPR 2021", f"{_GITHUB}halbielee/EPS", _WITH_SALIENCY, _constant(0.20)),
+    Source("edam", "EDAM, CVPR 2021", f"{_GITHUB}allenwu97/EDAM", _WITH_SALIENCY,
+           Rule("saliency", 0.2)),
+    Source("mctformer", "MCTformer, CVPR 2022", f"{_GITHUB}xulianuwa/MCTformer",
+           rule=_constant(0.39)),
+    Source("l2g", "L2G, CVPR 2022", f"{_GITHUB}PengtaoJiang/L2G", _WITH_SALIENCY, _constant(0.25)),
+    Source("ns-rom", "NS-ROM, CVPR 2021", f"{_GITHUB}NUST-Machine-Intelligence-Laboratory/nsrom",
+           _WITH_SALIENCY,
+           Rule("saliency", normalise="min-max", floor=0.3, conflict=0.9, doubt=0.8,
+                salient=32 / 255, sparse=0.01)),
+    Source("drs", "DRS, AAAI 2021", f"{_GITHUB}qjadud1994/DRS", _WITH_SALIENCY,
+           Rule("saliency", floor=0.2, conflict=0.9, salient=1.0)),
+    Source("oaa", "OAA, ICCV 2019", "", why=_NONE),
+    Source("bana", "BANA, CVPR 2021", f"{_GITHUB}cvlab-yonsei/BANA", (BOXES,), why=_NONE),
+    Source("bbam", "BBAM, CVPR 2021", f"{_GITHUB}jbeomlee93/BBAM", (BOXES,), why=_NONE),
+    Source("rca", "RCA, CVPR 2022", f"{_GITHUB}maeve07/RCA", why=_NONE),
+    Source("wsss-bed-cam", "CAM, of WSSS-BED", _BED, rule=_constant(0.1)),
+    Source("wsss-bed-drs", "DRS, of WSSS-BED", _BED, rule=_constant(0.5)),
+    Source("wsss-bed-edam", "EDAM, of WSSS-BED", _BED, rule=_constant(0.5)),
+    Source("wsss-bed-eps", "EPS, of WSSS-BED", _BED, _WITH_SALIENCY, _constant(0.2)),
+    Source("wsss-bed-l2g", "L2G, of WSSS-BED", _BED, _WITH_SALIENCY, _constant(0.3)),
+)  # fmt: skip
+
+SOURCES: Mapping[str, Source] = {source.name: source for source in _ALL}
+"""All named sources."""
+
+_ASSUMED = {
+    KEYS_HIGH_RES: "irn",
+    KEYS_BACKGROUND: "amn",
+    KEYS_ATTENTION: "clip-es",
+    CLASS_DICTIONARY: "seam",
+}
+"""Whose rule is taken for a layout where no source was named: its first author's."""
+
+
+def find_source(name: str) -> Source:
+    """Return a source by name.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if name not in SOURCES:
+        msg = f"there is no source {name!r}; known are {', '.join(SOURCES)}, or leave it out"
+        raise InputError(msg)
+    return SOURCES[name]
+
+
+def rule_for(layout: str, source: Source | None, changes: Changes) -> tuple[Rule | None, str, bool]:
+    """Return the rule of a layout's maps, and where it comes from.
+
+    Args:
+        layout: that was found.
+        source: that was named.
+        changes: that the user gave.
+
+    Returns:
+        The rule (None for finished masks), a sentence about it, and whether another source with
+        the same layout may have meant another one.
+
+    Raises:
+        InputError: if masks are given a rule, or maps have none.
+    """
+    if layout in MASKS:
+        if changes.given:
+            msg = "the files are finished masks; leave out the options of background and thresholds"
+            raise InputError(msg)
+        return None, "finished masks, taken as they are", False
+    if layout == KEYS_ONLY:
+        return _constant(1.0), "no maps at all, so all is background", False
+    assumed = source is None and layout in _ASSUMED
+    of = source if source is not None else SOURCES.get(_ASSUMED.get(layout, ""))
+    rule = Rule("map") if layout == CRF_DICTIONARY else of.rule if of is not None else None
+    whose = "of the layout" if layout == CRF_DICTIONARY else f"of {of.title}" if of else ""
+    if changes.background is not None and source is None:
+        rule, assumed = None, False  # nothing of an assumed source stays beside the user's own
+    found = changes.applied(rule)
+    if found is None:
+        why = of.why if of is not None and of.why else "many sources use this layout"
+        known = ", ".join(f"{s.name}: {s.rule}" for s in SOURCES.values() if s.rule is not None)
+        msg = f"the files are maps of scores, and {why}; say --background or --source ({known})"
+        raise InputError(msg)
+    if assumed:
+        said = f"{found}, as {of.title if of else ''} has it; --source or --background change it"
+        return found, said, True
+    given = "as given" if rule is None else f"{whose}, changed" if changes.given else whose
+    return found, f"{found} ({given})", False

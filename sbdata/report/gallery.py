@@ -1,0 +1,208 @@
+"""The gallery of the worst small instances: photo, truth and prediction around each."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from sbdata.errors import InputError
+from sbdata.masks import VOID
+from sbdata.metrics import ia_iou
+from sbdata.report.markup import Markup, element
+from sbdata.score.result import LoadImage, ScoreResult
+
+MOST = 24
+_MARGIN = 0.75  # of the longer side of the instance's box, on each side of it
+_LEAST_SIDE = 64  # pixels of the image that are always shown
+_PHOTO_SIDE = 256  # a photo is stored with no more pixels a side than this
+_QUALITY = 85
+_GREY = 128
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Worst:
+    """One instance of the gallery; ``size`` is the smallest of the bins."""
+
+    image_id: str
+    instance_id: int
+    class_id: int
+    area: int
+    ia: float
+
+
+def worst_small(scored: ScoreResult, most: int = MOST) -> list[Worst]:
+    """Return the instances of the smallest size with the lowest IA, the largest of equals first.
+
+    Instances with an IA of 1 are left out.
+    """
+    tables, rows = scored.tables, scored.tables.instances
+    values = ia_iou(rows)
+    small = np.flatnonzero((scored.bins.index(rows["area"]) == 0) & (values < 1))
+    # Rows are sorted by image and instance, and lexsort keeps that order among equals.
+    order = small[np.lexsort((-rows["area"][small].astype(np.int64), values[small]))]
+    return [
+        Worst(
+            image_id=tables.image_ids[tables.instance_image[k]],
+            instance_id=int(rows["instance_id"][k]),
+            class_id=int(rows["class_id"][k]),
+            area=int(rows["area"][k]),
+            ia=float(values[k]),
+        )
+        for k in order[:most].tolist()
+    ]
+
+
+def picture_svg(worst: Worst, name: str, said: str, load_image: LoadImage) -> Markup:
+    """Draw three views of one instance: the photo, the truth on it, the prediction on it.
+
+    Args:
+        worst: the instance.
+        name: an id for the photo, which no other picture of the document has.
+        said: what the picture shows, for those who do not see it.
+        load_image: gives the arrays of its image.
+
+    Raises:
+        InputError: if the arrays differ in size or the instance is not in them.
+    """
+    photo, class_map, instance_map, prediction = load_image(worst.image_id)
+    if photo is None:
+        photo = np.full((*class_map.shape, 3), _GREY, np.uint8)
+    shapes = {a.shape[:2] for a in (photo, class_map, instance_map, prediction)}
+    if len(shapes) > 1:
+        found = ", ".join(f"{w} x {h}" for h, w in sorted(shapes))
+        msg = (
+            f"image {worst.image_id}: photo, truth and prediction differ in size ({found}); "
+            "make them equal and score again"
+        )
+        raise InputError(msg)
+    instance = (instance_map == worst.instance_id) & (class_map != VOID)
+    if not instance.any():
+        msg = f"image {worst.image_id}: no instance {worst.instance_id}; score the set again"
+        raise InputError(msg)
+    rows, columns = _crop(instance)
+    crop = np.s_[rows.start : rows.stop, columns.start : columns.stop]
+    instance, classes, guess = instance[crop], class_map[crop], prediction[crop]
+    tall, wide = instance.shape
+    # Strokes are given in pixels of the image, so they grow with the crop.
+    stroke = max(tall, wide) / 110
+    views = (
+        (),
+        (
+            _filled(classes == VOID, "void"),
+            _outlined((classes == worst.class_id) & ~instance, "sibling", stroke),
+            _outlined(instance, "truth", stroke),
+        ),
+        (
+            _filled((guess != worst.class_id) & (guess != 0) & (guess != VOID), "other"),
+            _filled(guess == worst.class_id, "found"),
+            _outlined(instance, "truth", stroke),
+        ),
+    )
+    gap = wide * 0.03
+    image = element(
+        "image",
+        href=_data_uri(photo[crop]),
+        width=wide,
+        height=tall,
+        id=name,
+        preserveAspectRatio="none",
+    )
+    panels = [
+        element(
+            "svg",
+            image if k == 0 else element("use", href=f"#{name}"),
+            *marks,
+            x=f"{k * (wide + gap):g}",
+            width=wide,
+            height=tall,
+            viewBox=f"0 0 {wide} {tall}",
+        )
+        for k, marks in enumerate(views)
+    ]
+    return element(
+        "svg",
+        element("title", said),
+        *panels,
+        viewBox=f"0 0 {3 * wide + 2 * gap:g} {tall}",
+        class_="views",
+        role="img",
+    )
+
+
+def _crop(instance: Mask) -> tuple[range, range]:
+    """Return the rows and columns of a square around an instance, moved to lie in the image."""
+    ys, xs = np.flatnonzero(instance.any(axis=1)), np.flatnonzero(instance.any(axis=0))
+    box = max(int(ys[-1] - ys[0]), int(xs[-1] - xs[0])) + 1
+    side = max(_LEAST_SIDE, math.ceil(box * (1 + 2 * _MARGIN)))
+    return (
+        _window(int(ys[0]), int(ys[-1]), side, instance.shape[0]),
+        _window(int(xs[0]), int(xs[-1]), side, instance.shape[1]),
+    )
+
+
+def _window(first: int, last: int, side: int, length: int) -> range:
+    side = min(side, length)
+    start = max(0, min((first + last + 1 - side) // 2, length - side))
+    return range(start, start + side)
+
+
+def _data_uri(photo: npt.NDArray[np.uint8]) -> str:
+    image = Image.fromarray(np.ascontiguousarray(photo, np.uint8))
+    image.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE))
+    stream = io.BytesIO()
+    image.save(stream, format="JPEG", quality=_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _filled(mask: Mask, class_: str) -> Markup | str:
+    """Return a mask as a path of one rectangle a run of pixels in a row."""
+    if not mask.any():
+        return ""
+    steps = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    starts, stops = np.argwhere(steps == 1), np.argwhere(steps == -1)
+    runs = zip(starts.tolist(), stops.tolist(), strict=True)  # both in scan order
+    path = "".join(f"M{x} {y}H{end}v1H{x}z" for (y, x), (_, end) in runs)
+    return element("path", d=path, class_=class_, shape_rendering="crispEdges")
+
+
+def _outlined(mask: Mask, class_: str, stroke: float) -> Markup | str:
+    """Return the borders of a mask's pixels, twice: a dark casing below the line itself."""
+    if not mask.any():
+        return ""
+    path = outline_path(mask)
+    return element(
+        "g",
+        element("path", d=path, class_="casing", stroke_width=f"{2.4 * stroke:.3g}"),
+        element("path", d=path, stroke_width=f"{stroke:.3g}"),
+        class_=class_,
+    )
+
+
+def outline_path(mask: Mask) -> str:
+    """Return the SVG path of all pixel edges between a mask and its outside.
+
+    The sides of the array are no edges: the mask may go on beyond them.
+
+    >>> outline_path(np.array([[True, True, False], [False, False, False]]))
+    'M0 1H2M2 0V1'
+    """
+    return "".join(
+        [f"M{a} {line}H{b}" for line, a, b in _edge_runs(mask)]
+        + [f"M{line} {a}V{b}" for line, a, b in _edge_runs(mask.T)]
+    )
+
+
+def _edge_runs(mask: Mask) -> list[tuple[int, int, int]]:
+    """Return the straight runs of the edges between rows: line, first and end column."""
+    edges = np.pad((mask[1:] != mask[:-1]).astype(np.int8), ((0, 0), (1, 1)))
+    steps = np.diff(edges, axis=1)
+    starts, stops = np.argwhere(steps == 1).tolist(), np.argwhere(steps == -1).tolist()
+    return [(line + 1, a, b) for (line, a), (_, b) in zip(starts, stops, strict=True)]

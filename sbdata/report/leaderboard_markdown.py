@@ -1,0 +1,131 @@
+"""Boards as Markdown, and a README whose tables are rewritten between markers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from sbdata.benchmark.leaderboard import Board
+from sbdata.benchmark.paired_differences import PAIRS, PairedDifference
+from sbdata.errors import InputError
+from sbdata.formatting import NOTHING
+from sbdata.report.leaderboard_text import (
+    CONTRASTS_SAID,
+    changes_shown,
+    intro_of,
+    mark_shown,
+    pair_of,
+    quality_rows_shown,
+    quality_said,
+    rows_shown,
+    title_of,
+)
+
+
+def markdown_of(board: Board) -> str:
+    """Return a board as Markdown: the table, the pseudo-masks, the differences, the footnotes.
+
+    A cell of IA has the class mean and, beneath it, the instance mean. Of the differences those
+    that a claim for the paper's strategy rests on are here; the page has all.
+    """
+    head, rows = rows_shown(board, "<br>")
+    table = _table(head, rows, marked=bool(board.footnotes), words=3)
+    parts = [_escaped(intro_of(board)), table]
+    if board.pseudo_masks is not None:
+        head, rows = quality_rows_shown(board.pseudo_masks, "<br>")
+        parts.append(_escaped(quality_said(board, board.pseudo_masks)))
+        parts.append(_table(head, rows, marked=bool(board.footnotes), words=2))
+    contrasts = [c for c in board.contrasts if (c.minuend, c.subtrahend) in PAIRS]
+    if contrasts:
+        parts += [CONTRASTS_SAID, _contrasts(board, contrasts)]
+    said = [f"- {f.mark}: {_escaped(f.text)}." for f in board.footnotes]
+    said += [f"- {_escaped(note)}" for note in board.notes]
+    if said:
+        parts.append("\n".join(said))
+    return "\n\n".join(parts)
+
+
+def _contrasts(board: Board, contrasts: Iterable[PairedDifference]) -> str:
+    head = ["method", "difference", "seeds", "mIoU", *map(title_of, board.n_instances), "protocol"]
+    rows = []
+    for contrast in contrasts:
+        changes = contrast.mean or next(iter(contrast.seeds.values()), {})
+        cells = ["<br>".join(cell) for cell in changes_shown(board, changes)]
+        if contrast.missing:
+            cells = [contrast.missing] + [""] * len(board.n_instances)
+        seeds = f"{len(contrast.seeds)}" if contrast.seeds else NOTHING
+        rows.append([contrast.method, pair_of(contrast), seeds, *cells, mark_shown(contrast)])
+    return _table(head, rows, marked=bool(board.footnotes), words=2)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, marked: bool, words: int) -> str:
+    """Return a table; its last column, of marks, stands only where something is marked."""
+    end = len(head) if marked else len(head) - 1
+    rule = ["---" if k < words else "---:" for k in range(end)]
+    escaped = ([_escaped(cell) for cell in row[:end]] for row in rows)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head[:end], rule, *escaped))
+
+
+def _escaped(text: str) -> str:
+    r"""Return a text that stands in a cell as it is; only our own line breaks are markup.
+
+    >>> print(_escaped("a|b <i> 1<br>2"))
+    a\|b &lt;i> 1<br>2
+    """
+    parts = text.replace("\n", " ").replace("|", "\\|").replace("*", "\\*").split("<br>")
+    return "<br>".join(part.replace("<", "&lt;") for part in parts)
+
+
+# --- README ---------------------------------------------------------------------------------------
+
+_MARKER = re.compile(r"<!-- leaderboard:(begin|end) (\S+) -->")
+
+
+def names_in_readme(text: str) -> list[str]:
+    """Return the names of the tables that a text has markers for, in order."""
+    return [name for edge, name in _MARKER.findall(text) if edge == "begin"]
+
+
+def write_into_readme(text: str, name: str, table: str) -> str:
+    """Return a text with what stands between the markers of a name replaced.
+
+    The markers are ``<!-- leaderboard:begin NAME -->`` and ``<!-- leaderboard:end NAME -->``, each
+    once; they stay, so that doing it twice changes nothing.
+
+    Raises:
+        InputError: if the text lacks one of the markers, or has one twice or in the wrong order.
+    """
+    begin, end = (f"<!-- leaderboard:{edge} {name} -->" for edge in ("begin", "end"))
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        msg = f"the text must hold the line {begin!r} and, after it, {end!r}, each once; add them"
+        raise InputError(msg)
+    head, rest = text.split(begin)
+    tail = rest.split(end)[1]
+    return f"{head}{begin}\n{table.strip()}\n{end}{tail}"
+
+
+def write_boards_into_readme(text: str, boards: Sequence[Board]) -> str:
+    """Return a text in which every pair of markers encloses the table of the board it names.
+
+    A marker names a board in full, ``shapes-train/shapes-b``, or by its scored set alone if no
+    other board has that.
+
+    Raises:
+        InputError: if there are no markers, or one names no board or several.
+    """
+    names = names_in_readme(text)
+    if not names:
+        listed = ", ".join(board.name for board in boards)
+        msg = (
+            "the text has no line '<!-- leaderboard:begin NAME -->' and '<!-- leaderboard:end NAME "
+            f"-->'; add them, NAME being one of {listed}"
+        )
+        raise InputError(msg)
+    for name in names:
+        found = [board for board in boards if name in (board.name, board.scored)]
+        if len(found) != 1:
+            listed = ", ".join(board.name for board in boards)
+            msg = f"marker {name!r} names {len(found)} boards; name one of {listed}"
+            raise InputError(msg)
+        text = write_into_readme(text, name, markdown_of(found[0]))
+    return text

@@ -1,0 +1,6 @@
+"""What a method may learn from: image-level labels, boxes, saliency maps."""
+
+from __future__ import annotations
+
+IMAGE_LABELS, BOXES, SALIENCY = "image_labels", "boxes", "saliency"
+SUPERVISION = (IMAGE_LABELS, BOXES, SALIENCY)

@@ -1,0 +1,250 @@
+"""Boxes of one's own: a JSON file in COCO's format, or a folder of VOC's XML annotations."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+import orjson
+
+from sbdata.errors import InputError
+from sbdata.sources.json_spans import Spans, find_spans
+from sbdata.taxonomy import Taxonomy
+from sbdata.weak_labels.voc_files import read_voc_files
+from sbdata.weak_labels.weak_set import Box
+
+Boxes = dict[str, tuple[Box, ...]]
+"""Boxes, in the file's order, by image id; an image without objects has none."""
+
+_ARRAYS = ("images", "annotations", "categories")
+_SLACK = 0.01  # pixels; files hold decimals that were rounded
+_BEYOND = 1.0  # pixels that a box may reach outside its image, and is cut
+
+
+def read_boxes(path: Path, taxonomy: Taxonomy, image_ids: Collection[str]) -> Boxes:
+    """Read the boxes around the objects of some images.
+
+    Args:
+        path: a JSON file in COCO's format, whose images are told by the names of their files
+            without the suffix; annotations of crowds, which are no object's, are passed over. Or a
+            folder of ``<image_id>.xml`` in VOC's format. What it says of other images is passed
+            over.
+        taxonomy: of the classes, which go by their names.
+        image_ids: to find; others are left out.
+
+    Returns:
+        Boxes of those of the images that the file has.
+
+    Raises:
+        InputError: naming file and object, for what cannot be read, a class that is none of the
+            taxonomy, a box that cannot be, or an image that comes twice.
+    """
+    wanted = set(image_ids)
+    if path.is_dir():
+        return _read_folder(path, taxonomy, wanted)
+    if path.is_file():
+        return _read_coco(path, taxonomy, wanted)
+    msg = f"{path}: no such file; --boxes takes a COCO JSON file or a folder of VOC's XML files"
+    raise InputError(msg)
+
+
+def whole_box(
+    class_id: int,
+    edges: tuple[float, float, float, float],
+    size: tuple[int, int] | None = None,
+) -> Box:
+    """Return the smallest box of whole pixels around a stretch of the plane.
+
+    A hundredth of a pixel beyond a pixel's edge counts as on it, and a stretch without width or
+    height gets a pixel.
+
+    Args:
+        class_id: of the object.
+        edges: left, upper, right, lower, from the image's upper left corner.
+        size: height and width of the image, if known. A box that reaches a pixel outside at most
+            is cut.
+
+    Raises:
+        ValueError: holding what is wrong with it, as the end of a sentence.
+
+    >>> whole_box(1, (2.5, 0.0, 4.001, 3.0))
+    Box(class_id=1, x=2, y=0, width=2, height=3)
+    """
+    left, upper, right, lower = edges
+    if not all(map(math.isfinite, edges)):
+        raise ValueError("has a coordinate that is no number")
+    if right < left or lower < upper:
+        raise ValueError("has a negative width or height")
+    height, width = size or (math.inf, math.inf)
+    if min(left, upper) < -_BEYOND or right > width + _BEYOND or lower > height + _BEYOND:
+        raise ValueError(f"reaches outside the image: {left:g}, {upper:g} to {right:g}, {lower:g}")
+    x, across = _whole(left, right, width)
+    y, down = _whole(upper, lower, height)
+    return Box(class_id, x, y, across, down)
+
+
+def _whole(start: float, stop: float, end: float) -> tuple[int, int]:
+    """Return the first whole pixel of a stretch within ``0..end``, and how many they are."""
+    first = int(min(max(math.floor(start + _SLACK), 0), end - 1))
+    last = int(min(math.ceil(stop - _SLACK), end))
+    return first, max(last - first, 1)
+
+
+# --- VOC ------------------------------------------------------------------------------------------
+
+
+def _read_folder(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Boxes:
+    found: Boxes = {}
+    for image_id, file, tree in read_voc_files(path, wanted):
+        size = _size_of(tree)
+        found[image_id] = tuple(
+            _voc_box(file, number, node, taxonomy, size)
+            for number, node in enumerate(tree.iterfind("object"), start=1)
+        )
+    return found
+
+
+def _voc_box(
+    file: Path,
+    number: int,
+    node: ElementTree.Element,
+    taxonomy: Taxonomy,
+    size: tuple[int, int] | None,
+) -> Box:
+    name = node.findtext("name", "").strip()
+    if name not in taxonomy.classes:
+        msg = f"{file}: {name!r} is no class of {taxonomy.name}; correct the file"
+        raise InputError(msg)
+    try:
+        sides = [node.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
+        left, upper, right, lower = map(float, sides)
+    except ValueError as error:
+        msg = f"{file}: object {number} ({name}) has no bndbox of four numbers; correct the file"
+        raise InputError(msg) from error
+    edges = (left - 1, upper - 1, right, lower)  # VOC counts pixels from 1, the last one included
+    try:
+        return whole_box(taxonomy.id_of(name), edges, size)
+    except ValueError as error:
+        msg = f"{file}: the box of object {number} ({name}) {error}; correct the file"
+        raise InputError(msg) from error
+
+
+def _size_of(tree: ElementTree.ElementTree[Any]) -> tuple[int, int] | None:
+    """Return the height and width that an annotation names, if it does."""
+    texts = [tree.findtext(f"size/{side}", "").strip() for side in ("height", "width")]
+    if not all(text.isascii() and text.isdigit() and int(text) > 0 for text in texts):
+        return None
+    return int(texts[0]), int(texts[1])
+
+
+# --- COCO -----------------------------------------------------------------------------------------
+
+
+def _read_coco(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Boxes:
+    spans = find_spans(path, _ARRAYS, ("id", "image_id"))
+    absent = next((name for name in _ARRAYS if name not in spans), None)
+    if absent is not None:
+        msg = f"{path}: not a COCO-format file, it has no {absent!r}; write images, annotations "
+        raise InputError(f"{msg}and categories")
+    names = {
+        record["id"]: record.get("name")
+        for record in _records(path, spans["categories"])
+        if type(record.get("id")) is int
+    }
+    images: dict[int, tuple[str, tuple[int, int] | None]] = {}
+    found: dict[str, list[Box]] = {}
+    for record in _records(path, spans["images"]):
+        image_id = _image_id(record)
+        if image_id not in wanted:
+            continue
+        number = record.get("id")
+        if type(number) is not int:
+            msg = f"{path}: the id of image {image_id} must be a whole number, not {number!r:.40}"
+            raise InputError(f"{msg}; correct the file")
+        if image_id in found or number in images:
+            msg = f"{path}: image {image_id} or its id {number} comes twice; keep one of them"
+            raise InputError(msg)
+        images[number] = (image_id, _image_size(record))
+        found[image_id] = []
+    for record in _records(path, spans["annotations"], images):
+        if record.get("iscrowd"):
+            continue
+        image_id, size = images[record["image_id"]]
+        found[image_id].append(_coco_box(path, record, names, taxonomy, size))
+    return {image_id: tuple(boxes) for image_id, boxes in found.items()}
+
+
+def _coco_box(
+    path: Path,
+    record: dict[str, Any],
+    names: dict[Any, Any],
+    taxonomy: Taxonomy,
+    size: tuple[int, int] | None,
+) -> Box:
+    where = f"{path}: annotation {record.get('id')!r:.40}"
+    number = record.get("category_id")
+    name = names.get(number) if type(number) is int else None
+    if name is None:
+        msg = f"{where} is of category {number!r:.40}, which the file does not have; correct it"
+        raise InputError(msg)
+    if name not in taxonomy.classes:
+        msg = f"{where}: {name!r:.60} is no class of {taxonomy.name}; rename or remove it"
+        raise InputError(msg)
+    given = record.get("bbox")
+    if (
+        not isinstance(given, list)
+        or len(given) != 4
+        or not all(type(value) in (int, float) for value in given)
+    ):
+        msg = f"{where} ({name}) has no bbox of four numbers; correct the file"
+        raise InputError(msg)
+    try:
+        x, y, width, height = map(float, given)
+        return whole_box(taxonomy.id_of(name), (x, y, x + width, y + height), size)
+    except (ValueError, OverflowError) as error:
+        msg = f"{where} ({name}): its bbox {error}; correct the file"
+        raise InputError(msg) from error
+
+
+def _image_id(record: dict[str, Any]) -> str | None:
+    """Return the stem of an image's file, by which sets call it."""
+    name = record.get("file_name") or record.get("coco_url")  # LVIS gives the address alone
+    return PurePosixPath(name).stem if isinstance(name, str) else None
+
+
+def _image_size(record: dict[str, Any]) -> tuple[int, int] | None:
+    height, width = record.get("height"), record.get("width")
+    if type(height) is int and type(width) is int and height > 0 and width > 0:
+        return height, width
+    return None
+
+
+def _records(
+    path: Path, spans: Spans, images: Collection[int] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Parse the records of an array one by one; of all, or those of some images."""
+    with path.open("rb") as stream:
+        owners = spans.fields["image_id"].tolist()
+        for start, stop, owner in zip(
+            spans.start.tolist(), spans.stop.tolist(), owners, strict=True
+        ):
+            if images is not None and owner not in images:
+                continue
+            stream.seek(start)
+            yield _parsed(stream.read(stop - start), path, start)
+
+
+def _parsed(text: bytes, path: Path, start: int) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            record = json.loads(text)  # takes NaN, which some writers emit
+        except ValueError as error:
+            msg = f"{path}: not valid JSON in the record at byte {start}; write it again"
+            raise InputError(msg) from error
+    return record

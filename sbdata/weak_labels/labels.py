@@ -1,0 +1,173 @@
+"""Image-level labels of one's own: a CSV file, a folder of VOC's XML annotations, or ``.npy``.
+
+Methods' code keeps labels as a NumPy file, ``cls_labels.npy``: a pickled dictionary of image ids
+and vectors of 0 and 1. It is read without running what a pickle may ask for.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from sbdata.errors import InputError
+from sbdata.importers.dictionaries import LayoutError, read_dictionary
+from sbdata.importers.names import ImageNames
+from sbdata.quoting import quoted
+from sbdata.taxonomy import Taxonomy
+from sbdata.weak_labels.voc_files import read_voc_files
+
+HEADER = ["image_id", "classes"]
+
+_STEPS = 3_000_000
+"""Instructions of a pickle of labels: about ten an image, and COCO has 123,287 images."""
+
+Labels = dict[str, tuple[int, ...]]
+"""Class numbers, sorted, by image id."""
+
+
+def read_labels(path: Path, taxonomy: Taxonomy, image_ids: Collection[str]) -> Labels:
+    """Read the labels of some images.
+
+    Args:
+        path: a CSV file with the columns ``image_id`` and ``classes``, the latter names or numbers
+            separated by spaces and empty for an image without objects; or a folder of
+            ``<image_id>.xml`` in VOC's format; or a ``.npy`` file with a dictionary of image ids,
+            in any spelling, and a vector of 0 and 1 each, one number a class. What it says of other
+            images is passed over.
+        taxonomy: of the classes.
+        image_ids: to find; others are left out.
+
+    Returns:
+        Labels of those of the images that the file has.
+
+    Raises:
+        InputError: naming file and line, for what cannot be read, a class that is none of the
+            taxonomy, or an image that comes twice.
+    """
+    wanted = set(image_ids)
+    if path.is_dir():
+        return _read_folder(path, taxonomy, wanted)
+    if path.is_file() and path.suffix.lower() == ".npy":
+        return _read_vectors(path, taxonomy, wanted)
+    if path.is_file():
+        return _read_csv(path, taxonomy, wanted)
+    msg = (
+        f"{path}: no such file; --labels takes a CSV file, a folder of VOC's XML files, or a .npy "
+        "file of vectors"
+    )
+    raise InputError(msg)
+
+
+def classes_in(text: str, taxonomy: Taxonomy) -> tuple[int, ...]:
+    """Return the class numbers that a text names, sorted, each once.
+
+    Names may consist of several words; the longest name that fits is taken.
+
+    Raises:
+        ValueError: holding the word that is no class.
+
+    >>> from sbdata.taxonomy import COCO80
+    >>> [COCO80.name_of(c) for c in classes_in("dining table 1", COCO80)]
+    ['person', 'dining table']
+    """
+    words, found, start = text.split(), set(), 0
+    longest = max(len(name.split()) for name in taxonomy.classes)
+    while start < len(words):
+        for stop in range(min(start + longest, len(words)), start, -1):
+            name = " ".join(words[start:stop])
+            if name in taxonomy.classes:
+                found.add(taxonomy.id_of(name))
+                start = stop
+                break
+        else:
+            word = words[start]
+            if not (word.isascii() and word.isdigit() and 1 <= int(word) <= len(taxonomy)):
+                raise ValueError(word)
+            found.add(int(word))
+            start += 1
+    return tuple(sorted(found))
+
+
+def _read_csv(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
+    found: Labels = {}
+    lines: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.reader(stream, strict=True)
+            if next(rows, None) != HEADER:
+                msg = f"{path}, line 1: must be the header {','.join(HEADER)}"
+                raise InputError(msg)
+            for row in rows:
+                where = f"{path}, line {rows.line_num}"
+                if not row:
+                    continue
+                if len(row) != 2:
+                    msg = f"{where}: has {len(row)} columns; it must be image_id,classes"
+                    raise InputError(msg)
+                image_id, text = row[0].strip(), row[1]
+                if image_id in lines:
+                    msg = f"{where}: image {image_id} was in line {lines[image_id]} already"
+                    raise InputError(f"{msg}; keep one of them")
+                lines[image_id] = rows.line_num
+                classes = _checked(text, taxonomy, where)
+                if image_id in wanted:
+                    found[image_id] = classes
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path}: not a readable CSV file in UTF-8 ({error})"
+        raise InputError(msg) from error
+    return found
+
+
+def _read_folder(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
+    found: Labels = {}
+    for image_id, file, tree in read_voc_files(path, wanted):
+        names = [node.findtext("name", "").strip() for node in tree.iterfind("object")]
+        unknown = next((name for name in names if name not in taxonomy.classes), None)
+        if unknown is not None:
+            msg = f"{file}: {unknown!r} is no class of {taxonomy.name}; correct the file"
+            raise InputError(msg)
+        found[image_id] = tuple(sorted({taxonomy.id_of(name) for name in names}))
+    return found
+
+
+def _read_vectors(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
+    remedy = "--labels takes a dictionary of image ids and vectors of 0 and 1"
+    try:
+        vectors, _ = read_dictionary(path, _STEPS)
+    except LayoutError as error:
+        msg = f"{path}: {error}; {remedy}"
+        raise InputError(msg) from error
+    names, found = ImageNames(tuple(sorted(wanted))), {}
+    spelled: dict[str, str] = {}
+    for key, vector in vectors.items():
+        shown = f"{path}, {quoted(key)}"
+        if not isinstance(vector, np.ndarray) or vector.shape != (len(taxonomy),):
+            what = vector.shape if isinstance(vector, np.ndarray) else type(vector).__name__
+            msg = f"{shown}: {what}, not a vector of {len(taxonomy)} ({taxonomy.name}); {remedy}"
+            raise InputError(msg)
+        if not np.isin(vector, (0, 1)).all():
+            msg = f"{shown}: numbers other than 0 and 1; {remedy}"
+            raise InputError(msg)
+        image_id = names.find(str(key))
+        if image_id is None:
+            continue
+        if image_id in spelled:
+            msg = f"{shown}: is about image {image_id}, as {spelled[image_id]} is; keep one"
+            raise InputError(msg)
+        spelled[image_id] = quoted(key)
+        found[image_id] = tuple((np.flatnonzero(vector) + 1).tolist())
+    return found
+
+
+def _checked(text: str, taxonomy: Taxonomy, where: str) -> tuple[int, ...]:
+    try:
+        return classes_in(text, taxonomy)
+    except ValueError as error:
+        msg = (
+            f"{where}: {str(error)!r} is no class of {taxonomy.name}; give names or numbers "
+            f"1..{len(taxonomy)}, separated by spaces"
+        )
+        raise InputError(msg) from error

@@ -1,0 +1,230 @@
+"""Weak labels: what a baseline may see of a training set, and nothing else.
+
+A :class:`WeakSet` holds photos, image-level labels and, for the methods that take them, boxes. Its
+photos lie in a folder of their own, as hard links or copies, so that no path leads from them to a
+ground-truth mask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
+from sbdata.layout import IMAGES_FOLDER, image_path
+from sbdata.sets import EvaluationSet, check_files
+from sbdata.storage import inside, remove_leftovers, sha256_of, writing
+from sbdata.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box around an object, in pixels: ``x, y`` is its upper left corner."""
+
+    class_id: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class WeakImage:
+    """One photo and its weak labels.
+
+    Attributes:
+        image_id: of the photo.
+        photo: its file.
+        size: height and width in pixels.
+        classes: numbers of the classes that are present, sorted; may be empty.
+        boxes: of the objects, or None where boxes are not given.
+    """
+
+    image_id: str
+    photo: Path
+    size: tuple[int, int]
+    classes: tuple[int, ...]
+    boxes: tuple[Box, ...] | None = None
+
+
+@dataclass(frozen=True)
+class WeakSet:
+    """What a baseline may see.
+
+    Attributes:
+        rows: photos and labels, sorted by id.
+        taxonomy: of the labels.
+        saliency: a folder of maps ``<image_id>.png``, or None: then a method that needs them uses
+            the built-in provider.
+        synthetic: whether the photos are generated.
+        photo_hashes: SHA-256 of each row's photo, if they are known.
+        map_hashes: SHA-256 of each row's saliency map, if they are known.
+    """
+
+    rows: tuple[WeakImage, ...]
+    taxonomy: Taxonomy
+    saliency: Path | None = None
+    synthetic: bool = False
+    photo_hashes: tuple[str, ...] = ()
+    map_hashes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a hash of photos and labels: equal digests mean equal supervision."""
+        lines = [
+            json.dumps([
+                row.image_id,
+                of_photo,
+                row.classes,
+                None if row.boxes is None else [
+                    [b.class_id, b.x, b.y, b.width, b.height] for b in row.boxes
+                ],
+                of_map,
+            ])
+            for row, of_photo, of_map in zip(
+                self.rows, self._photo_hashes, self._map_hashes, strict=True
+            )
+        ]  # fmt: skip
+        return hashlib.sha256("\n".join([*self.taxonomy.classes, *lines]).encode()).hexdigest()
+
+    @cached_property
+    def saliency_origin(self) -> str | None:
+        """Return name and hash of the saliency maps that are given; None where none are."""
+        if self.saliency is None:
+            return None
+        lines = "\n".join(filter(None, self._map_hashes))
+        return f"{self.saliency.name}, SHA-256 {hashlib.sha256(lines.encode()).hexdigest()}"
+
+    @cached_property
+    def _photo_hashes(self) -> tuple[str, ...]:
+        return self.photo_hashes or tuple(sha256_of(row.photo) for row in self.rows)
+
+    @cached_property
+    def _map_hashes(self) -> tuple[str | None, ...]:
+        """Return a hash of each row's saliency map; all None where none are given."""
+        folder = self.saliency
+        if folder is None:
+            return (None,) * len(self.rows)
+        return self.map_hashes or tuple(sha256_of(path) for path in _maps(folder, self.rows))
+
+
+def _maps(folder: Path, rows: Sequence[WeakImage]) -> list[Path]:
+    return [folder / f"{row.image_id}.png" for row in rows]
+
+
+def weak_set(
+    opened: EvaluationSet,
+    folder: Path,
+    *,
+    boxes: bool | Mapping[str, Sequence[Box]] = False,
+    saliency: Path | None = None,
+    labels: Mapping[str, Sequence[int]] | None = None,
+    hashes: FileHashes | None = None,
+) -> WeakSet:
+    """Make the weak labels of a built set: its manifest's labels, its photos linked apart.
+
+    Args:
+        opened: a training set.
+        folder: where the photos are linked; made anew where it is not complete.
+        boxes: give boxes, too: as the manifest has them, or those of a mapping by image id, whose
+            classes are the labels then.
+        saliency: a folder of saliency maps.
+        labels: class numbers by image id, instead of the manifest's (a CSV's, say).
+        hashes: what is known of the files' content.
+
+    Raises:
+        InputError: if labels or boxes are missing, name unknown classes or do not fit together, a
+            box reaches outside its image, or a photo is not the file that the set was built with.
+    """
+    hashes = FileHashes() if hashes is None else hashes
+    check_files(opened, [IMAGES_FOLDER], hashes)
+    rows = []
+    remove_leftovers(folder) if folder.is_dir() else folder.mkdir(parents=True)
+    for image_id in opened:
+        instances = opened.instances_of(image_id)
+        classes = sorted(set(instances["class_id"].to_pylist()))
+        found, size = None, opened.size_of(image_id)
+        if boxes is True:
+            table = instances.select(["class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h"])
+            found = tuple(Box(*values) for values in zip(*table.to_pydict().values(), strict=True))
+        elif boxes is not False:
+            found = _own_boxes(boxes, image_id, size)
+            classes = sorted({box.class_id for box in found})
+        if labels is not None:
+            if image_id not in labels:
+                msg = f"the labels lack image {image_id}; give one line for every image of the set"
+                raise InputError(msg)
+            classes = _own_labels(labels[image_id], found if boxes is not True else None, image_id)
+        if any(not 1 <= c <= len(opened.taxonomy) for c in classes):
+            msg = f"image {image_id}: a label is no class of {opened.taxonomy.name}"
+            raise InputError(msg)
+        photo = inside(folder, f"{image_id}.jpg")
+        _link(image_path(opened.root, image_id), photo, hashes)
+        rows.append(WeakImage(image_id, photo, size, tuple(classes), found))
+    if not rows:
+        msg = f"{opened.root}: the set has no image to learn from"
+        raise InputError(msg)
+    synthetic = bool(opened.manifest.meta.get("synthetic", False))
+    maps = [] if saliency is None else _maps(saliency, rows)
+    return WeakSet(
+        tuple(rows),
+        opened.taxonomy,
+        saliency,
+        synthetic,
+        tuple(hashes.sha256(row.photo) for row in rows),
+        tuple(hashes.sha256(path) for path in maps),
+    )
+
+
+def _own_boxes(
+    boxes: Mapping[str, Sequence[Box]], image_id: str, size: tuple[int, int]
+) -> tuple[Box, ...]:
+    if image_id not in boxes:
+        msg = f"the boxes lack image {image_id}; give those of every image of the set"
+        raise InputError(msg)
+    for box in boxes[image_id]:
+        inside = box.x + box.width <= size[1] and box.y + box.height <= size[0]
+        if min(box.x, box.y) < 0 or min(box.width, box.height) < 1 or not inside:
+            msg = (
+                f"image {image_id}: a box of {box.width} x {box.height} pixels at {box.x}, {box.y} "
+                f"does not lie in the image of {size[1]} x {size[0]}; give boxes of this image"
+            )
+            raise InputError(msg)
+    return tuple(boxes[image_id])
+
+
+def _own_labels(labels: Sequence[int], boxes: tuple[Box, ...] | None, image_id: str) -> list[int]:
+    lacking = {box.class_id for box in boxes or ()} - set(labels)
+    if lacking:
+        msg = f"image {image_id}: class {min(lacking)} has a box but no label; make them agree"
+        raise InputError(msg)
+    return sorted(set(labels))
+
+
+def _link(photo: Path, place: Path, hashes: FileHashes) -> None:
+    """Put the same bytes at another place; a link to the file would show where it came from."""
+    if not _is_there(photo, place, hashes):
+        with writing(place) as temporary:
+            try:
+                os.link(photo, temporary)
+            except OSError:  # another file system
+                shutil.copy2(photo, temporary)
+    if place.samefile(photo):
+        hashes.same(photo, place)
+
+
+def _is_there(photo: Path, place: Path, hashes: FileHashes) -> bool:
+    """Tell whether a place holds the bytes of a photo."""
+    if place.is_symlink() or not place.is_file():
+        return False
+    return place.samefile(photo) or hashes.sha256(place) == hashes.sha256(photo)

@@ -1,0 +1,51 @@
+"""Imported masks go through the bench as any method's do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sbdata.benchmark.graph import BenchmarkConfig
+from sbdata.benchmark.records import read_result
+from sbdata.benchmark.run import plan_bench, run_bench
+from sbdata.errors import InputError
+from sbdata.importers.folder import Request, import_masks
+from sbdata.importers.target import target_of_set
+from tests.benchmark.conftest import Sets
+
+
+def test_imported_truth_trains_what_the_ceiling_does(
+    plan: Callable[..., BenchmarkConfig],
+    sets: Sets,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work, results = tmp_path / "work", tmp_path / "results"
+    folder = work / "imports" / "truth"
+    request = Request(sets.training / "SegmentationClass", target_of_set(sets.training), "truth")
+    import_masks(request, folder)
+    methods = ("import:truth", "full")
+    files = run_bench(plan(methods=methods), work, results, device="cpu", threads=1)
+    assert [f.name[:-14] for f in files] == ["import-truth.ce.seed0", "full.ce.seed0"]
+    imported, ceiling = map(read_result, files)
+    assert imported.sets["three"].figures == ceiling.sets["three"].figures
+    assert imported.sets["three"].predictions == ceiling.sets["three"].predictions
+    assert (imported.supervision, imported.control) == (("unknown",), False)
+    assert imported.paper == "imported masks: unnamed source"
+    assert imported.method_settings["masks"]["layout"] == "index-pictures"
+    assert imported.pseudo is not None
+    assert imported.pseudo["figures"]["miou"]["value"] == 1
+
+    # Its path names the same masks, so nothing of it is computed again, from whatever folder.
+    monkeypatch.chdir(tmp_path)
+    again = plan(methods=("import:work/imports/truth",))
+    assert again.absolute().methods == (f"import:{folder}",)
+    rows = {row.job: row.cached for row in plan_bench(again, work)}
+    assert rows["import-truth, seed 0: masks"]
+    assert rows["import-truth, seed 0, ce: train"]
+    with pytest.raises(InputError, match="an import of this name is there already"):
+        plan_bench(plan(methods=("import:truth", f"import:{folder}")), work)
+    with pytest.raises(InputError, match="no such import; there are truth"):
+        plan_bench(plan(methods=("import:other",)), work)

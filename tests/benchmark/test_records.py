@@ -1,0 +1,159 @@
+"""Result files, and which results may be compared."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sbdata.benchmark.records import (
+    Pair,
+    PairedDifferences,
+    Protocol,
+    ResultRecord,
+    ScoredSet,
+    Training,
+    Value,
+    read_differences,
+    read_result,
+    write_differences,
+    write_result,
+)
+from sbdata.errors import InputError
+
+PROTOCOL = Protocol((1.0,), False, "none", "val", "random numbers", "abc")
+SCORED = ScoredSet(
+    "abc", "val", "ia_iou.v2", 3, {"ia": 7}, {"ia": 2},
+    {"miou": Value(0.5, (0.25, 0.75)), "ia_small.class_mean": Value(None)}, PROTOCOL, "fff",
+)  # fmt: skip
+RESULT = ResultRecord(
+    method="stripes", paper="Nobody", supervision=("image_labels",), control=False, strategy="ce",
+    seed=1, synthetic=True, preset="smoke", method_settings={"masks": {"share": 0.4}},
+    training_preset={"name": "tiny"}, training=Training("six", "def", 6, "123", "manifest"),
+    initialisation="random numbers", pretrained=False, code={"sbdata": "1", "baseline": "2"},
+    environment={"threads": 1}, seconds={"train": 1.5}, pseudo=None, sets={"three": SCORED},
+)  # fmt: skip
+
+
+def test_result_comes_back(tmp_path: Path) -> None:
+    path = write_result(tmp_path, RESULT)
+    assert re.fullmatch(r"stripes\.ce\.seed1\.[0-9a-f]{8}\.json", path.name)
+    assert read_result(path) == RESULT
+    assert json.loads(path.read_text())["format"] == "sbdata.result.v2"
+
+
+def test_further_sets_of_one_run_are_kept(tmp_path: Path) -> None:
+    write_result(tmp_path, RESULT)
+    other = replace(RESULT, sets={"other": SCORED}, seconds={"train": 9.0})
+    path = write_result(tmp_path, other)
+    assert list(read_result(path).sets) == ["other", "three"]
+    path = write_result(tmp_path, replace(other, pseudo={"figures": {}}))  # other masks
+    assert list(read_result(path).sets) == ["other"]
+    path.write_text("damaged")
+    assert list(read_result(write_result(tmp_path, RESULT)).sets) == ["three"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw.pop("seed"), "missing key 'seed'"),
+        (lambda raw: raw.update(extra=1), "unknown key 'extra'"),
+        (lambda raw: raw.update(seed="one"), "seed must be int"),
+        (lambda raw: raw.update(format="sbdata.result.v1"), "made with ia_iou.v1 and sb_ce.v1"),
+        (lambda raw: raw.update(format="sbdata.other.v2"), "not a file of the format"),
+        (lambda raw: raw["sets"]["three"].update(logical_hash="x"), "two different hashes"),
+        (lambda raw: raw["sets"]["three"]["figures"]["miou"].update(interval=[0.1]), "two ends"),
+        (
+            lambda raw: raw["sets"]["three"]["figures"]["miou"].update(value=float("nan")),
+            "not a readable JSON",
+        ),
+        (lambda raw: raw["sets"]["three"].pop("protocol"), "missing key 'protocol'"),
+    ],
+)
+def test_damaged_results_are_told(tmp_path: Path, change, message: str) -> None:
+    path = write_result(tmp_path, RESULT)
+    raw = json.loads(path.read_text())
+    change(raw)
+    path.write_text(json.dumps(raw))
+    with pytest.raises(InputError, match=rf"stripes\.ce\.seed1\.\w+\.json.*{message}"):
+        read_result(path)
+
+
+def test_missing_results_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: cannot be read \(No such file"):
+        read_result(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": replace(RESULT.training, logical_hash="another set")},
+        {"training": replace(RESULT.training, weak_digest="other labels")},
+        {"training": replace(RESULT.training, photos="other photos")},
+        {"preset": "paper"},
+        {"method_settings": {"masks": {"share": 0.5}}},
+        {"training_preset": {"name": "tiny", "optimisation": {"steps": 7}}},
+        {"initialisation": "other weights"},
+        {"code": {"sbdata": "9", "baseline": "2"}},
+        {"code": {"sbdata": "1", "baseline": "9"}},
+        {"variant": "hybrid"},
+    ],
+)
+def test_a_result_never_replaces_one_of_another_identity(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    first, other = write_result(tmp_path, RESULT), replace(RESULT, **change)
+    second = write_result(tmp_path, other)
+    assert first != second
+    assert read_result(first) == RESULT
+    assert read_result(second) == other
+    assert json.loads(first.read_text())["identity"] != json.loads(second.read_text())["identity"]
+    assert RESULT.shared_identity != other.shared_identity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": {"train": 9.0}},
+        {"environment": {"threads": 2}},
+        {"training_preset": {"name": "tiny", "optimisation": {"checkpoint_every": 7}}},
+        {"sets": {}},
+        {"synthetic": False},
+    ],
+)
+def test_what_changes_no_value_is_no_identity(tmp_path: Path, change: dict[str, Any]) -> None:
+    plain = replace(RESULT, training_preset={"name": "tiny", "optimisation": {}})
+    path = write_result(tmp_path, plain)
+    assert write_result(tmp_path, replace(plain, **change)) == path
+    assert read_result(path).sets == RESULT.sets
+    assert read_result(path).synthetic
+
+
+def test_strategies_of_a_run_share_an_identity() -> None:
+    assert replace(RESULT, strategy="sb").shared_identity == RESULT.shared_identity
+    assert replace(RESULT, seed=2).shared_identity != RESULT.shared_identity
+
+
+def test_a_result_whose_settings_were_edited_is_refused(tmp_path: Path) -> None:
+    path = write_result(tmp_path, RESULT)
+    path.write_text(path.read_text().replace('"preset": "smoke"', '"preset": "paper"'))
+    with pytest.raises(InputError, match=r"\.json: was edited: its settings are not those of its"):
+        read_result(path)
+
+
+def test_differences_come_back_and_are_added_to(tmp_path: Path) -> None:
+    figures = {"miou": {"value": 0.1, "interval": [0.0, 0.2], "sign_change": 0.04}, "ia": None}
+    first = PairedDifferences("stripes", 1, "key", (Pair("three", "ce", "sb-ewc", figures),))
+    path = write_differences(tmp_path, first)
+    assert re.fullmatch(r"stripes-seed1-differences\.[0-9a-f]{8}\.json", path.name)
+    assert read_differences(path) == first
+    second = replace(first, pairs=(Pair("other", "ce", "sb-ewc", {}),))
+    write_differences(tmp_path, second)
+    assert [p.set for p in read_differences(path).pairs] == ["other", "three"]
+    another = write_differences(tmp_path, replace(second, identity="another"))
+    assert [p.set for p in read_differences(another).pairs] == ["other"]
+    assert [p.set for p in read_differences(path).pairs] == ["other", "three"]
