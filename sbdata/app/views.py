@@ -128,10 +128,7 @@ def thin_cells(opened: EvaluationSet) -> list[tuple[str, str, int]]:
     """
     counts = size_counts(opened.manifest.instances, opened.taxonomy, opened.bins)
     cells = sorted(
-        (int(n), str(label), str(size))
-        for label, row in counts.iterrows()
-        for size, n in row.items()
-        if n > 0
+        (n, label, size) for label, row in counts.items() for size, n in row.items() if n > 0
     )
     if not cells:
         return []

@@ -32,6 +32,19 @@ COMMANDS = {
 }
 
 
+OTHERS_CODE = frozenset({"app", "bench", "predict", "pseudo", "train"})
+"""Commands that run code of others, such as FiftyOne or a method, which may need pandas."""
+
+
+class _NoPandas:
+    """A finder that answers that pandas is not installed."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name, name=name)
+
+
 class _LazyGroup(click.Group):
     """A group that imports a command's module only when that command is called."""
 
@@ -64,6 +77,10 @@ def main() -> NoReturn:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     use_plain_characters()
+    if arguments[:1] and arguments[0] not in OTHERS_CODE:
+        # pyarrow imports pandas, if it is installed, at the first array that it makes: a third of a
+        # second that these commands have no use for.
+        sys.meta_path.insert(0, _NoPandas)
     try:
         status = cli.main(arguments, prog_name="sbdata", standalone_mode=False)
         sys.stdout.flush()

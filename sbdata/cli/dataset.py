@@ -303,7 +303,7 @@ def _print_notes(notes: Iterable[str]) -> None:
 
 
 def _print_counts(measured: SizeStatistics) -> None:
-    sizes = [str(column) for column in measured.table.columns]
+    sizes = measured.sizes
     rows = [
         [name, *(f"{row[s]:,}" for s in sizes), f"{sum(row.values()):,}"]
         for name, row in measured.counts.items()

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -34,16 +33,16 @@ class Balance:
         return asdict(self)
 
 
-def balance_of(counts: pd.DataFrame) -> Balance:
-    """Measure a table of counts.
+def balance_of(counts: Mapping[str, Mapping[str, int]]) -> Balance:
+    """Measure how even the cells of a table of counts are.
 
     Args:
-        counts: non-negative integers; classes are rows, sizes columns, the smallest first.
+        counts: class name to size name to number of instances; every class has the same sizes.
 
-    >>> balance_of(pd.DataFrame({"small": [2, 2], "large": [4, 2]})).max_over_min
+    >>> balance_of({"cat": {"small": 2, "large": 4}, "dog": {"small": 2, "large": 2}}).max_over_min
     2.0
     """
-    cells = counts.to_numpy(dtype=np.int64)
+    cells = np.array([list(row.values()) for row in counts.values()], np.int64)
     total, empty = int(cells.sum()), int((cells == 0).sum())
     if not total:
         return Balance(0, None, empty, None, {})
@@ -51,10 +50,14 @@ def balance_of(counts: pd.DataFrame) -> Balance:
     # A table of one cell is as even as it can be.
     widest = np.log(cells.size) if cells.size > 1 else 1.0
     entropy = float(-(share * np.log(share)).sum() / widest) if cells.size > 1 else 1.0
+    sizes = next(iter(counts.values()))
     return Balance(
         instances=total,
         max_over_min=None if empty else float(cells.max() / cells.min()),
         empty_cells=empty,
         normalised_entropy=round(entropy, 12) + 0.0,
-        shares={str(name): float(counts[name].sum() / total) for name in counts.columns},
+        shares={
+            size: float(of_size / total)
+            for size, of_size in zip(sizes, cells.sum(axis=0), strict=True)
+        },
     )

@@ -40,8 +40,7 @@ def draw_size_figure(
 
 
 def _draw_counts(axes: Axes, chosen: SizeStatistics) -> None:
-    table = chosen.table
-    values = table.to_numpy()
+    values = np.array([list(row.values()) for row in chosen.counts.values()])
     axes.imshow(
         np.maximum(values, 0.5),
         aspect="auto",
@@ -52,8 +51,8 @@ def _draw_counts(axes: Axes, chosen: SizeStatistics) -> None:
         shade = np.log(max(count, 0.5) / 0.5) / np.log(max(values.max(), 1) / 0.5)
         colour = "white" if shade > 0.6 else "black"
         axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=9, color=colour)
-    axes.set_xticks(range(table.shape[1]), [str(c) for c in table.columns])
-    axes.set_yticks(range(table.shape[0]), [str(i) for i in table.index])
+    axes.set_xticks(range(len(chosen.sizes)), chosen.sizes)
+    axes.set_yticks(range(len(chosen.counts)), list(chosen.counts))
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     axes.set_title(

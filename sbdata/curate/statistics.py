@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from sbdata.curate.balance import Balance, balance_of
 from sbdata.manifest import Manifest, size_counts
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -43,16 +45,21 @@ class SizeStatistics:
     area_histogram: tuple[int, ...]
 
     @property
-    def table(self) -> pd.DataFrame:
-        """Return the counts with classes as rows and sizes as columns."""
-        rows = [dict(row) for row in self.counts.values()]
-        table: pd.DataFrame = pd.DataFrame(rows, index=list(self.counts))
-        return table
+    def sizes(self) -> tuple[str, ...]:
+        """Return the names of the sizes, the smallest first."""
+        return tuple(next(iter(self.counts.values()), {}))
 
     @property
     def balance(self) -> Balance:
         """Return how even the class x size cells are."""
-        return balance_of(self.table)
+        return balance_of(self.counts)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the counts as a table: classes are rows, sizes are columns (extra ``pandas``)."""
+        import pandas as pd
+
+        table: pd.DataFrame = pd.DataFrame.from_dict(dict(self.counts), orient="index")
+        return table
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON-like values, the balance included."""
@@ -70,13 +77,12 @@ def statistics_of(
         taxonomy: of the classes; those without an instance count 0.
         bins: of the sizes.
     """
-    counts = size_counts(instances, taxonomy, bins)
     areas = instances["area"].to_numpy()
     quantiles = np.quantile(areas, QUANTILES, method="inverted_cdf") if len(areas) else []
     return SizeStatistics(
         images=images,
         instances=instances.num_rows,
-        counts={str(name): {s: int(row[s]) for s in bins.names} for name, row in counts.iterrows()},
+        counts=size_counts(instances, taxonomy, bins),
         area_quantiles=tuple(int(q) for q in quantiles),
         area_histogram=tuple(np.histogram(areas, area_edges())[0].tolist()),
     )

@@ -364,11 +364,7 @@ def _check_selection(manifest: Manifest) -> list[Damage]:
     if selection is None:
         return []
     counts = size_counts(manifest.instances, manifest.taxonomy, manifest.bins)
-    found = {
-        f"{name}/{size}": count
-        for name, row in counts.to_dict("index").items()
-        for size, count in row.items()
-    }
+    found = {f"{name}/{size}": count for name, row in counts.items() for size, count in row.items()}
     try:
         said = {cell["cell"]: cell["chosen"] for cell in selection["cells"]}
         images = selection["images"]

@@ -165,6 +165,26 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.rstrip().endswith("[]")
 
 
+def test_no_command_of_the_core_imports_pandas(shapes_set: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['sbdata', *sys.argv[1:]]\n"
+        "from sbdata.cli import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'pandas', 'torch'} & set(sys.modules)), file=sys.stderr)"
+    )
+    masks = shapes_set / "SegmentationClass"
+    for arguments in (
+        ("dataset", "stats", shapes_set),
+        ("dataset", "verify", shapes_set),
+        ("score", masks, "--set", shapes_set, "--pred-void"),
+        ("sources", "list"),
+    ):
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.endswith("[]\n"), arguments
+
+
 def test_curation_and_metrics_import_without_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['fiftyone'] = None; "
