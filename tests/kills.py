@@ -1,6 +1,6 @@
 """Commands that are killed at random moments, and run again: nothing half-taken, nothing lost.
 
-    python -m tests.kills --moments 50 --seed 0 --out results/kills.json
+    python -m tests.kills --moments 25 --seed 0 --out results/kills.json
 
 runs ``sbdata dataset build``, ``score``, ``train``, ``bench`` and ``sources fetch`` on tiny data,
 once undisturbed and then killed (SIGKILL to the process group) at moments that are spread over the
@@ -85,7 +85,7 @@ class Tried:
 
     Attributes:
         command: its name.
-        moments: that were tried.
+        moments: that were tried from each start.
         steps: of the undisturbed run, by start.
         killed: number of kills before the result stood, by start.
         killed_after: number of kills when the result stood already.
@@ -105,7 +105,7 @@ class Tried:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "moments": self.moments,
+            "moments": self.moments * len(self.steps),
             "steps": self.steps,
             "killed_before_the_result_stood": dict(sorted(self.killed.items())),
             "killed_after_the_result_stood": self.killed_after,
@@ -310,14 +310,13 @@ def kill_at_moments(
     Args:
         box: of the command.
         command: its name.
-        moments: at which it is killed, divided among the starts of the case.
+        moments: at which it is killed, from each start of the case.
         seed: of the moments.
         told: called with a line now and then.
     """
     began, tried = time.monotonic(), Tried(command, moments)
     chance = random.Random(f"{seed}:{command}")
-    starts = list(box.case.starts)
-    for position, start in enumerate(starts):
+    for start in box.case.starts:
         former = box.lay(start)
         whole = box.run()
         assert whole.status == 0, f"{command}, {start}: the undisturbed run ended {whole.status}"
@@ -325,7 +324,7 @@ def kill_at_moments(
         left = tree_of(box.temporary)
         assert not left, f"{command}, {start}: the undisturbed run left {sorted(left)}"
         tried.steps[start] = len(whole.steps)
-        drawn = drawn_moments(whole, len(range(position, moments, len(starts))), chance)
+        drawn = drawn_moments(whole, moments, chance)
         for step, after in drawn:
             box.lay(start)
             ended = box.run(step, after)
@@ -601,7 +600,12 @@ def _told(line: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--command", nargs="+", choices=COMMANDS, default=COMMANDS)
-    parser.add_argument("--moments", type=int, default=50, help="of each command [50]")
+    parser.add_argument(
+        "--moments",
+        type=int,
+        default=25,
+        help="of each command, from each state of its folder that it is begun in [25]",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file; what it says of others is kept")
     args = parser.parse_args()
@@ -618,7 +622,8 @@ def main() -> int:
             args.out.parent.mkdir(parents=True, exist_ok=True)
             found = record(tried, args.moments, args.seed)
             args.out.write_text(json.dumps(found, indent=2) + "\n")
-    _told(f"{len(args.command)} commands at {args.moments} moments each: {faults} faults")
+    count = sum(tried[command]["moments"] for command in args.command)
+    _told(f"{len(args.command)} commands at {count} moments: {faults} faults")
     return 1 if faults else 0
 
 

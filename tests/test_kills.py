@@ -16,15 +16,15 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_killed_command_leaves_nothing_half_taken(command: str, tmp_path: Path) -> None:
-    tried = kill_command(command, tmp_path / "box", moments=3, seed=7)
+    tried = kill_command(command, tmp_path / "box", moments=1, seed=7)
     assert tried.faults == []
-    assert tried.killed.total() + tried.killed_after + tried.ended == 3
+    assert tried.killed.total() + tried.killed_after + tried.ended == len(tried.steps) >= 2
     assert tried.killed.total() >= 1
     assert min(tried.steps.values()) > 20
 
 
 def kills_of(function: str, tmp_path: Path) -> list[str]:
-    """Kill an example at 24 moments, with and without a former result; return what was wrong."""
+    """Kill an example with and without a former result; return what was wrong."""
     former = tmp_path / "former"
     former.mkdir()
     (former / "result.txt").write_text("the former result\n")
@@ -36,7 +36,7 @@ def kills_of(function: str, tmp_path: Path) -> list[str]:
     (tmp_path / "box").mkdir()
     with starting(tmp_path / "said.txt", "tests.kills_examples") as starter:
         box = Sandbox(tmp_path / "box", starter, case)
-        return kill_at_moments(box, function, moments=24, seed=3).faults
+        return kill_at_moments(box, function, moments=12, seed=3).faults
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_the_kills_find_what_is_wrong(function: str, said: str | None, tmp_path:
 def test_the_record_names_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "kills.json"
     one = {"moments": 2, "faults": [], "minutes": 0.5}
-    out.write_text(json.dumps(record({"train": one}, 2, 0)))
-    given = ["--command", "fetch", "--moments", "2", "--out", str(out)]
+    out.write_text(json.dumps(record({"train": one}, 1, 0)))
+    given = ["--command", "fetch", "--moments", "1", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["kills", *given])
     assert main() == 0
     found = json.loads(out.read_text())
