@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 import orjson
 
 from sbdata.errors import InputError
-from sbdata.storage import is_safe_name, sha256_of, write_bytes
+from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_bytes
 
 MARKER = "complete.json"
 """Default name of the marker in the folder that it vouches for."""
@@ -202,6 +202,7 @@ def check_marker(
     if not problems and records != dict(items):
         fresh = {path: one for path, one in records.items() if isinstance(one, FileRecord)}
         with suppress(OSError):  # a folder that cannot be written is hashed each time
+            remove_leftovers(folder, name)  # of a process that was killed at this
             write_marker(folder, fresh, marker.extra, name=name)
     return problems
 

@@ -116,7 +116,8 @@ def former_of(target: Path) -> Path:
 
 def _discard(folder: Path) -> None:
     """Delete a folder that may be restored; a half-deleted one must not bear its name."""
-    doomed = folder.parent / f".{folder.name.removeprefix('.')}.{uuid.uuid4().hex[:8]}.part"
+    name = folder.name.removeprefix(".").removesuffix(".former")
+    doomed = folder.parent / f".{name}.{uuid.uuid4().hex[:8]}.part"
     try:
         os.rename(folder, doomed)  # noqa: PTH104
     except FileNotFoundError:
@@ -124,13 +125,18 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> int:
+def remove_leftovers(folder: Path, of: str | None = None) -> int:
     """Delete the temporary files and folders that a killed process left; return how many.
 
     Only names that :func:`writing` and :func:`replace_folder` give are touched, and folders below
     are not looked into.
+
+    Args:
+        folder: that they lie in.
+        of: name of the file or folder that they were to become; any by default.
     """
-    stale = [path for path in folder.glob(".*.part") if _LEFTOVER.fullmatch(path.name)]
+    known = _LEFTOVER if of is None else re.compile(rf"\.{re.escape(of)}\.[0-9a-f]{{8}}\.part")
+    stale = [path for path in folder.glob(".*.part") if known.fullmatch(path.name)]
     for path in stale:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from sbdata.bench.assemble import result_files
-from sbdata.bench.bench import Bench
+from sbdata.bench.bench import HASHES, Bench, locked
 from sbdata.bench.clock import Clock, Watcher
 from sbdata.bench.executor import run_jobs
 from sbdata.bench.perform import perform
 from sbdata.bench.plan import Plan, PlanRow, describe_plan
+from sbdata.storage import remove_leftovers
 
 
 def run_bench(
@@ -60,7 +61,9 @@ def run_bench(
     jobs = bench.jobs
     for opened in (bench.training, *bench.sets.values()):
         bench.photos(opened)
-    bench.hashes.save()  # so that the processes of the executor need not read the photos again
+    with locked(bench.work / HASHES):
+        remove_leftovers(bench.work, HASHES)
+        bench.hashes.save()  # so that the processes of the executor need not read the photos again
     clock = Clock(jobs, bench.is_done, watcher)
     run_jobs(
         jobs,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -273,6 +273,7 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
             f"`sbdata dataset verify {out}` lists them); remove the folder and build again"
         )
         raise InputError(msg)
+    _remove_emptied(out)
     before = statistics_from(manifest.meta["source"])
     after = statistics_of(
         manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
@@ -324,6 +325,21 @@ def _staging_folder(out: Path) -> Path:
     return out.parent / f".{out.name}.building"
 
 
+def _lock_of(out: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(out.parent / f".{out.name}.lock", blocking=False)
+
+
+def _remove_emptied(out: Path) -> None:
+    """Delete what a build left beside its finished set when it was killed at the very end."""
+    staging, lock = _staging_folder(out), _lock_of(out)
+    if not staging.is_dir() and not Path(lock.lock_file).exists():
+        return
+    with suppress(OSError, filelock.Timeout), lock:  # of a folder that can only be read
+        if not (staging / "set").exists():
+            shutil.rmtree(staging, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
 @contextmanager
 def _staging(out: Path, state: Mapping[str, Any]) -> Iterator[Path]:
     """Give the hidden folder that a build is prepared in; it is kept if the build fails.
@@ -335,9 +351,10 @@ def _staging(out: Path, state: Mapping[str, Any]) -> Iterator[Path]:
     with writing_to(staging):
         staging.mkdir(parents=True, exist_ok=True)
     described = orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
-    lock = filelock.FileLock(staging.parent / f".{out.name}.lock", blocking=False)
+    lock = _lock_of(out)
     try:
         with writing_to(out.parent), lock:
+            staging.mkdir(exist_ok=True)  # another process may have found the set finished
             recorded = staging / "state.json"
             if not recorded.is_file() or recorded.read_bytes() != described:
                 shutil.rmtree(staging)
