@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from sbdata.curate.materialise import DrawnRow, draw_image, drawn_rows
 from sbdata.curate.scan import scan_source
 from sbdata.errors import InputError
+from sbdata.file_names import FileNames, composed, describe_case, stored
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
@@ -41,6 +42,7 @@ from sbdata.taxonomy import (
     Taxonomy,
     class_map,
     describe_unmatched,
+    list_unmatched,
     named_taxonomy,
 )
 
@@ -195,10 +197,10 @@ def truth_from_coco(
         source = source_of(dict(mapping.names))
     lacking = mapping.unmatched(source.categories.values())
     if len(lacking) == len(classes):
-        near = next((f" (it has {name!r})" for name in lacking.values() if name), "")
         msg = (
-            f"{file}: none of its categories is in taxonomy {taxonomy}{near}; choose another one "
-            "by --taxonomy, such as own for the file's categories"
+            f"{file}: none of its categories is in taxonomy {taxonomy}, such as "
+            f"{list_unmatched(lacking)}; choose another one by --taxonomy, such as own for the "
+            "file's categories"
         )
         raise InputError(msg)
     with TemporaryDirectory(prefix="sbdata-") as folder:
@@ -288,7 +290,7 @@ def _drawn_truth(
         sizes=dict(zip(ids, pairs, strict=True)),
         loaders=partial(_drawn_loaders, drawn, first),
         logical_hash=manifest.logical_hash,
-        notes=(*notes, *_alike_but_for_case(ids)),
+        notes=(*notes, *_case_notes(ids)),
         photos=photos,
         left_out=left_out,
     )
@@ -381,11 +383,11 @@ def truth_from_masks(
             "figures with those of annotated instances",
         )
     else:
-        others = _mask_names(instance_masks)
-        differing = sorted(set(ids) ^ set(others))
+        forms = set(map(composed, ids))
+        differing = sorted(forms ^ set(map(composed, _mask_names(instance_masks))))
         if differing:
             holder, lacks = class_masks, instance_masks
-            if differing[0] not in ids:
+            if differing[0] not in forms:
                 holder, lacks = lacks, holder
             msg = (
                 f"{lacks}: no {differing[0]}.png, which {holder} has ({len(differing)} such names "
@@ -438,7 +440,7 @@ def _masks_truth(
         image_ids=tuple(ids),
         sizes=sizes,
         loaders=partial(_mask_loaders, reader, tuple(ids)),
-        notes=(*notes, *_alike_but_for_case(ids)),
+        notes=(*notes, *_case_notes(ids)),
         photos=photos,
     )
 
@@ -463,7 +465,7 @@ class _MaskReader:
             )
         if self.instance_folder is None:
             return Loaded(truth_from_components(classes), found.digest, by_colour=by_colour)
-        file = self.instance_folder / f"{image_id}.png"
+        file = stored(self.instance_folder, f"{image_id}.png")
         further = _read_mask(file, self.taxonomy, instances=True)
         instances = further.values
         if instances.shape != classes.shape:
@@ -512,24 +514,18 @@ def _mask_names(folder: Path) -> list[str]:
     if not stems:
         msg = f"{folder}: no PNG in it; give the folder with a mask an image"
         raise InputError(msg)
-    odd = [stem for stem in stems if not is_safe_stem(stem)]
+    names = FileNames(stems, folder)
+    odd = [stem for stem in stems if names.find(stem) and not is_safe_stem(stem)]
     if odd:
         msg = f"{folder}: {odd[0]!r} cannot be an image id; rename the file"
         raise InputError(msg)
     return stems
 
 
-def _alike_but_for_case(image_ids: Sequence[str]) -> list[str]:
-    """Return a sentence if two ids differ in the case of letters alone."""
-    first: dict[str, str] = {}
-    for image_id in image_ids:
-        other = first.setdefault(image_id.casefold(), image_id)
-        if other != image_id:
-            return [
-                f"the image ids {other} and {image_id} differ in case alone; on a Mac or Windows "
-                "their predictions would be one file"
-            ]
-    return []
+def _case_notes(image_ids: Sequence[str]) -> list[str]:
+    """Return a sentence if the predictions of two images would be one file on some disks."""
+    note = describe_case(image_ids)
+    return [note] if note else []
 
 
 # --- names and photos -----------------------------------------------------------------------------
@@ -539,8 +535,10 @@ def _photos_in(folder: Path, image_ids: Sequence[str]) -> dict[str, Path]:
     """Return the photos of the images, as far as the folder has them."""
     if not folder.is_dir():
         return {}
-    wanted = set(image_ids)
-    return {stem: folder / name for stem, name in _photo_names(folder) if stem in wanted}
+    there = dict(_photo_names(folder))
+    names = FileNames(there, folder)
+    stems = ((image_id, names.find(image_id)) for image_id in image_ids)
+    return {image_id: folder / there[stem] for image_id, stem in stems if stem is not None}
 
 
 def _photo_names(folder: Path) -> Iterator[tuple[str, str]]:

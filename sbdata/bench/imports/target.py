@@ -13,7 +13,7 @@ from sbdata.sets import EvaluationSet, open_set
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import Taxonomy
 from sbdata.text_files import read_lines
-from sbdata.train.photos import open_photo, photos_in
+from sbdata.train.photos import open_photo, photos_of
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def target_of_list(path: Path, taxonomy: Taxonomy, photos: Path | None = None) -
         raise InputError(msg)
     of_image: dict[str, Path] = {}
     if photos is not None:
-        there = photos_in(photos)
-        absent = [image_id for image_id in found if image_id not in there]
+        there = photos_of(photos, found)
+        absent = [image_id for image_id, photo in there.items() if photo is None]
         if absent:
             msg = f"{photos}: no photo of {absent[0]} ({len(absent):,} of {len(found):,} lack one)"
             raise InputError(msg)
-        of_image = {image_id: there[image_id] for image_id in found}
+        of_image = {image_id: photo for image_id, photo in there.items() if photo is not None}
     return Target(path.name, tuple(sorted(found)), taxonomy, photos=of_image)

@@ -84,6 +84,9 @@ class ShapesSource:
             for i, image_id in enumerate(ids)
         ]
 
+    def image_file(self, file_name: str) -> None:
+        """Return None: images are made on the spot."""
+
     def image_bytes(self, file_name: str) -> bytes:
         """Draw an image and return it as a JPEG.
 
