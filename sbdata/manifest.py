@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from sbdata.errors import InputError
 from sbdata.limits import MAX_JPEG_SIDE, MAX_PIXELS
 from sbdata.masks import MAX_INSTANCES
+from sbdata.parquet_files import open_parquet
 from sbdata.quoting import quoted
 from sbdata.settings import from_plain
 from sbdata.sizes import SizeBins
@@ -276,7 +277,7 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         msg = f"{path}: no such file; a set or manifest folder holds it"
         raise ManifestError(msg)
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             _check_rows(file.metadata.num_rows, path)
             # By batches: read_table takes four times the room.
             batches = file.iter_batches(_BATCH_ROWS, use_threads=False)
