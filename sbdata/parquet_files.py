@@ -57,18 +57,17 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def _check(file: pq.ParquetFile, path: Path) -> None:
     size = path.stat().st_size
-    known, unknown = 0, []
-    for number, schema in enumerate(file.schema):
-        taken, is_exact = _column_bytes(file.metadata, number, schema)
-        if is_exact:
-            known += taken
-        else:
-            unknown.append((taken, schema.path))
-    _refuse_if_too_large(known, size)
-    if table_size_problem(known + sum(taken for taken, _ in unknown), size):
-        for _, name in unknown:  # at most so much; the dictionaries tell how much it is
-            known += _decoded_bytes(path, name)
-            _refuse_if_too_large(known, size)
+    columns = [
+        (schema.path, *_column_bytes(file.metadata, number, schema))
+        for number, schema in enumerate(file.schema)
+    ]
+    taken = sum(at_least for _, at_least, _ in columns)
+    _refuse_if_too_large(taken, size)
+    if table_size_problem(sum(at_most for _, _, at_most in columns), size):
+        for name, at_least, at_most in columns:
+            if at_most > at_least:  # their dictionaries tell how much it is
+                taken += _decoded_bytes(path, name)
+                _refuse_if_too_large(taken, size)
 
 
 def _refuse_if_too_large(taken: int, size: int) -> None:
@@ -78,19 +77,17 @@ def _refuse_if_too_large(taken: int, size: int) -> None:
 
 def _column_bytes(
     metadata: pq.FileMetaData, number: int, schema: pq.ColumnSchema
-) -> tuple[int, bool]:
-    """Return how many bytes a column takes in memory at most, and whether it takes that many."""
+) -> tuple[int, int]:
+    """Return how many bytes a column takes in memory at least and, if it is text, at most."""
     width = _WIDTHS.get(schema.physical_type, max(schema.length, 1))
-    of_bytes = schema.physical_type == "BYTE_ARRAY"
-    taken, is_exact = 0, True
+    at_least, at_most = 0, 0
     for group in range(metadata.num_row_groups):
         chunk = metadata.row_group(group).column(number)
         stored, values = chunk.total_uncompressed_size, chunk.num_values
-        taken += max(stored, values * width)
-        if of_bytes and any("DICTIONARY" in encoding for encoding in chunk.encodings):
-            taken += stored * values
-            is_exact = False
-    return taken, is_exact
+        at_least += max(stored, values * width)
+        if schema.physical_type == "BYTE_ARRAY" and any("DICT" in e for e in chunk.encodings):
+            at_most += stored * values
+    return at_least, max(at_least, at_most)
 
 
 def _decoded_bytes(path: Path, name: str) -> int:
