@@ -34,6 +34,9 @@ DAMAGE = (
 )
 """What opening or decoding a damaged image raises."""
 
+# Pillow looks at the tags of each JPEG it opens, and prints this in the middle of a table.
+warnings.filterwarnings("ignore", "Corrupt EXIF data", module=r"PIL\.")
+
 _ORIENTATION = 0x0112  # number of the EXIF tag
 
 _STARTS = (

@@ -14,6 +14,15 @@ MAX_SIDE = 1_000_000
 MAX_TEXT_BYTES = 16 * 2**20
 """Larger settings files and lists are refused."""
 
+MAX_YAML_DEPTH = 40
+"""Levels that a YAML file may nest."""
+
+MAX_YAML_VALUES = 50_000
+"""Values of a YAML file, counting those that its aliases stand for."""
+
+MAX_MAPS_BYTES = 1 << 30
+"""Larger files of an image's activation maps, or of labels, are refused."""
+
 MAX_CROP = 4096
 """The longest side of a training crop, in pixels."""
 

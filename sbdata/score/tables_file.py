@@ -13,6 +13,7 @@ import numpy as np
 from sbdata.errors import InputError
 from sbdata.limits import table_size_problem
 from sbdata.metrics import CLASS_ROW, INSTANCE_ROW, REGION_ROW, MetricOptions, ScoreTables
+from sbdata.quoting import shortened
 from sbdata.settings import from_plain
 from sbdata.storage import write_bytes
 
@@ -68,5 +69,6 @@ def read_tables(path: Path) -> ScoreTables:
         OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error,
         MemoryError, NotImplementedError, RuntimeError, SyntaxError
     ) as error:  # fmt: skip
-        msg = f"{path}: not readable score tables ({error}); score the predictions again"
+        reason = shortened(str(error), 200)
+        msg = f"{path}: not readable score tables ({reason}); score the predictions again"
         raise InputError(msg) from error
