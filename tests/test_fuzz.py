@@ -19,9 +19,9 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
 READ_FROM_OUTSIDE = [
     "recipe", "registry", "preset", "override", "coco", "lvis", "manifest", "parquet-images",
     "parquet-instances", "voc-list", "voc-xml", "png", "png-whole", "png-palette", "png-colours",
-    "png-16", "jpeg", "photo-png", "labels-npy", "labels-csv", "labels-xml", "boxes-xml", "boxes-
-    json", "id-list", "checksums", "sources-marker", "rejected", "marker", "file-hashes", "run-
-    json", "checkpoint", "model", "summary", "score-objects", "score-tables", "score-values",
+    "png-16", "jpeg", "photo-png", "labels-npy", "labels-csv", "labels-xml", "boxes-xml",
+    "boxes-json", "id-list", "checksums", "sources-marker", "rejected", "marker", "file-hashes",
+    "run-json", "checkpoint", "model", "summary", "score-objects", "score-tables", "score-values",
     "import-record", "zip", "tar", "file-table", "result", "npy", "class-list",
 ]  # fmt: skip
 
