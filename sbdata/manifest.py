@@ -416,7 +416,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     wrong = sorted({(c, n) for c, n in named if not 1 <= c <= len(classes) or classes[c - 1] != n})
     if wrong:
         number, called = wrong[0]
-        msg = f"{where}: class {number} is called {called!r}, not as its taxonomy; rebuild it"
+        msg = f"{where}: class {number} is called {quoted(called)}, not as its taxonomy; rebuild it"
         raise ManifestError(msg)
     if instances.num_rows:
         sizes = [manifest.bins.names[i] for i in manifest.bins.index(instances["area"].to_numpy())]
@@ -466,8 +466,8 @@ def _check_claims(manifest: Manifest, where: str) -> None:
         raise ManifestError(msg)
     if recipe.get("name", manifest.name) != manifest.name:
         msg = (
-            f"{where}: the manifest was edited: its set is called {manifest.name!r}, and "
-            f"{recipe['name']!r} by its recipe; restore it or rebuild the set"
+            f"{where}: the manifest was edited: its set is called {quoted(manifest.name)}, and "
+            f"{quoted(recipe['name'])} by its recipe; restore it or rebuild the set"
         )
         raise ManifestError(msg)
 

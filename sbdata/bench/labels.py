@@ -127,7 +127,7 @@ def _read_folder(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
         names = [node.findtext("name", "").strip() for node in tree.iterfind("object")]
         unknown = next((name for name in names if name not in taxonomy.classes), None)
         if unknown is not None:
-            msg = f"{file}: {unknown!r} is no class of {taxonomy.name}; correct the file"
+            msg = f"{file}: {quoted(unknown)} is no class of {taxonomy.name}; correct the file"
             raise InputError(msg)
         found[image_id] = tuple(sorted({taxonomy.id_of(name) for name in names}))
     return found
@@ -167,7 +167,7 @@ def _checked(text: str, taxonomy: Taxonomy, where: str) -> tuple[int, ...]:
         return classes_in(text, taxonomy)
     except ValueError as error:
         msg = (
-            f"{where}: {str(error)!r} is no class of {taxonomy.name}; give names or numbers "
+            f"{where}: {quoted(str(error))} is no class of {taxonomy.name}; give names or numbers "
             f"1..{len(taxonomy)}, separated by spaces"
         )
         raise InputError(msg) from error

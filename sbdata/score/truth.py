@@ -29,6 +29,7 @@ from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
 from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
+from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
 from sbdata.score.wording import count
 from sbdata.sets import open_set
@@ -336,7 +337,9 @@ def truth_from_voc(devkit: Path, split: str = "val", *, bins: SizeBins = _DEFAUL
     ids = sorted(source.ids)
     unsafe = [image_id for image_id in ids if not is_safe_stem(image_id)]
     if unsafe:
-        msg = f"{devkit}: list {split} has {unsafe[0]!r}, which cannot name a file; restore it"
+        msg = (
+            f"{devkit}: list {split} has {quoted(unsafe[0])}, which cannot name a file; restore it"
+        )
         raise InputError(msg)
     return _masks_truth(
         f"voc-{split}",
@@ -517,7 +520,7 @@ def _mask_names(folder: Path) -> list[str]:
     names = FileNames(stems, folder)
     odd = [stem for stem in stems if names.find(stem) and not is_safe_stem(stem)]
     if odd:
-        msg = f"{folder}: {odd[0]!r} cannot be an image id; rename the file"
+        msg = f"{folder}: {quoted(odd[0])} cannot be an image id; rename the file"
         raise InputError(msg)
     return stems
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
 from sbdata.storage import inside
 
@@ -245,6 +246,6 @@ def open_source(spec: SourceSpec, split: str, root: Path | None) -> Source:
             where they come from.
     """
     if spec.reader not in FORMATS:
-        msg = f"unknown source format {spec.reader!r}; known: {', '.join(sorted(FORMATS))}"
+        msg = f"unknown source format {quoted(spec.reader)}; known: {', '.join(sorted(FORMATS))}"
         raise InputError(msg)
     return FORMATS[spec.reader](spec, split, root)

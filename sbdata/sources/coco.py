@@ -553,7 +553,7 @@ def open_annotations(
         InputError: if the file cannot be read, is not in COCO's format, or lists no images.
     """
     if spec.options:
-        msg = f"source {spec.name}: unknown option {sorted(spec.options)[0]!r}; it takes none"
+        msg = f"source {spec.name}: unknown option {quoted(sorted(spec.options)[0])}; it takes none"
         raise InputError(msg)
     found = find_spans(file, _ARRAYS, ("id", "image_id", "category_id"))
     missing = [key for key in _ARRAYS[:3] if key not in found]

@@ -263,7 +263,7 @@ def open_voc(spec: SourceSpec, split: str, root: Path | None) -> VocSource:
     """
     unknown = sorted(set(spec.options) - {"classes"})
     if unknown:
-        msg = f"source {spec.name}: unknown option {unknown[0]!r}; valid options: classes"
+        msg = f"source {spec.name}: unknown option {quoted(unknown[0])}; valid options: classes"
         raise InputError(msg)
     if root is None:
         msg = (

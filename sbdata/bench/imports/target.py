@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sbdata.bench.imports.names import ImageNames
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import Taxonomy
@@ -104,7 +105,7 @@ def target_of_list(path: Path, taxonomy: Taxonomy, photos: Path | None = None) -
             continue
         image_id = Path(line.split()[0]).name.removesuffix(".jpg").removesuffix(".png")
         if not is_safe_stem(image_id):
-            msg = f"{path}, line {number}: {image_id!r} is no image id"
+            msg = f"{path}, line {number}: {quoted(image_id)} is no image id"
             raise InputError(msg)
         if image_id in found:
             msg = f"{path}, line {number}: image {image_id} was in line {found[image_id]} already"
