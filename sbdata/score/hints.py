@@ -58,8 +58,8 @@ def background_as_class(class_names: Sequence[str]) -> str:
     if place is None:
         return ""
     return (
-        f"class {place} is called {quoted(class_names[place - 1])}, but background is number 0 and never "
-        "listed; leave it out of the class names, or all numbers after it are off by one"
+        f"class {place} is called {quoted(class_names[place - 1])}, but background is number 0 and "
+        "never listed; leave it out of the class names, or all numbers after it are off by one"
     )
 
 

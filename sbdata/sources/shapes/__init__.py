@@ -174,7 +174,8 @@ def _checked(spec: SourceSpec) -> dict[str, int]:
     options: dict[str, Any] = {**OPTIONS, **spec.options}
     for key, value in options.items():
         if key not in OPTIONS:
-            msg = f"source {spec.name}: unknown option {quoted(key)}; valid options: {', '.join(OPTIONS)}"
+            known = ", ".join(OPTIONS)
+            msg = f"source {spec.name}: unknown option {quoted(key)}; valid options: {known}"
             raise InputError(msg)
         if isinstance(value, bool) or not isinstance(value, int):
             msg = f"source {spec.name}: option {key} must be a whole number, not {quoted(value)}"
