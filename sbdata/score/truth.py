@@ -8,7 +8,6 @@ scored is then exactly what the manifest's hash stands for. Devkits and folders 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbdata.curate.materialise import DrawnRow, draw_image, drawn_rows
+from sbdata.curate.notes import describe_rejections
 from sbdata.curate.scan import scan_source
 from sbdata.errors import InputError
 from sbdata.file_names import FileNames, composed, describe_case, stored
@@ -207,15 +207,18 @@ def truth_from_coco(
     with TemporaryDirectory(prefix="sbdata-") as folder:
         scan = scan_source(source, mapping, bins, split, Path(folder), workers=workers)
         images, instances, rejections = scan.images(), scan.instances(), scan.rejections()
+    if not images.num_rows:
+        left = describe_rejections(rejections)
+        msg = f"{file}: no image to score: {left}; correct the annotations"
+        raise InputError(msg)
     manifest = make_manifest(f"coco-{split}", images, instances, classes, bins, {})
     ids = manifest.images["image_id"].to_pylist()
     known = set(ids)
     left_out = frozenset(r.image_id for r in rejections if r.image_id and r.image_id not in known)
     notes = []
     if left_out:
-        reasons = Counter(r.reason for r in rejections if r.image_id in left_out)
-        counted = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
-        notes.append(f"{count(len(left_out), 'image')} of {file.name} cannot be scored: {counted}")
+        reasons = describe_rejections([r for r in rejections if r.image_id in left_out])
+        notes.append(f"{count(len(left_out), 'image')} of {file.name} cannot be scored: {reasons}")
     lost = [r for r in rejections if r.reason == "unknown_image"]
     if lost:
         notes.append(
