@@ -23,9 +23,27 @@ CHECKPOINT_FORMAT = "sbdata.checkpoint.v2"
 
 
 def save_tensors(path: Path, values: Mapping[str, Any]) -> None:
-    """Write tensors and plain values atomically; any process may be killed at any time."""
-    with writing(path) as temporary:
-        torch.save(dict(values), temporary)
+    """Write tensors and plain values atomically; any process may be killed at any time.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
+    try:
+        with writing(path) as temporary, temporary.open("wb") as stream:
+            torch.save(dict(values), stream)
+    except (RuntimeError, OSError) as error:
+        cause = _cause_on_disk(error)
+        if cause is None or cause.filename is not None:
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from error
+
+
+def _cause_on_disk(error: BaseException) -> OSError | None:
+    """Return why a stream could not be written, over which PyTorch's writer stumbles once more."""
+    at: BaseException | None = error
+    while at is not None and not isinstance(at, OSError):
+        at = at.__cause__ or at.__context__
+    return at
 
 
 def load_tensors(path: Path, expected: str) -> dict[str, Any]:

@@ -242,6 +242,33 @@ def test_the_commands_say_what_was_left_out(yard: Yard, tmp_path: Path) -> None:
     assert "note: 6 of 6 cells have fewer than the 2 instances wanted" in result.output
 
 
+def test_the_first_reasons_are_said_of_a_set_that_was_built(yard: Yard, tmp_path: Path) -> None:
+    yard.photos["b.jpg"] = turned(1, 6)
+    yard.outline = [10, 10, 30, 10, 30, 30, 10, 30]
+    root = yard.save()
+    content = json.loads((root / "labels.json").read_text())
+    content["images"][1] |= {"width": HEIGHT, "height": WIDTH}
+    (root / "labels.json").write_text(json.dumps(content))
+    recipe = tmp_path / "yard.yaml"
+    recipe.write_text(
+        "name: yard\nversion: yard.v1\ntaxonomy: [fox, hen]\nsources:\n"
+        "- {name: yard, format: coco, splits: [all], annotations: labels.json, images: photos}\n"
+    )
+    build = ["dataset", "build", str(recipe), "--source-root", f"yard={root}", "--workers", "1"]
+    build += ["--out", str(tmp_path / "set")]
+    stats = ["dataset", "stats", str(tmp_path / "set")]
+    reason = "EXIF orientation tag shows it turned by 90 degrees"
+    for command in (build, build, stats):  # built, was there already, measured
+        result = CliRunner().invoke(cli, command)
+        assert "image_size 1" in result.output
+        assert reason in " ".join(result.output.split())
+        found = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
+        assert reason in found["rejected_such_as"]
+    (tmp_path / "set" / "rejected.csv").write_text("damaged")
+    result = CliRunner().invoke(cli, stats)
+    assert "image_size 1" in result.output
+
+
 # --- changes --------------------------------------------------------------------------------------
 
 

@@ -484,3 +484,17 @@ def test_litter_of_desktops_is_no_mask_and_no_photo(dataset, tmp_path) -> None:
     assert len(truth.image_ids) == 40
     assert not truth.photos
     assert score_folder(tmp_path / "p", truth, FEW).summary.miou == 1
+
+
+def test_what_leaves_no_image_to_score_is_said(dataset, tmp_path) -> None:
+    content = json.loads(dataset.coco.read_text())
+    for image in content["images"][1:]:
+        image["width"] = str(image["width"])
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    notes = truth_from_coco(path).notes
+    assert any("cannot be scored: bad_size" in n and "without quotes" in n for n in notes)
+    content["images"][0]["width"] = "64"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"no image to score: bad_size .* without quotes"):
+        truth_from_coco(path)
