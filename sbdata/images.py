@@ -18,6 +18,9 @@ from PIL import Image
 
 FORMATS = ("JPEG", "PNG")
 
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+"""Endings of photos in a folder of them, in lower case."""
+
 DAMAGE = (
     OSError,
     SyntaxError,

@@ -19,7 +19,6 @@ import posixpath
 import shutil
 import stat
 import tarfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -28,6 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar
 
 from sbdata.errors import InputError
+from sbdata.file_names import composed
 from sbdata.quoting import quoted
 from sbdata.storage import is_safe_name
 
@@ -227,7 +227,7 @@ def _claim(
     """Note a name and the folders above it, and refuse what cannot lie beside the others."""
     above = [str(parent) for parent in PurePosixPath(name).parents if parent.parts]
     for part, kind in ((name, is_folder), *((folder, True) for folder in above)):
-        folded = unicodedata.normalize("NFC", part).casefold()
+        folded = composed(part).casefold()
         other, other_kind = names.setdefault(folded, (part, kind))
         if other != part:
             raise _refused(archive, f"{part} and {other} are one name on some systems")

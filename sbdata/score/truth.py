@@ -24,6 +24,7 @@ from sbdata.curate.notes import describe_rejections
 from sbdata.curate.scan import scan_source
 from sbdata.errors import InputError
 from sbdata.file_names import FileNames, composed, describe_case, stored
+from sbdata.images import PHOTO_SUFFIXES
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
@@ -47,7 +48,6 @@ from sbdata.taxonomy import (
     named_taxonomy,
 )
 
-_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
 _START = 64  # bytes that tell a list
@@ -550,5 +550,5 @@ def _photos_in(folder: Path, image_ids: Sequence[str]) -> dict[str, Path]:
 def _photo_names(folder: Path) -> Iterator[tuple[str, str]]:
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names only
         stem, suffix = os.path.splitext(name)  # noqa: PTH122
-        if suffix.lower() in _PHOTO_SUFFIXES and not is_litter(name):
+        if suffix.lower() in PHOTO_SUFFIXES and not is_litter(name):
             yield stem, name

@@ -9,10 +9,8 @@ from PIL import Image
 
 from sbdata.errors import InputError
 from sbdata.file_names import FileNames, composed
-from sbdata.images import DAMAGE, open_image
+from sbdata.images import DAMAGE, PHOTO_SUFFIXES, open_image
 from sbdata.litter import is_litter
-
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def photos_in(folder: Path) -> dict[str, Path]:
@@ -27,7 +25,7 @@ def photos_in(folder: Path) -> dict[str, Path]:
     files = [
         path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in _SUFFIXES and not is_litter(path.name)
+        if path.suffix.lower() in PHOTO_SUFFIXES and not is_litter(path.name)
     ]
     if not files:
         msg = f"{folder}: no photos here; give a folder of .jpg or .png files"
