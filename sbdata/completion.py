@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 import orjson
 
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_bytes
 
 MARKER = "complete.json"
@@ -166,7 +167,7 @@ def _record(path: str, size: int, mtime_ns: int | None, sha256: str) -> FileReco
         msg = f"a wrong entry of {path}"
         raise TypeError(msg)
     if not is_safe_name(path):
-        msg = f"{path!r} points outside"
+        msg = f"{quoted(path)} points outside"
         raise ValueError(msg)
     return FileRecord(size, mtime_ns, sha256)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from sbdata.errors import InputError
+from sbdata.file_names import stored
 from sbdata.quoting import quoted
 
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
@@ -208,15 +209,21 @@ def is_safe_stem(name: str) -> bool:
 
 
 def inside(root: Path, name: str) -> Path:
-    """Return ``root / name`` after making sure that neither the name nor a link leaves the root.
+    """Return where a file lies, after making sure that neither its name nor a link leaves the root.
+
+    Args:
+        root: the folder.
+        name: relative to it, with slashes; found in whatever form it is stored, see
+            :func:`sbdata.file_names.stored`.
 
     Raises:
-        InputError: if it would.
+        InputError: if the file would lie outside.
+        AmbiguousNameError: if two files are called so.
     """
-    path = root / name
     if reason := unsafe_reason(name):
         msg = f"{quoted(name)} points outside {root}: {reason}; such a name is never followed"
         raise InputError(msg)
+    path = stored(root, name)
     if not path.resolve().is_relative_to(root.resolve()):
         msg = (
             f"{quoted(name)} points outside {root} by a link (to {path.resolve()}), and links that "

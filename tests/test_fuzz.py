@@ -7,9 +7,27 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz import fuzz
+from tests.fuzz_formats import formats
 
 
 @pytest.mark.slow
 def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
     found = fuzz(tmp_path, inputs=40, seed=17)
     assert [(one.seed, repr(one.error)[:200]) for one in found] == []
+
+
+READ_FROM_OUTSIDE = [
+    "recipe", "registry", "preset", "override", "coco", "lvis", "manifest", "parquet-images",
+    "parquet-instances", "voc-list", "voc-xml", "png", "png-whole", "png-palette", "png-colours",
+    "png-16", "jpeg", "photo-png", "labels-npy", "labels-csv", "labels-xml", "boxes-xml",
+    "boxes-json", "id-list", "checksums", "sources-marker", "rejected", "marker", "file-hashes",
+    "run-json", "checkpoint", "model", "summary", "score-objects", "score-tables", "score-values",
+    "import-record", "zip", "tar", "file-table", "result", "npy", "class-list",
+]  # fmt: skip
+
+
+def test_every_format_has_a_good_file_that_is_read(tmp_path: Path) -> None:
+    known = formats(tmp_path)
+    assert sorted(known) == sorted(READ_FROM_OUTSIDE)
+    for format_ in known.values():
+        format_.read(format_.good)

@@ -11,13 +11,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import filelock
 import orjson
+import pyarrow as pa
 
 from sbdata.curate.card import FIGURE, dataset_card
 from sbdata.curate.changes import changed_sources, record_sources, source_fingerprints
@@ -52,22 +53,25 @@ from sbdata.curate.materialise import (
 )
 from sbdata.curate.notes import (
     describe_rejections,
-    quota_note,
-    same_name_rejections,
-    turned_note,
+    set_notes,
+    source_notes,
     unmatched_notes,
 )
 from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics_of
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched
+from sbdata.file_names import differ_in_case, tells_case
 from sbdata.layout import IMAGES_FOLDER
 from sbdata.machine import check_output, writing_to
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest, rows_of
+from sbdata.quoting import quoted
 from sbdata.recipe import Recipe, SourceSpec
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source
 from sbdata.sources.voc import devkit_folders
 from sbdata.storage import write_bytes, write_text
+
+_NAMES = ["image_id", "source", "file_name"]
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         before = source_statistics(scans, recipe)
         rejections = [r for scanned in scans for r in scanned.scan.rejections()]
         kept, refused = filter_images(images, recipe.filters)
-        alike = same_name_rejections(rows_of(images, kept))
-        rejections += [*refused, *alike]
-        kept = sorted(set(kept) - {r.image_id for r in alike})
+        rejections += refused
 
         training = hash_splits(
             splits,
@@ -149,6 +151,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
                 recipe, "none of the scanned images is a candidate", rejections, out
             )
 
+        check_names(candidates["image_id"].to_pylist(), staging)
         chosen = choose_images(
             recipe, candidates, scans, training, staging / "set" / IMAGES_FOLDER, inputs
         )
@@ -171,15 +174,29 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         manifest = make_manifest(
             recipe.name, chosen.images, chosen.instances, taxonomy, recipe.bins, extra
         )
-        record_sources(staging / "set", manifest.logical_hash, found)
-        notes = (
-            *unmatched_notes(recipe, opened),
-            quota_note(manifest.meta),
-            turned_note(chosen.turned),
-            f"{len(alike)} images are left out: {alike[0].detail}" if alike else "",
+        unmatched = unmatched_notes(recipe, opened)
+        record_sources(staging / "set", manifest.logical_hash, found, unmatched)
+        return _finish(manifest, rejections, staging, out, inputs)
+
+
+def check_names(image_ids: Sequence[str], folder: Path) -> None:
+    """Make sure that images whose names differ only in letter case are two files in a folder.
+
+    Args:
+        image_ids: of the images.
+        folder: on the disk that they are written to.
+
+    Raises:
+        InputError: naming two of them, if the disk takes them for one file.
+    """
+    groups = differ_in_case(image_ids)
+    if groups and not tells_case(folder):
+        msg = (
+            f"{folder}: this disk takes {' and '.join(map(quoted, groups[0][:2]))} for one file, "
+            "and the images of both would be written there; rename one of them in the source, or "
+            "build on a disk that tells letter case apart"
         )
-        built = _finish(manifest, rejections, staging, out, inputs)
-        return replace(built, notes=tuple(note for note in notes if note))
+        raise InputError(msg)
 
 
 def _nothing_left(
@@ -240,8 +257,14 @@ def measure_sources(recipe: Recipe, inputs: Inputs) -> Measured:
         opened = open_all(recipe, inputs)
         scanned = scan_all(recipe, opened, Path(folder), inputs)
         rejections = tuple(r for one in scanned for r in one.scan.rejections())
-        notes = unmatched_notes(recipe, opened)
-        return Measured(source_statistics(scanned, recipe), rejections, tuple(notes))
+        notes = source_notes(
+            recipe,
+            opened,
+            pa.concat_tables([one.scan.images().select(_NAMES) for one in scanned]),
+            workers=inputs.workers,
+            progress=partial(inputs.progress, "photos"),
+        )
+        return Measured(source_statistics(scanned, recipe), rejections, notes)
 
 
 def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
@@ -278,7 +301,7 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
     after = statistics_of(
         manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
     )
-    notes = tuple(note for note in (quota_note(manifest.meta),) if note)
+    notes = set_notes(manifest, out)
     return Built(out, manifest, before, after, fresh=False, notes=notes)
 
 
@@ -318,7 +341,7 @@ def _finish(
     write_bytes(root / "dataset.json", described + b"\n")
     write_checksums(root, workers=inputs.workers)
     root.replace(out)
-    return Built(out, manifest, before, after, fresh=True)
+    return Built(out, manifest, before, after, fresh=True, notes=set_notes(manifest, out))
 
 
 def _staging_folder(out: Path) -> Path:
