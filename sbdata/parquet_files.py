@@ -57,6 +57,13 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def _check(file: pq.ParquetFile, path: Path) -> None:
     size = path.stat().st_size
+    groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+    widths = sum(_WIDTHS.get(column.physical_type, 0) for column in file.schema)
+    _refuse_if_too_large(sum(max(g.total_byte_size, g.num_rows * widths) for g in groups), size)
+    for group in range(file.num_row_groups):
+        # If the metadata of a column is damaged, asking for it ends the process (pyarrow 26: a C++
+        # exception that nothing catches). Reading a row raises an error first.
+        next(file.iter_batches(1, row_groups=[group], use_threads=False), None)
     columns = [
         (schema.path, *_column_bytes(file.metadata, number, schema))
         for number, schema in enumerate(file.schema)

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sbdata.errors import InputError
-from tests.fuzz_formats import formats
+from tests.fuzz_formats import Format, formats
 
 TOKENS = [
     b"NaN", b"Infinity", b"-1", b"1e400", b"1.0", b"0", b"18446744073709551616", b"9" * 5000,
@@ -91,12 +92,26 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 @dataclass(frozen=True)
 class Found:
-    """An input that ended as it must not."""
+    """An input that ended as it must not.
+
+    Attributes:
+        format: Name of the format.
+        seed: Seed of the input, see :func:`input_of`.
+        data: Bytes of the input.
+        error: What it ended with, and where.
+    """
 
     format: str
     seed: str
     data: bytes
-    error: BaseException
+    error: str
+
+
+def input_of(label: str, format_: Format) -> bytes:
+    """Return the input of a label ``SEED:FORMAT:NUMBER``."""
+    chance = random.Random(label)
+    by_value = format_.values and chance.randrange(2)
+    return (revalued if by_value else mutated)(format_.good, chance)
 
 
 def fuzz(
@@ -104,41 +119,75 @@ def fuzz(
 ) -> list[Found]:
     """Hand mutated files to the readers; return those that ended as they must not.
 
+    The readers run in forks, so that one that ends its process is found as well.
+
     Args:
-        folder: for files.
-        inputs: of each format.
-        seed: of the mutations.
-        only: the format to try; all by default.
-        told: called with a line after each format.
+        folder: Folder for the files.
+        inputs: Number of inputs of each format.
+        seed: Seed of the mutations.
+        only: The format to try; all by default.
+        told: Is called with a line after each format.
     """
     found: list[Found] = []
     for name, format_ in formats(folder).items():
         if only and name != only:
             continue
         format_.read(format_.good)  # it must be good, or nothing is tried
-        refused, began, slowest = 0, time.monotonic(), 0.0
-        for number in range(inputs):
-            label = f"{seed}:{name}:{number}"
-            chance = random.Random(label)
-            by_value = format_.values and chance.randrange(2)
-            data = (revalued if by_value else mutated)(format_.good, chance)
-            begin = time.monotonic()
-            try:
-                format_.read(data)
-            except InputError as error:
-                refused += 1
-                if len(str(error)) > 4000 or not str(error):
-                    found.append(Found(name, label, data, error))
-            except Exception as error:
-                found.append(Found(name, label, data, error))
-            slowest = max(slowest, time.monotonic() - begin)
+        refused, began, slowest, number, wrong = 0, time.monotonic(), 0.0, 0, 0
+        while number < inputs:
+            labels = [f"{seed}:{name}:{n}" for n in range(number, inputs)]
+            for label, error, seconds in _in_a_fork(labels, format_):
+                number += 1
+                slowest = max(slowest, seconds)
+                refused += error == ""
+                if error:
+                    wrong += 1
+                    found.append(Found(name, label, input_of(label, format_), error))
         if told is not None:
-            wrong = sum(one.format == name for one in found)
             told(
                 f"{name}: {inputs} inputs, {refused} refused, {inputs - refused - wrong} read, "
                 f"{wrong} wrong, {time.monotonic() - began:.1f} s, slowest {slowest:.2f} s"
             )
     return found
+
+
+def _in_a_fork(labels: Sequence[str], format_: Format) -> Iterator[tuple[str, str | None, float]]:
+    """Read inputs in a child process, until it ends.
+
+    Yields:
+        Label, error and seconds of each input: None if it was read, an empty text if it was
+        refused as it should. The last one may be the input that ended the process.
+    """
+    source, sink = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(source)
+        with os.fdopen(sink, "w", buffering=1) as stream:
+            for label in labels:
+                begin = time.monotonic()
+                error = _read(input_of(label, format_), format_)
+                stream.write(json.dumps([error, time.monotonic() - begin]) + "\n")
+        os._exit(0)
+    os.close(sink)
+    answered = 0
+    with os.fdopen(source) as stream:
+        for line in stream:
+            yield (labels[answered], *json.loads(line))
+            answered += 1
+    _, status = os.waitpid(child, 0)
+    if answered < len(labels):
+        yield labels[answered], f"the process ended with status {status}", 0.0
+
+
+def _read(data: bytes, format_: Format) -> str | None:
+    try:
+        format_.read(data)
+    except InputError as error:
+        return "" if 0 < len(str(error)) <= 4000 else f"a message of {len(str(error))} characters"
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {str(error)[:200]} ({last.filename}:{last.lineno})"
+    return None
 
 
 def _told(line: str) -> None:
@@ -155,9 +204,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         found = fuzz(Path(folder), args.inputs, args.seed, args.only, _told)
     for one in found[:20]:
-        last = traceback.extract_tb(one.error.__traceback__)[-1]
-        text = str(one.error)[:200]
-        print(f"{one.seed}: {type(one.error).__name__}: {text} ({last.filename}:{last.lineno})")
+        print(f"{one.seed}: {one.error}")
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
         for one in found:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -56,6 +58,28 @@ def test_a_small_file_of_much_is_refused_before_it_is_read(
     finally:
         pa.set_memory_pool(former)
     assert (pool.max_memory() or 0) < 2**26
+
+
+def test_damaged_metadata_of_a_column_does_not_end_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": [["x"], [], None]}), path)
+    good = path.read_bytes()
+    code = (
+        "import sys, pyarrow as pa; from pathlib import Path\n"
+        "from sbdata.parquet_files import ParquetError, read_parquet\n"
+        "path = Path(sys.argv[1]); good = path.read_bytes(); begin = int(sys.argv[2])\n"
+        "for place in range(begin, len(good) - 8):\n"
+        "    for step in (1, 2):\n"
+        "        data = bytearray(good); data[place] = (data[place] + step) % 256\n"
+        "        path.write_bytes(data)\n"
+        "        try: read_parquet(path)\n"
+        "        except (pa.ArrowException, OSError, ParquetError, UnicodeDecodeError): pass\n"
+        "print('end')"
+    )
+    footer = int.from_bytes(good[-8:-4], "little")
+    begin = str(len(good) - 8 - footer)
+    done = subprocess.run([sys.executable, "-c", code, path, begin], capture_output=True, text=True)
+    assert done.stdout == "end\n", done.stderr[-400:]
 
 
 def test_ordinary_tables_are_read(tmp_path: Path) -> None:
