@@ -19,7 +19,8 @@ from typing import Any, Literal, TypeVar
 import orjson
 
 from sbdata.errors import InputError
-from sbdata.storage import is_safe_name, sha256_of, write_bytes
+from sbdata.quoting import quoted
+from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_bytes
 
 MARKER = "complete.json"
 """Default name of the marker in the folder that it vouches for."""
@@ -166,7 +167,7 @@ def _record(path: str, size: int, mtime_ns: int | None, sha256: str) -> FileReco
         msg = f"a wrong entry of {path}"
         raise TypeError(msg)
     if not is_safe_name(path):
-        msg = f"{path!r} points outside"
+        msg = f"{quoted(path)} points outside"
         raise ValueError(msg)
     return FileRecord(size, mtime_ns, sha256)
 
@@ -202,6 +203,7 @@ def check_marker(
     if not problems and records != dict(items):
         fresh = {path: one for path, one in records.items() if isinstance(one, FileRecord)}
         with suppress(OSError):  # a folder that cannot be written is hashed each time
+            remove_leftovers(folder, name)  # of a process that was killed at this
             write_marker(folder, fresh, marker.extra, name=name)
     return problems
 

@@ -18,6 +18,9 @@ from PIL import Image
 
 FORMATS = ("JPEG", "PNG")
 
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+"""Endings of photos in a folder of them, in lower case."""
+
 DAMAGE = (
     OSError,
     SyntaxError,
@@ -33,6 +36,9 @@ DAMAGE = (
     Image.DecompressionBombError,
 )
 """What opening or decoding a damaged image raises."""
+
+# Pillow looks at the tags of each JPEG it opens, and prints this in the middle of a table.
+warnings.filterwarnings("ignore", "Corrupt EXIF data", module=r"PIL\.")
 
 _ORIENTATION = 0x0112  # number of the EXIF tag
 

@@ -14,11 +14,26 @@ MAX_SIDE = 1_000_000
 MAX_TEXT_BYTES = 16 * 2**20
 """Larger settings files and lists are refused."""
 
+MAX_YAML_DEPTH = 40
+"""Levels that a YAML file may nest."""
+
+MAX_YAML_VALUES = 50_000
+"""Values of a YAML file, counting those that its aliases stand for."""
+
+MAX_MAPS_BYTES = 1 << 30
+"""Larger files of an image's activation maps, or of labels, are refused."""
+
 MAX_CROP = 4096
 """The longest side of a training crop, in pixels."""
 
 MAX_SCALE = 16.0
 """The largest factor that an image is enlarged by in training and inference."""
+
+MAX_TABLE_BYTES = 256 * 2**20
+"""A Parquet file whose rows take no more memory is read, however small the file is."""
+
+MAX_TABLE_GROWTH = 64
+"""How many times its own size a larger Parquet file may take in memory."""
 
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 
@@ -46,3 +61,20 @@ def image_size_problem(width: int, height: int, file_name: str = ".jpg") -> str:
     if width * height > MAX_PIXELS:
         return f"at most {MAX_PIXELS:,} pixels are read"
     return ""
+
+
+def table_size_problem(taken: int, size: int) -> str:
+    """Return why a table is not read, or an empty text if it is.
+
+    Args:
+        taken: bytes that its rows take in memory.
+        size: of the file in bytes.
+
+    >>> table_size_problem(10**6, 100)
+    ''
+    >>> table_size_problem(10**12, 10**6)
+    'its 1,000,000 bytes would take 1,000,000,000,000 in memory, as no such table does'
+    """
+    if taken <= max(MAX_TABLE_BYTES, MAX_TABLE_GROWTH * size):
+        return ""
+    return f"its {size:,} bytes would take {taken:,} in memory, as no such table does"

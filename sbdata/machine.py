@@ -111,7 +111,8 @@ def check_output(folder: Path) -> None:
         for place in reversed(missing):
             place.mkdir()
             made.append(place)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as stream:
+        # Without a name, where the system can: a kill leaves nothing then.
+        with tempfile.TemporaryFile(dir=folder, prefix=".", suffix=".part") as stream:
             stream.write(b"\0")
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or str(error)

@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from sbdata.errors import InputError
 from sbdata.limits import MAX_JPEG_SIDE, MAX_PIXELS
 from sbdata.masks import MAX_INSTANCES
+from sbdata.parquet_files import open_parquet
 from sbdata.quoting import quoted
 from sbdata.settings import from_plain
 from sbdata.sizes import SizeBins
@@ -274,7 +275,7 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         msg = f"{path}: no such file; a set or manifest folder holds it"
         raise ManifestError(msg)
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             _check_rows(file.metadata.num_rows, path)
             # By batches: read_table takes four times the room.
             batches = file.iter_batches(_BATCH_ROWS, use_threads=False)
@@ -413,7 +414,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     wrong = sorted({(c, n) for c, n in named if not 1 <= c <= len(classes) or classes[c - 1] != n})
     if wrong:
         number, called = wrong[0]
-        msg = f"{where}: class {number} is called {called!r}, not as its taxonomy; rebuild it"
+        msg = f"{where}: class {number} is called {quoted(called)}, not as its taxonomy; rebuild it"
         raise ManifestError(msg)
     if instances.num_rows:
         sizes = [manifest.bins.names[i] for i in manifest.bins.index(instances["area"].to_numpy())]
@@ -463,8 +464,8 @@ def _check_claims(manifest: Manifest, where: str) -> None:
         raise ManifestError(msg)
     if recipe.get("name", manifest.name) != manifest.name:
         msg = (
-            f"{where}: the manifest was edited: its set is called {manifest.name!r}, and "
-            f"{recipe['name']!r} by its recipe; restore it or rebuild the set"
+            f"{where}: the manifest was edited: its set is called {quoted(manifest.name)}, and "
+            f"{quoted(recipe['name'])} by its recipe; restore it or rebuild the set"
         )
         raise ManifestError(msg)
 

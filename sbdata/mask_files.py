@@ -183,7 +183,7 @@ def read_mask(
             "masks must have their image's own size",
         )
     if header.colour == RGB and header.depth == 8:
-        return _read_colours(path, header, decode_colours, remedy)
+        return _read_colours(path, header, decode_colours, instances, remedy)
     if not header.indices and not (sixteen_bits and header.depth == 16 and header.colour == GREY):
         raise _wrong_mode(path, header, instances, sixteen_bits)
     png = read_png(path, header)
@@ -226,13 +226,18 @@ def _wrong_mode(path: Path, header: Header, instances: bool, sixteen_bits: bool)
     return PngError(path, "mode", detail)
 
 
-def _read_colours(path: Path, header: Header, decode: bool, remedy: str) -> MaskFile:
+def _read_colours(
+    path: Path, header: Header, decode: bool, instances: bool, remedy: str
+) -> MaskFile:
+    numbers_meant = "instance numbers" if instances else "class numbers"
     png = read_png(path, header)
     numbers, unknown = numbers_of_colours(png.pixels)
     strange = unknown.any()
     if decode and not strange:
         return MaskFile(numbers, png.digest, by_colour=True)
     if not strange:
+        if instances:  # nobody's option decodes those
+            remedy = f"write {numbers_meant} as 8-bit grey or palette"
         raise PngError(path, "mode", f"{header.words} in VOC's colours; {remedy}")
     codes, counts = np.unique(png.pixels[unknown].astype(np.int32) @ _PLACES, return_counts=True)
     if len(codes) > _FLAT:
@@ -244,7 +249,7 @@ def _read_colours(path: Path, header: Header, decode: bool, remedy: str) -> Mask
         )
     else:
         what = f"colours that VOC's palette lacks: {_listed(codes, counts)}"
-    detail = f"{header.words} with {what}; write class numbers"
+    detail = f"{header.words} with {what}; write {numbers_meant}"
     raise PngError(path, "colours" if decode else "mode", detail)
 
 

@@ -111,7 +111,7 @@ def _replaced(raw: Any, keys: Sequence[str], value: Any) -> Any:
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
-        msg = f"{keys[0]!r} is below {quoted(raw, 40)}, which has no keys"
+        msg = f"{quoted(keys[0])} is below {quoted(raw, 40)}, which has no keys"
         raise TypeError(msg)
     return {**raw, keys[0]: _replaced(raw.get(keys[0]), keys[1:], value)}
 
@@ -120,7 +120,7 @@ def _place(key: str, length: int) -> int:
     """Return the place in a list that a part of a dotted key names."""
     numbers = f"0 to {length - 1}" if length else "none, it is empty"
     if not (key.isascii() and key.isdecimal()) or len(key) > 9 or int(key) >= length:
-        msg = f"{key!r} is no place in a list of {length}; its places are {numbers}"
+        msg = f"{quoted(key)} is no place in a list of {length}; its places are {numbers}"
         raise IndexError(msg)
     return int(key)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from sbdata.errors import InputError
+from sbdata.file_names import stored
 from sbdata.quoting import quoted
 
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
@@ -116,7 +117,8 @@ def former_of(target: Path) -> Path:
 
 def _discard(folder: Path) -> None:
     """Delete a folder that may be restored; a half-deleted one must not bear its name."""
-    doomed = folder.parent / f".{folder.name.removeprefix('.')}.{uuid.uuid4().hex[:8]}.part"
+    name = folder.name.removeprefix(".").removesuffix(".former")
+    doomed = folder.parent / f".{name}.{uuid.uuid4().hex[:8]}.part"
     try:
         os.rename(folder, doomed)  # noqa: PTH104
     except FileNotFoundError:
@@ -124,13 +126,18 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> int:
+def remove_leftovers(folder: Path, of: str | None = None) -> int:
     """Delete the temporary files and folders that a killed process left; return how many.
 
     Only names that :func:`writing` and :func:`replace_folder` give are touched, and folders below
     are not looked into.
+
+    Args:
+        folder: that they lie in.
+        of: name of the file or folder that they were to become; any by default.
     """
-    stale = [path for path in folder.glob(".*.part") if _LEFTOVER.fullmatch(path.name)]
+    known = _LEFTOVER if of is None else re.compile(rf"\.{re.escape(of)}\.[0-9a-f]{{8}}\.part")
+    stale = [path for path in folder.glob(".*.part") if known.fullmatch(path.name)]
     for path in stale:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -202,15 +209,21 @@ def is_safe_stem(name: str) -> bool:
 
 
 def inside(root: Path, name: str) -> Path:
-    """Return ``root / name`` after making sure that neither the name nor a link leaves the root.
+    """Return where a file lies, after making sure that neither its name nor a link leaves the root.
+
+    Args:
+        root: the folder.
+        name: relative to it, with slashes; found in whatever form it is stored, see
+            :func:`sbdata.file_names.stored`.
 
     Raises:
-        InputError: if it would.
+        InputError: if the file would lie outside.
+        AmbiguousNameError: if two files are called so.
     """
-    path = root / name
     if reason := unsafe_reason(name):
         msg = f"{quoted(name)} points outside {root}: {reason}; such a name is never followed"
         raise InputError(msg)
+    path = stored(root, name)
     if not path.resolve().is_relative_to(root.resolve()):
         msg = (
             f"{quoted(name)} points outside {root} by a link (to {path.resolve()}), and links that "

@@ -194,6 +194,20 @@ def _folded(name: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if c.isalnum())
 
 
+def list_unmatched(unmatched: Mapping[str, str], shown: int = 5) -> str:
+    """Return the first classes of :meth:`ClassMap.unmatched`, those with a near miss before others.
+
+    >>> list_unmatched({"hen": "", "fox": "Fox", "owl": ""}, shown=2)
+    "fox (it has 'Fox'), hen and 1 more"
+    """
+    near_first = sorted(unmatched.items(), key=lambda pair: not pair[1])
+    named = [
+        f"{name} (it has {quoted(near)})" if near else name for name, near in near_first[:shown]
+    ]
+    more = f" and {len(unmatched) - shown} more" if len(unmatched) > shown else ""
+    return ", ".join(named) + more
+
+
 def describe_unmatched(unmatched: Mapping[str, str], where: str, shown: int = 5) -> str:
     """Say which classes have no category in a source, with near misses; empty if all have one.
 
@@ -202,15 +216,10 @@ def describe_unmatched(unmatched: Mapping[str, str], where: str, shown: int = 5)
     """
     if not unmatched:
         return ""
-    near_first = sorted(unmatched.items(), key=lambda pair: not pair[1])
-    named = [
-        f"{name} (it has {quoted(near)})" if near else name for name, near in near_first[:shown]
-    ]
-    more = f" and {len(unmatched) - shown} more" if len(unmatched) > shown else ""
     classes = "1 class" if len(unmatched) == 1 else f"{len(unmatched)} classes"
     return (
-        f"{where} has no category for {classes}: {', '.join(named)}{more}; such objects are "
-        "background"
+        f"{where} has no category for {classes}: {list_unmatched(unmatched, shown)}; such objects "
+        "are background"
     )
 
 

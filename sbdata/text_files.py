@@ -13,7 +13,8 @@ from sbdata.limits import MAX_TEXT_BYTES
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_MARKS = (  # the longer ones first: UTF-32's mark begins with UTF-16's
+# UTF-32's little-endian mark begins with UTF-16's, so it comes first, here and below.
+_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -21,8 +22,6 @@ _MARKS = (  # the longer ones first: UTF-32's mark begins with UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
-
-# UTF-32's little-endian mark begins with UTF-16's, so it comes first.
 _KINDS = (
     (b"\x1f\x8b", "compressed by gzip", "unpack it first (gunzip)"),
     (b"PK\x03\x04", "a ZIP archive", "unpack it first (unzip)"),
@@ -84,16 +83,7 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     Raises:
         InputError: if it cannot be read, is larger than the limit, or is not UTF-8 text.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
-        raise InputError(msg) from error
-    if len(data) > limit:
-        msg = f"{path}: larger than {limit:,} bytes, which no such file is; give another file"
-        raise InputError(msg)
-    return decode_text(data, str(path))
+    return decode_text(_read(path, limit), str(path))
 
 
 def read_lines(path: Path, what: str) -> list[str]:
@@ -106,18 +96,26 @@ def read_lines(path: Path, what: str) -> list[str]:
     Raises:
         InputError: naming the file, if it cannot be read as text.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_TEXT_BYTES + 1)
-    except OSError as error:
-        msg = f"{path}: not a readable list of {what} ({error.strerror or error})"
-        raise InputError(msg) from error
-    if len(data) > MAX_TEXT_BYTES:
-        msg = f"{path}: larger than {MAX_TEXT_BYTES:,} bytes, which no list of {what} is"
-        raise InputError(msg)
+    data = _read(path, MAX_TEXT_BYTES, f"list of {what}")
     mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", "utf-8"))
     try:
         return data[len(mark) :].decode(encoding).splitlines()
     except UnicodeDecodeError as error:
-        msg = f"{path}: not a list of {what} ({error}); write one a line, in UTF-8"
+        kind = "" if mark else other_kind(data[:8])
+        reason = kind or f"{error}; write one a line, in UTF-8"
+        msg = f"{path}: not a list of {what} ({reason})"
         raise InputError(msg) from error
+
+
+def _read(path: Path, limit: int, what: str = "text file") -> bytes:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        msg = f"{path}: not a readable {what} ({reason}); check the path and its permissions"
+        raise InputError(msg) from error
+    if len(data) > limit:
+        msg = f"{path}: larger than {limit:,} bytes, which is too much for a {what}; split it"
+        raise InputError(msg)
+    return data

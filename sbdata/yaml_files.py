@@ -12,11 +12,9 @@ from typing import Any
 import yaml
 
 from sbdata.errors import InputError
+from sbdata.limits import MAX_YAML_DEPTH, MAX_YAML_VALUES
 from sbdata.printable import printable
 from sbdata.quoting import quoted
-
-_DEEPEST = 40
-_MOST_VALUES = 50_000
 
 
 class _TooMuchError(yaml.MarkedYAMLError):
@@ -42,8 +40,8 @@ class _StrictLoader(yaml.SafeLoader):
                 raise _TooMuchError(None, None, "an alias within its own value", mark)
             self._count(self._of_node[id(node)], mark)
             return node
-        if self._depth == _DEEPEST:
-            raise _TooMuchError(None, None, f"nested deeper than {_DEEPEST} levels", mark)
+        if self._depth == MAX_YAML_DEPTH:
+            raise _TooMuchError(None, None, f"nested deeper than {MAX_YAML_DEPTH} levels", mark)
         before = self._values
         self._depth += 1
         self._count(1, mark)
@@ -56,9 +54,9 @@ class _StrictLoader(yaml.SafeLoader):
 
     def _count(self, values: int, mark: yaml.Mark) -> None:
         self._values += values
-        if self._values > _MOST_VALUES:
+        if self._values > MAX_YAML_VALUES:
             under = f" under the key {quoted(self._key)}" if self._key else ""
-            msg = f"more than {_MOST_VALUES:,} values{under}, counting what aliases stand for"
+            msg = f"more than {MAX_YAML_VALUES:,} values{under}, counting what aliases stand for"
             raise _TooMuchError(None, None, msg, mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

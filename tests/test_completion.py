@@ -109,6 +109,14 @@ def test_a_copy_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert marker.extra == {"seed": 3}
 
 
+def test_a_record_of_new_times_that_a_kill_cut_short_is_removed(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    (folder / f".{MARKER}.01234567.part").touch()
+    set_time(folder / "a.png", OLD + 5)
+    assert check_marker(folder) == []
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
 def test_new_times_are_not_recorded_while_a_file_is_wrong(folder: Path) -> None:
     before = (folder / MARKER).read_bytes()
     set_time(folder / "a.png", OLD + 5)

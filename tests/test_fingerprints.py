@@ -49,7 +49,8 @@ TASKS = {
     "pseudo": (
         ("sbdata.benchmark.steps.pseudo_masks",),
         ("score.pseudo_masks", "benchmark.values", "metrics.kernel", "metrics.image",
-         "metrics.estimates", "score.run", "masks", "sizes"),
+         "metrics.estimates",
+         "score.run", "masks", "sizes"),
         ("sbdata.train", "sbdata.losses"),
     ),
     "stage": (

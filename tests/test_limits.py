@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sbdata import limits
 from sbdata.benchmark.entries import read_records
 from sbdata.benchmark.records import write_result
 from sbdata.errors import InputError
@@ -16,6 +17,21 @@ from sbdata.limits import image_size_problem
 from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, read_manifest
 from sbdata.quoting import has_controls, quoted, shortened
 from tests.benchmark.result_examples import result
+
+DOCS = (Path(__file__).parents[1] / "docs" / "files.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(n for n in vars(limits) if n.startswith("MAX_")))
+def test_the_docs_have_every_limit_and_its_value(name: str) -> None:
+    (line,) = (line for line in DOCS.splitlines() if f"`{name}`" in line)
+    assert f"{getattr(limits, name):,}".removesuffix(".0") in line
+
+
+def test_sizes_of_tables() -> None:
+    most = limits.MAX_TABLE_BYTES
+    assert limits.table_size_problem(most, 1) == ""
+    assert "in memory" in limits.table_size_problem(most + 1, 1)
+    assert limits.table_size_problem(most + 1, most // limits.MAX_TABLE_GROWTH + 1) == ""
 
 
 def test_a_table_of_constant_rows_is_refused_by_its_header(tmp_path: Path) -> None:

@@ -187,6 +187,23 @@ def test_folders_of_killed_processes_are_leftovers_too(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_leftovers_of_one_name_are_removed_alone(tmp_path):
+    folder_with(tmp_path / ".result.01234567.part", "half")
+    other = folder_with(tmp_path / ".result.b.01234567.part", "of another, which is at work")
+    assert remove_leftovers(tmp_path, "result") == 1
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_a_former_folder_that_was_half_deleted_is_a_leftover_of_its_name(tmp_path, monkeypatch):
+    target = folder_with(tmp_path / "result", "former")
+    with monkeypatch.context() as patch:
+        patch.setattr("sbdata.storage.shutil.rmtree", lambda *_, **__: None)
+        replace_folder(folder_with(tmp_path / "prepared", "new"), target)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert remove_leftovers(tmp_path, "result") == 1
+    assert text_of(target) == "new"
+
+
 # --- bytes and names -----------------------------------------------------------------------------
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sbdata.app.attached import check_comparable, noted_metric
 from sbdata.app.info import field_name
 from sbdata.errors import InputError
 from sbdata.metrics import METRIC
+from sbdata.parquet_files import read_parquet
 from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE, VERSION
 from sbdata.sets import EvaluationSet
 from sbdata.storage import restore_folder
@@ -127,7 +127,7 @@ def _table(path: Path, columns: Sequence[str]) -> pa.Table:
     Raises:
         ValueError: if it has none, such as a table of a former result.
     """
-    table = pq.read_table(path, columns=list(columns))
+    table = read_parquet(path, columns)
     header = orjson.loads((table.schema.metadata or {}).get(b"sbdata", b"{}"))
     if header.get("metric") != METRIC:
         msg = f"{path.name} is not a table of {METRIC}"

@@ -109,7 +109,7 @@ class Method:
         control: whether it is a ceiling or a floor.
         stages: by names that are distinct within the method, in the order they run; the last one
             writes the pseudo-masks. None for ``full``.
-        variant: suffix of the name for what stands in its place, such as ``hybrid``.
+        variant: Suffix of the name for what stands in its place, such as ``hybrid``.
     """
 
     name: str

@@ -19,7 +19,7 @@ from sbdata.errors import InputError
 from sbdata.fingerprints import digest_of
 from sbdata.json_files import read_json
 from sbdata.settings import as_plain, from_plain
-from sbdata.storage import write_text
+from sbdata.storage import remove_leftovers, write_text
 
 FORMAT = "sbdata.result.v2"
 DIFFERENCES_FORMAT = "sbdata.differences.v2"
@@ -252,9 +252,11 @@ def differences_file(folder: Path, found: PairedDifferences) -> Path:
 def write_result(folder: Path, result: ResultRecord) -> Path:
     """Write a result, atomically; sets scored by an earlier call of the same run are kept.
 
-    A result of another identity (other settings, data or code) is never replaced.
+    A result of another identity (other settings, data or code) is never replaced. One process at a
+    time may write a result: what is found half-written was left by a killed one, and goes.
     """
     path = result_file(folder, result)
+    remove_leftovers(folder, path.name)
     former = _earlier(path, read_result)
     if former is not None and (former.identity, former.pseudo) == (result.identity, result.pseudo):
         result = replace(
@@ -292,8 +294,12 @@ def read_result(path: Path) -> ResultRecord:
 
 
 def write_differences(folder: Path, found: PairedDifferences) -> Path:
-    """Write paired differences, atomically; pairs of an earlier call of the same run are kept."""
+    """Write paired differences, atomically; pairs of an earlier call of the same run are kept.
+
+    One process at a time may write them, as with :func:`write_result`.
+    """
     path = differences_file(folder, found)
+    remove_leftovers(folder, path.name)
     former = _earlier(path, read_differences)
     pairs = {(p.set, p.first, p.second): p for p in found.pairs}
     if former is not None:

@@ -18,7 +18,8 @@ from sbdata.benchmark.eta import Eta, Watcher
 from sbdata.benchmark.executors import run_tasks
 from sbdata.benchmark.graph import BenchmarkConfig, PlanRow, describe_plan
 from sbdata.benchmark.run_task import run_task
-from sbdata.benchmark.workspace import Workspace
+from sbdata.benchmark.workspace import HASHES, Workspace, locked
+from sbdata.storage import remove_leftovers
 
 
 def run_bench(
@@ -61,7 +62,9 @@ def run_bench(
     jobs = bench.jobs
     for opened in (bench.training, *bench.sets.values()):
         bench.photos(opened)
-    bench.hashes.save()  # so that the processes of the executor need not read the photos again
+    with locked(bench.work / HASHES):
+        remove_leftovers(bench.work, HASHES)
+        bench.hashes.save()  # so that the processes of the executor need not read the photos again
     clock = Eta(jobs, bench.is_done, watcher)
     run_tasks(
         jobs,

@@ -54,6 +54,7 @@ CODE: Mapping[str, str] = {
 }
 """The module in which the code of each kind of task begins; a stage's is that of its function."""
 
+HASHES = "hashes.json"
 _BEGAN_WITH = "_began_with"
 
 _SEGMENTER_PRESETS = {"paper": "wacv24"}
@@ -123,7 +124,7 @@ class Workspace:
     @cached_property
     def hashes(self) -> FileHashes:
         """Return what is known of the content of photos and masks."""
-        return FileHashes(self.work / "hashes.json", verify=self.verify)
+        return FileHashes(self.work / HASHES, verify=self.verify)
 
     @cached_property
     def training(self) -> EvaluationSet:

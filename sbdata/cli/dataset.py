@@ -213,11 +213,12 @@ def stats(
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import measure_sources
     from sbdata.curate.inputs import Inputs
-    from sbdata.curate.notes import first_reasons, set_notes
-    from sbdata.curate.select_and_fetch import count_reasons
+    from sbdata.curate.materialise import read_rejections_of
+    from sbdata.curate.notes import set_notes
     from sbdata.curate.statistics import statistics_of
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
+    from sbdata.sources.rejections import count_reasons, first_reasons
 
     folder = _folder_meant(target)
     if folder is not None:
@@ -230,7 +231,8 @@ def stats(
             manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
         )
         rejected = manifest.meta.get("rejected", {})
-        first, notes = "", set_notes(manifest, folder)
+        first = first_reasons(read_rejections_of(folder))
+        notes = set_notes(manifest, folder)
     else:
         recipe = load_recipe(target, overrides)
         synthetic = recipe.synthetic
@@ -246,6 +248,7 @@ def stats(
             "synthetic": synthetic,
             **measured.as_dict(),
             "rejected": rejected,
+            "rejected_such_as": first,
             "notes": list(notes),
         }
         say(json.dumps(said, indent=2))
@@ -256,8 +259,7 @@ def stats(
         _print_balance({"balance": measured})
         if rejected:
             say(f"left out, in no number above: {_counted(rejected)}")
-            if first:
-                say(f"  such as {first}")
+            _print_first(first)
         _print_notes(notes)
 
 
@@ -297,6 +299,11 @@ def _counted(rejected: Mapping[str, int]) -> str:
     return ", ".join(f"{shortened(reason)} {count:,}" for reason, count in rejected.items())
 
 
+def _print_first(reasons: str) -> None:
+    if reasons:
+        say(f"  such as {reasons}")
+
+
 def _print_notes(notes: Iterable[str]) -> None:
     for note in notes:
         say(f"note: {printable(note)}")
@@ -330,6 +337,9 @@ def _print_balance(statistics: dict[str, SizeStatistics]) -> None:
 
 
 def _built_as_dict(built: Built) -> dict[str, Any]:
+    from sbdata.curate.materialise import read_rejections_of
+    from sbdata.sources.rejections import first_reasons
+
     meta = built.manifest.meta
     return {
         "set": str(built.root),
@@ -340,12 +350,15 @@ def _built_as_dict(built: Built) -> dict[str, Any]:
         "before": built.before.as_dict(),
         "after": built.after.as_dict(),
         **{key: meta[key] for key in _HEADER},
+        "rejected_such_as": first_reasons(read_rejections_of(built.root)),
         "notes": list(built.notes),
     }
 
 
 def _print_built(built: Built) -> None:
+    from sbdata.curate.materialise import read_rejections_of
     from sbdata.curate.statistics import statistics_from
+    from sbdata.sources.rejections import first_reasons
 
     meta = built.manifest.meta
     say(f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}")
@@ -365,6 +378,7 @@ def _print_built(built: Built) -> None:
         say(f"leakage, {check['training_set']}: {check['result']}")
     if meta["rejected"]:
         say(f"left out: {_counted(meta['rejected'])} (see {built.root / 'rejected.csv'})")
+        _print_first(first_reasons(read_rejections_of(built.root)))
     _print_notes(built.notes)
     say(f"logical hash: {built.manifest.logical_hash}")
     state = "built" if built.fresh else "was there already; every file verified"

@@ -10,14 +10,15 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import filelock
 import orjson
+import pyarrow as pa
 
 from sbdata.curate.card import FIGURE, dataset_card
 from sbdata.curate.card_plot import draw_size_figure
@@ -41,13 +42,7 @@ from sbdata.curate.materialise import (
     write_rejected,
     write_set,
 )
-from sbdata.curate.notes import (
-    describe_rejections,
-    quota_note,
-    same_name_rejections,
-    turned_note,
-    unmatched_notes,
-)
+from sbdata.curate.notes import set_notes, source_notes, unmatched_notes
 from sbdata.curate.scan_sources import (
     Opened,
     compared_statistics,
@@ -56,18 +51,23 @@ from sbdata.curate.scan_sources import (
     scan_all,
     source_statistics,
 )
-from sbdata.curate.select_and_fetch import choose_images, count_reasons, fetch_rows, not_had
+from sbdata.curate.select_and_fetch import choose_images, fetch_rows, not_had
 from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics_of
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched
+from sbdata.file_names import differ_in_case, tells_case
 from sbdata.layout import IMAGES_FOLDER
 from sbdata.machine import check_output, writing_to
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest, rows_of
+from sbdata.quoting import quoted
 from sbdata.recipe import Recipe, SourceSpec
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source
+from sbdata.sources.rejections import count_reasons, describe_rejections
 from sbdata.sources.voc import devkit_folders
 from sbdata.storage import write_bytes, write_text
+
+_NAMES = ["image_id", "source", "file_name"]
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         before = source_statistics(scans, recipe)
         rejections = [r for scanned in scans for r in scanned.scan.rejections()]
         kept, refused = filter_images(images, recipe.filters)
-        alike = same_name_rejections(rows_of(images, kept))
-        rejections += [*refused, *alike]
-        kept = sorted(set(kept) - {r.image_id for r in alike})
+        rejections += refused
 
         training = hash_splits(
             splits,
@@ -149,6 +147,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
                 recipe, "none of the scanned images is a candidate", rejections, out
             )
 
+        check_names(candidates["image_id"].to_pylist(), staging)
         chosen = choose_images(
             recipe, candidates, scans, training, staging / "set" / IMAGES_FOLDER, inputs
         )
@@ -171,15 +170,29 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         manifest = make_manifest(
             recipe.name, chosen.images, chosen.instances, taxonomy, recipe.bins, extra
         )
-        record_sources(staging / "set", manifest.logical_hash, found)
-        notes = (
-            *unmatched_notes(recipe, opened),
-            quota_note(manifest.meta),
-            turned_note(chosen.turned),
-            f"{len(alike)} images are left out: {alike[0].detail}" if alike else "",
+        unmatched = unmatched_notes(recipe, opened)
+        record_sources(staging / "set", manifest.logical_hash, found, unmatched)
+        return _finish(manifest, rejections, staging, out, inputs)
+
+
+def check_names(image_ids: Sequence[str], folder: Path) -> None:
+    """Make sure that images whose names differ only in letter case are two files in a folder.
+
+    Args:
+        image_ids: of the images.
+        folder: on the disk that they are written to.
+
+    Raises:
+        InputError: naming two of them, if the disk takes them for one file.
+    """
+    groups = differ_in_case(image_ids)
+    if groups and not tells_case(folder):
+        msg = (
+            f"{folder}: this disk takes {' and '.join(map(quoted, groups[0][:2]))} for one file, "
+            "and the images of both would be written there; rename one of them in the source, or "
+            "build on a disk that tells letter case apart"
         )
-        built = _finish(manifest, rejections, staging, out, inputs)
-        return replace(built, notes=tuple(note for note in notes if note))
+        raise InputError(msg)
 
 
 def _nothing_left(
@@ -240,8 +253,14 @@ def measure_sources(recipe: Recipe, inputs: Inputs) -> Measured:
         opened = open_all(recipe, inputs)
         scanned = scan_all(recipe, opened, Path(folder), inputs)
         rejections = tuple(r for one in scanned for r in one.scan.rejections())
-        notes = unmatched_notes(recipe, opened)
-        return Measured(source_statistics(scanned, recipe), rejections, tuple(notes))
+        notes = source_notes(
+            recipe,
+            opened,
+            pa.concat_tables([one.scan.images().select(_NAMES) for one in scanned]),
+            workers=inputs.workers,
+            progress=partial(inputs.progress, "photos"),
+        )
+        return Measured(source_statistics(scanned, recipe), rejections, notes)
 
 
 def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
@@ -273,11 +292,12 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
             f"`sbdata dataset verify {out}` lists them); remove the folder and build again"
         )
         raise InputError(msg)
+    _remove_emptied(out)
     before = statistics_from(manifest.meta["source"])
     after = statistics_of(
         manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
     )
-    notes = tuple(note for note in (quota_note(manifest.meta),) if note)
+    notes = set_notes(manifest, out)
     return Built(out, manifest, before, after, fresh=False, notes=notes)
 
 
@@ -317,11 +337,26 @@ def _finish(
     write_bytes(root / "dataset.json", described + b"\n")
     write_checksums(root, workers=inputs.workers)
     root.replace(out)
-    return Built(out, manifest, before, after, fresh=True)
+    return Built(out, manifest, before, after, fresh=True, notes=set_notes(manifest, out))
 
 
 def _staging_folder(out: Path) -> Path:
     return out.parent / f".{out.name}.building"
+
+
+def _lock_of(out: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(out.parent / f".{out.name}.lock", blocking=False)
+
+
+def _remove_emptied(out: Path) -> None:
+    """Delete what a build left beside its finished set when it was killed at the very end."""
+    staging, lock = _staging_folder(out), _lock_of(out)
+    if not staging.is_dir() and not Path(lock.lock_file).exists():
+        return
+    with suppress(OSError, filelock.Timeout), lock:  # of a folder that can only be read
+        if not (staging / "set").exists():
+            shutil.rmtree(staging, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -335,9 +370,10 @@ def _staging(out: Path, state: Mapping[str, Any]) -> Iterator[Path]:
     with writing_to(staging):
         staging.mkdir(parents=True, exist_ok=True)
     described = orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
-    lock = filelock.FileLock(staging.parent / f".{out.name}.lock", blocking=False)
+    lock = _lock_of(out)
     try:
         with writing_to(out.parent), lock:
+            staging.mkdir(exist_ok=True)  # another process may have found the set finished
             recorded = staging / "state.json"
             if not recorded.is_file() or recorded.read_bytes() != described:
                 shutil.rmtree(staging)

@@ -6,7 +6,7 @@ corrections of a source would be without effect: the set is there already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,21 @@ def source_fingerprints(recipe: Recipe, roots: Mapping[str, Path]) -> dict[str, 
     return found
 
 
-def record_sources(root: Path, logical_hash: str, found: Mapping[str, Mapping[str, str]]) -> None:
+def record_sources(
+    root: Path,
+    logical_hash: str,
+    found: Mapping[str, Mapping[str, str]],
+    notes: Sequence[str] = (),
+) -> None:
     """Write the fingerprints of the sources into a set's folder.
 
     Args:
         root: the set's folder.
         logical_hash: of its manifest.
         found: by :func:`source_fingerprints`.
+        notes: sentences about the sources that must stand beside the set's numbers.
     """
-    content = {"logical_hash": logical_hash, "sources": found}
+    content = {"logical_hash": logical_hash, "sources": found, "notes": [*notes]}
     write_bytes(root / SOURCES_MARKER, orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
 
 
@@ -63,7 +69,8 @@ def changed_sources(
         recipe: of the set.
         roots: where its sources lie.
     """
-    recorded = _recorded(root, logical_hash)
+    recorded = _recorded(root, logical_hash).get("sources")
+    recorded = recorded if isinstance(recorded, dict) else {}
     changed = []
     for spec in _specs(recipe):
         for split in spec.splits:
@@ -79,16 +86,27 @@ def changed_sources(
     return changed
 
 
+def recorded_notes(root: Path, logical_hash: str) -> list[str]:
+    """Return the sentences about its sources that were written down when a set was built.
+
+    Args:
+        root: the set's folder.
+        logical_hash: of its manifest.
+    """
+    notes = _recorded(root, logical_hash).get("notes")
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
 def _specs(recipe: Recipe) -> list[SourceSpec]:
     return [*recipe.sources, *([recipe.overlay.source] if recipe.overlay else [])]
 
 
 def _recorded(root: Path, logical_hash: str) -> Mapping[str, Any]:
+    """Return what was written down of a set; nothing if the file is damaged, or of another set."""
     try:
         content = orjson.loads((root / SOURCES_MARKER).read_bytes())
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict) or content.get("logical_hash") != logical_hash:
         return {}
-    found = content.get("sources")
-    return found if isinstance(found, dict) else {}
+    return content

@@ -166,6 +166,20 @@ def read_rejected(path: Path) -> list[Rejection]:
     return [Rejection(*map(text_of_cell, row)) for row in rows]
 
 
+def read_rejections_of(root: Path) -> list[Rejection]:
+    """Return what was left out when a set was built; nothing if its list is lost or damaged.
+
+    ``sbdata dataset verify`` says so.
+
+    Args:
+        root: the set's folder, or one that holds the manifest alone.
+    """
+    try:
+        return read_rejected(root / REJECTED_FILE)
+    except InputError:
+        return []
+
+
 # --- checksums.txt -------------------------------------------------------------------------------
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from sbdata.curate.changes import recorded_notes
 from sbdata.curate.scan_sources import Opened
-from sbdata.curate.select_and_fetch import count_reasons
+from sbdata.errors import InputError
+from sbdata.file_names import describe_case
 from sbdata.images import DAMAGE, open_image, orientation_of, turned_how
 from sbdata.layout import image_path
 from sbdata.manifest import Manifest
-from sbdata.quoting import shortened
+from sbdata.parallel import Progress, run_each
 from sbdata.recipe import Recipe
-from sbdata.sources import Rejection
 from sbdata.sources.coco import CocoSource
 from sbdata.sources.overlay import OverlaidSource
 from sbdata.taxonomy import class_map, describe_unmatched
@@ -39,59 +39,6 @@ def unmatched_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
             unmatched = mapping.unmatched(source.categories.values())
             notes.append(describe_unmatched(unmatched, source.file.name))
     return [note for note in notes if note]
-
-
-def same_name_rejections(images: pa.Table) -> list[Rejection]:
-    """Return a rejection for each image whose name differs from another's only in letter case.
-
-    Names that differ only in how letters with marks are composed count as the same, too. Such
-    files are one file on a Mac or on Windows.
-
-    Args:
-        images: with the columns ``image_id``, ``source`` and ``file_name``.
-    """
-    rows = images.select(["image_id", "source", "file_name"]).to_pylist()
-    groups: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        folded = unicodedata.normalize("NFC", row["image_id"]).casefold()
-        groups.setdefault(folded, []).append(row)
-    return [
-        Rejection(
-            row["source"],
-            row["file_name"],
-            "names_differ_in_case",
-            f"the names of {' and '.join(other['image_id'] for other in group)} differ only in "
-            "letter case, so that a Mac or Windows takes them for one file; rename one",
-            row["image_id"],
-        )
-        for group in groups.values()
-        if len(group) > 1
-        for row in group
-    ]
-
-
-def first_reasons(rejections: Sequence[Rejection], shown: int = _SHOWN) -> str:
-    """Say what was seen, of one thing of each reason; empty if nothing was left out.
-
-    Args:
-        rejections: what was left out.
-        shown: how many are said.
-    """
-    first: dict[str, Rejection] = {}
-    for rejection in rejections:
-        first.setdefault(rejection.reason, rejection)
-    said = [
-        f"{shortened(r.file, 80)}: {shortened(r.detail, 240)}" for r in list(first.values())[:shown]
-    ]
-    return "; ".join(said)
-
-
-def describe_rejections(rejections: Sequence[Rejection]) -> str:
-    """Say how much was left out for which reason, and of one thing of each what was seen."""
-    if not rejections:
-        return ""
-    counts = ", ".join(f"{reason} {n:,}" for reason, n in count_reasons(rejections).items())
-    return f"{counts} ({first_reasons(rejections)})"
 
 
 def quota_note(meta: Mapping[str, Any]) -> str:
@@ -136,22 +83,91 @@ def turned_note(turned: Mapping[str, int]) -> str:
     )
 
 
+def turned_photos(
+    photos: Mapping[str, Path], *, workers: int = 1, progress: Progress | None = None
+) -> dict[str, int]:
+    """Return the EXIF orientation of the photos that are shown turned, by image id.
+
+    Only headers are read. A photo that cannot be read is passed over: what decodes it names it.
+
+    Args:
+        photos: by image id.
+        workers: threads.
+        progress: called with (photos done, in all).
+    """
+    tags = run_each(_orientation, [*photos.values()], workers=workers, progress=progress)
+    return {image_id: tag for image_id, tag in zip(photos, tags, strict=True) if tag > 1}
+
+
+def _orientation(photo: Path) -> int:
+    try:
+        with open_image(photo) as image:
+            return orientation_of(image)
+    except DAMAGE:
+        return 1
+
+
+def source_notes(
+    recipe: Recipe,
+    opened: Sequence[Opened],
+    images: pa.Table,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> tuple[str, ...]:
+    """Return the notes on a recipe's sources, as they are.
+
+    Args:
+        recipe: whose classes are looked for.
+        opened: its sources.
+        images: what was scanned, with the columns ``image_id`` and ``file_name``.
+        workers: threads that read the photos' headers.
+        progress: called with (photos done, in all).
+    """
+    names = images.select(["image_id", "source", "file_name"]).to_pylist()
+    photos = {}
+    for row in names:
+        found = _photo_of(row, opened)
+        if found is not None:
+            photos[row["image_id"]] = found
+    turned = turned_photos(photos, workers=workers, progress=progress)
+    notes = (
+        *unmatched_notes(recipe, opened),
+        turned_note(turned),
+        describe_case(row["image_id"] for row in names),
+    )
+    return tuple(note for note in notes if note)
+
+
+def _photo_of(row: Mapping[str, str], opened: Sequence[Opened]) -> Path | None:
+    """Return a photo in the folder of its source; None if it is not there, or generated."""
+    for one in opened:
+        if one.source.name != row["source"]:
+            continue
+        try:
+            found = one.source.image_file(row["file_name"])
+        except InputError:
+            continue  # for such a name, a build leaves the image out
+        if found is not None:
+            return found
+    return None
+
+
 def set_notes(manifest: Manifest, root: Path) -> tuple[str, ...]:
-    """Return the notes on a built set whose photos are at hand.
+    """Return the notes on a built set, also those that were recorded when it was built.
 
     Args:
         manifest: of the set.
         root: its folder, or one that holds the manifest alone.
     """
-    turned = {}
-    for image_id in manifest.images["image_id"].to_pylist():
-        path = image_path(root, image_id)
-        if not path.is_file():
-            break
-        try:
-            with open_image(path) as image:
-                turned[image_id] = orientation_of(image)
-        except DAMAGE:
-            continue  # `sbdata dataset verify` names it
-    turned = {image_id: tag for image_id, tag in turned.items() if tag > 1}
-    return tuple(note for note in (quota_note(manifest.meta), turned_note(turned)) if note)
+    ids = manifest.images["image_id"].to_pylist()
+    photos = {image_id: image_path(root, image_id) for image_id in ids}
+    if ids and not photos[ids[0]].is_file():
+        photos = {}  # the manifest alone
+    notes = (
+        *recorded_notes(root, manifest.logical_hash),
+        quota_note(manifest.meta),
+        turned_note(turned_photos(photos)),
+        describe_case(ids),
+    )
+    return tuple(note for note in notes if note)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.statistics import SizeStatistics, statistics_of
 from sbdata.errors import InputError
+from sbdata.file_names import composed
 from sbdata.recipe import Recipe, SourceSpec, source_and_split
 from sbdata.sources import FORMATS, Source, open_source
 from sbdata.sources.overlay import OverlaidSource
@@ -147,7 +148,8 @@ def join_images(scanned: Sequence[Scanned]) -> pa.Table:
     """Return the images of all scans as one table, sorted by id."""
     table = pa.concat_tables([s.scan.images() for s in scanned]).sort_by("image_id")
     ids = table["image_id"].to_pylist()
-    twice = next((a for a, b in itertools.pairwise(ids) if a == b), None)
+    forms = sorted((composed(image_id), image_id) for image_id in ids)
+    twice = next((a[1] for a, b in itertools.pairwise(forms) if a[0] == b[0]), None)
     if twice is not None:
         msg = (
             f"image id {twice} occurs in more than one split of the recipe's sources; take one of "

@@ -32,7 +32,6 @@ class Choice:
         selection: the report; None if every candidate was taken.
         rejections: images that were chosen and then left out.
         duplicates: how many of them look like an image of each training split, by its name.
-        turned: the EXIF orientation of each chosen image that is not upright, by its id.
     """
 
     images: pa.Table
@@ -40,7 +39,6 @@ class Choice:
     selection: Chosen | None
     rejections: list[Rejection]
     duplicates: Counter[str]
-    turned: dict[str, int]
 
 
 def choose_images(
@@ -113,8 +111,7 @@ def choose_images(
         column = images.schema.get_field_index(name)
         images = images.set_column(column, images.schema.field(name), pa.array(values, pa.string()))
     instances = pa.concat_tables([s.scan.instances(image_ids=wanted) for s in scanned])
-    turned = {i: f.orientation for i in wanted if (f := fetched[i]).orientation > 1}
-    return Choice(images, instances, selection, rejections, duplicates, turned)
+    return Choice(images, instances, selection, rejections, duplicates)
 
 
 def _supply(recipe: Recipe, image_ids: Sequence[str], scanned: Sequence[Scanned]) -> Supply:
@@ -170,8 +167,3 @@ def not_had(failed: Sequence[Failed], wanted: int, staging: Path) -> InputError:
         f"fetched stays in {staging}: give their folder by --source-root, another address by "
         "--mirror, or leave them out by --skip-missing, and run the command again"
     )
-
-
-def count_reasons(rejections: Sequence[Rejection]) -> dict[str, int]:
-    """Return how often each reason was given, by reason."""
-    return dict(sorted(Counter(r.reason for r in rejections).items()))

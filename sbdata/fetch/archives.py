@@ -19,7 +19,6 @@ import posixpath
 import shutil
 import stat
 import tarfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -28,6 +27,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar
 
 from sbdata.errors import InputError
+from sbdata.file_names import composed
+from sbdata.quoting import quoted
 from sbdata.storage import is_safe_name
 
 Progress = Callable[[int, int], None]
@@ -226,7 +227,7 @@ def _claim(
     """Note a name and the folders above it, and refuse what cannot lie beside the others."""
     above = [str(parent) for parent in PurePosixPath(name).parents if parent.parts]
     for part, kind in ((name, is_folder), *((folder, True) for folder in above)):
-        folded = unicodedata.normalize("NFC", part).casefold()
+        folded = composed(part).casefold()
         other, other_kind = names.setdefault(folded, (part, kind))
         if other != part:
             raise _refused(archive, f"{part} and {other} are one name on some systems")
@@ -240,7 +241,7 @@ def _plain_name(archive: Path, name: str) -> str:
     if not parts:
         return ""
     if not is_safe_name(name) or not name.isprintable():
-        raise _refused(archive, f"{name!r} leads out of its folder or is no plain name")
+        raise _refused(archive, f"{quoted(name)} leads out of its folder or is no plain name")
     return "/".join(parts)
 
 
@@ -382,7 +383,9 @@ def _resolved(
     base = posixpath.dirname(name) if entry.issym() else ""
     target = posixpath.normpath(posixpath.join(base, entry.linkname))
     if target not in files:
-        detail = f"{name} is a link to {entry.linkname!r}, which is no earlier file of the archive"
+        detail = (
+            f"{name} is a link to {quoted(entry.linkname)}, which is no earlier file of the archive"
+        )
         raise _refused(archive, detail)
     return files[target]
 

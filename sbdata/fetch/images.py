@@ -19,7 +19,7 @@ from sbdata.fetch.connections import Connections, StoppedError
 from sbdata.fetch.photos import PhotoError, decode_photo, perceptual_hash
 from sbdata.fetch.remotes import mirrored
 from sbdata.fetch.retries import PassingError, RefusedError, persist
-from sbdata.images import orientation_of
+from sbdata.file_names import AmbiguousNameError
 from sbdata.machine import sentence_of
 from sbdata.parallel import Progress, run_each
 from sbdata.storage import is_safe_stem, remove_leftovers, write_bytes
@@ -30,6 +30,7 @@ Reason = Literal[
     "missing",
     "http",
     "unsafe_path",
+    "ambiguous_name",
     "unreadable_image",
     "sha256",
     "image_size",
@@ -70,14 +71,12 @@ class Fetched:
         sha256: of the file, or of the pixels where the request says so.
         phash: see :func:`sbdata.fetch.photos.perceptual_hash`.
         origin: where it came from: already in the folder, from ``local``, or over HTTP.
-        orientation: its EXIF orientation; 1 is upright.
     """
 
     image_id: str
     sha256: str
     phash: str
     origin: Literal["kept", "local", "http"]
-    orientation: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,8 @@ class Failed:
     Attributes:
         image_id: as requested.
         reason: ``missing`` (neither local nor with a url), ``http``, ``unsafe_path`` (the name
-            leads out of its folder), ``unreadable_image`` (truncated, a web page, a bomb),
+            leads out of its folder), ``ambiguous_name`` (two files are called so, see
+            :mod:`sbdata.file_names`), ``unreadable_image`` (truncated, a web page, a bomb),
             ``sha256``, ``image_size`` or ``image_format`` (not a JPEG).
         detail: what was seen, in words.
     """
@@ -209,10 +209,10 @@ def _kept(job: _Job, request: ImageRequest) -> Fetched | None:
     if request.sha256_of != "file" or not path.is_file():
         return None
     try:
-        sha256, phash, orientation = _checked(request, path.read_bytes())
+        sha256, phash = _checked(request, path.read_bytes())
     except (_FailedError, OSError):
         return None  # it is fetched again and replaced
-    return Fetched(request.image_id, sha256, phash, "kept", orientation)
+    return Fetched(request.image_id, sha256, phash, "kept")
 
 
 def _obtained(job: _Job, request: ImageRequest) -> Fetched:
@@ -227,36 +227,38 @@ def _obtained(job: _Job, request: ImageRequest) -> Fetched:
             raise _FailedError("missing", detail)
         origin = "http"
         data = _download(job, request.image_id, mirrored(request.url, job.mirrors))
-    sha256, phash, orientation = _checked(request, data)
+    sha256, phash = _checked(request, data)
     if request.sha256_of == "pixels":
         sha256 = _pixels(job, request)
     try:
         write_bytes(_target(job, request), data)
     except OSError as error:
         raise _cannot_write(job.folder, error) from error
-    return Fetched(request.image_id, sha256, phash, origin, orientation)
+    return Fetched(request.image_id, sha256, phash, origin)
 
 
 def _local_bytes(job: _Job, request: ImageRequest) -> bytes | None:
     try:
         return job.local(request.file_name)
+    except AmbiguousNameError as error:
+        raise _FailedError("ambiguous_name", str(error)) from error
     except InputError as error:
         raise _FailedError("unsafe_path", str(error)) from error
     except OSError as error:
         raise _FailedError("missing", f"{request.file_name} cannot be read ({error})") from error
 
 
-def _checked(request: ImageRequest, data: bytes) -> tuple[str, str, int]:
-    """Return the bytes' sha256, perceptual hash and orientation, if they are the image."""
+def _checked(request: ImageRequest, data: bytes) -> tuple[str, str]:
+    """Return the bytes' sha256 and perceptual hash, if they are the image."""
     try:
         with decode_photo(data, (request.width, request.height)) as image:
-            phash, orientation = perceptual_hash(image), orientation_of(image)
+            phash = perceptual_hash(image)
     except PhotoError as error:
         raise _FailedError(error.reason, error.detail) from error
     sha256 = hashlib.sha256(data).hexdigest()
     if request.sha256_of == "file" and request.sha256 not in (None, sha256):
         raise _wrong_hash(request, sha256)
-    return sha256, phash, orientation
+    return sha256, phash
 
 
 def _pixels(job: _Job, request: ImageRequest) -> str:

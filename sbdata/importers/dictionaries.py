@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from sbdata.importers.arrays import Array, read_arrays, unwrap
 from sbdata.importers.pickles import MAX_STEPS, PickleError
+from sbdata.limits import MAX_MAPS_BYTES
 
 Maps = npt.NDArray[np.float32]
 
@@ -46,7 +47,6 @@ DICTIONARIES: Mapping[str, str] = {
 
 _STACKS = ("high_res", "hr_cam", "rw", "attn_highres", "cam")  # the finest first
 _PADDED_STACKS = ("hr_cam", "rw", "cam")
-_LIMIT = 1 << 30  # bytes of one file
 _FEW = 6
 
 
@@ -102,8 +102,8 @@ def read_dictionary(path: Path, steps: int = MAX_STEPS) -> tuple[Mapping[str | i
         LayoutError: if the file holds something else, is damaged, or asks for more than arrays.
     """
     size = path.stat().st_size
-    if size > _LIMIT:
-        msg = f"a file of {size:,} bytes; activation maps of one image are below {_LIMIT:,}"
+    if size > MAX_MAPS_BYTES:
+        msg = f"a file of {size:,} bytes; activation maps of one image are below {MAX_MAPS_BYTES:,}"
         raise LayoutError(msg)
     data = path.read_bytes()
     stream = io.BytesIO(data)

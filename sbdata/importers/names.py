@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sbdata.errors import InputError
+from sbdata.file_names import composed
 
 _VOC = re.compile(r"(\d{4})_?(\d{6})")
 _NUMBER = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d{1,18})")
@@ -40,7 +41,7 @@ class ImageNames:
         for image_id in self.image_ids:
             for form in _forms(image_id):
                 table[form] = None if form in table else image_id  # no one's, where two share it
-        table.update({f"={image_id}": image_id for image_id in self.image_ids})
+        table.update({f"={composed(image_id)}": image_id for image_id in self.image_ids})
         object.__setattr__(self, "_by_form", table)
 
     def find(self, stem: str) -> str | None:
@@ -55,7 +56,7 @@ class ImageNames:
 
 def _forms(text: str) -> Iterator[str]:
     """Yield the text as it is, then the numbers that it may spell."""
-    yield f"={text}"
+    yield f"={composed(text)}"
     voc = _VOC.fullmatch(text)
     number = _NUMBER.fullmatch("".join(voc.groups()) if voc else text)
     if number:

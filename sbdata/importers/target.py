@@ -9,11 +9,12 @@ from pathlib import Path
 
 from sbdata.errors import InputError
 from sbdata.importers.names import ImageNames
+from sbdata.quoting import quoted
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import Taxonomy
 from sbdata.text_files import read_lines
-from sbdata.train.photos import open_photo, photos_in
+from sbdata.train.photos import open_photo, photos_of
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def target_of_list(path: Path, taxonomy: Taxonomy, photos: Path | None = None) -
             continue
         image_id = Path(line.split()[0]).name.removesuffix(".jpg").removesuffix(".png")
         if not is_safe_stem(image_id):
-            msg = f"{path}, line {number}: {image_id!r} is no image id"
+            msg = f"{path}, line {number}: {quoted(image_id)} is no image id"
             raise InputError(msg)
         if image_id in found:
             msg = f"{path}, line {number}: image {image_id} was in line {found[image_id]} already"
@@ -115,10 +116,10 @@ def target_of_list(path: Path, taxonomy: Taxonomy, photos: Path | None = None) -
         raise InputError(msg)
     of_image: dict[str, Path] = {}
     if photos is not None:
-        there = photos_in(photos)
-        absent = [image_id for image_id in found if image_id not in there]
+        there = photos_of(photos, found)
+        absent = [image_id for image_id, photo in there.items() if photo is None]
         if absent:
             msg = f"{photos}: no photo of {absent[0]} ({len(absent):,} of {len(found):,} lack one)"
             raise InputError(msg)
-        of_image = {image_id: there[image_id] for image_id in found}
+        of_image = {image_id: photo for image_id, photo in there.items() if photo is not None}
     return Target(path.name, tuple(sorted(found)), taxonomy, photos=of_image)

@@ -20,8 +20,8 @@ def prepared(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor,
         ignore_index: the value of void.
 
     Raises:
-        InputError: if the shapes do not belong together, or the target holds a class that the
-            logits lack.
+        InputError: if the shapes do not belong together, or the target holds a fraction, or a
+            class that the logits lack.
     """
     if logits.dim() != 4 or target.shape != (len(logits), *logits.shape[2:]):
         msg = (
@@ -31,6 +31,13 @@ def prepared(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor,
         raise InputError(msg)
     outputs = logits.shape[1]
     if target.device.type == "cpu" and target.numel():
+        if target.is_floating_point() and not (target == target.trunc()).all():
+            part = target[target != target.trunc()].reshape(-1)[0]
+            msg = (
+                f"the target holds {float(part):g}, which is no class number; pass whole numbers, "
+                "not scores or labels that were scaled by interpolation"
+            )
+            raise InputError(msg)
         strange = target[((target < 0) | (target >= outputs)) & (target != ignore_index)]
         if strange.numel():
             msg = (

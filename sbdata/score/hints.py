@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from sbdata.quoting import quoted
+
 _MOST = 0.5  # of a predicted class's pixels on objects that lie on the one other class
 _OF_OBJECTS = 0.25  # of a predicted class's pixels that lie on objects at all
 _SEVERAL = 2
@@ -56,8 +58,8 @@ def background_as_class(class_names: Sequence[str]) -> str:
     if place is None:
         return ""
     return (
-        f"class {place} is called {class_names[place - 1]!r}, but background is number 0 and never "
-        "listed; leave it out of the class names, or all numbers after it are off by one"
+        f"class {place} is called {quoted(class_names[place - 1])}, but background is number 0 and "
+        "never listed; leave it out of the class names, or all numbers after it are off by one"
     )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
+from sbdata.file_names import FileNames, stored
 from sbdata.images import kind_of_file
 from sbdata.litter import is_litter
 from sbdata.mask_files import VOID, MaskFile, PngError, greys_of_voc, read_mask
@@ -30,6 +31,9 @@ from sbdata.storage import write_text
 from sbdata.taxonomy import Taxonomy
 
 SHOWN = 20  # problems that the error's text lists; the CSV has all of them
+DECODE = "add --decode-palette"
+"""What `sbdata score` says of colours that are not decoded."""
+
 _FEW = 6
 _START = 512  # bytes that tell what a file is
 _KINDS = {
@@ -67,12 +71,14 @@ class PredictionFormat:
         predicted_void: whether 255 may be predicted; it is read as background.
         decode_palette: whether RGB images are decoded through VOC's palette.
         allow_missing: whether a missing file counts as background everywhere.
+        colour_remedy: what is said of colours that are not decoded.
     """
 
     taxonomy: Taxonomy
     predicted_void: bool = False
     decode_palette: bool = False
     allow_missing: bool = False
+    colour_remedy: str = DECODE
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class PredictionIndex:
 
     def path(self, image_id: str) -> Path | None:
         """Return the file of an image, None where it is missing."""
-        return self.folder / f"{image_id}.png" if image_id in self.found else None
+        return stored(self.folder, f"{image_id}.png") if image_id in self.found else None
 
 
 class ProblemsError(InputError):
@@ -122,7 +128,8 @@ def list_predictions(
 ) -> PredictionIndex:
     """Compare the names in a folder with the images that are to be scored.
 
-    Hidden files are passed over. A file is looked at later; here only names count.
+    Hidden files are passed over. A file is looked at later; here only names count. A name is found
+    in whatever form it is stored, see :mod:`sbdata.file_names`.
 
     Args:
         folder: of the predictions.
@@ -132,12 +139,16 @@ def list_predictions(
 
     Raises:
         InputError: if the folder is none, or holds nothing.
+        AmbiguousNameError: if it holds two files of one image.
     """
     names = _names_in(folder)
+    there = FileNames(names, folder)
+    found = {i: name for i in image_ids if (name := there.find(f"{i}.png")) is not None}
+    of_left_out = {i: name for i in left_out if (name := there.find(f"{i}.png")) is not None}
     wanted = {f"{image_id}.png" for image_id in image_ids}
-    ignored = {f"{image_id}.png" for image_id in left_out} & names
-    missing = sorted(wanted - names)
-    extra = sorted(names - wanted - ignored)
+    missing = sorted(f"{image_id}.png" for image_id in image_ids if image_id not in found)
+    ignored = {*of_left_out.values()} - {*found.values()}
+    extra = sorted(names - {*found.values()} - ignored)
     if len(missing) == len(wanted) and not extra:
         msg = f"{folder}: no prediction for any of the {len(wanted)} images; give another folder"
         raise InputError(msg)
@@ -157,9 +168,9 @@ def list_predictions(
             problems.append(Problem(name, "missing", detail, str(folder)))
     return PredictionIndex(
         folder,
-        frozenset(_stem(name) for name in wanted & names),
+        frozenset(found),
         tuple(_stem(name) for name in missing),
-        tuple(sorted(_stem(name) for name in ignored)),
+        tuple(sorted(of_left_out)),
         tuple(problems),
     )
 
@@ -302,7 +313,7 @@ def check_prediction(path: Path, size: tuple[int, int], contract: PredictionForm
         size=size,
         classes=contract.taxonomy,
         decode_colours=contract.decode_palette,
-        remedy="add --decode-palette",
+        remedy=contract.colour_remedy,
     )
     _check_values(path, found.values, contract)
     return found

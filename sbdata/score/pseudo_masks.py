@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
+from sbdata.file_names import stored
 from sbdata.layout import OBJECTS_FOLDER
-from sbdata.mask_files import PngError
+from sbdata.mask_files import CONVERT, PngError
 from sbdata.masks import VOID
 from sbdata.metrics import RESAMPLES, ImageTruth, ia_iou
 from sbdata.parallel import Progress
@@ -111,7 +112,7 @@ def instance_outcomes(masks: Path, opened: EvaluationSet) -> pa.Table:
         ProblemsError: listing what is wrong with the masks, file by file.
         InputError: if the folder is none, or an instance's pixels are not what the manifest says.
     """
-    contract = PredictionFormat(opened.taxonomy, predicted_void=True)
+    contract = PredictionFormat(opened.taxonomy, predicted_void=True, colour_remedy=CONVERT)
     listing = list_predictions(masks, opened.image_ids)
     problems: list[Problem] = list(listing.problems)
     counts = []
@@ -294,7 +295,9 @@ def score_pseudo(
         raise InputError(msg)
     check_files(opened, [OBJECTS_FOLDER], hashes)
     truth = truth_from_set(opened.root)
-    options = ScoreOptions(predicted_void=True, resamples=resamples, seed=seed)
+    options = ScoreOptions(
+        predicted_void=True, resamples=resamples, seed=seed, colour_remedy=CONVERT
+    )
     scored = score_folder(masks, truth, options, progress=progress)
     folders = (*stages, (LAST, masks))
     fates = tuple((name, instance_outcomes(folder, opened)) for name, folder in folders)
@@ -343,7 +346,7 @@ def _loaders_without_ignored(
     pairs = zip(truth.image_ids[start:stop], truth.loaders(start, stop), strict=True)
     contract = PredictionFormat(truth.taxonomy, predicted_void=True)
     return [
-        partial(_load_without_ignored, load, masks / f"{image_id}.png", contract)
+        partial(_load_without_ignored, load, stored(masks, f"{image_id}.png"), contract)
         for image_id, load in pairs
     ]
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from sbdata import __version__
 from sbdata.errors import InputError
+from sbdata.file_names import stored
 from sbdata.formatting import count
 from sbdata.images import DAMAGE, open_image
 from sbdata.mask_files import PngError
@@ -41,6 +42,7 @@ from sbdata.metrics import (
 from sbdata.parallel import Progress, run_each
 from sbdata.score.hints import background_as_class, nothing_but_void, numbers_mixed_up
 from sbdata.score.inputs import (
+    DECODE,
     PredictionFormat,
     PredictionIndex,
     Problem,
@@ -73,6 +75,7 @@ class ScoreOptions:
         resamples: number of bootstrap draws; 0 gives no intervals.
         seed: of the bootstrap.
         bins: sizes to use instead of the truth's own.
+        colour_remedy: what is said of colours that are not decoded.
     """
 
     fp_attribution: str = "overlap"
@@ -83,6 +86,7 @@ class ScoreOptions:
     resamples: int = RESAMPLES
     seed: int = 0
     bins: SizeBins | None = None
+    colour_remedy: str = DECODE
 
     @property
     def metric(self) -> MetricOptions:
@@ -119,7 +123,11 @@ def score_folder(
         InputError: if a folder is none, or the truth cannot be read.
     """
     contract = PredictionFormat(
-        truth.taxonomy, options.predicted_void, options.decode_palette, options.allow_missing
+        truth.taxonomy,
+        options.predicted_void,
+        options.decode_palette,
+        options.allow_missing,
+        options.colour_remedy,
     )
     listings = [
         list_predictions(
@@ -169,7 +177,7 @@ def _load_image(
     if image_id in missing:
         prediction = np.zeros(loaded.class_map.shape, np.uint8)
     else:
-        path = folder / f"{image_id}.png"
+        path = stored(folder, f"{image_id}.png")
         try:
             prediction, _ = read_prediction(path, truth.sizes[image_id], contract)
         except PngError as error:

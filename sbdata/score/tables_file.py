@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from sbdata.errors import InputError
+from sbdata.limits import table_size_problem
 from sbdata.metrics import CLASS_ROW, INSTANCE_ROW, REGION_ROW, MetricOptions, ScoreTables
+from sbdata.quoting import shortened
 from sbdata.settings import from_plain
 from sbdata.storage import write_bytes
 
@@ -46,6 +48,10 @@ def read_tables(path: Path) -> ScoreTables:
         InputError: naming the file, if it is missing, damaged or of another version.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            taken = sum(entry.file_size for entry in archive.infolist())
+        if problem := table_size_problem(taken, path.stat().st_size):
+            raise ValueError(problem)
         with np.load(path, allow_pickle=False) as content:
             head = json.loads(content["head"].tobytes())
             columns = {name: content[name] for name in _KINDS}
@@ -60,7 +66,9 @@ def read_tables(path: Path) -> ScoreTables:
             **columns,
         )
     except (
-        OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error
+        OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error,
+        MemoryError, NotImplementedError, RuntimeError, SyntaxError
     ) as error:  # fmt: skip
-        msg = f"{path}: not readable score tables ({error}); score the predictions again"
+        reason = shortened(str(error), 200)
+        msg = f"{path}: not readable score tables ({reason}); score the predictions again"
         raise InputError(msg) from error

@@ -1,6 +1,6 @@
 """Ground truth from anywhere: a set, a VOC devkit, a COCO file or folders of masks.
 
-A :class:`GroundTruth` knows its images before any of them is read, and gives a loader for each.
+A :class:`GroundGroundTruth` knows its images before any of them is read, and gives a loader for each.
 Sets and COCO files are drawn from run-length codes: that is quicker than decoding a PNG, and what
 is scored is then exactly what the manifest's hash stands for. Devkits and folders are read from
 PNGs.
@@ -9,7 +9,6 @@ PNGs.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,16 +22,20 @@ import pyarrow.compute as pc
 
 from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
+from sbdata.file_names import FileNames, composed, describe_case, stored
 from sbdata.formatting import count
+from sbdata.images import PHOTO_SUFFIXES
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.litter import is_litter
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
 from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
+from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
 from sbdata.sets import open_set
 from sbdata.sizes import SizeBins
 from sbdata.sources.coco import CocoSource, PhotoNames, open_annotations
+from sbdata.sources.rejections import describe_rejections
 from sbdata.sources.scan import scan_source
 from sbdata.sources.voc import open_voc
 from sbdata.storage import is_safe_stem
@@ -42,10 +45,10 @@ from sbdata.taxonomy import (
     Taxonomy,
     class_map,
     describe_unmatched,
+    list_unmatched,
     named_taxonomy,
 )
 
-_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
 _START = 64  # bytes that tell a list
@@ -196,24 +199,27 @@ def truth_from_coco(
         source = source_of(dict(mapping.names))
     lacking = mapping.unmatched(source.categories.values())
     if len(lacking) == len(classes):
-        near = next((f" (it has {name!r})" for name in lacking.values() if name), "")
         msg = (
-            f"{file}: none of its categories is in taxonomy {taxonomy}{near}; choose another one "
-            "by --taxonomy, such as own for the file's categories"
+            f"{file}: none of its categories is in taxonomy {taxonomy}, such as "
+            f"{list_unmatched(lacking)}; choose another one by --taxonomy, such as own for the "
+            "file's categories"
         )
         raise InputError(msg)
     with TemporaryDirectory(prefix="sbdata-") as folder:
         scan = scan_source(source, mapping, bins, split, Path(folder), workers=workers)
         images, instances, rejections = scan.images(), scan.instances(), scan.rejections()
+    if not images.num_rows:
+        left = describe_rejections(rejections)
+        msg = f"{file}: no image to score: {left}; correct the annotations"
+        raise InputError(msg)
     manifest = make_manifest(f"coco-{split}", images, instances, classes, bins, {})
     ids = manifest.images["image_id"].to_pylist()
     known = set(ids)
     left_out = frozenset(r.image_id for r in rejections if r.image_id and r.image_id not in known)
     notes = []
     if left_out:
-        reasons = Counter(r.reason for r in rejections if r.image_id in left_out)
-        counted = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
-        notes.append(f"{count(len(left_out), 'image')} of {file.name} cannot be scored: {counted}")
+        reasons = describe_rejections([r for r in rejections if r.image_id in left_out])
+        notes.append(f"{count(len(left_out), 'image')} of {file.name} cannot be scored: {reasons}")
     lost = [r for r in rejections if r.reason == "unknown_image"]
     if lost:
         notes.append(
@@ -289,7 +295,7 @@ def _drawn_truth(
         sizes=dict(zip(ids, pairs, strict=True)),
         loaders=partial(_drawn_loaders, drawn, first),
         logical_hash=manifest.logical_hash,
-        notes=(*notes, *_alike_but_for_case(ids)),
+        notes=(*notes, *_case_notes(ids)),
         photos=photos,
         left_out=left_out,
     )
@@ -337,7 +343,9 @@ def truth_from_voc(
     ids = sorted(source.ids)
     unsafe = [image_id for image_id in ids if not is_safe_stem(image_id)]
     if unsafe:
-        msg = f"{devkit}: list {split} has {unsafe[0]!r}, which cannot name a file; restore it"
+        msg = (
+            f"{devkit}: list {split} has {quoted(unsafe[0])}, which cannot name a file; restore it"
+        )
         raise InputError(msg)
     return _masks_truth(
         f"voc-{split}",
@@ -384,11 +392,11 @@ def truth_from_masks(
             "figures with those of annotated instances",
         )
     else:
-        others = _mask_names(instance_masks)
-        differing = sorted(set(ids) ^ set(others))
+        forms = set(map(composed, ids))
+        differing = sorted(forms ^ set(map(composed, _mask_names(instance_masks))))
         if differing:
             holder, lacks = class_masks, instance_masks
-            if differing[0] not in ids:
+            if differing[0] not in forms:
                 holder, lacks = lacks, holder
             msg = (
                 f"{lacks}: no {differing[0]}.png, which {holder} has ({len(differing)} such names "
@@ -441,7 +449,7 @@ def _masks_truth(
         image_ids=tuple(ids),
         sizes=sizes,
         loaders=partial(_mask_loaders, reader, tuple(ids)),
-        notes=(*notes, *_alike_but_for_case(ids)),
+        notes=(*notes, *_case_notes(ids)),
         photos=photos,
     )
 
@@ -468,7 +476,7 @@ class _MaskReader:
             return GroundTruthImage(
                 truth_from_components(classes), found.digest, by_colour=by_colour
             )
-        file = self.instance_folder / f"{image_id}.png"
+        file = stored(self.instance_folder, f"{image_id}.png")
         further = _read_mask(file, self.taxonomy, instances=True)
         instances = further.values
         if instances.shape != classes.shape:
@@ -517,24 +525,18 @@ def _mask_names(folder: Path) -> list[str]:
     if not stems:
         msg = f"{folder}: no PNG in it; give the folder with a mask an image"
         raise InputError(msg)
-    odd = [stem for stem in stems if not is_safe_stem(stem)]
+    names = FileNames(stems, folder)
+    odd = [stem for stem in stems if names.find(stem) and not is_safe_stem(stem)]
     if odd:
-        msg = f"{folder}: {odd[0]!r} cannot be an image id; rename the file"
+        msg = f"{folder}: {quoted(odd[0])} cannot be an image id; rename the file"
         raise InputError(msg)
     return stems
 
 
-def _alike_but_for_case(image_ids: Sequence[str]) -> list[str]:
-    """Return a sentence if two ids differ in the case of letters alone."""
-    first: dict[str, str] = {}
-    for image_id in image_ids:
-        other = first.setdefault(image_id.casefold(), image_id)
-        if other != image_id:
-            return [
-                f"the image ids {other} and {image_id} differ in case alone; on a Mac or Windows "
-                "their predictions would be one file"
-            ]
-    return []
+def _case_notes(image_ids: Sequence[str]) -> list[str]:
+    """Return a sentence if the predictions of two images would be one file on some disks."""
+    note = describe_case(image_ids)
+    return [note] if note else []
 
 
 # --- names and photos -----------------------------------------------------------------------------
@@ -544,12 +546,14 @@ def _photos_in(folder: Path, image_ids: Sequence[str]) -> dict[str, Path]:
     """Return the photos of the images, as far as the folder has them."""
     if not folder.is_dir():
         return {}
-    wanted = set(image_ids)
-    return {stem: folder / name for stem, name in _photo_names(folder) if stem in wanted}
+    there = dict(_photo_names(folder))
+    names = FileNames(there, folder)
+    stems = ((image_id, names.find(image_id)) for image_id in image_ids)
+    return {image_id: folder / there[stem] for image_id, stem in stems if stem is not None}
 
 
 def _photo_names(folder: Path) -> Iterator[tuple[str, str]]:
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names only
         stem, suffix = os.path.splitext(name)  # noqa: PTH122
-        if suffix.lower() in _PHOTO_SUFFIXES and not is_litter(name):
+        if suffix.lower() in PHOTO_SUFFIXES and not is_litter(name):
             yield stem, name

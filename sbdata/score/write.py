@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from sbdata.errors import InputError
 from sbdata.machine import writing_to
 from sbdata.metrics import Interval, ia_iou
 from sbdata.score.result import Comparison, ScoreResult
-from sbdata.storage import is_safe_stem, replace_folder, restore_folder
+from sbdata.storage import is_safe_stem, remove_leftovers, replace_folder, restore_folder
 
 INSTANCES_FILE = "instances.parquet"
 REGIONS_FILE = "regions.parquet"
@@ -169,14 +171,31 @@ def write_result(
     """
     folder = check_place(out, scored.name, scored.predictions)
     with writing_to(out):
-        _write_into(folder, scored, out, write_report)
+        out.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            remove_leftovers(out, folder.name)
+            _write_into(folder, scored, out, write_report)
     return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from preparing the same result meanwhile; a killed one's lock is free.
+
+    So what is found prepared was left by a kill.
+    """
+    lock = folder.with_name(f".{folder.name}.lock")
+    with FileLock(lock):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
 
 
 def _write_into(
     folder: Path, scored: ScoreResult, out: Path, write_report: Callable[[Path], None] | None
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     prepared = out / f".{scored.name}.{uuid.uuid4().hex[:8]}.part"
     try:
         prepared.mkdir()

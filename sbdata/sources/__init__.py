@@ -1,6 +1,6 @@
 """Sources: public datasets as published, each turned into annotated images.
 
-A source is a frozen dataclass with the five methods of :class:`Source`; it is found by name through
+A source is a frozen dataclass with the methods of :class:`Source`; it is found by name through
 :func:`open_source`. It yields :class:`AnnotatedImage` with masks as published; drawing, measuring
 and choosing happen later and are the same for all sources.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
 from sbdata.storage import inside
 
@@ -118,6 +119,13 @@ class ImageHolder(Protocol):
     def generated(self) -> bool:
         """Tell whether images are made on the spot, at the price of work in Python."""
 
+    def image_file(self, file_name: str) -> Path | None:
+        """Return where an image's file lies; None if it is not at hand, or is made on the spot.
+
+        Raises:
+            InputError: if ``file_name`` leads outside the holder's root.
+        """
+
     def image_bytes(self, file_name: str) -> bytes | None:
         """Return an image file's bytes, or None where it is not at hand.
 
@@ -174,13 +182,15 @@ class ImageFolders:
         """Return False: these are files."""
         return False
 
+    def image_file(self, file_name: str) -> Path | None:
+        """Return where a file lies, or None if no root has it."""
+        paths = (inside(root, file_name) for root in self.roots)
+        return next((path for path in paths if path.is_file()), None)
+
     def image_bytes(self, file_name: str) -> bytes | None:
         """Return a file's bytes, or None where no root has it."""
-        for root in self.roots:
-            path = inside(root, file_name)
-            if path.is_file():
-                return path.read_bytes()
-        return None
+        path = self.image_file(file_name)
+        return None if path is None else path.read_bytes()
 
     def pixel_sha256(self, file_name: str) -> str | None:
         """Return None: files are identified by their bytes."""
@@ -236,6 +246,6 @@ def open_source(spec: SourceSpec, split: str, root: Path | None) -> Source:
             where they come from.
     """
     if spec.reader not in FORMATS:
-        msg = f"unknown source format {spec.reader!r}; known: {', '.join(sorted(FORMATS))}"
+        msg = f"unknown source format {quoted(spec.reader)}; known: {', '.join(sorted(FORMATS))}"
         raise InputError(msg)
     return FORMATS[spec.reader](spec, split, root)

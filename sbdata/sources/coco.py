@@ -25,6 +25,7 @@ import numpy.typing as npt
 import orjson
 
 from sbdata.errors import InputError
+from sbdata.file_names import composed
 from sbdata.limits import image_size_problem
 from sbdata.masks import MaskError, counts_to_rle, objects_to_rles, rle_area
 from sbdata.printable import printable
@@ -202,10 +203,15 @@ class CocoSource:
                 members.append(Member(str(image_id), file_name, found))
         return members
 
+    def image_file(self, file_name: str) -> Path | None:
+        """Return where a photo lies, or None if the folder does not have it."""
+        path = inside(self.root, file_name)
+        return path if path.is_file() else None
+
     def image_bytes(self, file_name: str) -> bytes | None:
         """Return a photo's bytes, or None where the folder does not have it."""
-        path = inside(self.root, file_name)
-        return path.read_bytes() if path.is_file() else None
+        path = self.image_file(file_name)
+        return None if path is None else path.read_bytes()
 
     def pixel_sha256(self, file_name: str) -> str | None:
         """Return None: photos are identified by their file's bytes."""
@@ -547,7 +553,7 @@ def open_annotations(
         InputError: if the file cannot be read, is not in COCO's format, or lists no images.
     """
     if spec.options:
-        msg = f"source {spec.name}: unknown option {sorted(spec.options)[0]!r}; it takes none"
+        msg = f"source {spec.name}: unknown option {quoted(sorted(spec.options)[0])}; it takes none"
         raise InputError(msg)
     found = find_spans(file, _ARRAYS, ("id", "image_id", "category_id"))
     missing = [key for key in _ARRAYS[:3] if key not in found]
@@ -730,12 +736,13 @@ def _same_names(
 ) -> dict[int, str]:
     """Return the positions of images whose file stems are not unique, with the stem.
 
+    Stems that differ only in how letters with marks are composed count as the same.
     Stems are compared by a 64-bit digest, so that a million of them stay small.
     """
     digests = np.empty(len(image_span), np.uint64)
     for i, record in enumerate(_all_records(file, image_span)):
         # A record without a name is refused for that; here it only must not equal another.
-        stem = PurePosixPath(photos.of(record) or f"\0{i}").stem
+        stem = composed(PurePosixPath(photos.of(record) or f"\0{i}").stem)
         digest = hashlib.blake2b(stem.encode(errors="surrogatepass"), digest_size=8).digest()
         digests[i] = int.from_bytes(digest, "little")
     places = _repeated(digests)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
+from sbdata.file_names import composed
+
 _COCO = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?(\d{12})")
 _VOC = re.compile(r"20\d\d_\d{6}")
 
@@ -48,7 +50,7 @@ def identities_of(root: Path, file_name: str, url: str | None = None) -> tuple[s
     >>> identities_of(Path("/data"), "a.jpg", "http://images.cocodataset.org/000000000009.jpg")
     ('/data/a.jpg', 'images.cocodataset.org/000000000009.jpg', 'coco 9')
     """
-    found = [(root / file_name).as_posix(), published_image(file_name)]
+    found = [composed((root / file_name).as_posix()), published_image(file_name)]
     if url is not None:
         address = url.partition("://")[2] or url
         found += [address, published_image(address)]

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 from sbdata.text_files import BYTE_ORDER_MARK, other_kind
 
 MISSING = np.iinfo(np.int64).min
@@ -123,7 +124,7 @@ def find_spans(path: Path, arrays: Sequence[str], fields: Sequence[str]) -> dict
         raise InputError(msg)
     twice = [key for key, times in zip(arrays, seen, strict=True) if times > 1]
     if twice:
-        msg = f"{path}: the key {twice[0]!r} is given twice; keep one"
+        msg = f"{path}: the key {quoted(twice[0])} is given twice; keep one"
         raise InputError(msg)
     return _by_array(found, {key: i for i, key in enumerate(arrays) if seen[i]}, fields)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -83,6 +84,10 @@ class OverlaidSource:
     def members(self) -> Sequence[Member]:
         """List the base's images."""
         return self.base.members()
+
+    def image_file(self, file_name: str) -> Path | None:
+        """Return where an image file of the base lies."""
+        return self.base.image_file(file_name)
 
     def image_bytes(self, file_name: str) -> bytes | None:
         """Return an image file of the base."""

@@ -44,6 +44,7 @@ from sbdata.masks import (
     measure_visible,
     rle_area,
 )
+from sbdata.parquet_files import open_parquet, read_parquet
 from sbdata.quoting import without_surrogates
 from sbdata.sizes import SizeBins
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Rejection, Source
@@ -79,7 +80,7 @@ class Scan:
 
     def images(self) -> pa.Table:
         """Return one row an image, see :func:`scan_schema`."""
-        return pq.read_table(self.folder / IMAGES_FILE)
+        return read_parquet(self.folder / IMAGES_FILE)
 
     def instances(
         self, image_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
@@ -94,7 +95,7 @@ class Scan:
         """
         names = list(columns) if columns is not None else INSTANCES_SCHEMA.names
         schema = pa.schema([INSTANCES_SCHEMA.field(name) for name in names])
-        with pq.ParquetFile(self.folder / INSTANCES_FILE) as file:
+        with open_parquet(self.folder / INSTANCES_FILE) as file:
             if image_ids is None:
                 return file.read(columns=names).select(names)
             wanted = pa.array(sorted(set(image_ids)), pa.string())
@@ -109,7 +110,7 @@ class Scan:
 
     def rejections(self) -> list[Rejection]:
         """Return what was left out, in scanning order."""
-        table = pq.read_table(self.folder / REJECTIONS_FILE)
+        table = read_parquet(self.folder / REJECTIONS_FILE)
         return [Rejection(**row) for row in table.to_pylist()]
 
 

@@ -10,7 +10,9 @@ the box of its class that it fits best says so.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
+from sbdata.file_names import AmbiguousNameError, composed, stored
 from sbdata.mask_files import VOID, PngError, read_mask
 from sbdata.masks import encode_mask, measure_visible
 from sbdata.quoting import quoted
@@ -92,18 +95,22 @@ class VocSource:
             ("SegmentationObject", "png"),
             ("Annotations", "xml"),
         )
-        files = [
-            self.root / folder / f"{image_id}.{suffix}"
-            for image_id in self.ids
-            if is_safe_stem(image_id)
-            for folder, suffix in kinds
-        ]
+        files = []
+        for image_id in filter(is_safe_stem, self.ids):
+            for folder, suffix in kinds:
+                with suppress(AmbiguousNameError):  # the image is left out for that
+                    files.append(stored(self.root / folder, f"{image_id}.{suffix}"))
         return [file for file in files if file.is_file()]
+
+    def image_file(self, file_name: str) -> Path | None:
+        """Return where a photo lies, or None if the folder does not have it."""
+        path = inside(self.root, file_name)
+        return path if path.is_file() else None
 
     def image_bytes(self, file_name: str) -> bytes | None:
         """Return a photo's bytes, or None where the folder does not have it."""
-        path = inside(self.root, file_name)
-        return path.read_bytes() if path.is_file() else None
+        path = self.image_file(file_name)
+        return None if path is None else path.read_bytes()
 
     def pixel_sha256(self, file_name: str) -> str | None:
         """Return None: photos are identified by their file's bytes."""
@@ -121,9 +128,10 @@ class VocSource:
         maps: dict[str, npt.NDArray[np.uint8]] = {}
         notes: list[Rejection] = []
         for folder in (_CLASSES, _OBJECTS):
-            path = self.root / folder / f"{image_id}.png"
             try:
-                inside(self.root / folder, path.name)
+                path = inside(self.root / folder, f"{image_id}.png")
+            except AmbiguousNameError as error:
+                return reject("ambiguous_name", str(error), folder)
             except InputError as error:
                 return reject("unsafe_path", str(error), folder)
             if not path.is_file():
@@ -196,7 +204,7 @@ class VocSource:
 
     def _boxes(self, image_id: str) -> list[tuple[str, Box, bool]]:
         """Return class, box (x, y, width, height) and difficulty of the XML's objects, if any."""
-        path = self.root / "Annotations" / f"{image_id}.xml"
+        path = stored(self.root / "Annotations", f"{image_id}.xml")
         if not path.is_file():
             return []
         try:
@@ -255,7 +263,7 @@ def open_voc(spec: SourceSpec, split: str, root: Path | None) -> VocSource:
     """
     unknown = sorted(set(spec.options) - {"classes"})
     if unknown:
-        msg = f"source {spec.name}: unknown option {unknown[0]!r}; valid options: classes"
+        msg = f"source {spec.name}: unknown option {quoted(unknown[0])}; valid options: classes"
         raise InputError(msg)
     if root is None:
         msg = (
@@ -325,8 +333,9 @@ def _ids(base: Path, root: Path, split: str) -> tuple[str, ...]:
     if not ids:
         msg = f"{path}: the list is empty; restore it from the devkit"
         raise InputError(msg)
-    if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
+    forms = Counter(map(composed, ids))
+    if len(forms) < len(ids):
+        twice = next(i for i in ids if forms[composed(i)] > 1)
         msg = f"{path}: {twice} is listed twice; restore it from the devkit"
         raise InputError(msg)
     return tuple(ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,27 @@ CHECKPOINT_FORMAT = "sbdata.checkpoint.v2"
 
 
 def save_tensors(path: Path, values: Mapping[str, Any]) -> None:
-    """Write tensors and plain values atomically; any process may be killed at any time."""
-    with writing(path) as temporary:
-        torch.save(dict(values), temporary)
+    """Write tensors and plain values atomically; any process may be killed at any time.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
+    try:
+        with writing(path) as temporary, temporary.open("wb") as stream:
+            torch.save(dict(values), stream)
+    except (RuntimeError, OSError) as error:
+        cause = _cause_on_disk(error)
+        if cause is None or cause.filename is not None:
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from error
+
+
+def _cause_on_disk(error: BaseException) -> OSError | None:
+    """Return why a stream could not be written, over which PyTorch's writer stumbles once more."""
+    at: BaseException | None = error
+    while at is not None and not isinstance(at, OSError):
+        at = at.__cause__ or at.__context__
+    return at
 
 
 def load_tensors(path: Path, expected: str) -> dict[str, Any]:
@@ -39,11 +57,13 @@ def load_tensors(path: Path, expected: str) -> dict[str, Any]:
         InputError: for a file that is missing, damaged or something else.
     """
     try:
-        values: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a damaged file seems to hold
+            values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise InputError(msg) from error
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damaged and hostile files raise whatever their bytes lead to
         msg = f"{path}: not a readable weights file; delete it to begin again, or give another"
         raise InputError(msg) from error
     found = values.get("format") if isinstance(values, dict) else None

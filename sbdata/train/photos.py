@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
 
 from sbdata.errors import InputError
-from sbdata.images import DAMAGE, open_image
+from sbdata.file_names import FileNames, composed
+from sbdata.images import DAMAGE, PHOTO_SUFFIXES, open_image
 from sbdata.litter import is_litter
-
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def photos_in(folder: Path) -> dict[str, Path]:
@@ -20,23 +20,39 @@ def photos_in(folder: Path) -> dict[str, Path]:
         InputError: if it is no folder, holds no photo, or two of one name.
     """
     if not folder.is_dir():
-        msg = f"{folder}: no such folder; --images takes a folder of photos"
+        msg = f"{folder}: no such folder; give a folder of .jpg or .png photos"
         raise InputError(msg)
     files = [
         path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in _SUFFIXES and not is_litter(path.name)
+        if path.suffix.lower() in PHOTO_SUFFIXES and not is_litter(path.name)
     ]
     if not files:
-        msg = f"{folder}: no photos here; --images takes a folder of .jpg or .png files"
+        msg = f"{folder}: no photos here; give a folder of .jpg or .png files"
         raise InputError(msg)
     found: dict[str, Path] = {}
+    forms: dict[str, Path] = {}
     for path in files:
-        if path.stem in found:
-            msg = f"{folder}: {found[path.stem].name} and {path.name} have one id; keep one of them"
+        other = forms.setdefault(composed(path.stem), path)
+        if other is not path:
+            msg = f"{folder}: {other.name} and {path.name} have one id; keep one of them"
             raise InputError(msg)
         found[path.stem] = path
     return found
+
+
+def photos_of(folder: Path, image_ids: Iterable[str]) -> dict[str, Path | None]:
+    """Return the photo of each image in a folder, None for one without.
+
+    Names are found in whatever form the folder stores them, see :mod:`sbdata.file_names`.
+
+    Raises:
+        InputError: see :func:`photos_in`.
+    """
+    there = photos_in(folder)
+    names = FileNames(there, folder)
+    stems = ((image_id, names.find(image_id)) for image_id in image_ids)
+    return {image_id: None if stem is None else there[stem] for image_id, stem in stems}
 
 
 def open_photo(path: Path) -> Image.Image:

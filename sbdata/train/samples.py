@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
+from sbdata.file_names import stored
 from sbdata.fingerprints import content_of
 from sbdata.images import orientation_of
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER
@@ -26,7 +27,7 @@ from sbdata.sets import check_files, open_set
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.augment import cut_image, cut_mask, draw_view
 from sbdata.train.labels import Labels, Size, nearest
-from sbdata.train.photos import open_photo, photos_in, read_photo
+from sbdata.train.photos import open_photo, photos_in, photos_of, read_photo
 from sbdata.train.preset import Augmentation, SizeBalance
 
 Progress = Callable[[int, int], None]
@@ -110,7 +111,8 @@ def images_of_set(
         "masks": "ground truth" if masks is None else str(masks),
     }
     synthetic = bool(opened.manifest.meta.get("synthetic", False))
-    return TrainingImages(_with_masks(photos, folder), opened.taxonomy, source, synthetic, hashes)
+    rows = _with_masks(photos, folder, "write one for every image of the set")
+    return TrainingImages(rows, opened.taxonomy, source, synthetic, hashes)
 
 
 def images_of_folders(
@@ -127,18 +129,19 @@ def images_of_folders(
     Raises:
         InputError: if a folder is none or holds no photos, or a photo or mask is missing.
     """
-    found = photos_in(photos)
-    wanted = sorted(found if ids is None else set(ids))
-    absent = [image_id for image_id in wanted if image_id not in found]
+    wanted = sorted(photos_in(photos) if ids is None else set(ids))
+    found = photos_of(photos, wanted)
+    chosen = {image_id: photo for image_id, photo in found.items() if photo is not None}
+    absent = [image_id for image_id in wanted if image_id not in chosen]
     if absent:
         msg = f"{photos}: no photo called {absent[0]} ({len(absent)} of {len(wanted)} are missing)"
         raise InputError(msg)
-    chosen = {image_id: found[image_id] for image_id in wanted}
     source = {"images": str(photos), "masks": str(masks)}
-    return TrainingImages(_with_masks(chosen, masks), taxonomy, source)
+    remedy = "write one for every image, or name the ids that have one by --ids"
+    return TrainingImages(_with_masks(chosen, masks, remedy), taxonomy, source)
 
 
-def _with_masks(photos: Mapping[str, Path], folder: Path) -> tuple[TrainingImage, ...]:
+def _with_masks(photos: Mapping[str, Path], folder: Path, remedy: str) -> tuple[TrainingImage, ...]:
     if not folder.is_dir():
         msg = f"{folder}: no such folder; --masks takes a folder of <image_id>.png"
         raise InputError(msg)
@@ -146,15 +149,12 @@ def _with_masks(photos: Mapping[str, Path], folder: Path) -> tuple[TrainingImage
         msg = "there are no images to train on"
         raise InputError(msg)
     rows = tuple(
-        TrainingImage(image_id, photos[image_id], folder / f"{image_id}.png")
+        TrainingImage(image_id, photos[image_id], stored(folder, f"{image_id}.png"))
         for image_id in sorted(photos)
     )
     absent = [row for row in rows if not row.mask.is_file()]
     if absent:
-        msg = (
-            f"{absent[0].mask}: no such mask ({len(absent)} of {len(rows)} are missing); write one "
-            "for every image, or name the ids that have one by --ids"
-        )
+        msg = f"{absent[0].mask}: no such mask ({len(absent)} of {len(rows)} are missing); {remedy}"
         raise InputError(msg)
     return rows
 
@@ -176,7 +176,7 @@ def check_images(images: TrainingImages, progress: Progress | None = None) -> tu
     turned: list[str] = []
     no_class = True
     for done, row in enumerate(images.rows, start=1):
-        found = _read_mask(row.mask, images.taxonomy)
+        found = _read_mask(row.mask, images)
         with open_photo(row.photo) as photo:
             size, orientation = photo.size, orientation_of(photo)
         if found.values.shape != (size[1], size[0]):
@@ -222,12 +222,13 @@ def _some(names: Sequence[str]) -> str:
     return f"{names[0]} and {len(names) - 1:,} more" if len(names) > 1 else names[0]
 
 
-def _read_mask(path: Path, taxonomy: Taxonomy) -> MaskFile:
-    """Read a mask whose numbers a network for the taxonomy can learn.
+def _read_mask(path: Path, images: TrainingImages) -> MaskFile:
+    """Read a mask whose numbers a network for the images' taxonomy can learn.
 
     Raises:
         InputError: if it cannot be read, or has other numbers.
     """
+    taxonomy = images.taxonomy
     try:
         found = read_mask(path, classes=taxonomy)
     except PngError as error:  # in a worker process only a plain error keeps its sentence
@@ -235,9 +236,11 @@ def _read_mask(path: Path, taxonomy: Taxonomy) -> MaskFile:
     values = found.values
     known = (values <= len(taxonomy)) | (values == VOID)
     if not known.all():
+        of_set = "set" in images.source
+        remedy = "map them to the set's classes" if of_set else "give the masks' own --taxonomy"
         msg = (
             f"{path}: class number {values[~known].min()}, but {taxonomy.name} has "
-            f"0..{len(taxonomy)} and {VOID} for void; give the masks' own --taxonomy"
+            f"0..{len(taxonomy)} and {VOID} for void; {remedy}"
         )
         raise InputError(msg)
     return found
@@ -292,7 +295,7 @@ class Views(Dataset[tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]]):
     def __getitem__(self, position: int) -> tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]:
         row = self.images.rows[self.row_at(position)]
         rng = np.random.default_rng((self.seed, self.stream, 1, position))
-        photo, mask = read_photo(row.photo), _read_mask(row.mask, self.images.taxonomy).values
+        photo, mask = read_photo(row.photo), _read_mask(row.mask, self.images).values
         view = draw_view(photo.size, self.augmentation, rng)
         target = np.array(cut_mask(mask, view))  # Pillow's own memory is read-only
         sizes = self.sizes or (target.shape,)

@@ -12,6 +12,7 @@ import json
 import logging
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +31,7 @@ from sbdata.losses import (
     scaled_fisher,
 )
 from sbdata.settings import as_plain
-from sbdata.storage import write_text
+from sbdata.storage import remove_leftovers, write_text
 from sbdata.train.checkpoint import (
     MODEL_FORMAT,
     load_state,
@@ -134,8 +135,11 @@ def find_strategy(name: str) -> Strategy:
 
 
 def needs_first_phase(name: str, out: Path) -> bool:
-    """Tell whether a strategy has to do the shared first phase in a folder before its own steps."""
-    return find_strategy(name).shares_first_phase and not _switch_state(out).is_file()
+    """Tell whether a strategy has to do the shared first phase in a folder before its own steps.
+
+    It has to finish it, too, where the process that did the steps was killed before the marker.
+    """
+    return find_strategy(name).shares_first_phase and not _is_shared(out)
 
 
 def run_strategy(
@@ -176,8 +180,12 @@ def run_strategy(
     switch = _switch_step(strategy, preset)
     job = _Job(images, preset, out, place, seed, tensorboard, progress)
     identity = job.identity(strategy)
+    if place.is_first:
+        _tidy(out / name)
     done = _finished(out / name, identity, place)
     if done is not None:
+        if place.is_first:
+            _tidy(out / name, CHECKPOINT)
         return done
     torch.manual_seed(seed)
     model = job.new_model()
@@ -220,6 +228,8 @@ class _Job:
         """
         folder, state = self.out / FIRST_PHASE, _switch_state(self.out)
         identity = {"name": FIRST_PHASE, "switch": self.preset.switch, **self._common_settings()}
+        if self.place.is_first and not _is_shared(self.out):
+            _tidy(folder)
         problems = _checked(folder)
         if not state.is_file():
             if self.place.is_first:
@@ -398,6 +408,20 @@ class _Consolidation:
 
 def _switch_state(out: Path) -> Path:
     return out / FIRST_PHASE / _SWITCH_STATE
+
+
+def _is_shared(out: Path) -> bool:
+    """Tell whether the first phase is finished, so that strategies only read it."""
+    return _switch_state(out).is_file() and (out / FIRST_PHASE / MARKER).is_file()
+
+
+def _tidy(folder: Path, *needless: str) -> None:
+    """Delete what a killed process left half-written in a folder, and files of no more use."""
+    with suppress(OSError):  # of a folder that can only be read
+        remove_leftovers(folder)
+        for path in (folder / name for name in needless):
+            if path.is_file():
+                path.unlink()
 
 
 def _take_up(model: Segmenter, begin: Mapping[str, Any], path: Path) -> None:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import orjson
 
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 from sbdata.sources.json_spans import Spans, find_spans
 from sbdata.taxonomy import Taxonomy
 from sbdata.weak_labels.voc_files import read_voc_files
@@ -117,7 +118,7 @@ def _voc_box(
 ) -> Box:
     name = node.findtext("name", "").strip()
     if name not in taxonomy.classes:
-        msg = f"{file}: {name!r} is no class of {taxonomy.name}; correct the file"
+        msg = f"{file}: {quoted(name)} is no class of {taxonomy.name}; correct the file"
         raise InputError(msg)
     try:
         sides = [node.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]

@@ -7,6 +7,7 @@ and vectors of 0 and 1. It is read without running what a pickle may ask for.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import numpy as np
 from sbdata.errors import InputError
 from sbdata.importers.dictionaries import LayoutError, read_dictionary
 from sbdata.importers.names import ImageNames
+from sbdata.limits import MAX_MAPS_BYTES
 from sbdata.quoting import quoted
 from sbdata.taxonomy import Taxonomy
+from sbdata.text_files import read_text
 from sbdata.weak_labels.voc_files import read_voc_files
 
 HEADER = ["image_id", "classes"]
@@ -95,7 +98,7 @@ def _read_csv(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
     found: Labels = {}
     lines: dict[str, int] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with io.StringIO(read_text(path, MAX_MAPS_BYTES), newline="") as stream:
             rows = csv.reader(stream, strict=True)
             if next(rows, None) != HEADER:
                 msg = f"{path}, line 1: must be the header {','.join(HEADER)}"
@@ -115,8 +118,8 @@ def _read_csv(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
                 classes = _checked(text, taxonomy, where)
                 if image_id in wanted:
                     found[image_id] = classes
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path}: not a readable CSV file in UTF-8 ({error})"
+    except csv.Error as error:
+        msg = f"{path}: not a readable CSV file ({error}); write image_id,classes, one image a line"
         raise InputError(msg) from error
     return found
 
@@ -127,7 +130,7 @@ def _read_folder(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
         names = [node.findtext("name", "").strip() for node in tree.iterfind("object")]
         unknown = next((name for name in names if name not in taxonomy.classes), None)
         if unknown is not None:
-            msg = f"{file}: {unknown!r} is no class of {taxonomy.name}; correct the file"
+            msg = f"{file}: {quoted(unknown)} is no class of {taxonomy.name}; correct the file"
             raise InputError(msg)
         found[image_id] = tuple(sorted({taxonomy.id_of(name) for name in names}))
     return found
@@ -167,7 +170,7 @@ def _checked(text: str, taxonomy: Taxonomy, where: str) -> tuple[int, ...]:
         return classes_in(text, taxonomy)
     except ValueError as error:
         msg = (
-            f"{where}: {str(error)!r} is no class of {taxonomy.name}; give names or numbers "
+            f"{where}: {quoted(str(error))} is no class of {taxonomy.name}; give names or numbers "
             f"1..{len(taxonomy)}, separated by spaces"
         )
         raise InputError(msg) from error

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
+from sbdata.file_names import stored
 from sbdata.layout import IMAGES_FOLDER, image_path
 from sbdata.sets import EvaluationSet, check_files
 from sbdata.storage import inside, remove_leftovers, sha256_of, writing
@@ -119,7 +120,7 @@ class WeakSet:
 
 
 def _maps(folder: Path, rows: Sequence[WeakImage]) -> list[Path]:
-    return [folder / f"{row.image_id}.png" for row in rows]
+    return [stored(folder, f"{row.image_id}.png") for row in rows]
 
 
 def weak_set(

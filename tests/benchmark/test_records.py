@@ -46,6 +46,18 @@ def test_result_comes_back(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["format"] == "sbdata.result.v2"
 
 
+def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
+    found = PairedDifferences("m", 0, "key", ())
+    paths = [write_result(tmp_path, RESULT), write_differences(tmp_path, found)]
+    for path in paths:
+        path.with_name(f".{path.name}.01234567.part").touch()
+    other = tmp_path / ".another.json.01234567.part"  # of a bench that may be at work
+    other.touch()
+    write_result(tmp_path, RESULT)
+    write_differences(tmp_path, found)
+    assert sorted(tmp_path.iterdir()) == sorted([*paths, other])
+
+
 def test_further_sets_of_one_run_are_kept(tmp_path: Path) -> None:
     write_result(tmp_path, RESULT)
     other = replace(RESULT, sets={"other": SCORED}, seconds={"train": 9.0})

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.fetch import server
+from tests.killing import Ended, Order, Starter, starting
 from tests.sources.miniatures import LABELS, TRAIN_AUG, Site, publish
 
 SEED = 20121017
@@ -24,91 +20,20 @@ NAMES = ("voc", "sbd")
 ARCHIVES = {"VOCtrainval_11-May-2012.tar": "voc", "benchmark.tgz": "sbd"}
 DEVKIT = "VOCdevkit/VOC2012"
 
-# Runs the command in a fork of its own for each line that it reads, so that the start of Python is
-# no part of the work. A step is a block that came, a file that was unpacked, or a name in the
-# folder that is opened or changed. At the given step the process gets SIGKILL, or a moment later;
-# without one it says how many steps there were before the first archive was unpacked, and after.
-STARTER = """
-import json, os, signal, sys, threading, time
-from sbdata.cli.sources import sources
-import sbdata.cli.progress, sbdata.dataset_cache, sbdata.sources.published  # before the first fork
-from sbdata.fetch import archives, connections, parts, trees
-
-trees._flush = lambda: None  # of all files of the machine; may take seconds
-connections._BLOCK = 2048
-
-def work(order):
-    lock, now, steps, downloading = threading.Lock(), threading.Event(), 0, 0
-    def step():
-        nonlocal steps
-        with lock:
-            steps += 1
-            if steps != order["step"]:
-                return
-        if order["after"]:
-            now.set()
-        else:
-            os.kill(os.getpid(), signal.SIGKILL)
-    def killer():
-        now.wait()
-        time.sleep(order["after"])
-        os.kill(os.getpid(), signal.SIGKILL)
-    def hear(event, arguments):
-        if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"):
-            if str(arguments[0]).startswith(order["root"]):
-                step()
-    def counted(function):
-        def call(*arguments, **options):
-            step()
-            return function(*arguments, **options)
-        return call
-    parts.Part.append = counted(parts.Part.append)
-    unpack = archives.unpack_archive
-    def unpacked(*arguments, **options):
-        nonlocal downloading
-        downloading = downloading or steps
-        return unpack(*arguments, **options)
-    trees.unpack_archive = unpacked
-    archives._copy = counted(archives._copy)
-    threading.Thread(target=killer, daemon=True).start()
-    sys.addaudithook(hear)
-    sources.main(order["arguments"], standalone_mode=False)
-    return downloading, steps - downloading
-
-print("ready", flush=True)
-for line in sys.stdin:
-    out, into = os.pipe()
-    child = os.fork()
-    if not child:
-        os.dup2(2, 1)
-        try:
-            os.write(into, json.dumps(work(json.loads(line))).encode())
-        finally:
-            os._exit(0)
-    os.close(into)
-    with os.fdopen(out) as stream:
-        said = stream.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(json.dumps([status, said]), flush=True)
-"""
-
 
 class Fetching:
     """Runs of ``sbdata sources fetch voc sbd`` into one folder."""
 
-    def __init__(self, process: subprocess.Popen[str], site: Site, root: Path) -> None:
-        self._process, self.site, self.root = process, site, root
+    def __init__(self, starter: Starter, site: Site, root: Path) -> None:
+        self._starter, self.site, self.root = starter, site, root
 
-    def run(self, *, step: int = 0, after: float = 0.0) -> tuple[int, list[int]]:
-        """Run it, perhaps to be killed; return its exit status and the numbers of its steps."""
-        arguments = ["fetch", *NAMES, "--root", self.root, "--registry", self.site.registry]
+    def run(self, *, step: int = 0, after: float = 0.0) -> Ended:
+        """Run it, perhaps to be killed."""
+        arguments = ["sources", "fetch", *NAMES, "--root", self.root]
+        arguments += ["--registry", self.site.registry]
         for scheme in ("https", "http"):
             arguments += ["--mirror", f"{scheme}://={self.site.address}/"]
-        order = {"arguments": list(map(str, arguments)), "root": str(self.root)}
-        self._process.stdin.write(json.dumps({**order, "step": step, "after": after}) + "\n")
-        self._process.stdin.flush()
-        status, said = json.loads(self._process.stdout.readline())
-        return status, json.loads(said) if said else []
+        return self._starter.run(Order([*map(str, arguments)], str(self.root), step, after))
 
     def wrong_files(self, *, finished: bool) -> list[str]:
         """Name what is not as it should be; whatever has a file's name has to be that file."""
@@ -160,46 +85,36 @@ def lines(texts) -> bytes:
 @pytest.fixture
 def fetching(tmp_path: Path) -> Iterator[Fetching]:
     site = publish(tmp_path / "published")
-    with server.serving() as served, starting(tmp_path / "said") as process:
+    modules = ("sbdata.cli.sources", "sbdata.cli.progress", "sbdata.sources.published",
+               "sbdata.dataset_cache")  # fmt: skip
+    with server.serving() as served, starting(tmp_path / "said", *modules) as starter:
         for path in filter(Path.is_file, site.folder.rglob("*")):
             served.put(f"/{path.relative_to(site.folder).as_posix()}", path.read_bytes())
         site.address = served.address
         served.block = 2048
-        yield Fetching(process, site, tmp_path / "sources")
-
-
-@contextmanager
-def starting(said: Path) -> Iterator[subprocess.Popen[str]]:
-    with (
-        said.open("w") as stderr,
-        subprocess.Popen(
-            [sys.executable, "-c", STARTER],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True,
-        ) as process,
-    ):  # fmt: skip
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.stdin.close()
+        yield Fetching(starter, site, tmp_path / "sources")
 
 
 @pytest.mark.slow
 def test_fifty_kills_leave_no_wrong_file(fetching: Fetching) -> None:
     """kill -9 at 50 random moments of download and extraction, seed 20121017, each then rerun."""
-    status, steps = fetching.run()
-    assert status == 0
+    whole = fetching.run()
+    assert whole.status == 0
     assert fetching.wrong_files(finished=True) == []
+    labels = [label for label, _ in whole.steps]
+    unpacking = labels.index("sbdata.fetch.trees:unpack_archive")
     drawn, phases = random.Random(SEED), Counter()
     while phases.total() < KILLS:
         shutil.rmtree(fetching.root)
-        step = drawn.randint(1, steps[0])
+        step = drawn.randint(1, unpacking)
         if drawn.random() < 0.5:
-            step = steps[0] + drawn.randint(1, steps[1])
-        status, _ = fetching.run(step=step, after=max(0.0, drawn.uniform(-0.001, 0.001)))
-        if status != -signal.SIGKILL:  # it was over before
+            step = drawn.randint(unpacking + 1, len(labels))
+        ended = fetching.run(step=step, after=max(0.0, drawn.uniform(-0.001, 0.001)))
+        if not ended.killed:  # it was over before
             continue
         phases[fetching.phase()] += 1
         assert fetching.wrong_files(finished=False) == [], step
-        assert fetching.run()[0] == 0
+        assert fetching.run().status == 0
         assert fetching.wrong_files(finished=True) == [], step
     print(f"{KILLS} kills, seed {SEED}, 0 wrong files; they fell into: {dict(phases)}")
     assert min(phases["download"], phases["extraction"]) >= 10, phases

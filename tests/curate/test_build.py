@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +109,24 @@ def test_a_set_that_is_there_is_verified_and_kept(shapes: Built) -> None:
     assert found.after == shapes.after
     with pytest.raises(InputError, match="set of another recipe"):
         built_already(shapes.root, replace(recipe, seed=1), Inputs())
+
+
+def test_what_a_kill_at_the_very_end_left_is_removed(shapes: Built) -> None:
+    """The set has its name already, and the folder that it was prepared in has not gone yet."""
+    recipe, beside = load_recipe("shapes-b", SMALL_SHAPES), shapes.root.parent
+    for left in ((".set.building", ".set.lock"), (".set.lock",), (".set.building",)):
+        for name in left:
+            (beside / name / "scan").mkdir(parents=True) if name[-1] == "g" else (
+                beside / name
+            ).touch()
+        assert built_already(shapes.root, recipe, Inputs()) is not None
+        assert [path.name for path in beside.iterdir()] == ["set"]
+    begun = beside / ".set.building" / "set"  # by another build, which goes on
+    begun.mkdir(parents=True)
+    assert built_already(shapes.root, recipe, Inputs()) is not None
+    assert begun.is_dir()
+    shutil.rmtree(begun.parent)
+    (beside / ".set.lock").unlink(missing_ok=True)
 
 
 def test_foreign_and_damaged_folders_are_left_alone(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -19,6 +20,7 @@ from sbdata.curate.materialise import read_rejected
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.layout import SOURCES_MARKER
+from sbdata.mask_files import write_index_png
 from sbdata.recipe import Recipe, Selection, SourceSpec
 from tests.curate.conftest import HEIGHT, WIDTH, photo
 
@@ -87,6 +89,11 @@ def test_classes_without_a_category_are_noted(yard: Yard, tmp_path: Path) -> Non
     (note,) = built.notes
     assert "fox (it has 'Fox')" in note
     assert measure_sources(YARD, yard.inputs()).notes == (note,)
+    found = built_already(tmp_path / "set", YARD, yard.inputs())
+    assert found is not None
+    assert found.notes == (note,)
+    result = CliRunner().invoke(cli, ["dataset", "stats", str(built.root), "--json"])
+    assert json.loads(result.output)["notes"] == [note]
 
 
 def test_an_unmet_quota_is_noted(yard: Yard, tmp_path: Path) -> None:
@@ -141,17 +148,72 @@ def test_photos_behind_a_link_out_of_the_source_are_refused_as_links(
         build_set(YARD, tmp_path / "set", Inputs(roots={"yard": root}))
 
 
-@pytest.mark.parametrize("other", ["A.jpg", "a.JPG"])
-def test_names_that_differ_in_case_are_left_out(yard: Yard, tmp_path: Path, other: str) -> None:
-    yard.names[1] = other
-    yard.photos[other] = photo(9)
-    # Of the same stem, the source itself refuses it.
-    reason = "duplicate_file_name" if other == "a.JPG" else "names_differ_in_case"
+def test_names_that_differ_in_case_are_noted(yard: Yard, tmp_path: Path) -> None:
+    yard.names[1] = "A.jpg"
+    yard.photos["A.jpg"] = photo(9)
     built = build_set(YARD, tmp_path / "set", yard.inputs())
-    assert built.after.images == 1
-    assert built.manifest.meta["rejected"] == {reason: 2}
-    if reason == "names_differ_in_case":
-        assert "differ only in letter case" in built.notes[-1]
+    assert built.after.images == 3
+    (note,) = built.notes
+    assert "'A' and 'a' have names that differ only in letter case" in note
+    assert measure_sources(YARD, yard.inputs()).notes == (note,)
+    found = built_already(tmp_path / "set", YARD, yard.inputs())
+    assert found is not None
+    assert found.notes == built.notes
+    assert verify_set(tmp_path / "set") == []
+
+
+def test_a_disk_that_takes_them_for_one_file_is_refused(
+    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sbdata.curate.build.tells_case", lambda folder: False)
+    build_set(YARD, tmp_path / "plain", yard.inputs())
+    yard.names[1] = "A.jpg"
+    yard.photos["A.jpg"] = photo(9)
+    with pytest.raises(InputError, match="this disk takes 'A' and 'a' for one file"):
+        build_set(YARD, tmp_path / "set", yard.inputs())
+
+
+def test_one_stem_with_two_suffixes_is_left_out(yard: Yard, tmp_path: Path) -> None:
+    yard.names[1] = "a.JPG"
+    yard.photos["a.JPG"] = photo(9)
+    built = build_set(YARD, tmp_path / "set", yard.inputs())
+    assert built.manifest.meta["rejected"] == {"duplicate_file_name": 2}
+
+
+def test_photos_of_a_source_that_are_shown_turned_are_noted(yard: Yard, tmp_path: Path) -> None:
+    yard.photos["b.jpg"] = turned(1, 3)
+    measured = measure_sources(YARD, yard.inputs())
+    (note,) = measured.notes
+    assert note.startswith("1 photo has an EXIF orientation tag (b: turned by 180 degrees)")
+    built = build_set(YARD, tmp_path / "set", yard.inputs())
+    assert built.notes == (note,)
+    (yard.root / "photos" / "b.jpg").unlink()  # annotations without photos are measured, too
+    assert measure_sources(YARD, Inputs(roots={"yard": yard.root})).notes == ()
+    (yard.root / "photos" / "b.jpg").write_bytes(b"no photo")
+    assert measure_sources(YARD, Inputs(roots={"yard": yard.root})).notes == ()
+
+
+@pytest.mark.parametrize("tag", [3, 6])
+def test_turned_photos_of_a_devkit_are_noted(tmp_path: Path, tag: int) -> None:
+    root = tmp_path / "VOC2012"
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[10:40, 10:40] = 1
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        write_index_png(root / folder / "a.png", values)
+    (root / "JPEGImages").mkdir()
+    (root / "JPEGImages/a.jpg").write_bytes(turned(1, tag))
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    (root / "ImageSets/Segmentation/val.txt").write_text("a\n")
+    recipe = tmp_path / "one.yaml"
+    recipe.write_text(
+        "name: one\nversion: one.v1\ntaxonomy: voc20\nsources:\n"
+        "- {name: voc, format: voc, splits: [val]}\n"
+    )
+    stats = ["dataset", "stats", str(recipe), "--source-root", f"voc={tmp_path}"]
+    result = CliRunner().invoke(cli, [*stats, "--workers", "2"])
+    assert "note: 1 photo has an EXIF orientation tag (a: turned by " in result.output
+    found = json.loads(CliRunner().invoke(cli, [*stats, "--json"]).output)
+    assert "EXIF" in found["notes"][0]
 
 
 def test_statistics_say_what_is_in_no_number(yard: Yard) -> None:
@@ -178,6 +240,33 @@ def test_the_commands_say_what_was_left_out(yard: Yard, tmp_path: Path) -> None:
     build = ["dataset", "build", *stats[2:], "--out", str(tmp_path / "set")]
     result = CliRunner().invoke(cli, build)
     assert "note: 6 of 6 cells have fewer than the 2 instances wanted" in result.output
+
+
+def test_the_first_reasons_are_said_of_a_set_that_was_built(yard: Yard, tmp_path: Path) -> None:
+    yard.photos["b.jpg"] = turned(1, 6)
+    yard.outline = [10, 10, 30, 10, 30, 30, 10, 30]
+    root = yard.save()
+    content = json.loads((root / "labels.json").read_text())
+    content["images"][1] |= {"width": HEIGHT, "height": WIDTH}
+    (root / "labels.json").write_text(json.dumps(content))
+    recipe = tmp_path / "yard.yaml"
+    recipe.write_text(
+        "name: yard\nversion: yard.v1\ntaxonomy: [fox, hen]\nsources:\n"
+        "- {name: yard, format: coco, splits: [all], annotations: labels.json, images: photos}\n"
+    )
+    build = ["dataset", "build", str(recipe), "--source-root", f"yard={root}", "--workers", "1"]
+    build += ["--out", str(tmp_path / "set")]
+    stats = ["dataset", "stats", str(tmp_path / "set")]
+    reason = "EXIF orientation tag shows it turned by 90 degrees"
+    for command in (build, build, stats):  # built, was there already, measured
+        result = CliRunner().invoke(cli, command)
+        assert "image_size 1" in result.output
+        assert reason in " ".join(result.output.split())
+        found = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
+        assert reason in found["rejected_such_as"]
+    (tmp_path / "set" / "rejected.csv").write_text("damaged")
+    result = CliRunner().invoke(cli, stats)
+    assert "image_size 1" in result.output
 
 
 # --- changes --------------------------------------------------------------------------------------

@@ -355,8 +355,8 @@ def test_plain_arrays_are_named(tmp_path: Path) -> None:
 def test_files_far_too_large_are_not_read(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "a.npy"
     path.write_bytes(npy(object_array({"keys": []})))
-    monkeypatch.setattr(dictionaries, "_LIMIT", path.stat().st_size)
+    monkeypatch.setattr(dictionaries, "MAX_MAPS_BYTES", path.stat().st_size)
     read_dictionary(path)
-    monkeypatch.setattr(dictionaries, "_LIMIT", path.stat().st_size - 1)
+    monkeypatch.setattr(dictionaries, "MAX_MAPS_BYTES", path.stat().st_size - 1)
     with pytest.raises(LayoutError, match="activation maps of one image are below"):
         read_dictionary(path)

@@ -301,3 +301,12 @@ def test_a_class_that_the_logits_lack_is_refused(name: str) -> None:
         make_loss(name)(torch.zeros(1, 3, 4, 4), target)
     target[0, 0, 0] = 255
     assert torch.isfinite(make_loss(name)(torch.zeros(1, 3, 4, 4), target))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("value", [0.5, float("nan")])
+def test_a_target_of_fractions_is_refused(name: str, value: float) -> None:
+    target = torch.zeros(1, 4, 4)
+    target[0, 1, 2] = value
+    with pytest.raises(InputError, match=r"no class number|must hold integers"):
+        make_loss(name)(torch.zeros(1, 3, 4, 4), target)

@@ -467,9 +467,9 @@ def test_classes_that_the_file_does_not_know_are_named(dataset, tmp_path) -> Non
 def test_ids_that_differ_in_case_alone_are_said(tmp_path) -> None:
     for name in ("IMG_1", "img_1", "img_2"):
         save(tmp_path / "c" / f"{name}.png", np.ones((4, 5), np.uint8))
-    assert (
-        "ids IMG_1 and img_1 differ in case alone"
-        in (truth_from_masks(tmp_path / "c", None).notes[-1])
+    note = truth_from_masks(tmp_path / "c", None).notes[-1]
+    assert note.startswith(
+        "the images 'IMG_1' and 'img_1' have names that differ only in letter case"
     )
 
 
@@ -484,3 +484,17 @@ def test_litter_of_desktops_is_no_mask_and_no_photo(dataset, tmp_path) -> None:
     assert len(truth.image_ids) == 40
     assert not truth.photos
     assert score_folder(tmp_path / "p", truth, FEW).summary.miou == 1
+
+
+def test_what_leaves_no_image_to_score_is_said(dataset, tmp_path) -> None:
+    content = json.loads(dataset.coco.read_text())
+    for image in content["images"][1:]:
+        image["width"] = str(image["width"])
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    notes = truth_from_coco(path).notes
+    assert any("cannot be scored: bad_size" in n and "without quotes" in n for n in notes)
+    content["images"][0]["width"] = "64"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"no image to score: bad_size .* without quotes"):
+        truth_from_coco(path)

@@ -114,6 +114,15 @@ def test_a_former_result_is_replaced_only_by_a_whole_one(scored, tmp_path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_what_a_kill_left_is_removed(scored, tmp_path) -> None:
+    for name in (".mine.01234567.part", ".mine.former", ".mine.b.01234567.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").touch()
+    (tmp_path / ".mine.lock").touch()  # nobody holds it
+    write_result(scored, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.b.01234567.part", "mine"]
+
+
 def test_nothing_of_the_users_is_lost(scored, tmp_path) -> None:
     folder = write_result(scored, tmp_path)
     (folder / "notes.txt").write_text("mine")

@@ -147,6 +147,31 @@ def test_what_is_finished_is_not_done_again(images: TrainingImages, tmp_path: Pa
     assert told == []
 
 
+def test_what_a_kill_left_is_removed(images: TrainingImages, tmp_path: Path) -> None:
+    """Half-written files, and the checkpoint of a run that was finished but for its deletion."""
+    left = [
+        tmp_path / folder / f".{name}.01234567.part"
+        for folder, name in (("ce", "model.pt"), (FIRST_PHASE, "checkpoint.pt"))
+    ]
+    for path in left:
+        path.parent.mkdir()
+        path.touch()
+    run(images, tmp_path, "ce")
+    assert not any(path.exists() for path in left)
+    whole = sorted(tmp_path.rglob("*"))
+    (tmp_path / "ce" / "checkpoint.pt").touch()
+    (tmp_path / "ce" / ".complete.json.01234567.part").touch()
+    run(images, tmp_path, "ce")
+    assert sorted(tmp_path.rglob("*")) == whole
+    (tmp_path / FIRST_PHASE / MARKER).unlink()
+    (tmp_path / FIRST_PHASE / ".log.csv.01234567.part").touch()
+    assert needs_first_phase("sb-ft", tmp_path)  # to finish it
+    run(images, tmp_path, "sb-ft")
+    assert sorted((tmp_path / FIRST_PHASE).iterdir()) == [
+        path for path in whole if path.parent.name == FIRST_PHASE
+    ]
+
+
 def test_only_the_settings_that_matter_tell_runs_apart(
     images: TrainingImages, tmp_path: Path
 ) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,11 @@ def write_pseudo_figures(
     """
     ids = opened.image_ids
     *earlier, last = stages
-    with tempfile.TemporaryDirectory(prefix="sbdata-") as temporary:
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".alone.{uuid.uuid4().hex[:8]}.part"  # a killed process leaves it here
+    try:
         alone = {
-            name: _masks_alone(masks, ids, Path(temporary) / str(number) / name)
+            name: _masks_alone(masks, ids, temporary / str(number) / name)
             for number, (name, masks) in enumerate(stages.items())
             if name == last or _holds_masks(masks, ids)
         }
@@ -52,7 +55,8 @@ def write_pseudo_figures(
             if name in alone
         ]
         scored = score_pseudo(alone[last], opened, named, progress=progress, hashes=hashes)
-    folder.mkdir(parents=True, exist_ok=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     write_text(folder / FIGURES, json.dumps(pseudo_figures_of(scored), indent=2) + "\n")
 
 

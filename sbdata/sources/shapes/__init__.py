@@ -23,6 +23,7 @@ from PIL import Image
 
 from sbdata.errors import InputError
 from sbdata.masks import encode_mask
+from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
 from sbdata.sources.shapes.layout import SPLITS, lay_out
@@ -84,6 +85,9 @@ class ShapesSource:
             for i, image_id in enumerate(ids)
         ]
 
+    def image_file(self, file_name: str) -> None:
+        """Return None: images are made on the spot."""
+
     def image_bytes(self, file_name: str) -> bytes:
         """Draw an image and return it as a JPEG.
 
@@ -124,7 +128,7 @@ class ShapesSource:
         index = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else -1
         if not 0 <= index < self.count or file_name != self._file_name(index):
             msg = (
-                f"{file_name!r} is not an image of shapes {self.split}, which goes from "
+                f"{quoted(file_name)} is not an image of shapes {self.split}, which goes from "
                 f"{self._file_name(0)} to {self._file_name(self.count - 1)}"
             )
             raise InputError(msg)
@@ -160,7 +164,7 @@ def open_shapes(spec: SourceSpec, split: str, root: Path | None) -> ShapesSource
         InputError: for an unknown split or option, or a value that cannot be; it lists the valid.
     """
     if split not in SPLITS:
-        msg = f"source {spec.name} has no split {split!r}; valid splits: {', '.join(SPLITS)}"
+        msg = f"source {spec.name} has no split {quoted(split)}; valid splits: {', '.join(SPLITS)}"
         raise InputError(msg)
     options = _checked(spec)
     return ShapesSource(spec.name, split, options[split], options["seed"], options["size"])
@@ -170,10 +174,11 @@ def _checked(spec: SourceSpec) -> dict[str, int]:
     options: dict[str, Any] = {**OPTIONS, **spec.options}
     for key, value in options.items():
         if key not in OPTIONS:
-            msg = f"source {spec.name}: unknown option {key!r}; valid options: {', '.join(OPTIONS)}"
+            known = ", ".join(OPTIONS)
+            msg = f"source {spec.name}: unknown option {quoted(key)}; valid options: {known}"
             raise InputError(msg)
         if isinstance(value, bool) or not isinstance(value, int):
-            msg = f"source {spec.name}: option {key} must be a whole number, not {value!r}"
+            msg = f"source {spec.name}: option {key} must be a whole number, not {quoted(value)}"
             raise InputError(msg)
     for key, (low, high) in _LIMITS.items():
         if not low <= options[key] <= high:

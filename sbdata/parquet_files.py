@@ -1,0 +1,113 @@
+"""Parquet files of others: what their rows take in memory is known before they are read.
+
+A column of few values is stored as a dictionary and a place in it for each row. One long text that
+all rows share is a small file, and as many copies of the text as there are rows in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sbdata.limits import table_size_problem
+
+_BATCH_ROWS = 1 << 16
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+
+
+class ParquetError(ValueError):
+    """A Parquet file that would take far more room in memory than on the disk."""
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file after making sure that its rows fit into the limits.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ParquetError: if its rows would take too much room in memory.
+        pyarrow.ArrowException, OSError: if it is missing or damaged.
+    """
+    with pq.ParquetFile(path) as file:
+        _check(file, path)
+        yield file
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file.
+
+    Args:
+        path: of the file.
+        columns: to read; all by default.
+
+    Raises:
+        ParquetError: if its rows would take too much room in memory.
+        pyarrow.ArrowException, OSError: if it is missing or damaged.
+    """
+    with open_parquet(path) as file:
+        return file.read(columns=None if columns is None else [*columns])
+
+
+def _check(file: pq.ParquetFile, path: Path) -> None:
+    size = path.stat().st_size
+    groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+    widths = sum(_WIDTHS.get(column.physical_type, 0) for column in file.schema)
+    _refuse_if_too_large(sum(max(g.total_byte_size, g.num_rows * widths) for g in groups), size)
+    for group in range(file.num_row_groups):
+        # If the metadata of a column is damaged, asking for it ends the process (pyarrow 26: a C++
+        # exception that nothing catches). Reading a row raises an error first.
+        next(file.iter_batches(1, row_groups=[group], use_threads=False), None)
+    columns = [
+        (schema.path, *_column_bytes(file.metadata, number, schema))
+        for number, schema in enumerate(file.schema)
+    ]
+    taken = sum(at_least for _, at_least, _ in columns)
+    _refuse_if_too_large(taken, size)
+    if table_size_problem(sum(at_most for _, _, at_most in columns), size):
+        for name, at_least, at_most in columns:
+            if at_most > at_least:  # their dictionaries tell how much it is
+                taken += _decoded_bytes(path, name)
+                _refuse_if_too_large(taken, size)
+
+
+def _refuse_if_too_large(taken: int, size: int) -> None:
+    if problem := table_size_problem(taken, size):
+        raise ParquetError(problem)
+
+
+def _column_bytes(
+    metadata: pq.FileMetaData, number: int, schema: pq.ColumnSchema
+) -> tuple[int, int]:
+    """Return how many bytes a column takes in memory at least and, if it is text, at most."""
+    width = _WIDTHS.get(schema.physical_type, max(schema.length, 1))
+    at_least, at_most = 0, 0
+    for group in range(metadata.num_row_groups):
+        chunk = metadata.row_group(group).column(number)
+        stored, values = chunk.total_uncompressed_size, chunk.num_values
+        at_least += max(stored, values * width)
+        if schema.physical_type == "BYTE_ARRAY" and any("DICT" in e for e in chunk.encodings):
+            at_most += stored * values
+    return at_least, max(at_least, at_most)
+
+
+def _decoded_bytes(path: Path, name: str) -> int:
+    """Return the bytes of a column's texts without decoding them: each place names a text."""
+    taken = 0
+    with pq.ParquetFile(path, read_dictionary=[name]) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=[name], use_threads=False):
+            column = batch.column(0)
+            while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+                column = column.flatten()
+            if not pa.types.is_dictionary(column.type):
+                taken += column.nbytes
+                continue
+            lengths = pc.take(pc.binary_length(column.dictionary), column.indices)
+            taken += pc.sum(pc.cast(lengths, pa.int64())).as_py() or 0
+    return taken

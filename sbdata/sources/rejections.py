@@ -1,0 +1,40 @@
+"""What was left out of a source, counted and described by reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sbdata.quoting import shortened
+from sbdata.sources import Rejection
+
+_SHOWN = 3
+
+
+def count_reasons(rejections: Sequence[Rejection]) -> dict[str, int]:
+    """Return how often each reason was given, by reason."""
+    return dict(sorted(Counter(r.reason for r in rejections).items()))
+
+
+def first_reasons(rejections: Sequence[Rejection], shown: int = _SHOWN) -> str:
+    """Say what was seen, of one thing of each reason; empty if nothing was left out.
+
+    Args:
+        rejections: what was left out.
+        shown: how many are said.
+    """
+    first: dict[str, Rejection] = {}
+    for rejection in rejections:
+        first.setdefault(rejection.reason, rejection)
+    said = [
+        f"{shortened(r.file, 80)}: {shortened(r.detail, 240)}" for r in list(first.values())[:shown]
+    ]
+    return "; ".join(said)
+
+
+def describe_rejections(rejections: Sequence[Rejection]) -> str:
+    """Say how much was left out for which reason, and of one thing of each what was seen."""
+    if not rejections:
+        return ""
+    counts = ", ".join(f"{reason} {n:,}" for reason, n in count_reasons(rejections).items())
+    return f"{counts} ({first_reasons(rejections)})"
