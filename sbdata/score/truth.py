@@ -1,6 +1,6 @@
 """Ground truth from anywhere: a set, a VOC devkit, a COCO file or folders of masks.
 
-A :class:`GroundGroundTruth` knows its images before any of them is read, and gives a loader for each.
+A :class:`GroundTruth` knows its images before any of them is read, and gives a loader for each.
 Sets and COCO files are drawn from run-length codes: that is quicker than decoding a PNG, and what
 is scored is then exactly what the manifest's hash stands for. Devkits and folders are read from
 PNGs.
