@@ -1,9 +1,9 @@
-"""Done markers: a file that says that a folder is complete, and which files it vouches for.
+"""Completion markers: a file that states that a folder is complete, and lists its files.
 
 A task that fills a folder writes the marker last. The marker lists each file with its size, time of
-last change and SHA-256, so that a later task can tell a file that was altered or lost afterwards
-from the one that was written. Comparing sizes and times costs next to nothing and is always done; a
-file is read and hashed only if its time differs, or on request.
+last change and SHA-256, so that a later task can detect files that were changed or lost afterwards.
+Sizes and times are always compared, which is cheap. A file is read and hashed only if its time
+differs, or on request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sbdata.quoting import quoted
 from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_bytes
 
 MARKER = "complete.json"
-"""Default name of the marker in the folder that it vouches for."""
+"""Default name of the marker in its folder."""
 
 VERSION = 1
 _RECENT = 2_000_000_000  # ns; the coarsest time that a usual file system records is 2 s
@@ -35,13 +35,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a file was like when it was recorded.
+    """State of a file when it was recorded.
 
     Attributes:
-        size: in bytes.
-        mtime_ns: time of last change, in ns since the epoch; None if that was so short a time
-            before that a later change might bear the same one. Such a file is hashed when checked.
-        sha256: of its bytes, in hex.
+        size: Size in bytes.
+        mtime_ns: Time of last change, in ns since the epoch. It is None if the file had changed so
+            recently that a later change might get the same time; such a file is hashed when it is
+            checked.
+        sha256: SHA-256 of its bytes, in hex.
     """
 
     size: int
@@ -54,8 +55,8 @@ class Marker:
     """The content of a marker.
 
     Attributes:
-        files: what it vouches for, by path relative to its folder, with slashes.
-        extra: plain values that the task recorded beside them, such as its settings.
+        files: Records of the files, by path relative to the marker's folder, with slashes.
+        extra: Plain values that the task recorded as well, such as its settings.
     """
 
     files: Mapping[str, FileRecord]
@@ -67,10 +68,11 @@ class Problem:
     """One reason not to use a folder.
 
     Attributes:
-        name: path of the file in the folder; the marker's own for ``no_marker`` and ``bad_marker``.
-        kind: ``no_marker`` (the folder was never completed), ``bad_marker`` (it cannot be read),
-            ``missing``, ``changed`` (other bytes) or ``unreadable``.
-        detail: what was seen, in words.
+        name: Path of the file in the folder; the marker's own path for ``no_marker`` and
+            ``bad_marker``.
+        kind: Kind of problem: ``no_marker`` (the folder was never completed), ``bad_marker`` (the
+            marker cannot be read), ``missing``, ``changed`` (other bytes) or ``unreadable``.
+        detail: Description of the problem.
     """
 
     name: str
@@ -84,10 +86,11 @@ class Problem:
 def record_file(path: Path) -> FileRecord:
     """Read a file and return its record.
 
-    A change during the call shows later: the size and time are taken before the bytes are read.
+    The size and time are read before the bytes, so that a later check detects a change during the
+    call.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: If the file cannot be read.
     """
     seen = path.stat()
     fresh = time.time_ns() - seen.st_mtime_ns < _RECENT
@@ -102,19 +105,19 @@ def write_marker(
     name: str = MARKER,
     workers: int = 1,
 ) -> Marker:
-    """Say that a folder is complete; the marker appears in one step and replaces an older one.
+    """Mark a folder as complete; the marker is written atomically and replaces an older one.
 
-    Before a task changes a completed folder it has to delete the marker.
+    A task must delete the marker before it changes a completed folder.
 
     Args:
-        folder: that the files lie in.
-        files: paths relative to it, with slashes; or their records, if they are known already.
-        extra: plain values (as JSON has them) to be kept beside them.
-        name: of the marker.
-        workers: threads that read and hash.
+        folder: Folder of the files.
+        files: Paths relative to the folder, with slashes; or their records, if known already.
+        extra: Plain values of JSON's types to store in the marker.
+        name: Name of the marker.
+        workers: Number of threads that read and hash.
 
     Raises:
-        InputError: if a file is missing or cannot be read, or its name leads out of the folder.
+        InputError: If a file is missing or cannot be read, or its name leads out of the folder.
     """
     names = sorted(files)
     unsafe = [path for path in names if not is_safe_name(path)]
@@ -141,10 +144,10 @@ def write_marker(
 
 
 def read_marker(folder: Path, *, name: str = MARKER) -> Marker | None:
-    """Return the marker of a folder, or None if it has none. Its files are not looked at.
+    """Return the marker of a folder, or None if it has none. The listed files are not checked.
 
     Raises:
-        InputError: if it is no marker that this version can read.
+        InputError: If this version cannot read the marker.
     """
     path = folder / name
     try:
@@ -175,17 +178,17 @@ def _record(path: str, size: int, mtime_ns: int | None, sha256: str) -> FileReco
 def check_marker(
     folder: Path, *, verify: bool = False, name: str = MARKER, workers: int = 1
 ) -> list[Problem]:
-    """Compare a folder with its marker; files that the marker does not list are not looked at.
+    """Compare a folder with its marker; files that the marker does not list are ignored.
 
-    A file of the recorded size and time is taken as unchanged. A file of another time, as after a
-    copy, is hashed; if all files turn out to be the same, the new times are recorded where the
-    folder can be written, so that they are not hashed again.
+    A file with the recorded size and time counts as unchanged. A file with another time, for
+    example after a copy, is hashed. If all files are unchanged, the new times are recorded (if the
+    folder can be written), so that the files are not hashed again.
 
     Args:
-        folder: that has the marker.
-        verify: hash every file.
-        name: of the marker.
-        workers: threads that read and hash.
+        folder: Folder with the marker.
+        verify: Whether to hash every file.
+        name: Name of the marker.
+        workers: Number of threads that read and hash.
 
     Returns:
         The problems, sorted by name; empty if the folder can be used as it is.
@@ -209,7 +212,7 @@ def check_marker(
 
 
 def _compared(path: Path, name: str, record: FileRecord, verify: bool) -> FileRecord | Problem:
-    """Return a file's record as it is now, or what is wrong with it."""
+    """Return a file's current record, or its problem."""
     try:
         seen = path.stat()
         if not path.is_file():
@@ -230,7 +233,7 @@ def _compared(path: Path, name: str, record: FileRecord, verify: bool) -> FileRe
 
 
 def describe_problems(folder: Path, problems: Sequence[Problem]) -> str:
-    """Say in a part of a sentence what is wrong with a folder; the first three are named.
+    """Describe the problems of a folder as part of a sentence that names the first three.
 
     >>> describe_problems(Path("run"), [Problem("a.png", "missing", "no such file")])
     'run: 1 file is not as recorded (a.png: no such file)'

@@ -1,8 +1,8 @@
-"""The collection: published datasets on this machine, fetched, unpacked, verified and repaired.
+"""Cache of published datasets on this machine: download, unpack, verify and repair them.
 
-Below its root lie ``archives/``, the files as they were published, and a folder for each dataset
-with what they hold. Archives are kept, because a damaged file is taken out of them again; one that
-was removed is fetched again when it is needed.
+The root of the cache holds ``archives/``, the files as they were published, and a folder for each
+dataset with their unpacked content. Archives are kept to restore damaged files; a removed archive
+is downloaded again when it is needed.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ from sbdata.sources.published import ARCHIVES_FOLDER, PublishedFile, PublishedSo
 from sbdata.storage import is_safe_stem, remove_leftovers, sha256_of, write_bytes, write_text
 
 ROOT = Path("data") / "sources"
-"""Where sources are put, and looked for, unless another folder is given."""
+"""Default folder of the sources."""
 
 ASK_FROM = 1_000_000_000
-"""Bytes from which a download is asked for first."""
+"""Size in bytes from which a download needs confirmation."""
 
 _RECORD = "recorded.json"
 _DERIVED = "derived"
 _MB = 1_000_000
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is done, how much of it is done, and how much there is."""
+"""Callback with (name of the work, amount done, total amount)."""
 
 
 @dataclass(frozen=True)
 class PublishedCollection:
-    """Where published datasets lie on this machine, and what is known of them.
+    """The folder of the published datasets on this machine, and their registry.
 
     Attributes:
-        root: the folder of all.
-        registry: of the datasets.
+        root: Root folder.
+        registry: Registry of the datasets.
     """
 
     root: Path
@@ -68,23 +68,24 @@ class PublishedCollection:
 
     @property
     def archives(self) -> Path:
-        """Return the folder of the archives."""
+        """Folder of the archives."""
         return self.root / ARCHIVES_FOLDER
 
     def tree(self, source: PublishedSource) -> Path:
-        """Return the folder that a source is unpacked in."""
+        """Return the folder in which a source is unpacked."""
         return self.root / source.place
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something of a source that is not as it was fetched.
+    """A file of a source that differs from its fetched state.
 
     Attributes:
-        path: of the file.
-        kind: ``missing_file``, ``wrong_size``, ``changed_file`` or ``unreadable_file``;
-            ``not_fetched`` or ``not_unpacked`` of an archive; ``table`` of a table of files.
-        detail: what was seen.
+        path: Path of the file.
+        kind: Kind of damage: ``missing_file``, ``wrong_size``, ``changed_file`` or
+            ``unreadable_file``; ``not_fetched`` or ``not_unpacked`` for an archive; ``table`` for a
+            table of files.
+        detail: Description of the damage.
     """
 
     path: Path
@@ -94,14 +95,14 @@ class Damage:
 
 @dataclass(frozen=True)
 class ArchiveStatus:
-    """One archive of a source, and what there is of it.
+    """State of one archive of a source.
 
     Attributes:
-        source: that it belongs to.
-        file: as published.
-        table: of the files unpacked from it; None if it was not unpacked to the end.
-        damages: to its unpacked files, or why there is no table.
-        downloaded: whether the archive itself is there, as far as was looked.
+        source: Source that the archive belongs to.
+        file: Published file.
+        table: Table of the files unpacked from it; None if it was not completely unpacked.
+        damages: Damage to its unpacked files, or the reason why there is no table.
+        downloaded: Whether the archive itself is present, as far as was checked.
     """
 
     source: PublishedSource
@@ -112,26 +113,26 @@ class ArchiveStatus:
 
     @property
     def whole(self) -> bool:
-        """Tell whether nothing has to be done."""
+        """Whether the archive is unpacked and undamaged."""
         return not self.damages
 
     @property
     def missing(self) -> int | None:
-        """Return the bytes that a fetch would download; None if nobody knows."""
+        """Number of bytes that a fetch would download; None if unknown."""
         return 0 if self.whole or self.downloaded else self.file.size
 
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What a fetch did about one archive.
+    """Report of a fetch for one archive.
 
     Attributes:
-        holding: as it was before.
-        table: of its files.
-        repaired: paths of the files that were taken out of it again.
-        received: bytes that came over the network.
-        url: that they came from, empty if nothing was asked for.
-        recorded: the SHA-256 that was recorded because nobody published one, else empty.
+        holding: State of the archive before the fetch.
+        table: Table of its files.
+        repaired: Paths of the files that were unpacked again.
+        received: Bytes received over the network.
+        url: Address that they came from; empty if nothing was downloaded.
+        recorded: SHA-256 that was recorded because none was published, else empty.
     """
 
     holding: ArchiveStatus
@@ -146,10 +147,10 @@ class FetchReport:
 
 
 def archive_status(collection: PublishedCollection, names: Iterable[str]) -> list[ArchiveStatus]:
-    """Tell what there is of some sources, without reading their files.
+    """Return the state of the archives of some sources, without reading their files.
 
     Raises:
-        InputError: for a name that the registry does not have.
+        InputError: If a name is not in the registry.
     """
     sources = {name: collection.registry.source(name) for name in names}
     return [_holding(collection, s, file) for s in sources.values() for file in s.files]
@@ -162,18 +163,18 @@ def verify_archives(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[ArchiveStatus]:
-    """Tell what there is of some sources, and compare every byte of it with its tables.
+    """Return the state of the archives of some sources, comparing every byte with their tables.
 
-    Archives are read where something has to be taken out of them.
+    An archive is read only if something must be unpacked from it again.
 
     Args:
-        collection: that has them.
-        names: of sources.
-        workers: threads.
-        progress: see ``Progress``.
+        collection: Cache that holds them.
+        names: Names of the sources.
+        workers: Number of threads.
+        progress: Callback, see ``Progress``.
 
     Raises:
-        InputError: for a name that the registry does not have.
+        InputError: If a name is not in the registry.
     """
     checked = []
     for holding in archive_status(collection, names):
@@ -189,7 +190,7 @@ def verify_archives(
 
 
 def verify_derived(collection: PublishedCollection, names: Iterable[str]) -> list[Damage]:
-    """Compare the files that were derived of some sources with their table."""
+    """Compare the files derived from some sources with their table, and return the damage."""
     damages = []
     trees = {collection.tree(collection.registry.source(name)) for name in names}
     for tree in sorted(trees):
@@ -203,15 +204,15 @@ def verify_derived(collection: PublishedCollection, names: Iterable[str]) -> lis
 
 
 def fetched_roots(recipe: Recipe, root: Path = ROOT) -> dict[str, Path]:
-    """Return the folders of those of a recipe's sources that were fetched, by name.
+    """Return the folders of a recipe's fetched sources, by name.
 
     Args:
-        recipe: whose sources, finer masks, excluded and compared sets are looked up.
-        root: of the collection.
+        recipe: Recipe whose sources, finer masks, excluded and compared sets are looked up.
+        root: Root folder of the cache.
     """
     names = {spec.name for spec in recipe.sources}
     for named in (*recipe.exclude_overlap_with, *recipe.compare):
-        # The source's name may have hyphens itself; which of the parts it is, the folders say.
+        # The source's name may contain hyphens; the existing folders show which part it is.
         names |= {named[:place] for place, letter in enumerate(named) if letter == "-"}
     if recipe.overlay is not None:
         names.add(recipe.overlay.source.name)
@@ -244,14 +245,14 @@ def _holding(
 
 
 def _is_good_archive(collection: PublishedCollection, holding: ArchiveStatus) -> bool:
-    """Tell whether an archive that is there has the bytes it should have, as far as known."""
+    """Return whether an existing archive has the right bytes, as far as its hash is known."""
     recorded = _read_record(collection).get(holding.file.name)
     known = holding.file.sha256 or recorded or (holding.table and holding.table.sha256)
     path = collection.archives / holding.file.name
     try:
         return known is None or sha256_of(path) == known
     except OSError:
-        return False  # the download will say what is wrong with it
+        return False  # the download will report the problem
 
 
 def _damages(
@@ -273,19 +274,19 @@ def fetch_archives(
     options: DownloadOptions | None = None,
     progress: Progress | None = None,
 ) -> list[FetchReport]:
-    """Fetch and unpack what is missing, and repair what is damaged.
+    """Download and unpack missing archives, and repair damaged files.
 
     Args:
-        collection: to put it into.
-        holdings: what there is, see :func:`archive_status` and :func:`verify_archives`.
-        mirrors: url prefix to the prefix that is asked instead.
-        parallel: downloads at once.
-        options: of the downloads.
-        progress: see ``Progress``; bytes are counted in millions.
+        collection: Cache to write to.
+        holdings: State of the archives, from :func:`archive_status` or :func:`verify_archives`.
+        mirrors: Replacements of url prefixes.
+        parallel: Number of simultaneous downloads.
+        options: Settings of the downloads.
+        progress: Callback, see ``Progress``; bytes are counted in millions.
 
     Raises:
-        InputError: if a file cannot be had as published, or cannot be unpacked; the others are
-            unpacked all the same. What was done stays for the next try.
+        InputError: If a file cannot be downloaded as published, or cannot be unpacked. The other
+            files are unpacked nevertheless, and completed work is kept for the next call.
     """
     wanted = [holding for holding in holdings if not holding.whole]
     recorded = _read_record(collection)
@@ -317,7 +318,7 @@ def fetch_archives(
         except InputError as error:
             failed.append(str(error))
             continue
-        # Only what could be opened is what the archive is from now on.
+        # Record the hash only of archives that could be opened.
         fresh = set() if holding.file.sha256 else _record(collection, [download])
         new = download.sha256 if holding.file.name in fresh else ""
         url = download.source if download.received else ""
@@ -329,12 +330,12 @@ def fetch_archives(
 
 
 def derive_files(collection: PublishedCollection) -> list[Derived]:
-    """Make VOC's list ``trainaug`` and its image-level labels, as far as VOC and SBD are there.
+    """Write VOC's list ``trainaug`` and its image-level labels, if VOC and SBD are available.
 
-    They lie in VOC's tree, with a table of their own.
+    The files are stored in VOC's tree, with their own table.
 
     Raises:
-        InputError: if the files that they are made from are damaged or cannot be read.
+        InputError: If the files that they are made from are damaged or cannot be read.
     """
     voc, sbd = (collection.root / name for name in ("voc", "sbd"))
     made = []
@@ -358,12 +359,12 @@ def derive_files(collection: PublishedCollection) -> list[Derived]:
 def _write_if_new(tree: Path, path: Path, data: bytes) -> None:
     if not path.is_file() or path.read_bytes() != data:
         with locked(tree):
-            remove_leftovers(path.parent)  # of a process that was killed as it wrote this
+            remove_leftovers(path.parent)  # left by a process that was killed while writing
             write_bytes(path, data)
 
 
 def _refuse_damaged_inputs(tree: Path) -> None:
-    """Make sure that nothing is derived of files that are missing or not as published."""
+    """Check that the input files are present and as published, before deriving others from them."""
     for table in tables_of(tree):
         if table.archive == _DERIVED:
             continue
@@ -379,7 +380,7 @@ def _refuse_damaged_inputs(tree: Path) -> None:
 
 
 def remove_archives(collection: PublishedCollection, done: Iterable[FetchReport]) -> int:
-    """Delete the archives of what was fetched; return the bytes that were freed."""
+    """Delete the archives of a fetch; return the number of bytes freed."""
     freed = 0
     for one in done:
         path = collection.archives / one.holding.file.name
@@ -410,9 +411,9 @@ def _unpacked(
 def _without_damaged(
     holding: ArchiveStatus, download: Downloaded, error: DamagedArchiveError
 ) -> str:
-    """Remove an archive that came just now, by no published hash, and is none; return what to say.
+    """Delete a damaged archive that was just downloaded without a published hash.
 
-    Kept, it would be taken for the archive by the next call.
+    Otherwise the next call would accept it as the archive. Returns the message for the user.
     """
     known = holding.file.sha256 or holding.file.md5
     if known is not None or download.source == "kept":
@@ -434,7 +435,7 @@ def _remote(file: PublishedFile, recorded: Mapping[str, str], mirrors: Mapping[s
 
 
 def _read_record(collection: PublishedCollection) -> dict[str, str]:
-    """Return the SHA-256 of archives whose first download was recorded, by name."""
+    """Return the recorded SHA-256 of archives by name, from their first download."""
     path = collection.archives / _RECORD
     try:
         if not path.is_file():
@@ -449,14 +450,14 @@ def _read_record(collection: PublishedCollection) -> dict[str, str]:
 
 
 def _record(collection: PublishedCollection, downloads: Sequence[Downloaded]) -> Collection[str]:
-    """Record downloads whose hash nobody published; return the names of those that are new."""
+    """Record the hashes of downloads without a published hash; return the newly recorded names."""
     if {download.name for download in downloads} <= _read_record(collection).keys():
         return set()
     path = collection.archives / _RECORD
     try:
         with filelock.FileLock(path.with_name(f".{_RECORD}.lock")):
             for stale in path.parent.glob(f".{_RECORD}.*.part"):
-                stale.unlink()  # a process was killed as it wrote it
+                stale.unlink()  # left by a process that was killed while writing
             known = _read_record(collection)
             fresh = [download for download in downloads if download.name not in known]
             entries = json.loads(path.read_text(encoding="utf-8")) if known else {}
@@ -465,7 +466,9 @@ def _record(collection: PublishedCollection, downloads: Sequence[Downloaded]) ->
             }
             write_text(path, json.dumps(entries, indent=2, sort_keys=True) + "\n")
     except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror or error}); mend the rights, try again"
+        msg = (
+            f"{path}: cannot be written ({error.strerror or error}); fix the permissions and retry"
+        )
         raise InputError(msg) from error
     return {download.name for download in fresh}
 
@@ -484,7 +487,7 @@ def _in_millions(progress: Progress, stage: str) -> Callable[[int, int], None]:
 def _sum_of_bytes(
     progress: Progress, remotes: Sequence[Remote]
 ) -> Callable[[str, int, int | None], None]:
-    """Show each download, and all of them together where there are several."""
+    """Return a callback that reports each download, and their sum if there are several."""
     received: dict[str, int] = {}
     sizes = {remote.name: remote.size or 0 for remote in remotes}
 

@@ -1,4 +1,4 @@
-"""Label maps drawn from a manifest's rows: the class map and the object map of an image."""
+"""Draw label maps from a manifest's rows: the class map and the instance map of an image."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from sbdata.masks import VOID, LabelMap, MaskError, draw_masks
 
 @dataclass(frozen=True)
 class DrawnRow:
-    """What a manifest says about one image, as drawing needs it.
+    """Data of one image from a manifest, as needed for drawing.
 
     Attributes:
-        image_id: stem of the image's files.
-        width: in pixels.
-        height: in pixels.
-        void_rle: pixels that are never counted, or None.
-        instance_ids: 1..254, one an instance.
-        class_ids: 1..C, likewise.
-        rles: COCO compressed run-length codes of the visible masks, likewise.
+        image_id: Stem of the image's files.
+        width: Width in pixels.
+        height: Height in pixels.
+        void_rle: COCO compressed run-length code of the void pixels, or None.
+        instance_ids: Instance numbers, 1..254, one per instance.
+        class_ids: Class numbers, 1..C, one per instance.
+        rles: COCO compressed run-length codes of the visible masks, one per instance.
     """
 
     image_id: str
@@ -33,7 +33,7 @@ class DrawnRow:
 
 
 def drawn_rows(manifest: Manifest) -> Iterator[DrawnRow]:
-    """Yield what is to be drawn of each image, in the manifest's order."""
+    """Yield the data to draw for each image, in the manifest's order."""
     instances = manifest.instances
     owners = instances["image_id"].to_pylist()
     numbers = instances["instance_id"].to_pylist()
@@ -55,13 +55,13 @@ def drawn_rows(manifest: Manifest) -> Iterator[DrawnRow]:
 
 
 def draw_image(row: DrawnRow) -> tuple[LabelMap, LabelMap]:
-    """Draw an image's class map and object map.
+    """Draw the class map and the instance map of an image.
 
     Returns:
         Two ``(H, W)`` uint8 arrays: class numbers and instance numbers; 0 is background, 255 void.
 
     Raises:
-        MaskError: if a run-length code does not fit the image.
+        MaskError: If a run-length code does not fit the image.
     """
     rles, void = list(row.rles), []
     if row.void_rle is not None:

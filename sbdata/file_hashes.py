@@ -1,4 +1,4 @@
-"""SHA-256 of files, each read once as long as its size and time of last change stay the same."""
+"""Cache of SHA-256 hashes; a file is read again only if its size or time of change differs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ VERSION = 1
 
 
 class FileHashes:
-    """What is known of the content of files.
+    """Known hashes of files.
 
-    The records may be kept in a file, so that another process, or a later one, need not read the
-    files again. A record of a file that was changed since is not used.
+    The records can be stored in a file, so that other processes need not read the files again. The
+    record of a file that has changed since is not used.
     """
 
     def __init__(self, store: Path | None = None, *, verify: bool = False) -> None:
-        """Take up the records of a former process.
+        """Load the records of an earlier process.
 
         Args:
-            store: file of the records, if they are to be kept; one that cannot be read counts as
+            store: File for the records, or None to keep none. If it cannot be read, it counts as
                 empty.
-            verify: read every file once, whatever the records say.
+            verify: Whether to read every file once, regardless of the records.
         """
         self._store = store
         self._records: dict[str, FileRecord] = {}
@@ -41,7 +41,7 @@ class FileHashes:
         """Return the hex SHA-256 of a file's bytes.
 
         Raises:
-            OSError: if it cannot be read.
+            OSError: If the file cannot be read.
         """
         name = str(path.absolute())
         known = self._records.get(name)
@@ -56,25 +56,25 @@ class FileHashes:
         return found.sha256
 
     def same(self, path: Path, other: Path) -> None:
-        """Take the record of a file for another name of it, a hard link."""
+        """Use the record of a file for a hard link to it."""
         known = self._records.get(str(path.absolute()))
         if known is not None and known != self._records.get(str(other.absolute())):
             self._records[str(other.absolute())] = known
             self._changed = True
 
     def learn(self, folder: Path, records: Mapping[str, FileRecord]) -> None:
-        """Take over the records of a folder's files, such as those of a marker that was checked."""
+        """Add the records of a folder's files, such as those of a checked marker."""
         root = folder.absolute()
         self._records |= {str(root / name): record for name, record in records.items()}
 
     def save(self) -> None:
-        """Write the records to their file, if there is one and something is new."""
+        """Write the records to their file, if there is one and there are new records."""
         if self._store is None or not self._changed:
             return
         rows = {
             name: astuple(record)
             for name, record in sorted(self._records.items())
-            if record.mtime_ns is not None  # else it is not used again
+            if record.mtime_ns is not None  # otherwise it would not be used again
         }
         content = {"version": VERSION, "written": time.time_ns(), "files": rows}
         write_bytes(self._store, orjson.dumps(content))

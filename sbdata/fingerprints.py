@@ -1,10 +1,10 @@
-"""Fingerprints: hashes under which everything that is made once is kept.
+"""Fingerprints: hashes that identify the results of tasks, so that each is computed only once.
 
-A fingerprint covers all that a task's result depends on: its settings, the content of its inputs,
-and the source of every module that running it can reach. Those are found without importing any: the
-imports of the task's own modules are followed through ``sbdata`` and through the packages of these
-modules, those inside functions included. A module that the task cannot reach, such as a page of the
-report, does not count, and neither does an import for type checkers alone.
+A fingerprint covers everything that a task's result depends on: its settings, the content of its
+inputs, and the source of every module that it can import. These modules are found without importing
+them: the imports of the task's own modules, those inside functions included, are followed through
+``sbdata`` and through the packages of these modules. A module that the task cannot reach, such as a
+page of the report, does not count, and neither does an import for type checkers alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 OWN_PACKAGE = "sbdata"
-_SCRIPTS = ("__main__", "__mp_main__")  # the second one in a process that was spawned
+_SCRIPTS = ("__main__", "__mp_main__")  # the second one in a spawned process
 _DIGITS = 16
 
 
@@ -31,16 +31,16 @@ def fingerprint(
     """Return the fingerprint of a task, 16 hex digits.
 
     Args:
-        settings: plain values; the order of keys does not matter.
-        inputs: content hashes and fingerprints of what the task reads, by any names.
-        code: modules that the task begins in; see :func:`code_fingerprint`.
+        settings: Plain values; the order of keys does not matter.
+        inputs: Content hashes and fingerprints of the task's inputs, by any names.
+        code: Names of the modules in which the task starts; see :func:`code_fingerprint`.
     """
     parts = {"settings": settings, "inputs": inputs or {}, "code": code_fingerprint(*code)}
     return hash_of(parts)
 
 
 def hash_of(values: Any) -> str:
-    """Return 16 hex digits for plain values; the order of keys does not matter."""
+    """Return a hash of plain values, 16 hex digits; the order of keys does not matter."""
     return digest_of(values)[:_DIGITS]
 
 
@@ -56,7 +56,7 @@ def content_of(digests: Mapping[str, str]) -> str:
 
 
 def files_named_in(settings: Any, above: str = "") -> Iterator[tuple[str, Path]]:
-    """Find the files that plain settings name, such as a file of weights.
+    """Yield the files that plain settings name, such as a file of weights.
 
     Yields:
         The dotted key of each text that is the path of a file, and the path.
@@ -76,34 +76,34 @@ def files_named_in(settings: Any, above: str = "") -> Iterator[tuple[str, Path]]
             yield above.removesuffix("."), Path(settings)
 
 
-@cache  # a process keeps the fingerprints that it began with, whatever is edited meanwhile
+@cache  # a process keeps its first fingerprints, even if files are edited meanwhile
 def code_fingerprint(*modules: str) -> str:
-    """Return a hash of the source of all modules that some modules can reach, 16 hex digits.
+    """Return a hash of the source of all modules that some modules can import, 16 hex digits.
 
     Args:
-        modules: names, such as ``sbdata.train.strategies``. Their imports are followed through
-            ``sbdata`` and their own packages; those of other packages do not count.
+        modules: Module names, such as ``sbdata.train.strategies``. Their imports are followed
+            through ``sbdata`` and their own packages; imports of other packages do not count.
     """
     return installed_sources(modules).fingerprint(*modules)
 
 
 def installed_sources(modules: Iterable[str]) -> SourceTree:
-    """Return the source of ``sbdata`` and of the packages of some modules, as they are installed.
+    """Return the installed source of ``sbdata`` and of the packages of some modules.
 
-    Nothing is imported but what is already.
+    No module is imported.
     """
     tops = {OWN_PACKAGE, *(name.partition(".")[0] for name in modules)}
     return SourceTree({top: _places_of(top) for top in sorted(tops)})
 
 
 def _places_of(top: str) -> tuple[Path, ...]:
-    """Return the folders of a package, or the file of a module; nothing for one without source."""
+    """Return the folders of a package, or the file of a module; empty if there is no source."""
     if top in _SCRIPTS:
         script = getattr(sys.modules.get(top), "__file__", None)
         return (Path(script),) if script else ()
     try:
         spec = find_spec(top)
-    except (ImportError, ValueError):  # a module that was made by hand
+    except (ImportError, ValueError):  # a module created in code, without a spec
         spec = None
     if spec is None:
         return ()
@@ -117,22 +117,22 @@ class SourceTree:
     """The source files of some packages.
 
     Attributes:
-        places: folders of each package, or the file of a module that is none, by name.
+        places: Folders of each package, or the file of a single module, by name.
     """
 
     places: Mapping[str, tuple[Path, ...]]
     _files: dict[str, Path | None] = field(default_factory=dict, compare=False, repr=False)
 
     def fingerprint(self, *modules: str) -> str:
-        """Return a hash of the source of all modules that some modules can reach."""
+        """Return a hash of the source of all modules that some modules can import."""
         found = self.reached(*modules)
         return hash_of([[name, _sha256(source)] for name, source in sorted(found.items())])
 
     def reached(self, *modules: str) -> dict[str, bytes]:
-        """Return the source of each module that some modules can reach, themselves included.
+        """Return the source of each module that some modules can import, including themselves.
 
-        A module counts with the packages that it lies in, which are imported before it. One whose
-        source is not there, such as a built-in one, counts by its name.
+        A module includes its parent packages, which are imported before it. A module without
+        source, such as a built-in one, counts only by its name.
         """
         found = dict.fromkeys(modules, b"")
         waiting = [part for name in modules for part in _with_parents(name)]
@@ -153,7 +153,7 @@ class SourceTree:
         return found
 
     def file_of(self, name: str) -> Path | None:
-        """Return the file of a module; None for one of another package, or without a file."""
+        """Return the file of a module; None if it is in another package or has no file."""
         if name not in self._files:
             self._files[name] = self._find(name)
         return self._files[name]
@@ -177,7 +177,7 @@ class SourceTree:
 
 
 def _with_parents(name: str) -> list[str]:
-    """Return a module and the packages that it lies in.
+    """Return the names of a module's parent packages and of the module.
 
     >>> _with_parents("a.b.c")
     ['a', 'a.b', 'a.b.c']
@@ -195,47 +195,47 @@ def _sha256(source: bytes) -> str:
 
 @lru_cache(maxsize=4096)
 def _imports_of(source: bytes, package: str) -> tuple[str, ...]:
-    """Return the names that may be modules which a module imports, anywhere in it.
+    """Return the names imported anywhere in a module that may be modules.
 
     Args:
-        source: of the module.
-        package: that it lies in, or that it is.
+        source: Source of the module.
+        package: Package of the module, or the module itself if it is a package.
     """
     try:
         tree = ast.parse(source)
     except SyntaxError:
-        return ()  # cannot be run either
+        return ()  # such a module cannot run either
     found = _Imports(package)
     found.visit(tree)
     return tuple(dict.fromkeys(found.names))
 
 
 class _Imports(ast.NodeVisitor):
-    """Gathers what import statements, and calls of ``import_module`` with a text, name."""
+    """Collects the names in import statements and in calls of ``import_module`` with a string."""
 
     def __init__(self, package: str) -> None:
         self.package = package
         self.names: list[str] = []
 
     def visit_If(self, node: ast.If) -> None:
-        """Pass over what type checkers alone see."""
+        """Skip code that only type checkers see."""
         test = node.test
         name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
         for child in node.orelse if name == "TYPE_CHECKING" else [test, *node.body, *node.orelse]:
             self.visit(child)
 
     def visit_Import(self, node: ast.Import) -> None:
-        """Take ``import a.b``."""
+        """Collect the names of ``import a.b``."""
         self.names += [alias.name for alias in node.names]
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        """Take ``from a import b``, where b may be a module, or something in a."""
+        """Collect the names of ``from a import b``; b may be a module, or an object in a."""
         base = self._absolute(node.module or "", node.level)
         if base:
             self.names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
 
     def visit_Call(self, node: ast.Call) -> None:
-        """Take ``import_module("a.b")``."""
+        """Collect the name of ``import_module("a.b")``."""
         called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         called = called or getattr(node.func, "id", "")
         first = node.args[0] if node.args else None

@@ -1,6 +1,6 @@
-"""The machine's own troubles: places that cannot be written, full disks, Ctrl-C.
+"""Errors of the machine: folders that cannot be written, full disks, Ctrl-C.
 
-What a library says of them names neither the folder nor the remedy; the sentences here do.
+Libraries' messages name neither the folder nor the remedy; the messages from here name both.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _NEARLY_FULL = 1 << 20  # free bytes
 
 
 def sentence_of(error: OSError, places: Iterable[Path] = ()) -> str:
-    """Return one sentence for an error of the operating system: the place and the remedy.
+    """Return a sentence for an error of the operating system, with the place and the remedy.
 
     Args:
-        error: that was raised.
-        places: where the work writes, for an error that names no file.
+        error: Error that was raised.
+        places: Folders that the work writes to, for an error that names no file.
     """
     what = error.strerror or str(error) or type(error).__name__
     named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
@@ -50,16 +50,16 @@ def sentence_of(error: OSError, places: Iterable[Path] = ()) -> str:
     if named is None:
         if "temporary directory" in what:
             return f"{what}; make room in one of them, or name another folder by TMPDIR"
-        return f"{what}; give another place, or put right what is in the way"
+        return f"{what}; give another place, or fix the problem"
     if error.errno in _DENIED:
         return f"{named}: {what}; correct the permissions, or give another place"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{named}: {what}; raise the limit (ulimit -n), or use fewer workers"
-    return f"{named}: {what}; give another place, or put right what is in the way"
+    return f"{named}: {what}; give another place, or fix the problem"
 
 
 def _full_place(places: Iterable[Path]) -> str:
-    """Return the first place on a full file system; the temporary folder and this one come last."""
+    """Return the first place on a full file system, with the temporary and current folder last."""
     candidates = [*places, _temporary(), Path()]
     for place in candidates:
         with suppress(OSError, ValueError):
@@ -70,7 +70,7 @@ def _full_place(places: Iterable[Path]) -> str:
 
 
 def _temporary() -> Path:
-    """Return the folder of temporary files, also where none can be written."""
+    """Return the folder of temporary files, even if no such folder can be written."""
     try:
         return Path(tempfile.gettempdir())
     except OSError:
@@ -86,10 +86,10 @@ def _below(place: str, folders: Iterable[Path]) -> bool:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Turn what the operating system says while a folder is written into one sentence.
+    """Convert errors of the operating system while writing a folder to one-sentence errors.
 
     Raises:
-        InputError: naming the folder, if the error names no file itself.
+        InputError: If such an error occurs; the message names the file, or else the folder.
     """
     try:
         yield
@@ -98,12 +98,12 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def check_output(folder: Path) -> None:
-    """Make sure that files can be written in a folder, before any work is done for it.
+    """Check that files can be written in a folder, before any work is done for it.
 
-    It need not be there; what is made to find out is removed again.
+    The folder need not exist. Everything created for the check is removed again.
 
     Raises:
-        InputError: naming the folder and what is in the way.
+        InputError: If files cannot be written; the message names the folder and the problem.
     """
     made: list[Path] = []
     try:
@@ -132,11 +132,11 @@ def check_output(folder: Path) -> None:
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """Start worker processes that leave Ctrl-C to this one.
+    """Start worker processes within this context so that they ignore Ctrl-C.
 
-    A terminal sends Ctrl-C to all processes of a command. One that still imports its libraries
-    would answer with a traceback of its own; those started in here never see the signal. This
-    process gets it as soon as they are started.
+    A terminal sends Ctrl-C to all processes of a command. A worker that is still importing its
+    libraries would print its own traceback; workers started in this context never see the signal.
+    This process receives it as soon as they are started.
     """
     if not hasattr(signal, "pthread_sigmask") or (
         threading.current_thread() is not threading.main_thread()
@@ -145,7 +145,7 @@ def starting_workers() -> Iterator[None]:
         return
     from multiprocessing import resource_tracker
 
-    # It is started with the first worker otherwise, and lets the signal through again.
+    # Otherwise it is started with the first worker and unblocks the signal again.
     resource_tracker.ensure_running()
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -155,9 +155,9 @@ def starting_workers() -> Iterator[None]:
 
 
 def end_workers(pool: ProcessPoolExecutor) -> None:
-    """End the processes of a pool whose work is not wanted any more, before it is shut down.
+    """Kill the processes of a pool whose work is no longer needed, before it is shut down.
 
-    Nothing half-written has a final name, so they may end anywhere.
+    Partly written files do not have their final names, so the processes may end at any point.
     """
     processes = getattr(pool, "_processes", None) or {}
     for process in list(processes.values()):

@@ -1,13 +1,13 @@
-"""Mask files: PNG images of class or instance numbers, read strictly and by everyone alike.
+"""Read mask files strictly: PNG images of class or instance numbers.
 
-Imaging libraries repair what they can: they scale 4-bit grey to 8 bits, so that 1 comes out as 17,
-pass over checksums and unfold whatever a header announces. For a mask each of that is a wrong
-number. The header is therefore read first, and what does not fit is refused before a pixel is
-decoded; every checksum is compared.
+Imaging libraries correct files silently: they scale 4-bit grey to 8 bits, so that 1 becomes 17,
+ignore checksums and decode whatever a header announces. In a mask each of these gives wrong
+numbers. The header is therefore read first, and an unsuitable file is refused before a pixel is
+decoded; every checksum is verified.
 
-The numbers of a palette image are its indices, unless its colours say otherwise: tools that write
-palette images anew put the colours in an order of their own. Where every colour in use is one of
-VOC's and some of them stand under other numbers than VOC's, the colours tell the classes.
+The numbers of a palette image are its indices, unless its colours indicate otherwise: tools that
+rewrite palette images reorder the colours. If every colour in use is one of VOC's and some have
+other indices than VOC's, the colours define the classes.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ _NAMES = {
     GREY_ALPHA: "grey and alpha",
     RGBA: "RGBA",
 }
-_SPARE_BYTES = 1 << 20  # for palette, text and the like, beyond twice the raw pixels
+_SPARE_BYTES = 1 << 20  # allowance for palette, text and so on, beyond twice the raw pixels
 _FEW = 4
-_PLACES = np.array([1 << 16, 1 << 8, 1], np.int32)  # of red, green and blue in one number
-_FLAT = 512  # colours; a photo, or a mask that went through JPEG, has more
+_PLACES = np.array([1 << 16, 1 << 8, 1], np.int32)  # factors of red, green and blue in one number
+_FLAT = 512  # maximum colours; a photo, or a mask that was saved as JPEG, has more
 
 CONVERT = "convert its colours to class numbers first (`sbdata pseudo import` does it for VOC's)"
-"""What is said of colours where no option of a command decodes them."""
+"""Remedy in messages about colours if a command has no option to decode them."""
 
 
 class PngError(MaskError):
-    """A mask file that is not read.
+    """Error for a mask file that is refused.
 
     Attributes:
-        path: of the file.
-        kind: a slug: ``unreadable``, ``size``, ``mode``, ``colours`` or ``palette``, and of
+        path: Path of the file.
+        kind: Kind of problem: ``unreadable``, ``size``, ``mode``, ``colours`` or ``palette``; for
             predictions also ``values`` and ``void``.
-        detail: what was seen, and the remedy.
+        detail: Description of the problem, and the remedy.
     """
 
     def __init__(self, path: Path | str, kind: str, detail: str) -> None:
-        super().__init__(path, kind, detail)  # all of them, so that it can be pickled
+        super().__init__(path, kind, detail)  # all arguments, so that it can be pickled
         self.path = path
         self.kind = kind
         self.detail = detail
@@ -81,13 +81,13 @@ class PngError(MaskError):
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of a PNG file announce.
+    """Header of a PNG file.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
-        depth: bits a channel.
-        colour: ``GREY``, ``RGB``, ``PALETTE``, ``GREY_ALPHA`` or ``RGBA``.
+        width: Width in pixels.
+        height: Height in pixels.
+        depth: Bits per channel.
+        colour: Colour type: ``GREY``, ``RGB``, ``PALETTE``, ``GREY_ALPHA`` or ``RGBA``.
     """
 
     width: int
@@ -97,19 +97,19 @@ class Header:
 
     @property
     def mode(self) -> str:
-        """Return the pixels' kind in words."""
+        """Description of the kind of pixels."""
         return f"{self.depth}-bit {_NAMES[self.colour]}"
 
     @property
     def words(self) -> str:
-        """Return what the image is, as part of a sentence."""
+        """Description of the image, as part of a sentence."""
         return f"{'an' if self.depth == 8 else 'a'} {self.mode} image"
 
     @property
     def indices(self) -> bool:
-        """Tell whether the pixels are numbers of 8 bits as they stand.
+        """Whether the pixels are 8-bit numbers that need no conversion.
 
-        Grey of fewer bits is not: readers scale it to the full range, so that 1 comes out as 17.
+        Grey with fewer bits is not: readers scale it to the full range, so that 1 becomes 17.
         """
         return self.colour == PALETTE or (self.colour == GREY and self.depth == 8)
 
@@ -119,9 +119,9 @@ class MaskFile:
     """A mask that was read.
 
     Attributes:
-        values: ``(H, W)``, uint8, or uint16 of a 16-bit image.
+        values: Numbers, ``(H, W)`` uint8, or uint16 for a 16-bit image.
         digest: SHA-256 of the file's bytes.
-        by_colour: whether the colours of a palette told the numbers, not its indices.
+        by_colour: Whether the colours of a palette defined the numbers, not its indices.
     """
 
     values: Pixels
@@ -131,12 +131,12 @@ class MaskFile:
 
 @dataclass(frozen=True, eq=False)
 class PngPixels:
-    """A PNG file, decoded.
+    """A decoded PNG file.
 
     Attributes:
-        pixels: as Pillow gives them: ``(H, W)`` uint8 or uint16, or ``(H, W, 3)`` uint8.
+        pixels: Pixels as decoded by Pillow: ``(H, W)`` uint8 or uint16, or ``(H, W, 3)`` uint8.
         digest: SHA-256 of the file's bytes.
-        palette: red, green and blue of each index; empty for an image without one.
+        palette: Red, green and blue of each index; empty for an image without a palette.
     """
 
     pixels: Pixels
@@ -160,22 +160,23 @@ def read_mask(
     """Read a mask of class or instance numbers.
 
     Args:
-        path: of the PNG.
-        size: the width and height that it must have.
-        classes: whose numbers they are. A palette with VOC's colours under other numbers is then
-            decoded by colour if the classes are VOC's, and refused if they are others.
-        instances: whether they are instance numbers; such a palette is decoded by colour.
-        sixteen_bits: whether they may have 16 bits.
-        decode_colours: whether RGB, and a palette whatever the classes are, is decoded through
-            VOC's colours.
-        remedy: what is said of colours that are not decoded.
+        path: Path of the PNG.
+        size: Required width and height.
+        classes: Classes of the numbers. If given, a palette with VOC's colours under other numbers
+            is decoded by colour if the classes are VOC's, and refused if they are others.
+        instances: Whether they are instance numbers; such a palette is then decoded by colour.
+        sixteen_bits: Whether 16-bit numbers are allowed.
+        decode_colours: Whether RGB, and a palette with any classes, is decoded through VOC's
+            colours.
+        remedy: Remedy in messages about colours that are not decoded.
 
     Raises:
-        PngError: with the kind of problem, what was seen and the remedy.
+        PngError: If the file is refused; it holds the kind of problem, a description and the
+            remedy.
     """
     header = read_header(path)
     if size is not None and (header.width, header.height) != size:
-        # before decoding: the header may promise gigabytes
+        # before decoding: the header may announce gigabytes
         raise PngError(
             path,
             "size",
@@ -198,13 +199,13 @@ def read_mask(
 
 
 def read_index_png(path: Path) -> Indices:
-    """Read the numbers of a palette or 8-bit grey PNG as they stand, whatever its colours are.
+    """Read the stored numbers of a palette or 8-bit grey PNG, ignoring its colours.
 
     Returns:
-        ``(H, W)`` uint8, writable.
+        The numbers, ``(H, W)`` uint8, writable.
 
     Raises:
-        PngError: if the file cannot be read, or stores colours instead of numbers.
+        PngError: If the file cannot be read, or stores colours instead of numbers.
     """
     return np.array(read_mask(path).values, np.uint8)
 
@@ -282,9 +283,10 @@ def voc_palette() -> bytes:
 
 
 def _inverse_palette() -> tuple[Indices, ...]:
-    """Return, for red, green and blue, the bits of the index that each value of it stands for.
+    """Return, for red, green and blue, the bits of the index that each channel value encodes.
 
-    VOC's colours are the index's bits dealt out in turn, the lowest to the highest bit of red.
+    VOC's colours distribute the index's bits over the channels in turn, starting with the lowest
+    bit of the index in the highest bit of red.
     """
     value = np.arange(256)
     tables = []
@@ -303,10 +305,10 @@ _BITS = _inverse_palette()
 
 
 def numbers_of_colours(colours: Pixels) -> tuple[Indices, npt.NDArray[np.bool_]]:
-    """Return the numbers that VOC's palette gives to colours, and where it has none.
+    """Return the numbers of colours in VOC's palette, and a mask of the colours it lacks.
 
     Args:
-        colours: uint8 ``(..., 3)``.
+        colours: Colours, uint8 ``(..., 3)``.
 
     >>> numbers, unknown = numbers_of_colours(np.array([[0, 128, 0], [1, 2, 3]], np.uint8))
     >>> numbers.tolist()[0], unknown.tolist()
@@ -318,7 +320,7 @@ def numbers_of_colours(colours: Pixels) -> tuple[Indices, npt.NDArray[np.bool_]]
 
 
 def greys_of_voc() -> frozenset[int]:
-    """Return what VOC's colours of 0..20 and void become when an image is turned to grey.
+    """Return the grey values of VOC's colours of 0..20 and void after conversion to grey.
 
     >>> sorted(greys_of_voc())[:3]
     [0, 15, 19]
@@ -328,14 +330,14 @@ def greys_of_voc() -> frozenset[int]:
 
 
 def numbers_by_palette(png: PngPixels, highest: int) -> Indices | None:
-    """Return a palette image's numbers by its colours; None if its indices must be taken.
+    """Return a palette image's numbers by its colours; None if its indices must be used.
 
-    Colours tell the numbers if those in use are all VOC's and differ from each other, stand for
-    background, a number up to ``highest`` or void, and some stand under other numbers than VOC's.
-    A palette that a tool left black, or that ends before the numbers in use, tells nothing.
+    Colours define the numbers if those in use are all VOC's and differ from each other, stand for
+    background, a number up to ``highest`` or void, and some have other indices than VOC's. A
+    palette that a tool left black, or that ends before the numbers in use, is ignored.
     """
     flat = png.palette
-    if _VOC.startswith(flat):  # as nearly all are, so no pixel is looked at
+    if _VOC.startswith(flat):  # true of nearly all files, so the pixels need not be read
         return None
     colours = np.frombuffer(flat, np.uint8).reshape(-1, 3)
     numbers, unknown = numbers_of_colours(colours)
@@ -356,8 +358,8 @@ def numbers_by_palette(png: PngPixels, highest: int) -> Indices | None:
 def _check_voc(path: Path, png: PngPixels, classes: Taxonomy, remedy: str) -> None:
     """Refuse a palette with VOC's colours under other numbers if the classes are not VOC's.
 
-    Colours such as pure dark red and green are VOC's first ones, but also those that people choose
-    for classes of their own, so neither reading can be taken for granted.
+    Colours such as pure dark red and green are VOC's first ones, but people also choose them for
+    their own classes, so the meaning is ambiguous.
     """
     if classes.classes == VOC20.classes:
         return
@@ -380,21 +382,21 @@ def read_header(path: Path) -> Header:
     """Read the header of a PNG file.
 
     Raises:
-        PngError: if the file is missing, not a plain file, or no PNG.
+        PngError: If the file is missing, not a plain file, or not a PNG.
     """
     return _parse_header(path, _read(path, _HEADER_BYTES))
 
 
 def read_png(path: Path, header: Header) -> PngPixels:
-    """Decode a PNG file whose header was found to be as wanted.
+    """Decode a PNG file whose header was accepted.
 
     Args:
-        path: of the file.
-        header: that :func:`read_header` gave; the file must still have it.
+        path: Path of the file.
+        header: Header from :func:`read_header`; the file must still have it.
 
     Raises:
-        PngError: if a checksum is wrong, the file is cut off or far too large, or the pixels cannot
-            be decoded.
+        PngError: If a checksum is wrong, the file is truncated or far too large, or the pixels
+            cannot be decoded.
     """
     if problem := image_size_problem(header.width, header.height, path.name):
         raise PngError(path, "size", f"{header.width} x {header.height} pixels: {problem}")
@@ -449,7 +451,7 @@ def _parse_header(path: Path, data: bytes) -> Header:
 
 
 def _check_chunks(path: Path, data: bytes) -> bytes:
-    """Compare every chunk's checksum, which Pillow does not do for pixels; return the palette."""
+    """Verify every chunk's checksum, which Pillow skips for pixels, and return the palette."""
     view = memoryview(data)
     place, kind, palette = len(_SIGNATURE), b"", b""
     while kind != b"IEND":

@@ -1,11 +1,11 @@
-"""Masks: polygons and run-length codes in, label maps out; for PNGs see :mod:`sbdata.mask_files`.
+"""Draw label maps from polygons and run-length codes; for PNGs see :mod:`sbdata.mask_files`.
 
-A mask travels as COCO compressed RLE (``bytes``; column-major, see pycocotools) together with the
+A mask is passed as COCO compressed RLE (``bytes``; column-major, see pycocotools) together with the
 height and width of its image. An image is drawn once into a *label map*, an ``(H, W)`` uint8 array
-with one number per instance (0 is nothing, 255 is void), and everything about the visible
-instances is measured from that map in a single pass.
+with one number per instance (0 is nothing, 255 is void). All values of the visible instances are
+measured from that map in a single pass.
 
-The map is kept in column-major order because that is the order of the run-length code.
+The map is stored in column-major order because that is the order of the run-length code.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ LabelMap = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Visible:
-    """What remains visible of each drawn instance; arrays are indexed by label - 1.
+    """Measurements of the visible part of each drawn instance; arrays are indexed by label - 1.
 
     Attributes:
-        area: int64 pixel counts, 0 for an instance that is wholly hidden.
-        bbox: int32 ``(n, 4)`` rows of x, y, width, height, in pixels.
-        components: int32 counts of 8-connected parts.
-        touches_border: bool, whether a pixel lies on the image's outermost rows or columns.
-        rle: the COCO compressed run-length code of each visible mask.
+        area: Pixel counts, int64; 0 for an instance that is completely hidden.
+        bbox: Rows of x, y, width and height in pixels, int32 ``(n, 4)``.
+        components: Counts of 8-connected parts, int32.
+        touches_border: Whether a pixel lies on the image's outermost rows or columns, bool.
+        rle: COCO compressed run-length code of each visible mask.
     """
 
     area: npt.NDArray[np.int64]
@@ -53,22 +53,22 @@ class Visible:
 
 
 Polygons = Sequence[Sequence[float] | npt.NDArray[np.float64]]
-"""The parts of one object: a flat ``x0, y0, x1, y1, ...`` each, in pixels."""
+"""Parts of one object, each a flat sequence ``x0, y0, x1, y1, ...`` in pixels."""
 
 
 def objects_to_rles(objects: Sequence[Polygons], height: int, width: int) -> list[bytes]:
-    """Rasterise many objects of one image as pycocotools does; one call for all costs less.
+    """Rasterise the objects of one image as pycocotools does; one call for all is faster.
 
     Args:
-        objects: the parts of each; their union is the object.
-        height: of the image.
-        width: of the image.
+        objects: Parts of each object; their union is the object.
+        height: Height of the image.
+        width: Width of the image.
 
     Returns:
         The COCO compressed run-length code of each object.
 
     Raises:
-        MaskError: for an object without parts, or a part with fewer than three points.
+        MaskError: If an object has no parts, or a part has fewer than three points.
     """
     if not all(objects):
         msg = "an object without a polygon"
@@ -89,7 +89,7 @@ def counts_to_rle(counts: Sequence[int], height: int, width: int) -> bytes:
     """Compress COCO's uncompressed run lengths (column-major, background first).
 
     Raises:
-        MaskError: if the runs do not add up to the image.
+        MaskError: If the runs do not add up to the image.
     """
     if any(run < 0 for run in counts) or sum(counts) != height * width:
         msg = f"run lengths that add up to {sum(counts)} pixels, not {height} x {width}"
@@ -110,16 +110,16 @@ def decode_mask(rle: bytes, height: int, width: int) -> npt.NDArray[np.bool_]:
     """Return the boolean ``(H, W)`` array of a COCO compressed RLE.
 
     Raises:
-        MaskError: if the code does not cover the image exactly.
+        MaskError: If the code does not cover the image exactly.
     """
     return draw_masks([rle], height, width).astype(bool)
 
 
 def rle_area(rle: bytes, height: int, width: int) -> int:
-    """Return the pixels of a COCO compressed RLE.
+    """Return the number of pixels in a COCO compressed RLE.
 
     Raises:
-        MaskError: if the code does not cover the image exactly.
+        MaskError: If the code does not cover the image exactly.
     """
     area = int(_rle_area(np.frombuffer(rle, np.uint8), height * width))
     if area < 0:
@@ -135,9 +135,9 @@ def _wrong_size(height: int, width: int) -> MaskError:
 
 
 def drawing_order(areas: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the order in which masks are drawn: larger first, so that smaller ones lie on top.
+    """Return the order in which masks are drawn: larger first, so that smaller ones are on top.
 
-    Equal areas are drawn in the order given (by annotation id), so the later one lies on top.
+    Equal areas are drawn in the given order (by annotation id), so the later one is on top.
 
     >>> drawing_order([5, 9, 5]).tolist()
     [1, 0, 2]
@@ -157,16 +157,16 @@ def draw_masks(
 
     Args:
         rles: COCO compressed run-length codes, the topmost last.
-        height: of the image.
-        width: of the image.
-        labels: the number each mask is drawn with; 1, 2, ... by default.
-        onto: a column-major ``(H, W)`` uint8 map to draw over, changed in place.
+        height: Height of the image.
+        width: Width of the image.
+        labels: Number to draw each mask with; 1, 2, ... by default.
+        onto: Column-major ``(H, W)`` uint8 map to draw over; it is changed in place.
 
     Returns:
-        ``(H, W)`` uint8, column-major.
+        The label map, ``(H, W)`` uint8, column-major.
 
     Raises:
-        MaskError: if a code does not cover the image exactly.
+        MaskError: If a code does not cover the image exactly.
     """
     canvas = np.zeros((height, width), np.uint8, order="F") if onto is None else onto
     flat = canvas.reshape(-1, order="F")  # a view: the map is column-major
@@ -180,8 +180,8 @@ def measure_visible(label_map: LabelMap, count: int) -> Visible:
     """Measure the instances 1..count of a label map in one pass.
 
     Args:
-        label_map: ``(H, W)`` uint8; labels above ``count`` (void) are left out.
-        count: how many instances were drawn, at most 254.
+        label_map: Label map, ``(H, W)`` uint8; labels above ``count`` (void) are ignored.
+        count: Number of drawn instances, at most 254.
     """
     height, width = label_map.shape
     flat = np.ascontiguousarray(label_map.T).reshape(-1)

@@ -1,4 +1,4 @@
-"""The same function over many items, in threads or processes, with few of them in flight."""
+"""Map a function over many items in threads or processes, with a limited number in progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Progress = Callable[[int, int], None]
-"""Called in the caller's thread with (items done, items in all) after each item."""
+"""Callback with (items done, total items), run in the caller's thread after each item."""
 
 
 def run_each(
@@ -36,19 +36,20 @@ def run_each(
 ) -> list[Result]:
     """Return ``[function(item) for item in items]``, computed by several workers.
 
-    Threads serve work that waits or releases the interpreter lock (network, hashing, decoding);
-    processes serve work in plain Python. At most four items a worker are under way at once, and one
-    slow item holds up no other. The first exception cancels what has not begun and is raised.
+    Threads suit work that waits or releases the interpreter lock (network, hashing, decoding);
+    processes suit work in pure Python. At most four items per worker are in progress at a time, and
+    a slow item does not delay the others. The first exception cancels the items that have not
+    started and is raised.
 
     Args:
-        function: picklable where ``processes`` is set.
-        items: likewise.
-        workers: how many; 1 runs inline.
-        processes: use processes (started by "spawn") instead of threads.
-        progress: see ``Progress``.
+        function: Function of one item; picklable if ``processes`` is set.
+        items: Items to process; picklable if ``processes`` is set.
+        workers: Number of workers; 1 runs in the caller's thread.
+        processes: Whether to use processes (started by "spawn") instead of threads.
+        progress: Callback, see ``Progress``.
 
     Raises:
-        InputError: if a worker process dies.
+        InputError: If a worker process dies.
 
     >>> run_each(abs, [-2, 3], workers=2)
     [2, 3]
@@ -79,10 +80,10 @@ def run_each(
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 keep(pending.pop(future), future.result())
     except BrokenProcessPool as error:
-        msg = "a worker process died, perhaps for want of memory; try again with fewer workers"
+        msg = "a worker process died, possibly out of memory; try again with fewer workers"
         raise InputError(msg) from error
     except BaseException:
-        # Not waited for: a worker may be in a long read, and its files are whole or absent anyway.
+        # Do not wait: a worker may be in a long read, and its files are complete or absent anyway.
         if isinstance(executor, ProcessPoolExecutor):
             end_workers(executor)
         executor.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Evaluation sets: a built set on disk, opened.
+"""Open a built evaluation set from disk.
 
 >>> opened = open_set(Path("data/shapes-b"))  # doctest: +SKIP
 >>> for image_id in opened:  # doctest: +SKIP
@@ -36,14 +36,14 @@ from sbdata.taxonomy import Taxonomy
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """A set on disk: its manifest, and where its images and masks lie.
+    """A set on disk: its manifest, and access to its images and masks.
 
-    Iterating gives the image ids in sorted order. Masks are read from the PNG files, as other
-    code reads them; ``sbdata.curate.verify`` proves that they are what the manifest draws.
+    Iteration yields the image ids in sorted order. Masks are read from the PNG files, as other code
+    reads them; ``sbdata.curate.verify`` checks that they equal the masks drawn from the manifest.
 
     Attributes:
-        root: the set's folder.
-        manifest: its two tables and their header.
+        root: Folder of the set.
+        manifest: Manifest, with its two tables and their header.
     """
 
     root: Path
@@ -51,27 +51,27 @@ class EvaluationSet:
 
     @property
     def name(self) -> str:
-        """Return the set's name."""
+        """Name of the set."""
         return self.manifest.name
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """Return the classes."""
+        """Classes of the set."""
         return self.manifest.taxonomy
 
     @property
     def bins(self) -> SizeBins:
-        """Return the size bins the set was built with."""
+        """Size bins that the set was built with."""
         return self.manifest.bins
 
     @property
     def logical_hash(self) -> str:
-        """Return the hash that identifies the set."""
+        """Hash that identifies the set."""
         return self.manifest.logical_hash
 
     @cached_property
     def image_ids(self) -> tuple[str, ...]:
-        """Return the ids of all images, sorted."""
+        """Ids of all images, sorted."""
         return tuple(self.manifest.images["image_id"].to_pylist())
 
     @cached_property
@@ -82,7 +82,7 @@ class EvaluationSet:
 
     @cached_property
     def _places(self) -> Mapping[str, tuple[int, int]]:
-        """Return where each image's rows begin in the instances table, and how many they are."""
+        """First row and number of rows of each image in the instances table."""
         owners = enumerate(self.manifest.instances["image_id"].to_pylist())
         places = {}
         for image_id, rows in groupby(owners, key=lambda pair: pair[1]):
@@ -113,7 +113,7 @@ class EvaluationSet:
         """Return the ``(H, W)`` uint8 map of class numbers; 0 is background and 255 void.
 
         Raises:
-            InputError: for an unknown id, or a PNG that cannot be read or has another size.
+            InputError: If the id is unknown, or the PNG cannot be read or has another size.
         """
         size = self.size_of(image_id)
         found = read_mask(class_path(self.root, image_id), classes=self.taxonomy)
@@ -125,7 +125,7 @@ class EvaluationSet:
         The numbers are the ``instance_id`` of :meth:`instances_of`.
 
         Raises:
-            InputError: for an unknown id, or a PNG that cannot be read or has another size.
+            InputError: If the id is unknown, or the PNG cannot be read or has another size.
         """
         size = self.size_of(image_id)
         found = read_mask(object_path(self.root, image_id), instances=True)
@@ -154,14 +154,14 @@ class EvaluationSet:
 
 
 def open_set(root: Path) -> EvaluationSet:
-    """Open a set that ``sbdata dataset build`` wrote.
+    """Open a set written by ``sbdata dataset build``.
 
-    The manifest is read and checked by its logical hash; files are not looked at one by one. What
-    trains or scores with them calls :func:`check_files` first.
+    The manifest is read and checked by its logical hash. The image and mask files are not checked;
+    code that trains or scores with them calls :func:`check_files` first.
 
     Raises:
-        InputError: if the folder is no set, saying what to run; ManifestError if its manifest is
-            damaged.
+        InputError: If the folder is not a set (the message says what to run), or, as
+            ManifestError, if its manifest is damaged.
     """
     root = Path(root)
     if not root.is_dir():
@@ -186,16 +186,16 @@ _PATHS = {IMAGES_FOLDER: image_path, CLASSES_FOLDER: class_path, OBJECTS_FOLDER:
 def check_files(
     opened: EvaluationSet, folders: Collection[str], hashes: FileHashes | None = None
 ) -> None:
-    """Make sure that photos or masks of a set are still the files that it was built with.
+    """Check that photos or masks of a set are still the files that it was built with.
 
     Args:
-        opened: the set.
-        folders: of :mod:`sbdata.layout`, whose file of each image is compared with the set's
-            checksums.
-        hashes: what is known of the files' content.
+        opened: Set to check.
+        folders: Folder names from :mod:`sbdata.layout`; in each, the file of every image is
+            compared with the set's checksums.
+        hashes: Known hashes of the files.
 
     Raises:
-        InputError: naming a file that was altered, or is missing.
+        InputError: If a file was altered or is missing; the message names it.
     """
     hashes = FileHashes() if hashes is None else hashes
     sums = read_checksums(opened.root)
@@ -228,6 +228,6 @@ def _not_a_set(root: Path) -> InputError:
     if not any(root.iterdir()):
         return InputError(f"{root}: an empty folder; write a set there by 'sbdata dataset build'")
     return InputError(
-        f"{root}: not a set, for want of {IMAGES_FILE} and {INSTANCES_FILE}; "
+        f"{root}: not a set: {IMAGES_FILE} and {INSTANCES_FILE} are missing; "
         "'sbdata dataset build' writes one"
     )

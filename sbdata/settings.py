@@ -1,6 +1,6 @@
-"""Settings: plain YAML values read into frozen dataclasses, and back.
+"""Convert plain YAML values to frozen dataclasses, and back.
 
-Unknown keys and wrong types are errors that list the valid ones.
+Unknown keys and wrong types raise errors that list the valid ones.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _EXPONENT = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
 
 
 def bundled(folder: str) -> list[str]:
-    """Return the names of the YAML files that come with the package in ``sbdata/<folder>``."""
+    """Return the names of the YAML files bundled with the package in ``sbdata/<folder>``."""
     files = (resources.files("sbdata") / folder).iterdir()
     return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
 
 
 def read_settings(name_or_path: str, folder: str, what: str) -> tuple[Any, str]:
-    """Read a bundled YAML file by name, or any by path.
+    """Read a bundled YAML file by name, or any YAML file by path.
 
     Args:
-        name_or_path: ``pascal-b``, or a path ending in ``.yaml`` or ``.yml``.
-        folder: of the package, that holds the bundled ones.
-        what: the files are called: ``recipe``.
+        name_or_path: Name such as ``pascal-b``, or a path ending in ``.yaml`` or ``.yml``.
+        folder: Folder of the package that holds the bundled files.
+        what: Word for such a file in messages, such as ``recipe``.
 
     Returns:
-        The plain values, and how messages name the place.
+        The plain values, and the name of the file for messages.
 
     Raises:
-        InputError: for an unknown name or a file that cannot be read as YAML.
+        InputError: If the name is unknown, or the file cannot be read as YAML.
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
@@ -63,17 +63,18 @@ def read_settings(name_or_path: str, folder: str, what: str) -> tuple[Any, str]:
 
 
 def overridden(raw: Any, overrides: Sequence[str], where: str, option: str = "--set") -> Any:
-    """Return plain values with some places set.
+    """Return plain values with some entries replaced.
 
     Args:
-        raw: nested mappings and lists.
-        overrides: ``key=value`` with dotted keys and YAML values, such as ``select.quota=20``,
-            ``sources.0.splits=[val2017]`` or ``overlay=null``. Places in a list count from 0.
-        where: how messages name the place.
-        option: of the command line that gave them.
+        raw: Nested mappings and lists.
+        overrides: Texts ``key=value`` with dotted keys and YAML values, such as
+            ``select.quota=20``, ``sources.0.splits=[val2017]`` or ``overlay=null``. List indices
+            start at 0.
+        where: Name of the file for messages.
+        option: Command-line option that gave the overrides.
 
     Raises:
-        InputError: for one that is no ``key=value`` or names a place that cannot be.
+        InputError: If an override is not ``key=value``, or its key is impossible.
     """
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -91,7 +92,7 @@ def overridden(raw: Any, overrides: Sequence[str], where: str, option: str = "--
 
 
 def as_plain(value: Any) -> Any:
-    """Return dataclasses, mappings and tuples as the dicts and lists that JSON and YAML have."""
+    """Convert dataclasses, mappings and tuples to dicts and lists, ready for JSON and YAML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: as_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -102,7 +103,7 @@ def as_plain(value: Any) -> Any:
 
 
 def _replaced(raw: Any, keys: Sequence[str], value: Any) -> Any:
-    """Return a copy of nested mappings and lists with one place set."""
+    """Return a copy of nested mappings and lists with one entry replaced."""
     if not keys:
         return value
     if isinstance(raw, list):
@@ -117,7 +118,7 @@ def _replaced(raw: Any, keys: Sequence[str], value: Any) -> Any:
 
 
 def _place(key: str, length: int) -> int:
-    """Return the place in a list that a part of a dotted key names."""
+    """Return the list index that a part of a dotted key names."""
     numbers = f"0 to {length - 1}" if length else "none, it is empty"
     if not (key.isascii() and key.isdecimal()) or len(key) > 9 or int(key) >= length:
         msg = f"{quoted(key)} is no place in a list of {length}; its places are {numbers}"
@@ -126,15 +127,16 @@ def _place(key: str, length: int) -> int:
 
 
 def from_plain(kind: Any, raw: Any, where: str) -> Any:
-    """Turn plain values into ``kind``, a dataclass or any type its fields may have.
+    """Convert plain values to ``kind``, a dataclass or any type its fields may have.
 
     Args:
-        kind: a dataclass; its fields may be dataclasses, tuples, mappings, unions and literals.
-        raw: what YAML or JSON gave.
-        where: how messages name the place.
+        kind: Dataclass; its fields may be dataclasses, tuples, mappings, unions and literals.
+        raw: Plain values from YAML or JSON.
+        where: Name of the place for messages.
 
     Raises:
-        InputError: for unknown or missing keys and wrong types; the message lists the valid keys.
+        InputError: If keys are unknown or missing, or types are wrong; the message lists the valid
+            keys.
     """
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -174,7 +176,7 @@ def from_plain(kind: Any, raw: Any, where: str) -> Any:
 
 
 def _check_scalar(raw: Any, where: str) -> None:
-    """Refuse what no other reader takes: halves of characters, huge integers, and no numbers."""
+    """Refuse lone surrogates, huge integers and non-finite numbers, which other readers reject."""
     if isinstance(raw, str):
         _check_text(raw, where)
     elif isinstance(raw, int) and not -_LARGEST <= raw <= _LARGEST:
@@ -194,7 +196,7 @@ def _check_text(raw: str, where: str) -> None:
 
 
 def _check_plain(raw: Any, where: str, depth: int = 0) -> None:
-    """Make sure that a value of any type is what JSON has too, within limits."""
+    """Check that a value consists of types that JSON supports, within limits."""
     if depth > _DEEPEST:
         msg = f"{where} is nested deeper than {_DEEPEST} levels"
         raise InputError(msg)

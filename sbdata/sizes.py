@@ -1,4 +1,4 @@
-"""Object sizes: which areas count as small, medium and large."""
+"""Object sizes: the limits of area between small, medium and large."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class SizeBins:
     """Half-open area intervals, so that every instance has exactly one size.
 
     ``names[i]`` holds the areas with ``edges[i-1] <= area < edges[i]``; the first interval starts
-    at 0 and the last one never ends. The default edges are 32² and 96² pixels (the limits that MS
-    COCO made usual; pycocotools itself counts an area of exactly 1024 as small AND medium, here
-    it is medium).
+    at 0 and the last one has no upper end. The default edges are 32² and 96² pixels, the usual
+    limits from MS COCO. (pycocotools counts an area of exactly 1024 as small AND medium; here it
+    is medium.)
 
     Args:
-        edges: increasing areas in pixels, one fewer than names.
-        names: the sizes, from the smallest.
+        edges: Increasing areas in pixels, one fewer than names.
+        names: Names of the sizes, the smallest first.
 
     Raises:
-        InputError: if edges do not increase or the counts do not match.
+        InputError: If edges do not increase or the counts do not match.
 
     >>> SizeBins().name_of(1023), SizeBins().name_of(1024), SizeBins().name_of(9216)
     ('small', 'medium', 'large')
@@ -42,9 +42,9 @@ class SizeBins:
             raise InputError(msg)
 
     def index(self, areas: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return the position in ``names`` of each area (pixels)."""
+        """Return the index in ``names`` for each area in pixels."""
         return np.searchsorted(np.asarray(self.edges), np.asarray(areas), side="right")
 
     def name_of(self, area: int) -> str:
-        """Return the size of one area (pixels)."""
+        """Return the name of the size of an area in pixels."""
         return self.names[int(self.index(area))]

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, and names that stay inside their folder."""
+"""Write files and folders atomically, and check that names stay inside their folder."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _TRIES = 100
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; on success it replaces ``path`` in one step.
+    """Yield a temporary path beside ``path``; on success it replaces ``path`` in one step.
 
-    A reader, or a process killed half-way, sees the old file or the new one, never a part.
+    A reader sees the old file or the new one, never a part, even if the process is killed.
     The temporary name ends in ``.part``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,24 +44,24 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically, its line ends as given."""
+    """Write a UTF-8 text file atomically, without changing line ends."""
     write_bytes(path, text.encode())
 
 
 def replace_folder(prepared: Path, target: Path) -> None:
-    """Put a prepared folder in the place of another, which is deleted afterwards.
+    """Replace a folder with a prepared one; the old folder is deleted afterwards.
 
-    The former folder is renamed to :func:`former_of` first, because no portable call exchanges two
-    folders. A process that is killed in between leaves no ``target``, but the whole former folder,
-    which :func:`restore_folder` puts back; a later call of this function does so too. So one of
-    the two is always there in full.
+    The old folder is first renamed to :func:`former_of`, because no portable call exchanges two
+    folders. A process that is killed in between leaves no ``target``, but the complete old folder,
+    which :func:`restore_folder` (or a later call of this function) puts back. So one of the two
+    always exists completely.
 
     Args:
-        prepared: the complete new folder, on the same file system, usually beside ``target``.
-        target: the place. What is there is replaced if it is a folder.
+        prepared: Complete new folder, on the same file system, usually beside ``target``.
+        target: Path of the folder to replace; it may be absent.
 
     Raises:
-        OSError: if a folder cannot be renamed. ``target`` is then as it was.
+        OSError: If a folder cannot be renamed. ``target`` is then unchanged.
     """
     former = former_of(target)
     restore_folder(target)
@@ -77,23 +77,23 @@ def replace_folder(prepared: Path, target: Path) -> None:
             restore_folder(target)
             if error.errno not in _TAKEN or not prepared.is_dir():
                 raise
-            # Another process replaces the folder, or a reader put the former one back: once more.
+            # Another process replaced the folder, or a reader put the old one back: try again.
     else:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(target))
     _discard(former)
 
 
 def restore_folder(target: Path) -> bool:
-    """Put a folder back whose replacement was cut short; call it before reading such a folder.
+    """Restore a folder whose replacement was interrupted; call it before reading such a folder.
 
-    Nothing is done if ``target`` is there, except that a former folder beside it is deleted: its
-    replacement was finished, only the deletion was not.
+    If ``target`` exists, only an old folder beside it is deleted: the replacement was complete, but
+    not the deletion.
 
     Args:
-        target: the place that :func:`replace_folder` was given.
+        target: Path that was given to :func:`replace_folder`.
 
     Returns:
-        Whether ``target`` was put back.
+        Whether ``target`` was restored.
     """
     former = former_of(target)
     if not former.is_dir():
@@ -105,36 +105,36 @@ def restore_folder(target: Path) -> bool:
         os.rename(former, target)  # noqa: PTH104
     except OSError:
         if target.exists():
-            return False  # another process was quicker
+            return False  # another process was faster
         raise
     return True
 
 
 def former_of(target: Path) -> Path:
-    """Return where :func:`replace_folder` keeps a folder while another one takes its place."""
+    """Return the path to which :func:`replace_folder` moves the old folder meanwhile."""
     return target.parent / f".{target.name}.former"
 
 
 def _discard(folder: Path) -> None:
-    """Delete a folder that may be restored; a half-deleted one must not bear its name."""
+    """Rename and delete an old folder, so that a partly deleted one is never restored."""
     name = folder.name.removeprefix(".").removesuffix(".former")
     doomed = folder.parent / f".{name}.{uuid.uuid4().hex[:8]}.part"
     try:
         os.rename(folder, doomed)  # noqa: PTH104
     except FileNotFoundError:
-        return  # another process was quicker
+        return  # another process was faster
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path, of: str | None = None) -> int:
-    """Delete the temporary files and folders that a killed process left; return how many.
+    """Delete temporary files and folders left by a killed process; return their number.
 
-    Only names that :func:`writing` and :func:`replace_folder` give are touched, and folders below
-    are not looked into.
+    Only names created by :func:`writing` and :func:`replace_folder` are deleted. Subfolders are not
+    searched.
 
     Args:
-        folder: that they lie in.
-        of: name of the file or folder that they were to become; any by default.
+        folder: Folder of the leftovers.
+        of: Name of the file or folder that they were to become; any by default.
     """
     known = _LEFTOVER if of is None else re.compile(rf"\.{re.escape(of)}\.[0-9a-f]{{8}}\.part")
     stale = [path for path in folder.glob(".*.part") if known.fullmatch(path.name)]
@@ -157,7 +157,7 @@ def sha256_of(path: Path) -> str:
 
 
 def is_safe_name(name: str) -> bool:
-    """Tell whether a relative, slash-separated name cannot point outside its root.
+    """Return whether a relative, slash-separated name stays inside its root.
 
     >>> is_safe_name("train2017/000000000009.jpg"), is_safe_name("../secret.jpg")
     (True, False)
@@ -166,7 +166,7 @@ def is_safe_name(name: str) -> bool:
 
 
 def unsafe_reason(name: str) -> str:
-    r"""Return why a relative, slash-separated name is not followed; an empty text if it is.
+    r"""Return why a relative, slash-separated name is refused; empty if it is safe.
 
     >>> unsafe_reason("photos\\a.jpg")
     'it has a backslash; write / between folders'
@@ -188,13 +188,13 @@ def unsafe_reason(name: str) -> str:
 def _is_encodable(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # half of a character
+    except UnicodeEncodeError:  # half of a surrogate pair
         return False
     return True
 
 
 def is_safe_stem(name: str) -> bool:
-    """Tell whether a name can stand as a file's stem: one printable path part, not too long.
+    """Return whether a name is valid as a file's stem: one printable path part, not too long.
 
     >>> is_safe_stem("000000000009"), is_safe_stem("a/b"), is_safe_stem(".hidden")
     (True, False, False)

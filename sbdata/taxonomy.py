@@ -1,4 +1,4 @@
-"""Classes: which names a set uses, and how other datasets' names map onto them."""
+"""Classes of a set, and the mapping of other datasets' category names to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Taxonomy:
     """The foreground classes of a set, numbered from 1; 0 is background and 255 void.
 
     Raises:
-        InputError: if a name is empty or given twice, or there are more than 254.
+        InputError: If a name is empty or given twice, or there are more than 254.
 
     >>> VOC20.id_of("aeroplane"), VOC20.name_of(20)
     (1, 'tvmonitor')
@@ -46,7 +46,7 @@ class Taxonomy:
         return self.classes.index(name) + 1
 
     def name_of(self, class_id: int) -> str:
-        """Return the name of class 1..C."""
+        """Return the name of a class by its number (1..C)."""
         return self.classes[class_id - 1]
 
 
@@ -92,12 +92,12 @@ COCO_TO_VOC20: Mapping[str, str] = {
     "train": "train", "tv": "tvmonitor",
 }  # fmt: skip
 
-# LVIS's finer names of VOC's classes. COCO's annotators decide where they agree on a kind (a police
-# cruiser is a car, a donkey a horse, any plain table a dining table); where they do not, VOC's
-# guidelines do (tricycles and unicycles are bicycles; wheelchairs are no chairs, ambulances no
-# cars, jet skis no boats). Parts of an object are left out: a railcar lies on top of its own train.
-# What a bottle holds (perfume, hot sauce) is left out too: only some of it is drawn as the bottle.
-# "flowerpot" is the name that LVIS itself sets equal to COCO's potted plant.
+# LVIS's finer names of VOC's classes. If COCO's annotators agree on a kind, they decide (a police
+# cruiser is a car, a donkey a horse, any plain table a dining table); if not, VOC's guidelines do
+# (tricycles and unicycles are bicycles; wheelchairs are not chairs, ambulances not cars, jet skis
+# not boats). Parts of an object are left out: a railcar lies on top of its own train. The content
+# of bottles (perfume, hot sauce) is left out too: only some of it is drawn as the bottle.
+# "flowerpot" is the name that LVIS itself equates with COCO's potted plant.
 _LVIS_NAMES: Mapping[str, tuple[str, ...]] = {
     "aeroplane": ("airplane", "fighter_jet", "jet_plane", "seaplane"),
     "bicycle": ("bicycle", "tricycle", "unicycle"),
@@ -146,9 +146,9 @@ CLASS_MAPS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Names of a source's categories to class numbers of a taxonomy.
+    """Mapping from a source's category names to the class numbers of a taxonomy.
 
-    A category that is not in the map is background for the set.
+    A category that is not in the map is background in the set.
     """
 
     taxonomy: Taxonomy
@@ -164,19 +164,19 @@ class ClassMap:
             raise InputError(msg)
 
     def class_of(self, category: str) -> int | None:
-        """Return the class number of a source's category, or None where it has none."""
+        """Return the class number of a source's category, or None if it has none."""
         name = self.names.get(category)
         return None if name is None else self.taxonomy.id_of(name)
 
     def unmatched(self, categories: Iterable[str]) -> dict[str, str]:
-        """Return the classes that no category of a source leads to.
+        """Return the classes that no category of a source maps to.
 
         Args:
-            categories: of the source, by its own names.
+            categories: Categories of the source, by its own names.
 
         Returns:
-            For each class, in the taxonomy's order, the category whose name is closest to one that
-            would lead to it, or an empty text if none comes close.
+            For each such class, in the taxonomy's order, the category whose name is closest to one
+            that would map to it, or an empty text if none is close.
         """
         known = set(categories)
         reached = {self.names[name] for name in known & set(self.names)}
@@ -190,7 +190,7 @@ class ClassMap:
 
 
 def _folded(name: str) -> str:
-    """Return a name without what writers differ in: case, blanks, hyphens and underscores."""
+    """Return a name without differences in spelling: case, blanks, hyphens and underscores."""
     return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if c.isalnum())
 
 
@@ -209,7 +209,7 @@ def list_unmatched(unmatched: Mapping[str, str], shown: int = 5) -> str:
 
 
 def describe_unmatched(unmatched: Mapping[str, str], where: str, shown: int = 5) -> str:
-    """Say which classes have no category in a source, with near misses; empty if all have one.
+    """Describe the classes without a category in a source, with near misses; empty if none lacks.
 
     >>> describe_unmatched({"fox": "Fox", "hen": ""}, "a.json")
     "a.json has no category for 2 classes: fox (it has 'Fox'), hen; such objects are background"
@@ -227,7 +227,7 @@ def class_map(taxonomy: Taxonomy, spec: str | Mapping[str, str] | None) -> Class
     """Return the named map, the given one, or the identity of the taxonomy's own names.
 
     Raises:
-        InputError: for a name that is not in ``CLASS_MAPS``.
+        InputError: If the name is not in ``CLASS_MAPS``.
     """
     if spec is None or spec == "identity":
         return ClassMap(taxonomy, {name: name for name in taxonomy.classes})
@@ -241,10 +241,10 @@ def class_map(taxonomy: Taxonomy, spec: str | Mapping[str, str] | None) -> Class
 
 
 def named_taxonomy(name: str) -> Taxonomy:
-    """Return a known taxonomy by name, or one read from a text file with a class name a line.
+    """Return a known taxonomy by name, or read one from a text file with one class name per line.
 
     Raises:
-        InputError: for an unknown name or a file that is no such list.
+        InputError: If the name is unknown, or the file is not such a list.
     """
     if name in TAXONOMIES:
         return TAXONOMIES[name]

@@ -120,7 +120,7 @@ def test_a_wrong_archive_is_never_unpacked(here: PublishedCollection, site: Site
     """It stops no other, though: a dead host is no reason to do without the rest."""
     (path,) = site.folder.rglob("lvis_v1_val.json.zip")
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    said = r"lvis_v1_val.json.zip could not be had .*; unpacked: lvis_v1_train.json.zip$"
+    said = r"lvis_v1_val.json.zip could not be downloaded .*; unpacked: lvis_v1_train.json.zip$"
     with pytest.raises(InputError, match=said):
         fetch(here, site, "lvis")
     assert unpacked(here.root / "lvis") == site.contents["lvis_v1_train.json.zip"]
@@ -153,7 +153,9 @@ def test_archives_put_there_by_hand_are_compared_and_unpacked(
 def test_a_refused_archive_stops_no_other(here: PublishedCollection, site: Site) -> None:
     (here.root / "voc").mkdir(parents=True)
     (here.root / "voc" / "VOCdevkit").touch()
-    with pytest.raises(InputError, match=r"stands in the way.*; unpacked: benchmark.tgz$"):
+    with pytest.raises(
+        InputError, match=r"remove the conflicting file.*; unpacked: benchmark.tgz$"
+    ):
         fetch(here, site, "voc", "sbd")
     assert unpacked(here.root / "sbd") == site.contents["benchmark.tgz"]
 

@@ -40,7 +40,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (errno.EACCES, "correct the permissions"),
         (errno.EROFS, "correct the permissions"),
         (errno.EMFILE, "ulimit -n"),
-        (errno.ENOTDIR, "put right what is in the way"),
+        (errno.ENOTDIR, "fix the problem"),
     ],
 )
 def test_other_troubles_have_a_remedy(number: int, remedy: str) -> None:

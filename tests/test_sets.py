@@ -175,7 +175,7 @@ def test_an_empty_folder(tmp_path):
 
 
 def test_some_other_folder(root):
-    with pytest.raises(InputError, match=r"not a set, for want of images.parquet and instances"):
+    with pytest.raises(InputError, match=r"not a set: images.parquet and instances"):
         open_set(root / "JPEGImages")
 
 

@@ -1,1 +1,1 @@
-"""Browsing a set in the FiftyOne app (extra ``app``)."""
+"""Browse a set in the FiftyOne app (extra ``app``)."""

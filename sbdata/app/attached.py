@@ -1,4 +1,4 @@
-"""What a dataset notes of the runs attached to it, and which of them may stand side by side."""
+"""Notes of a dataset about its attached runs, and the check that runs are comparable."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class AttachedRun:
     """A run attached to a dataset, and how it was scored.
 
     Attributes:
-        name: the suffix of its fields in FiftyOne.
-        title: the name of its result.
-        options: of the metric.
-        resamples: the number of bootstrap draws of its intervals.
-        seed: of these draws.
+        name: Suffix of its fields in FiftyOne.
+        title: Name of its result.
+        options: Metric options.
+        resamples: Number of bootstrap draws of its intervals.
+        seed: Seed of these draws.
     """
 
     name: str
@@ -32,13 +32,13 @@ class AttachedRun:
 
 
 def noted_metric(options: Mapping[str, Any], resamples: int, seed: int) -> dict[str, Any]:
-    """Return the part of a run's note that says how it was scored.
+    """Return the part of a run's note that describes how it was scored.
 
     Args:
-        options: of the metric, as in a result.
-        resamples: the number of bootstrap draws in the result. With 0 it has no intervals, and the
-            app draws the default number.
-        seed: of the draws.
+        options: Metric options, as in a result.
+        resamples: Number of bootstrap draws in the result. With 0 the result has no intervals, and
+            the app draws the default number.
+        seed: Seed of the draws.
 
     >>> noted_metric({"fp_attribution": "overlap", "rounding": "floor"}, 500, 7)["resamples"]
     500
@@ -55,7 +55,7 @@ def attached_runs(known: Mapping[str, Any]) -> dict[str, AttachedRun]:
     """Return the attached runs that were scored with this version of the metric, by name.
 
     Args:
-        known: what :func:`sbdata.app.info.info_of` gives.
+        known: Notes returned by :func:`sbdata.app.info.info_of`.
     """
     return {
         name: AttachedRun(
@@ -76,15 +76,15 @@ def outdated_runs(known: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def check_comparable(title: str, noted: Mapping[str, Any], others: Mapping[str, Any]) -> None:
-    """Make sure that a run was scored as the runs beside it were.
+    """Check that a run was scored in the same way as the attached runs.
 
     Args:
-        title: of the run.
-        noted: how it was scored, by :func:`noted_metric`.
-        others: the notes of the runs that are attached, by name.
+        title: Title of the run.
+        noted: Note about how it was scored, from :func:`noted_metric`.
+        others: Notes of the attached runs, by name.
 
     Raises:
-        InputError: naming the run that differs, and in what.
+        InputError: If a run differs; the message names the run and the difference.
     """
     for other in others.values():
         for what, one, two in (

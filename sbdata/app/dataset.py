@@ -1,4 +1,4 @@
-"""A built set as a persistent FiftyOne dataset: loaded once, brought up to date after that."""
+"""Load a built set as a persistent FiftyOne dataset; later calls update it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class LoadedDataset:
     """A set in FiftyOne.
 
     Attributes:
-        opened: the set on disk.
-        dataset: FiftyOne's.
-        change: what the dataset was before: absent (``new``), up to date (``same``), of the same
-            set in another folder (``moved``), or of another content (``changed``).
-        detached: names of the runs that were scored on the former content and were taken away.
-        outdated: titles of the runs that were taken away since another version of the metric
-            scored them.
+        opened: Set on disk.
+        dataset: FiftyOne dataset.
+        change: State of the dataset before: absent (``new``), up to date (``same``), the same set
+            in another folder (``moved``), or with other content (``changed``).
+        detached: Names of the runs that were removed because they were scored on the old content.
+        outdated: Titles of the runs that were removed because another version of the metric scored
+            them.
     """
 
     opened: EvaluationSet
@@ -54,23 +54,23 @@ class LoadedDataset:
 def load_set(
     root: Path, masks: Path, *, fresh: bool = False, progress: Progress | None = None
 ) -> LoadedDataset:
-    """Bring a set into FiftyOne, as the dataset ``sbdata-<name>``.
+    """Load a set into FiftyOne as the dataset ``sbdata-<name>``.
 
-    A dataset of that name is brought up to date: samples keep their ids and what the user added to
-    them, such as tags. If the set's hash is another than the stored one, images that left the set
-    are deleted, the others written anew, and runs scored on the former content are detached. Runs
-    that another version of the metric scored are detached always.
+    An existing dataset of that name is updated. Samples keep their ids and what the user added to
+    them, such as tags. If the set's hash differs from the stored one, images that are no longer in
+    the set are deleted, the others are rewritten, and runs scored on the old content are detached.
+    Runs scored by another version of the metric are always detached.
 
     Args:
-        root: of the set.
-        masks: a folder for the class maps in the form that FiftyOne reads (see
-            :mod:`sbdata.app.grey`). FiftyOne refers to them, so they must stay.
-        fresh: whether a dataset of that name is deleted first.
-        progress: called with (images written, images in all).
+        root: Folder of the set.
+        masks: Folder for the class maps in the form that FiftyOne reads (see
+            :mod:`sbdata.app.grey`). FiftyOne refers to these files, so they must stay.
+        fresh: Whether to delete an existing dataset of that name first.
+        progress: Callback with (images written, total images).
 
     Raises:
-        InputError: if the folder is no set, lacks files, or FiftyOne has a dataset of that name
-            that is not sbdata's.
+        InputError: If the folder is not a set, lacks files, or FiftyOne has a dataset of that name
+            that was not made by sbdata.
     """
     import fiftyone as fo
 
@@ -81,7 +81,7 @@ def load_set(
     masks.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(masks / f".{name}.lock"):
         if fresh and fo.dataset_exists(name):
-            info_of(fo.load_dataset(name))  # or it is not ours to delete
+            info_of(fo.load_dataset(name))  # raises if sbdata did not make it
             fo.delete_dataset(name)
         if not fo.dataset_exists(name):
             fill_dataset(fo.Dataset(name, persistent=True), opened, masks, progress=progress)
@@ -105,15 +105,15 @@ def load_set(
 def fill_dataset(
     dataset: fo.Dataset, opened: EvaluationSet, masks: Path, *, progress: Progress | None = None
 ) -> None:
-    """Make a dataset hold a set: new images are added, known ones written anew, others deleted.
+    """Write a set into a dataset: add new images, rewrite known ones and delete all others.
 
-    The hash is noted last: a dataset whose filling was cut short is filled again the next time.
+    The hash is stored last, so an interrupted call is repeated the next time.
 
     Args:
-        dataset: empty, or of a former content of the set.
-        opened: the set.
-        masks: see :func:`load_set`.
-        progress: called with (images written, images in all).
+        dataset: Empty dataset, or one with old content of the set.
+        opened: Set to write.
+        masks: Folder for the class maps, see :func:`load_set`.
+        progress: Callback with (images written, total images).
     """
     is_new = not is_ours(dataset)
     bins = opened.bins
@@ -159,10 +159,10 @@ def fill_dataset(
 def _write(
     dataset: fo.Dataset, fields: Mapping[str, Mapping[str, Any]], known: Container[str]
 ) -> None:
-    """Write samples by their ids; those that are not known are added.
+    """Write samples by their ids; unknown ids are added.
 
-    Objects are always set afterwards: ``add_samples`` reads back whatever it has written, which
-    for objects takes longer than all the rest. Every field is declared, so nothing is looked up.
+    Objects are always set afterwards, because ``add_samples`` reads back everything it has written,
+    which takes longest for objects. Every field is declared, so FiftyOne need not infer it.
     """
     import fiftyone as fo
 
@@ -174,7 +174,7 @@ def _write(
     ]
     dataset.add_samples(added, batcher=False, **settings)
     is_all_new = len(added) == len(fields)
-    del added  # or FiftyOne would read each of them again after every change below
+    del added  # otherwise FiftyOne would reload each sample after every change below
     view = dataset.select_by(IMAGE_ID, list(fields))
     for name in next(iter(fields.values())):
         if name == INSTANCES or not (is_all_new or name == IMAGE_ID):
@@ -185,7 +185,7 @@ def _write(
 def _move(
     dataset: fo.Dataset, opened: EvaluationSet, masks: Path, progress: Progress | None
 ) -> None:
-    """Point the dataset to the set's new place, or write the class maps that were lost."""
+    """Update the dataset's paths after the set has moved, or rewrite lost class maps."""
     rows = opened.manifest.images.to_pylist()
     truths = {}
     for done, row in enumerate(rows, start=1):
@@ -199,7 +199,7 @@ def _move(
 
 
 def _colours(taxonomy: Taxonomy) -> fo.ColorScheme:
-    """Give a class the colour that it has in VOC, in masks and objects alike."""
+    """Return a colour scheme with VOC's colours for the classes, in masks and objects alike."""
     import fiftyone as fo
 
     palette = voc_palette()
@@ -218,7 +218,7 @@ def _colours(taxonomy: Taxonomy) -> fo.ColorScheme:
 
 
 def truth_mask(opened: EvaluationSet, row: Mapping[str, Any], masks: Path) -> Path:
-    """Return an image's class map as a grey PNG, which is written if it is not there yet."""
+    """Return the path of an image's class map as a grey PNG; write it if it is missing."""
     image_id = row["image_id"]
     folder = masks_folder(masks, dataset_name(opened.name), TRUTH, opened.logical_hash)
     out = folder / f"{image_id}.png"
@@ -233,7 +233,7 @@ def truth_mask(opened: EvaluationSet, row: Mapping[str, Any], masks: Path) -> Pa
 
 
 def _forget_former_masks(opened: EvaluationSet, masks: Path) -> None:
-    """Delete what was written for former contents of the set."""
+    """Delete the class maps written for old contents of the set."""
     kept = masks_folder(masks, dataset_name(opened.name), TRUTH, opened.logical_hash)
     if kept.parent.is_dir():
         for folder in kept.parent.iterdir():
@@ -242,10 +242,10 @@ def _forget_former_masks(opened: EvaluationSet, masks: Path) -> None:
 
 
 def _check_files(opened: EvaluationSet) -> None:
-    """Make sure that every image and class map is there; FiftyOne would show empty tiles.
+    """Check that every image and class map exists; FiftyOne would show empty tiles.
 
     Raises:
-        InputError: naming the first that is not.
+        InputError: If a file is missing; the message names the first one.
     """
     for folder, suffix in ((IMAGES_FOLDER, ".jpg"), (CLASSES_FOLDER, ".png")):
         absent = _absent(opened.root / folder, opened.image_ids, suffix)

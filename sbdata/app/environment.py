@@ -1,7 +1,7 @@
-"""What FiftyOne is told by its environment, before it is imported.
+"""Environment variables for FiftyOne, set before it is imported.
 
-FiftyOne reads its settings once, as it is imported, and its server inherits the environment. What
-the user has set by a variable or in FiftyOne's configuration file is respected.
+FiftyOne reads its settings once, when it is imported, and its server inherits the environment.
+Settings that the user has made by a variable or in FiftyOne's configuration file are respected.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any
 URI_VARIABLE = "FIFTYONE_DATABASE_URI"
 PLUGINS_VARIABLE = "FIFTYONE_PLUGINS_DIR"
 _DEFAULTS = {
-    "FIFTYONE_DO_NOT_TRACK": "true",  # no call home
-    # With it, the sidebar would show counts and sliders of indexed fields only.
+    "FIFTYONE_DO_NOT_TRACK": "true",  # no usage tracking
+    # If enabled, the sidebar would show counts and sliders of indexed fields only.
     "FIFTYONE_APP_DEFAULT_QUERY_PERFORMANCE": "false",
     "FIFTYONE_SHOW_PROGRESS_BARS": "false",
-    "FIFTYONE_LOGGING_LEVEL": "WARNING",  # or it explains at length how to forward the port
+    "FIFTYONE_LOGGING_LEVEL": "WARNING",  # otherwise it logs long instructions on port forwarding
 }
 
 
 def prepare_environment(uri: str, plugins: Path, *, validate: bool) -> None:
-    """Tell FiftyOne which database and plugins to use, and not to call home.
+    """Set FiftyOne's database and plugins, and turn off its usage tracking.
 
     Args:
-        uri: of a database that answers.
-        plugins: folder of the plugins; see :func:`link_plugins`.
-        validate: whether FiftyOne shall check the database's version. It warns at every start that
-            the server which its own package brings is old.
+        uri: Address of a running database.
+        plugins: Folder of the plugins, see :func:`link_plugins`.
+        validate: Whether FiftyOne checks the database's version. The check warns at every start
+            that the server in FiftyOne's own package is old.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -40,19 +40,19 @@ def prepare_environment(uri: str, plugins: Path, *, validate: bool) -> None:
 
 
 def configured_uri() -> str | None:
-    """Return the database that FiftyOne is told to use by its environment or configuration."""
+    """Return the address of the database set in FiftyOne's environment or configuration."""
     found = os.environ.get(URI_VARIABLE) or _configuration().get("database_uri")
     return str(found) if found else None
 
 
 def link_plugins(folder: Path) -> Path:
-    """Make a folder that has the user's FiftyOne plugins and sbdata's, and return it.
+    """Create a folder with links to the plugins of the user and of sbdata, and return it.
 
-    FiftyOne looks for plugins in one folder only. This one holds links, so the user's plugins stay
-    where they are and are seen as they are.
+    FiftyOne looks for plugins in one folder only. Through the links, the user's plugins are used
+    from their own place.
 
     Args:
-        folder: that nothing else is put into; former links in it are replaced.
+        folder: Folder for the links only; existing links in it are replaced.
     """
     folder = folder.resolve()
     wanted = {entry.name: entry.resolve() for entry in _user_plugins() if entry.is_dir()}
@@ -68,7 +68,7 @@ def link_plugins(folder: Path) -> Path:
 
 
 def _user_plugins() -> list[Path]:
-    """Return what lies in the folder where FiftyOne would look by itself."""
+    """Return the entries of the folder in which FiftyOne looks for plugins by default."""
     known = _configuration()
     datasets = os.environ.get("FIFTYONE_DEFAULT_DATASET_DIR") or known.get("default_dataset_dir")
     default = Path(datasets or Path.home() / "fiftyone") / "__plugins__"
@@ -78,7 +78,7 @@ def _user_plugins() -> list[Path]:
 
 
 def _configuration() -> dict[str, Any]:
-    """Return what FiftyOne's configuration file says, nothing if there is none."""
+    """Return the content of FiftyOne's configuration file; empty if there is none."""
     default = Path.home() / ".fiftyone" / "config.json"
     path = Path(os.environ.get("FIFTYONE_CONFIG_PATH") or default)
     try:

@@ -1,4 +1,4 @@
-"""A loaded set written for sharing, in FiftyOne's own format."""
+"""Export a loaded set for sharing, in FiftyOne's own format."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from sbdata.errors import InputError
 if TYPE_CHECKING:
     import fiftyone as fo
 
-_CARDS = ("README.md", "dataset.json")  # of the set: licences and where it comes from
+_CARDS = ("README.md", "dataset.json")  # licences and origin of the set
 _METADATA = "metadata.json"
 
 
 def export_dataset(dataset: fo.Dataset, out: Path) -> Path:
     """Write a dataset with its photos, masks, scores and views into a folder.
 
-    It is read again by ``fiftyone.Dataset.from_dir(dataset_dir=out,
-    dataset_type=fiftyone.types.FiftyOneDataset)``, and lacks the paths of this machine. The set's
-    card goes with it, since it names the licences.
+    ``fiftyone.Dataset.from_dir(dataset_dir=out, dataset_type=fiftyone.types.FiftyOneDataset)``
+    reads it again. The export does not contain the paths of this machine. The set's card, which
+    names the licences, is included.
 
     Args:
-        dataset: that holds a set.
-        out: a folder that does not exist yet, or an empty one.
+        dataset: Dataset that holds a set.
+        out: Folder that does not exist yet, or is empty.
 
     Raises:
-        InputError: if the folder holds something, or cannot be written.
+        InputError: If the folder is not empty or cannot be written.
     """
     import fiftyone as fo
 

@@ -1,8 +1,8 @@
-"""Class maps as FiftyOne reads them: the numbers as grey values.
+"""Convert class maps to the form that FiftyOne reads: class numbers as grey values.
 
-FiftyOne shows a palette PNG by its colours, whose red it takes for the class, so the class maps of
-a VOC devkit come out wrong. An 8-bit palette PNG becomes a grey one without touching its pixels:
-the same compressed data stand under a header that says grey.
+FiftyOne decodes a palette PNG to colours and takes the red channel for the class, so the class maps
+of a VOC devkit are shown wrongly. An 8-bit palette PNG is converted to grey without touching its
+pixels: the same compressed data get a header for a grey image.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def write_grey(
     """Write a class map as a grey PNG, unless it is one already.
 
     Args:
-        path: of a class map: grey, palette, or in VOC's colours.
-        out: where the grey one is put.
-        size: width and height of its image.
-        taxonomy: whose classes it may hold, beside 0 and 255.
+        path: Path of a class map: grey, palette, or in VOC's colours.
+        out: Path of the grey file to write.
+        size: Width and height of the image in pixels.
+        taxonomy: Classes that the map may hold, besides 0 and 255.
 
     Returns:
-        The path of the grey file, which is ``path`` itself for a grey one, and the SHA-256 of the
+        The path of the grey file (``path`` itself if it is grey already), and the SHA-256 of the
         file at ``path``.
 
     Raises:
-        PngError: if it is missing or no class map of that size.
+        PngError: If the file is missing or is not a class map of that size.
     """
     try:
         data = path.read_bytes()
@@ -62,10 +62,10 @@ def write_grey(
 
 
 def grey_of_palette(data: bytes) -> bytes | None:
-    """Return an 8-bit palette PNG as a grey PNG of the same numbers, None for any other file.
+    """Return an 8-bit palette PNG as a grey PNG with the same numbers; None for any other file.
 
-    Grey and palette share the layout of their pixels; only the header's colour type differs, and
-    the palette is left out (PNG specification, third edition, 11.2.1).
+    Grey and palette images have the same pixel layout. Only the header's colour type differs, and
+    the palette is omitted (PNG specification, third edition, 11.2.1).
     """
     if data[:8] != _SIGNATURE:
         return None
@@ -92,7 +92,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def targets_of(taxonomy: Taxonomy) -> dict[int, str]:
-    """Return what the numbers of a class map mean.
+    """Return the class name of each number in a class map.
 
     >>> targets_of(Taxonomy("two", ("circle", "square")))
     {0: 'background', 1: 'circle', 2: 'square', 255: 'void'}

@@ -1,4 +1,4 @@
-"""What sbdata notes about a FiftyOne dataset, and where the files that belong to it lie."""
+"""Notes that sbdata stores in a FiftyOne dataset, and the paths of the dataset's files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def dataset_name(set_name: str) -> str:
 
 
 def field_name(title: str) -> str:
-    """Return a name in a form that FiftyOne's fields can have.
+    """Return a name converted to a valid name of a FiftyOne field.
 
     >>> field_name("cam.sb-ewc seed 0")
     'cam_sb_ewc_seed_0'
@@ -35,23 +35,23 @@ def field_name(title: str) -> str:
 
 
 def is_ours(dataset: fo.Dataset) -> bool:
-    """Tell whether sbdata made a dataset."""
+    """Return whether sbdata made a dataset."""
     found = dataset.info.get(INFO)
     return isinstance(found, dict) and "logical_hash" in found
 
 
 def info_of(dataset: fo.Dataset) -> dict[str, Any]:
-    """Return what sbdata noted about a dataset.
+    """Return the notes that sbdata stored in a dataset.
 
     Returns:
         ``set``, ``logical_hash`` (None while it is being filled), ``root``, ``masks``,
         ``synthetic``, ``classes``, ``sizes``, ``bins`` (upper ends of all sizes but the last),
-        ``views`` (names of those it saved) and ``runs`` by their names, each with ``title``,
+        ``views`` (names of the views that sbdata saved) and ``runs`` by name, each with ``title``,
         ``folder``, ``predictions_sha256``, ``values`` and how it was scored (see
         :mod:`sbdata.app.attached`).
 
     Raises:
-        InputError: if sbdata did not make it.
+        InputError: If sbdata did not make the dataset.
     """
     if not is_ours(dataset):
         msg = (
@@ -63,23 +63,23 @@ def info_of(dataset: fo.Dataset) -> dict[str, Any]:
 
 
 def note_info(dataset: fo.Dataset, **values: Any) -> None:
-    """Change some of what sbdata noted about a dataset."""
+    """Update some of the notes that sbdata stored in a dataset."""
     dataset.info[INFO] = {**dataset.info.get(INFO, {}), **values}
     dataset.save()
 
 
 def lost_files(paths: Iterable[str | None]) -> bool:
-    """Tell whether any of the files is no longer there; what is None was none."""
+    """Return whether any of the files is missing; None entries are ignored."""
     return any(path is not None and not Path(path).is_file() for path in paths)
 
 
 def masks_folder(masks: Path, dataset: str, content: str, digest: str) -> Path:
-    """Return where the class maps of one content lie.
+    """Return the folder of the class maps with one content.
 
     Args:
-        masks: the folder of all of them.
-        dataset: FiftyOne's name of it.
-        content: what they are: the field that shows them.
-        digest: of the content, so that another one never meets them.
+        masks: Folder of all class maps.
+        dataset: Name of the dataset in FiftyOne.
+        content: Field that shows the class maps.
+        digest: Hash of the content, so that different contents get different folders.
     """
     return masks / dataset / f"{content}-{digest[:16]}"

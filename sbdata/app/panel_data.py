@@ -1,6 +1,6 @@
 """The objects of a view as arrays, and their counts by area, by class and size, and by outcome.
 
-Nothing here knows FiftyOne or how it is drawn.
+This module depends neither on FiftyOne nor on the plots.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class ObjectScores:
     """The scores of one run, one element for each object of a view.
 
     Attributes:
-        tp: float64, pixels of the object that are predicted as its class; NaN if it has no score.
-        fp: float64, the false positives attributed to it; NaN if it has no score.
-        outcome: ``object`` array of ``OUTCOMES``; empty text if it has no score.
+        tp: Pixels of the object that are predicted as its class, float64; NaN without a score.
+        fp: False positives attributed to the object, float64; NaN without a score.
+        outcome: ``object`` array of ``OUTCOMES``; empty text without a score.
     """
 
     tp: Values
@@ -39,22 +39,22 @@ class ObjectScores:
 
     @property
     def is_scored(self) -> npt.NDArray[np.bool_]:
-        """Tell which objects have a score."""
+        """Boolean array of the objects that have a score."""
         scored: npt.NDArray[np.bool_] = ~(np.isnan(self.tp) | np.isnan(self.fp))
         return scored
 
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """The objects of a view, in the order of image id and number.
+    """The objects of a view, sorted by image id and number.
 
     Attributes:
-        image_ids: all images of the view, sorted; some may have no object.
-        image: int64, the place of each object's image in ``image_ids``.
-        number: int64, the number of each object in its image.
-        area: int64, visible pixels.
-        texts: ``object`` arrays of strings, by ``label``, ``size`` and ``source``.
-        runs: scores by run.
+        image_ids: All images of the view, sorted; some may have no object.
+        image: Index of each object's image in ``image_ids``, int64.
+        number: Number of each object in its image, int64.
+        area: Visible pixels of each object, int64.
+        texts: Arrays of strings (type ``object``), by ``label``, ``size`` and ``source``.
+        runs: Scores by run.
     """
 
     image_ids: tuple[str, ...]
@@ -69,14 +69,14 @@ class Objects:
 
     @property
     def n_images(self) -> int:
-        """Return how many images have an object."""
+        """Number of images that have an object."""
         return int(np.unique(self.image).size)
 
     def subset(self, chosen: npt.NDArray[Any]) -> Objects:
-        """Return some of the objects, in the same images.
+        """Return some of the objects; ``image_ids`` stays the same.
 
         Args:
-            chosen: a boolean for each object, or the places of objects.
+            chosen: Boolean for each object, or indices of objects.
         """
         return Objects(
             self.image_ids,
@@ -96,16 +96,16 @@ def gather_objects(
     columns: Mapping[str, Sequence[Sequence[Any] | None]],
     runs: Mapping[str, Mapping[str, Sequence[Sequence[Any] | None]]] | None = None,
 ) -> Objects:
-    """Put the objects of all images into one table.
+    """Collect the objects of all images into one table.
 
     Objects without an area are left out: a user drew them in the app, and sbdata has not measured
     them.
 
     Args:
-        image_ids: of the images, in any order.
-        columns: by the names of ``OBJECT_COLUMNS``; each has a sequence for each image with a value
-            for each object, or None for an image without objects.
-        runs: the same by the names of ``SCORE_COLUMNS``, for each run.
+        image_ids: Ids of the images, in any order.
+        columns: Columns by the names of ``OBJECT_COLUMNS``. Each has one sequence per image with a
+            value per object, or None for an image without objects.
+        runs: Columns of each run in the same form, by the names of ``SCORE_COLUMNS``.
 
     >>> table = {"area": [[9, 40], None], "number": [[1, 2], None], "label": [["cat", "cow"], None]}
     >>> table |= {"size": [["small"] * 2, None], "source": [["voc"] * 2, None]}
@@ -117,7 +117,7 @@ def gather_objects(
     counts = [len(areas or ()) for areas in columns["area"]]
 
     def flat(values: Sequence[Sequence[Any] | None]) -> list[Any]:
-        # A field that no object of an image has is None as a whole.
+        # If no object of an image has a field, the whole entry of the image is None.
         pairs = zip(values, counts, strict=True)
         return [value for of_image, n in pairs for value in (of_image or [None] * n)]
 
@@ -160,9 +160,10 @@ def _texts(values: list[Any]) -> npt.NDArray[Any]:
 
 
 def area_edges(areas: npt.ArrayLike, bins: SizeBins) -> Counts:
-    """Return half-octave edges that hold all areas and two octaves of every size, to name it in.
+    """Return half-octave edges that cover all areas and at least two octaves of every size.
 
-    The edges are those of the report's curve, so that the two can be compared.
+    The two octaves leave room for the name of the size. The edges are those of the report's curve,
+    so that the two can be compared.
 
     >>> area_edges([700, 20000], SizeBins()).tolist()[:4]
     [256, 363, 512, 725]
@@ -179,13 +180,13 @@ def area_edges(areas: npt.ArrayLike, bins: SizeBins) -> Counts:
 def count_by_area(
     objects: Objects, edges: Counts, by: str, groups: Sequence[str]
 ) -> dict[str, Counts]:
-    """Count the objects between every two edges, by group.
+    """Count the objects in each bin of area, by group.
 
     Args:
-        objects: of the view, all of them within the edges.
-        edges: increasing areas; a bin holds ``edges[i] <= area < edges[i + 1]``.
-        by: the text that groups them, such as ``"label"``.
-        groups: in their order.
+        objects: Objects of the view, all within the edges.
+        edges: Increasing areas in pixels; a bin holds ``edges[i] <= area < edges[i + 1]``.
+        by: Text attribute to group by, such as ``"label"``.
+        groups: Groups in their order.
     """
     place = np.searchsorted(edges, objects.area, side="right") - 1
     return {
@@ -195,19 +196,19 @@ def count_by_area(
 
 
 def groups_of(objects: Objects, by: str, order: Sequence[str]) -> list[str]:
-    """Return which groups the objects fall into: those of the order, then others by name.
+    """Return the groups of the objects: first the known ones in their order, then others by name.
 
     Args:
-        objects: of the view.
-        by: the text that groups them.
-        order: of the groups that are known.
+        objects: Objects of the view.
+        by: Text attribute to group by, such as ``"label"``.
+        order: Order of the known groups.
     """
     found = set(objects.texts[by].tolist())
     return [name for name in order if name in found] + sorted(found - set(order))
 
 
 def count_cells(objects: Objects, labels: Sequence[str], sizes: Sequence[str]) -> Counts:
-    """Count the objects of every class and size.
+    """Count the objects of each class and size.
 
     Returns:
         int64 ``(labels, sizes)``.
@@ -222,12 +223,12 @@ def count_cells(objects: Objects, labels: Sequence[str], sizes: Sequence[str]) -
 
 
 def count_outcomes(objects: Objects, run: str, sizes: Sequence[str]) -> Counts:
-    """Count the objects of every size and outcome.
+    """Count the objects of each size and outcome.
 
     Args:
-        objects: of the view.
-        run: the run that scored them.
-        sizes: from the smallest.
+        objects: Objects of the view.
+        run: Name of the run that scored them.
+        sizes: Names of the sizes, the smallest first.
 
     Returns:
         int64 ``(sizes, outcomes)``, in the order of ``OUTCOMES``.

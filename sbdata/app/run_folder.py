@@ -1,4 +1,4 @@
-"""Reading a folder that ``sbdata score`` wrote, and whether it is of the set that is shown."""
+"""Read a folder written by ``sbdata score``, and check that it belongs to the set shown."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _OBJECT_KEYS = ("image_id", "instance_id", "area")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What ``sbdata score`` wrote about one folder of predictions.
+    """Result of ``sbdata score`` for one folder of predictions.
 
     Attributes:
-        name: the suffix of its fields in FiftyOne.
-        title: the name of the result.
-        folder: of the result.
-        summary: the content of ``summary.json``.
-        instances: one row for each true object.
-        images: one row for each image.
+        name: Suffix of its fields in FiftyOne.
+        title: Name of the result.
+        folder: Folder of the result.
+        summary: Content of ``summary.json``.
+        instances: Table with one row per true object.
+        images: Table with one row per image.
     """
 
     name: str
@@ -47,17 +47,17 @@ class Run:
 
     @property
     def truth_hash(self) -> str:
-        """Return the hash of the set it was scored on."""
+        """Hash of the set that the predictions were scored on."""
         return str(self.summary["provenance"]["truth"]["sha256"])
 
     @property
     def predictions_hash(self) -> str:
-        """Return the hash of the predictions that were scored."""
+        """Hash of the predictions that were scored."""
         return str(self.summary["provenance"]["predictions"][0]["sha256"])
 
     @property
     def metric_note(self) -> dict[str, Any]:
-        """Return how it was scored, as a dataset notes it."""
+        """Note about how the run was scored, in the form that a dataset stores."""
         provenance = self.summary["provenance"]
         return noted_metric(
             provenance["options"], int(provenance["resamples"]), int(provenance["seed"])
@@ -65,9 +65,9 @@ class Run:
 
     @property
     def predictions(self) -> Path | None:
-        """Return the folder of the predictions, None if it is no longer found.
+        """Return the folder of the predictions, or None if it is no longer found.
 
-        The result may name it relative to the folder in which the command ran. It is looked for
+        The result may name it relative to the folder in which the command ran. It is searched for
         from the working directory and from every folder above the result.
         """
         named = Path(self.summary["provenance"]["predictions"][0]["folder"])
@@ -82,10 +82,10 @@ def read_run(folder: Path) -> Run:
     """Read a result of ``sbdata score``.
 
     Raises:
-        InputError: if the folder holds none, or another version of the metric made it.
+        InputError: If the folder holds no result, or another version of the metric made it.
     """
     folder = Path(folder).resolve()
-    with suppress(OSError):  # a folder that cannot be written is read as it is
+    with suppress(OSError):  # a read-only folder is read as it is
         restore_folder(folder)
     if not (folder / SUMMARY_FILE).is_file():
         what = "no such folder" if not folder.is_dir() else f"no {SUMMARY_FILE} in it"
@@ -125,7 +125,7 @@ def _table(path: Path, columns: Sequence[str]) -> pa.Table:
     """Read columns of a table that has the header of this version.
 
     Raises:
-        ValueError: if it has none, such as a table of a former result.
+        ValueError: If it lacks that header, such as a table of an earlier result.
     """
     table = read_parquet(path, columns)
     header = orjson.loads((table.schema.metadata or {}).get(b"sbdata", b"{}"))
@@ -136,10 +136,10 @@ def _table(path: Path, columns: Sequence[str]) -> pa.Table:
 
 
 def check_run(run: Run, opened: EvaluationSet) -> None:
-    """Make sure that a run was scored on this very set.
+    """Check that a run was scored on exactly this set.
 
     Raises:
-        InputError: if it was not, naming both.
+        InputError: If it was scored on another set; the message names both.
     """
     if run.truth_hash != opened.logical_hash:
         truth = run.summary["provenance"]["truth"]
@@ -159,15 +159,15 @@ def check_run(run: Run, opened: EvaluationSet) -> None:
 
 
 def _keys(table: pa.Table) -> set[tuple[str, int, int]]:
-    """Return image, number and area of each object."""
+    """Return the image, number and area of each object."""
     return set(zip(*(table[name].to_pylist() for name in _OBJECT_KEYS), strict=True))
 
 
 def check_runs(runs: Sequence[Run]) -> None:
-    """Make sure that no two runs would have the same fields, and all were scored alike.
+    """Check that no two runs would have the same fields, and that all were scored in the same way.
 
     Raises:
-        InputError: naming two runs that cannot stand beside each other.
+        InputError: If two runs cannot be attached together; the message names them.
     """
     seen: dict[str, Run] = {}
     for run in runs:

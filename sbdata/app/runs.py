@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 def attach_run(
     dataset: fo.Dataset, opened: EvaluationSet, run: Run, *, progress: Progress | None = None
 ) -> tuple[str, ...]:
-    """Put a run's masks and scores into a dataset; a former run of that name is replaced.
+    """Add a run's masks and scores to a dataset; an attached run of that name is replaced.
 
     Args:
-        dataset: that :func:`sbdata.app.dataset.load_set` gave.
-        opened: its set.
-        run: scored on it.
-        progress: called with (images done, images in all).
+        dataset: Dataset from :func:`sbdata.app.dataset.load_set`.
+        opened: Set of the dataset.
+        run: Run that was scored on the set.
+        progress: Callback with (images done, total images).
 
     Returns:
-        Sentences to be said, such as that the predictions are no longer where they were.
+        Messages for the user, for example that the predictions are no longer at their path.
 
     Raises:
-        InputError: if the run is of another set, the dataset holds another set than the one
-            opened, or a run that was scored in another way is attached.
+        InputError: If the run belongs to another set, the dataset holds another set than
+            ``opened``, or an attached run was scored in another way.
     """
     check_run(run, opened)
     known = info_of(dataset)
@@ -59,7 +59,7 @@ def attach_run(
         raise InputError(msg)
     others = {name: noted for name, noted in known["runs"].items() if name != run.name}
     check_comparable(run.title, run.metric_note, others)
-    if former is not None:  # until all is written, its values are of no one run
+    if former is not None:  # until everything is written, its values are mixed from two runs
         note_info(dataset, runs={**known["runs"], run.name: {**former, "metric": ""}})
     image_ids = dataset.values(IMAGE_ID)
     notes = _attach_masks(dataset, opened, run, Path(known["masks"]), image_ids, progress)
@@ -81,10 +81,10 @@ def attach_run(
 
 
 def restore_masks(dataset: fo.Dataset, opened: EvaluationSet) -> tuple[str, ...]:
-    """Attach runs again whose masks are no longer where the dataset says, such as after a move.
+    """Attach runs again if their masks are no longer at the stored path, such as after a move.
 
     Returns:
-        Sentences to be said of those that cannot be: their scores stay.
+        Messages for the user about runs that cannot be attached again; their scores stay.
     """
     notes: list[str] = []
     for name, noted in info_of(dataset)["runs"].items():
@@ -97,10 +97,10 @@ def restore_masks(dataset: fo.Dataset, opened: EvaluationSet) -> tuple[str, ...]
 
 
 def detach_outdated(dataset: fo.Dataset) -> tuple[str, ...]:
-    """Take the runs out of a dataset that another version of the metric scored.
+    """Remove the runs from a dataset that were scored by another version of the metric.
 
     Returns:
-        Their titles.
+        The titles of the removed runs.
     """
     known = info_of(dataset)
     gone = detach_runs(dataset, outdated_runs(known))
@@ -108,14 +108,14 @@ def detach_outdated(dataset: fo.Dataset) -> tuple[str, ...]:
 
 
 def detach_runs(dataset: fo.Dataset, names: Sequence[str]) -> tuple[str, ...]:
-    """Take runs out of a dataset, with all their fields.
+    """Remove runs from a dataset, with all their fields.
 
     Args:
-        dataset: that holds a set.
-        names: of the runs; those that are not attached are passed over.
+        dataset: Dataset that holds a set.
+        names: Names of the runs; runs that are not attached are ignored.
 
     Returns:
-        The names of those that were attached.
+        The names of the runs that were attached.
     """
     runs = dict(info_of(dataset)["runs"])
     gone = tuple(name for name in names if runs.pop(name, None) is not None)
@@ -159,7 +159,7 @@ def _attach_masks(
     image_ids: Sequence[str],
     progress: Progress | None,
 ) -> tuple[str, ...]:
-    """Point to the predictions, provided that they are those that were scored."""
+    """Store the paths of the predictions, provided that they are the ones that were scored."""
     import fiftyone as fo
 
     field = mask_field(run.name)
@@ -182,7 +182,7 @@ def _attach_masks(
 def _predictions(
     opened: EvaluationSet, run: Run, masks: Path, progress: Progress | None
 ) -> tuple[dict[str, Path], str]:
-    """Return the grey masks by image, and a sentence to be said if there are none."""
+    """Return the grey masks by image, and a message for the user if there are none."""
     folder = run.predictions
     without = f"{run.title}: shown without its masks, for"
     if folder is None:
@@ -214,7 +214,7 @@ def _predictions(
 
 
 def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
-    """Set the scores of every object, by image and number of the object."""
+    """Set the scores of all objects, by image and number of the object."""
     import fiftyone as fo
 
     columns = (run.instances[name].to_pylist() for name in ("image_id", "instance_id"))
@@ -237,7 +237,7 @@ def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
         path = f"{OBJECTS}.{score}_{run.name}"
         kind = kinds.get(score, fo.StringField)
         dataset.add_sample_field(path, kind, description=words[score])
-        # An empty text means that there is no other class.
+        # An empty string means that there is no other class.
         values = [None if value == "" else value for value in run.instances[score].to_pylist()]
         nested = [[values[row] for row in of_image] for of_image in rows]
         dataset.set_values(path, nested, expand_schema=False)
@@ -246,7 +246,7 @@ def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
 def _attach_images(
     dataset: fo.Dataset, opened: EvaluationSet, run: Run, image_ids: Sequence[str]
 ) -> None:
-    """Set the scores of every image; a mean over no object is left out."""
+    """Set the scores of all images; a mean over no objects is left out."""
     import fiftyone as fo
 
     per_image = {"ia": run.images["mean_ia"].to_pylist()}
@@ -270,7 +270,7 @@ def _attach_images(
 
 
 def _means_by_size(opened: EvaluationSet, run: Run) -> dict[str, dict[str, float]]:
-    """Return the mean IA of each image's objects, by the sizes of the set."""
+    """Return the mean IA of each image's objects, by size."""
     truth = opened.manifest.instances.select(["image_id", "instance_id", "size"])
     number = truth.schema.get_field_index("instance_id")
     truth = truth.set_column(number, "instance_id", truth["instance_id"].cast(pa.int32()))

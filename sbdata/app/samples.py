@@ -1,4 +1,4 @@
-"""One image of a set as the fields of a FiftyOne sample, straight from its manifest."""
+"""Convert one image of a set to the fields of a FiftyOne sample, using only the manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OBJECTS = f"{INSTANCES}.detections"
 
 
 def count_field(size: str) -> str:
-    """Return the field of a sample that counts its objects of a size.
+    """Return the name of the sample field that counts the objects of a size.
 
     >>> count_field("small")
     'n_small'
@@ -28,11 +28,11 @@ def count_field(size: str) -> str:
 
 
 def declare_fields(dataset: fo.Dataset, sizes: tuple[str, ...]) -> None:
-    """Give a dataset the fields that the samples of a set have, whatever its first sample holds.
+    """Declare all sample fields of a set in a dataset, so that none depends on the first sample.
 
     Args:
-        dataset: that holds or will hold a set.
-        sizes: names of the set's sizes.
+        dataset: Dataset that holds or will hold a set.
+        sizes: Names of the set's sizes.
     """
     import fiftyone as fo
 
@@ -60,16 +60,16 @@ def sample_fields(
 ) -> dict[str, Any]:
     """Return the fields of one image.
 
-    Width and height come from the manifest, so no image need be read.
+    Width and height come from the manifest, so no image is read.
 
     Args:
-        opened: the set.
-        row: of its images table.
-        photo: the image's file.
-        truth: its class map as a grey PNG.
+        opened: Set of the image.
+        row: Row of the set's images table.
+        photo: Path of the image file.
+        truth: Path of the image's class map as a grey PNG.
 
     Returns:
-        Every field that :func:`declare_fields` names, and ``filepath`` and ``metadata``.
+        All fields declared by :func:`declare_fields`, and ``filepath`` and ``metadata``.
     """
     import fiftyone as fo
 
@@ -83,7 +83,7 @@ def sample_fields(
                 label=instance["class_name"],
                 bounding_box=[x / width, y / height, w / width, h / height],
                 mask=mask,
-                index=instance["instance_id"],  # instance_id is a name that FiftyOne reserves
+                index=instance["instance_id"],  # FiftyOne reserves the name instance_id
                 area=instance["area"],
                 area_fraction=instance["area_fraction"],
                 size=instance["size"],

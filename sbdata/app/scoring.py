@@ -1,4 +1,4 @@
-"""A folder of predictions scored from within the app, and its run attached."""
+"""Score a folder of predictions from within the app, and attach the run."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def score_and_attach(
     *,
     progress: Progress | None = None,
 ) -> tuple[str, tuple[str, ...]]:
-    """Score predictions of a dataset's set as ``sbdata score`` does, and attach the run.
+    """Score predictions for a dataset's set as ``sbdata score`` does, and attach the run.
 
-    The result goes to ``out/name``, without a report.
+    The result is written to ``out/name``, without a report.
 
     Args:
-        dataset: that holds the set.
-        predictions: a folder of ``<image_id>.png``.
-        out: the folder of all results.
-        name: of the result; the folder's own name by default.
-        progress: called with (images scored, images in all).
+        dataset: Dataset that holds the set.
+        predictions: Folder of ``<image_id>.png``.
+        out: Folder of all results.
+        name: Name of the result; the name of the predictions folder by default.
+        progress: Callback with (images scored, total images).
 
     Returns:
-        The run's name, and sentences to be said.
+        The run's name, and messages for the user.
 
     Raises:
-        InputError: if the set is not where it was loaded from, the predictions break the contract,
-            the result has no place, or the attached runs were scored with other options; nothing
-            is attached then.
+        InputError: If the set is no longer at the path it was loaded from, the predictions do not
+            have the required format, the result cannot be written, or the attached runs were
+            scored with other options. Nothing is attached then.
     """
     known = info_of(dataset)
     root = Path(known["root"])
@@ -60,7 +60,7 @@ def score_and_attach(
     options = ScoreOptions()
     noted = noted_metric(options.metric.as_dict(), options.resamples, options.seed)
     others = {run: note for run, note in known["runs"].items() if run != field_name(name)}
-    check_comparable(name, noted, others)  # before minutes are spent on scoring
+    check_comparable(name, noted, others)  # scoring takes minutes, so check first
     try:
         scored = score_folder(
             predictions, truth_from_set(root), options, name=name, progress=progress
@@ -79,7 +79,7 @@ def score_and_attach(
 
 
 def default_results(dataset: fo.Dataset) -> Path:
-    """Return where results go unless told otherwise: beside those that are attached, or the set."""
+    """Return the default folder for results: beside the attached results, or beside the set."""
     known = info_of(dataset)
     for run in known["runs"].values():
         return Path(run["folder"]).parent

@@ -1,7 +1,7 @@
-"""Which objects the panel "Object sizes" has chosen, and the filter that shows only those.
+"""The selection of objects in the panel "Object sizes", and the filter that shows only those.
 
-The filter is a MongoDB expression of a fixed form, so that it is known again in any view: in one
-that was saved, or after the page was loaded anew.
+The filter is a MongoDB expression of a fixed form, so that it is recognised in any view, such as a
+saved one, and after the page was reloaded.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from sbdata.app.panel_data import TEXTS, Objects
 from sbdata.app.samples import INSTANCES
 
 _STAGE = "fiftyone.core.stages.FilterLabels"
-_OUTCOME = "$$this.outcome_"  # before the name of a run
+_OUTCOME = "$$this.outcome_"  # followed by the name of a run
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Some of the objects; what is None does not matter.
+    """A selection of objects; a criterion that is None is not applied.
 
     Attributes:
-        label: their class.
-        size: their size.
-        source: where their annotation comes from.
-        area: the smallest area, and one above the largest.
-        outcome: a run, and what became of the objects in it.
+        label: Class of the objects.
+        size: Size of the objects.
+        source: Source of their annotation.
+        area: Smallest area, and one above the largest, in pixels.
+        outcome: Name of a run, and the outcome of the objects in it.
     """
 
     label: str | None = None
@@ -42,7 +42,7 @@ class Selection:
         return self != Selection()
 
     def filter(self) -> dict[str, Any]:
-        """Return the MongoDB expression that is true for the objects.
+        """Return the MongoDB expression that is true for the selected objects.
 
         >>> Selection(size="small").filter()
         {'$and': [{'$eq': ['$$this.size', 'small']}]}
@@ -61,7 +61,7 @@ class Selection:
         return {"$and": parts}
 
     def mask(self, objects: Objects) -> npt.NDArray[np.bool_]:
-        """Tell which objects are chosen."""
+        """Return a boolean array of the objects that are selected."""
         chosen = np.ones(len(objects), dtype=bool)
         for name in TEXTS:
             value = getattr(self, name)
@@ -77,7 +77,7 @@ class Selection:
         return chosen
 
     def described(self) -> str:
-        """Return it in words.
+        """Return a description of the selection.
 
         >>> Selection(label="disc", area=(512, 725), outcome=("cam", "wrong_class")).described()
         'disc, 512 to 724 pixels, wrong class in cam'
@@ -92,7 +92,7 @@ class Selection:
 
 
 def selection_of(expression: Any) -> Selection | None:
-    """Return the selection whose filter an expression is, None if it is none."""
+    """Return the selection that has this expression as its filter, or None if there is none."""
     try:
         parts: dict[str, Any] = {}
         for part in expression["$and"]:
@@ -116,13 +116,13 @@ def selection_of(expression: Any) -> Selection | None:
 def split_view(
     stages: Sequence[Mapping[str, Any]] | None,
 ) -> tuple[list[Mapping[str, Any]], Selection]:
-    """Part a view into what the panel has chosen and all the rest.
+    """Split a view into the panel's selection and the other stages.
 
     Args:
-        stages: of the view, as FiftyOne writes them.
+        stages: Stages of the view, as FiftyOne serialises them.
 
     Returns:
-        The other stages in their order, and the selection: the last one, should there be several.
+        The other stages in their order, and the selection (the last one if there are several).
     """
     rest, selection = [], Selection()
     for stage in stages or ():

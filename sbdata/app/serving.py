@@ -1,4 +1,4 @@
-"""The FiftyOne app on a port of this machine, and its end."""
+"""Start the FiftyOne app on a port of this machine, and stop it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _END_SECONDS = 10.0
 
 
 def check_port(address: str, port: int) -> None:
-    """Make sure that nothing listens on a port, before minutes are spent on loading.
+    """Check that a port is free, before a set is loaded, which takes minutes.
 
-    FiftyOne would show whatever app of its own answers there, with another database.
+    If another FiftyOne app answered there, FiftyOne would show that app, with another database.
 
     Raises:
-        InputError: if the port is taken, or the address is none of this machine.
+        InputError: If the port is taken, or the address does not belong to this machine.
     """
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM
         )[0]
         with socket.socket(family, kind, protocol) as probe:
-            if os.name != "nt":  # as the server does: a port that was just left is free
+            if os.name != "nt":  # as the server does: a port that was just released counts as free
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
     except socket.gaierror as error:
@@ -48,19 +48,19 @@ def check_port(address: str, port: int) -> None:
 
 @contextmanager
 def serving(dataset: fo.Dataset, address: str, port: int, spaces: Any = None) -> Iterator[None]:
-    """Show a dataset in the app, and end every process of the app's afterwards.
+    """Show a dataset in the app, and end all processes of the app afterwards.
 
-    FiftyOne waits a minute for its server and then gives up, which is too short on a busy machine,
-    so the server is started and waited for here; FiftyOne's session then finds it.
+    FiftyOne waits only a minute for its server, which is too short on a busy machine. So the server
+    is started and awaited here, and FiftyOne's session then finds it.
 
     Args:
-        dataset: to be shown first.
-        address: to listen on.
-        port: to listen on.
-        spaces: the panels that are open at first; FiftyOne's own by default.
+        dataset: Dataset that is shown first.
+        address: Address to listen on.
+        port: Port to listen on.
+        spaces: Panels that are open at first; FiftyOne's own by default.
 
     Raises:
-        InputError: if the server ends or does not answer.
+        InputError: If the server exits or does not answer.
     """
     import fiftyone as fo
     import psutil
@@ -75,7 +75,7 @@ def serving(dataset: fo.Dataset, address: str, port: int, spaces: Any = None) ->
             )
         yield
     finally:
-        with suppress(Exception):  # whatever it says, its processes are ended below
+        with suppress(Exception):  # its processes are ended below in any case
             fo.close_app()
         children = psutil.Process().children(recursive=True)
         _end([child for child in children if child.pid not in former])
@@ -92,7 +92,7 @@ def _start_server(address: str, port: int) -> Any:
             Service.start(self)  # without its parent's wait
 
         def stop(self) -> None:
-            self.child.stdin.close()  # which ends it; its end is waited for by _end
+            self.child.stdin.close()  # this ends the process; _end waits for it
 
     server = Server(port, address=address, do_not_track=_is_tracking_off())
     host = "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 - it is compared only
@@ -115,7 +115,7 @@ def _is_tracking_off() -> bool:
 
 @contextmanager
 def _without_services() -> Iterator[None]:
-    """Keep FiftyOne's session from starting a server beside ours."""
+    """Prevent FiftyOne's session from starting a second server."""
     name = "FIFTYONE_DISABLE_SERVICES"
     former = os.environ.get(name)
     os.environ[name] = "1"
@@ -129,7 +129,7 @@ def _without_services() -> Iterator[None]:
 
 
 def _end(processes: list[Any]) -> None:
-    """End processes, those that do not listen by force."""
+    """End processes; kill those that do not react."""
     import psutil
 
     _, stubborn = psutil.wait_procs(processes, timeout=1)
@@ -144,7 +144,7 @@ def _end(processes: list[Any]) -> None:
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it started is stopped."""
+    """Make SIGTERM and SIGHUP end the block as Ctrl-C does, so that its processes are stopped."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Which panels of the app are open at first: the images, and the object sizes beside them."""
+"""The panels of the app that are open at first: the images, and the object sizes beside them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import fiftyone as fo
 
-PANEL = "object_sizes"  # the name of the panel of sbdata.app.plugin
+PANEL = "object_sizes"  # name of the panel in sbdata.app.plugin
 
 
 def first_spaces() -> fo.Space:

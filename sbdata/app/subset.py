@@ -1,4 +1,4 @@
-"""Some images of a set as an evaluation set of their own: a manifest, and a recipe beside it."""
+"""Make a new evaluation set of some images of a set: a manifest with a recipe beside it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _COMMENT = """\
 def subset_manifest(manifest: Manifest, image_ids: Collection[str], name: str) -> Manifest:
     """Return the manifest of some of a set's images, each with all of its objects.
 
-    An image cannot be told apart from its objects: one that is left out would become background,
-    and who finds it would be called wrong.
+    An image keeps all its objects: an object that is left out would become background, and a
+    prediction that finds it would count as wrong.
 
     Args:
-        manifest: of the set.
-        image_ids: of the images that stay.
-        name: of the new set.
+        manifest: Manifest of the set.
+        image_ids: Ids of the images to keep.
+        name: Name of the new set.
 
     Raises:
-        InputError: if no image stays, the name cannot name a folder or is that of the set, or the
-            set was not built by a recipe.
+        InputError: If no image is kept, the name is not a valid folder name or is that of the set,
+            or the set was not built by a recipe.
     """
     chosen = sorted(set(image_ids))
     if not chosen:
@@ -87,16 +87,19 @@ def _recipe(manifest: Manifest, images: int, name: str) -> dict[str, Any]:
 
 
 def write_subset(manifest: Manifest, image_ids: Collection[str], name: str, out: Path) -> Path:
-    """Write such a manifest with its recipe and a text of its counts, and return the folder.
+    """Write the manifest of some of a set's images, its recipe and a text of its counts.
 
     Args:
-        manifest: of the set.
-        image_ids: of the images that stay.
-        name: of the new set.
-        out: where the folder ``name`` is made.
+        manifest: Manifest of the set.
+        image_ids: Ids of the images to keep.
+        name: Name of the new set.
+        out: Folder in which the folder ``name`` is created.
+
+    Returns:
+        The path of the new folder.
 
     Raises:
-        InputError: see :func:`subset_manifest`; also if the folder is there already or cannot be
+        InputError: If :func:`subset_manifest` raises it, the folder exists already, or it cannot be
             written.
     """
     found = subset_manifest(manifest, image_ids, name)

@@ -1,8 +1,8 @@
 """The IA of the objects in a view, with the intervals that ``sbdata score`` would give it.
 
-The values come from the functions of :mod:`sbdata.metrics` that every result comes from. On a whole
-set they are those of the run's ``summary.json``, to the digit. A view has the scores of its
-objects and not its pixels, so there is no mIoU here, nor an IA with background.
+The values come from the same functions of :mod:`sbdata.metrics` as every result. On a whole set
+they equal those of the run's ``summary.json`` exactly. A view has the scores of its objects but
+not its pixels, so there is no mIoU here and no IA with background.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Estimate:
     """A mean with its 95 % interval.
 
     Attributes:
-        value: None if there is no object.
-        interval: None for few objects or a single image.
+        value: Mean; None if there is no object.
+        interval: Interval; None for few objects or a single image.
     """
 
     value: float | None
@@ -46,10 +46,10 @@ class SizeEstimate:
     """The IA of the objects of one size.
 
     Attributes:
-        class_mean: mean over the classes of each class's mean.
-        instance_mean: mean over all the objects.
-        n_objects: how many there are.
-        n_classes: how many classes they are of.
+        class_mean: Mean over the classes of each class's mean.
+        instance_mean: Mean over all objects.
+        n_objects: Number of objects.
+        n_classes: Number of classes that the objects have.
     """
 
     class_mean: Estimate
@@ -63,10 +63,10 @@ class Curve:
     """The mean IA of the objects in each bin of area.
 
     Attributes:
-        n: int64, scored objects in the bin.
-        mean: their mean IA; NaN if there is none.
-        low: lower end of the 95 % interval; NaN if there are few objects.
-        high: its upper end.
+        n: Number of scored objects in the bin, int64.
+        mean: Mean IA of these objects; NaN if there are none.
+        low: Lower end of the 95 % interval; NaN if there are few objects.
+        high: Upper end of the 95 % interval; NaN if there are few objects.
     """
 
     n: Counts
@@ -79,13 +79,13 @@ def object_tables(objects: Objects, run: AttachedRun, classes: Sequence[str]) ->
     """Return the scores of a view's objects as the tables that all estimates are computed from.
 
     The tables have no regions and no pixel counts, so only the values of ``ia_objects`` and of the
-    sizes have a meaning.
+    sizes are meaningful.
 
     Args:
-        objects: of the view; those that are not scored, or whose class a user changed to another
-            name, are left out.
-        run: the run that scored them.
-        classes: names of the classes 1..C.
+        objects: Objects of the view. Objects without a score are left out, and objects whose class
+            a user renamed to something else.
+        run: Run that scored them.
+        classes: Names of the classes 1..C.
     """
     class_of = {name: number for number, name in enumerate(classes, start=1)}
     known = np.array([label in class_of for label in objects.texts["label"]], bool)
@@ -112,7 +112,7 @@ def object_tables(objects: Objects, run: AttachedRun, classes: Sequence[str]) ->
 
 
 def size_names(bins: SizeBins) -> tuple[str, ...]:
-    """Return the names of the estimates in a summary: of all objects, then by size.
+    """Return the names of the estimates in a summary: for all objects, then by size.
 
     >>> size_names(SizeBins())
     ('ia_objects', 'ia_small', 'ia_medium', 'ia_large')
@@ -126,10 +126,10 @@ def ia_by_size(
     """Return the IA of all objects and of each size, by the names of :func:`size_names`.
 
     Args:
-        objects: of the view.
-        run: the run that scored them.
-        classes: names of the classes 1..C.
-        bins: of the sizes.
+        objects: Objects of the view.
+        run: Run that scored them.
+        classes: Names of the classes 1..C.
+        bins: Size bins.
     """
     tables = object_tables(objects, run, classes)
     drawn = bootstrap(tables, bins, resamples=run.resamples, seed=run.seed)
@@ -152,13 +152,13 @@ def ia_by_size(
 
 
 def ia_by_area(objects: Objects, run: AttachedRun, classes: Sequence[str], edges: Counts) -> Curve:
-    """Return the mean IA by area, each bin treated as a size.
+    """Return the mean IA by area; each bin is treated like a size.
 
     Args:
-        objects: of the view, all of them within the edges.
-        run: the run that scored them.
-        classes: names of the classes 1..C.
-        edges: increasing areas; a bin holds ``edges[i] <= area < edges[i + 1]``.
+        objects: Objects of the view, all within the edges.
+        run: Run that scored them.
+        classes: Names of the classes 1..C.
+        edges: Increasing areas in pixels; a bin holds ``edges[i] <= area < edges[i + 1]``.
     """
     names = tuple(str(low) for low in edges[:-1].tolist())
     bins = SizeBins(tuple(edges[1:-1].tolist()), names)
@@ -184,18 +184,18 @@ def ia_differences(
 ) -> dict[str, Difference | None]:
     """Return the IA of one run minus that of another, by the names of :func:`size_names`.
 
-    The values are class means, paired by image. Both runs are drawn with the resamples and the seed
-    of the first.
+    The values are class means, paired by image. Both runs use the resamples and the seed of the
+    first.
 
     Args:
-        objects: of the view; those that only one of the runs has scored are left out.
-        first: the run A of A minus B.
-        second: the run B.
-        classes: names of the classes 1..C.
-        bins: of the sizes.
+        objects: Objects of the view; objects scored by only one of the runs are left out.
+        first: Run A of A minus B.
+        second: Run B of A minus B.
+        classes: Names of the classes 1..C.
+        bins: Size bins.
 
     Raises:
-        InputError: if the two were scored with different options.
+        InputError: If the two runs were scored with different options.
     """
     runs = objects.runs
     both = objects.subset(runs[first.name].is_scored & runs[second.name].is_scored)

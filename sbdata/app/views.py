@@ -1,4 +1,4 @@
-"""What to look at first: saved views, and the order of the sidebar."""
+"""Saved views to start with, and the order of the sidebar."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import fiftyone as fo
 
 _SHOWN = 100  # images in a view that is sorted
-_MOST_PAIRS = 6  # of runs, each with a view of its own
+_MOST_PAIRS = 6  # pairs of runs, each with its own view
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class _Named:
 
 
 def save_views(dataset: fo.Dataset, opened: EvaluationSet) -> tuple[str, ...]:
-    """Save the views that show where a set is thin and what its runs miss.
+    """Save the views that show where a set has few objects and what its runs miss.
 
-    Views that a former call saved are replaced, or deleted if they no longer apply. All other views
+    Views saved by an earlier call are replaced, or deleted if they no longer apply. All other views
     are kept.
 
     Args:
-        dataset: that holds the set, with its runs.
-        opened: the set.
+        dataset: Dataset that holds the set, with its runs.
+        opened: Set of the dataset.
 
     Returns:
         The names of the views.
@@ -109,7 +109,7 @@ def _views(
 
 
 def pairs_of(runs: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the pairs of runs that are compared, first attached first, but not too many.
+    """Return the first pairs of runs to compare, in the order in which they were attached.
 
     >>> pairs_of(["a", "b", "c"])
     [('a', 'b'), ('a', 'c'), ('b', 'c')]
@@ -118,13 +118,13 @@ def pairs_of(runs: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def thin_cells(opened: EvaluationSet) -> list[tuple[str, str, int]]:
-    """Return the cells of class and size that a set has few objects of, the fewest first.
+    """Return the thin cells of class and size: those with few objects, the fewest first.
 
     A cell is thin if it holds fewer than ten objects, or fewer than half of the set's median cell.
     Cells without an object are left out. If no cell is thin, the smallest is returned.
 
     Returns:
-        Class, size and number of objects of each.
+        Class, size and number of objects of each cell.
     """
     counts = size_counts(opened.manifest.instances, opened.taxonomy, opened.bins)
     cells = sorted(
@@ -138,9 +138,9 @@ def thin_cells(opened: EvaluationSet) -> list[tuple[str, str, int]]:
 
 
 def arrange_sidebar(dataset: fo.Dataset) -> None:
-    """Put the fields into groups: objects and masks first, then scores, then the rest.
+    """Group the fields of the sidebar: objects and masks first, then scores, then the rest.
 
-    The sliders of area and IA-IoU are among the attributes of the objects, which their group opens.
+    The sliders of area and IA-IoU are attributes of the objects, inside the group of the objects.
     """
     import fiftyone as fo
 

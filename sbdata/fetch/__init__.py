@@ -1,1 +1,1 @@
-"""Fetching: files from folders and addresses to disk. Knows nothing of what a dataset means."""
+"""Download, copy and unpack files. This package does not depend on what a dataset means."""

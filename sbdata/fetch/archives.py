@@ -1,12 +1,12 @@
-"""Archives unpacked: tar and zip files of which nothing is trusted, not even the names.
+"""Unpack tar and zip archives safely: nothing in them is trusted, not even the names.
 
-What is written are plain files below one new folder, each under the name it has in the archive,
-and nothing else: no link, no device, no file mode. A link inside a tar file that stands for an
-earlier file of the same archive is written as a copy of it. Everything else that a published
-dataset has no use for ends the work with an error: absolute names and ``..``, links that lead
-elsewhere, devices and pipes, two files of one name and different bytes, names that differ only in
-case (they are one file on some systems), encrypted members, a truncated or damaged archive, and
-one that unfolds into far more bytes than it has itself.
+Only plain files are written, below one new folder, each under the name it has in the archive.
+Links, devices and file modes are never created. A link inside a tar file that points to an earlier
+file of the same archive is written as a copy of that file. Everything else that a published
+dataset does not need raises an error: absolute names and ``..``, other links, devices and pipes,
+two files with one name and different bytes, names that differ only in case (they are one file on
+some systems), encrypted members, a truncated or damaged archive, and an archive that expands to
+far more bytes than its own size.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from sbdata.quoting import quoted
 from sbdata.storage import is_safe_name
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes of the archive that were read, and with its size."""
+"""Callback that receives the bytes of the archive read so far and the size of the archive."""
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
-"""Of the archives that can be unpacked."""
+"""File name suffixes of the archives that can be unpacked."""
 
 _BLOCK = 1 << 20
-_LONGEST_READ = 16 << 20  # no header is that long; one that claims to be would fill the memory
+_LONGEST_READ = 16 << 20  # no header is longer; a longer one would fill the memory
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -54,14 +54,14 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Limits:
-    """How much may come out of an archive; published datasets stay far below.
+    """Limits on the content of an archive; published datasets stay far below them.
 
     Attributes:
-        members: files and folders.
-        total: bytes of all files together.
-        ratio: bytes of all files together as a multiple of the archive's. Annotation files shrink
-            to a quarter or so; DEFLATE could shrink zeros to a thousandth.
-        slack: bytes that may come out whatever the ratio.
+        members: Maximum number of files and folders.
+        total: Maximum size of all files together, in bytes.
+        ratio: Maximum size of all files together as a multiple of the archive's size. Annotation
+            files shrink to about a quarter; DEFLATE can shrink zeros to a thousandth.
+        slack: Size in bytes that is always allowed, whatever the ratio.
     """
 
     members: int = 1_000_000
@@ -72,7 +72,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class UnpackedFile:
-    """One file that came out of an archive: its path with slashes, its bytes, their SHA-256."""
+    """One file unpacked from an archive: its path with slashes, size in bytes and SHA-256."""
 
     path: str
     size: int
@@ -80,10 +80,10 @@ class UnpackedFile:
 
 
 class DamagedArchiveError(InputError):
-    """A file that is no archive of its kind, or only a part of one.
+    """Error for a file that is not an archive of the expected kind, or is incomplete.
 
     Attributes:
-        reason: what was seen.
+        reason: Description of the problem.
     """
 
     def __init__(self, archive: Path, reason: str) -> None:
@@ -104,24 +104,24 @@ def unpack_archive(
 ) -> list[UnpackedFile]:
     """Write the files of an archive into a new folder.
 
-    The folder is written into as it comes; a caller that wants it whole or not at all gives one
-    that is temporary.
+    Files are written one after another, so an error leaves a partly filled folder. A caller that
+    needs all files or none passes a temporary folder.
 
     Args:
-        archive: a ``.tar``, ``.tar.gz``, ``.tgz`` or ``.zip`` file.
-        folder: to make; must not exist, so that nothing in it can lead elsewhere.
-        only: paths to write, the others are passed over; all by default.
-        proven: whether the archive's size or hash was compared with a published one. A tar file may
+        archive: Path of a ``.tar``, ``.tar.gz``, ``.tgz`` or ``.zip`` file.
+        folder: Folder to create. It must not exist, so that nothing in it can lead elsewhere.
+        only: Paths to write; other members are skipped. All are written by default.
+        proven: Whether the archive's size or hash was compared with a published one. A tar file may
             then lack the blocks of zeros at its end, as tar files of some programs do.
-        limits: see :class:`Limits`.
-        progress: see ``Progress``.
+        limits: Limits on the content, see :class:`Limits`.
+        progress: Callback, see ``Progress``.
 
     Returns:
-        What was written, sorted by path.
+        The files that were written, sorted by path.
 
     Raises:
-        InputError: if the archive is damaged or holds anything that the module's text refuses, or
-            the disk is full.
+        InputError: If the archive is damaged or holds anything that the module docstring rules
+            out, or the disk is full.
     """
     limits = limits or Limits()
     size = archive.stat().st_size if archive.is_file() else 0
@@ -134,7 +134,8 @@ def unpack_archive(
     except OSError as error:
         reason = error.strerror or error
         msg = (
-            f"{archive}: cannot be unpacked into {folder} ({reason}); make room or mend the rights"
+            f"{archive}: cannot be unpacked into {folder} ({reason}); free some space or fix the "
+            "permissions"
         )
         raise InputError(msg) from error
     if not written and only is None:
@@ -149,10 +150,10 @@ class _Member:
     """One file or folder of an archive.
 
     Attributes:
-        name: normalised and safe to join to a folder.
-        size: in bytes, as its header says; None for a folder.
-        open: gives the bytes.
-        read: bytes of the archive that were read so far.
+        name: Normalised name, safe to join to a folder.
+        size: Size in bytes according to the header; None for a folder.
+        open: Function that opens the member for reading.
+        read: Bytes of the archive read so far.
     """
 
     name: str
@@ -224,7 +225,7 @@ def _copy(stream: IO[bytes], out: IO[bytes] | None, archive: Path, member: _Memb
 def _claim(
     names: dict[str, tuple[str, bool]], archive: Path, name: str, *, is_folder: bool
 ) -> None:
-    """Note a name and the folders above it, and refuse what cannot lie beside the others."""
+    """Register a name and its parent folders, and refuse names that conflict with earlier ones."""
     above = [str(parent) for parent in PurePosixPath(name).parents if parent.parts]
     for part, kind in ((name, is_folder), *((folder, True) for folder in above)):
         folded = composed(part).casefold()
@@ -236,7 +237,7 @@ def _claim(
 
 
 def _plain_name(archive: Path, name: str) -> str:
-    """Return a member's name without ``./`` and the like; empty for the archive's own root."""
+    """Return a member's name without parts such as ``./``; empty for the archive's own root."""
     parts = PurePosixPath(name).parts
     if not parts:
         return ""
@@ -269,7 +270,7 @@ def _zip_members(archive: Path, folder: Path) -> Iterator[_Member]:
         read = 0
         for entry in entries:
             read += entry.compress_size
-            # ``filename`` was cut and mended already; what the archive says is ``orig_filename``.
+            # zipfile changes ``filename``; ``orig_filename`` is the name as stored in the archive.
             name = _plain_name(archive, entry.orig_filename)
             mode = stat.S_IFMT(entry.external_attr >> 16)
             if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -291,10 +292,10 @@ def _opener(opened: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], IO[
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header; one that cannot be read is an error, not the end of the archive.
+    """A member's header; a header that cannot be read raises an error.
 
-    ``tarfile`` takes a damaged or missing header for the end. The only good end is a block of
-    zeros.
+    ``tarfile`` itself takes a damaged or missing header for the end of the archive. Here the only
+    valid end is a block of zeros.
     """
 
     _good_ends: ClassVar[tuple[str, ...]] = ("EOFHeaderError",)  # the block of zeros
@@ -311,7 +312,7 @@ class _Header(tarfile.TarInfo):
 
 
 class _ProvenHeader(_Header):
-    """A member's header in an archive that is whole: where no byte is left, it is at its end."""
+    """A member's header in a verified archive, which may also end without a block of zeros."""
 
     _good_ends = ("EOFHeaderError", "EmptyHeaderError")
 
@@ -320,7 +321,7 @@ _HeaderError, _ReadError = tarfile.HeaderError, tarfile.ReadError
 
 
 class _Bounded:
-    """A stream for ``tarfile`` that refuses to read a great deal in one go."""
+    """A stream for ``tarfile`` that refuses reads longer than ``_LONGEST_READ`` bytes."""
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
         self._stream = stream
@@ -339,7 +340,7 @@ def _tar_members(archive: Path, folder: Path, header: type[_Header]) -> Iterator
         stream: io.BufferedIOBase = raw
         if not archive.name.endswith(".tar"):
             stream = gzip.GzipFile(fileobj=raw)
-        bounded: Any = _Bounded(stream)  # as much of a file as ``tarfile`` asks for
+        bounded: Any = _Bounded(stream)  # has the methods of a file that ``tarfile`` uses
         with tarfile.open(fileobj=bounded, mode="r:", tarinfo=header) as opened:
             files: dict[str, tarfile.TarInfo] = {}
             for entry in opened:
@@ -354,7 +355,7 @@ def _tar_members(archive: Path, folder: Path, header: type[_Header]) -> Iterator
                 entry = _resolved(archive, entry, name, files)
                 files[name] = entry
                 yield _Member(name, entry.size, _extractor(opened, entry), raw.tell())
-        # The checksum of a gzip stream is compared only when its end is read.
+        # The checksum of a gzip stream is verified only when its end is read.
         for _ in range(_LONGEST_READ // _BLOCK):
             if not stream.read(_BLOCK):
                 return
@@ -362,7 +363,7 @@ def _tar_members(archive: Path, folder: Path, header: type[_Header]) -> Iterator
 
 
 def _filter(archive: Path, entry: tarfile.TarInfo, folder: Path) -> None:
-    """Ask the standard library's data filter, where this Python has one (PEP 706)."""
+    """Apply the standard library's data filter, if this Python has one (PEP 706)."""
     data_filter = getattr(tarfile, "data_filter", None)
     if data_filter is None:
         return
@@ -375,7 +376,7 @@ def _filter(archive: Path, entry: tarfile.TarInfo, folder: Path) -> None:
 def _resolved(
     archive: Path, entry: tarfile.TarInfo, name: str, files: dict[str, tarfile.TarInfo]
 ) -> tarfile.TarInfo:
-    """Return the member that has the bytes: the entry, or the earlier file that it links to."""
+    """Return the member that holds the bytes: the entry, or the earlier file that it links to."""
     if entry.isreg():
         return entry
     if not (entry.islnk() or entry.issym()):

@@ -1,4 +1,4 @@
-"""Undoing what a server did to a file on its way, after the file has come wholly."""
+"""Decode the HTTP content coding of a downloaded file once the download is complete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import BinaryIO
 from sbdata.fetch.retries import RefusedError
 
 MAX_GROWTH = 200
-"""How many times its coded size a file of unknown size may have; JSON comes to about 20."""
+"""Maximum ratio of decoded to coded size for a file of unknown size; JSON reaches about 20."""
 
 _BLOCK = 2**18
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -19,18 +19,18 @@ _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 def undo_coding(
     source: Path, target: Path, coding: str, *, size: int | None, between: Callable[[], None]
 ) -> None:
-    """Write the file that a coded body stands for.
+    """Decode a coded HTTP body and write the file it contains.
 
     Args:
-        source: the body, as it was sent.
-        target: the file; written over.
+        source: Path of the body as it was sent.
+        target: Path of the decoded file; overwritten if it exists.
         coding: ``gzip`` or ``deflate`` (RFC 9110, section 8.4.1; the latter means zlib).
-        size: that the file is known to have, or None.
-        between: called after each block; may raise.
+        size: Known size of the file in bytes, or None.
+        between: Callback run after each block; it may raise.
 
     Raises:
-        RefusedError: for another coding, a damaged or cut body, one that unfolds into more than
-            ``size`` bytes or, where that is not known, into ``MAX_GROWTH`` times its own.
+        RefusedError: If the coding is another one, the body is damaged or truncated, or it decodes
+            to more than ``size`` bytes (if ``size`` is None: ``MAX_GROWTH`` times its own size).
     """
     if coding not in _WINDOWS:
         raise RefusedError(f"sends the file coded as {coding}, which is not understood")
@@ -58,5 +58,5 @@ def _plain_blocks(coded: BinaryIO, coding: str) -> Iterator[bytes]:
             rest = decoder.unused_data or coded.read(_BLOCK)
             if coding != "gzip" or not rest:
                 return
-            coded.seek(-len(rest), 1)  # gzip members may follow each other; they are one file
+            coded.seek(-len(rest), 1)  # several gzip members in a row make up one file
             decoder = zlib.decompressobj(_WINDOWS[coding])

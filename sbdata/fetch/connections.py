@@ -1,8 +1,7 @@
-"""Asking an address once, over connections that are kept, shared and used politely.
+"""Send single HTTP requests over connections that threads share and that respect host limits.
 
-Certificates are always verified, an address that began with https never ends on http unless that is
-asked for, and every trouble comes out as one of four errors: PassingError, RefusedError,
-OverdueError, StoppedError.
+Certificates are always verified. Redirects from https to http are followed only on request. Every
+failure is raised as one of four errors: PassingError, RefusedError, OverdueError, StoppedError.
 """
 
 from __future__ import annotations
@@ -30,31 +29,33 @@ from sbdata.fetch.retries import (
 
 MAX_REDIRECTS = 5
 PER_HOST = 8
-"""Requests under way at one host; browsers allow themselves six to eight."""
+"""Maximum number of concurrent requests to one host; browsers use six to eight."""
 TIMEOUT = 30.0
-"""Seconds to wait for a connection and for each read."""
+"""Default timeout in seconds for connecting and for each read."""
 
 _BLOCK = 256 * 2**10
 _RETRIED = frozenset({408, 425, 429, *range(500, 600)})
-_CONNECTION = re.compile(r"(<.*?>|\w+\(host=.*?\)): ")  # as urllib3 names it: old, since 2.6
+# Prefixes of urllib3's messages: before 2.6, and since 2.6.
+_CONNECTION = re.compile(r"(<.*?>|\w+\(host=.*?\)): ")
 _HEADERS = {
     "User-Agent": f"sbdata/{sbdata.__version__}",
-    # Images and archives do not shrink; without a content coding the length is that of the file.
+    # Images and archives do not compress further; without a content coding, Content-Length is the
+    # size of the file.
     "Accept-Encoding": "identity",
 }
 
 
 class OverdueError(Exception):
-    """The time that everything together may take is over."""
+    """Error for a deadline that has passed."""
 
 
 class StoppedError(Exception):
-    """The connections were closed by another thread."""
+    """Error for connections that another thread has closed."""
 
 
 @dataclass
 class _Host:
-    """Who may ask a host now, and from when on (a time of ``time.monotonic``)."""
+    """Free request slots of a host, and the ``time.monotonic`` time until which it must rest."""
 
     slots: threading.Semaphore
     quiet_until: float = -math.inf
@@ -62,23 +63,23 @@ class _Host:
 
 @dataclass
 class _Open:
-    """The answers that are being read."""
+    """The responses that are being read."""
 
     answers: set[requests.Response] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Connections:
-    """Kept connections that any number of threads use; close them when done.
+    """Persistent connections that any number of threads can share; close them when done.
 
-    At most ``per_host`` requests are under way at one host. A host that asks for a pause
-    (Retry-After) is left alone by all of them until it is over.
+    At most ``per_host`` requests run at one host at the same time. If a host asks for a pause
+    (Retry-After), no thread sends it a request until the pause is over.
 
     Args:
-        timeout: seconds to wait for a connection and for each read.
-        per_host: see above.
-        plain_redirects: follow redirects from https to http.
-        clock: gives the seconds that deadlines are compared with.
+        timeout: Timeout in seconds for connecting and for each read.
+        per_host: Maximum number of concurrent requests to one host.
+        plain_redirects: Whether to follow redirects from https to http.
+        clock: Function that returns the seconds that deadlines are compared with.
     """
 
     def __init__(
@@ -96,30 +97,30 @@ class Connections:
         self._stopped = threading.Event()
         self._hosts: dict[str, _Host] = {}
         self._open = _Open()
-        # Sessions are not thread-safe, so each thread has its own; the adapter, which holds the
-        # connections, is, and they share it.
+        # Sessions are not thread-safe, so each thread has its own. The adapter, which holds the
+        # connections, is thread-safe and shared.
         self._adapter = HTTPAdapter(pool_maxsize=per_host)
         self._thread = threading.local()
 
     def close(self) -> None:
-        """End what is under way, in whichever thread, and close the connections."""
+        """Abort the requests of all threads and close the connections."""
         self._stopped.set()
         with self._open.lock:
             answers = list(self._open.answers)
         for answer in answers:
-            with suppress(Exception):  # it may have ended by itself; urllib3 < 2.3 cannot
+            with suppress(Exception):  # it may have ended already; urllib3 < 2.3 has no shutdown
                 answer.raw.shutdown()
         self._adapter.close()
 
     def check(self, deadline: float = math.inf) -> None:
-        """Do nothing, as long as there is time and the connections are open.
+        """Check that the deadline has not passed and that the connections are open.
 
         Args:
-            deadline: a time of ``time.monotonic``.
+            deadline: Deadline as a time of ``time.monotonic``.
 
         Raises:
-            OverdueError: if the deadline is over.
-            StoppedError: if the connections were closed.
+            OverdueError: If the deadline has passed.
+            StoppedError: If the connections were closed.
         """
         if self._stopped.is_set():
             raise StoppedError("interrupted")
@@ -127,7 +128,12 @@ class Connections:
             raise OverdueError("out of time")
 
     def pause(self, seconds: float, deadline: float = math.inf) -> None:
-        """Sleep, unless the deadline would pass meanwhile. Raises as :meth:`check`."""
+        """Sleep for some seconds.
+
+        Raises:
+            OverdueError: If the deadline has passed or would pass during the sleep.
+            StoppedError: If the connections were closed.
+        """
         self.check(deadline)
         if self._clock() + seconds >= deadline:
             raise OverdueError("out of time")
@@ -143,20 +149,21 @@ class Connections:
         expected: Collection[int] = (200,),
         deadline: float = math.inf,
     ) -> Iterator[requests.Response]:
-        """Ask once and give the answer, its body not yet read (:meth:`blocks`).
+        """Send one request and yield the response; read its body with :meth:`blocks`.
 
         Args:
-            url: http or https; redirects are followed.
-            headers: to be sent besides our own.
-            expected: the statuses that are answers.
-            deadline: a time of ``time.monotonic``.
+            url: Address with http or https; redirects are followed.
+            headers: Headers to send besides the default ones.
+            expected: Status codes that count as success.
+            deadline: Deadline as a time of ``time.monotonic``.
 
         Raises:
-            PassingError: for no connection, no answer in time, and statuses that say "later".
-            RefusedError: for other statuses, bad addresses, too many redirects or one to http, and
-                certificates that do not verify.
-            OverdueError: if the deadline is over.
-            StoppedError: if the connections were closed.
+            PassingError: If there is no connection, no response in time, or a status that asks to
+                try later.
+            RefusedError: If the status is any other, the address is bad, there are too many
+                redirects or one to http, or the certificate is invalid.
+            OverdueError: If the deadline has passed.
+            StoppedError: If the connections were closed.
         """
         came_from = ""
         for _ in range(MAX_REDIRECTS + 1):
@@ -177,17 +184,17 @@ class Connections:
     def blocks(
         self, answer: requests.Response, *, decoded: bool = False, deadline: float = math.inf
     ) -> Iterator[bytes]:
-        """Give the body of an answer as it comes in.
+        """Yield the body of a response in blocks, as it arrives.
 
         Args:
-            answer: of :meth:`asking`.
-            decoded: undo its content coding.
-            deadline: a time of ``time.monotonic``; looked at after each block.
+            answer: Response from :meth:`asking`.
+            decoded: Whether to undo its content coding.
+            deadline: Deadline as a time of ``time.monotonic``, checked after each block.
 
         Raises:
-            PassingError: if it ends early, is damaged on its way, or stalls.
-            OverdueError: if the deadline is over.
-            StoppedError: if the connections were closed.
+            PassingError: If the body ends early, is damaged in transfer, or stalls.
+            OverdueError: If the deadline has passed.
+            StoppedError: If the connections were closed.
         """
         try:
             for block in _raw_blocks(answer, decoded):
@@ -196,7 +203,7 @@ class Connections:
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.check(deadline)
             raise PassingError(_in_words(error)) from error
-        # Closing shuts the sockets, which looks like the end of the body.
+        # Closing shuts the sockets down, which looks like the end of the body.
         self.check(deadline)
 
     def _check_address(self, url: str, came_from: str) -> None:
@@ -209,7 +216,7 @@ class Connections:
 
     @contextmanager
     def _turn(self, url: str, deadline: float) -> Iterator[_Host]:
-        """Wait until the host of an address may be asked."""
+        """Wait until a request may be sent to the host of an address."""
         host = self._hosts.setdefault(_host_of(url), _Host(threading.Semaphore(self._per_host)))
         while not host.slots.acquire(timeout=0.1):
             self.check(deadline)
@@ -227,7 +234,7 @@ class Connections:
         with self._open.lock:
             self._open.answers.add(answer)
         try:
-            self.check()  # closed in between: its socket was not shut
+            self.check()  # if closed in between, its socket was not shut down
             yield
         finally:
             with self._open.lock:
@@ -274,11 +281,11 @@ def _host_of(url: str) -> str:
 
 
 def _redirect_of(answer: requests.Response) -> str | None:
-    """Return the address that an answer sends to, if it does."""
+    """Return the address that a response redirects to, or None."""
     if not answer.is_redirect:
         return None
     try:
-        # Headers come as Latin-1; addresses with other letters are UTF-8 in practice.
+        # Headers are read as Latin-1; in practice, addresses with other letters are in UTF-8.
         location = answer.headers["Location"].encode("latin-1").decode("utf-8", "replace")
         return urljoin(answer.url, location)
     except ValueError as error:
@@ -302,17 +309,17 @@ def _check_status(
 def _raw_blocks(answer: requests.Response, decoded: bool) -> Iterator[bytes]:
     framing = answer.headers.get("Transfer-Encoding", "").strip().lower()
     if decoded or framing not in ("", "identity", "chunked"):
-        # http.client knows no framing but plain "chunked"; urllib3's stream reads the others.
+        # http.client supports only plain "chunked" framing; urllib3's stream reads the others.
         yield from answer.raw.stream(_BLOCK, decode_content=decoded)
         return
-    # read1 returns what is there. read would wait for a whole block, and drop what it has of it
-    # when the connection breaks, so that a connection cut often enough would bring nothing.
+    # read1 returns the bytes that are available. read would wait for a whole block and drop a
+    # partial one if the connection breaks; an unstable connection might then never make progress.
     while block := answer.raw.read1(_BLOCK, decode_content=False):
         yield block
 
 
 def _in_words(error: BaseException) -> str:
-    """Return what went wrong, without the library's wrapping."""
+    """Return the message of an error without the library's wrapping."""
     inner = getattr(error.args[0], "reason", error.args[0]) if error.args else error
     timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError)
     late = isinstance(error, timeouts) or isinstance(inner, timeouts)

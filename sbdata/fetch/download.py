@@ -1,10 +1,10 @@
-"""From an address to a checked file: whole, with the right bytes, or not there at all.
+"""Download files so that each is either complete and verified, or absent.
 
-A file comes into ``NAME.part`` beside its place and gets its name after its size and hash were
-compared and its bytes are on the disk. Whatever ends a download, a lost connection, Ctrl-C, a kill
-or a full disk, the part stays, and the next call goes on from there, provided that the server
-confirms (If-Range) or the known hash will prove that both halves are of one file. A lock keeps two
-processes from the same file: the second waits and uses what the first has brought.
+A file is downloaded to ``NAME.part`` beside its target. It is renamed after its size and hash were
+compared and its bytes were flushed to the disk. If a download is interrupted (lost connection,
+Ctrl-C, kill, full disk), the part stays. The next call resumes it, provided that the server
+confirms that it is the same file (If-Range) or a known hash will prove it. A lock prevents two
+processes from downloading the same file: the second waits and uses the first one's file.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int | None], None]
-"""Called with (bytes that are there, bytes in all or None), at most twenty times a second."""
+"""Callback with (bytes present, total bytes or None), called at most twenty times a second."""
 ProgressOfEach = Callable[[str, int, int | None], None]
-"""As ``Progress``, with the file's name first; calls never overlap."""
+"""Callback with (file name, bytes present, total bytes or None); calls never overlap."""
 
 _LOG = logging.getLogger(__name__)
 _PROGRESS_EVERY = 0.05
@@ -56,14 +56,15 @@ _CODED_NAMES = (".gz", ".tgz", ".svgz")
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    """How patient a download is.
+    """Retry and timeout settings of a download.
 
     Attributes:
-        attempts: at each address, in a row, that bring nothing.
-        timeout: seconds to wait for a connection and for each read.
-        total: seconds for a file, all addresses and pauses together.
-        pause: seconds before the second attempt, doubled for each further one.
-        plain_redirects: follow redirects from https to http; the file's hash still has to fit.
+        attempts: Consecutive attempts without new data before an address is given up.
+        timeout: Timeout in seconds for connecting and for each read.
+        total: Time limit in seconds per file, for all addresses and pauses together.
+        pause: Pause in seconds before the second attempt, doubled for each further one.
+        plain_redirects: Whether to follow redirects from https to http; the file's hash must still
+            match.
     """
 
     attempts: int = 6
@@ -75,15 +76,15 @@ class DownloadOptions:
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A file that lies in its place.
+    """A file that is complete and in its place.
 
     Attributes:
-        name: as asked.
-        path: of the file.
-        size: in bytes.
-        sha256: in hex.
-        source: the address that its last bytes came from, or ``"kept"`` if it was there already.
-        received: bytes that came over the network for it in this call.
+        name: Requested file name.
+        path: Path of the file.
+        size: Size in bytes.
+        sha256: SHA-256 in hex.
+        source: Address that its last bytes came from, or ``"kept"`` if it existed already.
+        received: Bytes received over the network for it in this call.
     """
 
     name: str
@@ -104,20 +105,21 @@ def download(
     options: DownloadOptions = DEFAULT_OPTIONS,
     progress: Progress | None = None,
 ) -> Downloaded:
-    """Put a file into a folder, unless it is there; go on with what an earlier call has left.
+    """Download a file into a folder unless it is there; resume an interrupted download.
 
-    A file that is there is hashed and kept if it has the known size and hash; where nothing is
-    known it is kept, since a file gets its name only when it is whole.
+    An existing file is hashed, and kept if its size and hash match the known ones. If neither is
+    known, it is kept, since a file gets its name only when it is complete.
 
     Args:
-        remote: the file.
-        folder: made if absent.
-        options: see :class:`DownloadOptions`.
-        progress: see ``Progress``.
+        remote: File to download.
+        folder: Target folder; created if absent.
+        options: Retry and timeout settings, see :class:`DownloadOptions`.
+        progress: Callback, see ``Progress``.
 
     Raises:
-        InputError: if no address gives the right bytes, the folder cannot be written, the disk has
-            not enough space or the time is over. What has come by then stays, if it may be right.
+        InputError: If no address gives the right bytes, the folder cannot be written, the disk has
+            not enough space, or the time limit is reached. Bytes received until then are kept if
+            they may be right.
     """
     with closing(_connections(options)) as connections:
         return _Download(remote, folder, options, connections, progress).run()
@@ -131,20 +133,20 @@ def download_each(
     options: DownloadOptions = DEFAULT_OPTIONS,
     progress: ProgressOfEach | None = None,
 ) -> list[Downloaded | InputError]:
-    """Put files into a folder, some of them at once; a file that fails stops no other.
+    """Download several files into a folder in parallel; a failed file does not stop the others.
 
     Args:
-        remotes: distinct by name.
-        folder: made if absent.
-        parallel: how many files at once.
-        options: for each file.
-        progress: see ``ProgressOfEach``.
+        remotes: Files to download, with distinct names.
+        folder: Target folder; created if absent.
+        parallel: Number of files downloaded at the same time.
+        options: Settings that apply to each file.
+        progress: Callback, see ``ProgressOfEach``.
 
     Returns:
-        One answer a file, in the order given: what came, or why it did not.
+        One result per file, in the order given: the file, or the error.
 
     Raises:
-        InputError: if a name is given twice, or the disk has not enough space for all of them.
+        InputError: If a name is given twice, or the disk has not enough space for all files.
     """
     names = [remote.name for remote in remotes]
     if len({name.casefold() for name in names}) != len(names):
@@ -168,7 +170,7 @@ def download_each(
         except InputError as error:
             return error
 
-    # Closed by an interruption too: the threads then stop where they are, their parts stay.
+    # An interruption closes the connections too; the threads then stop and their parts stay.
     with closing(connections):
         return run_each(obtain, remotes, workers=parallel)
 
@@ -178,7 +180,7 @@ def _connections(options: DownloadOptions) -> Connections:
 
 
 class _Download:
-    """One file on its way."""
+    """The download of one file."""
 
     def __init__(
         self,
@@ -205,7 +207,7 @@ class _Download:
     def run(self) -> Downloaded:
         try:
             seen = _identity(self._target)
-            # Before the lock: a good file in a folder that cannot be written is good enough.
+            # Check before locking: a good file in a read-only folder needs no lock.
             if (kept := self._kept()) is not None:
                 if any(path.exists() for path in self._beside()):
                     with suppress(OSError, Timeout), self._lock().acquire(blocking=False):
@@ -213,10 +215,10 @@ class _Download:
                 return kept
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._locked():
-                self._deadline = time.monotonic() + self._options.total  # waiting was free
+                self._deadline = time.monotonic() + self._options.total  # waiting is free
                 if _identity(self._target) != seen and (kept := self._kept()) is not None:
                     self._sweep()
-                    return kept  # another process has brought it meanwhile
+                    return kept  # another process has downloaded it meanwhile
                 return self._obtained()
         except OverdueError as error:
             msg = (
@@ -227,7 +229,7 @@ class _Download:
         except OSError as error:
             raise self._unusable(error) from error
 
-    # --- a file that is there ---------------------------------------------------------------------
+    # --- existing file ----------------------------------------------------------------------------
 
     def _kept(self) -> Downloaded | None:
         if not self._target.is_file():
@@ -242,14 +244,14 @@ class _Download:
         return Downloaded(self._remote.name, self._target, size, digests.sha256, "kept", 0)
 
     def _sweep(self) -> None:
-        """Remove what a process left that was killed just after its file got its name."""
+        """Remove the leftovers of a process that was killed just after it renamed its file."""
         for path in self._beside():
             path.unlink(missing_ok=True)
 
     def _beside(self) -> tuple[Path, ...]:
         return part_of(self._target), plain_of(self._target), note_of(self._target)
 
-    # --- a file that is not -----------------------------------------------------------------------
+    # --- missing file -----------------------------------------------------------------------------
 
     def _obtained(self) -> Downloaded:
         check_space(self._folder, _lacking(self._remote, self._target), self._remote.name)
@@ -269,17 +271,17 @@ class _Download:
                     return answer
                 troubles.append(f"{url}: {answer}")
         again = "run it again" if self._left_over() else "check the network and the addresses"
-        msg = f"{self._remote.name} could not be had ({'; '.join(troubles)}); "
+        msg = f"{self._remote.name} could not be downloaded ({'; '.join(troubles)}); "
         raise InputError(msg + self._left_over() + again)
 
     def _from(self, url: str, part: Part, transfer: Transfer) -> Downloaded | RefusedError:
-        """Fill the part from an address, check it and give it its name."""
+        """Fill the part from an address, check it and rename it."""
         try:
             fill(part, url, transfer)
             doubtful = part.doubtful
             answer = self._settled(part, transfer)
             if isinstance(answer, RefusedError) and doubtful:
-                # The joint may be what is wrong: once more, in one piece.
+                # The joined pieces may be from different files: download again in one piece.
                 fill(part, url, transfer)
                 answer = self._settled(part, transfer)
         except RefusedError as error:
@@ -287,7 +289,7 @@ class _Download:
         return answer
 
     def _settled(self, part: Part, transfer: Transfer) -> Downloaded | RefusedError:
-        """Put what has come in its place if it is right; throw it away if it is not."""
+        """Move the downloaded bytes to the target if they are right; discard them if not."""
         origin, size, digests, path = part.origin, part.length, part.digests, part.path
         wrong = self._remote.difference(size, digests)
         source = "" if origin is None else origin.url
@@ -310,8 +312,8 @@ class _Download:
         return Downloaded(name, self._target, size, digests.sha256, source, received)
 
     def _is_to_be_decoded(self) -> bool:
-        # Some servers say of a .tgz that it is a tar coded as gzip. Where size or hash are known
-        # they tell what is meant; else the name does.
+        # Some servers describe a .tgz as a tar with the content coding gzip. A known size or hash
+        # decides what is meant; without them the name does.
         known = self._remote.size is not None or self._remote.hash_known
         return not known and not self._remote.name.lower().endswith(_CODED_NAMES)
 
@@ -319,16 +321,17 @@ class _Download:
         undo_coding(coded, plain, coding, size=self._remote.size, between=self._check)
 
     def _place(self, part: Part, path: Path) -> None:
-        """Give a file its name when its bytes are on the disk."""
+        """Flush a file to the disk and move it to the target."""
         with path.open("rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(path, self._target)  # noqa: PTH105 - the documented atomic call
-        # In this order: killed in between, a note without a part is left, which means nothing.
+        # The order matters: a process killed in between leaves a note without a part, which is
+        # ignored.
         part.path.unlink(missing_ok=True)
         part.note.unlink(missing_ok=True)
         _sync_folder(self._folder)
 
-    # --- help -------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------
 
     @property
     def _with_md5(self) -> bool:
@@ -375,7 +378,7 @@ class _Download:
                 "some space and run it again"
             )
         where = error.filename or self._target
-        return InputError(f"{where}: cannot be used ({what}); choose another folder or mend it")
+        return InputError(f"{where}: cannot be used ({what}); choose another folder or fix it")
 
 
 def _acquired(lock: FileLock) -> bool:
@@ -387,7 +390,7 @@ def _acquired(lock: FileLock) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is replaced."""
+    """Return values that change when a file is replaced."""
     try:
         found = path.stat()
     except OSError:
@@ -396,7 +399,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 
 def _lacking(remote: Remote, target: Path) -> int:
-    """Return how many bytes of a file are still to be stored, as far as its size is known."""
+    """Return how many bytes of a file are still missing, as far as its size is known."""
     if remote.size is None:
         return 0
     have = 0
@@ -409,7 +412,7 @@ def _lacking(remote: Remote, target: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the folder's names to the disk; not every system can, and none loses bytes by it."""
+    """Flush the folder's entries to the disk, if the system can; otherwise no bytes are lost."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

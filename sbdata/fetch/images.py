@@ -1,7 +1,7 @@
-"""Single images: from a local folder or over HTTP into one folder, checked, whole or absent.
+"""Copy or download single images into a folder so that each is complete and checked, or absent.
 
-Every image is checked before it gets its name, so a file in the folder is a good one, and a run
-that was killed goes on where it stopped. Nothing is asked for that was not requested.
+Every image is checked before it gets its name, so each file in the folder is valid, and a killed
+run can be resumed. Only requested images are downloaded.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One image that is wanted.
+    """Request for one image.
 
     Attributes:
-        image_id: stem of the file it becomes.
-        file_name: what the source calls it; handed to ``local``.
-        url: where it can be fetched otherwise, or None.
-        sha256: recorded hash, or None where none is known.
-        width: annotated, in pixels.
-        height: annotated, in pixels.
-        sha256_of: what the hash is of: ``"file"``, the file's bytes, or ``"pixels"``, a generated
-            image's RGB array before encoding.
+        image_id: Stem of the file that is written.
+        file_name: Name of the image in its source; passed to ``local``.
+        url: Address to use if the image is not found locally, or None.
+        sha256: Recorded hash, or None if none is known.
+        width: Annotated width in pixels.
+        height: Annotated height in pixels.
+        sha256_of: Content that the hash covers: ``"file"``, the file's bytes, or ``"pixels"``, a
+            generated image's RGB array before encoding.
     """
 
     image_id: str
@@ -64,13 +64,13 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class Fetched:
-    """An image that lies in the folder now.
+    """An image that is in the folder now.
 
     Attributes:
-        image_id: as requested.
-        sha256: of the file, or of the pixels where the request says so.
-        phash: see :func:`sbdata.fetch.photos.perceptual_hash`.
-        origin: where it came from: already in the folder, from ``local``, or over HTTP.
+        image_id: Requested image id.
+        sha256: Hash of the file, or of the pixels if the request says so.
+        phash: Perceptual hash, see :func:`sbdata.fetch.photos.perceptual_hash`.
+        origin: Place it came from: already in the folder, from ``local``, or over HTTP.
     """
 
     image_id: str
@@ -81,15 +81,15 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Failed:
-    """An image that could not be had, and why.
+    """An image that could not be fetched, and the reason.
 
     Attributes:
-        image_id: as requested.
-        reason: ``missing`` (neither local nor with a url), ``http``, ``unsafe_path`` (the name
-            leads out of its folder), ``ambiguous_name`` (two files are called so, see
-            :mod:`sbdata.file_names`), ``unreadable_image`` (truncated, a web page, a bomb),
-            ``sha256``, ``image_size`` or ``image_format`` (not a JPEG).
-        detail: what was seen, in words.
+        image_id: Requested image id.
+        reason: One of ``missing`` (neither local nor with a url), ``http``, ``unsafe_path`` (the
+            name leads out of its folder), ``ambiguous_name`` (two files have this name, see
+            :mod:`sbdata.file_names`), ``unreadable_image`` (truncated, a web page, a
+            decompression bomb), ``sha256``, ``image_size`` and ``image_format`` (not a JPEG).
+        detail: Description of the problem.
     """
 
     image_id: str
@@ -111,32 +111,36 @@ def fetch_images(
     pause: float = 0.5,
     progress: Progress | None = None,
 ) -> list[Fetched | Failed]:
-    """Put the requested images into a folder as ``<image_id>.jpg``; keep those already good.
+    """Write the requested images to a folder as ``<image_id>.jpg``; keep valid existing ones.
 
-    An image that is there and passes the checks is kept. Otherwise ``local`` is asked, then the
-    url. The checks: a JPEG that decodes wholly, of the annotated size, with the recorded sha256. A
-    generated image (``sha256_of="pixels"``) is always made again: its encoded bytes prove nothing
-    about which pixels went in.
+    An existing image that passes the checks is kept. Otherwise ``local`` is tried, then the url.
+    An image passes if it is a JPEG that decodes completely and has the annotated size and the
+    recorded sha256. A generated image (``sha256_of="pixels"``) is always made again, because its
+    encoded bytes do not prove which pixels were encoded.
 
     Args:
-        wanted: distinct by ``image_id``.
-        folder: made if absent; temporary files of a killed run are removed from it.
-        local: returns a file's bytes or None; raises InputError for a name that leaves its root.
-        pixel_sha256: of generated images: their hash by file name; compared where one is recorded.
-        mirrors: url prefix to its replacement; the longest prefix that fits is used.
-        workers: threads, or processes.
-        processes: use processes, for a ``local`` that is plain Python work; it must be picklable.
-        attempts: at each url, as connection errors, truncated answers, 429 and 5xx are retried.
-        timeout: seconds to wait for the connection and for each read.
-        pause: seconds before the second attempt; see :func:`sbdata.fetch.retries.delay`. A server
-            that asks for a pause (``Retry-After``) is left alone by all workers until it is over.
-        progress: called with (done, total).
+        wanted: Requests with distinct ``image_id``.
+        folder: Target folder; created if absent. Temporary files of a killed run are removed.
+        local: Function from file name to the file's bytes or None. It raises InputError for a name
+            that leaves its root.
+        pixel_sha256: Function from file name to the pixel hash of a generated image, which is
+            compared with the recorded hash if there is one.
+        mirrors: Replacements by url prefix; the longest matching prefix is used.
+        workers: Number of threads, or of processes.
+        processes: Whether to use processes, for a ``local`` that is pure Python work. ``local``
+            must then be picklable.
+        attempts: Attempts per url. Connection errors, truncated responses, 429 and 5xx are retried.
+        timeout: Timeout in seconds for connecting and for each read.
+        pause: Pause in seconds before the second attempt, see :func:`sbdata.fetch.retries.delay`.
+            If a server asks for a pause (``Retry-After``), no worker sends it a request until the
+            pause is over.
+        progress: Callback with (done, total).
 
     Returns:
-        One answer a request, in the order of the requests.
+        One result per request, in the order of the requests.
 
     Raises:
-        InputError: if an ``image_id`` is given twice or the folder cannot be written.
+        InputError: If an ``image_id`` is given twice or the folder cannot be written.
     """
     ids = [request.image_id for request in wanted]
     if len(set(ids)) != len(ids):
@@ -165,12 +169,12 @@ def fetch_images(
         )
     finally:
         if connections is not None:
-            connections.close()  # an interrupted run's threads are not to sleep out their pauses
+            connections.close()  # so that the threads of an interrupted run stop sleeping
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What all the requests of one run share."""
+    """Settings that all requests of one run share."""
 
     folder: Path
     local: Callable[[str], bytes | None]
@@ -183,7 +187,7 @@ class _Job:
 
 
 class _FailedError(Exception):
-    """Ends the work on one request."""
+    """Error that ends the work on one request."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
@@ -262,7 +266,7 @@ def _checked(request: ImageRequest, data: bytes) -> tuple[str, str]:
 
 
 def _pixels(job: _Job, request: ImageRequest) -> str:
-    """Return the hash of a generated image's pixels, if it is the recorded one."""
+    """Return the pixel hash of a generated image, if it matches the recorded one."""
     found = job.pixel_sha256(request.file_name) if job.pixel_sha256 else request.sha256
     if found is None:
         raise _FailedError("sha256", "a generated image whose source gives no hash of its pixels")
@@ -284,7 +288,7 @@ def _cannot_write(folder: Path, error: OSError) -> InputError:
 
 @functools.cache
 def _of_this_process(timeout: float) -> Connections:
-    """Return the connections of a worker process, which end with it; they cannot be sent there."""
+    """Return the connections of a worker process; they cannot be sent to it, and end with it."""
     return Connections(timeout=timeout)
 
 
@@ -302,12 +306,12 @@ def _download(job: _Job, image_id: str, url: str) -> bytes:
 
 
 def _get(connections: Connections, url: str) -> bytes:
-    """Ask once.
+    """Send one request and return the body.
 
     Raises:
-        PassingError: for what a later attempt may mend.
-        RefusedError: for what it cannot.
-        StoppedError: if the run is over.
+        PassingError: If a later attempt may succeed.
+        RefusedError: If no later attempt can succeed.
+        StoppedError: If the run is over.
     """
     with connections.asking(url) as answer:
         blocks, length = [], 0
@@ -318,7 +322,7 @@ def _get(connections: Connections, url: str) -> bytes:
                 raise RefusedError(f"more than {MAX_BYTES} bytes")
         announced = answer.headers.get("Content-Length", "")
         coded = answer.headers.get("Content-Encoding", "identity") != "identity"
-        # urllib3 compares the length by itself from version 2 on.
+        # From version 2 on, urllib3 compares the length by itself.
         if announced.isdigit() and not coded and int(announced) != length:
             raise PassingError(f"{length} bytes came, {announced} were announced")
         return b"".join(blocks)

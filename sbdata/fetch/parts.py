@@ -1,8 +1,8 @@
-"""A file that has come in part: its bytes, what they are a part of, and their hashes.
+"""Partly downloaded files: their bytes, their origin and their hashes.
 
-``NAME.part`` holds the bytes as they were sent, ``NAME.part.json`` where they come from. The note
-is there before the first byte, so that a process that is killed leaves a part that the next one can
-judge; a part without a note is thrown away.
+``NAME.part`` holds the bytes as they were sent; ``NAME.part.json``, the note, describes their
+origin. The note is written before the first byte, so that the part of a killed process can be
+resumed. A part without a note is discarded.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where bytes come from, as the server described it.
+    """Origin of downloaded bytes, as the server described it.
 
     Attributes:
-        url: as it was asked, before redirects.
-        etag: the file's tag, or None.
-        last_modified: the file's date, or None.
-        size: of the whole body in bytes, or None where the server did not say.
-        coding: how the body was coded on its way (``gzip``), empty for as it is.
+        url: Requested address, before redirects.
+        etag: Entity tag of the file, or None.
+        last_modified: Modification date of the file, or None.
+        size: Size of the whole body in bytes, or None if the server did not give it.
+        coding: Content coding of the body (such as ``gzip``); empty for none.
     """
 
     url: str
@@ -44,7 +44,7 @@ class Origin:
 
     @property
     def validator(self) -> str | None:
-        """What If-Range may carry: a strong tag, else the date (RFC 9110, section 13.1.5).
+        """Value for If-Range: a strong tag, or else the date (RFC 9110, section 13.1.5).
 
         >>> Origin("http://a", etag='W/"1"').validator is None
         True
@@ -54,9 +54,9 @@ class Origin:
         return self.last_modified
 
     def differs(self, other: Origin) -> bool:
-        """Tell whether two answers of one address are certainly of different files.
+        """Return whether two responses of one address certainly belong to different files.
 
-        Where both have tags, dates do not count: machines behind one address may differ in them.
+        If both have tags, dates are ignored: servers behind one address may differ in them.
         """
         tagged = None not in (self.etag, other.etag)
         mine = (self.etag, None if tagged else self.last_modified, self.size)
@@ -65,9 +65,9 @@ class Origin:
         return any(None not in pair and len({*pair}) > 1 for pair in pairs)
 
     def confirms(self, other: Origin) -> bool:
-        """Tell whether an answer to a request with the other's validator shows that it was heeded.
+        """Return whether the response to a request with the other's validator confirms it.
 
-        An answer of 206 repeats the tag and may leave out the date (RFC 9110, section 15.3.7).
+        A 206 response repeats the tag and may omit the date (RFC 9110, section 15.3.7).
         """
         if other.validator is None or self.differs(other):
             return False
@@ -75,9 +75,9 @@ class Origin:
 
 
 def origin_of(url: str, status: int, headers: Mapping[str, str]) -> tuple[Origin, int | None]:
-    """Read where the body of an answer comes from and the offset that it begins at.
+    """Return the origin of a response's body and the offset at which the body begins.
 
-    The offset is None for an answer of 206 that does not say where its bytes belong.
+    The offset is None for a 206 response that does not say where its bytes belong.
     """
     begin: int | None = 0
     size: int | None
@@ -97,7 +97,7 @@ def origin_of(url: str, status: int, headers: Mapping[str, str]) -> tuple[Origin
 def _strong_date(headers: Mapping[str, str]) -> str | None:
     """Return Last-Modified if the file cannot have changed again within that second.
 
-    That is, if the answer was made at least a second later (RFC 9110, section 8.8.2.2).
+    This holds if the response was made at least a second later (RFC 9110, section 8.8.2.2).
     """
     date = headers.get("Last-Modified")
     try:
@@ -108,14 +108,14 @@ def _strong_date(headers: Mapping[str, str]) -> str | None:
 
 
 def _coding_of(headers: Mapping[str, str]) -> str:
-    """Return the codings of a body, in the order they were applied; chunks are no coding."""
+    """Return the codings of a body in the order they were applied; ``chunked`` is left out."""
     names = f"{headers.get('Content-Encoding', '')},{headers.get('Transfer-Encoding', '')}"
     codings = [name.strip().lower().removeprefix("x-") for name in names.split(",")]
     return ",".join(name for name in codings if name not in ("", "identity", "chunked"))
 
 
 class Digests:
-    """The SHA-256, and where wanted the MD5, of bytes as they come by."""
+    """Incremental SHA-256 and, on request, MD5 of a stream of bytes."""
 
     def __init__(self, *, md5: bool) -> None:
         self._hashes = [hashlib.sha256()]
@@ -123,7 +123,7 @@ class Digests:
             self._hashes.append(hashlib.md5(usedforsecurity=False))
 
     def update(self, block: bytes) -> None:
-        """Let bytes come by."""
+        """Add bytes to the hashes."""
         for each in self._hashes:
             each.update(block)
 
@@ -139,7 +139,7 @@ class Digests:
 
 
 def digests_of(path: Path, *, md5: bool, between: Callable[[], None]) -> Digests:
-    """Hash a file; ``between`` is called after each block and may raise."""
+    """Hash a file. The callback ``between`` runs after each block and may raise."""
     digests = Digests(md5=md5)
     with path.open("rb", buffering=0) as stream:
         while block := stream.read(_BLOCK):
@@ -149,18 +149,18 @@ def digests_of(path: Path, *, md5: bool, between: Callable[[], None]) -> Digests
 
 
 class Part:
-    """The part of a file beside it; made under the file's lock, to be closed.
+    """Part of a file, stored beside its target. Create it under the file's lock, and close it.
 
     Attributes:
-        path: of the bytes.
-        note: of their origin.
-        origin: of the bytes, or None for an empty part.
-        length: bytes that are there.
-        furthest: the greatest length there was, so that repeating a beginning is no progress.
-        digests: of what is there.
-        doubtful: whether the bytes come from more than one unbroken answer, so that a wrong hash
-            may be due to their joint and not to the server.
-        spoilt: whether the next answer has to be of the whole file.
+        path: Path of the bytes.
+        note: Path of the note about their origin.
+        origin: Origin of the bytes, or None for an empty part.
+        length: Number of bytes present.
+        furthest: Greatest length so far, so that a repeated beginning does not count as progress.
+        digests: Hashes of the bytes present.
+        doubtful: Whether the bytes come from more than one unbroken response, so that a wrong hash
+            may be due to joining them and not to the server.
+        spoilt: Whether the next response must be of the whole file.
     """
 
     def __init__(self, target: Path, *, md5: bool, between: Callable[[], None]) -> None:
@@ -170,7 +170,7 @@ class Part:
         self.digests = Digests(md5=md5)
         self._md5 = md5
         for stale in target.parent.glob(f".{escape(self.note.name)}.*.part"):
-            stale.unlink(missing_ok=True)  # a process was killed as it wrote the note
+            stale.unlink(missing_ok=True)  # a process was killed while writing the note
         plain_of(target).unlink(missing_ok=True)
         self.origin = _noted(self.note)
         if self.origin is not None and self.path.is_file():
@@ -181,7 +181,7 @@ class Part:
         self._file.seek(self.length)
 
     def close(self) -> None:
-        """Close the file of the bytes; an empty one is of no use to anybody."""
+        """Close the part; delete it if it is empty."""
         self._file.close()
         if not self.length:
             with suppress(OSError):
@@ -189,7 +189,7 @@ class Part:
                 self.path.unlink(missing_ok=True)
 
     def begin(self, origin: Origin) -> None:
-        """Throw away what is there; the bytes of another answer follow."""
+        """Discard the bytes present; those of another response follow."""
         self._file.seek(0)
         self._file.truncate()
         self.length, self.digests = 0, Digests(md5=self._md5)
@@ -197,11 +197,11 @@ class Part:
         self._describe(origin)
 
     def go_on(self, origin: Origin, *, proven: bool) -> None:
-        """Let the bytes of an answer follow those that are there.
+        """Continue with the bytes of a response after those present.
 
         Args:
-            origin: of the answer.
-            proven: whether the server has confirmed that both are of the same file.
+            origin: Origin of the response.
+            proven: Whether the server has confirmed that both belong to the same file.
         """
         self.doubtful |= not proven
         if origin.size is None and self.origin is not None:
@@ -209,7 +209,7 @@ class Part:
         self._describe(origin)
 
     def append(self, block: bytes) -> None:
-        """Add bytes."""
+        """Append bytes to the part."""
         view = memoryview(block)
         while len(view):
             view = view[self._file.write(view) :]
@@ -218,7 +218,7 @@ class Part:
         self.furthest = max(self.furthest, self.length)
 
     def discard(self) -> None:
-        """Throw away the bytes and the note."""
+        """Discard the bytes and delete the note."""
         self._file.seek(0)
         self._file.truncate()
         self.note.unlink(missing_ok=True)
@@ -233,22 +233,22 @@ class Part:
 
 
 def part_of(target: Path) -> Path:
-    """Return where the part of a file lies."""
+    """Return the path of the part of a file."""
     return target.with_name(f"{target.name}.part")
 
 
 def note_of(target: Path) -> Path:
-    """Return where the note beside the part of a file lies."""
+    """Return the path of the note beside the part of a file."""
     return target.with_name(f"{target.name}.part.json")
 
 
 def plain_of(target: Path) -> Path:
-    """Return where a file is written whose part is coded."""
+    """Return the path of the decoded copy of a part that has a content coding."""
     return target.with_name(f".{target.name}.part.plain")
 
 
 def _noted(path: Path) -> Origin | None:
-    """Read a note; None if there is none, or none that can be read."""
+    """Return the origin in a note; None if the note is missing or cannot be read."""
     try:
         origin = Origin(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):

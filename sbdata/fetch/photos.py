@@ -1,7 +1,7 @@
-"""Photos: which bytes a set takes for an image, and the hash that near duplicates share.
+"""Photos: the files that a set accepts as images, and a hash that near duplicates share.
 
-A set holds JPEG files as they were published, byte for byte, because encoding them again would
-change pixels. An image in another format is therefore refused and not converted.
+A set holds JPEG files exactly as they were published, because encoding them again would change
+pixels. An image in another format is therefore refused and not converted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 from sbdata.images import DAMAGE, kind_of_file, open_image, orientation_of, turned_how
 
-# MPO: a JPEG with further pictures behind the first, as phones write. PNG is only named.
+# MPO: a JPEG with further pictures after the first, as written by phones. The formats in _NAMED
+# are only named in messages.
 _ACCEPTED = ("JPEG", "MPO")
 _NAMED = ("GIF", "WebP", "BMP", "TIFF", "PostScript", "PDF")
 
@@ -22,10 +23,10 @@ PhotoReason = Literal["unreadable_image", "image_format", "image_size"]
 
 
 class PhotoError(Exception):
-    """Bytes that cannot serve as an image; ``reason`` is the slug that rejections are counted by.
+    """Error for bytes that cannot serve as an image; rejections are counted by ``reason``.
 
-    The slugs are ``unreadable_image`` (truncated, not an image, a decompression bomb),
-    ``image_format`` and ``image_size``.
+    ``reason`` is ``unreadable_image`` (truncated, not an image, a decompression bomb),
+    ``image_format`` or ``image_size``.
     """
 
     def __init__(self, reason: PhotoReason, detail: str) -> None:
@@ -38,12 +39,12 @@ def open_photo(data: bytes, size: tuple[int, int] | None = None) -> Image.Image:
     """Read a JPEG file's header.
 
     Args:
-        data: the file's bytes.
-        size: the width and height it must have, if any. The orientation tag is ignored, as
-            annotations do.
+        data: Bytes of the file.
+        size: Required width and height in pixels, if any. The orientation tag is ignored, because
+            annotations ignore it.
 
     Raises:
-        PhotoError: with the reason.
+        PhotoError: If the bytes are not a JPEG file of that size; it holds the reason.
     """
     if not data:
         raise PhotoError("unreadable_image", "an empty file")
@@ -68,10 +69,17 @@ def open_photo(data: bytes, size: tuple[int, int] | None = None) -> Image.Image:
 
 
 def decode_photo(data: bytes, size: tuple[int, int] | None = None) -> Image.Image:
-    """Decode a JPEG file wholly, so that truncation is found.
+    """Decode a JPEG file completely, so that truncation is detected.
 
-    The size is compared before anything is decoded: a small file that unfolds into a huge image is
-    refused for the price of its header. Arguments and errors as :func:`open_photo`.
+    The size is compared before anything is decoded, so a small file with a huge image is refused
+    after its header is read.
+
+    Args:
+        data: Bytes of the file.
+        size: Required width and height in pixels, if any, see :func:`open_photo`.
+
+    Raises:
+        PhotoError: If the bytes are not a JPEG file of that size, or do not decode.
     """
     image = open_photo(data, size)
     try:

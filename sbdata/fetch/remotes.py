@@ -1,4 +1,4 @@
-"""A file that lies elsewhere, and what is known of it."""
+"""Remote files: addresses, and the size and hashes that are known of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sbdata.fetch.parts import Digests
 
 @dataclass(frozen=True)
 class Remote:
-    """One file and where it lies.
+    """A remote file and its addresses.
 
     Attributes:
-        name: that the file gets.
-        urls: where it lies, in order of trust.
-        size: in bytes, or None where it is not known.
-        sha256: in hex, or None.
-        md5: in hex, or None; for files of which nothing better was published.
+        name: File name to store it under.
+        urls: Addresses, the most trusted first.
+        size: Size in bytes, or None if unknown.
+        sha256: SHA-256 in hex, or None.
+        md5: MD5 in hex, or None; for files with no better published hash.
     """
 
     name: str
@@ -28,11 +28,11 @@ class Remote:
 
     @property
     def hash_known(self) -> bool:
-        """Whether bytes can be proven to be the file's."""
+        """Whether a hash is known, so that downloaded bytes can be verified."""
         return self.sha256 is not None or self.md5 is not None
 
     def difference(self, size: int, digests: Digests) -> str | None:
-        """Say how a file differs from what is known of this one; None if it does not.
+        """Describe how a file differs from the known size and hashes; None if it matches.
 
         >>> Remote("a.zip", (), size=7).difference(5, Digests(md5=False))
         'has 5 bytes, 7 are expected'
@@ -47,7 +47,7 @@ class Remote:
 
 
 def mirrored(url: str, mirrors: Mapping[str, str]) -> str:
-    """Return the address to ask for a url: with its longest listed prefix replaced.
+    """Return a url with its longest prefix listed in ``mirrors`` replaced.
 
     >>> mirrored("http://a/b/c", {"http://": "http://d/", "http://a/": "http://e/"})
     'http://e/b/c'

@@ -1,4 +1,4 @@
-"""Asking again: which failures pass by, how long to wait, and when to stop trying."""
+"""Retry requests: which failures are temporary, how long to wait, and when to give up."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 MAX_PAUSE = 60.0
-"""Seconds; pauses of our own choosing grow to this."""
+"""Maximum pause in seconds, unless the server asks for a longer one."""
 MAX_RETRY_AFTER = 600.0
-"""Seconds; a server that asks for more is given up, because asking it sooner would be rude."""
+"""Maximum pause in seconds that a server may ask for; if it asks for more, it is given up."""
 
 _JITTER = random.SystemRandom()  # a seeded generator would be the same in forked processes
 
@@ -20,10 +20,10 @@ Result = TypeVar("Result")
 
 
 class PassingError(Exception):
-    """An answer that may be better next time.
+    """Error for a temporary failure; a later attempt may succeed.
 
     Attributes:
-        retry_after: the pause that the server asks for, in seconds, or None.
+        retry_after: Pause that the server asks for, in seconds, or None.
     """
 
     def __init__(self, detail: str, retry_after: float | None = None) -> None:
@@ -32,7 +32,7 @@ class PassingError(Exception):
 
 
 class RefusedError(Exception):
-    """An answer that asking again will not change."""
+    """Error for a permanent failure; a further attempt would not help."""
 
 
 def persist(
@@ -45,21 +45,22 @@ def persist(
     gained: Callable[[], bool] = lambda: False,
     jitter: Callable[[], float] = _JITTER.random,
 ) -> Result:
-    """Return what ``ask`` returns, calling it again after a pause for as long as that may help.
+    """Call ``ask`` until it succeeds, with pauses between attempts, and return its result.
 
     Args:
-        ask: raises PassingError for what a later attempt may mend; other errors go through.
-        attempts: failures in a row that end it.
-        pause: seconds before the second attempt; see :func:`delay`.
-        wait: sleeps for a number of seconds.
-        told: hears what went wrong and how long the pause will be, before it.
-        gained: tells whether the failed attempt brought something to keep. Such a failure begins
-            the row anew: a connection that is cut a hundred times still gets there.
-        jitter: draws the random share of each pause, see :func:`delay`.
+        ask: Function to call. It raises PassingError for a temporary failure; other errors are
+            passed on.
+        attempts: Number of consecutive failures after which to give up.
+        pause: Pause in seconds before the second attempt, see :func:`delay`.
+        wait: Function that sleeps for a number of seconds.
+        told: Callback before each pause, with the failure and the length of the pause in seconds.
+        gained: Function that returns whether the failed attempt made progress. Such a failure
+            restarts the count, so a connection that is cut a hundred times can still succeed.
+        jitter: Function that draws the random share of each pause, see :func:`delay`.
 
     Raises:
-        RefusedError: when the attempts are used up, or the server asks for a pause that is longer
-            than ``MAX_RETRY_AFTER``.
+        RefusedError: If the attempts are used up, or the server asks for a pause longer than
+            ``MAX_RETRY_AFTER``.
     """
     tries = row = 0
     while True:
@@ -85,17 +86,18 @@ def delay(
     retry_after: float | None,
     jitter: Callable[[], float] = _JITTER.random,
 ) -> float:
-    """Return the seconds to wait after the given failure in a row (1, 2, ...).
+    """Return the seconds to wait after the given consecutive failure (1, 2, ...).
 
-    The pause doubles each time and is shortened by up to a half, at random, so that clients that
-    failed together do not come back together. What the server asks for overrides it.
+    The pause doubles each time, up to ``MAX_PAUSE``, and is shortened at random by up to half, so
+    that clients that failed together do not retry together. A pause that the server asks for
+    replaces it.
 
     Args:
-        pause: seconds after the first failure.
-        attempt: which failure in a row it was.
-        retry_after: the pause that the server asks for, or None.
-        jitter: gives a number in [0, 1); by default from the operating system, so that neither
-            clients nor processes of one client share their draws.
+        pause: Pause in seconds after the first failure.
+        attempt: Number of consecutive failures so far.
+        retry_after: Pause that the server asks for, in seconds, or None.
+        jitter: Function that returns a number in [0, 1). The default uses the operating system's
+            generator, so that neither clients nor processes of one client share their draws.
 
     >>> delay(1.0, 3, None, lambda: 0.5), delay(1.0, 3, 7.5)
     (3.0, 7.5)
@@ -107,11 +109,11 @@ def delay(
 
 
 def retry_after_seconds(header: str | None, clock: Callable[[], float] = time.time) -> float | None:
-    """Read a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3).
+    """Return the seconds in a Retry-After header: a number or a date (RFC 9110, section 10.2.3).
 
     Args:
-        header: its value, or None where there is none.
-        clock: gives the seconds since the epoch that a date is compared with.
+        header: Value of the header, or None if there is none.
+        clock: Function that returns the seconds since the epoch that a date is compared with.
 
     >>> retry_after_seconds("Thu, 01 Jan 1970 00:01:00 GMT", lambda: 53.0)
     7.0

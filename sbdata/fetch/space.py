@@ -1,4 +1,4 @@
-"""Room on a disk, asked for before anything is written."""
+"""Check the free space of a disk before anything is written."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sbdata.errors import InputError
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Make sure that bytes fit on a folder's disk.
+    """Check that a folder's disk has enough free space.
 
     Args:
-        folder: need not be there yet.
-        needed: in bytes.
-        what: needs them.
+        folder: Folder to write to; it need not exist yet.
+        needed: Number of bytes to write.
+        what: Name for the files in the error message.
 
     Raises:
-        InputError: if they do not.
+        InputError: If the space is not enough.
     """
     place = folder
     while not place.exists() and place != place.parent:

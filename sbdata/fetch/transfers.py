@@ -1,4 +1,4 @@
-"""Filling the part of a file from one address, in as many requests as it takes."""
+"""Download the missing bytes of a file from one address, in as many requests as needed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from sbdata.fetch.retries import PassingError, RefusedError, persist
 from sbdata.fetch.space import check_space
 
 _LOG = logging.getLogger(__name__)
-_SAID_FROM = 2.0  # seconds; a shorter pause is over before it is read
+_SAID_FROM = 2.0  # seconds; shorter pauses are not reported
 _PAGES = ("text/html", "application/xhtml+xml")
 _PAGE_NAMES = (".html", ".htm", ".xhtml")
 
 
 @dataclass
 class Transfer:
-    """What the requests for one file share.
+    """Settings and state that the requests for one file share.
 
     Attributes:
-        remote: the file.
-        connections: to ask through.
-        deadline: a time of ``time.monotonic``.
-        attempts: in a row, that bring nothing.
-        pause: seconds before the second attempt; see :func:`sbdata.fetch.retries.delay`.
-        report: called with (bytes that are there, bytes in all or None) after each block.
-        received: bytes that came over the network.
+        remote: File to download.
+        connections: Connections to use.
+        deadline: Deadline as a time of ``time.monotonic``.
+        attempts: Consecutive attempts without new data before giving up.
+        pause: Pause in seconds before the second attempt, see :func:`sbdata.fetch.retries.delay`.
+        report: Callback after each block, with (bytes present, total bytes or None).
+        received: Bytes received over the network.
     """
 
     remote: Remote
@@ -44,15 +44,15 @@ class Transfer:
 
 
 def fill(part: Part, url: str, transfer: Transfer) -> None:
-    """Ask an address until the part is whole, going on after each failure from where it is.
+    """Download from an address until the part is complete, resuming after each failure.
 
-    Whole means of the length that is known or announced; the bytes are not yet checked.
+    A part is complete if it has the known or announced length; its bytes are not checked here.
 
     Raises:
-        PassingError: never; see :func:`sbdata.fetch.retries.persist`.
-        RefusedError: if the address will not give the file.
-        InputError: if the disk has not enough space.
-        OSError: if the part cannot be written.
+        PassingError: Never; see :func:`sbdata.fetch.retries.persist`.
+        RefusedError: If the address does not give the file.
+        InputError: If the disk has not enough space.
+        OSError: If the part cannot be written.
     """
     before = part.furthest
 
@@ -78,7 +78,7 @@ def fill(part: Part, url: str, transfer: Transfer) -> None:
 
 
 def _ask(part: Part, url: str, transfer: Transfer) -> None:
-    """Ask once, for what the part lacks or for the whole file."""
+    """Send one request, for the missing bytes or for the whole file."""
     remote, connections, deadline = transfer.remote, transfer.connections, transfer.deadline
     headers = _resuming(part, url, remote)
     expected = (200, 206, 416) if headers else (200,)
@@ -106,7 +106,7 @@ def _ask(part: Part, url: str, transfer: Transfer) -> None:
     if wanted is not None and part.length < wanted:
         raise PassingError(f"{part.length:,} of {wanted:,} bytes came")
     if wanted is None and "Transfer-Encoding" not in answer.headers:
-        # The body ended where the connection did, which proves nothing.
+        # The body ended with the connection, so it may be incomplete.
         if not remote.hash_known:
             part.spoilt = True
             raise RefusedError("does not say how long the file is, and nothing else is known")
@@ -114,17 +114,17 @@ def _ask(part: Part, url: str, transfer: Transfer) -> None:
 
 
 def _wanted(remote: Remote, origin: Origin) -> int | None:
-    """Return how many bytes the body has in all, as far as is known."""
+    """Return the length of the whole body in bytes, or None if it is unknown."""
     return origin.size if origin.coding or remote.size is None else remote.size
 
 
 def _resuming(part: Part, url: str, remote: Remote) -> dict[str, str]:
-    """Return the headers that ask for what the part lacks; none if all is to be asked for."""
+    """Return the headers that request the missing bytes; none to request the whole file."""
     if part.origin is None or not part.length or part.spoilt:
         return {}
     validator = part.origin.validator if part.origin.url == url else None
     if validator is None and not remote.hash_known:
-        return {}  # the halves of two files could be joined, and nobody would know
+        return {}  # parts of two different files could be joined unnoticed
     headers = {"Range": f"bytes={part.length}-"}
     return headers if validator is None else {**headers, "If-Range": validator}
 
@@ -136,9 +136,9 @@ def _refuse_page(answer: requests.Response, remote: Remote) -> None:
 
 
 def _is_a_rest(part: Part, origin: Origin, answer: requests.Response) -> bool:
-    """Tell whether an answer of 200 to a request for the rest holds the rest alone.
+    """Return whether a 200 response to a request for the rest holds only the rest.
 
-    It says so itself by a range, or has the validator of the file and another length than it.
+    This is so if it has a Content-Range, or the file's validator with another length.
     """
     was = part.origin
     if "Content-Range" in answer.headers:
@@ -154,7 +154,7 @@ def _is_a_rest(part: Part, origin: Origin, answer: requests.Response) -> bool:
 
 
 def _begin(part: Part, origin: Origin, remote: Remote) -> None:
-    """Take an answer for the whole file, unless it cannot be it; only then the old bytes go."""
+    """Check a response for the whole file, and only then discard the old bytes."""
     wanted = _wanted(remote, origin)
     if wanted is not None:
         if origin.size not in (None, wanted):
@@ -164,9 +164,9 @@ def _begin(part: Part, origin: Origin, remote: Remote) -> None:
 
 
 def _go_on(part: Part, origin: Origin, begin: int | None, remote: Remote) -> None:
-    """Take an answer for the rest, if it is the rest of the same file."""
+    """Accept a response with the rest, if it belongs to the same file."""
     was = part.origin
-    if was is None:  # pragma: no cover - then no rest was asked for
+    if was is None:  # pragma: no cover - no rest was requested
         raise RefusedError("answered 206 to a request for the whole file")
     wanted = _wanted(remote, was)
     same = was.url == origin.url

@@ -1,10 +1,10 @@
-"""Trees: what archives unpacked into, with a table of every file's bytes.
+"""Trees: folders of unpacked archives, with a table of the size and hash of every file.
 
-An archive is unpacked into a hidden folder and moved into its tree when every file is written; the
-table goes last. So a tree with a table was unpacked to the end, a process killed on the way leaves
-no file of wrong bytes, and the next run goes on. Several archives may share a tree, as COCO's
-annotations of two years do. Damage that comes later is found by the table and mended by taking only
-the damaged files out of the archive again.
+An archive is unpacked into a hidden folder. When every file is written, the files are moved into
+the tree, and the table last. So a tree with a table is completely unpacked; a killed process leaves
+no file with wrong bytes, and the next run continues. Several archives may share a tree, such as
+COCO's annotations of two years. Later damage is detected by the table and repaired by unpacking
+only the damaged files again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sbdata.parallel import run_each
 from sbdata.storage import is_safe_name, sha256_of, write_bytes
 
 STATE_FOLDER = ".sbdata"
-"""In a tree: its tables, and the folder that an archive is unpacked in."""
+"""Name of the folder in a tree that holds its tables and archives while they are unpacked."""
 
 _SUFFIX = ".files"
 
@@ -37,12 +37,12 @@ Kind = Literal["missing_file", "wrong_size", "changed_file", "unreadable_file"]
 
 @dataclass(frozen=True)
 class FileTable:
-    """Every file that came out of an archive.
+    """Table of all files unpacked from an archive.
 
     Attributes:
-        archive: name of the archive.
-        sha256: of the archive's bytes.
-        files: sorted by path.
+        archive: Name of the archive.
+        sha256: SHA-256 of the archive's bytes.
+        files: Files, sorted by path.
     """
 
     archive: str
@@ -51,13 +51,13 @@ class FileTable:
 
     @property
     def size(self) -> int:
-        """Return the bytes of all files."""
+        """Total size of all files in bytes."""
         return sum(file.size for file in self.files)
 
 
 @dataclass(frozen=True)
 class FileDamage:
-    """A file of a tree that is not as its archive had it: where, what kind, and what was seen."""
+    """A file of a tree that differs from its archive: path, kind of damage, and description."""
 
     path: str
     kind: Kind
@@ -68,14 +68,15 @@ class FileDamage:
 
 
 def table_path(root: Path, archive: str) -> Path:
-    """Return where a tree keeps the table of an archive's files."""
+    """Return the path of the table of an archive's files in a tree."""
     return root / STATE_FOLDER / f"{archive}{_SUFFIX}"
 
 
 def table_bytes(table: FileTable) -> bytes:
-    """Return a table as text: a JSON header, then SHA-256, size and path of each file by tabs.
+    """Return a table as text: a JSON header, then one tab-separated line per file.
 
-    The header holds the SHA-256 of the lines below it, so that a damaged table is seen to be one.
+    A line holds SHA-256, size and path. The header holds the SHA-256 of the lines below it, so
+    that damage to the table is detected.
     """
     lines = "".join(f"{file.sha256}\t{file.size}\t{file.path}\n" for file in table.files)
     header = {"archive": table.archive, "sha256": table.sha256, "lines": _digest(lines)}
@@ -83,10 +84,10 @@ def table_bytes(table: FileTable) -> bytes:
 
 
 def read_table(path: Path) -> FileTable | None:
-    """Read the table of an archive's files; None where there is none.
+    """Read the table of an archive's files; None if there is none.
 
     Raises:
-        InputError: if it is damaged.
+        InputError: If the table is damaged.
     """
     try:
         first, _, lines = path.read_text(encoding="utf-8").partition("\n")
@@ -132,29 +133,30 @@ def unpack_into(
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> FileTable:
-    """Unpack an archive into a tree, unless that was done before.
+    """Unpack an archive into a tree, unless this was done before.
 
-    Two processes may try it at once: one does it, the other waits, with any archive of the tree,
-    since archives may have folders in common.
+    Only one process works on a tree at a time, even with different archives, because archives may
+    have folders in common. Other processes wait.
 
     Args:
-        root: the tree; folders that are there already are added to, files are replaced.
-        archive: see :func:`sbdata.fetch.archives.unpack_archive`.
-        sha256: of the archive, so that a tree of another archive of that name is made anew.
-        proven: see :func:`sbdata.fetch.archives.unpack_archive`.
-        limits: see :class:`sbdata.fetch.archives.Limits`.
-        progress: see :data:`sbdata.fetch.archives.Progress`.
+        root: Root folder of the tree. Existing folders are added to; existing files are replaced.
+        archive: Archive file, see :func:`sbdata.fetch.archives.unpack_archive`.
+        sha256: SHA-256 of the archive; the files of another archive with this name are replaced.
+        proven: Whether the archive's size or hash was compared with a published one, see
+            :func:`sbdata.fetch.archives.unpack_archive`.
+        limits: Limits on the content, see :class:`sbdata.fetch.archives.Limits`.
+        progress: Callback, see :data:`sbdata.fetch.archives.Progress`.
 
     Returns:
-        The table of its files.
+        The table of the archive's files.
 
     Raises:
-        InputError: if the archive is refused, a file of it is another archive's already, or the
-            tree cannot be written; files that were there before are as they were.
+        InputError: If the archive is refused, one of its files belongs to another archive already,
+            or the tree cannot be written. Files that existed before are then unchanged.
     """
     with locked(root):
         table_at, staging = table_path(root, archive.name), _staging(root, archive.name)
-        with contextlib.suppress(InputError):  # a damaged table is written anew
+        with contextlib.suppress(InputError):  # a damaged table is rewritten
             done = read_table(table_at)
             if done is not None and done.sha256 == sha256:
                 _empty(staging)
@@ -169,7 +171,7 @@ def unpack_into(
             _refuse_others(root, table)
             _flush()
             write_bytes(staging / "table", table_bytes(table))
-        table_at.unlink(missing_ok=True)  # of another archive of that name
+        table_at.unlink(missing_ok=True)  # left by another archive of that name
         _move(staging / "files", root)
         (staging / "table").replace(table_at)
         shutil.rmtree(staging)
@@ -185,18 +187,18 @@ def repair(
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Take some files out of an archive again; no other file of the tree is touched.
+    """Unpack some files of an archive again; no other file of the tree is changed.
 
     Args:
-        root: the tree.
-        archive: that the table was made from.
-        table: of the archive's files.
-        paths: of the damaged files.
-        limits: see :class:`sbdata.fetch.archives.Limits`.
-        progress: see :data:`sbdata.fetch.archives.Progress`.
+        root: Root folder of the tree.
+        archive: Archive that the table was made from.
+        table: Table of the archive's files.
+        paths: Paths of the damaged files.
+        limits: Limits on the content, see :class:`sbdata.fetch.archives.Limits`.
+        progress: Callback, see :data:`sbdata.fetch.archives.Progress`.
 
     Raises:
-        InputError: if the archive no longer has those files with those bytes, or they cannot be
+        InputError: If the archive no longer has these files with these bytes, or they cannot be
             written.
     """
     with locked(root):
@@ -215,12 +217,12 @@ def repair(
 
 
 def unfinished(root: Path, archive: str) -> bool:
-    """Tell whether a process that was killed left an archive half unpacked."""
+    """Return whether a killed process left an archive partly unpacked."""
     return _staging(root, archive).is_dir()
 
 
 def tidy(root: Path, archive: str) -> None:
-    """Remove what a process left that was killed just after its files were in their places."""
+    """Remove the leftovers of a process that was killed just after it moved its files."""
     if unfinished(root, archive):
         with contextlib.suppress(InputError), locked(root):
             _empty(_staging(root, archive))
@@ -231,7 +233,7 @@ def _staging(root: Path, archive: str) -> Path:
 
 
 def _staged(staging: Path, sha256: str) -> FileTable | None:
-    """Return the table of files that were all unpacked and perhaps partly moved, if any."""
+    """Return the table if all files were unpacked (some may be moved already), else None."""
     with contextlib.suppress(InputError):
         table = read_table(staging / "table")
         if table is not None and table.sha256 == sha256:
@@ -241,7 +243,7 @@ def _staged(staging: Path, sha256: str) -> FileTable | None:
 
 def _empty(staging: Path) -> None:
     if staging.is_dir():
-        # The table first: without it what is left is no staged tree, however far this comes.
+        # Remove the table first: without it, partly deleted files do not count as unpacked.
         (staging / "table").unlink(missing_ok=True)
         shutil.rmtree(staging)
 
@@ -259,7 +261,7 @@ def _refuse_others(root: Path, table: FileTable) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move the entries of a folder into another, whole folders at once where none is there."""
+    """Move the entries of a folder into another; a folder missing there is moved as a whole."""
     try:
         for entry in sorted(source.iterdir()):
             place = target / entry.name
@@ -269,14 +271,14 @@ def _move(source: Path, target: Path) -> None:
                 entry.replace(place)
     except OSError as error:
         reason = error.strerror or error
-        msg = f"{target}: cannot be written ({reason}); remove what stands in the way, try again"
+        msg = f"{target}: cannot be written ({reason}); remove the conflicting file and retry"
         raise InputError(msg) from error
 
 
 def _flush() -> None:
-    """Bring what was written to the disk, so that a table never names files that are not there.
+    """Flush written files to the disk, so that a table never names files that are not there.
 
-    One call for all: a call for each of tens of thousands of files would take minutes.
+    One call covers all files; a call for each of tens of thousands of files would take minutes.
     """
     if hasattr(os, "sync"):
         os.sync()
@@ -284,10 +286,10 @@ def _flush() -> None:
 
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Keep other processes from changing a tree meanwhile.
+    """Lock a tree, so that other processes do not change it.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: If the tree cannot be written.
     """
     state = root / STATE_FOLDER
     try:
@@ -309,13 +311,13 @@ def damaged_files(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[FileDamage]:
-    """Compare files with their table, every byte of them.
+    """Compare every byte of files with their table and return the damaged ones.
 
     Args:
-        root: the tree.
-        files: of its tables.
-        workers: threads that read and hash.
-        progress: called with (done, total) files.
+        root: Root folder of the tree.
+        files: Files listed in its tables.
+        workers: Number of threads that read and hash.
+        progress: Callback with (done, total) files.
     """
     found = run_each(partial(_damage, root), files, workers=workers, progress=progress)
     return [damage for damage in found if damage is not None]

@@ -1,7 +1,8 @@
-"""Imports: masks and activation maps that others publish, made into pseudo-masks of this project.
+"""Import published masks and activation maps and convert them to pseudo-masks.
 
 names -> layouts -> (pickles, arrays, dictionaries | pictures) -> rules -> decoding -> folder
 
-:func:`sbdata.importers.folder.import_masks` puts the steps in order; what it writes is a method
-of the bench (``--method import:NAME``, see :mod:`sbdata.benchmark.imported`).
+The line above shows the order of the modules. :func:`sbdata.importers.folder.import_masks` runs all
+steps; its output can be used as a method of the benchmark (``--method import:NAME``, see
+:mod:`sbdata.benchmark.imported`).
 """

@@ -1,10 +1,9 @@
-"""Arrays in pickles: NumPy's and PyTorch's, made from bytes by hand.
+"""Decode NumPy arrays and PyTorch tensors in pickles without either library's unpickling code.
 
-Neither library's own code runs on what a file says: shapes, types and strides are checked against
-the bytes that are there, and PyTorch need not be installed. Formats: ``ndarray.__reduce__`` and
-``__setstate__`` of NumPy; of PyTorch ``_rebuild_tensor_v2`` over a storage in the format that
-``torch.save`` had before its zip files (four pickles, the storages' keys, then their bytes), which
-is what a pickled tensor still holds.
+Shapes, types and strides are checked against the bytes present, and PyTorch need not be installed.
+Formats: ``ndarray.__reduce__`` and ``__setstate__`` of NumPy; ``_rebuild_tensor_v2`` of PyTorch,
+with a storage in the format that ``torch.save`` used before its zip files (four pickles, the
+storages' keys, then their bytes), which a pickled tensor still contains.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Array = npt.NDArray[Any]
 
 _NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
 _ORDERS = ("<", ">", "|", "=")
-_MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save before zip files
+_MAGIC = 0x1950A86A20F9469CFC6C  # magic number of torch.save before zip files
 _PROTOCOL = 1001
 _STORAGES: Mapping[str, str] = {
     "Bool": "b1",
@@ -45,24 +44,24 @@ def read_arrays(stream: BinaryIO, steps: int = MAX_STEPS) -> Any:
     """Read a pickle of Python values, NumPy arrays and PyTorch tensors.
 
     Args:
-        stream: at the pickle's start; left behind its end.
-        steps: instructions that it may have.
+        stream: Stream at the start of the pickle; it is left after the pickle's end.
+        steps: Maximum number of instructions.
 
     Returns:
-        Its value; where that is an array, NumPy's. Arrays within containers are
-        :class:`PickledArray`, for :func:`unwrap`; tensors are NumPy's everywhere.
+        The pickle's value; a NumPy array if it is an array. Arrays inside containers are
+        :class:`PickledArray`, for :func:`unwrap`; tensors are always NumPy arrays.
 
     Raises:
-        PickleError: if it asks for anything else, or is damaged.
+        PickleError: If the pickle contains anything else, or is damaged.
     """
     return unwrap(read_pickle(stream, _ADMITTED, steps=steps))
 
 
 def unwrap(value: Any) -> Any:
-    """Return the array, or the single object, that a pickled array holds; other values as given.
+    """Return the array or single object in a pickled array; return other values unchanged.
 
     Raises:
-        PickleError: for an array that a pickle began and never filled.
+        PickleError: If a pickle created the array but never filled it.
     """
     if not isinstance(value, PickledArray):
         return value
@@ -77,13 +76,13 @@ def unwrap(value: Any) -> Any:
 
 @dataclass(eq=False)
 class PickledType:
-    """A NumPy type that a pickle makes: a kind with its size, then its byte order."""
+    """A NumPy type in a pickle: first its kind and size, then its byte order."""
 
     kind: str
     order: str = "|"
 
     def build(self, state: Any) -> None:
-        """Take NumPy's state of a plain type: version, byte order, and nothing of fields."""
+        """Set the state of a plain type: version and byte order, without fields."""
         plain = isinstance(state, tuple) and len(state) in (8, 9) and state[2:5] == (None,) * 3
         if not plain or state[1] not in _ORDERS:
             msg = f"an array type that is no plain number ({self.kind})"
@@ -92,7 +91,7 @@ class PickledType:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Return the type; for numbers only."""
+        """Return the type; only numbers are supported."""
         if not _NUMBERS.fullmatch(self.kind):
             msg = f"an array of type {self.kind!r}, which is no number"
             raise PickleError(msg)
@@ -101,13 +100,13 @@ class PickledType:
 
 @dataclass(eq=False)
 class PickledArray:
-    """A NumPy array that a pickle makes: first empty, then filled with its values."""
+    """A NumPy array in a pickle: first created empty, then filled with its values."""
 
     values: Any = None
     filled: bool = False
 
     def build(self, state: Any) -> None:
-        """Take NumPy's state of an array: version, shape, type, order, and bytes or objects."""
+        """Set the state of an array: version, shape, type, order, and bytes or objects."""
         if self.filled or not isinstance(state, tuple) or len(state) != 5:
             msg = "a damaged pickle (an array's state is none)"
             raise PickleError(msg)
@@ -137,7 +136,7 @@ def _filled(data: Any, shape: Any, dtype: np.dtype[Any], order: Any) -> Array:
 
 
 def _pixels(shape: Any) -> int:
-    """Return the number of values in a shape that a pickle gives."""
+    """Return the number of values in a shape from a pickle."""
     if not isinstance(shape, tuple) or len(shape) > 8 or not all(_is_count(n) for n in shape):
         msg = "an array with an impossible shape"
         raise PickleError(msg)
@@ -165,7 +164,7 @@ def _new_type(kind: Any, *_: Any) -> PickledType:
 
 
 def _number(kind: Any, data: Any = b"") -> Any:
-    """Make a NumPy scalar, as a number of Python's."""
+    """Return a NumPy scalar as a Python number."""
     if not isinstance(kind, PickledType):
         msg = "a damaged pickle (a number without a type)"
         raise PickleError(msg)
@@ -173,7 +172,7 @@ def _number(kind: Any, data: Any = b"") -> Any:
 
 
 def _encoded(text: Any, encoding: Any = "") -> bytes:
-    """Make bytes of the text that pickles of protocol 2 hold instead."""
+    """Return the bytes that a pickle of protocol 2 stores as text."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         msg = "a damaged pickle (bytes in an unknown encoding)"
         raise PickleError(msg)
@@ -181,7 +180,7 @@ def _encoded(text: Any, encoding: Any = "") -> bytes:
 
 
 def _no_bytes(*arguments: Any) -> bytes:
-    """Make the bytes of an empty array in a pickle of protocol 2."""
+    """Return the bytes of an empty array in a pickle of protocol 2."""
     if arguments:
         msg = "it calls bytes"
         raise PickleError(msg)
@@ -189,7 +188,7 @@ def _no_bytes(*arguments: Any) -> bytes:
 
 
 def _no_hooks(*arguments: Any) -> dict[Any, Any]:
-    """Make the dictionary of a tensor's hooks, which is empty."""
+    """Return the dictionary of a tensor's hooks, which is empty."""
     if arguments:
         msg = "a tensor with hooks"
         raise PickleError(msg)
@@ -201,14 +200,14 @@ def _no_hooks(*arguments: Any) -> dict[Any, Any]:
 
 @dataclass(frozen=True)
 class _Storage:
-    """The flat values that tensors are views of."""
+    """Flat values, of which tensors are views."""
 
     values: Array
 
 
 @dataclass(frozen=True)
 class _StorageName:
-    """What a storage's pickle says of it; its bytes follow behind."""
+    """Description of a storage in its pickle; the bytes follow later."""
 
     key: str
     dtype: np.dtype[Any]
@@ -216,7 +215,7 @@ class _StorageName:
 
 
 def _loaded_storage(data: Any = b"") -> _Storage:
-    """Read a storage in the format of ``torch.save`` before its zip files."""
+    """Read a storage in the format that ``torch.save`` used before its zip files."""
     if not isinstance(data, bytes | bytearray):
         msg = "a damaged pickle (a tensor's storage is none)"
         raise PickleError(msg)
@@ -241,7 +240,7 @@ def _loaded_storage(data: Any = b"") -> _Storage:
 
 
 def _storage_name(said: Any) -> _StorageName:
-    """Take ``("storage", type, key, location, count, view)``."""
+    """Convert the tuple ``("storage", type, key, location, count, view)``."""
     if not isinstance(said, tuple) or len(said) != 6 or said[0] != "storage":
         msg = "a tensor's storage in an unknown format"
         raise PickleError(msg)
@@ -255,9 +254,9 @@ def _storage_name(said: Any) -> _StorageName:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Array:
-    """Make an array of a tensor, which has no more elements than its storage has values."""
+    """Return a tensor as an array; it may not have more elements than its storage has values."""
     count = _pixels(size)
-    _pixels(stride)  # numbers, as many as may be
+    _pixels(stride)  # checks that these are numbers, and not too many
     if not isinstance(storage, _Storage) or not _is_count(offset) or len(size) != len(stride):
         msg = "a damaged pickle (a tensor without its storage)"
         raise PickleError(msg)

@@ -1,4 +1,4 @@
-"""Decoding: from an image's maps or masks to one mask of its size."""
+"""Decode an image's maps or masks to one mask of the image's size."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from sbdata.masks import VOID
 
 Map = npt.NDArray[np.float32]
 Refine = Callable[[Maps], Maps]
-"""Refines ``(K, H, W)`` probabilities of one image along the edges of its photo."""
+"""Function that refines ``(K, H, W)`` probabilities of one image along the edges of its photo."""
 
 _TINY = 1e-8
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What may be done to maps and masks that have not their image's size.
+    """Allowed changes to maps and masks that do not have their image's size.
 
     Attributes:
-        crop: cut a larger one at the right and at the bottom, where methods' code pads images.
-        resize: scale it: maps bilinearly, masks to the nearest pixel.
+        crop: Whether to cut larger ones at the right and at the bottom, where methods' code pads
+            images.
+        resize: Whether to scale them: maps bilinearly, masks to the nearest pixel.
     """
 
     crop: bool = False
@@ -37,18 +38,18 @@ class Fit:
 
 
 def fitted_maps(maps: ClassMaps, size: tuple[int, int] | None, fit: Fit) -> tuple[ClassMaps, str]:
-    """Bring maps to their image's size.
+    """Crop or resize maps to their image's size.
 
     Args:
-        maps: of the image.
-        size: its height and width, or None where they are not known: then the maps tell them.
-        fit: what may be done.
+        maps: Maps of the image.
+        size: Height and width of the image; if None (unknown), the maps keep their size.
+        fit: Allowed changes.
 
     Returns:
-        The maps, and what was done: ``""``, ``cropped`` or ``resized``.
+        The maps and the change: ``""``, ``cropped`` or ``resized``.
 
     Raises:
-        LayoutError: if they have another size and nothing may be done.
+        LayoutError: If the maps have another size and no allowed change fits.
     """
     found: tuple[int, int] = (maps.maps.shape[1], maps.maps.shape[2])
     if not maps.classes and maps.background is None:
@@ -66,10 +67,10 @@ def fitted_maps(maps: ClassMaps, size: tuple[int, int] | None, fit: Fit) -> tupl
 
 
 def fitted_mask(mask: Indices, size: tuple[int, int] | None, fit: Fit) -> tuple[Indices, str]:
-    """Bring a mask to its image's size, see :func:`fitted_maps`.
+    """Crop or resize a mask to its image's size; see :func:`fitted_maps` for the arguments.
 
     Raises:
-        LayoutError: if it has another size and nothing may be done.
+        LayoutError: If the mask has another size and no allowed change fits.
     """
     how = _how((mask.shape[0], mask.shape[1]), size, fit)
     if how == "" or size is None:
@@ -99,7 +100,7 @@ def _cropped(values: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any
 
 
 def _scaled(values: Map, size: tuple[int, int]) -> Map:
-    """Scale one map bilinearly, pixels' centres kept; a map that shrinks is averaged."""
+    """Scale one map bilinearly with aligned pixel centres; a map that shrinks is averaged."""
     picture = Image.fromarray(np.ascontiguousarray(values))
     return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR), np.float32)
 
@@ -110,21 +111,21 @@ def _scaled(values: Map, size: tuple[int, int]) -> Map:
 def mask_of_maps(
     maps: ClassMaps, rule: Rule, saliency: Map | None = None, refine: Refine | None = None
 ) -> Indices:
-    """Give each pixel the class, or background, with the largest score.
+    """Return the class, or background, with the largest score at each pixel.
 
-    Background wins a tie, and of two classes that of the lower place in the file.
+    Background wins a tie with a class; in a tie of two classes the first one in the file wins.
 
     Args:
-        maps: of the image's size.
-        rule: how; see :class:`sbdata.importers.rules.Rule`.
-        saliency: float32 ``(H, W)`` in [0, 1], where the rule needs it.
-        refine: see ``Refine``.
+        maps: Maps of the image's size.
+        rule: Decoding rule, see :class:`sbdata.importers.rules.Rule`.
+        saliency: Saliency map, float32 ``(H, W)`` in [0, 1], if the rule needs it.
+        refine: Function that refines the scores, see ``Refine``.
 
     Returns:
-        ``(H, W)`` uint8 class numbers; 255 where the rule leaves a pixel to nobody.
+        Class numbers, ``(H, W)`` uint8; 255 for pixels that the rule assigns to no class.
 
     Raises:
-        LayoutError: if the rule needs saliency, or a background map, that is not there.
+        LayoutError: If the rule needs saliency or a background map that is missing.
 
     >>> maps = ClassMaps((3,), np.array([[[0.1, 0.9]]], np.float32))
     >>> mask_of_maps(maps, Rule("constant", 0.2)).tolist()
@@ -186,7 +187,7 @@ def _background(maps: ClassMaps, scores: Maps, rule: Rule, saliency: Map | None)
 
 
 def _shares(stack: Maps) -> Maps:
-    """Return what share of all scores of a pixel each has; where all are 0, equal shares."""
+    """Return the scores of each pixel divided by their sum; equal shares if all are 0."""
     positive = stack.clip(0, None)
     total = positive.sum(axis=0)
     equal = np.float32(1 / len(stack))
@@ -197,15 +198,15 @@ def _shares(stack: Maps) -> Maps:
 
 
 def merged(masks: tuple[Indices, ...], merge: Merge) -> Indices:
-    """Return the one mask of an image that has one, or two by BANA's CRF and retrieval.
+    """Merge the masks of an image to one: a single mask, or BANA's two by CRF and by retrieval.
 
     Args:
-        masks: one or two.
-        merge: of two, ``crf`` or ``ret`` takes the first or the second; ``agree`` gives 255 where
-            they differ, as BANA's noise-aware loss has it.
+        masks: One mask, or two.
+        merge: Rule for two masks: ``crf`` takes the first, ``ret`` the second; ``agree`` gives 255
+            at pixels that differ, as in BANA's noise-aware loss.
 
     Raises:
-        LayoutError: if the two have different sizes.
+        LayoutError: If the two masks have different sizes.
     """
     if len(masks) == 1:
         return masks[0]
@@ -219,10 +220,10 @@ def merged(masks: tuple[Indices, ...], merge: Merge) -> Indices:
 
 
 def check_classes(mask: Indices, classes: int) -> None:
-    """Make sure that a mask holds nothing but 0..C and 255.
+    """Check that a mask holds only 0..C and 255.
 
     Raises:
-        LayoutError: naming the numbers that it holds beside those.
+        LayoutError: If the mask holds other numbers; the message names them.
     """
     present = np.unique(mask)
     wrong = present[(present > classes) & (present != VOID)]

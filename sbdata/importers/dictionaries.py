@@ -1,9 +1,9 @@
-"""Dictionaries of activation maps in ``.npy`` files, as methods' own code saves them.
+"""Read dictionaries of activation maps in ``.npy`` files, as the methods' own code saves them.
 
-Two families are known. One has class numbers under ``keys`` and a stack of maps beside them; the
-names of the stack, and whether the background is counted, tell the layouts apart. The other has the
-class numbers as keys and one map each; whether 0 is background or the first class shows only over
-many files (:mod:`sbdata.importers.layouts`).
+Two families are known. One has class numbers under ``keys`` and a stack of maps; the name of the
+stack, and whether the numbers include background, distinguish the layouts. The other has the class
+numbers as keys with one map each; only many files together show whether 0 is background or the
+first class (:mod:`sbdata.importers.layouts`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KEYS_ONLY = "keys-only"
 CLASS_DICTIONARY = "class-dictionary"
 CRF_DICTIONARY = "crf-dictionary"
 NUMBERED = "numbered"
-"""A dictionary of one of the two kinds with numbers as keys; which one, other files tell."""
+"""Name for both kinds of dictionaries with numbers as keys; other files decide which it is."""
 
 DICTIONARIES: Mapping[str, str] = {
     KEYS_HIGH_RES: "keys, and one map for each in high_res or cam (IRN, CDA, AdvCAM, RIB, ReCAM)",
@@ -51,7 +51,7 @@ _FEW = 6
 
 
 class LayoutError(Exception):
-    """A file that is none of the known layouts; the text says what was seen."""
+    """Error for a file with none of the known layouts; the text describes its content."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class ClassMaps:
     """Scores of some classes over an image.
 
     Attributes:
-        classes: their numbers, 1..C.
-        maps: float32 ``(K, h, w)``, one a class. ``(0, 0, 0)`` where a file names no class, since
-            it then does not say how large its image is.
-        background: float32 ``(h, w)``, where the file has one.
+        classes: Numbers of the classes, 1..C.
+        maps: Maps, float32 ``(K, h, w)``, one per class. The shape is ``(0, 0, 0)`` if a file names
+            no class, since the size of its image is then unknown.
+        background: Background map, float32 ``(h, w)``, if the file has one.
     """
 
     classes: tuple[int, ...]
@@ -73,7 +73,7 @@ class ClassMaps:
 NOTHING: Maps = np.empty((0, 0, 0), np.float32)
 
 
-# NumPy reads the header as a Python literal, by Python's own tokens.
+# NumPy parses the header as a Python literal, with Python's tokenizer.
 _BROKEN_HEADER = (
     ValueError,
     LookupError,
@@ -89,17 +89,17 @@ _BROKEN_HEADER = (
 
 
 def read_dictionary(path: Path, steps: int = MAX_STEPS) -> tuple[Mapping[str | int, Any], str]:
-    """Read the dictionary in a ``.npy`` file; nothing in it is run.
+    """Read the dictionary in a ``.npy`` file without running any code in it.
 
     Args:
-        path: of the file.
-        steps: instructions that its pickle may have.
+        path: Path of the file.
+        steps: Maximum number of instructions in its pickle.
 
     Returns:
-        Names or numbers to arrays, lists and numbers, and the SHA-256 of the file.
+        A mapping of names or numbers to arrays, lists and numbers, and the SHA-256 of the file.
 
     Raises:
-        LayoutError: if the file holds something else, is damaged, or asks for more than arrays.
+        LayoutError: If the file holds something else, is damaged, or needs more than arrays.
     """
     size = path.stat().st_size
     if size > MAX_MAPS_BYTES:
@@ -146,10 +146,10 @@ def read_dictionary(path: Path, steps: int = MAX_STEPS) -> tuple[Mapping[str | i
 
 
 def layout_of(found: Mapping[str | int, Any]) -> str:
-    """Return a key of ``DICTIONARIES``, or ``NUMBERED``.
+    """Return the layout of a dictionary: a key of ``DICTIONARIES``, or ``NUMBERED``.
 
     Raises:
-        LayoutError: naming what the dictionary holds, if it is none of them.
+        LayoutError: If the dictionary has none of these layouts; the message names its content.
     """
     numbers = [key for key in found if isinstance(key, int) and not isinstance(key, bool)]
     if len(numbers) == len(found):
@@ -184,7 +184,7 @@ def _is_map(value: Any, dimensions: int) -> bool:
 
 
 def _keys(found: Mapping[str | int, Any]) -> tuple[int, ...]:
-    """Return the class numbers under ``keys``, of a list, an array or a tensor."""
+    """Return the class numbers under ``keys``, which is a list, an array or a tensor."""
     keys = found["keys"]
     if isinstance(keys, np.ndarray):
         whole = keys.dtype.kind in "iuf" and bool(
@@ -201,7 +201,7 @@ def _keys(found: Mapping[str | int, Any]) -> tuple[int, ...]:
 
 
 def describe(value: Any) -> str:
-    """Say what a pickle held, in few words."""
+    """Return a short description of a pickle's value."""
     if isinstance(value, dict):
         shown = [f"{_name(key)} ({describe_inner(inner)})" for key, inner in _first(value.items())]
         more = ", ..." if len(value) > _FEW else ""
@@ -210,7 +210,7 @@ def describe(value: Any) -> str:
 
 
 def describe_inner(value: Any) -> str:
-    """Say what a value is, without what it holds."""
+    """Return a short description of a value, without its content."""
     if isinstance(value, np.ndarray):
         return _about(value, value.shape)
     if isinstance(value, dict | list | tuple):
@@ -239,13 +239,13 @@ def maps_of(found: Mapping[str | int, Any], layout: str, classes: int) -> ClassM
     """Return the maps of a dictionary.
 
     Args:
-        found: that :func:`read_dictionary` gave.
-        layout: that it is of.
-        classes: how many there are, beside background.
+        found: Dictionary from :func:`read_dictionary`.
+        layout: Layout of the dictionary.
+        classes: Number of classes, background not counted.
 
     Raises:
-        LayoutError: if it is of another layout, names a class that there is not, or one twice, or
-            holds values that are not finite.
+        LayoutError: If the dictionary has another layout, names an unknown class or one class
+            twice, or holds values that are not finite.
     """
     seen = layout_of(found)
     numbered = layout in (CLASS_DICTIONARY, CRF_DICTIONARY)
@@ -282,12 +282,12 @@ def _numbered_maps(found: Mapping[Any, Any], layout: str, classes: int) -> Class
 
 
 def _classes(keys: Sequence[int], start: int, classes: int) -> tuple[int, ...]:
-    """Return class numbers 1..C of the numbers in a file, which count from 0 or, as C + 1, from 1.
+    """Return the class numbers 1..C for the numbers in a file, which count from 0 or from 1.
 
     Args:
-        keys: of the file.
-        start: what is added to them.
-        classes: C.
+        keys: Numbers in the file.
+        start: Offset added to them: 1 if they count from 0, 0 if they count from 1.
+        classes: Number of classes, C.
     """
     numbers = tuple(key + start for key in keys)
     wrong = [key for key, number in zip(keys, numbers, strict=True) if not 1 <= number <= classes]

@@ -1,4 +1,4 @@
-"""Folders: from a folder of published files to a folder of pseudo-masks, whole or not at all."""
+"""Convert a folder of published files to a folder of pseudo-masks, completely or not at all."""
 
 from __future__ import annotations
 
@@ -60,27 +60,27 @@ from sbdata.sizes import SizeBins
 from sbdata.supervision import SUPERVISION
 from sbdata.train.photos import read_photo
 
-_FEW = 10  # problems, or names, that a message lists
+_FEW = 10  # maximum problems or names in a message
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is imported, and how.
+    """Settings of an import.
 
     Attributes:
-        folder: of the published files.
-        target: the images that they are for.
-        name: of the import.
-        source: name of one of ``SOURCES``, if it is known.
-        url: where the files were published; the source's repository by default.
-        supervision: what the method saw; the source's by default.
-        layout: of the files, where they leave it open.
-        changes: to the source's rule.
-        saliency: folder of saliency maps, for rules that need them.
-        merge: of BANA's two masks.
-        fit: what may be done to masks of another size than their image's.
-        missing: what images without a file become: refused, 255 everywhere, or background.
-        workers: threads that convert files.
+        folder: Folder of the published files.
+        target: Images that the files belong to.
+        name: Name of the import.
+        source: Name of one of ``SOURCES``, if known.
+        url: Address where the files were published; the source's repository by default.
+        supervision: Supervision of the method; that of the source by default.
+        layout: Layout of the files, if it cannot be detected.
+        changes: Changes to the source's rule.
+        saliency: Folder of saliency maps, for rules that need them.
+        merge: Rule for merging BANA's two masks.
+        fit: Allowed changes to masks of another size than their image's.
+        missing: Treatment of images without a file: refused, 255 everywhere, or background.
+        workers: Number of threads that convert files.
     """
 
     folder: Path
@@ -107,21 +107,21 @@ class Request:
 
     @property
     def known_source(self) -> Source | None:
-        """Return the source, if it was named."""
+        """Source of the files, or None if it was not named."""
         return None if self.source is None else find_source(self.source)
 
 
 @dataclass(frozen=True)
 class Detected:
-    """What a folder was found to be, and what is to be made of it.
+    """Detected content of a folder, and how it will be converted.
 
     Attributes:
-        request: that asked.
-        layout: of the files.
-        rule: by which maps become masks; None for finished masks.
-        decisions: in words, one sentence each.
-        missing: images of the target without a file.
-        warnings: in words.
+        request: Settings of the import.
+        layout: Layout of the files.
+        rule: Rule that converts maps to masks; None for finished masks.
+        decisions: Decisions for the user, one sentence each.
+        missing: Images of the target without a file.
+        warnings: Warnings for the user.
     """
 
     request: Request
@@ -133,7 +133,7 @@ class Detected:
 
     @cached_property
     def saliency(self) -> Mapping[str, Path]:
-        """Return the saliency map of each image, where the rule needs them."""
+        """Saliency map of each image, if the rule needs them."""
         folder = self.request.saliency
         if self.rule is None or not self.rule.needs_saliency or folder is None:
             return {}
@@ -154,10 +154,10 @@ class Detected:
 
 
 def detect(request: Request) -> Detected:
-    """Find out what a folder holds, and decide what becomes of it; nothing is written.
+    """Detect the content of a folder and decide how to convert it; nothing is written.
 
     Raises:
-        InputError: if the folder cannot be imported as it is asked.
+        InputError: If the folder cannot be imported as requested.
     """
     layout = detect_layout(request.folder, request.target, forced=request.layout)
     rule, said, assumed = rule_for(layout.name, request.known_source, request.changes)
@@ -196,20 +196,20 @@ def _extra(layout: Layout) -> str:
 
 
 def import_masks(request: Request, out: Path, progress: Progress | None = None) -> Record:
-    """Make pseudo-masks of published masks or maps.
+    """Convert published masks or maps to pseudo-masks.
 
     Args:
-        request: what is imported, and how.
-        out: folder to write, which must not be there: ``masks/<image_id>.png`` and ``import.json``.
-            It appears when all is done.
-        progress: called with (images done, in all).
+        request: Settings of the import.
+        out: Folder to create, which must not exist. It gets ``masks/<image_id>.png`` and
+            ``import.json``, and appears when everything is done.
+        progress: Callback with (images done, total images).
 
     Raises:
-        InputError: naming the files that cannot be imported; then nothing is written.
+        InputError: If files cannot be imported; the message names them, and nothing is written.
     """
     found = detect(request)
     if found.rule is not None:
-        _ = found.saliency  # is missing before the work, not within
+        _ = found.saliency  # raises now, not during the work, if maps are missing
     refiner = _refiner(found)
     with _building(out) as folder:
         image_ids = request.target.image_ids
@@ -233,13 +233,13 @@ def _not_imported(folder: Path, problems: Sequence[str]) -> InputError:
 
 @contextmanager
 def _building(out: Path) -> Iterator[Path]:
-    """Give a hidden folder beside ``out`` that takes its name in the end, or disappears."""
+    """Yield a hidden folder beside ``out``; it is renamed to ``out`` on success, else deleted."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.parent / f".{out.name}.lock"):
         if out.exists():
             msg = f"{out}: is there already; remove it, or give another --name or --out"
             raise InputError(msg)
-        for stale in out.parent.glob(f".{out.name}.????????.part"):  # of a process that was killed
+        for stale in out.parent.glob(f".{out.name}.????????.part"):  # left by a killed process
             shutil.rmtree(stale, ignore_errors=True)
         folder = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.part"
         try:
@@ -255,7 +255,7 @@ def _building(out: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class _Made:
-    """One image's mask, written."""
+    """The written mask of one image."""
 
     image_id: str
     facts: MaskFacts
@@ -267,7 +267,7 @@ MakeRefine = Callable[[str], Refine]
 
 
 def _refiner(found: Detected) -> MakeRefine | None:
-    """Return what makes, for an image's id, the function that refines its scores."""
+    """Return a function from an image's id to the function that refines its scores, or None."""
     rule, target = found.rule, found.request.target
     if rule is None or rule.refine == "none":
         return None
@@ -277,7 +277,7 @@ def _refiner(found: Detected) -> MakeRefine | None:
             f"refining by {rule.refine} needs the photos; give --set or --photos, or --refine none"
         )
         raise InputError(msg)
-    from sbdata.train.refine import make_refiner  # PyTorch, which nothing else here needs
+    from sbdata.train.refine import make_refiner  # imports PyTorch, which nothing else here needs
 
     refine = make_refiner(rule.refine)
 
@@ -297,7 +297,7 @@ def _refiner(found: Detected) -> MakeRefine | None:
 def _attempt(
     found: Detected, refiner: MakeRefine | None, folder: Path, image_id: str
 ) -> _Made | str:
-    """Make one mask, or say what is wrong."""
+    """Write one mask, or return a description of the problem."""
     try:
         return _make(found, refiner, folder, image_id)
     except InputError as error:
@@ -399,7 +399,7 @@ def _record(found: Detected, made: Sequence[_Made], folder: Path) -> Record:
 
 
 def _outside_labels(target: Target, made: Sequence[_Made]) -> int | None:
-    """Count the images whose mask has a class that their labels lack."""
+    """Return the number of images whose mask has a class that their labels lack."""
     if target.opened is None:
         return None
     count = 0
@@ -429,7 +429,7 @@ def _warnings(facts: Sequence[MaskFacts], outside: int | None, target: Target) -
 
 
 def _losses(folder: Path, target: Target) -> tuple[dict[str, Any], ...] | None:
-    """Count the true instances that the masks lose, by size."""
+    """Return the number of true instances that the masks lose, by size."""
     opened = target.opened
     if opened is None or not opened.manifest.instances.num_rows:
         return None

@@ -1,7 +1,7 @@
-"""Layouts: what a folder of published masks or maps holds, found by looking at it.
+"""Detect the layout of a folder of published masks or maps from its files.
 
-Names and a sample of the files decide; every file must then be of the layout that was found. A
-folder that is none of them is refused with what was seen.
+File names and a sample of the files decide; every file must then have the detected layout. A folder
+with no known layout is refused, with a description of its content.
 """
 
 from __future__ import annotations
@@ -61,29 +61,29 @@ PICTURES: Mapping[str, str] = {
 }
 
 LAYOUTS: Mapping[str, str] = {**DICTIONARIES, **PICTURES}
-"""Names of all layouts, and what they are."""
+"""Descriptions of all layouts, by name."""
 
 MASKS = frozenset({INDEX_PICTURES, COLOUR_PICTURES, TWO_FOLDERS})
-"""Layouts of finished masks, which need no rule."""
+"""Names of the layouts of finished masks, which need no rule."""
 
-_SAMPLE = 64  # files that decide
+_SAMPLE = 64  # number of files that decide
 _FEW = 4
-_LARGEST_PICKLE = 1 << 26  # bytes that are looked into, for a message
+_LARGEST_PICKLE = 1 << 26  # maximum bytes of a pickle described in a message
 _CRF_FOLDERS, _RETRIEVED_FOLDERS = ("ycrf", "y_crf"), ("yret", "y_ret")
-_SUM = 1e-2  # how far from 1 the scores of a pixel may add up, in half precision
+_SUM = 1e-2  # tolerance for the sum of a pixel's scores, which is 1, in half precision
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder holds.
+    """Detected layout and files of a folder.
 
     Attributes:
-        name: one of ``LAYOUTS``.
-        files: of each image, by id and then by what they are: ``""``, the number of a class, or
-            ``crf`` and ``ret``.
-        decisions: what was seen and what was made of it; one sentence each.
-        twins: coloured copies that were passed over.
-        extra: files about no image of the set, by name.
+        name: Name of the layout, one of ``LAYOUTS``.
+        files: Files by image id, and then by role: ``""``, the number of a class, or ``crf`` and
+            ``ret``.
+        decisions: Observations and the decisions made from them, one sentence each.
+        twins: Coloured copies that were ignored.
+        extra: Names of files that belong to no image of the set.
     """
 
     name: str
@@ -95,11 +95,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class ReadMaps:
-    """One image's files, read.
+    """Content of one image's files.
 
     Attributes:
-        masks: class numbers, of one or, for ``TWO_FOLDERS``, two pictures.
-        maps: instead of masks.
+        masks: Class numbers of one picture, or of two for ``TWO_FOLDERS``.
+        maps: Maps, if the layout has maps instead of masks.
         digests: SHA-256 of each file, by name.
     """
 
@@ -112,15 +112,15 @@ class ReadMaps:
 
 
 def detect_layout(folder: Path, target: Target, *, forced: str | None = None) -> Layout:
-    """Find out what a folder holds.
+    """Detect the layout of a folder.
 
     Args:
-        folder: of the published files.
-        target: the images that they should be about.
-        forced: the layout, where the files leave it open; they must still agree with it.
+        folder: Folder of the published files.
+        target: Images that the files should belong to.
+        forced: Layout to use if the files do not determine it; they must still match it.
 
     Raises:
-        InputError: if the folder holds nothing, something else, or several layouts.
+        InputError: If the folder is empty, has no known layout, or has several.
     """
     if forced is not None and forced not in LAYOUTS:
         msg = f"there is no layout {forced!r}; known are {', '.join(LAYOUTS)}"
@@ -138,7 +138,7 @@ def detect_layout(folder: Path, target: Target, *, forced: str | None = None) ->
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of a folder's files and folders, without hidden ones."""
+    """Return the names of the files and of the folders in a folder, without hidden ones."""
     if not folder.is_dir():
         if folder.is_file() and zipfile.is_zipfile(folder):
             msg = f"{folder}: a zip archive; unpack it and give the folder with the files"
@@ -214,7 +214,7 @@ def _nothing_to_import(folder: Path, names: Sequence[str], folders: Sequence[str
 
 
 def _held(path: Path) -> str:
-    """Say what a pickle holds, as far as it consists of arrays; nothing of it is run."""
+    """Return a description of a pickle of arrays, without running any code in it."""
     try:
         if path.stat().st_size > _LARGEST_PICKLE:
             return "a large pickle"
@@ -254,7 +254,7 @@ def _of_dictionaries(
             with naming(path):
                 dictionary, _ = read_dictionary(path)
                 layout = layout_of(dictionary)
-        except InputError as error:  # is listed with the others where these are converted
+        except InputError as error:  # listed with the other problems during conversion
             unreadable.append(error)
             continue
         found.setdefault(layout, []).append((image_id, path, dictionary))
@@ -285,10 +285,10 @@ def _of_dictionaries(
 def _zero_of(
     folder: Path, found: Sequence[tuple[str, Mapping[Any, Any]]], target: Target
 ) -> tuple[str, str]:
-    """Tell whether 0 is the first class or background, and why.
+    """Return whether 0 is the first class or background, and the reason.
 
     Raises:
-        InputError: if nothing tells.
+        InputError: If the files do not determine it.
     """
     filled = [(image_id, d) for image_id, d in found if d]
     without = sum(0 not in d for _, d in filled)
@@ -325,7 +325,7 @@ def _zero_of(
 
 
 def _adds_up(found: Mapping[Any, Any]) -> bool:
-    """Tell whether the maps of a dictionary are probabilities."""
+    """Return whether the maps of a dictionary are probabilities."""
     maps = [np.asarray(values, np.float64) for values in found.values()]
     same = len({values.shape for values in maps}) == 1
     return same and bool(np.allclose(np.sum(maps, axis=0), 1, atol=_SUM))
@@ -356,7 +356,7 @@ def _of_pictures(
     for path in sample:
         try:
             picture = read_picture(path)
-        except LayoutError as error:  # is listed with the others where these are converted
+        except LayoutError as error:  # listed with the other problems during conversion
             modes["unreadable"] += 1
             if modes["unreadable"] == len(sample):
                 msg = f"{path}: {error}"
@@ -417,7 +417,7 @@ def _of_two_folders(folder: Path, pair: tuple[str, str], target: Target) -> Layo
 
 
 def _spread(image_ids: Sequence[str]) -> list[str]:
-    """Return some ids, evenly spread over the sorted ones; all of them where they are few."""
+    """Return some ids, evenly spread over the sorted ones; all of them if they are few."""
     if len(image_ids) <= _SAMPLE:
         return list(image_ids)
     return [image_ids[k * len(image_ids) // _SAMPLE] for k in range(_SAMPLE)]
@@ -430,12 +430,12 @@ def read_files(layout: Layout, image_id: str, classes: int) -> ReadMaps:
     """Read the files of one image.
 
     Args:
-        layout: of the folder.
-        image_id: of an image that it has.
-        classes: how many there are, beside background.
+        layout: Layout of the folder.
+        image_id: Id of an image in the folder.
+        classes: Number of classes, background not counted.
 
     Raises:
-        InputError: naming the file, if it is not of this layout.
+        InputError: If a file does not have this layout; the message names it.
     """
     files = layout.files[image_id]
     if layout.name in DICTIONARIES:
@@ -470,7 +470,7 @@ def read_files(layout: Layout, image_id: str, classes: int) -> ReadMaps:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Raise what is wrong with a file's layout as an InputError that names the file."""
+    """Convert a LayoutError to an InputError that names the file."""
     try:
         yield
     except LayoutError as error:

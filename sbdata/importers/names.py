@@ -1,7 +1,7 @@
-"""Names: which image a published file is about, however its id is spelled.
+"""Match the names of published files to images, in any spelling of the image ids.
 
-``2007_000032`` is also written ``2007000032``; ``COCO_train2014_000000000009`` also
-``000000000009`` and ``9``. Methods' code appends ``_palette`` and ``_crf``.
+``2007_000032`` is also written ``2007000032``, and ``COCO_train2014_000000000009`` also
+``000000000009`` and ``9``. The code of methods appends ``_palette`` and ``_crf``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _ENDINGS = ("_palette", "_crf")
 
 @dataclass(frozen=True)
 class ImageNames:
-    """The ids of some images, found by any spelling.
+    """Image ids that can be found by any spelling.
 
     Attributes:
-        image_ids: as the set has them.
+        image_ids: Ids as spelled in the set.
 
     >>> ImageNames(("2007_000032", "000000000009")).find("2007000032_palette")
     '2007_000032'
@@ -40,12 +40,12 @@ class ImageNames:
         table: dict[str, str | None] = {}
         for image_id in self.image_ids:
             for form in _forms(image_id):
-                table[form] = None if form in table else image_id  # no one's, where two share it
+                table[form] = None if form in table else image_id  # ambiguous if two ids share it
         table.update({f"={composed(image_id)}": image_id for image_id in self.image_ids})
         object.__setattr__(self, "_by_form", table)
 
     def find(self, stem: str) -> str | None:
-        """Return the id of the image that a file's stem names, if it is one of these."""
+        """Return the id of the image that a file's stem names, or None if it is unknown."""
         for text in _without_endings(stem):
             for form in _forms(text):
                 found = self._by_form.get(form)
@@ -55,7 +55,7 @@ class ImageNames:
 
 
 def _forms(text: str) -> Iterator[str]:
-    """Yield the text as it is, then the numbers that it may spell."""
+    """Yield the text unchanged, then the numbers that it may stand for."""
     yield f"={composed(text)}"
     voc = _VOC.fullmatch(text)
     number = _NUMBER.fullmatch("".join(voc.groups()) if voc else text)
@@ -72,13 +72,14 @@ def _without_endings(stem: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class SortedFiles:
-    """The files of a folder by the images that they are about.
+    """The files of a folder, grouped by image.
 
     Attributes:
-        whole: one file an image.
-        by_class: for files of one class each, those of an image by the number in their name.
-        twins: coloured copies beside the file that holds the numbers; passed over.
-        extra: files that are about no image of the set.
+        whole: File of each image, if there is one file per image.
+        by_class: Files of each image by the class number in their name, if each file is of one
+            class.
+        twins: Coloured copies beside the file that holds the numbers; they are ignored.
+        extra: Files that belong to no image of the set.
     """
 
     whole: Mapping[str, Path]
@@ -88,10 +89,10 @@ class SortedFiles:
 
 
 def sort_files(files: Sequence[Path], names: ImageNames) -> SortedFiles:
-    """Find the image of each file by its name.
+    """Group files by image, using their names.
 
     Raises:
-        InputError: if two files are about one image, and neither is a coloured twin of the other.
+        InputError: If two files belong to one image, and neither is a coloured twin of the other.
     """
     whole: dict[str, Path] = {}
     by_class: dict[str, dict[int, Path]] = {}

@@ -1,10 +1,10 @@
-"""Pickles, read but never run.
+"""Read pickles without executing code.
 
-A pickle is a program for a small stack machine, and the ordinary reader lets it import and call
-whatever it names. The published ``.npy`` files need none of that: they are dictionaries of arrays.
-This reader knows the instructions that such files consist of. A global that is not admitted, or an
-instruction that makes objects of other classes, ends the reading before anything is made. Admitted
-names are never imported either: they stand for functions of this package.
+A pickle is a program for a small stack machine, and Python's own reader lets it import and call
+anything it names. The published ``.npy`` files do not need that: they are dictionaries of arrays.
+This reader supports the instructions that such files contain. A global that is not allowed, or an
+instruction that creates objects of other classes, raises an error before anything is created.
+Allowed names are not imported either: they are mapped to functions of this package.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 from sbdata.printable import printable
 
 MAX_STEPS = 20_000
-"""Instructions of one pickle. A dictionary of 80 maps has about 2,500."""
+"""Maximum instructions of one pickle. A dictionary of 80 maps has about 2,500."""
 
-_SHOWN = 120  # characters of a text that a file chose
+_SHOWN = 120  # maximum characters shown of a text from a file
 _MARK = object()
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = frozenset({
@@ -34,28 +34,28 @@ _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class PickleError(Exception):
-    """A pickle that is damaged, or asks for more than it may; the text says what was seen."""
+    """Error for a pickle that is damaged or needs more than is allowed; the text gives details."""
 
 
 @runtime_checkable
 class Buildable(Protocol):
-    """What a pickle may make in two steps: first itself, then what it holds."""
+    """A value that a pickle creates in two steps: first the object, then its state."""
 
     def build(self, state: Any) -> None:
-        """Take the state that a pickle gives.
+        """Set the state from a pickle.
 
         Raises:
-            PickleError: if it is not what such a thing holds.
+            PickleError: If the state is not valid for this kind of value.
         """
 
 
 Maker = Callable[..., Any]
-"""Makes a value of the arguments that a pickle gives, all of them unchecked."""
+"""Function that creates a value from a pickle's arguments, which are unchecked."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A global that a pickle may name; it was not imported."""
+    """An allowed global that a pickle names; it is not imported."""
 
     text: str
 
@@ -93,20 +93,21 @@ def read_pickle(
     *,
     steps: int = MAX_STEPS,
 ) -> Any:
-    """Read one pickle of literals, lists, tuples, dictionaries and what is admitted.
+    """Read one pickle of literals, lists, tuples, dictionaries and allowed globals.
 
     Args:
-        stream: at the pickle's start; left behind its end.
-        admitted: the globals that may be named, as ``module.name``, and what makes a value of the
-            arguments that follow; None for those that are never called.
-        resolve: gives the object of a persistent id, where such may occur.
-        steps: instructions that it may have.
+        stream: Stream at the start of the pickle; it is left after the pickle's end.
+        admitted: Allowed globals, as ``module.name``, with the function that creates a value from
+            the arguments that follow; None for globals that are never called.
+        resolve: Function that returns the object of a persistent id, if such ids may occur.
+        steps: Maximum number of instructions.
 
     Returns:
-        Python's own values, and what the makers gave.
+        Python's built-in values, and those of the functions in ``admitted``.
 
     Raises:
-        PickleError: naming what else it asks for, or saying where it is damaged.
+        PickleError: If the pickle needs anything else (the message names it) or is damaged (the
+            message says where).
 
     >>> import io, pickle
     >>> read_pickle(io.BytesIO(pickle.dumps({"keys": [1, 2]})), {})
@@ -137,7 +138,7 @@ def read_pickle(
 def _instructions(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
     """Yield the instructions of a pickle with their arguments, as ``pickletools.genops`` does.
 
-    That refuses the texts of Python 2, which hold an array's bytes; here they are Latin-1.
+    ``genops`` refuses Python 2 strings, which hold an array's bytes; here they are read as Latin-1.
     """
     while True:
         code = stream.read(1)
@@ -165,7 +166,7 @@ def _quoted_line(stream: BinaryIO) -> str:
 
 
 def _perform(name: str, argument: Any, machine: _Machine) -> None:
-    """Perform one instruction, see the docstrings of the standard library's ``pickletools``."""
+    """Perform one instruction; ``pickletools`` in the standard library documents them."""
     stack, memo = machine.stack, machine.memo
     if name in _LITERALS:
         stack.append(argument)
@@ -231,9 +232,9 @@ def _top(stack: list[Any], kind: type[Any] = object) -> Any:
 
 
 def _filled(target: dict[Any, Any], pairs: list[Any] | tuple[Any, ...]) -> dict[Any, Any]:
-    """Put keys and values, in turn, into a dictionary; only numbers and texts are keys.
+    """Add alternating keys and values to a dictionary; only numbers and strings may be keys.
 
-    A nest of tuples that hold each other twice would take for ever to hash.
+    Nested tuples that each hold the next one twice would take exponential time to hash.
     """
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         if not isinstance(key, str | int):
@@ -269,6 +270,6 @@ def _called(name: Any, arguments: Any, machine: _Machine) -> Any:
 
 
 def _short(text: str) -> str:
-    """Return a text that a file chose so that it can be shown: printable, and not too long."""
+    """Return a text from a file in a form to show: printable, and not too long."""
     plain = printable(text[: _SHOWN + 1])
     return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}..."

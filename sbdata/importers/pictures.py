@@ -1,4 +1,4 @@
-"""Pictures: PNG files of class numbers, of colours that stand for them, and of single maps."""
+"""Read PNG files of class numbers, of colours that encode them, and of single maps."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _FEW = 4
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A PNG file of 8 bits a channel.
+    """A PNG file with 8 bits per channel.
 
     Attributes:
-        header: of the file.
-        png: its pixels, ``(H, W)`` or ``(H, W, 3)`` uint8, digest and palette.
+        header: Header of the file.
+        png: Pixels, ``(H, W)`` or ``(H, W, 3)`` uint8, digest and palette.
     """
 
     header: Header
@@ -42,10 +42,10 @@ class Picture:
 
 
 def read_picture(path: Path) -> Picture:
-    """Read a PNG file of 8 bits a channel, every checksum compared.
+    """Read a PNG file with 8 bits per channel, and verify every checksum.
 
     Raises:
-        LayoutError: if the file cannot be read, or has another kind of pixels.
+        LayoutError: If the file cannot be read, or has another kind of pixels.
     """
     try:
         header = read_header(path)
@@ -58,13 +58,13 @@ def read_picture(path: Path) -> Picture:
 
 
 def read_map(path: Path) -> tuple[Maps, str]:
-    """Read one class's map: grey, 255 for 1.
+    """Read the map of one class from a grey image, in which 255 stands for 1.
 
     Returns:
-        float32 ``(H, W)`` in [0, 1], and the SHA-256 of the file.
+        The map, float32 ``(H, W)`` in [0, 1], and the SHA-256 of the file.
 
     Raises:
-        LayoutError: if it is no 8-bit grey image.
+        LayoutError: If the file is not an 8-bit grey image.
     """
     picture = read_picture(path)
     if picture.header.colour != GREY:
@@ -77,15 +77,15 @@ Evidence = Literal["index", "colour", "either"]
 
 
 def palette_evidence(picture: Picture, classes: int) -> tuple[Evidence, Indices]:
-    """Tell whether the numbers or the colours of a palette image are VOC's.
+    """Return whether the numbers or the colours of a palette image are VOC's.
 
     Args:
-        picture: a palette image.
-        classes: how many there are, beside background.
+        picture: Palette image.
+        classes: Number of classes, background not counted.
 
     Returns:
-        What is right (``either`` where both agree), and the numbers that VOC gives to the colours;
-        see :func:`sbdata.mask_files.numbers_by_palette`.
+        The evidence (``either`` if both agree), and VOC's numbers for the colours; see
+        :func:`sbdata.mask_files.numbers_by_palette`.
     """
     png = picture.png
     by_colour = numbers_by_palette(png, classes)
@@ -102,15 +102,15 @@ def read_indices(path: Path, classes: int, *, by_colour: bool) -> tuple[Indices,
     """Read a picture of class numbers.
 
     Args:
-        path: of the file.
-        classes: how many there are, beside background.
-        by_colour: whether VOC's colours tell the numbers, rather than the file's own.
+        path: Path of the file.
+        classes: Number of classes, background not counted.
+        by_colour: Whether VOC's colours define the numbers, rather than the file's own numbers.
 
     Returns:
-        ``(H, W)`` uint8, and the SHA-256 of the file.
+        The class numbers, ``(H, W)`` uint8, and the SHA-256 of the file.
 
     Raises:
-        LayoutError: if the file says otherwise than that, or has a colour that is not VOC's.
+        LayoutError: If the file contradicts ``by_colour``, or has a colour that is not VOC's.
     """
     picture = read_picture(path)
     header, pixels, digest = picture.header, picture.png.pixels, picture.png.digest

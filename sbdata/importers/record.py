@@ -1,4 +1,4 @@
-"""Records: what an import was made of and what is in its masks, as one JSON file beside them."""
+"""Records of imports: their origin and the content of their masks, in a JSON file beside them."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ RECORD = "import.json"
 MASKS_FOLDER = "masks"
 
 IMPORTS_FOLDER = "imports"
-"""Where a work folder of the bench keeps its imports."""
+"""Name of the folder for imports in a work folder of the benchmark."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where imported files come from.
+    """Origin of imported files.
 
     Attributes:
-        name: of the source, as ``--source`` gave it; empty where it was not named.
-        title: of the method.
-        url: of the release or the repository.
-        folder: that the files lay in.
-        files: how many were read.
-        sha256: over their names and bytes, sorted by name.
+        name: Name of the source as given by ``--source``; empty if it was not given.
+        title: Title of the method.
+        url: Address of the release or the repository.
+        folder: Folder that the files were read from.
+        files: Number of files that were read.
+        sha256: SHA-256 over the names and bytes of the files, sorted by name.
     """
 
     name: str
@@ -58,14 +58,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class Shares:
-    """What the masks hold, by pixels.
+    """Shares of pixels in the masks.
 
     Attributes:
-        pixels: of all masks.
-        ignored: the share of 255.
-        background: the share of 0.
-        classes: the share of each class, by its name.
-        images: with at least one pixel of a class, by its name.
+        pixels: Number of pixels of all masks.
+        ignored: Share of pixels with value 255.
+        background: Share of pixels with value 0.
+        classes: Share of each class, by its name.
+        images: Number of images with at least one pixel of a class, by its name.
     """
 
     pixels: int
@@ -77,15 +77,15 @@ class Shares:
 
 @dataclass(frozen=True)
 class Components:
-    """The connected regions of one class (8 neighbours), by area.
+    """The connected regions of single classes (8 neighbours), by area.
 
     Attributes:
-        by_size: how many, by size.
-        by_class: the same for each class, by its name.
-        edges: of half-octave bins of area, in pixels.
-        histogram: components in each bin, one fewer than edges.
-        instances: true instances in each bin; None without ground truth.
-        instances_by_size: true instances, by size; None without ground truth.
+        by_size: Number of components by size.
+        by_class: Number of components by size for each class, by its name.
+        edges: Edges of half-octave bins of area, in pixels.
+        histogram: Number of components in each bin, one fewer than edges.
+        instances: Number of true instances in each bin; None without ground truth.
+        instances_by_size: Number of true instances by size; None without ground truth.
     """
 
     by_size: Mapping[str, int]
@@ -98,34 +98,36 @@ class Components:
 
 @dataclass(frozen=True)
 class Record:
-    """An import.
+    """Record of an import.
 
     Attributes:
-        name: of it; the bench calls the method ``import-<name>``.
-        origin: of the files.
-        supervision: what the method saw: of ``image_labels``, ``boxes``, ``saliency``; or
-            ``unknown``.
-        layout: of the files.
-        decisions: what was found and decided, one sentence each.
-        rule: by which maps became masks; None for finished masks.
-        taxonomy: its name.
-        classes: in order, from number 1.
-        target: name of the set, or the list, that the masks are for.
-        set_hash: logical hash of the set; None for a list.
-        synthetic: whether the set's photos are generated.
-        images: masks in all, missing ones included.
-        missing: images without a file, whose masks are one value.
-        missing_as: ``ignored`` (255) or ``background``; None where none is missing.
-        extra: files about other images, which were passed over.
-        extra_files: names of the first of them.
-        cropped: masks that were cut to their image's size.
-        resized: masks that were scaled to it.
-        masks_sha256: over the ids, sizes and pixels of the masks.
-        warnings: one sentence each.
-        images_outside_labels: images with a class that their labels lack; None without labels.
-        shares: by pixels.
-        components: by area.
-        losses: instances that the masks lose, by size and threshold; None without ground truth.
+        name: Name of the import; the benchmark calls the method ``import-<name>``.
+        origin: Origin of the files.
+        supervision: Supervision of the method, from ``image_labels``, ``boxes`` and ``saliency``;
+            or ``unknown``.
+        layout: Layout of the files.
+        decisions: Observations and decisions, one sentence each.
+        rule: Rule that converted maps to masks; None for finished masks.
+        taxonomy: Name of the taxonomy.
+        classes: Class names in order, from number 1.
+        target: Name of the set, or of the list, that the masks are for.
+        set_hash: Logical hash of the set; None for a list.
+        synthetic: Whether the set's photos are generated.
+        images: Number of masks, missing ones included.
+        missing: Number of images without a file, whose masks have a single value.
+        missing_as: Value of missing masks, ``ignored`` (255) or ``background``; None if none is
+            missing.
+        extra: Number of files of other images, which were ignored.
+        extra_files: Names of the first of these files.
+        cropped: Number of masks that were cut to their image's size.
+        resized: Number of masks that were scaled to their image's size.
+        masks_sha256: SHA-256 over the ids, sizes and pixels of the masks.
+        warnings: Warnings, one sentence each.
+        images_outside_labels: Number of images with a class that their labels lack; None without
+            labels.
+        shares: Shares of pixels.
+        components: Components by area.
+        losses: Instances that the masks lose, by size and threshold; None without ground truth.
     """
 
     name: str
@@ -154,15 +156,15 @@ class Record:
     losses: tuple[Mapping[str, Any], ...] | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, as the JSON file holds them."""
+        """Return the record as plain values for the JSON file."""
         return {"format": FORMAT, **as_plain(self)}
 
 
 def check_name(name: str) -> str:
-    """Return a name that files and tables can bear.
+    """Return a name if it is valid in file names and tables.
 
     Raises:
-        InputError: if it is none.
+        InputError: If the name is not valid.
     """
     if not _NAME.fullmatch(name):
         msg = f"{name!r} is no name for an import; give one of letters, digits, '-', '_' and '.'"
@@ -180,7 +182,8 @@ def read_record(folder: Path) -> Record:
     """Read the record of an import.
 
     Raises:
-        InputError: naming the folder, if it is none, or the file is damaged.
+        InputError: If the folder is not an import, or the file is damaged; the message names the
+            folder.
     """
     path = folder / RECORD
     if not path.is_file():
@@ -200,12 +203,12 @@ def read_record(folder: Path) -> Record:
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """What one mask holds.
+    """Statistics of one mask.
 
     Attributes:
-        pixels: int64 ``(256,)``, by value.
-        areas: int64, of each component.
-        classes: uint8, of each component.
+        pixels: Number of pixels by value, int64 ``(256,)``.
+        areas: Area of each component in pixels, int64.
+        classes: Class of each component, uint8.
         digest: SHA-256 of size and pixels.
     """
 
@@ -216,14 +219,14 @@ class MaskFacts:
 
 
 def facts_of(mask: npt.NDArray[np.uint8]) -> MaskFacts:
-    """Measure one mask."""
+    """Compute the statistics of one mask."""
     numbers, classes = label_parts(flat(mask), mask.shape[1])
     areas = np.bincount(numbers, minlength=classes.size + 1)[1:]
     return MaskFacts(np.bincount(mask.ravel(), minlength=256), areas, classes, mask_digest(mask))
 
 
 def shares_of(facts: Sequence[MaskFacts], taxonomy: Taxonomy) -> Shares:
-    """Return what the masks hold, by pixels."""
+    """Return the shares of pixels in the masks."""
     pixels = np.sum([f.pixels for f in facts], axis=0)
     images = np.sum([f.pixels > 0 for f in facts], axis=0)
     share = pixels / pixels.sum()
@@ -246,10 +249,10 @@ def components_of(
     """Return the components of the masks, by area.
 
     Args:
-        facts: of each mask.
-        taxonomy: of the masks.
-        bins: of the sizes.
-        instances: areas of the true instances, where they are known.
+        facts: Statistics of each mask.
+        taxonomy: Classes of the masks.
+        bins: Size bins.
+        instances: Areas of the true instances in pixels, if known.
     """
     areas = np.concatenate([f.areas for f in facts])
     classes = np.concatenate([f.classes for f in facts])

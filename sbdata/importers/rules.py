@@ -1,4 +1,4 @@
-"""Rules: how scores of classes become class numbers."""
+"""Rules that convert class scores to class numbers."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ Normalise = Literal["none", "max", "min-max"]
 
 @dataclass(frozen=True)
 class Rule:
-    """How scores of classes become class numbers: the largest score wins, background's among them.
+    """Rule that converts class scores to class numbers: the largest score, or background, wins.
 
     Attributes:
-        background: ``constant`` scores ``level`` everywhere; ``power`` is (1 - the largest class
-            score) to the power of ``level``; ``saliency`` is 1 - the saliency map, which is made 0
-            or 1 at ``level`` where that is above 0; ``map`` is the file's own background.
-        level: see ``background``.
-        normalise: each map by its ``max``, or ``min-max`` to [0, 1], before anything else.
-        floor: class scores below this become 0.
-        conflict: pixels where more than one class scores above this become 255.
-        doubt: background pixels where a class scores above this become 255.
-        salient: background pixels whose saliency is at least this become 255.
-        confidence: pixels whose winner has less than this share of all scores become 255.
-        sparse: all of a photo becomes 255 where less than this share of it carries a class after
-            the other rules; a photo without classes stays background.
-        refine: the scores, divided by their sum, are refined along the photo's edges: ``none``,
-            ``pamr``, ``par`` or ``crf``.
+        background: Background score: ``constant`` is ``level`` everywhere; ``power`` is (1 - the
+            largest class score) to the power of ``level``; ``saliency`` is 1 - the saliency map,
+            which is first thresholded to 0 or 1 at ``level`` if that is above 0; ``map`` is the
+            file's own background.
+        level: Parameter of ``background``.
+        normalise: Normalisation of each map, done first: by its ``max``, or ``min-max`` to [0, 1].
+        floor: Class scores below this value become 0.
+        conflict: Pixels with more than one class score above this value become 255.
+        doubt: Background pixels with a class score above this value become 255.
+        salient: Background pixels with a saliency of at least this value become 255.
+        confidence: Pixels whose winner has less than this share of all scores become 255.
+        sparse: Minimum share of a photo that has a class after the other rules; below it, the whole
+            photo becomes 255. A photo without classes stays background.
+        refine: Method that refines the scores, divided by their sum, along the photo's edges:
+            ``none``, ``pamr``, ``par`` or ``crf``.
     """
 
     background: Background
@@ -54,11 +55,11 @@ class Rule:
 
     @property
     def needs_saliency(self) -> bool:
-        """Tell whether the rule looks at saliency maps."""
+        """Whether the rule uses saliency maps."""
         return self.background == "saliency" or self.salient is not None
 
     def __str__(self) -> str:
-        """Return the rule in words."""
+        """Return a description of the rule."""
         what = {
             "constant": f"background {self.level:g}",
             "power": f"background (1 - largest class score)^{self.level:g}",
@@ -89,18 +90,19 @@ class Rule:
 
 @dataclass(frozen=True)
 class Changes:
-    """Parts of a rule that a user gives, each None where it stays as the source has it.
+    """Changes that a user makes to a source's rule; None keeps the source's value.
 
     Attributes:
-        background: ``0.25``, ``power:1``, ``saliency``, ``saliency:0.2`` or ``map``.
-        normalise: and the others: see :class:`Rule`.
-        floor: see there.
-        conflict: see there.
-        doubt: see there.
-        salient: see there.
-        confidence: see there.
-        sparse: see there.
-        refine: see there.
+        background: Background score: ``0.25``, ``power:1``, ``saliency``, ``saliency:0.2`` or
+            ``map``.
+        normalise: Normalisation of each map, see :class:`Rule`.
+        floor: Class scores below this value become 0.
+        conflict: Pixels with more than one class score above this value become 255.
+        doubt: Background pixels with a class score above this value become 255.
+        salient: Background pixels with a saliency of at least this value become 255.
+        confidence: Pixels whose winner has less than this share of all scores become 255.
+        sparse: Minimum share of a photo that has a class; below it, the whole photo becomes 255.
+        refine: Method that refines the scores, see :class:`Rule`.
     """
 
     background: str | None = None
@@ -115,14 +117,14 @@ class Changes:
 
     @property
     def given(self) -> bool:
-        """Tell whether there are any."""
+        """Whether there are any changes."""
         return any(getattr(self, f.name) is not None for f in fields(self))
 
     def applied(self, rule: Rule | None) -> Rule | None:
-        """Return a rule with these changes; None while there is no background.
+        """Return a rule with these changes; None if no background is given.
 
         Raises:
-            InputError: for a change that no rule has.
+            InputError: If a change is not valid for any rule.
         """
         if self.background is not None:
             kind, level = _background(self.background)
@@ -135,7 +137,7 @@ class Changes:
 
 
 def _background(text: str) -> tuple[Background, float]:
-    """Read what ``--background`` says.
+    """Parse the value of ``--background``.
 
     >>> _background("0.25"), _background("power:2"), _background("saliency")
     (('constant', 0.25), ('power', 2.0), ('saliency', 0.0))

@@ -1,7 +1,7 @@
-"""Sources: whose masks and maps are imported, what they saw, and how their authors decode them.
+"""Known sources of masks and maps: their supervision, and how their authors decode them.
 
-The constants are those of the authors' repositories; where those search them on ground truth, or
-none is stated, there is no rule and the user says one.
+The constants are those of the authors' repositories. If these search them on ground truth, or
+state none, there is no rule and the user must give one.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from sbdata.supervision import BOXES, IMAGE_LABELS, SALIENCY
 
 Merge = Literal["agree", "crf", "ret"]
 UNKNOWN = "unknown"
-"""The supervision of masks whose source was not named."""
+"""Supervision of masks whose source was not named."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Whose masks or maps.
+    """A method whose authors published masks or maps.
 
     Attributes:
-        name: by which ``--source`` knows it.
-        title: of the method, and where it was published.
-        url: of the authors' repository.
-        supervision: what the method saw.
-        rule: the authors' for its maps; None where none is stated.
-        why: there is no rule, or what else to know.
+        name: Name used with ``--source``.
+        title: Title of the method, and its publication.
+        url: Address of the authors' repository.
+        supervision: Supervision of the method.
+        rule: Rule of the authors for its maps; None if none is stated.
+        why: Reason why there is no rule, or another remark.
     """
 
     name: str
@@ -98,7 +98,7 @@ _ALL = (
 )  # fmt: skip
 
 SOURCES: Mapping[str, Source] = {source.name: source for source in _ALL}
-"""All named sources."""
+"""All known sources by name."""
 
 _ASSUMED = {
     KEYS_HIGH_RES: "irn",
@@ -106,14 +106,14 @@ _ASSUMED = {
     KEYS_ATTENTION: "clip-es",
     CLASS_DICTIONARY: "seam",
 }
-"""Whose rule is taken for a layout where no source was named: its first author's."""
+"""Source whose rule is used for a layout if none was named: the first authors to use the layout."""
 
 
 def find_source(name: str) -> Source:
     """Return a source by name.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: If the name is unknown.
     """
     if name not in SOURCES:
         msg = f"there is no source {name!r}; known are {', '.join(SOURCES)}, or leave it out"
@@ -122,19 +122,19 @@ def find_source(name: str) -> Source:
 
 
 def rule_for(layout: str, source: Source | None, changes: Changes) -> tuple[Rule | None, str, bool]:
-    """Return the rule of a layout's maps, and where it comes from.
+    """Return the rule for a layout's maps, and its origin.
 
     Args:
-        layout: that was found.
-        source: that was named.
-        changes: that the user gave.
+        layout: Detected layout.
+        source: Source named by the user, or None.
+        changes: Changes by the user.
 
     Returns:
         The rule (None for finished masks), a sentence about it, and whether another source with
-        the same layout may have meant another one.
+        the same layout may need another rule.
 
     Raises:
-        InputError: if masks are given a rule, or maps have none.
+        InputError: If a rule is given for masks, or maps have no rule.
     """
     if layout in MASKS:
         if changes.given:
@@ -148,7 +148,7 @@ def rule_for(layout: str, source: Source | None, changes: Changes) -> tuple[Rule
     rule = Rule("map") if layout == CRF_DICTIONARY else of.rule if of is not None else None
     whose = "of the layout" if layout == CRF_DICTIONARY else f"of {of.title}" if of else ""
     if changes.background is not None and source is None:
-        rule, assumed = None, False  # nothing of an assumed source stays beside the user's own
+        rule, assumed = None, False  # the user's own rule replaces an assumed one completely
     found = changes.applied(rule)
     if found is None:
         why = of.why if of is not None and of.why else "many sources use this layout"

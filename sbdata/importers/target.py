@@ -1,4 +1,4 @@
-"""Targets: the images that imported masks are for, with what is known of each."""
+"""Targets: the images that masks are imported for, with their known labels, photos and sizes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sbdata.train.photos import open_photo, photos_of
 
 @dataclass(frozen=True)
 class Target:
-    """Some images that masks are for.
+    """The images that masks are imported for.
 
     Attributes:
-        title: how messages call them.
-        image_ids: sorted.
-        taxonomy: of the classes.
-        opened: the set, where they are one's.
-        photos: of images of a list, by id, where their folder was given.
+        title: Title used in messages.
+        image_ids: Image ids, sorted.
+        taxonomy: Classes of the masks.
+        opened: Set of the images, or None for a list.
+        photos: Photos of a list's images by id, if their folder was given.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Target:
 
     @cached_property
     def names(self) -> ImageNames:
-        """Return the ids by any spelling."""
+        """Lookup of the ids by any spelling."""
         return ImageNames(self.image_ids)
 
     @cached_property
@@ -48,20 +48,20 @@ class Target:
         return {i: frozenset(said) for i, said in zip(self.opened, labels, strict=True)}
 
     def labels_of(self, image_id: str) -> frozenset[int] | None:
-        """Return the classes in an image, where they are known."""
+        """Return the classes in an image, or None if they are unknown."""
         return self._labels.get(image_id)
 
     def photo_of(self, image_id: str) -> Path | None:
-        """Return an image's photo, where it is at hand."""
+        """Return the path of an image's photo, or None if there is none."""
         if self.opened is not None:
             return self.opened.image_path(image_id)
         return self.photos.get(image_id)
 
     def size_of(self, image_id: str) -> tuple[int, int] | None:
-        """Return an image's height and width in pixels, where they are known.
+        """Return an image's height and width in pixels, or None if they are unknown.
 
         Raises:
-            InputError: naming the photo, if it cannot be read.
+            InputError: If the photo cannot be read; the message names it.
         """
         if self.opened is not None:
             return self.opened.size_of(image_id)
@@ -73,10 +73,10 @@ class Target:
 
 
 def target_of_set(root: Path) -> Target:
-    """Take the images of a built set, with their sizes, labels and ground truth.
+    """Return the images of a built set as a target, with sizes, labels and ground truth.
 
     Raises:
-        InputError: if the folder is no set.
+        InputError: If the folder is not a set.
     """
     opened = open_set(root)
     if not len(opened):
@@ -86,17 +86,18 @@ def target_of_set(root: Path) -> Target:
 
 
 def target_of_list(path: Path, taxonomy: Taxonomy, photos: Path | None = None) -> Target:
-    """Take the images of a text file, one a line.
+    """Return the images listed in a text file as a target, one image per line.
 
     Args:
-        path: of the file. Of each line the first word counts, and of a path its stem: both
-            ``2007_000032`` and ``/JPEGImages/2007_000032.jpg /Masks/2007_000032.png`` will do.
-        taxonomy: of the masks.
-        photos: folder of the images, which tells their sizes.
+        path: Path of the file. The first word of each line is used, and the stem if it is a path:
+            ``2007_000032`` and ``/JPEGImages/2007_000032.jpg /Masks/2007_000032.png`` are both
+            valid.
+        taxonomy: Classes of the masks.
+        photos: Folder of the photos, which give the sizes.
 
     Raises:
-        InputError: naming file and line, for one that is no id or comes twice; or the photo that is
-            missing.
+        InputError: If a line is not an id or an id occurs twice (the message names file and line),
+            or a photo is missing (the message names it).
     """
     lines = read_lines(path, "image ids")
     found: dict[str, int] = {}

@@ -1,11 +1,11 @@
-"""Losses for segmentation that keep small objects in sight (extra ``train``).
+"""Segmentation losses that give weight to small objects, and common alternatives (extra ``train``).
 
 :class:`SizeBalancedCrossEntropy` is ``sb_ce.v2``: the size-balanced cross-entropy of Mun et al.,
 "Small Objects Matters in Weakly-Supervised Semantic Segmentation" (WACV 2024), as the authors'
-released code computes it. :func:`size_weights` gives its weights of the pixels, in a data worker.
-:class:`ElasticWeightConsolidation` is the paper's penalty for the second half of a training. The
-others are what one would try instead; :func:`make_loss` knows them all by name, and all are called
-alike: ``loss(logits, target, weights)``.
+released code computes it. :func:`size_weights` computes its pixel weights, in a data worker.
+:class:`ElasticWeightConsolidation` is the paper's penalty for the second half of the training. The
+other losses are common alternatives. :func:`make_loss` creates each by name, and all are called in
+the same way: ``loss(logits, target, weights)``.
 """
 
 from sbdata.losses.ewc import ElasticWeightConsolidation

@@ -1,7 +1,7 @@
-"""Elastic weight consolidation: train on, yet stay near where the old weights mattered.
+"""Elastic weight consolidation: continue training, but keep important weights near the old ones.
 
-Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks" (PNAS 2017), eq. 3, with
-the choice of Mun et al. (WACV 2024) to leave out the factor of one half.
+Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks" (PNAS 2017), eq. 3,
+without the factor of one half, as in Mun et al. (WACV 2024).
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from sbdata.losses.parameters import bare, check_match, check_values, trainable_
 
 @dataclass(frozen=True, eq=False)
 class ElasticWeightConsolidation:
-    """A quadratic penalty for leaving the weights that mattered: strength · Σ F (θ - θ*)².
+    """Quadratic penalty for changing important weights: strength · Σ F (θ - θ*)².
 
-    The fields are plain: ``torch.save(ewc.as_dict(), path)`` writes what ``torch.load(path,
-    weights_only=True)`` reads, and ``ElasticWeightConsolidation(**loaded)`` is the same again.
+    The fields are plain values: ``torch.save(ewc.as_dict(), path)`` writes a file that
+    ``torch.load(path, weights_only=True)`` reads, and ``ElasticWeightConsolidation(**loaded)``
+    restores the object.
 
     Attributes:
-        fisher: float32 tensors by parameter name, not negative; see :func:`scaled_fisher`.
-        anchor: the weights θ* by the same names.
-        strength: the paper's λ, at least 0.
+        fisher: Fisher information, float32 tensors by parameter name, not negative; see
+            :func:`scaled_fisher`.
+        anchor: Weights θ* by the same names.
+        strength: Factor λ of the paper, at least 0.
 
     Raises:
-        InputError: if names or shapes of the two do not agree, or the strength or a value of the
-            Fisher is negative or not finite.
+        InputError: If names or shapes of ``fisher`` and ``anchor`` do not match, or the strength or
+            a value of the Fisher is negative or not finite.
 
     >>> model = nn.Linear(1, 1, bias=False)
     >>> _ = nn.init.constant_(model.weight, 1.0)
@@ -58,10 +60,10 @@ class ElasticWeightConsolidation:
     def at(
         cls, model: nn.Module, fisher: Mapping[str, Tensor], strength: float
     ) -> ElasticWeightConsolidation:
-        """Anchor a model's trainable parameters where they are now.
+        """Create a penalty anchored at the current trainable parameters of a model.
 
         Raises:
-            InputError: if the Fisher was not estimated for exactly these parameters.
+            InputError: If the Fisher was not estimated for exactly these parameters.
         """
         trainable = trainable_of(model)
         check_match(trainable, fisher, "the model's trainable parameters")
@@ -73,10 +75,10 @@ class ElasticWeightConsolidation:
         )
 
     def penalty(self, model: nn.Module) -> Tensor:
-        """Return the float32 penalty; exactly 0, with zero gradients, if nothing has moved.
+        """Return the float32 penalty; exactly 0, with zero gradients, if no weight has changed.
 
         Raises:
-            InputError: if the model lacks an anchored parameter, has one of another shape, or
+            InputError: If the model lacks an anchored parameter, has one of another shape, or
                 trains one that is not anchored.
         """
         parameters = dict(bare(model).named_parameters())
@@ -95,7 +97,7 @@ class ElasticWeightConsolidation:
         return 2 * self.strength * max(largest, default=0.0)
 
     def to(self, device: torch.device | str) -> ElasticWeightConsolidation:
-        """Return the same on another device; a penalty is quickest where the model is."""
+        """Return a copy on another device; the penalty is fastest on the model's device."""
         return ElasticWeightConsolidation(
             {name: value.to(device) for name, value in self.fisher.items()},
             {name: value.to(device) for name, value in self.anchor.items()},
@@ -103,5 +105,5 @@ class ElasticWeightConsolidation:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields, to be saved."""
+        """Return the fields as a dictionary for saving."""
         return {"fisher": self.fisher, "anchor": self.anchor, "strength": self.strength}

@@ -1,8 +1,8 @@
-"""How much each weight mattered: the diagonal of the Fisher information, and its scale.
+"""Estimate the importance of each weight: the diagonal of the Fisher information, and its scale.
 
 :class:`MovingFisher` averages the squared gradients that training computes anyway, as Mun et al.
-(WACV 2024) do. :func:`estimate_fisher` takes gradients of single images at fixed weights, as
-Kirkpatrick et al. (PNAS 2017) describe it.
+(WACV 2024) do. :func:`estimate_fisher` uses gradients of single images at fixed weights, as
+Kirkpatrick et al. (PNAS 2017) describe.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ NEW, OLD = 0.9, 0.1
 
 
 class MovingFisher:
-    """A moving average of squared gradients, the diagonal of the Fisher information while training.
+    """Moving average of squared gradients: the diagonal of the Fisher information during training.
 
-    It starts from ones; after every optimiser step's gradient it becomes 0.9 times the square of
-    that plus 0.1 times what it was.
+    It starts from ones. Each update sets it to 0.9 times the squared gradient plus 0.1 times its
+    old value.
 
     Args:
-        model: whose trainable parameters it is of.
+        model: Model whose trainable parameters are tracked.
 
     Attributes:
-        values: float32 tensors by parameter name.
+        values: Averages, float32 tensors by parameter name.
 
     >>> model = nn.Linear(1, 1, bias=False)
     >>> fisher = MovingFisher(model)
@@ -50,12 +50,13 @@ class MovingFisher:
         self.values = {n: torch.ones_like(p, dtype=torch.float32) for n, p in trainable.items()}
 
     def update(self, model: nn.Module, *, may_overflow: bool = False) -> None:
-        """Take in the gradients that the parameters have now; one without a gradient has 0.
+        """Update the average with the current gradients; a parameter without one counts as 0.
 
         Args:
-            model: the same, after the backward passes of a step and before the optimiser's step.
-            may_overflow: leave the average as it is if a gradient is not finite. In training with
-                float16 the optimiser passes over such a step, too.
+            model: The same model, after the backward passes of a step and before the optimiser's
+                step.
+            may_overflow: Whether to leave the average unchanged if a gradient is not finite. In
+                training with float16 the optimiser skips such a step, too.
         """
         gradients = {
             name: torch.zeros_like(p) if p.grad is None else p.grad
@@ -82,28 +83,29 @@ def estimate_fisher(
 ) -> dict[str, Tensor]:
     """Estimate the diagonal of the empirical Fisher information of a model's parameters.
 
-    It is the mean over images of the squared gradient of the image's mean cross-entropy over its
-    non-void pixels. Gradients are taken of the labels given (hence empirical), one image at a time.
+    The estimate is the mean over images of the squared gradient of the image's mean cross-entropy
+    over its non-void pixels. Gradients use the given labels (hence empirical), one image at a time.
 
-    The model stays in the mode it is in and is left as it was: buffers that a forward pass changes
-    are put back, and no gradient is stored. Put it in eval mode unless batch statistics of single
-    images are meant.
+    The model keeps its mode and is not changed: buffers that a forward pass changes are restored,
+    and no gradient is stored. Put it in eval mode unless batch statistics of single images are
+    intended.
 
     Args:
-        model: gives logits ``(N, C + 1, h, w)`` of images; they are resized to the target's size by
-            bilinear interpolation if they differ.
-        loader: yields ``(images, targets, ...)`` batches; ``(N, 3, H, W)`` and ``(N, H, W)`` class
-            numbers with 255 void. Images that are all void are skipped.
-        loss: of logits and target; the mean cross-entropy by default.
-        max_images: stop after so many images that were not skipped; None for all.
-        device: where images and targets go; by default where the model's first parameter is.
+        model: Model that maps images to logits ``(N, C + 1, h, w)``. They are resized bilinearly to
+            the target's size if the sizes differ.
+        loader: Loader of ``(images, targets, ...)`` batches: ``(N, 3, H, W)`` images and
+            ``(N, H, W)`` class numbers with 255 void. Images that are all void are skipped.
+        loss: Loss function of logits and target; the mean cross-entropy by default.
+        max_images: Maximum number of images, skipped ones not counted; None for all.
+        device: Device for images and targets; that of the model's first parameter by default.
 
     Returns:
-        float32 tensors shaped like the trainable parameters, by name. A frozen one has none.
+        float32 tensors shaped like the trainable parameters, by name. Frozen parameters are left
+        out.
 
     Raises:
-        InputError: if an option is out of range, nothing can be trained, no image has a pixel that
-            is not void, or a gradient is not finite.
+        InputError: If an option is out of range, the model has no trainable parameter, no image has
+            a pixel that is not void, or a gradient is not finite.
     """
     if max_images is not None and max_images < 1:
         msg = f"max_images must be at least 1, not {max_images}"
@@ -135,16 +137,17 @@ def estimate_fisher(
 
 
 def scaled_fisher(fisher: Mapping[str, Tensor], scale: str) -> dict[str, Tensor]:
-    """Bring a Fisher to the scale that a penalty takes.
+    """Return a Fisher scaled for use in a penalty.
 
     Args:
-        fisher: by parameter name.
-        scale: ``"minmax"``: within each tensor the smallest value becomes 0 and the largest 1. A
-            tensor whose values are all equal, as one with a single value is, becomes 0: no weight
-            in it mattered more than another, so none is held. ``"none"``: as it is.
+        fisher: Fisher information by parameter name.
+        scale: Scaling method. With ``"minmax"``, the smallest value of each tensor becomes 0 and
+            the largest 1. A tensor whose values are all equal (such as a single value) becomes 0:
+            no weight in it is more important than another, so none is held. ``"none"`` changes
+            nothing.
 
     Raises:
-        InputError: for another scale, or a value that is negative or not finite.
+        InputError: If the scale is another one, or a value is negative or not finite.
 
     >>> scaled_fisher({"a": torch.tensor([2.0, 3.0, 6.0]), "b": torch.tensor([7.0])}, "minmax")
     {'a': tensor([0.0000, 0.2500, 1.0000]), 'b': tensor([0.])}
@@ -190,7 +193,7 @@ def _resized(logits: Tensor, size: Sequence[int]) -> Tensor:
 
 @contextmanager
 def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Put back what forward passes change: the running statistics of batch normalisation."""
+    """Restore the buffers that forward passes change: running statistics of batch normalisation."""
     kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     try:
         yield

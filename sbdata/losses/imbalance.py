@@ -1,8 +1,8 @@
-"""Losses that are commonly tried against imbalance, as segmentation-models-pytorch computes them.
+"""Common losses against class imbalance, as segmentation-models-pytorch computes them.
 
-They are imported when a loss is made, since that package takes seconds to load. Each is wrapped so
-that it is called as the other losses are, computes in float32 whatever autocast made of the logits,
-and gives 0 with zero gradients for a batch that is void altogether.
+That package is imported when a loss is created, since it takes seconds to load. Each loss is
+wrapped so that it is called like the other losses, computes in float32 even under autocast, and
+gives 0 with zero gradients for a batch that is all void.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ _MODE = "multiclass"
 
 
 class FocalLoss(PixelMean):
-    """Focal loss, one class against the rest: mean over non-void pixels and over classes.
+    """Focal loss, each class against the rest: mean over non-void pixels and over classes.
 
-    ``-(1 - p)^gamma log p`` of sigmoid probabilities (Lin et al., "Focal Loss for Dense Object
-    Detection", ICCV 2017, eq. 5). The library's own mean over no pixels would be NaN, so the sum is
-    taken and divided here.
+    It is ``-(1 - p)^gamma log p`` of sigmoid probabilities (Lin et al., "Focal Loss for Dense
+    Object Detection", ICCV 2017, eq. 5). The library's own mean over no pixels would be NaN, so
+    the library's sum is divided here.
 
     Args:
-        gamma: 0 or at least 1. Between them the gradient of a pixel that is certain is no number.
-        alpha: weight of the class against the rest, which weighs ``1 - alpha``; None for neither.
-        ignore_index: the value of void.
+        gamma: Focusing exponent, 0 or at least 1. Between 0 and 1, the gradient of a pixel with
+            certain prediction is NaN.
+        alpha: Weight of the class against the rest, which has weight ``1 - alpha``; None for no
+            weights.
+        ignore_index: Value of void pixels.
 
     Raises:
-        InputError: if gamma is out of range.
+        InputError: If gamma is out of range.
     """
 
     needs_weights: bool = False
@@ -59,10 +61,10 @@ class DiceLoss(nn.Module):
     """One minus the soft Dice of each class over the batch's non-void pixels, mean over classes.
 
     Milletari, Navab and Ahmadi, "V-Net" (3DV 2016), for several classes. As in the library, a class
-    that the batch does not hold counts 0 in a mean over all C + 1 classes.
+    that is absent from the batch counts 0 in a mean over all C + 1 classes.
 
     Args:
-        ignore_index: the value of void.
+        ignore_index: Value of void pixels.
     """
 
     needs_weights: bool = False
@@ -75,19 +77,19 @@ class DiceLoss(nn.Module):
         self.soft = losses.DiceLoss(_MODE, ignore_index=ignore_index)
 
     def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch; arguments as for ``CrossEntropy``, weights are not used."""
+        """Return the loss of a batch. The arguments match ``CrossEntropy``; weights are unused."""
         del weights
         logits, target = prepared(logits, target, self.ignore_index)
         return self.soft(logits, target)
 
 
 class LovaszSoftmax(nn.Module):
-    """Lovász-Softmax over the batch: extends one minus IoU, mean over the classes present.
+    """Lovász-Softmax loss over the batch: an extension of one minus IoU, mean over classes present.
 
     Berman, Triki and Blaschko, "The Lovász-Softmax loss" (CVPR 2018).
 
     Args:
-        ignore_index: the value of void.
+        ignore_index: Value of void pixels.
     """
 
     needs_weights: bool = False
@@ -100,10 +102,10 @@ class LovaszSoftmax(nn.Module):
         self.sorted = losses.LovaszLoss(_MODE, per_image=False, ignore_index=ignore_index)
 
     def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch; arguments as for ``CrossEntropy``, weights are not used.
+        """Return the loss of a batch. The arguments match ``CrossEntropy``; weights are unused.
 
-        The library returns an empty tensor for pixels that are all void, hence the sum; and it
-        mixes float32 into wider numbers, hence float32.
+        The sum is needed because the library returns an empty tensor if all pixels are void, and
+        float32 because the library mixes float32 into wider types.
         """
         del weights
         logits, target = prepared(logits, target, self.ignore_index)

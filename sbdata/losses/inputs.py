@@ -1,4 +1,4 @@
-"""What every loss is called with: logits and class numbers that belong together."""
+"""Check and convert the inputs of all losses: logits and class numbers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from sbdata.errors import InputError
 
 
 def prepared(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Return logits of at least float32, whatever autocast made of them, and an int64 target.
+    """Return logits converted to at least float32, even under autocast, and an int64 target.
 
-    Class numbers are checked on the CPU alone: on a GPU every call would have to wait for the
+    Class numbers are checked only on the CPU: on a GPU every call would have to wait for the
     device. The masks of ``sbdata train`` are checked before they get there.
 
     Args:
-        logits: ``(N, C + 1, H, W)``.
-        target: ``(N, H, W)`` class numbers.
-        ignore_index: the value of void.
+        logits: Logits ``(N, C + 1, H, W)``.
+        target: Class numbers ``(N, H, W)``.
+        ignore_index: Value of void pixels.
 
     Raises:
-        InputError: if the shapes do not belong together, or the target holds a fraction, or a
-            class that the logits lack.
+        InputError: If the shapes do not match, or the target holds a fraction or a class that
+            the logits lack.
     """
     if logits.dim() != 4 or target.shape != (len(logits), *logits.shape[2:]):
         msg = (

@@ -1,7 +1,7 @@
-"""Parameters by their names in the bare model.
+"""Parameters by their names in the unwrapped model.
 
-A wrapper such as DistributedDataParallel, which puts ``module.`` before every name, changes nothing
-here; and names that do not belong together are an error, never passed over.
+A wrapper such as DistributedDataParallel, which puts ``module.`` before every name, makes no
+difference here. Names that do not match always raise an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sbdata.errors import InputError
 
-_WRAPPERS = ("module", "_orig_mod")  # as DataParallel and torch.compile call the model inside
+_WRAPPERS = ("module", "_orig_mod")  # names of the inner model in DataParallel and torch.compile
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -32,12 +32,12 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 def trainable_of(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that are trained, by name."""
+    """Return the trainable parameters by name."""
     return {name: p for name, p in bare(model).named_parameters() if p.requires_grad}
 
 
 def check_match(has: Mapping[str, Tensor], needs: Mapping[str, Tensor], what: str) -> None:
-    """Raise unless every name that is needed is there in the same shape."""
+    """Raise an error unless every needed name is present with the same shape."""
     for name, value in needs.items():
         if name not in has:
             msg = (
@@ -54,7 +54,7 @@ def check_match(has: Mapping[str, Tensor], needs: Mapping[str, Tensor], what: st
 
 
 def check_values(fisher: Mapping[str, Tensor]) -> None:
-    """Raise unless all values of a Fisher are finite and at least 0."""
+    """Raise an error unless all values of a Fisher are finite and at least 0."""
     for name, value in fisher.items():
         if not bool((torch.isfinite(value) & (value >= 0)).all()):
             msg = (

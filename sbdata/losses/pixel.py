@@ -1,4 +1,4 @@
-"""Cross-entropy: plain, balanced by kind, and ``sb_ce.v2``, balanced by size.
+"""Cross-entropy: plain, balanced by foreground and background, and ``sb_ce.v2``, balanced by size.
 
 All are called as ``loss(logits, target, weights=None)``.
 """
@@ -18,16 +18,16 @@ REDUCTIONS = ("weighted", "pixels")
 
 
 class CrossEntropy(PixelMean):
-    """Mean cross-entropy over the pixels that are not void; 0 if all are.
+    """Mean cross-entropy over the pixels that are not void; 0 if all are void.
 
-    ``torch.nn.CrossEntropyLoss`` gives NaN for a batch that is void altogether; otherwise the two
-    are equal.
+    ``torch.nn.CrossEntropyLoss`` gives NaN for a batch that is all void; otherwise the two are
+    equal.
 
     Args:
-        ignore_index: value of void pixels.
+        ignore_index: Value of void pixels.
 
     Attributes:
-        needs_weights: whether size weights change the value.
+        needs_weights: Whether size weights change the value.
 
     >>> import torch
     >>> loss = CrossEntropy()
@@ -45,14 +45,14 @@ class CrossEntropy(PixelMean):
 
 
 class BalancedCrossEntropy(nn.Module):
-    """Mean over the background's pixels plus mean over the foreground's, halved.
+    """Average of the mean cross-entropy over background pixels and that over foreground pixels.
 
-    If one kind is absent, it is the mean over the other. The means are taken over the batch. As in
-    the training of DeepLab on CLIMS pseudo-masks (github.com/CVI-SZU/CLIMS,
-    segmentation/deeplabv2), where the backbone starts from ImageNet.
+    If one of the two is absent, the loss is the mean over the other. The means are taken over the
+    batch. The training of DeepLab on CLIMS pseudo-masks uses this loss (github.com/CVI-SZU/CLIMS,
+    segmentation/deeplabv2, with a backbone that starts from ImageNet).
 
     Args:
-        ignore_index: value of void pixels.
+        ignore_index: Value of void pixels.
     """
 
     needs_weights: bool = False
@@ -62,7 +62,7 @@ class BalancedCrossEntropy(nn.Module):
         self.ignore_index = ignore_index
 
     def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch; arguments as for :class:`CrossEntropy`."""
+        """Return the loss of a batch; see :class:`CrossEntropy` for the arguments."""
         del weights
         logits, target = prepared(logits, target, self.ignore_index)
         each = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")
@@ -74,29 +74,31 @@ class BalancedCrossEntropy(nn.Module):
 
 
 class SizeBalancedCrossEntropy(PixelRatio):
-    """``sb_ce.v2``: a mean of cross-entropy in which the pixels of small regions weigh more.
+    """``sb_ce.v2``: weighted mean cross-entropy that gives pixels of small regions more weight.
 
-    Sum of weight times cross-entropy, divided by the sum of the weights, both over the pixels that
-    are not void. The weights are those of :func:`~sbdata.losses.weights.size_weights`. With one
-    region without holes in each image they are all 1, and the value is that of
-    :class:`CrossEntropy`.
+    The loss is the sum of weight times cross-entropy, divided by the sum of the weights, both over
+    the pixels that are not void. The weights are those of
+    :func:`~sbdata.losses.weights.size_weights`. If each image has one region without holes, they
+    are all 1, and the value is that of :class:`CrossEntropy`.
 
     This is the loss of Mun et al., "Small Objects Matters in Weakly-Supervised Semantic
     Segmentation" (WACV 2024), as the authors' released code computes it
-    (github.com/Cheolhyun-Mun/wsss_small_object_matters, commit 629dd2c), but for two things: a
-    batch that is void altogether gives 0 instead of NaN, and pixels whose cross-entropy is exactly
-    0 in float32 stay in the sum of the weights.
+    (github.com/Cheolhyun-Mun/wsss_small_object_matters, commit 629dd2c), with two differences: a
+    batch that is all void gives 0 instead of NaN, and pixels whose cross-entropy is exactly 0 in
+    float32 stay in the sum of the weights.
 
     Args:
-        tau: largest weight.
-        normalizer: ``"image"`` (version 2) or ``"class"``; see ``size_weights``.
-        regions: ``"outlines"`` (version 2) or ``"components"``; see ``size_weights``.
-        reduction: ``"weighted"`` (version 2) divides by the sum of the weights, ``"pixels"`` by the
-            number of pixels that are not void.
-        ignore_index: value of void pixels, in 1..255.
+        tau: Largest weight.
+        normalizer: Numerator of the weights, ``"image"`` (version 2) or ``"class"``; see
+            ``size_weights``.
+        regions: Kind of regions, ``"outlines"`` (version 2) or ``"components"``; see
+            ``size_weights``.
+        reduction: Divisor of the sum: ``"weighted"`` (version 2) divides by the sum of the weights,
+            ``"pixels"`` by the number of pixels that are not void.
+        ignore_index: Value of void pixels, in 1..255.
 
     Raises:
-        InputError: if an option is out of range.
+        InputError: If an option is out of range.
 
     >>> import torch
     >>> logits = torch.zeros(1, 2, 1, 4)
@@ -128,13 +130,13 @@ class SizeBalancedCrossEntropy(PixelRatio):
         """Return the sum of weight times cross-entropy.
 
         Args:
-            logits: ``(N, C + 1, H, W)`` floats; computed with in float32 or wider.
-            target: ``(N, H, W)`` class numbers, int64 or uint8.
-            weights: ``(N, H, W)`` size weights of the target; None to compute them here, with the
+            logits: Logits ``(N, C + 1, H, W)``, floats; the computation uses float32 or wider.
+            target: Class numbers ``(N, H, W)``, int64 or uint8.
+            weights: Size weights of the target, ``(N, H, W)``; None to compute them here with the
                 options of this loss.
 
         Raises:
-            InputError: if the shapes do not belong together.
+            InputError: If the shapes do not match.
         """
         logits, target = prepared(logits, target, self.ignore_index)
         weights = self._weights(target, weights)
@@ -142,18 +144,18 @@ class SizeBalancedCrossEntropy(PixelRatio):
         return (each * weights.to(each.dtype)).sum()
 
     def normaliser(self, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the sum of the weights, or the number of pixels, over what is not void."""
+        """Return the sum of the weights, or the number, of the pixels that are not void."""
         known = target != self.ignore_index
         if self.reduction == "pixels":
             return known.sum().float()
         return (self._weights(target, weights) * known).sum()
 
     def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch; arguments as for :meth:`total`."""
+        """Return the loss of a batch; see :meth:`total` for the arguments."""
         return super().forward(logits, target, self._weights(target, weights))
 
     def weigh(self, target: Tensor) -> Tensor:
-        """Return the size weights of ``(N, H, W)`` class numbers, with this loss's options."""
+        """Return the size weights of class numbers ``(N, H, W)``, with this loss's options."""
         found: Tensor = size_weights(
             target,
             tau=self.tau,

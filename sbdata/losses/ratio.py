@@ -1,4 +1,4 @@
-"""Losses that are a quotient of two sums over pixels, so that parts of a batch combine exactly."""
+"""Losses that are a ratio of two sums over pixels, so that parts of a batch combine exactly."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sbdata.losses.inputs import prepared
 
 
 class PixelRatio(nn.Module, ABC):
-    """A sum over pixels, divided by a sum that the logits have no part in.
+    """A sum over pixels, divided by a sum that does not depend on the logits.
 
-    Such a loss of a whole batch is the sum of its parts' ``total``, divided by the sum of their
-    ``normaliser``, whatever parts the batch is divided into: accumulated ones, or those of several
-    processes. Where the normaliser is 0, which means that all is void, the loss is 0.
+    The loss of a whole batch is the sum of its parts' ``total``, divided by the sum of their
+    ``normaliser``. This holds for any division of the batch, such as accumulated parts or those of
+    several processes. If the normaliser is 0 (all pixels are void), the loss is 0.
 
     Args:
-        ignore_index: value of void pixels.
+        ignore_index: Value of void pixels.
     """
 
     def __init__(self, ignore_index: int = 255) -> None:
@@ -29,12 +29,12 @@ class PixelRatio(nn.Module, ABC):
         """Return the loss of a batch.
 
         Args:
-            logits: ``(N, C + 1, H, W)`` floats; computed with in float32 or wider.
-            target: ``(N, H, W)`` class numbers, int64 or uint8.
-            weights: ``(N, H, W)`` weights of the pixels, for losses that need them.
+            logits: Logits ``(N, C + 1, H, W)``, floats; the computation uses float32 or wider.
+            target: Class numbers ``(N, H, W)``, int64 or uint8.
+            weights: Weights of the pixels, ``(N, H, W)``, for losses that need them.
 
         Raises:
-            InputError: if the shapes do not belong together.
+            InputError: If the shapes do not match.
         """
         logits, target = prepared(logits, target, self.ignore_index)
         total = self.total(logits, target, weights)
@@ -46,7 +46,7 @@ class PixelRatio(nn.Module, ABC):
 
     @abstractmethod
     def normaliser(self, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return what the sum is divided by, as a float32 number."""
+        """Return the divisor of the sum as a float32 tensor."""
 
 
 class PixelMean(PixelRatio):
@@ -59,5 +59,5 @@ class PixelMean(PixelRatio):
 
 
 def or_one(normaliser: Tensor) -> Tensor:
-    """Return a normaliser, or 1 if it is 0, so that an empty sum is divided by something."""
+    """Return a normaliser, or 1 if it is 0, to avoid dividing by 0."""
     return torch.where(normaliser > 0, normaliser, 1)

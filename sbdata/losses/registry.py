@@ -1,4 +1,4 @@
-"""The losses by name."""
+"""Registry of the losses by name."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
 
 
 def make_loss(name: str, **options: Any) -> nn.Module:
-    """Return a loss by its name.
+    """Create a loss by its name.
 
     Args:
-        name: a key of ``LOSSES``.
-        options: of that loss.
+        name: Name of the loss, a key of ``LOSSES``.
+        options: Options of that loss.
 
     Raises:
-        InputError: for an unknown name, an unknown option or a value that the loss refuses.
+        InputError: If the name or an option is unknown, or the loss refuses a value.
 
     >>> make_loss("sb", tau=3.0, reduction="pixels").reduction
     'pixels'

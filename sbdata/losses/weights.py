@@ -1,17 +1,17 @@
-"""Size weights of ``sb_ce.v2``: how much more a pixel of a small region counts.
+"""Size weights of ``sb_ce.v2``, which give pixels of small regions a larger weight.
 
 Let F be the number of foreground pixels of one (pseudo-)mask, all classes together. OpenCV finds
-the outlines of each class. The pixels inside an outline weigh ``min(tau, F / number of those
-pixels)``. Outlines are painted one over the other: classes upward, a component before its holes and
-a hole before the components inside it, and among several of one kind the last in scan order first.
-All other pixels weigh 1 and void weighs 0.
+the outlines of each class. The pixels inside an outline have the weight
+``min(tau, F / number of those pixels)``. Outlines are painted one over the other: classes in
+ascending order, a component before its holes and a hole before the components inside it, and among
+several of one kind the last in scan order first. All other pixels have weight 1, void has weight 0.
 
-Three consequences belong to the definition, since the released code trains with them. The area of a
-region includes its holes, so that a weight can be below 1. The outline of a hole is filled too,
-which gives the pixels in it, background included, the weight of the hole's area. And that outline
-runs on the region, so that the region's pixels 4-adjacent to the hole get this weight as well.
+Three consequences are part of the definition, since the released code trains with them. The area of
+a region includes its holes, so a weight can be below 1. The outline of a hole is filled too, which
+gives the pixels in it, background included, the weight of the hole's area. And that outline lies on
+the region, so the region's pixels 4-adjacent to the hole get this weight as well.
 
-The quotient is taken in float64 and then rounded to float32.
+The quotient is computed in float64 and then rounded to float32.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from sbdata.errors import InputError
 TAU = 5.0
 NORMALIZERS = ("image", "class")
 REGIONS = ("outlines", "components")
-_VALUES = 256  # of a class map: background, classes and void
+_VALUES = 256  # possible values of a class map: background, classes and void
 
 _Bool = npt.NDArray[np.bool_]
 _Region = tuple[tuple[slice, slice], _Bool]
-"""A window of the mask, and the pixels of the region inside the window."""
+"""Window of the mask, and the mask of the region's pixels inside the window."""
 
 
 @overload
@@ -67,25 +67,26 @@ def size_weights(
     regions: str = "outlines",
     ignore_index: int = 255,
 ) -> npt.NDArray[np.float32] | Tensor:
-    """Weigh the pixels of class maps by the sizes of their regions.
+    """Return weights for the pixels of class maps by the sizes of their regions.
 
-    Arrays are meant for data workers. A tensor is copied to the CPU, and its weights back.
+    Arrays are meant for data workers. A tensor is copied to the CPU, and its weights are copied
+    back.
 
     Args:
-        masks: ``(H, W)`` or ``(N, H, W)`` integers: 0 background, 1..254 classes, void.
-        tau: largest weight; ``math.inf`` for no limit.
-        normalizer: ``"image"`` (version 2) divides the number of all foreground pixels by the size
-            of a region, ``"class"`` the number of pixels of the region's class.
-        regions: ``"outlines"`` (version 2), or ``"components"``: the 8-connected components of each
-            class, each with its own pixels only.
-        ignore_index: value of void pixels.
+        masks: Integers ``(H, W)`` or ``(N, H, W)``: 0 background, 1..254 classes, void.
+        tau: Largest weight; ``math.inf`` for no limit.
+        normalizer: Number that is divided by the size of a region: ``"image"`` (version 2) is the
+            number of all foreground pixels, ``"class"`` that of the region's class.
+        regions: Kind of regions: ``"outlines"`` (version 2), or ``"components"``, the 8-connected
+            components of each class with their own pixels only.
+        ignore_index: Value of void pixels.
 
     Returns:
-        float32 of the same shape, kind and device.
+        float32 weights of the same shape and kind, on the same device.
 
     Raises:
-        InputError: if an option is out of range, or a mask has another shape, is not of integers
-            or holds values outside 0..255.
+        InputError: If an option is out of range, or a mask has another shape, another type than
+            integers, or values outside 0..255.
 
     >>> size_weights(np.array([[1, 0, 1, 1, 1, 255, 2]]))
     array([[5.       , 1.       , 1.6666666, 1.6666666, 1.6666666, 0.       ,
@@ -117,12 +118,12 @@ def size_weights(
 
 
 def check_options(tau: float, normalizer: str, regions: str, ignore_index: int) -> None:
-    """Refuse options that no mask can be weighed with.
+    """Check the options of :func:`size_weights`.
 
     Raises:
-        InputError: naming the option and its valid values.
+        InputError: If an option is not valid; the message names it and its valid values.
     """
-    if not tau >= 1:  # also if it is not a number
+    if not tau >= 1:  # also refuses NaN
         msg = f"tau must be at least 1, not {tau}"
         raise InputError(msg)
     for name, value, valid in (
@@ -141,7 +142,7 @@ def check_options(tau: float, normalizer: str, regions: str, ignore_index: int) 
 
 
 def _outlines(of_class: _Bool) -> Iterator[_Region]:
-    """Yield what each outline encloses, outer ones before inner ones, in OpenCV's order."""
+    """Yield the region inside each outline, outer ones before inner ones, in OpenCV's order."""
     outlines, _ = cv2.findContours(
         of_class.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE
     )
@@ -153,7 +154,7 @@ def _outlines(of_class: _Bool) -> Iterator[_Region]:
 
 
 def _components(of_class: _Bool) -> Iterator[_Region]:
-    """Yield the 8-connected components."""
+    """Yield the 8-connected components as regions."""
     n, labels, statistics, _ = cv2.connectedComponentsWithStats(of_class.astype(np.uint8))
     for label in range(1, n):
         left, upper, width, height, _ = statistics[label].tolist()

@@ -1,8 +1,8 @@
-"""The metric ``ia_iou.v2``: arrays in, counts and rows out; no files, no torch.
+"""The metric ``ia_iou.v2``. It takes arrays and returns counts and rows, without files or torch.
 
 :func:`score_image` compares one predicted class map with the truth. An :class:`Accumulator`
-gathers such scores, merges with others and computes a :class:`Summary`. :func:`bootstrap` gives
-the intervals of its values and :func:`compare` the differences of two prediction sets. The
+collects such scores, merges with others and computes a :class:`Summary`. :func:`bootstrap` computes
+the intervals of its values, and :func:`compare` the differences of two prediction sets. The
 definition is in ``docs/metric.md``.
 """
 

@@ -1,4 +1,4 @@
-"""Scores of many images, gathered in any order and on any number of workers."""
+"""Accumulate the scores of many images, in any order and on any number of workers."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _DEFAULT_BINS = SizeBins()
 
 
 class Accumulator:
-    """Gathers :class:`ImageScore` by image; parts made elsewhere are merged without any loss.
+    """Collection of :class:`ImageScore` by image, which merges with other ones without loss.
 
-    All counts are integers and all rows are sorted by image before a figure is computed, so every
-    order and every division of the images gives the same bits. Memory grows with the rows (about
-    30 bytes an instance or region), not with the pixels. It can be pickled.
+    All counts are integers, and all rows are sorted by image before a value is computed. So every
+    order and every division of the images gives exactly the same values. Memory grows with the
+    number of rows (about 30 bytes per instance or region), not of pixels. It can be pickled.
 
     Args:
-        n_classes: the number of foreground classes, C.
-        options: of the metric; scores made with others are refused.
+        n_classes: Number of foreground classes, C.
+        options: Metric options; scores made with others are refused.
 
     Raises:
-        InputError: if the number of classes does not fit 8-bit maps.
+        InputError: If the number of classes does not fit 8-bit maps.
 
     >>> from sbdata.metrics import score_image, truth_from_maps
     >>> truth = truth_from_maps(np.array([[1, 1, 0, 2]]), np.array([[1, 1, 0, 2]]))
@@ -66,14 +66,14 @@ class Accumulator:
         return len(self._images)
 
     def __contains__(self, image_id: str) -> bool:
-        """Tell whether an image was added."""
+        """Return whether an image was added."""
         return image_id in self._images
 
     def update(self, image_id: str, score: ImageScore) -> None:
         """Add the score of one image.
 
         Raises:
-            InputError: if the image was added before, or the score was made with other options or
+            InputError: If the image was added before, or the score was made with other options or
                 another number of classes.
         """
         if image_id in self._images:
@@ -92,10 +92,10 @@ class Accumulator:
         self._classes.append(score.classes)
 
     def merge(self, other: Accumulator) -> None:
-        """Add everything that another accumulator holds, which stays as it is.
+        """Add everything that another accumulator holds; the other one is not changed.
 
         Raises:
-            InputError: if both hold the same image, or they differ in options or classes.
+            InputError: If both hold the same image, or they differ in options or classes.
         """
         if (other.n_classes, other.options) != (self.n_classes, self.options):
             msg = (
@@ -113,7 +113,7 @@ class Accumulator:
         self._classes.extend(other._classes)
 
     def tables(self) -> ScoreTables:
-        """Return all rows, sorted by image_id, and within an image by number or class."""
+        """Return all rows, sorted by image_id and, within an image, by number or class."""
         ids = np.array(list(self._images), dtype=object)
         order = np.argsort(ids, kind="stable")
         instance_image, instances = self._instances.in_order(order)
@@ -133,7 +133,7 @@ class Accumulator:
         )
 
     def compute(self, bins: SizeBins = _DEFAULT_BINS) -> Summary:
-        """Return every figure of the images so far; see :func:`summarise`."""
+        """Return all values of the images so far; see :func:`summarise`."""
         return summarise(self.tables(), bins)
 
 
@@ -151,7 +151,7 @@ class _Rows:
         self._write(rows)
 
     def extend(self, other: _Rows) -> None:
-        """Add the images of another."""
+        """Add the images of another object."""
         self._counts.extend(other._counts)
         self._write(other._buffer[: other._used])
 
@@ -167,7 +167,7 @@ class _Rows:
     def in_order(
         self, images: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.void]]:
-        """Return each row's image, as its place in ``images``, and the rows in that order."""
+        """Return the index in ``images`` of each row's image, and the rows in that order."""
         counts = np.array(self._counts, np.int64)
         first = np.cumsum(counts) - counts
         counts, first = counts[images], first[images]
@@ -176,7 +176,7 @@ class _Rows:
         return image, self._buffer[shift[image] + np.arange(image.size)]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the unused part of the buffer out of pickles."""
+        """Return the state for pickling, without the unused part of the buffer."""
         return {**self.__dict__, "_buffer": self._buffer[: self._used]}
 
 

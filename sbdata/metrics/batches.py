@@ -1,4 +1,4 @@
-"""Batches as training loops have them: arrays or tensors with a leading image axis."""
+"""Score batches from training loops: arrays or tensors with a leading image axis."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def score_batch(
     """Score the images of a batch one after the other.
 
     Args:
-        preds: ``(N, H, W)`` class numbers, or ``(N, C + 1, H, W)`` scores of which the largest
-            wins; numpy arrays, or torch tensors on any device.
-        target: ``(N, H, W)`` true class numbers, 255 void.
-        instances: ``(N, H, W)`` instance numbers, 0 none, 255 void (see :class:`ImageTruth`).
-        n_classes: the number of foreground classes, C.
-        options: of the metric.
+        preds: Predictions, as ``(N, H, W)`` class numbers or ``(N, C + 1, H, W)`` scores, of which
+            the largest wins. NumPy arrays, or torch tensors on any device.
+        target: True class numbers ``(N, H, W)``; 255 is void.
+        instances: Instance numbers ``(N, H, W)``; 0 is none, 255 void (see :class:`ImageTruth`).
+        n_classes: Number of foreground classes, C.
+        options: Metric options.
 
     Raises:
-        InputError: if the shapes do not agree, a score is NaN, or a map holds an impossible value.
+        InputError: If the shapes do not match, a score is NaN, or a map holds an impossible value.
     """
     batch = _as_maps(preds, target, instances, n_classes)
     names = [f"image {k} of the batch" for k in range(len(batch[0]))]
@@ -42,18 +42,18 @@ def score_batch(
 def update_batch(
     accumulator: Accumulator, image_ids: Sequence[str], preds: Any, target: Any, instances: Any
 ) -> None:
-    """Score a batch and add it to an accumulator; a batch that is refused changes nothing.
+    """Score a batch and add it to an accumulator; a refused batch changes nothing.
 
     Args:
-        accumulator: that the scores are added to.
-        image_ids: one for each image of the batch.
-        preds: as in :func:`score_batch`.
-        target: as in :func:`score_batch`.
-        instances: as in :func:`score_batch`.
+        accumulator: Accumulator to add the scores to.
+        image_ids: Image ids, one per image of the batch.
+        preds: Predictions, see :func:`score_batch`.
+        target: True class numbers ``(N, H, W)``; 255 is void.
+        instances: Instance numbers ``(N, H, W)``; 0 is none, 255 void (see :class:`ImageTruth`).
 
     Raises:
-        InputError: if the ids are not one for each image, or an id occurs twice or was added
-            before; or as in :func:`score_batch`.
+        InputError: If there is not one id per image, an id occurs twice or was added before, or
+            :func:`score_batch` refuses the batch.
 
     >>> from sbdata.metrics import Accumulator
     >>> accumulator = Accumulator(n_classes=2)
@@ -117,7 +117,7 @@ def _as_maps(preds: Any, target: Any, instances: Any, n_classes: int) -> Maps:
 
 
 def _largest(scores: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.intp]:
-    """Return the class with the largest score of each pixel; the lowest of equals."""
+    """Return the class with the largest score of each pixel; the lowest class if several tie."""
     if scores.shape[1] != n_classes + 1:
         msg = (
             f"scores of {scores.shape[1]} classes, not of {n_classes + 1} (background and "
@@ -136,10 +136,10 @@ def _largest(scores: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.intp]:
 
 
 def _as_array(batch: Any, what: str) -> npt.NDArray[Any]:
-    """Return a batch as a numpy array; a tensor is taken from its device first."""
+    """Return a batch as a numpy array; a tensor is copied from its device first."""
     if hasattr(batch, "detach"):
         batch = batch.detach().cpu()
-        if str(batch.dtype) == "torch.bfloat16":  # numpy has no such type
+        if str(batch.dtype) == "torch.bfloat16":  # numpy lacks this type
             batch = batch.float()
     try:
         return np.asarray(batch)

@@ -1,9 +1,9 @@
 """Sampling variability over images: the Bayesian bootstrap, for one prediction set or a pair.
 
-Each draw weighs the images by Dirichlet(1, ..., 1) (Rubin, "The Bayesian bootstrap", Annals of
-Statistics 9, 1981). No weight is 0, so no class vanishes from a draw. Resampling with replacement
-drops the classes that few images have from the mean of a draw, which shifts its interval away from
-the value; ``tests/reference/interval_coverage.py`` measures both.
+Each draw weights the images by Dirichlet(1, ..., 1) (Rubin, "The Bayesian bootstrap", Annals of
+Statistics 9, 1981). No weight is 0, so no class is missing from a draw. Resampling with replacement
+would drop the classes of few images from the mean of a draw, which shifts the interval away from
+the value. ``tests/reference/interval_coverage.py`` measures both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sbdata.sizes import SizeBins
 
 RESAMPLES = 1000
 FEW = 10
-"""A value of fewer instances (or regions) than this has no interval."""
+"""Minimum number of instances (or regions); a value of fewer has no interval."""
 
 _LEVEL = 0.95
 _BLOCK = 1_000_000  # weights in memory at a time
@@ -32,8 +32,8 @@ class Interval:
     """A 95 % percentile interval over bootstrap draws.
 
     Attributes:
-        low: the 2.5th percentile.
-        high: the 97.5th percentile.
+        low: 2.5th percentile.
+        high: 97.5th percentile.
     """
 
     low: float
@@ -45,11 +45,11 @@ class Difference:
     """A headline value of prediction set A minus the same value of B.
 
     Attributes:
-        value: on the images as they are.
-        interval: of the difference under the same weights for both; None for a single image, and
-            for a value of few instances.
-        sign_change: the share of draws whose difference is 0 or has the other sign: 1 if the sets
-            do not differ. None if there is no interval.
+        value: Difference on the unweighted images.
+        interval: Interval of the difference, with the same weights for both sets; None for a single
+            image, and for a value of few instances.
+        sign_change: Share of draws whose difference is 0 or has the other sign; 1 if the sets do
+            not differ, None if there is no interval.
     """
 
     value: float
@@ -62,13 +62,13 @@ class Bootstrap:
     """The headline values of one prediction set, on its images and under R draws of weights.
 
     Attributes:
-        image_ids: sorted.
-        options: of the metric.
-        bins: of the sizes.
-        seed: of the draws; the same images and seed give the same weights.
-        observed: each value on the images as they are, NaN if there is nothing to measure.
-        counts: how many instances (regions for precision) a value is of; only of those that are.
-        draws: the R values of each.
+        image_ids: Image ids, sorted.
+        options: Metric options.
+        bins: Size bins.
+        seed: Seed of the draws; the same images and seed give the same weights.
+        observed: Values on the unweighted images, by name; NaN if there is nothing to measure.
+        counts: Number of instances (regions for precision) of each value that has such a number.
+        draws: R values of each headline value, one per draw.
     """
 
     image_ids: tuple[str, ...]
@@ -81,15 +81,15 @@ class Bootstrap:
 
     @property
     def resamples(self) -> int:
-        """Return the number of draws."""
+        """Number of draws, R."""
         return len(self.draws["miou"])
 
     def has_interval(self, name: str) -> bool:
-        """Tell whether a value is of enough images and instances for an interval."""
+        """Return whether a value has enough images and instances for an interval."""
         return len(self.image_ids) > 1 and self.counts.get(name, FEW) >= FEW
 
     def intervals(self) -> dict[str, Interval | None]:
-        """Return the interval of each value; None for one of few instances or a single image."""
+        """Return the interval of each value; None for few instances or a single image."""
         return {
             name: _interval(values) if self.has_interval(name) else None
             for name, values in self.draws.items()
@@ -101,17 +101,17 @@ def bootstrap(
 ) -> Bootstrap:
     """Compute all headline values under random weights of the images.
 
-    The weights come from the raw output of PCG64, whose stream numpy promises to keep; the same
+    The weights come from the raw output of PCG64, whose stream numpy guarantees to keep. The same
     seed gives the same weights everywhere, up to the last bit of a logarithm.
 
     Args:
-        tables: of N images.
-        bins: of the sizes.
-        resamples: the number of draws.
-        seed: of the draws.
+        tables: Scores of N images.
+        bins: Size bins.
+        resamples: Number of draws.
+        seed: Seed of the draws.
 
     Raises:
-        InputError: if there is not at least one draw.
+        InputError: If there is not at least one draw.
     """
     if resamples < 1:
         msg = f"a bootstrap needs at least one resample, not {resamples}"
@@ -147,13 +147,13 @@ def bootstrap(
 
 
 def compare(first: Bootstrap, second: Bootstrap) -> dict[str, Difference | None]:
-    """Compare two prediction sets on the same images under the same weights: first minus second.
+    """Return the differences of two prediction sets: first minus second, with the same weights.
 
     Returns:
         The difference of each headline value; None if one of the sets has no such value.
 
     Raises:
-        InputError: if the two do not have the same images, options, bins, seed and draws.
+        InputError: If the two do not have the same images, options, bins, seed and draws.
     """
     if first.image_ids != second.image_ids:
         differing = sorted(set(first.image_ids) ^ set(second.image_ids))
@@ -190,7 +190,7 @@ def _difference(value: float, draws: Values | None) -> Difference:
 def _weights(generator: np.random.PCG64, n: int, draws: int) -> Values:
     """Return independent standard exponential weights of n images in each draw, ``(n, draws)``.
 
-    Divided by their sum they are Dirichlet(1, ..., 1); every headline value is a ratio, so the
+    Divided by their sum they follow Dirichlet(1, ..., 1). Every headline value is a ratio, so the
     scale cancels out.
     """
     raw = generator.random_raw(n * draws).reshape(draws, n)
@@ -207,7 +207,7 @@ def _interval(values: Values) -> Interval | None:
 
 
 def _percentile(ordered: Values, share: float) -> float:
-    """Return a percentile of sorted values, linear between neighbours."""
+    """Return a percentile of sorted values, interpolated linearly."""
     place = (ordered.size - 1) * share
     below = int(place)
     above = min(below + 1, ordered.size - 1)

@@ -1,8 +1,8 @@
 """The headline values of a set, computed from per-image sums under any weights of the images.
 
 Every headline value is a ratio of sums over the images, or a mean of such ratios. The values of a
-set are those with every weight 1, a bootstrap draw is the same sums under the weights of the draw.
-Both go through the same lines, so they cannot drift apart.
+set have every weight 1; a bootstrap draw uses the same sums with the weights of the draw. Both use
+the same code, so they always agree.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ Values = npt.NDArray[np.float64]
 class Sums:
     """Sums under R weightings of the images; the last axis is the weighting.
 
-    Index 0 of a size axis is all sizes together, then the bins follow.
+    Index 0 of a size axis is all sizes together; the bins follow.
 
     Attributes:
-        ia: ``(1 + S, C, R)``, the sum of IA over the instances of a size and class.
-        instances: ``(1 + S, C, R)``, their number.
-        background: ``(2, R)``, the sum of the images' IoU of class 0, and how many images have any.
-        precise: ``(1 + S, R)``, predicted regions with at least half their pixels on their class.
-        regions: ``(1 + S, R)``, their number.
-        true: ``(C + 1, R)``, pixels of the class.
-        union: ``(C + 1, R)``, pixels of the class, predicted as it, or both.
-        matched: ``(C + 1, R)``, pixels both.
+        ia: Sum of IA over the instances of a size and class, ``(1 + S, C, R)``.
+        instances: Number of these instances, ``(1 + S, C, R)``.
+        background: Sum of the images' IoU of class 0, and number of images that have it,
+            ``(2, R)``.
+        precise: Number of predicted regions with at least half their pixels on their class,
+            ``(1 + S, R)``.
+        regions: Number of all predicted regions, ``(1 + S, R)``.
+        true: Pixels of the class, ``(C + 1, R)``.
+        union: Pixels that are of the class, predicted as it, or both, ``(C + 1, R)``.
+        matched: Pixels of the class that are predicted as it, ``(C + 1, R)``.
     """
 
     ia: Values
@@ -52,9 +54,9 @@ class ImageSums:
     """The sums of each image: a sparse matrix of K sums by N images.
 
     Attributes:
-        matrix: scipy's CSR matrix ``(K, N)``, float64.
-        n_classes: the number of foreground classes, C.
-        n_sizes: the number of size bins, S.
+        matrix: SciPy CSR matrix ``(K, N)``, float64.
+        n_classes: Number of foreground classes, C.
+        n_sizes: Number of size bins, S.
     """
 
     matrix: Any
@@ -62,7 +64,7 @@ class ImageSums:
     n_sizes: int
 
     def weighted(self, weights: Values) -> Sums:
-        """Sum over the images under each of R weightings, ``(N, R)``; images in their order."""
+        """Return the sums over the images, in their order, under R weightings ``(N, R)``."""
         found: Values = self.matrix @ weights
         rows, sizes, classes = weights.shape[1], 1 + self.n_sizes, self.n_classes
         parts = np.split(found, np.cumsum(_widths(classes, self.n_sizes))[:-1])
@@ -80,13 +82,13 @@ class ImageSums:
 
 
 def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
-    """Sum the rows of each image, as far as the headline values need them.
+    """Return the sums of each image's rows that the headline values need.
 
     Args:
-        tables: of N images.
-        bins: of the sizes.
+        tables: Scores of N images.
+        bins: Size bins.
     """
-    from scipy.sparse import csr_matrix  # slow to import, and not needed for scoring an image
+    from scipy.sparse import csr_matrix  # slow to import, and not needed to score an image
 
     n, classes, sizes = len(tables.image_ids), tables.n_classes, len(bins.names)
     widths = _widths(classes, sizes)
@@ -121,7 +123,7 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
     add(2, np.zeros(int(some.sum()), np.int64), image[some], matched[some] / union[some])
     add(2, np.ones(int(some.sum()), np.int64), image[some], 1)
 
-    # One entry for each sum and image; rows of one image are added in their order.
+    # One entry per sum and image; rows of one image are added in their order.
     code = np.concatenate([column * max(n, 1) + image for column, image, _ in found])
     values = np.concatenate([value for _, _, value in found])
     codes, place = np.unique(code, return_inverse=True)
@@ -133,7 +135,7 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
 
 
 def _widths(classes: int, sizes: int) -> npt.NDArray[np.int64]:
-    """Return how many sums each attribute of :class:`Sums` has, in its order."""
+    """Return the number of sums in each attribute of :class:`Sums`, in their order."""
     cells, pixels = (1 + sizes) * classes, classes + 1
     return np.array([cells, cells, 2, 1 + sizes, 1 + sizes, pixels, pixels, pixels])
 
@@ -141,8 +143,8 @@ def _widths(classes: int, sizes: int) -> npt.NDArray[np.int64]:
 def estimates(sums: Sums, bins: SizeBins) -> dict[str, Values]:
     """Return the headline values by name, each with R values; NaN if there is nothing to measure.
 
-    The names are ``miou``, ``pixel_accuracy``; ``class_mean`` and ``instance_mean`` of ``ia`` (with
-    background as a class in its class mean), ``ia_objects`` and ``ia_<size>``, as in
+    The names are ``miou`` and ``pixel_accuracy``; ``class_mean`` and ``instance_mean`` of ``ia``
+    (its class mean includes background as a class), ``ia_objects`` and ``ia_<size>``, as in
     ``ia_small.class_mean``; ``region_precision`` and ``region_precision_<size>``.
     """
     found: dict[str, Values] = {}
@@ -163,7 +165,7 @@ def estimates(sums: Sums, bins: SizeBins) -> dict[str, Values]:
 
 
 def suffixes_of(bins: SizeBins) -> tuple[str, ...]:
-    """Return the endings of the names of values by size: none for all sizes, then the bins'.
+    """Return the suffixes of the names of values by size: empty for all sizes, then the bins.
 
     >>> suffixes_of(SizeBins())
     ('', '_small', '_medium', '_large')
@@ -172,18 +174,18 @@ def suffixes_of(bins: SizeBins) -> tuple[str, ...]:
 
 
 def ratio(part: Values, whole: Values) -> Values:
-    """Return part / whole, NaN where the whole is 0."""
+    """Return part / whole elementwise, NaN if the whole is 0."""
     values: Values = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
     return values
 
 
 def mean_of_rows(values: Values, present: npt.NDArray[np.bool_]) -> Values:
-    """Return the mean over the rows that are present, for each column; NaN if none is."""
+    """Return the mean over the rows that are present, for each column; NaN if there is none."""
     return ratio(_add_rows(np.where(present, values, 0.0)), present.sum(axis=0).astype(np.float64))
 
 
 def _add_rows(values: Values) -> Values:
     total = np.zeros(values.shape[1])
-    for row in values:  # one after the other: the order of a numpy sum is not promised
+    for row in values:  # one after the other: numpy does not guarantee the order of a sum
         total += row
     return total

@@ -1,8 +1,8 @@
-"""One image scored: ``ia_iou.v2`` rows of its instances and regions, and its class counts.
+"""Score one image: ``ia_iou.v2`` rows of its instances and regions, and its class counts.
 
-The definition is drawn and worked through in ``docs/metric.md``. It is that of the code which Mun
-et al. released for "Small Objects Matters in Weakly-Supervised Semantic Segmentation" (WACV 2024):
-Cheolhyun-Mun/wsss_small_object_matters at commit 629dd2c, ``libs/utils/metric.py``.
+``docs/metric.md`` explains the definition with drawings and examples. It is the definition in the
+code that Mun et al. released for "Small Objects Matters in Weakly-Supervised Semantic Segmentation"
+(WACV 2024): Cheolhyun-Mun/wsss_small_object_matters at commit 629dd2c, ``libs/utils/metric.py``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ INSTANCE_ROW = np.dtype(
         ("other_pixels", np.int32),
     ]
 )
-"""One true instance: its pixels, those predicted as its class, its part of the false pixels of the
-regions that meet it, and the other foreground class that most of its pixels are predicted as (0 if
-none is), with their number."""
+"""Row type of one true instance: its pixels, the number of them predicted as its class, its part of
+the false pixels of the regions that meet it, and the other foreground class that most of its pixels
+are predicted as (0 if there is none), with their number."""
 
 REGION_ROW = np.dtype(
     [
@@ -47,8 +47,9 @@ REGION_ROW = np.dtype(
         ("met_instances", np.int32),
     ]
 )
-"""One predicted region, numbered from 1 by its first pixel: its pixels, those whose true class is
-its own, and the instances of its class that it meets. The other pixels are its false ones."""
+"""Row type of one predicted region, numbered from 1 by its first pixel: its pixels, the number of
+them whose true class is the region's, and the number of instances of its class that it meets. The
+other pixels are its false ones."""
 
 CLASS_ROW = np.dtype(
     [
@@ -63,7 +64,7 @@ CLASS_ROW = np.dtype(
         ("regions", np.int32),
     ]
 )
-"""One class (0 is background) that is true or predicted somewhere in the image."""
+"""Row type of one class (0 is background) that is true or predicted somewhere in the image."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,16 @@ class MetricOptions:
     """The options of ``ia_iou.v2``; the defaults are the released definition.
 
     Attributes:
-        fp_attribution: how the false pixels of a region are divided among the instances that it
-            meets: ``"overlap"`` in proportion to the pixels in common, relative to all pixels of
-            the region on its class; ``"area"`` in proportion to the instances' areas; ``"equal"``
-            in equal parts; ``"all"`` charges every instance with all of them.
-        rounding: ``"floor"`` rounds each part down to whole pixels, ``"exact"`` does not.
-        predicted_void: whether a prediction may hold 255; such a pixel is read as background.
+        fp_attribution: Rule that divides the false pixels of a region among the instances that it
+            meets: ``"overlap"`` in proportion to the common pixels, relative to all pixels of the
+            region on its class; ``"area"`` in proportion to the instances' areas; ``"equal"`` in
+            equal parts; ``"all"`` attributes all of them to every instance.
+        rounding: Rounding of each part: ``"floor"`` rounds down to whole pixels, ``"exact"`` does
+            not round.
+        predicted_void: Whether a prediction may hold 255; such a pixel is read as background.
 
     Raises:
-        InputError: for any other value, naming the valid ones.
+        InputError: If a value is not valid; the message names the valid ones.
     """
 
     fp_attribution: str = "overlap"
@@ -102,14 +104,14 @@ class MetricOptions:
 
 @dataclass(frozen=True, eq=False)
 class ImageScore:
-    """Everything that is counted in one image; void pixels are in no number.
+    """All counts of one image; void pixels are not counted.
 
     Attributes:
-        options: it was counted with.
-        confusion: int64 ``(C + 1, C + 1)`` pixel counts, true class by predicted class.
-        instances: rows of type ``INSTANCE_ROW``, in the order of the truth.
-        regions: rows of type ``REGION_ROW``, in scan order.
-        classes: rows of type ``CLASS_ROW``, by class.
+        options: Options that the image was scored with.
+        confusion: Pixel counts, int64 ``(C + 1, C + 1)``, true class by predicted class.
+        instances: Rows of type ``INSTANCE_ROW``, in the order of the truth.
+        regions: Rows of type ``REGION_ROW``, in scan order.
+        classes: Rows of type ``CLASS_ROW``, by class.
     """
 
     options: MetricOptions
@@ -142,16 +144,16 @@ def score_image(
     """Compare one predicted class map with the truth.
 
     Args:
-        prediction: ``(H, W)`` integers; 0 background, 1..n_classes, and 255 where the options
-            allow it.
-        truth: of the same size.
-        n_classes: the number of foreground classes, C.
-        options: of the metric.
+        prediction: Integers ``(H, W)``; 0 background, 1..n_classes, and 255 if the options allow
+            it.
+        truth: Ground truth of the same size.
+        n_classes: Number of foreground classes, C.
+        options: Metric options.
 
     Raises:
-        InputError: if the prediction has another size or holds something that is no class, if a
-            pixel of an instance has another class than the instance, or if an instance has no
-            pixel outside void (it has no area to be measured by; leave it out).
+        InputError: If the prediction has another size or holds a number that is not a class, a
+            pixel of an instance has another class than the instance, or an instance has no pixel
+            outside void (it has no area; leave it out).
 
     >>> from sbdata.metrics import truth_from_maps
     >>> truth = truth_from_maps(np.array([[1, 1, 0, 0, 1, 1]]), np.array([[1, 1, 0, 0, 2, 2]]))
@@ -224,7 +226,7 @@ def _shares(
     area: npt.NDArray[np.int32],
     fp_attribution: str,
 ) -> npt.NDArray[np.float64]:
-    """Return which part of a region's false pixels each instance that it meets is charged with."""
+    """Return the share of a region's false pixels attributed to each instance that it meets."""
     if fp_attribution == "overlap":  # on_class: in the instance, or on its class outside it
         return pair_pixels / on_class[pair_region]
     if fp_attribution == "area":
@@ -237,10 +239,10 @@ def _shares(
 
 
 def _sums(places: npt.NDArray[Any], values: npt.NDArray[Any], n: int) -> npt.NDArray[np.float64]:
-    """Return the sum of the values at each of n places; the order of the values does not matter.
+    """Return the sum of the values at each of n indices; the order of the values does not matter.
 
     Whole numbers add up exactly. Fractions are added from the smallest up, so that the same pixels
-    give the same bits however the instances are numbered or the image is turned.
+    give the same bits, however the instances are numbered or the image is rotated.
     """
     if values.dtype.kind == "f" and not (values == np.floor(values)).all():
         order = np.argsort(values, kind="stable")

@@ -1,4 +1,4 @@
-"""What became of each true instance: found, lost, confused with another class, or drowned."""
+"""Classify each true instance by outcome, such as found, missed or wrong class."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MOSTLY_MISSED_RECALL = 0.25
 
 
 def outcome_index(instances: npt.NDArray[np.void]) -> npt.NDArray[np.intp]:
-    """Return the place in ``OUTCOMES`` of each instance; the first kind that holds.
+    """Return the index in ``OUTCOMES`` of each instance: the first outcome that applies.
 
-    The kinds are found (IA at least 0.5), wrong class (at least half of the pixels predicted as one
-    other foreground class), missed (recall under 0.05), mostly missed (recall under 0.25), bled
+    The outcomes are found (IA at least 0.5), wrong class (at least half of the pixels predicted as
+    one other foreground class), missed (recall below 0.05), mostly missed (recall below 0.25), bled
     (more false pixels than the instance has pixels) and partial (all others).
 
     Args:
-        instances: rows of type ``INSTANCE_ROW``.
+        instances: Rows of type ``INSTANCE_ROW``.
 
     >>> from sbdata.metrics import score_image, truth_from_maps
     >>> truth = np.array([[1, 1, 0, 2, 2]])

@@ -1,4 +1,4 @@
-"""Every figure that is reported, each with what it is a figure of; nothing to measure is None."""
+"""All reported values, each with its number of instances or classes; undefined values are None."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class InstanceFigure:
     """The instance-aware IoU of some instances.
 
     Attributes:
-        class_mean: mean over the classes of each class's mean.
-        instance_mean: mean over all the instances, whatever the class; never of background.
-        n_instances: how many instances there are.
-        n_classes: how many classes the class mean is of.
+        class_mean: Mean over the classes of each class's mean.
+        instance_mean: Mean over all instances of any class; never includes background.
+        n_instances: Number of instances.
+        n_classes: Number of classes in the class mean.
     """
 
     class_mean: float | None
@@ -36,11 +36,11 @@ class InstanceFigure:
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean and what it is the mean of.
+    """A mean and the number of its items.
 
     Attributes:
-        value: None where there is nothing.
-        n: how many instances, regions or images.
+        value: Mean; None if there are no items.
+        n: Number of instances, regions or images.
     """
 
     value: float | None
@@ -52,9 +52,10 @@ class Orphans:
     """Predicted regions that meet no instance of their class.
 
     Attributes:
-        regions: how many.
-        pixels: of them all, void left out.
-        share: their part of all predicted pixels that are not on their class; None if all are.
+        regions: Number of regions.
+        pixels: Number of their pixels, void left out.
+        share: Share of these pixels in all predicted pixels that are not on their class; None if
+            all predicted pixels are on their class.
     """
 
     regions: int
@@ -64,13 +65,13 @@ class Orphans:
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """The figures of one foreground class.
+    """The values of one foreground class.
 
     Attributes:
-        class_id: 1..C.
-        iou: over all images; None where the class is absent from the truth.
+        class_id: Class number, 1..C.
+        iou: IoU over all images; None if the class is absent from the truth.
         ia: IA_c by name: ``ia``, then ``ia_<size>``.
-        orphans: of the class.
+        orphans: Orphan regions of the class.
     """
 
     class_id: int
@@ -84,10 +85,10 @@ class CurvePoint:
     """The mean IA of the instances in half an octave of area.
 
     Attributes:
-        low: the smallest area, in pixels.
-        high: one above the largest.
-        value: None where there is no instance.
-        n: instances.
+        low: Smallest area, in pixels.
+        high: One above the largest area, in pixels.
+        value: Mean IA; None if there is no instance.
+        n: Number of instances.
     """
 
     low: int
@@ -98,27 +99,27 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a set of predictions under ``ia_iou.v2``.
+    """The values of a set of predictions under ``ia_iou.v2``.
 
     Attributes:
-        metric: name and version.
-        options: of the metric.
-        bins: of the sizes.
-        n_images: how many images were scored.
-        miou: mean IoU over background and classes, from one confusion matrix of all images.
-        n_miou_classes: how many classes (background among them) that is the mean of.
-        absent: the classes left out of it because no true pixel has them.
-        background_iou: IoU of class 0; None where there is no true background.
-        pixel_accuracy: share of the pixels whose predicted class is the true one.
-        ia: by name: ``ia``, whose class mean has background as a class; ``ia_objects``, the same
-            without background; then ``ia_<size>``.
-        background_ia: mean over the images that have background of its IoU in the image.
-        region_precision: share of predicted regions with at least half their pixels on their class,
+        metric: Name and version of the metric.
+        options: Metric options.
+        bins: Size bins.
+        n_images: Number of scored images.
+        miou: Mean IoU over background and classes, from one confusion matrix of all images.
+        n_miou_classes: Number of classes (background included) in ``miou``.
+        absent: Classes left out of ``miou`` because no true pixel has them.
+        background_iou: IoU of class 0; None if there is no true background.
+        pixel_accuracy: Share of the pixels whose predicted class is the true one.
+        ia: IA values by name: ``ia``, whose class mean includes background as a class;
+            ``ia_objects``, the same without background; then ``ia_<size>``.
+        background_ia: Mean of the IoU of background per image, over the images that have it.
+        region_precision: Share of predicted regions with at least half their pixels on their class,
             by name: ``region_precision``, then ``region_precision_<size>``, by the region's own
             area.
-        orphans: of all classes.
-        outcomes: how many instances of each size ended as each of ``OUTCOMES``.
-        classes: of each foreground class.
+        orphans: Orphan regions of all classes.
+        outcomes: Number of instances of each size with each of ``OUTCOMES``.
+        classes: Values of each foreground class.
         curve: IA by half octaves of area, from the smallest instance to the largest.
     """
 
@@ -140,7 +141,7 @@ class Summary:
     curve: tuple[CurvePoint, ...]
 
     def headline(self) -> dict[str, float | None]:
-        """Return the figures that intervals are given for, by the names of :func:`estimates`."""
+        """Return the values that have intervals, by the names of :func:`estimates`."""
         found: dict[str, float | None] = {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
         for name, figure in self.ia.items():
             found[f"{name}.class_mean"] = figure.class_mean
@@ -150,10 +151,10 @@ class Summary:
         return found
 
     def as_dict(self, class_names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return the summary as plain dicts, lists and numbers, as JSON wants them.
+        """Return the summary as plain dicts, lists and numbers, ready for JSON.
 
         Args:
-            class_names: of the classes 1..C; with them, each class also has its name.
+            class_names: Names of the classes 1..C; if given, each class includes its name.
         """
         plain = asdict(self)
         if class_names is not None:
@@ -163,11 +164,11 @@ class Summary:
 
 
 def summarise(tables: ScoreTables, bins: SizeBins) -> Summary:
-    """Compute every figure of the scored images.
+    """Compute all values of the scored images.
 
     Args:
-        tables: the rows of the images.
-        bins: of the sizes; the rows do not depend on them, so any others can follow.
+        tables: Rows of the images.
+        bins: Size bins; the rows do not depend on them, so they can differ between calls.
     """
     sums = image_sums(tables, bins).weighted(np.ones((len(tables.image_ids), 1)))
     headline = {name: _or_none(values[0]) for name, values in estimates(sums, bins).items()}
@@ -230,7 +231,7 @@ def summarise(tables: ScoreTables, bins: SizeBins) -> Summary:
 
 
 def half_octaves(largest: int) -> npt.NDArray[np.int64]:
-    """Return the half-octave edges of area from 1 to above the largest: whole pixels, ceil(2^k/2).
+    """Return half-octave edges from 1 to above the largest area: whole pixels, ceil(2^(k/2)).
 
     >>> half_octaves(20).tolist()
     [1, 2, 3, 4, 6, 8, 12, 16, 23]

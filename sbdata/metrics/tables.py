@@ -1,4 +1,4 @@
-"""The rows of all scored images, sorted: the one thing that every figure is computed from."""
+"""The sorted rows of all scored images; every value is computed from these tables."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ Columns = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class ScoreTables:
-    """Rows sorted by image_id, so that figures do not depend on the order of the scoring.
+    """Rows sorted by image_id, so that values do not depend on the order of the scoring.
 
-    Each of the three tables comes with the place of each row's image in ``image_ids``.
+    Each of the three tables has an index array with the position of each row's image in
+    ``image_ids``.
 
     Attributes:
-        options: of the metric.
-        n_classes: the number of foreground classes, C.
-        image_ids: sorted.
-        confusion: int64 ``(C + 1, C + 1)``, true class by predicted class, over all images.
-        instance_image: int32.
-        instances: rows of type ``INSTANCE_ROW``, within an image sorted by instance_id.
-        region_image: int32.
-        regions: rows of type ``REGION_ROW``, within an image in scan order.
-        class_image: int32.
-        classes: rows of type ``CLASS_ROW``, within an image sorted by class.
+        options: Metric options.
+        n_classes: Number of foreground classes, C.
+        image_ids: Image ids, sorted.
+        confusion: Pixel counts over all images, int64 ``(C + 1, C + 1)``, true class by predicted
+            class.
+        instance_image: Image index of each row of ``instances``, int32.
+        instances: Rows of type ``INSTANCE_ROW``, within an image sorted by instance_id.
+        region_image: Image index of each row of ``regions``, int32.
+        regions: Rows of type ``REGION_ROW``, within an image in scan order.
+        class_image: Image index of each row of ``classes``, int32.
+        classes: Rows of type ``CLASS_ROW``, within an image sorted by class.
     """
 
     options: MetricOptions
@@ -47,11 +49,11 @@ class ScoreTables:
     classes: npt.NDArray[np.void]
 
     def instance_columns(self, bins: SizeBins, class_names: Sequence[str]) -> Columns:
-        """Return one row per ground-truth instance as columns, ready to be written.
+        """Return the columns of a table with one row per ground-truth instance.
 
         Args:
-            bins: of the sizes.
-            class_names: of the classes 1..C.
+            bins: Size bins.
+            class_names: Names of the classes 1..C.
         """
         rows = self.instances
         return {
@@ -69,7 +71,12 @@ class ScoreTables:
         }
 
     def region_columns(self, bins: SizeBins, class_names: Sequence[str]) -> Columns:
-        """Return one row per predicted region as columns; see :meth:`instance_columns`."""
+        """Return the columns of a table with one row per predicted region.
+
+        Args:
+            bins: Size bins.
+            class_names: Names of the classes 1..C.
+        """
         rows = self.regions
         return {
             **self._head(self.region_image, rows, "region", class_names),

@@ -1,4 +1,4 @@
-"""Ground truth of one image as arrays: which class, and which instance, each pixel belongs to."""
+"""Ground truth of one image as arrays: the class and the instance of each pixel."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ InstanceMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 class ImageTruth:
     """The class map and the instance map of one image, and the instances' classes.
 
-    A pixel that is 255 in either map is void and counts nowhere. A pixel of class c that belongs to
-    no instance is true for mIoU; for IA it lies outside every instance, but is never a false pixel
-    of its class. Sets that sbdata builds have no such pixel.
+    A pixel that is 255 in either map is void and is not counted. A pixel of class c without an
+    instance counts as class c for mIoU. For IA it lies outside every instance, but is never a false
+    pixel of its class. Sets that sbdata builds have no such pixel.
 
     Attributes:
-        class_map: ``(H, W)`` uint8; 0 background, 1..C classes, 255 void.
-        instance_map: ``(H, W)`` uint8 or uint16; 0 is no instance. In a uint8 map 255 is void; in a
-            uint16 map it is an instance number like any other. Other integers become uint8 if none
-            is above 255, else uint16.
-        instance_ids: the instances, as numbered in the instance map; rows come in this order.
-        class_ids: the class of each instance.
+        class_map: Class numbers, ``(H, W)`` uint8; 0 background, 1..C classes, 255 void.
+        instance_map: Instance numbers, ``(H, W)`` uint8 or uint16; 0 is no instance. In a uint8 map
+            255 is void; in a uint16 map it is an ordinary instance number. Other integer types
+            become uint8 if no number is above 255, else uint16.
+        instance_ids: Numbers of the instances in the instance map; rows come in this order.
+        class_ids: Class of each instance.
 
     Raises:
-        InputError: if shapes, types or numbers cannot be what they claim to be. That every pixel
-            of an instance has the instance's class is checked while scoring.
+        InputError: If shapes, types or numbers are not valid. Scoring checks that every pixel of an
+            instance has the instance's class.
     """
 
     class_map: ClassMap
@@ -76,7 +76,7 @@ class ImageTruth:
 
     @property
     def index_of(self) -> npt.NDArray[np.int32]:
-        """Return the place of each instance number, or what else it stands for (see ``kernel``)."""
+        """Index of the instance with each number, or a code for other numbers (see ``kernel``)."""
         eight = self.instance_map.dtype == np.uint8
         last = 255 if eight else int(self.instance_ids.max(initial=0))
         index = np.full(last + 1, UNKNOWN, np.int32)
@@ -88,17 +88,17 @@ class ImageTruth:
 
 
 def truth_from_maps(class_map: npt.NDArray[Any], instance_map: npt.NDArray[Any]) -> ImageTruth:
-    """Make the truth of a pair of maps that say nothing else, such as a VOC devkit's PNGs.
+    """Create the ground truth from a class map and an instance map, such as a VOC devkit's PNGs.
 
-    Each instance has the class of its pixels; one without a pixel outside void is left out.
+    Each instance has the class of its pixels. An instance without a pixel outside void is left out.
 
     Args:
-        class_map: ``(H, W)``; 0 background, 1..C classes, 255 void.
-        instance_map: ``(H, W)``; 0 no instance; 255 void, unless the type is uint16 or a number is
-            above 255.
+        class_map: Class numbers ``(H, W)``; 0 background, 1..C classes, 255 void.
+        instance_map: Instance numbers ``(H, W)``; 0 is no instance, 255 void, unless the type is
+            uint16 or a number is above 255.
 
     Raises:
-        InputError: if an instance has pixels of several classes, or of background.
+        InputError: If an instance has pixels of several classes, or of background.
 
     >>> truth = truth_from_maps(np.array([[5, 5, 0, 7]]), np.array([[1, 1, 0, 2]]))
     >>> truth.instance_ids.tolist(), truth.class_ids.tolist()
@@ -125,16 +125,17 @@ def truth_from_maps(class_map: npt.NDArray[Any], instance_map: npt.NDArray[Any])
 
 
 def truth_from_components(class_map: npt.NDArray[Any]) -> ImageTruth:
-    """Make instances of a class map's components, for truth that tells no instances apart.
+    """Create the ground truth from a class map alone, with its components as instances.
 
-    Touching objects of one class become one instance and a divided object several, so figures
-    made with it are not comparable with those of annotated instances; say so where they are shown.
+    Touching objects of one class become one instance, and a divided object becomes several. So the
+    values are not comparable with those of annotated instances; say so wherever they are shown.
 
     Args:
-        class_map: ``(H, W)``; 0 background, 1..C classes, 255 void, which divides components.
+        class_map: Class numbers ``(H, W)``; 0 background, 1..C classes, 255 void, which divides
+            components.
 
     Raises:
-        InputError: if there are more than 65,535 components.
+        InputError: If there are more than 65,535 components.
 
     >>> truth_from_components(np.array([[1, 0, 1], [1, 0, 2]])).instance_map.tolist()
     [[1, 0, 2], [1, 0, 3]]
@@ -153,7 +154,7 @@ def as_class_map(array: npt.NDArray[Any], what: str) -> ClassMap:
     """Return an array of integers as a uint8 map.
 
     Raises:
-        InputError: if it is not a map of ``(H, W)`` integers in 0..255.
+        InputError: If it is not a map of ``(H, W)`` integers in 0..255.
     """
     array = _as_map(array, what)
     if array.dtype != np.uint8:
@@ -166,9 +167,9 @@ def as_class_map(array: npt.NDArray[Any], what: str) -> ClassMap:
 
 
 def flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a read-only, row-by-row view (or copy) of a map.
+    """Return a read-only, flat, row-by-row view (or copy) of a map.
 
-    Read-only for every caller, so that the compiled functions see one type and are built once.
+    It is always read-only, so that the compiled functions see one type and are compiled once.
     """
     view: npt.NDArray[Any] = np.ascontiguousarray(array).reshape(-1).view()
     view.flags.writeable = False

@@ -1,4 +1,4 @@
-"""What a method may see of a training set: photos, image-level labels, boxes, saliency maps.
+"""The supervision that methods may use: photos, image-level labels, boxes and saliency maps.
 
-No path leads from here to a ground-truth mask.
+This package gives no access to ground-truth masks.
 """

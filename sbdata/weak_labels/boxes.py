@@ -1,4 +1,4 @@
-"""Boxes of one's own: a JSON file in COCO's format, or a folder of VOC's XML annotations."""
+"""Read user-provided boxes: a JSON file in COCO's format, or a folder of VOC's XML annotations."""
 
 from __future__ import annotations
 
@@ -19,30 +19,29 @@ from sbdata.weak_labels.voc_files import read_voc_files
 from sbdata.weak_labels.weak_set import Box
 
 Boxes = dict[str, tuple[Box, ...]]
-"""Boxes, in the file's order, by image id; an image without objects has none."""
+"""Boxes by image id, in the file's order; an image without objects has an empty tuple."""
 
 _ARRAYS = ("images", "annotations", "categories")
-_SLACK = 0.01  # pixels; files hold decimals that were rounded
-_BEYOND = 1.0  # pixels that a box may reach outside its image, and is cut
+_SLACK = 0.01  # pixels; tolerance for rounded decimals in files
+_BEYOND = 1.0  # pixels; a box that reaches this far outside its image is cut
 
 
 def read_boxes(path: Path, taxonomy: Taxonomy, image_ids: Collection[str]) -> Boxes:
     """Read the boxes around the objects of some images.
 
     Args:
-        path: a JSON file in COCO's format, whose images are told by the names of their files
-            without the suffix; annotations of crowds, which are no object's, are passed over. Or a
-            folder of ``<image_id>.xml`` in VOC's format. What it says of other images is passed
-            over.
-        taxonomy: of the classes, which go by their names.
-        image_ids: to find; others are left out.
+        path: JSON file in COCO's format, or folder of ``<image_id>.xml`` in VOC's format. In a JSON
+            file an image is identified by the name of its file without the suffix; annotations of
+            crowds are ignored, because they do not belong to a single object.
+        taxonomy: Classes, identified by their names.
+        image_ids: Ids of the images to read; other images are ignored.
 
     Returns:
-        Boxes of those of the images that the file has.
+        Boxes of the requested images that the file has.
 
     Raises:
-        InputError: naming file and object, for what cannot be read, a class that is none of the
-            taxonomy, a box that cannot be, or an image that comes twice.
+        InputError: If something cannot be read, a class is not in the taxonomy, a box is
+            impossible, or an image occurs twice; the message names the file and the object.
     """
     wanted = set(image_ids)
     if path.is_dir():
@@ -58,19 +57,19 @@ def whole_box(
     edges: tuple[float, float, float, float],
     size: tuple[int, int] | None = None,
 ) -> Box:
-    """Return the smallest box of whole pixels around a stretch of the plane.
+    """Return the smallest box of whole pixels around a rectangle.
 
-    A hundredth of a pixel beyond a pixel's edge counts as on it, and a stretch without width or
-    height gets a pixel.
+    An edge up to a hundredth of a pixel beyond a pixel's edge counts as on it. A rectangle without
+    width or height gets one pixel.
 
     Args:
-        class_id: of the object.
-        edges: left, upper, right, lower, from the image's upper left corner.
-        size: height and width of the image, if known. A box that reaches a pixel outside at most
-            is cut.
+        class_id: Class of the object.
+        edges: Left, upper, right and lower edge in pixels, from the image's upper left corner.
+        size: Height and width of the image in pixels, if known. A box that reaches at most one
+            pixel outside is cut.
 
     Raises:
-        ValueError: holding what is wrong with it, as the end of a sentence.
+        ValueError: If the box is impossible; the text is the end of a sentence.
 
     >>> whole_box(1, (2.5, 0.0, 4.001, 3.0))
     Box(class_id=1, x=2, y=0, width=2, height=3)
@@ -89,7 +88,7 @@ def whole_box(
 
 
 def _whole(start: float, stop: float, end: float) -> tuple[int, int]:
-    """Return the first whole pixel of a stretch within ``0..end``, and how many they are."""
+    """Return the first whole pixel of an interval within ``0..end``, and the number of pixels."""
     first = int(min(max(math.floor(start + _SLACK), 0), end - 1))
     last = int(min(math.ceil(stop - _SLACK), end))
     return first, max(last - first, 1)
@@ -135,7 +134,7 @@ def _voc_box(
 
 
 def _size_of(tree: ElementTree.ElementTree[Any]) -> tuple[int, int] | None:
-    """Return the height and width that an annotation names, if it does."""
+    """Return the height and width in an annotation, or None if they are missing."""
     texts = [tree.findtext(f"size/{side}", "").strip() for side in ("height", "width")]
     if not all(text.isascii() and text.isdigit() and int(text) > 0 for text in texts):
         return None
@@ -212,8 +211,8 @@ def _coco_box(
 
 
 def _image_id(record: dict[str, Any]) -> str | None:
-    """Return the stem of an image's file, by which sets call it."""
-    name = record.get("file_name") or record.get("coco_url")  # LVIS gives the address alone
+    """Return the stem of an image's file, which sets use as its id."""
+    name = record.get("file_name") or record.get("coco_url")  # LVIS gives only the address
     return PurePosixPath(name).stem if isinstance(name, str) else None
 
 
@@ -227,7 +226,7 @@ def _image_size(record: dict[str, Any]) -> tuple[int, int] | None:
 def _records(
     path: Path, spans: Spans, images: Collection[int] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Parse the records of an array one by one; of all, or those of some images."""
+    """Parse the records of an array one by one, for all or only some images."""
     with path.open("rb") as stream:
         owners = spans.fields["image_id"].tolist()
         for start, stop, owner in zip(
@@ -244,7 +243,7 @@ def _parsed(text: bytes, path: Path, start: int) -> dict[str, Any]:
         record: dict[str, Any] = orjson.loads(text)
     except orjson.JSONDecodeError:
         try:
-            record = json.loads(text)  # takes NaN, which some writers emit
+            record = json.loads(text)  # accepts NaN, which some writers emit
         except ValueError as error:
             msg = f"{path}: not valid JSON in the record at byte {start}; write it again"
             raise InputError(msg) from error

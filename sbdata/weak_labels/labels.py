@@ -1,7 +1,7 @@
-"""Image-level labels of one's own: a CSV file, a folder of VOC's XML annotations, or ``.npy``.
+"""Read user-provided image-level labels: CSV, a folder of VOC's XML annotations, or ``.npy``.
 
-Methods' code keeps labels as a NumPy file, ``cls_labels.npy``: a pickled dictionary of image ids
-and vectors of 0 and 1. It is read without running what a pickle may ask for.
+The code of many methods stores labels as a NumPy file, ``cls_labels.npy``: a pickled dictionary of
+image ids and vectors of 0 and 1. It is read without running any code that the pickle names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sbdata.weak_labels.voc_files import read_voc_files
 HEADER = ["image_id", "classes"]
 
 _STEPS = 3_000_000
-"""Instructions of a pickle of labels: about ten an image, and COCO has 123,287 images."""
+"""Maximum instructions in a pickle of labels: about ten per image; COCO has 123,287 images."""
 
 Labels = dict[str, tuple[int, ...]]
 """Class numbers, sorted, by image id."""
@@ -35,20 +35,19 @@ def read_labels(path: Path, taxonomy: Taxonomy, image_ids: Collection[str]) -> L
     """Read the labels of some images.
 
     Args:
-        path: a CSV file with the columns ``image_id`` and ``classes``, the latter names or numbers
-            separated by spaces and empty for an image without objects; or a folder of
-            ``<image_id>.xml`` in VOC's format; or a ``.npy`` file with a dictionary of image ids,
-            in any spelling, and a vector of 0 and 1 each, one number a class. What it says of other
-            images is passed over.
-        taxonomy: of the classes.
-        image_ids: to find; others are left out.
+        path: One of three: a CSV file with the columns ``image_id`` and ``classes`` (names or
+            numbers separated by spaces, empty for an image without objects); a folder of
+            ``<image_id>.xml`` in VOC's format; or a ``.npy`` file with a dictionary from image ids,
+            in any spelling, to vectors of 0 and 1, one number per class.
+        taxonomy: Classes of the labels.
+        image_ids: Ids of the images to read; other images are ignored.
 
     Returns:
-        Labels of those of the images that the file has.
+        Labels of the requested images that the file has.
 
     Raises:
-        InputError: naming file and line, for what cannot be read, a class that is none of the
-            taxonomy, or an image that comes twice.
+        InputError: If something cannot be read, a class is not in the taxonomy, or an image occurs
+            twice; the message names the file and the line.
     """
     wanted = set(image_ids)
     if path.is_dir():
@@ -65,12 +64,12 @@ def read_labels(path: Path, taxonomy: Taxonomy, image_ids: Collection[str]) -> L
 
 
 def classes_in(text: str, taxonomy: Taxonomy) -> tuple[int, ...]:
-    """Return the class numbers that a text names, sorted, each once.
+    """Return the class numbers that a text names, sorted, without repetitions.
 
-    Names may consist of several words; the longest name that fits is taken.
+    Names may consist of several words; the longest matching name is used.
 
     Raises:
-        ValueError: holding the word that is no class.
+        ValueError: If a word is not a class; it holds the word.
 
     >>> from sbdata.taxonomy import COCO80
     >>> [COCO80.name_of(c) for c in classes_in("dining table 1", COCO80)]

@@ -1,4 +1,4 @@
-"""VOC's XML annotations of some images, which labels and boxes of one's own are read from."""
+"""Read VOC's XML annotations of some images, for user-provided labels and boxes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from xml.etree import ElementTree
 from sbdata.errors import InputError
 
 VocFile = tuple[str, Path, "ElementTree.ElementTree[Any]"]
-"""An image's id, its annotation file, and what the file holds."""
+"""Image id, path of the annotation file, and the file's content."""
 
 
 def read_voc_files(folder: Path, image_ids: Collection[str]) -> Iterator[VocFile]:
-    """Read those of ``<image_id>.xml`` that are there, in the order of the ids.
+    """Yield the files ``<image_id>.xml`` that exist, in the order of the ids.
 
     Raises:
-        InputError: naming the file that cannot be read.
+        InputError: If a file cannot be read; the message names it.
     """
     for image_id in sorted(image_ids):
         file = folder / f"{image_id}.xml"

@@ -1,7 +1,7 @@
-"""Weak labels: what a baseline may see of a training set, and nothing else.
+"""Weak labels: the part of a training set that a baseline may use.
 
-A :class:`WeakSet` holds photos, image-level labels and, for the methods that take them, boxes. Its
-photos lie in a folder of their own, as hard links or copies, so that no path leads from them to a
+A :class:`WeakSet` holds photos, image-level labels and, for the methods that use them, boxes. Its
+photos are hard links or copies in a separate folder, so that no path leads from them to a
 ground-truth mask.
 """
 
@@ -41,11 +41,11 @@ class WeakImage:
     """One photo and its weak labels.
 
     Attributes:
-        image_id: of the photo.
-        photo: its file.
-        size: height and width in pixels.
-        classes: numbers of the classes that are present, sorted; may be empty.
-        boxes: of the objects, or None where boxes are not given.
+        image_id: Id of the photo.
+        photo: Path of the photo.
+        size: Height and width in pixels.
+        classes: Numbers of the classes that are present, sorted; may be empty.
+        boxes: Boxes of the objects, or None if boxes are not given.
     """
 
     image_id: str
@@ -57,16 +57,16 @@ class WeakImage:
 
 @dataclass(frozen=True)
 class WeakSet:
-    """What a baseline may see.
+    """The photos and weak labels that a baseline may use.
 
     Attributes:
-        rows: photos and labels, sorted by id.
-        taxonomy: of the labels.
-        saliency: a folder of maps ``<image_id>.png``, or None: then a method that needs them uses
+        rows: Photos and labels, sorted by id.
+        taxonomy: Classes of the labels.
+        saliency: Folder of maps ``<image_id>.png``. If it is None, a method that needs maps uses
             the built-in provider.
-        synthetic: whether the photos are generated.
-        photo_hashes: SHA-256 of each row's photo, if they are known.
-        map_hashes: SHA-256 of each row's saliency map, if they are known.
+        synthetic: Whether the photos are generated.
+        photo_hashes: SHA-256 of each row's photo, if known.
+        map_hashes: SHA-256 of each row's saliency map, if known.
     """
 
     rows: tuple[WeakImage, ...]
@@ -100,7 +100,7 @@ class WeakSet:
 
     @cached_property
     def saliency_origin(self) -> str | None:
-        """Return name and hash of the saliency maps that are given; None where none are."""
+        """Return the name and hash of the given saliency maps; None if there are none."""
         if self.saliency is None:
             return None
         lines = "\n".join(filter(None, self._map_hashes))
@@ -112,7 +112,7 @@ class WeakSet:
 
     @cached_property
     def _map_hashes(self) -> tuple[str | None, ...]:
-        """Return a hash of each row's saliency map; all None where none are given."""
+        """Return a hash of each row's saliency map; all None if no maps are given."""
         folder = self.saliency
         if folder is None:
             return (None,) * len(self.rows)
@@ -132,20 +132,20 @@ def weak_set(
     labels: Mapping[str, Sequence[int]] | None = None,
     hashes: FileHashes | None = None,
 ) -> WeakSet:
-    """Make the weak labels of a built set: its manifest's labels, its photos linked apart.
+    """Create the weak labels of a built set, with its photos linked in a separate folder.
 
     Args:
-        opened: a training set.
-        folder: where the photos are linked; made anew where it is not complete.
-        boxes: give boxes, too: as the manifest has them, or those of a mapping by image id, whose
-            classes are the labels then.
-        saliency: a folder of saliency maps.
-        labels: class numbers by image id, instead of the manifest's (a CSV's, say).
-        hashes: what is known of the files' content.
+        opened: Training set.
+        folder: Folder for the links to the photos; recreated if it is not complete.
+        boxes: Whether to include the manifest's boxes, or a mapping from image id to boxes, whose
+            classes then become the labels.
+        saliency: Folder of saliency maps.
+        labels: Class numbers by image id, for example from a CSV, instead of the manifest's.
+        hashes: Known hashes of the files.
 
     Raises:
-        InputError: if labels or boxes are missing, name unknown classes or do not fit together, a
-            box reaches outside its image, or a photo is not the file that the set was built with.
+        InputError: If labels or boxes are missing, name unknown classes or do not match each other,
+            a box reaches outside its image, or a photo is not the file that the set was built with.
     """
     hashes = FileHashes() if hashes is None else hashes
     check_files(opened, [IMAGES_FOLDER], hashes)
@@ -213,7 +213,7 @@ def _own_labels(labels: Sequence[int], boxes: tuple[Box, ...] | None, image_id: 
 
 
 def _link(photo: Path, place: Path, hashes: FileHashes) -> None:
-    """Put the same bytes at another place; a link to the file would show where it came from."""
+    """Create a hard link or a copy of a photo; a symbolic link would reveal its origin."""
     if not _is_there(photo, place, hashes):
         with writing(place) as temporary:
             try:
@@ -225,7 +225,7 @@ def _link(photo: Path, place: Path, hashes: FileHashes) -> None:
 
 
 def _is_there(photo: Path, place: Path, hashes: FileHashes) -> bool:
-    """Tell whether a place holds the bytes of a photo."""
+    """Return whether a file exists at a path with the bytes of a photo."""
     if place.is_symlink() or not place.is_file():
         return False
     return place.samefile(photo) or hashes.sha256(place) == hashes.sha256(photo)

@@ -36,7 +36,7 @@ def fail_at(name: str, folder: Path, job: Task, device: str, told: Any = None) -
 
 
 def die_at(name: str, job: Task, device: str, told: Any = None) -> float:
-    """Do nothing but die at one job, as for want of memory."""
+    """Do nothing but die at one job, as if out of memory."""
     if job.name == name:
         os._exit(9)
     return 0.0

@@ -416,7 +416,7 @@ def test_a_wrong_content_length_is_an_error_where_the_size_is_known(tmp_path, si
 def test_a_content_length_that_is_too_long_is_an_error(tmp_path, site):
     url = site.put("/a", DATA)
     site.always["/a"] = Fault(headers={"Content-Length": "300001"})
-    with pytest.raises(InputError, match="could not be had"):
+    with pytest.raises(InputError, match="could not be downloaded"):
         get(known(url, what=""), tmp_path)
     assert NAME not in left(tmp_path)
 
@@ -500,8 +500,8 @@ def test_the_error_names_every_mirror_and_its_trouble(tmp_path, site):
     with pytest.raises(InputError) as caught:
         get(known((one, two, "ftp://three")), tmp_path)
     assert str(caught.value) == (
-        f"{NAME} could not be had ({one}: answered 404; {two}: answered 503 (tried 4 times); "
-        "ftp://three: only http and https addresses are fetched); "
+        f"{NAME} could not be downloaded ({one}: answered 404; {two}: answered 503 (tried 4 "
+        "times); ftp://three: only http and https addresses are fetched); "
         "check the network and the addresses"
     )
     assert len(site.asked) == 5
@@ -911,7 +911,7 @@ def test_a_file_that_fails_stops_no_other(tmp_path, site):
     answers = download_each(remotes, tmp_path, options=QUICK)
     failed = {i: str(answer) for i, answer in enumerate(answers) if isinstance(answer, InputError)}
     assert set(failed) == {1, 3}
-    assert all(f"file{i}.bin could not be had" in said for i, said in failed.items())
+    assert all(f"file{i}.bin could not be downloaded" in said for i, said in failed.items())
     there = {path.name: path.read_bytes() for path in tmp_path.glob("*.bin")}
     assert there == {f"file{i}.bin": bodies[f"file{i}.bin"] for i in (0, 2, 4)}
 

@@ -144,7 +144,7 @@ def test_a_file_in_the_way_of_a_folder(tmp_path: Path) -> None:
     archive = packed(tmp_path)
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "annotations").write_bytes(b"mine")
-    with pytest.raises(InputError, match="stands in the way"):
+    with pytest.raises(InputError, match="remove the conflicting file"):
         unpack(tmp_path / "tree", archive)
     assert (tmp_path / "tree" / "annotations").read_bytes() == b"mine"
     (tmp_path / "tree" / "annotations").unlink()
@@ -204,7 +204,7 @@ def test_a_folder_in_place_of_a_file_is_damage(tmp_path: Path) -> None:
     (tmp_path / "tree" / "README.txt" / "x").mkdir(parents=True)
     (damage,) = damaged_files(tmp_path / "tree", table.files)
     assert (damage.path, damage.kind) == ("README.txt", "unreadable_file")
-    with pytest.raises(InputError, match="stands in the way"):
+    with pytest.raises(InputError, match="remove the conflicting file"):
         repair(tmp_path / "tree", tmp_path / "a.zip", table, ["README.txt"])
 
 

@@ -1,4 +1,4 @@
-"""The plots of the panel "Object sizes", as Plotly's data and layout and nothing else."""
+"""The plots of the panel "Object sizes", as plain data and layouts for Plotly."""
 
 from sbdata.app.plots.counts import (
     ALL_CLASSES,

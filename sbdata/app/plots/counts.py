@@ -1,4 +1,4 @@
-"""How many objects there are by area, and by class and size."""
+"""Plots of the number of objects by area, and by class and size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOTALS_TRACE = "(totals)"
 ALL_CLASSES = "all classes"
 ALL_SIZES = "all sizes"
 _HEAT = ("#fbf3dc", "#d7e2d6", "#b4d2d0", "#8fc1c9", "#71abc1", "#5195b9", "#2f7fb0", "#226393")
-_ROW = 24  # pixels of a row of the heat map
+_ROW = 24  # height of a row of the heat map, in pixels
 
 
 # --- histogram ------------------------------------------------------------------------------------
@@ -46,19 +46,19 @@ def histogram_plot(
     by: str,
     selection: Selection | None = None,
 ) -> Plot:
-    """Draw how many objects there are by area, stacked by group, with the sizes marked above.
+    """Plot the number of objects by area, stacked by group, with the sizes marked above.
 
-    A trace is named after its group, and its points are numbered as the bins. The sizes are bars of
-    the trace ``(sizes)``.
+    A trace is named after its group, and its points are numbered like the bins. The sizes are bars
+    of the trace ``(sizes)``.
 
     Args:
-        counts: of each group, one a bin.
-        edges: of the bins.
-        bins: of the sizes.
-        by_size: number of objects of each size.
-        colours: of the groups.
-        by: what they are, such as ``"label"``.
-        selection: what is chosen; all else is pale.
+        counts: Counts of each group, one per bin.
+        edges: Edges of the bins of area, in pixels.
+        bins: Size bins.
+        by_size: Number of objects of each size.
+        colours: Colours of the groups.
+        by: Text attribute that defines the groups, such as ``"label"``.
+        selection: Selected objects; the others are drawn pale.
     """
     selection = selection or Selection()
     ends = np.log2(edges)
@@ -115,7 +115,7 @@ def histogram_plot(
 def _size_strip(
     ends: npt.NDArray[np.float64], bins: SizeBins, by_size: Mapping[str, int], selection: Selection
 ) -> dict[str, Any]:
-    """Return the bars above, one a size as wide as its areas are on the axis."""
+    """Return the bars above the plot: one per size, as wide as its areas on the axis."""
     borders = [float(ends[0]), *np.log2(bins.edges).tolist(), float(ends[-1])]
     low, high = np.array(borders[:-1]), np.array(borders[1:])
     return {
@@ -142,7 +142,7 @@ def _size_strip(
 
 
 def _is_in(selection: Selection, bins: SizeBins, edges: Counts, place: int) -> bool:
-    """Tell whether a bin of area holds areas that are chosen."""
+    """Return whether a bin of area holds selected areas."""
     low, high = int(edges[place]), int(edges[place + 1])
     if selection.area is not None and not (selection.area[0] < high and low < selection.area[1]):
         return False
@@ -161,13 +161,13 @@ def heat_map_plot(
     sizes: Sequence[str],
     selection: Selection | None = None,
 ) -> Plot:
-    """Draw how many objects each class has of each size, with the sums above and to the right.
+    """Plot the number of objects by class and size, with the sums above and to the right.
 
     Args:
-        cells: int64 ``(labels, sizes)``.
-        labels: of the classes.
-        sizes: from the smallest.
-        selection: what is chosen; it has a frame.
+        cells: Counts, int64 ``(labels, sizes)``.
+        labels: Names of the classes.
+        sizes: Names of the sizes, the smallest first.
+        selection: Selected objects; their cell, row or column gets a frame.
     """
     selection = selection or Selection()
     columns = [*sizes, ALL_SIZES]
@@ -244,7 +244,7 @@ def _written(cells: Sequence[Sequence[int | None]]) -> list[list[str]]:
 
 
 def _frame(selection: Selection, rows: Sequence[str], columns: Sequence[str]) -> list[Any]:
-    """Return the frame around the cell, row or column that is chosen."""
+    """Return the frame around the selected cell, row or column."""
     is_narrower = selection.area is not None or selection.outcome is not None
     if is_narrower or not (selection.label or selection.size):
         return []

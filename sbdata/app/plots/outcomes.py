@@ -1,4 +1,4 @@
-"""What became of the objects of each size: found, missed, taken for another class, and so on."""
+"""Plot of the outcomes of the objects of each size, such as found, missed or wrong class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sbdata.app.plots.style import (
 from sbdata.app.selection import Selection
 from sbdata.metrics import OUTCOMES
 
-# From good to bad; told apart with every common kind of colour blindness (Okabe, Ito).
+# From good to bad; distinguishable with every common kind of colour blindness (Okabe, Ito).
 _COLOURS = {
     "found": "#009e73",
     "partial": "#56b4e9",
@@ -27,18 +27,18 @@ _COLOURS = {
     "missed": "#d55e00",
     "wrong_class": "#cc79a7",
 }
-_ROW = 26  # pixels of a bar
-_LONGEST = 16  # letters of a run's title beside a bar
-_LETTER = 7  # pixels of an average letter
+_ROW = 26  # height of a bar, in pixels
+_LONGEST = 16  # maximum letters of a run's title beside a bar
+_LETTER = 7  # width of an average letter, in pixels
 
 
 def outcome_rows(runs: Sequence[str], sizes: Sequence[str]) -> list[tuple[str, str]]:
-    """Return size and run of each bar, from the top."""
+    """Return the size and run of each bar, from the top."""
     return [(size, run) for size in sizes for run in runs]
 
 
 def outcome_of_trace(name: str) -> str:
-    """Return the outcome that a trace of the plot stands for.
+    """Return the outcome that a trace of the plot shows.
 
     >>> outcome_of_trace("wrong class")
     'wrong_class'
@@ -53,16 +53,16 @@ def outcomes_plot(
     titles: Mapping[str, str],
     selection: Selection | None = None,
 ) -> Plot:
-    """Draw which share of the objects of a size ended how, with their numbers.
+    """Plot the share and number of objects with each outcome, by size and run.
 
     There is one bar for each size and run, in the order of :func:`outcome_rows`, and one trace for
     each outcome.
 
     Args:
-        counts: int64 ``(sizes, outcomes)`` of each run.
-        sizes: from the smallest.
-        titles: of the runs.
-        selection: what is chosen; all else is pale.
+        counts: Counts of each run, int64 ``(sizes, outcomes)``.
+        sizes: Names of the sizes, the smallest first.
+        titles: Titles of the runs.
+        selection: Selected objects; the others are drawn pale.
     """
     chosen = (selection or Selection()).outcome
     rows = outcome_rows(list(counts), sizes)
@@ -109,7 +109,7 @@ def outcomes_plot(
         "title": title_of("Outcomes by size, share of objects"),
         "barmode": "stack",
         "bargap": 0.15,
-        "uniformtext": {"minsize": FONT - 1, "mode": "hide"},  # a number that finds no room
+        "uniformtext": {"minsize": FONT - 1, "mode": "hide"},  # hide numbers that do not fit
         "xaxis": {
             "range": [0, 1],
             "tickformat": ".0%",
@@ -139,7 +139,7 @@ def outcomes_plot(
 def _is_chosen(
     chosen: tuple[str, str] | None, selection: Selection | None, size: str, run: str, kind: str
 ) -> bool:
-    """Tell whether a segment holds objects that are chosen."""
+    """Return whether a segment holds selected objects."""
     if selection is not None and selection.size not in (None, size):
         return False
     return chosen is None or chosen[0] != run or chosen[1] == kind

@@ -1,4 +1,4 @@
-"""The IA of runs: by area, by size, and the differences of two runs."""
+"""Plots of the IA of runs: by area, by size, and the differences between two runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 ALL_OBJECTS = "all objects"
-_WIDEST = 0.16  # between the marks of two runs, of the room of a size
+_WIDEST = 0.16  # maximum distance between the marks of two runs, as a share of a size's width
 
 
 def curve_plot(
@@ -44,15 +44,15 @@ def curve_plot(
     *,
     titles: Mapping[str, str],
 ) -> Plot:
-    """Draw the mean IA by area: for each run a line, with its intervals as a band.
+    """Plot the mean IA by area: one line per run, with its intervals as a band.
 
     The line is broken at a bin without objects.
 
     Args:
-        curves: by run.
-        edges: of the bins.
-        bins: of the sizes.
-        titles: of the runs.
+        curves: Curves by run.
+        edges: Edges of the bins of area, in pixels.
+        bins: Size bins.
+        titles: Titles of the runs.
     """
     ends = np.log2(edges)
     middle = (ends[:-1] + ends[1:]) / 2
@@ -137,9 +137,9 @@ def curve_plot(
 def _band(
     ends: npt.NDArray[np.float64], curve: Curve
 ) -> tuple[list[float | None], list[float | None]]:
-    """Return the outlines of the band, one for every unbroken stretch of bins.
+    """Return the outlines of the band, one for every unbroken range of bins.
 
-    An outline begins and ends half a bin before and after, so that a single bin has one too.
+    An outline extends half a bin beyond its range on both sides, so that a single bin has one too.
     """
     middle = (ends[:-1] + ends[1:]) / 2
     x: list[float | None] = []
@@ -170,12 +170,12 @@ def sizes_plot(
     *,
     titles: Mapping[str, str],
 ) -> Plot:
-    """Draw the IA of all objects and of each size: the class mean of each run with its interval.
+    """Plot the IA of all objects and of each size: the class mean of each run with its interval.
 
     Args:
-        values: by run, each for all objects and then for each size.
-        sizes: names of the sizes.
-        titles: of the runs.
+        values: Estimates by run, each for all objects and then for each size.
+        sizes: Names of the sizes.
+        titles: Titles of the runs.
     """
     marks = {
         titles.get(run, run): [
@@ -200,13 +200,13 @@ def differences_plot(
     *,
     titles: Mapping[str, str],
 ) -> Plot:
-    """Draw the IA of one run minus that of another, for all objects and each size.
+    """Plot the IA of one run minus that of another, for all objects and each size.
 
     Args:
-        differences: by the two runs A and B of A minus B; each for all objects and then for each
-            size.
-        sizes: names of the sizes.
-        titles: of the runs.
+        differences: Differences A minus B by the pair of runs (A, B), each for all objects and then
+            for each size.
+        sizes: Names of the sizes.
+        titles: Titles of the runs.
     """
     marks = {
         f"{titles.get(first, first)} − {titles.get(second, second)}": [
@@ -227,7 +227,7 @@ def differences_plot(
 
 @dataclass(frozen=True)
 class _Mark:
-    """One value with its interval, and the text that is shown when the pointer is over it."""
+    """One value with its interval, and its hover text."""
 
     value: float | None
     interval: Interval | None
@@ -236,14 +236,14 @@ class _Mark:
 
     @property
     def above(self) -> float | None:
-        """Return how far the interval reaches above the value."""
+        """Distance from the value to the upper end of the interval, or None."""
         if self.value is None or self.interval is None:
             return None
         return self.interval.high - self.value
 
     @property
     def below(self) -> float | None:
-        """Return how far the interval reaches below the value."""
+        """Distance from the value to the lower end of the interval, or None."""
         if self.value is None or self.interval is None:
             return None
         return self.value - self.interval.low
@@ -256,7 +256,7 @@ def _marks_plot(
     what: str,
     axis: Mapping[str, Any],
 ) -> Plot:
-    """Draw one mark for each size and group, side by side."""
+    """Plot one mark for each size and group, side by side."""
     columns = [ALL_OBJECTS, *sizes]
     step = min(_WIDEST, 0.8 / max(1, len(marks)))
     data: list[dict[str, Any]] = []
@@ -315,7 +315,7 @@ def _marks_plot(
 
 
 def _said_of(one: SizeEstimate) -> str:
-    """Return both means of a size, and what they are means of."""
+    """Return a text with both means of a size and their numbers of objects and classes."""
 
     def mean(estimate: Estimate) -> str:
         interval = "" if estimate.interval is None else f" ({span(estimate.interval)})"

@@ -1,8 +1,8 @@
-"""What the plots of the panel share: colours, axes, titles and margins.
+"""Shared style of the panel's plots: colours, axes, titles and margins.
 
-Areas lie on a linear axis of their binary logarithm, since Plotly's own logarithmic axis has no
-bars of a given width. Heights are in pixels; the width is that of the panel. Text and grid have
-the colours of the app's theme, which it fills in.
+Areas are drawn on a linear axis of their binary logarithm, since Plotly's own logarithmic axis does
+not support bars of a given width. Heights are in pixels; the width is that of the panel. The app
+fills in the colours of text and grid from its theme.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy.typing as npt
 from sbdata.masks import voc_palette
 from sbdata.sizes import SizeBins
 
-# Told apart with every common kind of colour blindness, and seen on dark and light (Okabe, Ito).
+# Distinguishable with every common kind of colour blindness, on dark and light (Okabe, Ito).
 RUN_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2")
-NEUTRAL = "#555b63"  # white is well read on it, whatever the theme
-CHOSEN = "#ff6d04"  # the app's own accent
+NEUTRAL = "#555b63"  # white text is readable on it in any theme
+CHOSEN = "#ff6d04"  # accent colour of the app
 LIMIT = "rgba(150, 150, 150, 0.9)"
-PALE = 0.25  # opacity of what is not chosen
+PALE = 0.25  # opacity of objects that are not selected
 FONT = 12
-_LETTER = 6  # pixels of an average letter
-_LEAST_LIGHT = 96  # of 255
-PLOT = 230  # pixels of the height of bars and curves
-TICKS = 30  # pixels of the labels beneath them
+_LETTER = 6  # width of an average letter, in pixels
+_LEAST_LIGHT = 96  # minimum lightness, of 255
+PLOT = 230  # height of bars and curves, in pixels
+TICKS = 30  # height of the labels below them, in pixels
 _LEGEND_ROW = 20
-_NARROW = 224  # pixels beside the axis of a panel of 300, in which legends find room
+_NARROW = 224  # width for legends in a panel of 300 pixels, beside the axis
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Plot:
     """A plot for Plotly.
 
     Attributes:
-        data: its traces.
-        layout: all but the colours of text and grid.
-        height: in pixels.
+        data: Traces of the plot.
+        layout: Layout without the colours of text and grid.
+        height: Height in pixels.
     """
 
     data: list[dict[str, Any]]
@@ -49,12 +49,12 @@ class Plot:
 
 
 def colour_of(place: int) -> str:
-    """Return the colour of a run or source by its place in their order."""
+    """Return the colour of a run or source by its index."""
     return RUN_COLOURS[place % len(RUN_COLOURS)]
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, str]:
-    """Return the colours of the classes 1..C: those of VOC's masks, none too dark to be seen.
+    """Return the colours of the classes 1..C: those of VOC's masks, with dark ones lightened.
 
     >>> class_colours(["aeroplane", "bicycle", "bird", "boat"])["boat"]
     '#5656ab'
@@ -67,12 +67,12 @@ def class_colours(classes: Sequence[str]) -> dict[str, str]:
 
 
 def source_colours(sources: Sequence[str]) -> dict[str, str]:
-    """Return a colour for every source."""
+    """Return the colours of the sources."""
     return {name: colour_of(k) for k, name in enumerate(sources)}
 
 
 def _lightened(rgb: bytes) -> str:
-    """Return a colour mixed with as much white as makes it seen on a dark ground."""
+    """Return a colour mixed with enough white to be visible on a dark background."""
     red, green, blue = rgb
     light = 0.299 * red + 0.587 * green + 0.114 * blue
     if light >= _LEAST_LIGHT:
@@ -82,41 +82,41 @@ def _lightened(rgb: bytes) -> str:
 
 
 def with_alpha(colour: str, alpha: float) -> str:
-    """Return a colour as Plotly writes one that is partly transparent."""
+    """Return a partly transparent colour in Plotly's notation."""
     red, green, blue = bytes.fromhex(colour[1:])
     return f"rgba({red}, {green}, {blue}, {alpha})"
 
 
 def floats(values: Any) -> list[float | None]:
-    """Return numbers as JSON has them, which knows no NaN."""
+    """Return numbers for JSON, with None instead of NaN."""
     return [None if np.isnan(v) else round(float(v), 6) for v in values]
 
 
 def centres(ends: npt.NDArray[np.float64], bins: SizeBins) -> list[float]:
-    """Return the middle of each size on the axis of areas."""
+    """Return the centre of each size on the axis of areas."""
     borders = [float(ends[0]), *np.log2(bins.edges).tolist(), float(ends[-1])]
     return [(a + b) / 2 for a, b in pairwise(borders)]
 
 
 def title_of(text: str) -> dict[str, Any]:
-    """Return the title of a plot, in its upper left corner."""
+    """Return the layout of a title in the upper left corner of a plot."""
     return {"text": text, "x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 12, "t": 6},
             "y": 1, "yref": "container", "yanchor": "top", "font": {"size": FONT + 2}}  # fmt: skip
 
 
 def common_layout() -> dict[str, Any]:
-    """Return the part of a layout that all plots have."""
+    """Return the part of the layout that all plots have."""
     return {
         "margin": {"l": 12, "r": 16, "t": 30, "b": 8, "pad": 0},
         "hovermode": "closest",
         "dragmode": False,
         "font": {"size": FONT},
-        "uirevision": "kept",  # hidden traces stay hidden as the view changes
+        "uirevision": "kept",  # hidden traces stay hidden when the view changes
     }
 
 
 def legend_layout(height: float = PLOT) -> dict[str, Any]:
-    """Return the part of a layout that puts a legend beneath a plot of this height."""
+    """Return the part of the layout that places a legend below a plot of this height."""
     return {
         "showlegend": True,
         "legend": {
@@ -133,7 +133,7 @@ def legend_layout(height: float = PLOT) -> dict[str, Any]:
 
 
 def area_layout(bins: SizeBins, ends: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Return the layout of a plot with areas along its x axis."""
+    """Return the layout of a plot with areas on its x axis."""
     low, high = float(ends[0]), float(ends[-1])
     step = 2 if high - low <= 14 else 4
     ticks = [k for k in range(0, 64, step) if low + step / 8 < k <= high]  # clear of the y axis
@@ -174,10 +174,10 @@ def with_legend(
     left: int = 60,
     height: int = PLOT,
 ) -> Plot:
-    """Return a plot whose margins leave room for a legend of these names beneath it.
+    """Return a plot with margins that leave space for a legend of these names below it.
 
-    The margins are given and not left to Plotly, which lays the legend over the labels of the axis
-    when the panel's width changes.
+    The margins are set explicitly, because Plotly's automatic ones let the legend cover the axis
+    labels when the panel's width changes.
     """
     below = TICKS + _LEGEND_ROW * _legend_rows(names) + 8
     margin = {"l": left, "r": 16, "t": top, "b": below, "pad": 0, "autoexpand": False}
@@ -185,7 +185,7 @@ def with_legend(
 
 
 def _legend_rows(names: Sequence[str]) -> int:
-    """Return how many rows a legend needs in a narrow panel, where its columns are alike."""
+    """Return how many rows a legend needs in a narrow panel, with columns of equal width."""
     wide = 42 + _LETTER * max(map(len, names), default=0)
     columns = max(1, _NARROW // wide)
     return max(1, -(-len(names) // columns))

@@ -1,7 +1,7 @@
-"""FiftyOne's entry to sbdata's panel and operators.
+"""FiftyOne plugin with sbdata's panel and operators.
 
-``sbdata app`` puts this folder beside the user's own plugins. FiftyOne loads it by its path, in the
-process that serves the app.
+``sbdata app`` links this folder beside the user's own plugins. FiftyOne loads it by its path, in
+the process that serves the app.
 """
 
 from __future__ import annotations
@@ -13,6 +13,6 @@ from sbdata.app.plugin.panel import ObjectSizes
 
 
 def register(plugin: Any) -> None:
-    """Hand the panel and the operators to FiftyOne."""
+    """Register the panel and the operators with FiftyOne."""
     for each in (ObjectSizes, ScorePredictions, ExportView):
         plugin.register(each)

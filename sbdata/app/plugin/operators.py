@@ -1,4 +1,4 @@
-"""The two operators: score predictions, and write what is shown as a new evaluation set."""
+"""The two operators: score predictions, and export the images shown as a new evaluation set."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from sbdata.errors import InputError
 from sbdata.formatting import count
 from sbdata.manifest import read_manifest
 
-_SECONDS = 0.5  # between two looks at how far the scorer is
+_SECONDS = 0.5  # between two progress updates
 
 
 class ScorePredictions(foo.Operator):  # type: ignore[misc]
-    """Scores a folder of predictions in the background and attaches the run."""
+    """Operator that scores a folder of predictions in the background and attaches the run."""
 
     @property
     def config(self) -> foo.OperatorConfig:
-        """Return its name, and that it tells how far it is."""
+        """Return the operator's name and that it reports progress."""
         return foo.OperatorConfig(
             name="score_predictions",
             label="Score predictions",
@@ -41,7 +41,7 @@ class ScorePredictions(foo.Operator):  # type: ignore[misc]
         )
 
     def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        """Ask for the folder, a name, and where the result goes."""
+        """Build the form that asks for the folder, a name and the folder of the result."""
         inputs = types.Object()
         if not _is_ours(ctx, inputs):
             return types.Property(inputs, invalid=True)
@@ -64,9 +64,9 @@ class ScorePredictions(foo.Operator):  # type: ignore[misc]
         return types.Property(inputs, view=types.View(label="Score predictions"))
 
     def execute(self, ctx: foo.ExecutionContext) -> Iterator[Any]:
-        """Score, tell how far it is, and say what came of it.
+        """Score the predictions, report the progress and then the outcome.
 
-        The work goes on in a thread, to its end, even if the page is closed meanwhile.
+        The work runs in a thread and is finished even if the page is closed meanwhile.
         """
         predictions = _path(ctx.params.get("predictions"))
         if predictions is None:
@@ -105,11 +105,11 @@ class ScorePredictions(foo.Operator):  # type: ignore[misc]
 
 
 class ExportView(foo.Operator):  # type: ignore[misc]
-    """Writes the images that are shown as the manifest of a new evaluation set."""
+    """Operator that writes the images shown as the manifest of a new evaluation set."""
 
     @property
     def config(self) -> foo.OperatorConfig:
-        """Return its name."""
+        """Return the operator's name."""
         return foo.OperatorConfig(
             name="export_view",
             label="Export view as a manifest",
@@ -121,7 +121,7 @@ class ExportView(foo.Operator):  # type: ignore[misc]
         )
 
     def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        """Ask for the new set's name and where it goes, and say what it will hold."""
+        """Build the form that asks for the new set's name and folder, and describe the new set."""
         inputs = types.Object()
         if not _is_ours(ctx, inputs):
             return types.Property(inputs, invalid=True)
@@ -142,7 +142,7 @@ class ExportView(foo.Operator):  # type: ignore[misc]
         return types.Property(inputs, view=types.View(label="Export view as a manifest"))
 
     def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
-        """Write the manifest."""
+        """Write the manifest of the new set."""
         known = info_of(ctx.dataset)
         out = _path(ctx.params.get("out")) or Path(known["root"]).parent / "manifests"
         try:
@@ -156,7 +156,7 @@ class ExportView(foo.Operator):  # type: ignore[misc]
         return {"written": str(folder), "error": ""}
 
     def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
-        """Say where it is and what can be done with it."""
+        """Show where the new set is and what can be done with it."""
         outputs = types.Object()
         folder, error = ctx.results.get("written"), ctx.results.get("error")
         outputs.md(error or f"Build it by `sbdata dataset build {folder}`", name="said")
@@ -164,7 +164,7 @@ class ExportView(foo.Operator):  # type: ignore[misc]
 
 
 def _is_ours(ctx: foo.ExecutionContext, inputs: types.Object) -> bool:
-    """Tell whether the dataset is one of sbdata's, and say so on the form if it is not."""
+    """Return whether sbdata made the dataset; if not, show a message on the form."""
     if ctx.dataset is not None and is_ours(ctx.dataset):
         return True
     inputs.md("This dataset was not loaded by `sbdata app`.", name="said")
@@ -172,6 +172,6 @@ def _is_ours(ctx: foo.ExecutionContext, inputs: types.Object) -> bool:
 
 
 def _path(value: Any) -> Path | None:
-    """Return the path that a form gave, as text or by its file explorer."""
+    """Return the path from a form's value, given as text or by the file explorer."""
     text = value.get("absolute_path") if isinstance(value, dict) else value
     return Path(str(text).strip()).expanduser().absolute() if text and str(text).strip() else None

@@ -61,7 +61,7 @@ _CLICKS = {
     "curve": "on_point",
     "differences": "on_size",
 }
-# As many columns as fit; the panel is as narrow as the user makes it.
+# As many columns as fit; the user can make the panel narrow.
 _GRID = {
     "display": "grid",
     "gridTemplateColumns": "repeat(auto-fit, minmax(min(100%, 440px), 1fr))",
@@ -70,7 +70,7 @@ _GRID = {
     "padding": "8px 12px",
     "width": "100%",
     "boxSizing": "border-box",
-    "& > :first-of-type": {"gridColumn": "1 / -1"},  # the head
+    "& > :first-of-type": {"gridColumn": "1 / -1"},  # the header
 }
 _HEAD = {
     "display": "flex",
@@ -78,16 +78,16 @@ _HEAD = {
     "alignItems": "center",
     "columnGap": "24px",
     "& > *": {"width": "auto !important", "flex": "0 0 auto"},
-    "& > :first-of-type": {"flex": "0 1 auto"},  # the sentence takes the room that it needs
+    "& > :first-of-type": {"flex": "0 1 auto"},  # the sentence takes the space that it needs
 }
 
 
 class ObjectSizes(foo.Panel):  # type: ignore[misc]
-    """The panel. It holds nothing: what is chosen is a stage of the view itself."""
+    """The panel "Object sizes". It has no state: the selection is a stage of the view."""
 
     @property
     def config(self) -> foo.PanelConfig:
-        """Return its name and where it can be opened."""
+        """Return the panel's name and where it can be opened."""
         return foo.PanelConfig(
             name=NAME,
             label=LABEL,
@@ -98,7 +98,7 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
         )
 
     def on_load(self, ctx: foo.ExecutionContext) -> None:
-        """Draw; this and the following only make FiftyOne render anew."""
+        """Draw the panel. Like the other handlers, this only makes FiftyOne render again."""
 
     def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:
         """Draw the objects of another dataset."""
@@ -107,14 +107,14 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
         """Draw the objects of another view, or of other filters in the sidebar."""
 
     def on_change_selected(self, ctx: foo.ExecutionContext) -> None:
-        """Draw the objects of the images that are ticked."""
+        """Draw the objects of the ticked images."""
 
     def on_stack(self, ctx: foo.ExecutionContext) -> None:
-        """Stack the histogram by something else."""
+        """Stack the histogram by another attribute."""
         ctx.panel.state.stack = ctx.params["value"]
 
     def on_bar(self, ctx: foo.ExecutionContext) -> None:
-        """Show the objects of a bar, or of the size above."""
+        """Show the objects of a histogram bar, or of a size in the strip above."""
         read = _Read(ctx)
         edges, bins = read.edges, read.bins
         place = int(ctx.params["idx"])
@@ -138,7 +138,7 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
         )
 
     def on_outcome(self, ctx: foo.ExecutionContext) -> None:
-        """Show the objects of a size that ended in one way."""
+        """Show the objects of a size with one outcome."""
         info = info_of(ctx.dataset)
         rows = outcome_rows(list(attached_runs(info)), info["sizes"])
         size, run = rows[int(ctx.params["idx"])]
@@ -150,7 +150,7 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
         _choose(ctx, Selection(size=None if size == ALL_OBJECTS else size))
 
     def on_point(self, ctx: foo.ExecutionContext) -> None:
-        """Show the objects that a mean is of."""
+        """Show the objects that a plotted mean was computed from."""
         edges = _Read(ctx).edges
         place = int(ctx.params["idx"])
         _choose(ctx, Selection(area=(int(edges[place]), int(edges[place + 1]))))
@@ -188,7 +188,7 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
         objects: Objects,
         selection: Selection,
     ) -> None:
-        """Say what is drawn and what is chosen, with the ways to change it."""
+        """Describe the objects drawn and the selection, with controls to change them."""
         said = f"**{count(len(objects), 'object')}** in {count(objects.n_images, 'image')}"
         if selection:
             chosen = objects.subset(selection.mask(objects))
@@ -210,7 +210,7 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
 
 
 def _plots(read: _Read, by: str) -> dict[str, Plot]:
-    """Return the plots by name."""
+    """Return all plots by name."""
     objects, edges, bins, selection = read.objects, read.edges, read.bins, read.selection
     groups = groups_of(objects, by, read.classes if by == "label" else [])
     labels = groups_of(objects, "label", read.classes)
@@ -231,7 +231,7 @@ def _plots(read: _Read, by: str) -> dict[str, Plot]:
 
 
 def _run_plots(read: _Read) -> dict[str, Plot]:
-    """Return the plots of the runs' scores by name."""
+    """Return the plots of the runs' scores, by name."""
     objects, bins, classes, runs = read.objects, read.bins, read.classes, read.runs
     titles = {name: run.title for name, run in runs.items()}
     outcomes = {name: count_outcomes(objects, name, bins.names) for name in runs}
@@ -268,17 +268,18 @@ def _stack(ctx: foo.ExecutionContext) -> str:
 
 
 class _Read:
-    """The objects of the view, and all that is drawn of them.
+    """The objects of the view, and the data needed to draw them.
 
-    What the panel chose does not narrow what it shows, or it could not be changed by a click.
+    The panel's own selection does not filter the objects drawn; otherwise a click could not change
+    it.
 
     Attributes:
-        objects: of the view without the panel's own selection.
-        selection: what the panel chose.
-        classes: names of the classes 1..C.
-        bins: of the sizes.
-        edges: of the bins of area.
-        runs: the attached runs that are drawn.
+        objects: Objects of the view without the panel's own selection.
+        selection: Selection made in the panel.
+        classes: Names of the classes 1..C.
+        bins: Size bins.
+        edges: Edges of the bins of area, in pixels.
+        runs: Attached runs that are drawn.
     """
 
     def __init__(self, ctx: foo.ExecutionContext) -> None:
@@ -294,7 +295,7 @@ class _Read:
 def read_objects(view: fo.SampleCollection, runs: Sequence[str]) -> Objects:
     """Return the objects of a view with the scores of some runs.
 
-    Images that a user added to the dataset are not of the set, and are left out.
+    Images that a user added to the dataset do not belong to the set and are left out.
     """
     fields = {"number": "index"}
     paths = [f"{OBJECTS}.{fields.get(name, name)}" for name in OBJECT_COLUMNS]
@@ -315,7 +316,7 @@ def read_objects(view: fo.SampleCollection, runs: Sequence[str]) -> Objects:
 
 
 def _choose(ctx: foo.ExecutionContext, selection: Selection) -> None:
-    """Put a selection into the view in place of the former; the same again takes it away."""
+    """Replace the selection in the view; choosing the same selection again removes it."""
     rest, former = split_view(stages_of(ctx))
     view = fov.DatasetView._build(ctx.dataset, rest) if rest else ctx.dataset.view()
     if selection and selection != former:

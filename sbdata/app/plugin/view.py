@@ -1,4 +1,4 @@
-"""Which images and objects the grid shows."""
+"""The view of the images and objects that the grid shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import fiftyone.server.view as fosv
 
 
 def stages_of(ctx: foo.ExecutionContext) -> list[Mapping[str, Any]]:
-    """Return the stages of the page's view as FiftyOne writes them."""
+    """Return the stages of the page's view, as FiftyOne serialises them."""
     stages = ctx.request_params.get("view")
     saved = ctx.request_params.get("view_name")
     if not stages and saved and ctx.dataset.has_saved_view(saved):
@@ -22,9 +22,9 @@ def stages_of(ctx: foo.ExecutionContext) -> list[Mapping[str, Any]]:
 def shown_view(
     ctx: foo.ExecutionContext, stages: Sequence[Mapping[str, Any]]
 ) -> fo.SampleCollection:
-    """Return what the grid shows under these stages, or the images that are ticked in it.
+    """Return the view that the grid shows with these stages, or the images ticked in it.
 
-    ``ctx.view`` would not do: it leaves out the sidebar's filters where a saved view is open.
+    ``ctx.view`` is not used, because it leaves out the sidebar's filters if a saved view is open.
     """
     view = fosv.get_view(
         ctx.dataset,
