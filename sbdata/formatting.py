@@ -20,6 +20,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
+def mean_and_deviation(value: float | None, deviation: float | None) -> str:
+    """Write a mean over seeds with its sample standard deviation, if it has one.
+
+    >>> mean_and_deviation(0.5, 0.25), mean_and_deviation(0.5, None), mean_and_deviation(None, None)
+    ('0.500 ± 0.250', '0.500', '–')
+    """
+    return number(value) + ("" if deviation is None else f" ± {number(deviation)}")
+
+
 def signed(value: float | None) -> str:
     """Write a difference with its sign, or a dash.
 

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from unicodedata import category
+
+from markupsafe import Markup as Markup
+
+from sbdata.printable import displayable
 
 _VOID = frozenset({"br", "col", "img", "link", "meta"})  # of HTML: these have no end tag
-_TURNS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-class Markup(str):
-    """A string that is already HTML or SVG."""
-
-    __slots__ = ()
 
 
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
@@ -39,13 +35,13 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
         if value is not None
     )
     if name in _VOID:
-        return Markup(f"<{name}{given}>")
-    return Markup(f"<{name}{given}>{join(children)}</{name}>")
+        return Markup(f"<{name}{given}>")  # noqa: S704
+    return Markup(f"<{name}{given}>{join(children)}</{name}>")  # noqa: S704
 
 
 def join(children: Iterable[object], between: str = "") -> Markup:
     """Return children side by side, those that are not Markup as escaped text."""
-    return Markup(between.join(c if isinstance(c, Markup) else text(c) for c in children))
+    return Markup(between.join(c if isinstance(c, Markup) else text(c) for c in children))  # noqa: S704
 
 
 def text(value: object) -> Markup:
@@ -57,13 +53,4 @@ def text(value: object) -> Markup:
     >>> text("<b>\x00")
     '&lt;b&gt;�'
     """
-    shown = str(value)
-    if not shown.isprintable():
-        shown = "".join(c if _can_stand(c) else "\ufffd" for c in shown)
-    return Markup(escape(shown))
-
-
-def _can_stand(character: str) -> bool:
-    if character in "\n\t":
-        return True
-    return category(character) not in ("Cc", "Cs", "Cn") and character not in _TURNS
+    return Markup(escape(displayable(str(value))))  # noqa: S704

@@ -10,6 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sbdata.drawing import (
+    NARROW,
+    WIDE,
+    Figure,
+    ia_by_area,
+    ia_by_class_and_size,
+    precision_by_size,
+)
 from sbdata.formatting import (
     NOTHING,
     count,
@@ -22,14 +30,6 @@ from sbdata.formatting import (
     span,
 )
 from sbdata.metrics import FEW, OUTCOMES, Cell, Orphans
-from sbdata.report.charts import (
-    NARROW,
-    WIDE,
-    curve_svg,
-    heat_map_svg,
-    precision_svg,
-    standalone,
-)
 from sbdata.report.document import contents, document, section, table
 from sbdata.report.gallery import Worst, picture_svg, worst_small
 from sbdata.report.markup import Markup, element, join
@@ -68,7 +68,7 @@ def write_figures(scored: ScoreResult, folder: Path) -> list[Path]:
     paths = []
     for name, draw in _drawings(scored).items():
         paths.append(folder / f"{name}.svg")
-        write_text(paths[-1], standalone(draw(WIDE)))
+        write_text(paths[-1], draw(WIDE).standalone())
     return paths
 
 
@@ -96,12 +96,14 @@ def report_html(scored: ScoreResult, load_image: LoadImage | None) -> str:
     return document(f"{title}: IA-IoU by object size", content)
 
 
-def _drawings(scored: ScoreResult) -> Mapping[str, Callable[[int], Markup]]:
+def _drawings(scored: ScoreResult) -> Mapping[str, Callable[[int], Figure]]:
     summary = scored.summary
     return {
-        "ia_by_area": lambda width: curve_svg(summary, width),
-        "ia_by_class_and_size": lambda width: heat_map_svg(summary, scored.taxonomy.classes, width),
-        "precision_by_size": lambda width: precision_svg(summary, scored.intervals, width),
+        "ia_by_area": lambda width: ia_by_area(summary, width),
+        "ia_by_class_and_size": lambda width: ia_by_class_and_size(
+            summary, scored.taxonomy.classes, width
+        ),
+        "precision_by_size": lambda width: precision_by_size(summary, scored.intervals, width),
     }
 
 

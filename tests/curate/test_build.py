@@ -60,7 +60,7 @@ def test_a_set_is_whole_and_leaves_nothing_beside_it(shapes: Built) -> None:
     assert verify_set(shapes.root) == []
     assert [p.name for p in shapes.root.parent.iterdir()] == ["set"]
     assert shapes.manifest.meta["synthetic"]
-    wanted = {"README.md", "dataset.json", "rejected.csv", "checksums.txt", "size_distribution.png"}
+    wanted = {"README.md", "dataset.json", "rejected.csv", "checksums.txt", "size_distribution.svg"}
     assert wanted <= {p.name for p in shapes.root.iterdir()}
 
 
