@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from sbdata.drawing.svg import Figure, at, element, figure, line, polygon, text
-from sbdata.formatting import mean_and_deviation
+from sbdata.formatting import estimate
 
 _WIDTH, _HEIGHT = 168, 204  # of a method's figure
 _LEFT, _RIGHT, _TOP, _BOTTOM = 28, 166, 44, 162
@@ -50,7 +50,7 @@ def ia_by_strategy(
 
     said = "; ".join(
         f"{strategy} " + ", ".join(
-            f"{size} {mean_and_deviation(*(found or (None, None)))}"
+            f"{size} {estimate('ia', *(found or (None,)))}"
             for size, found in zip(sizes, of_strategy, strict=True)
         )
         for strategy, of_strategy in estimates.items()
@@ -74,7 +74,7 @@ def ia_by_strategy(
             place = strategies.index(strategy)
             x, y = middle + (place - (len(strategies) - 1) / 2) * apart, y_of(found[0])
             points.append(f"{at(x)} {at(y)}")
-            inside = [element("title", f"{strategy}, {size}: {mean_and_deviation(*found)}")]
+            inside = [element("title", f"{strategy}, {size}: {estimate('ia', *found)}")]
             if found[1] is not None:
                 low, high = (y_of(found[0] + sign * found[1]) for sign in (-1, 1))
                 inside.append(line(x, low, x, high, "spread"))

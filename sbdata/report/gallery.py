@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 from PIL import Image
 
+from sbdata.drawing.svg import element
 from sbdata.errors import InputError
 from sbdata.masks import VOID
 from sbdata.metrics import ia_iou
-from sbdata.report.markup import Markup, element
 from sbdata.score.result import LoadImage, ScoreResult
 
 MOST = 24
