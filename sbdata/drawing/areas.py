@@ -36,33 +36,35 @@ class AreaAxis:
         share = math.log(pixels / self.low) / math.log(self.high / self.low)
         return self.left + (self.right - self.left) * share
 
-    def _edges(self) -> list[tuple[float, str, int]]:
-        edges = [(self.x(edge), area(edge)) for edge in self.bins.edges]
-        return [(*e, row) for e, row in zip(edges, rows_without_overlap(edges), strict=True)]
+    @property
+    def _edges(self) -> list[tuple[float, str]]:
+        return [(self.x(edge), area(edge)) for edge in self.bins.edges]
 
-    def _names(self) -> list[tuple[float, str, int]]:
+    @property
+    def _names(self) -> list[tuple[float, str]]:
         borders = [self.low, *self.bins.edges, self.high]
-        names = [
+        return [
             (kept_inside(self.x(math.sqrt(a * b)), size, 0, self.right + 14), size)
             for (a, b), size in zip(pairwise(borders), self.bins.names, strict=True)
         ]
-        return [(*n, row) for n, row in zip(names, rows_without_overlap(names), strict=True)]
-
-    def head(self, bottom: float) -> tuple[list[Markup], float]:
-        """Return the sizes' names, and their limits as lines down to ``bottom``; and their end."""
-        names, edges = self._names(), self._edges()
-        end = 16 + 15 * max(row for *_, row in names)
-        parts = [text(x, 14 + 15 * row, label, "middle strong") for x, label, row in names]
-        for x, label, row in edges:
-            parts.append(line(x, end + 18 + 15 * row, x, bottom, "limit"))
-            parts.append(text(x, end + 13 + 15 * row, label, "middle quiet fine"))
-        return parts, self.head_height
 
     @property
     def head_height(self) -> float:
-        """Return how much room names and limits of the sizes take above the figure."""
-        rows = 15 * max(row for *_, row in self._names())
-        return 33 + rows + 15 * max((row for *_, row in self._edges()), default=0)
+        """Return how much room the names and limits of the sizes take above the figure."""
+        rows = max(rows_without_overlap(self._names))
+        return 33 + 15 * (rows + max(rows_without_overlap(self._edges), default=0))
+
+    def head(self, bottom: float) -> list[Markup]:
+        """Return the names of the sizes, and their limits as lines down to ``bottom``."""
+        rows = rows_without_overlap(self._names)
+        parts = [
+            text(x, 14 + 15 * row, label, "middle strong")
+            for (x, label), row in zip(self._names, rows, strict=True)
+        ]
+        for (x, label), row in zip(self._edges, rows_without_overlap(self._edges), strict=True):
+            y = 29 + 15 * (max(rows) + row)
+            parts += [line(x, y + 5, x, bottom, "limit"), text(x, y, label, "middle quiet fine")]
+        return parts
 
     def foot(self, line_y: float, label_y: float) -> list[Markup]:
         """Return ticks at round areas and what the axis shows."""

@@ -49,18 +49,18 @@ def ia_by_area(summary: Summary, width: int = WIDE) -> Figure:
     top = axis.head_height
     bottom = top + (250 if width >= WIDE else 200)
     bars_bottom = bottom + 58
-    head, _ = axis.head(bars_bottom)
     labels, labels_bottom = _bar_labels(points, axis, bars_bottom)
     parts = [
         *_share_grid(axis.left, axis.right, top, bottom),
-        *head,
+        *axis.head(bars_bottom),
         *_curve(points, axis, top, bottom),
         *_bars(points, axis, bottom + 14, bars_bottom),
         *labels,
         text(axis.left - 8, bars_bottom, "n", "end quiet"),
         *axis.foot(bars_bottom, labels_bottom + 18),
     ]
-    first, *_, last = [*(p for p in points if p.n), *(p for p in points if p.n)]
+    present = [point for point in points if point.n]
+    first, last = present[0], present[-1]
     said = (
         f"{name}: mean IA of {count(sum(p.n for p in points), 'instance')} by half octaves of "
         f"area, from {number(first.value, 2)} at {first.low:,} pixels to "

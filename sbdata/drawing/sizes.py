@@ -45,7 +45,6 @@ def size_distribution(
     ]
     top = axis.head_height
     bottom = top + _PLOT
-    head, _ = axis.head(bottom)
     shares = [[n / max(sum(found), 1) * 100 for n in found] for found in areas.values()]
     step = _step(max(max(found) for found in shares))
     highest = step * 4
@@ -54,7 +53,7 @@ def size_distribution(
         y = bottom - _PLOT * k / 4
         parts.append(line(axis.left, y, axis.right, y, "grid"))
         parts.append(text(axis.left - 8, y + 4, f"{step * k:g}", "end quiet"))
-    parts += head
+    parts += axis.head(bottom)
     for k, found in enumerate(shares):
         outline = _outline(found, edges, axis, bottom, _PLOT / highest)
         parts.append(element("path", d=outline, class_=("source", "curve")[k]))

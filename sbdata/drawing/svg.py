@@ -68,7 +68,7 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
     <text class="note" x="0.5">1 &lt; 2 <tspan>&amp;</tspan></text>
     """
     given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{_escaped(value)}"'
+        f' {key.rstrip("_").replace("_", "-")}="{_value(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -76,9 +76,11 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
 
 
 def _escaped(value: object) -> str:
-    if isinstance(value, float):
-        return at(value)
     return value if isinstance(value, Markup) else escape(displayable(str(value)))
+
+
+def _value(value: object) -> str:
+    return at(value) if isinstance(value, float) else escape(displayable(str(value)))
 
 
 def figure(said: str, width: float, height: float, parts: Iterable[Markup]) -> Figure:

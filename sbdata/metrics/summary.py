@@ -40,7 +40,7 @@ class Cell:
     """A mean and what it is the mean of.
 
     Attributes:
-        value: None where there is nothing.
+        value: None if there is nothing.
         n: how many instances, regions or images.
     """
 
@@ -69,7 +69,7 @@ class ClassFigures:
 
     Attributes:
         class_id: 1..C.
-        iou: over all images; None where the class is absent from the truth.
+        iou: over all images; None if the class is absent from the truth.
         ia: IA_c by name: ``ia``, then ``ia_<size>``.
         orphans: of the class.
     """
@@ -87,7 +87,7 @@ class CurvePoint:
     Attributes:
         low: the smallest area, in pixels.
         high: one above the largest.
-        value: None where there is no instance.
+        value: None if there is no instance.
         n: instances.
     """
 
@@ -109,7 +109,7 @@ class Summary:
         miou: mean IoU over background and classes, from one confusion matrix of all images.
         n_miou_classes: how many classes (background among them) that is the mean of.
         absent: the classes left out of it because no true pixel has them.
-        background_iou: IoU of class 0; None where there is no true background.
+        background_iou: IoU of class 0; None if there is no true background.
         pixel_accuracy: share of the pixels whose predicted class is the true one.
         ia: by name: ``ia``, whose class mean has background as a class; ``ia_objects``, the same
             without background; then ``ia_<size>``.
