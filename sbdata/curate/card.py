@@ -32,7 +32,7 @@ def dataset_card(manifest: Manifest, chosen: SizeStatistics) -> str:
         recipe["description"],
         f"{chosen.images:,} images, {chosen.instances:,} instances, {len(chosen.counts)} classes. "
         f"Definition `{recipe['version']}`; logical hash `{manifest.logical_hash}`.",
-        f"![Class x size counts of the set, and its areas beside its source's]({FIGURE})",
+        f"![Areas of the instances beside the source's; counts by class and size]({FIGURE})",
         "## Instances by class and size",
         _sizes_line(manifest),
         _counts_table(chosen),

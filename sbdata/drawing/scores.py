@@ -1,4 +1,4 @@
-"""The figures of a score: IA by area, IA by class and size, region precision beside IA."""
+"""The figures of a score: IA by area, IA by class and size, region precision and IA."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _heat_legend(y: float, width: float) -> tuple[list[Markup], float]:
     return parts, beside + 22
 
 
-# --- region precision beside IA -----------------------------------------------------------------
+# --- region precision and IA --------------------------------------------------------------------
 
 _Row = tuple[str, str, str, float | None, str]
 """Name, label, mark, value and number of one row."""
@@ -241,7 +241,7 @@ def precision_by_size(
         parts.append(text(kept_inside(x, label, 0, width), y + 14, label, "middle quiet"))
         if not stacked:
             tracks.append(line(x, 30, x, y, "grid"))
-    said = "Region precision beside IA, by size. " + " ".join(
+    said = "Region precision and IA by size. " + " ".join(
         f"{size}: IA class mean {number(summary.ia[f'ia_{size}'].class_mean, 2)}, region "
         f"precision {number(summary.region_precision[f'region_precision_{size}'].value, 2)}."
         for size in bins.names

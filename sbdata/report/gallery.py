@@ -40,7 +40,7 @@ class Worst:
 
 
 def worst_small(scored: ScoreResult, most: int = MOST) -> list[Worst]:
-    """Return the instances of the smallest size with the lowest IA, the largest of equals first.
+    """Return instances of the smallest size in order of increasing IA, then of decreasing area.
 
     Instances with an IA of 1 are left out.
     """

@@ -100,7 +100,7 @@ def _sections(scored: ScoreResult) -> dict[str, str]:
         },
         "by-area": "IA by area",
         "by-class-and-size": "IA by class and size",
-        "precision": "Region precision beside IA",
+        "precision": "Region precision and IA",
         "outcomes": "Outcomes by size",
         "orphans": "Orphans",
         "by-class": "By class",

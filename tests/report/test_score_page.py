@@ -228,7 +228,7 @@ def test_gallery_shows_the_small_instances_of_lowest_ia(page, scored):
 
 
 def test_gallery_does_without_photos_and_says_why_it_is_empty(scored, images):
-    assert "Made without photos: no pictures to show." in Page(report_html(scored, None)).words
+    assert "Rendered without photos." in Page(report_html(scored, None)).words
     bare = {k: (None, c, i, q) for k, (_, c, i, q) in images.items()}
     assert len(Page(report_html(scored, bare.__getitem__)).all("image")) == len(worst_small(scored))
     perfect = {k: (p, c, i, np.where(c == 255, 0, c)) for k, (p, c, i, _) in images.items()}
