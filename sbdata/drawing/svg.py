@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 from unicodedata import east_asian_width
@@ -19,9 +19,6 @@ from sbdata.printable import displayable
 
 WIDE = 720
 NARROW = 344
-
-Scale = Callable[[float], float]
-"""A place on an axis in pixels, given a value."""
 
 LETTER = 7.0
 """Pixels of an average letter at 12 px, rather too many than too few."""

@@ -61,14 +61,8 @@ class Metric:
 
     def named(self, size: str) -> tuple[str, str]:
         """Return caption and doc of the metric of one size."""
-        letter = LETTERS.get(size, size)
-        fill = {"{size}": size, "{letter}": letter}
-        found = []
-        for text in (self.caption, self.doc):
-            for key, value in fill.items():
-                text = text.replace(key, value)
-            found.append(text)
-        return found[0], found[1]
+        caption = self.caption.replace("{letter}", LETTERS.get(size, size)).replace("{size}", size)
+        return caption, self.doc.replace("{size}", size)
 
 
 def _pixel_accuracy(sums: Sums, _: int) -> Values:
