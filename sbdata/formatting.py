@@ -1,18 +1,22 @@
-"""How figures are written: the same in tables, in charts and in their titles."""
+"""How values are written: the same in tables, in figures and in their titles.
+
+What a metric is called and how many digits its values have is declared in
+:mod:`sbdata.metrics.registry`.
+"""
 
 from __future__ import annotations
 
 import math
 
-from sbdata.metrics import Interval
+from sbdata.metrics import METRICS, Interval, metric_of
 from sbdata.sizes import SizeBins
 
 NOTHING = "–"
-"""Stands for a figure of nothing."""
+"""Stands for an undefined value."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a figure between 0 and 1, or a dash.
+    """Write a value between 0 and 1; a dash if there is none.
 
     >>> number(0.5), number(None)
     ('0.500', '–')
@@ -20,22 +24,22 @@ def number(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
-def signed(value: float | None) -> str:
-    """Write a difference with its sign, or a dash.
+def signed(value: float | None, digits: int = 3) -> str:
+    """Write a difference with its sign; a dash if there is none.
 
     >>> signed(0.25), signed(-0.25), signed(0.0)
     ('+0.250', '−0.250', '0.000')
     """
     if value is None:
         return NOTHING
-    rounded = f"{abs(value):.3f}"
+    rounded = f"{abs(value):.{digits}f}"
     if float(rounded) == 0:
         return rounded
     return ("−" if value < 0 else "+") + rounded
 
 
 def percent(share: float | None) -> str:
-    """Write a share in per cent, or a dash.
+    """Write a share in per cent; a dash if there is none.
 
     >>> percent(0.125)
     '12.5 %'
@@ -43,42 +47,77 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{share:.1%}".replace("%", " %")
 
 
-def span(interval: Interval | None, *, difference: bool = False) -> str:
-    """Write an interval, or a dash.
+def span(interval: Interval | None, key: str = "ia", *, difference: bool = False) -> str:
+    """Write an interval of a metric, or of its differences; a dash if there is none.
 
-    >>> span(Interval(0.25, 0.5))
-    '0.250–0.500'
-    >>> span(Interval(-0.25, 0.5), difference=True)
-    '−0.250 to +0.500'
+    >>> span(Interval(0.25, 0.5)), span(Interval(-0.25, 0.5), difference=True)
+    ('0.250–0.500', '−0.250 to +0.500')
     """
     if interval is None:
         return NOTHING
     if difference:
-        return f"{signed(interval.low)} to {signed(interval.high)}"
-    return f"{number(interval.low)}–{number(interval.high)}"
+        return f"{change(key, interval.low)} to {change(key, interval.high)}"
+    return f"{estimate(key, interval.low)}–{estimate(key, interval.high)}"
 
 
-def metric_name(name: str) -> str:
-    """Return how a metric of ``Summary`` is called.
+def caption(key: str) -> str:
+    """Return how a metric, or one of its means, is called.
 
-    >>> metric_name("ia_small"), metric_name("region_precision_small"), metric_name("miou")
-    ('IA_small', 'region precision, small', 'mIoU')
+    >>> caption("ia_small"), caption("region_precision_small"), caption("ia.class_mean")
+    ('IA_S', 'region precision, small', 'IA, class mean')
     """
-    if name == "miou":
-        return "mIoU"
-    if name == "ia" or name.startswith("ia_"):
-        return f"IA{name[2:]}"
-    return name.replace("region_precision_", "region precision, ").replace("_", " ")
+    metric, size, mean = metric_of(key)
+    name, _ = metric.named(size)
+    return f"{name}, {mean.replace('_', ' ')}" if mean else name
 
 
-def headline_name(name: str) -> str:
-    """Return how a value of ``Summary.headline`` is called.
+def explanation(key: str) -> str:
+    """Return what a metric measures and which values are better.
 
-    >>> headline_name("ia_small.class_mean"), headline_name("pixel_accuracy")
-    ('IA_small, class mean', 'pixel accuracy')
+    >>> explanation("ia_small")
+    'Instance-aware IoU of the small instances. Higher is better.'
     """
-    metric, _, mean = name.partition(".")
-    return f"{metric_name(metric)}, {mean.replace('_', ' ')}" if mean else metric_name(metric)
+    metric, size, _ = metric_of(key)
+    _, doc = metric.named(size)
+    return f"{doc} {metric.better.capitalize()} is better." if doc else ""
+
+
+def metrics_as_markdown() -> str:
+    """Return the table of the metrics in ``docs/metric.md``."""
+    lines = ["| caption | key | better | written as | what it is |", "| --- " * 5 + "|"]
+    for metric in METRICS.values():
+        size = "small" if "{size}" in metric.key else ""
+        name, doc = metric.named(size)
+        key = metric.key.replace("{size}", "<size>")
+        written = estimate(metric.key.replace("{size}", "small"), 0.5)
+        lines.append(f"| {name} | `{key}` | {metric.better} | {written} | {doc} |")
+    return "\n".join(lines)
+
+
+def estimate(key: str, value: float | None, deviation: float | None = None) -> str:
+    """Write the value of a metric with its digits and unit, and a standard deviation if given.
+
+    >>> estimate("miou", 0.5), estimate("miou", 0.5, 0.25), estimate("miss_rate_small", 0.5, 0.025)
+    ('0.500', '0.500 ± 0.250', '50.0 ± 2.5 %')
+    """
+    metric, _, _ = metric_of(key)
+    if value is None:
+        return NOTHING
+    scale = 100 if metric.unit == "%" else 1
+    numbers = [number(v * scale, metric.digits) for v in (value, deviation) if v is not None]
+    return " ± ".join(numbers) + (f" {metric.unit}" if metric.unit else "")
+
+
+def change(key: str, value: float | None) -> str:
+    """Write the difference of two values of a metric, with its sign.
+
+    >>> change("miou", -0.25), change("miss_rate_small", 0.025)
+    ('−0.250', '+2.5 %')
+    """
+    metric, _, _ = metric_of(key)
+    if metric.unit == "%" and value is not None:
+        return f"{signed(100 * value, metric.digits)} %"
+    return signed(value, metric.digits)
 
 
 def count(n: int, one: str, many: str = "") -> str:
@@ -91,7 +130,7 @@ def count(n: int, one: str, many: str = "") -> str:
 
 
 def area(pixels: int) -> str:
-    """Write a limit of area, as a square where it is one.
+    """Write a limit of area, as a square if it is one.
 
     >>> area(1024), area(2000)
     ('32²', '2,000')

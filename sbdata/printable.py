@@ -7,8 +7,10 @@ line ends, formulas that a spreadsheet runs.
 from __future__ import annotations
 
 import codecs
+from unicodedata import category
 
 _FORMULA = ("=", "+", "-", "@")
+_TURNS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _PLAIN = {
     "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u2010": "-", "\u2011": "-",
     "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2026": "...", "\u00d7": "x",
@@ -31,6 +33,26 @@ def printable(text: str, *, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+def displayable(text: str) -> str:
+    r"""Return a text for HTML or SVG, with what cannot be shown there as the replacement character.
+
+    Control characters are not allowed in XML, lone surrogates not in UTF-8, and characters that
+    turn the direction of writing could make a name look like another.
+
+    >>> displayable("a\x00b")
+    'a�b'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if _has_a_place(c) else "\ufffd" for c in text)
+
+
+def _has_a_place(character: str) -> bool:
+    if character in "\n\t":
+        return True
+    return category(character) not in ("Cc", "Cs", "Cn") and character not in _TURNS
 
 
 def csv_cell(text: str) -> str:

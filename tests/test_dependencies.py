@@ -19,6 +19,7 @@ PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 # First releases without the advisory: what it lets an input do, and where it is described.
 FIRST_GOOD = {
     "filelock": "3.20.1",  # CVE-2025-68146: a lock file that is a link truncates its target
+    "jinja2": "3.1.6",  # CVE-2024-22195, CVE-2025-27516: attributes of filters escape
     "orjson": "3.9.15",  # CVE-2024-27454: deeply nested JSON crashes
     "pillow": "10.3",  # CVE-2024-28219: overflow in ImageCms
     "requests": "2.32.4",  # CVE-2024-47081: .netrc passwords sent to another host

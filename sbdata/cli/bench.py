@@ -268,7 +268,7 @@ def _list(as_json: bool) -> None:
         say(json.dumps({"methods": methods, "strategies": strategies}, indent=2))
         return
     print_table(
-        ["method", "", "sees", "presets"],
+        ["method", "", "supervision", "presets"],
         [
             [m["name"], m["paper"], ", ".join(m["supervision"]), ", ".join(m["presets"])]
             for m in methods

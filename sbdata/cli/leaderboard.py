@@ -28,7 +28,7 @@ _PATH = click.Path(path_type=Path)
     "--readme",
     type=_PATH,
     help="File whose text between '<!-- leaderboard:begin NAME -->' and '<!-- leaderboard:end NAME "
-    "-->' becomes the table; NAME is TRAINING/SCORED, or SCORED where that is enough.",
+    "-->' becomes the table; NAME is TRAINING/SCORED, or SCORED if that is enough.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def leaderboard(
@@ -81,6 +81,8 @@ def _text_of(path: Path) -> str:
 
 def _print_board(board: Board) -> None:
     from sbdata.report.leaderboard_text import (
+        PAIRED,
+        changes_shown,
         intro_of,
         quality_rows_shown,
         quality_said,
@@ -92,43 +94,16 @@ def _print_board(board: Board) -> None:
     if board.pseudo_masks is not None:
         say(quality_said(board, board.pseudo_masks))
         _print_marked(board, *quality_rows_shown(board.pseudo_masks, "\n"))
-    _print_contrasts(board)
+    if board.contrasts:
+        say(PAIRED)
+        _print_marked(board, *changes_shown(board, board.contrasts, "\n", seeds=True))
     for footnote in board.footnotes:
         say(f"protocol {footnote.mark}: {footnote.text}")
     for note in board.notes:
         say(f"note: {note}")
 
 
-def _print_contrasts(board: Board) -> None:
-    from sbdata.formatting import NOTHING
-    from sbdata.report.leaderboard_text import (
-        CONTRASTS_SAID,
-        changes_shown,
-        mark_shown,
-        pair_of,
-        title_of,
-    )
-
-    if not board.contrasts:
-        return
-    rows = []
-    for contrast in board.contrasts:
-        name, mark = [contrast.method, pair_of(contrast)], mark_shown(contrast)
-        if contrast.missing:
-            empty = [""] * len(board.n_instances)
-            rows.append([*name, NOTHING, contrast.missing, *empty, mark])
-        lines = [(f"{seed}", changes) for seed, changes in contrast.seeds.items()]
-        if contrast.mean is not None:
-            lines.append(("mean", dict(contrast.mean)))
-        for seed, changes in lines:
-            cells = ["\n".join(cell) for cell in changes_shown(board, changes)]
-            rows.append([*name, seed, *cells, mark])
-    head = ["method", "difference", "seed", "mIoU", *map(title_of, board.n_instances), "protocol"]
-    say(CONTRASTS_SAID)
-    _print_marked(board, head, rows)
-
-
-def _print_marked(board: Board, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; its last column, of marks, stands only where something is marked."""
-    end = len(head) if board.footnotes else len(head) - 1
-    print_table(list(head[:end]), [list(row[:end]) for row in rows])
+def _print_marked(board: Board, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; its last column, of marks, stands only if something is marked."""
+    end = len(titles) if board.footnotes else len(titles) - 1
+    print_table(list(titles[:end]), [list(row[:end]) for row in rows])

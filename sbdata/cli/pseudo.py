@@ -45,10 +45,10 @@ pseudo.add_command(import_command)
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Of the bootstrap; 0 gives no intervals.",
+    help="Number of bootstrap resamples; 0 disables confidence intervals.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Bootstrap seed."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def score(
@@ -111,25 +111,28 @@ def _print(found: PseudoScore) -> None:
 
 
 def _print_figures(found: PseudoScore) -> None:
-    from sbdata.formatting import NOTHING, number, percent, span
+    from sbdata.formatting import NOTHING, caption, estimate, percent, span
 
     scored, excluded = found.as_background, found.excluded
+
+    def shown(key: str, value: float | None) -> list[str]:
+        return [estimate(key, value), span(scored.intervals[key], key)]
+
     rows = [
-        ["mIoU", number(scored.summary.miou), span(scored.intervals["miou"]), NOTHING, NOTHING,
-         number(excluded.figures["miou"]), NOTHING, NOTHING],
+        [caption("miou"), *shown("miou", scored.summary.miou), NOTHING, NOTHING,
+         estimate("miou", excluded.figures["miou"]), NOTHING, NOTHING],
     ]  # fmt: skip
     rows += [
         [
-            f"IA{name[2:]}",
-            number(figure.class_mean),
-            span(scored.intervals[f"{name}.class_mean"]),
-            number(figure.instance_mean),
-            f"{figure.n_instances:,} / {figure.n_classes}",
-            number(excluded.figures[f"{name}.class_mean"]),
-            number(excluded.figures[f"{name}.instance_mean"]),
-            f"{excluded.n_instances[name]:,} / {excluded.n_classes[name]}",
+            caption(key),
+            *shown(f"{key}.class_mean", ia.class_mean),
+            estimate(key, ia.instance_mean),
+            f"{ia.n_instances:,} / {ia.n_classes}",
+            estimate(key, excluded.figures[f"{key}.class_mean"]),
+            estimate(key, excluded.figures[f"{key}.instance_mean"]),
+            f"{excluded.n_instances[key]:,} / {excluded.n_classes[key]}",
         ]
-        for name, figure in scored.summary.ia.items()
+        for key, ia in scored.summary.ia.items()
     ]
     header = [
         "",

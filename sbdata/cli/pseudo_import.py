@@ -157,7 +157,7 @@ def _list_sources(as_json: bool) -> None:
         {
             "name": source.name,
             "title": source.title,
-            "sees": list(source.supervision),
+            "supervision": list(source.supervision),
             "rule": None if source.rule is None else str(source.rule),
             "why": source.why,
             "url": source.url,

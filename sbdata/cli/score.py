@@ -28,30 +28,32 @@ _FOLDER = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("predictions", metavar="PRED", type=_FOLDER)
-@click.option("--set", "set_folder", type=_FOLDER, help="Truth: a built set, or its manifest.")
-@click.option("--voc", type=_FOLDER, help="Truth: a VOC devkit; see --split.")
-@click.option("--split", help="List of the VOC devkit [val].")
-@click.option("--coco", type=_FOLDER, help="Truth: a COCO instances file.")
-@click.option("--class-masks", type=_FOLDER, help="Truth: a folder of class masks.")
-@click.option("--instance-masks", type=_FOLDER, help="Instance masks to go with them.")
+@click.option(
+    "--set", "set_folder", type=_FOLDER, help="Ground truth: a built set, or its manifest."
+)
+@click.option("--voc", type=_FOLDER, help="Ground truth: a VOC devkit; see --split.")
+@click.option("--split", help="Split of the VOC devkit [val].")
+@click.option("--coco", type=_FOLDER, help="Ground truth: a COCO instances file.")
+@click.option("--class-masks", type=_FOLDER, help="Ground truth: a folder of class masks.")
+@click.option("--instance-masks", type=_FOLDER, help="Folder of instance masks, for --class-masks.")
 @click.option(
     "--instances",
     type=click.Choice(["components"]),
-    help="Without instance masks: take each component of a class for an instance.",
+    help="Without instance masks: take each connected component of a class as an instance.",
 )
 @click.option(
     "--taxonomy",
     help="Classes of --coco [coco80] or --class-masks [voc20]: a known name, 'own' for the COCO "
     "file's categories, or a text file with a name a line.",
 )
-@click.option("--photos", type=_FOLDER, help="Photos for the report, of --coco or --class-masks.")
+@click.option("--photos", type=_FOLDER, help="Photos for the report, with --coco or --class-masks.")
 @click.option(
     "--against",
     multiple=True,
     type=_FOLDER,
-    help="Other predictions B: the table shows PRED minus B, with paired intervals. Repeatable.",
+    help="Other predictions B: the table shows PRED − B with paired intervals; may be repeated.",
 )
-@click.option("--name", help="Of the result [the folder's name].")
+@click.option("--name", help="Name of the result [the folder's name].")
 @click.option(
     "--out",
     type=_FOLDER,
@@ -59,24 +61,26 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="The result goes to OUT/NAME.",
 )
-@click.option("--allow-missing", is_flag=True, help="Missing predictions count as background.")
-@click.option("--decode-palette", is_flag=True, help="RGB predictions have VOC's colours.")
-@click.option("--pred-void", is_flag=True, help="255 in predictions is read as background.")
+@click.option("--allow-missing", is_flag=True, help="Count missing predictions as background.")
+@click.option("--decode-palette", is_flag=True, help="Decode RGB predictions by VOC's palette.")
+@click.option("--pred-void", is_flag=True, help="Read 255 in predictions as background.")
 @click.option(
     "--fp-attribution",
     type=click.Choice(["overlap", "area", "equal", "all"]),
     default="overlap",
     show_default=True,
-    help="How the false pixels of a region are divided among the instances that it meets.",
+    help="How the false pixels of a region are attributed to the instances that it meets.",
 )
 @click.option(
     "--rounding",
     type=click.Choice(["floor", "exact"]),
     default="floor",
     show_default=True,
-    help="Round each instance's part of the false pixels down, or not at all.",
+    help="Whether the false pixels attributed to an instance are rounded down.",
 )
-@click.option("--bins", metavar="A,B", help="Areas that divide the sizes [those of the set].")
+@click.option(
+    "--bins", metavar="A,B", help="Areas (pixels) that separate the sizes [those of the set]."
+)
 @click.option(
     "--resamples",
     type=click.IntRange(min=0),
@@ -95,8 +99,8 @@ _FOLDER = click.Path(path_type=Path)
     help="Threads that read and score, and with --coco also processes that draw the truth; the "
     "result does not depend on it.",
 )
-@click.option("--no-report", is_flag=True, help="Write no report.html.")
-@click.option("--per-class", is_flag=True, help="Print the figures of each class, too.")
+@click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@click.option("--per-class", is_flag=True, help="Also print the values of each class.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.pass_context
 def score(
@@ -307,7 +311,7 @@ def _print_scored(scored: ScoreResult, per_class: bool) -> None:
         f"{scored.name} on {scored.truth_name}{' (synthetic)' if scored.synthetic else ''}: "
         f"{summary.n_images:,} images, {summary.ia['ia'].n_instances:,} instances, {summary.metric}"
     )
-    _print_figures(scored)
+    _print_values(scored)
     _print_regions(scored)
     _print_outcomes(scored)
     if per_class:
@@ -318,29 +322,31 @@ def _print_scored(scored: ScoreResult, per_class: bool) -> None:
         say(f"note: {note}")
 
 
-def _print_figures(scored: ScoreResult) -> None:
-    from sbdata.formatting import NOTHING, metric_name, number, span
+def _print_values(scored: ScoreResult) -> None:
+    from sbdata.formatting import NOTHING, caption, estimate, span
 
     summary, intervals = scored.summary, scored.intervals
-    absent = len(summary.absent)
-    rows = [
-        ["mIoU", number(summary.miou), span(intervals["miou"]), NOTHING, NOTHING, NOTHING,
-         f"{summary.n_miou_classes}"],
-    ]  # fmt: skip
+
+    def shown(key: str, value: float | None) -> list[str]:
+        return [estimate(key, value), span(intervals[key], key)]
+
+    miou = [caption("miou"), *shown("miou", summary.miou)]
+    rows = [[*miou, NOTHING, NOTHING, NOTHING, f"{summary.n_miou_classes}"]]
     rows += [
         [
-            metric_name(name),
-            number(figure.class_mean),
-            span(intervals[f"{name}.class_mean"]),
-            number(figure.instance_mean),
-            span(intervals[f"{name}.instance_mean"]),
-            f"{figure.n_instances:,}",
-            f"{figure.n_classes}",
+            caption(key),
+            *shown(f"{key}.class_mean", found.class_mean),
+            *shown(f"{key}.instance_mean", found.instance_mean),
+            f"{found.n_instances:,}",
+            f"{found.n_classes}",
         ]
-        for name, figure in summary.ia.items()
+        for key, found in summary.ia.items()
     ]
-    header = ["", "class mean", "95 %", "instance mean", "95 %", "instances", "classes"]
-    print_table(header, rows)
+    rows += [
+        [caption(key), *shown(key, value), *[NOTHING] * 4] for key, value in summary.further.items()
+    ]
+    print_table(["", "class mean", "95 %", "instance mean", "95 %", "instances", "classes"], rows)
+    absent = len(summary.absent)
     left_out = f"; {absent} of {absent + summary.n_miou_classes} are not in the truth"
     say(
         f"mIoU and IA count background as a class, IA_objects and sizes do not"
@@ -349,12 +355,11 @@ def _print_figures(scored: ScoreResult) -> None:
 
 
 def _print_regions(scored: ScoreResult) -> None:
-    from sbdata.formatting import count, metric_name, number, percent, span
+    from sbdata.formatting import caption, count, estimate, percent, span
 
-    cells = scored.summary.region_precision
     rows = [
-        [metric_name(name), number(cell.value), span(scored.intervals[name]), f"{cell.n:,}"]
-        for name, cell in cells.items()
+        [caption(key), estimate(key, cell.value), span(scored.intervals[key], key), f"{cell.n:,}"]
+        for key, cell in scored.summary.region_precision.items()
     ]
     print_table(["", "share", "95 %", "regions"], rows)
     orphans = scored.summary.orphans
@@ -378,42 +383,37 @@ def _print_outcomes(scored: ScoreResult) -> None:
 
 
 def _print_classes(scored: ScoreResult) -> None:
-    from sbdata.formatting import metric_name, number
+    from sbdata.formatting import caption, estimate
 
     summary = scored.summary
-    figures_shown = [name for name in summary.ia if name != "ia_objects"]
-    rows = [["background", number(summary.background_iou), number(summary.background_ia.value)]]
-    for figures in summary.classes:
-        cells = [f"{number(cell.value)} ({cell.n:,})" for cell in figures.ia.values()]
-        name = scored.taxonomy.name_of(figures.class_id)
-        orphans = f"{figures.orphans.regions:,}"
-        rows.append([name, number(figures.iou), *cells, orphans])
-    header = ["class", "IoU", *(f"{metric_name(name)} (n)" for name in figures_shown), "orphans"]
-    rows[0] += [""] * (len(header) - 3)
-    print_table(header, rows)
+    keys = [key for key in summary.ia if key != "ia_objects"]
+    titles = ["class", "IoU", *(f"{caption(key)} (n)" for key in keys), "orphans"]
+    background = [summary.background_iou, summary.background_ia.value]
+    rows = [["background", *(estimate("ia", v) for v in background), *[""] * len(keys)]]
+    for of_class in summary.classes:
+        cells = [f"{estimate(key, cell.value)} ({cell.n:,})" for key, cell in of_class.ia.items()]
+        name = scored.taxonomy.name_of(of_class.class_id)
+        iou = estimate("miou", of_class.iou)
+        rows.append([name, iou, *cells, f"{of_class.orphans.regions:,}"])
+    print_table(titles, rows)
 
 
 def _print_compared(scored: ScoreResult, other: Comparison) -> None:
-    from sbdata.formatting import NOTHING, headline_name, number, percent, signed, span
+    from sbdata.formatting import caption, change, estimate, percent, span
 
     first = scored.summary.headline()
     rows = []
-    for name, difference in other.differences.items():
-        cells = [NOTHING] * 3
-        if difference is not None:
-            change = difference.sign_change
-            cells = [
-                signed(difference.value),
-                span(difference.interval, difference=True),
-                NOTHING if change is None else percent(change),
-            ]
-        rows.append([headline_name(name), number(first[name]), number(other.figures[name]), *cells])
-    header = [f"{scored.name} minus {other.name}", scored.name, other.name]
-    print_table([*header, "difference", "95 %, paired", "sign changes"], rows)
+    for key, found in other.differences.items():
+        row = [caption(key), estimate(key, first[key]), estimate(key, other.figures[key])]
+        row.append(change(key, found.value if found else None))
+        row.append(span(found.interval if found else None, key, difference=True))
+        rows.append([*row, percent(found.sign_change if found else None)])
+    titles = [f"{scored.name} minus {other.name}", scored.name, other.name]
+    print_table([*titles, "difference", "95 %, paired", "sign changes"], rows)
     if other.moved:
         moved = [
             [f"{m.image_id} {m.instance_id}", m.class_name, m.size, f"{m.area:,}",
-             number(m.first), number(m.second)]
+             estimate("ia", m.first), estimate("ia", m.second)]
             for m in other.moved[:_MOVED_SHOWN]
         ]  # fmt: skip
         header = [

@@ -20,8 +20,7 @@ import filelock
 import orjson
 import pyarrow as pa
 
-from sbdata.curate.card import FIGURE, dataset_card
-from sbdata.curate.card_plot import draw_size_figure
+from sbdata.curate.card import FIGURE, card_figure, dataset_card
 from sbdata.curate.changes import changed_sources, record_sources, source_fingerprints
 from sbdata.curate.croissant import croissant
 from sbdata.curate.filters import filter_images
@@ -331,7 +330,7 @@ def _finish(
     after = statistics_of(
         manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
     )
-    draw_size_figure(root / FIGURE, manifest.name, after, before, manifest.bins)
+    write_text(root / FIGURE, card_figure(manifest, after, before).standalone())
     write_text(root / "README.md", dataset_card(manifest, after))
     described = orjson.dumps(croissant(manifest, root), option=orjson.OPT_INDENT_2)
     write_bytes(root / "dataset.json", described + b"\n")

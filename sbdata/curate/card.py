@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from sbdata.curate.statistics import SizeStatistics, statistics_from
+from sbdata.curate.statistics import SizeStatistics, area_edges, statistics_from
+from sbdata.drawing import Figure, size_distribution
 from sbdata.manifest import Manifest
 
-FIGURE = "size_distribution.png"
+FIGURE = "size_distribution.svg"
 
 
 def dataset_card(manifest: Manifest, chosen: SizeStatistics) -> str:
@@ -31,7 +32,7 @@ def dataset_card(manifest: Manifest, chosen: SizeStatistics) -> str:
         recipe["description"],
         f"{chosen.images:,} images, {chosen.instances:,} instances, {len(chosen.counts)} classes. "
         f"Definition `{recipe['version']}`; logical hash `{manifest.logical_hash}`.",
-        f"![Class x size counts of the set, and its areas beside its source's]({FIGURE})",
+        f"![Areas of the instances beside the source's; counts by class and size]({FIGURE})",
         "## Instances by class and size",
         _sizes_line(manifest),
         _counts_table(chosen),
@@ -50,6 +51,13 @@ def dataset_card(manifest: Manifest, chosen: SizeStatistics) -> str:
         _limits(meta),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def card_figure(manifest: Manifest, chosen: SizeStatistics, source: SizeStatistics) -> Figure:
+    """Draw the set's areas beside its source's, and its counts by class and size."""
+    areas = {"its source": source.area_histogram, manifest.name: chosen.area_histogram}
+    edges = area_edges().tolist()
+    return size_distribution(manifest.name, chosen.counts, areas, edges, manifest.bins)
 
 
 _LAYOUT = """\

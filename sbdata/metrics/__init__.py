@@ -29,6 +29,7 @@ from sbdata.metrics.image import (
     score_image,
 )
 from sbdata.metrics.outcomes import OUTCOMES, outcome_index
+from sbdata.metrics.registry import METRICS, Metric, metric_of, register_metric
 from sbdata.metrics.summary import (
     Cell,
     ClassFigures,
@@ -48,6 +49,7 @@ __all__ = [
     "FP_ATTRIBUTIONS",
     "INSTANCE_ROW",
     "METRIC",
+    "METRICS",
     "OUTCOMES",
     "REGION_ROW",
     "RESAMPLES",
@@ -62,6 +64,7 @@ __all__ = [
     "ImageTruth",
     "InstanceFigure",
     "Interval",
+    "Metric",
     "MetricOptions",
     "Orphans",
     "ScoreTables",
@@ -70,7 +73,9 @@ __all__ = [
     "compare",
     "half_octaves",
     "ia_iou",
+    "metric_of",
     "outcome_index",
+    "register_metric",
     "score_image",
     "summarise",
     "truth_from_components",

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sbdata.errors import InputError
-from sbdata.metrics.estimates import Values, estimates, image_sums
 from sbdata.metrics.image import MetricOptions
+from sbdata.metrics.registry import estimates, numbers
+from sbdata.metrics.sums import Values, image_sums
 from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
 
@@ -120,13 +121,6 @@ def bootstrap(
     sums = image_sums(tables, bins)
     whole = sums.weighted(np.ones((n, 1)))
     observed = estimates(whole, bins)
-    instances, regions = whole.instances.sum(axis=1)[:, 0], whole.regions[:, 0]
-    counts: dict[str, int] = {}
-    names = ("ia", "ia_objects", *(f"ia_{size}" for size in bins.names))
-    for name, count in zip(names, (instances[0], *instances), strict=True):
-        counts |= {f"{name}.{mean}": int(count) for mean in ("class_mean", "instance_mean")}
-    for suffix, count in zip(("", *(f"_{size}" for size in bins.names)), regions, strict=True):
-        counts[f"region_precision{suffix}"] = int(count)
     draws: dict[str, Values] = {name: np.empty(resamples) for name in observed}
     generator = np.random.PCG64(seed)
     block = max(1, min(resamples, _BLOCK // max(n, 1)))
@@ -141,7 +135,7 @@ def bootstrap(
         bins=bins,
         seed=seed,
         observed={name: float(values[0]) for name, values in observed.items()},
-        counts=counts,
+        counts=numbers(whole, bins),
         draws=draws,
     )
 

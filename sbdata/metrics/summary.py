@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sbdata.metrics.estimates import Values, estimates, image_sums, ratio, suffixes_of
 from sbdata.metrics.image import METRIC, MetricOptions, ia_iou
 from sbdata.metrics.outcomes import OUTCOMES, outcome_index
+from sbdata.metrics.registry import estimates
+from sbdata.metrics.sums import Values, image_sums, ratio
 from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
 
@@ -121,6 +122,7 @@ class Summary:
         outcomes: Number of instances of each size with each of ``OUTCOMES``.
         classes: Values of each foreground class.
         curve: IA by half octaves of area, from the smallest instance to the largest.
+        further: Values of registered metrics that no other attribute has.
     """
 
     metric: str
@@ -139,6 +141,7 @@ class Summary:
     outcomes: Mapping[str, Mapping[str, int]]
     classes: tuple[ClassFigures, ...]
     curve: tuple[CurvePoint, ...]
+    further: Mapping[str, float | None] = field(default_factory=dict)
 
     def headline(self) -> dict[str, float | None]:
         """Return the values that have intervals, by the names of :func:`estimates`."""
@@ -148,7 +151,7 @@ class Summary:
             found[f"{name}.instance_mean"] = figure.instance_mean
         for name, cell in self.region_precision.items():
             found[name] = cell.value
-        return found
+        return found | dict(self.further)
 
     def as_dict(self, class_names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the summary as plain dicts, lists and numbers, ready for JSON.
@@ -176,7 +179,7 @@ def summarise(tables: ScoreTables, bins: SizeBins) -> Summary:
     iou = np.where(true > 0, ratio(matched, sums.union[:, 0]), np.nan)
     ia, n = sums.ia[:, :, 0], sums.instances[:, :, 0]
     background, with_background = sums.background[:, 0].tolist()
-    suffixes = suffixes_of(bins)
+    suffixes = ("", *(f"_{size}" for size in bins.names))
     means = ratio(ia, n)
     orphans = _orphans_by_class(tables)
 
@@ -188,7 +191,7 @@ def summarise(tables: ScoreTables, bins: SizeBins) -> Summary:
             n_classes=int((n[k] > 0).sum()) + further_classes,
         )
 
-    return Summary(
+    summary = Summary(
         metric=METRIC,
         options=tables.options,
         bins=bins,
@@ -228,6 +231,8 @@ def summarise(tables: ScoreTables, bins: SizeBins) -> Summary:
         ),
         curve=_curve(tables),
     )
+    own = summary.headline()
+    return replace(summary, further={k: v for k, v in headline.items() if k not in own})
 
 
 def half_octaves(largest: int) -> npt.NDArray[np.int64]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 from PIL import Image
 
+from sbdata.drawing.svg import element
 from sbdata.errors import InputError
 from sbdata.masks import VOID
 from sbdata.metrics import ia_iou
-from sbdata.report.markup import Markup, element
 from sbdata.score.result import LoadImage, ScoreResult
 
 MOST = 24
@@ -39,7 +40,7 @@ class Worst:
 
 
 def worst_small(scored: ScoreResult, most: int = MOST) -> list[Worst]:
-    """Return the instances of the smallest size with the lowest IA, the largest of equals first.
+    """Return instances of the smallest size in order of increasing IA, then of decreasing area.
 
     Instances with an IA of 1 are left out.
     """

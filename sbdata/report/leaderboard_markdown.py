@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sbdata.benchmark.leaderboard import Board
-from sbdata.benchmark.paired_differences import PAIRS, PairedDifference
+from sbdata.benchmark.paired_differences import PAIRS
 from sbdata.errors import InputError
-from sbdata.formatting import NOTHING
 from sbdata.report.leaderboard_text import (
-    CONTRASTS_SAID,
+    PAIRED,
+    Texts,
     changes_shown,
     intro_of,
-    mark_shown,
-    pair_of,
     quality_rows_shown,
     quality_said,
     rows_shown,
-    title_of,
 )
 
 
 def markdown_of(board: Board) -> str:
     """Return a board as Markdown: the table, the pseudo-masks, the differences, the footnotes.
 
-    A cell of IA has the class mean and, beneath it, the instance mean. Of the differences those
+    A cell of IA has the class mean and, beneath it, the instance mean. Of the differences, those
     that a claim for the paper's strategy rests on are here; the page has all.
     """
-    head, rows = rows_shown(board, "<br>")
-    table = _table(head, rows, marked=bool(board.footnotes), words=3)
-    parts = [_escaped(intro_of(board)), table]
-    if board.pseudo_masks is not None:
-        head, rows = quality_rows_shown(board.pseudo_masks, "<br>")
-        parts.append(_escaped(quality_said(board, board.pseudo_masks)))
-        parts.append(_table(head, rows, marked=bool(board.footnotes), words=2))
+    parts = [_escaped(intro_of(board)), _table(board, rows_shown(board, "<br>"), words=3)]
+    quality = board.pseudo_masks
+    if quality is not None:
+        parts.append(_escaped(quality_said(board, quality)))
+        parts.append(_table(board, quality_rows_shown(quality, "<br>"), words=2))
     contrasts = [c for c in board.contrasts if (c.minuend, c.subtrahend) in PAIRS]
     if contrasts:
-        parts += [CONTRASTS_SAID, _contrasts(board, contrasts)]
+        shown = changes_shown(board, contrasts, "<br>", seeds=False)
+        parts += [PAIRED, _table(board, shown, words=2)]
     said = [f"- {f.mark}: {_escaped(f.text)}." for f in board.footnotes]
     said += [f"- {_escaped(note)}" for note in board.notes]
     if said:
@@ -45,25 +41,13 @@ def markdown_of(board: Board) -> str:
     return "\n\n".join(parts)
 
 
-def _contrasts(board: Board, contrasts: Iterable[PairedDifference]) -> str:
-    head = ["method", "difference", "seeds", "mIoU", *map(title_of, board.n_instances), "protocol"]
-    rows = []
-    for contrast in contrasts:
-        changes = contrast.mean or next(iter(contrast.seeds.values()), {})
-        cells = ["<br>".join(cell) for cell in changes_shown(board, changes)]
-        if contrast.missing:
-            cells = [contrast.missing] + [""] * len(board.n_instances)
-        seeds = f"{len(contrast.seeds)}" if contrast.seeds else NOTHING
-        rows.append([contrast.method, pair_of(contrast), seeds, *cells, mark_shown(contrast)])
-    return _table(head, rows, marked=bool(board.footnotes), words=2)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, marked: bool, words: int) -> str:
-    """Return a table; its last column, of marks, stands only where something is marked."""
-    end = len(head) if marked else len(head) - 1
+def _table(board: Board, texts: Texts, *, words: int) -> str:
+    """Return a table; its last column, of marks, stands only if something is marked."""
+    titles, rows = texts
+    end = len(titles) if board.footnotes else len(titles) - 1
     rule = ["---" if k < words else "---:" for k in range(end)]
     escaped = ([_escaped(cell) for cell in row[:end]] for row in rows)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head[:end], rule, *escaped))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles[:end], rule, *escaped))
 
 
 def _escaped(text: str) -> str:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
+from sbdata.errors import InputError
 from sbdata.metrics import Difference, Interval, MetricOptions, ScoreTables, Summary
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LoadImage = Callable[
     [str], tuple[npt.NDArray[Any] | None, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
@@ -54,7 +59,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """One folder of predictions, scored.
+    """One folder of predictions, scored. A notebook shows its report.
 
     Attributes:
         name: of the run; the folder below ``scores/``.
@@ -92,3 +97,65 @@ class ScoreResult:
     photo_paths: Mapping[str, Path] = field(default_factory=dict)
     image_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+    def to_pandas(
+        self, table: Literal["values", "instances", "regions", "images"] = "values"
+    ) -> pd.DataFrame:
+        """Return one table of the result as a data frame; needs pandas, the extra ``pandas``.
+
+        Args:
+            table: ``values`` has a row for each metric, with its value and the ends of its 95 %
+                interval; the others have a row for each instance, region or image, with the columns
+                of the result's Parquet files.
+
+        Raises:
+            ImportError: if pandas is not installed.
+            InputError: if there is no such table.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            msg = "to_pandas() needs pandas: pip install 'sbdata[pandas]'"
+            raise ImportError(msg) from error
+        if table == "values":
+            rows = {
+                key: {
+                    "value": value,
+                    "low": interval.low if interval else None,
+                    "high": interval.high if interval else None,
+                }
+                for key, value in self.summary.headline().items()
+                for interval in (self.intervals.get(key),)
+            }
+            frame: pd.DataFrame = pd.DataFrame.from_dict(rows, orient="index", dtype=float)
+            frame.index.name = "metric"
+            return frame
+        from sbdata.score.write import tables_of
+
+        found = tables_of(self).get(f"{table}.parquet")
+        if found is None:
+            msg = f"a score has no table {table!r}; take values, instances, regions or images"
+            raise InputError(msg)
+        of_rows: pd.DataFrame = found.to_pandas()
+        return of_rows
+
+    def to_html(self, load_image: LoadImage | None = None) -> str:
+        """Return the report as the text of one HTML page that needs nothing else.
+
+        Args:
+            load_image: gives what the report shows of an image, as
+                :func:`~sbdata.score.run.loader_of` returns it; None leaves the pictures out.
+        """
+        # A result renders itself by the room above, imported at the call alone: scoring without a
+        # report loads no templates, and the contract of layers has this one exception.
+        from sbdata.report.score_page import report_html
+
+        return report_html(self, load_image)
+
+    def _repr_html_(self) -> str:
+        # A frame of its own, so that the page's style changes nothing else in the notebook.
+        page = escape(self.to_html())
+        return (
+            f'<iframe srcdoc="{page}" title="{escape(self.name)}" sandbox '
+            'style="width: 100%; height: 640px; border: 0"></iframe>'
+        )

@@ -286,6 +286,10 @@ def summary_as_dict(scored: ScoreResult) -> dict[str, Any]:
     summary = scored.summary
     plain = summary.as_dict(scored.taxonomy.classes)
     interval = _intervals(scored.intervals)
+    further = {
+        name: {"value": value, "interval": interval[name]}
+        for name, value in summary.further.items()
+    }
     return {
         "version": VERSION,
         "name": scored.name,
@@ -323,6 +327,7 @@ def summary_as_dict(scored: ScoreResult) -> dict[str, Any]:
             name: {"value": cell.value, "interval": interval[name], "n_regions": cell.n}
             for name, cell in summary.region_precision.items()
         },
+        **({"further": further} if further else {}),
         "outcomes": plain["outcomes"],
         "orphans": plain["orphans"],
         "classes": plain["classes"],

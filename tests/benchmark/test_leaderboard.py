@@ -37,8 +37,8 @@ def test_one_seed_has_no_deviation_and_nothing_to_measure_no_figure(tmp_path: Pa
 def test_n_is_that_of_the_set(tmp_path: Path) -> None:
     board = the_board(write(tmp_path, [result("irn", "ce")]))
     assert tuple(board.n_instances) == SIZES
-    assert "IA_small<br>n 10 in 2" in markdown_of(board)
-    assert "n 10, 2 classes" in page_of([board])
+    assert "IA_S: 10 instances, 2 classes;" in markdown_of(board)
+    assert "IA_S: 10 instances, 2 classes;" in page_of([board])
 
 
 def test_sets_and_training_sets_are_apart(tmp_path: Path) -> None:

@@ -68,9 +68,8 @@ def test_n_is_that_of_the_training_set(tmp_path: Path) -> None:
         2,
     )
     assert (board.n_images, board.n_instances["ia_small"]) == (100, 10)
-    _, table = (b for b in markdown_of(board).split("\n\n") if b.startswith("| method"))
-    assert "IA_small<br>n 8 in 2" in table
-    assert "n 8, 2 classes" in page_of([board])
+    assert "IA_S: 8 instances, 2 classes;" in markdown_of(board)
+    assert "IA_S: 8 instances, 2 classes;" in page_of([board])
 
 
 def test_rows_are_in_the_order_of_the_board(tmp_path: Path) -> None:
@@ -204,8 +203,8 @@ def test_markdown_page_and_values_have_it(tmp_path: Path) -> None:
     board = the_board(tmp_path)
     shown = markdown_of(board)
     assert "Pseudo-masks of pets-train" in shown
-    assert "truth, 40 images, with 255 (ignored) read as background" in shown
-    assert "Small lost: the share of small instances of whose pixels under 50 % carry" in shown
+    assert "ground truth: 40 images, with 255 (ignored) read as background" in shown
+    assert "Small-object miss rate: small instances with pixel recall &lt; 0.5, after each" in shown
     assert (
         "| irn | image labels | 2 | 0.500 ± 0.000 | 0.500 ± 0.000<br>0.375 ± 0.000 "
         "| 0.250 ± 0.000<br>0.312 ± 0.000 | 0.500 ± 0.000<br>0.562 ± 0.000 "
@@ -213,7 +212,7 @@ def test_markdown_page_and_values_have_it(tmp_path: Path) -> None:
     ) in shown
     assert "| full (ceiling) | control | – | ground truth |  |  |  |  |  |" in shown
     page = page_of([board])
-    (table,) = re.findall(r"<h3>Pseudo-masks</h3>(.*?)</table>", page)
+    (table,) = re.findall(r"(?s)<h3>Pseudo-masks</h3>(.*?)</table>", page)
     assert '<td class="stages">seeds 25.0 ± 0.0 %<br>→ masks 62.5 ± 17.7 %</td>' in table
     assert '<td colspan="5" class="gap">ground truth</td><td class="stages">–</td>' in table
     assert '<td title="seeds 0, 1">2</td><td><strong>0.500</strong> ± 0.000</td>' in table
@@ -228,8 +227,8 @@ def test_marks_stand_where_something_is_marked(tmp_path: Path) -> None:
     board = the_board(write(tmp_path, [result("irn", "ce", 0, pseudo=pseudo()), other]))
     _, table = (b for b in markdown_of(board).split("\n\n") if b.startswith("| method"))
     head, _, *lines = table.splitlines()
-    assert head.endswith("| small lost | protocol |")
+    assert head.endswith("| small-object miss rate | protocol |")
     assert [line.split(" | ")[-1] for line in lines] == ["same |", "a |"]
-    (shown,) = re.findall(r"<h3>Pseudo-masks</h3>(.*?)</table>", page_of([board]))
+    (shown,) = re.findall(r"(?s)<h3>Pseudo-masks</h3>(.*?)</table>", page_of([board]))
     assert shown.count("<strong>a</strong>") == 1
     assert shown.count("<td>same</td>") == 1

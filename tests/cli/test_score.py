@@ -58,14 +58,14 @@ def test_what_is_printed_and_written(folder: Path) -> None:
         cwd=folder,
     ).stdout  # fmt: skip
     cells = {line.split()[0]: line.split() for line in said.splitlines() if line.strip()}
-    assert (cells["IA_small"][1], cells["IA_small"][-2:]) == ("0.000", ["12", "1"])
-    assert (cells["IA_large"][1], cells["IA_large"][-2:]) == ("1.000", ["12", "1"])
-    assert cells["IA_medium"] == ["IA_medium", *"––––", "0", "0"]
+    assert (cells["IA_S"][1], cells["IA_S"][-2:]) == ("0.000", ["12", "1"])
+    assert (cells["IA_L"][1], cells["IA_L"][-2:]) == ("1.000", ["12", "1"])
+    assert cells["IA_M"] == ["IA_M", *"––––", "0", "0"]
     assert cells["dog"][1:] == ["0.000", "0.000", "(12)", "0.000", "(12)", *"–", "(0)", "–", "(0)",
                                 "0"]  # fmt: skip
     assert "mIoU and IA count background as a class, IA_objects and sizes do not; 18 of 21" in said
     assert "large_only minus perfect" in said
-    assert cells["IA_small,"][3:6] == ["0.000", "1.000", "−1.000"]
+    assert cells["IA_S,"][3:6] == ["0.000", "1.000", "−1.000"]
     result = folder / "scores" / "large_only"
     assert said.splitlines()[-1].startswith("scores/large_only: figures, images.parquet, ")
     assert sorted(path.name for path in result.iterdir()) == [

@@ -9,7 +9,7 @@ import pytest
 
 from sbdata.errors import InputError
 from sbdata.metrics import Accumulator, score_image, truth_from_maps
-from sbdata.metrics.estimates import image_sums
+from sbdata.metrics.sums import image_sums
 from sbdata.sizes import SizeBins
 from tests.conformance import corpus
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,7 +97,7 @@ class PhotoServer:
 
 
 @contextmanager
-def serving(answer: Callable[[str], bytes | None], pause: float = 0.0) -> Iterator[PhotoServer]:
+def serving(answer: Callable[[str], bytes | None]) -> Iterator[PhotoServer]:
     """Serve on 127.0.0.1 what ``answer`` gives for a file name; None is a 404."""
     asked: list[str] = []
 
@@ -106,7 +105,6 @@ def serving(answer: Callable[[str], bytes | None], pause: float = 0.0) -> Iterat
         def do_GET(self) -> None:
             name = self.path.rpartition("/")[2]
             asked.append(name)
-            time.sleep(pause)
             data = answer(name)
             self.send_response(404 if data is None else 200)
             self.send_header("Content-Length", str(len(data or b"")))

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import io
 import json
 import re
+import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import mlcroissant
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from sbdata.curate.build import Built, build_set
-from sbdata.curate.card_plot import draw_size_figure
+from sbdata.curate.card import FIGURE, card_figure
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.statistics import (
     QUANTILES,
@@ -60,25 +59,32 @@ def test_croissant_is_valid_and_its_records_are_the_rows(built: Built) -> None:
     assert plain["conformsTo"].endswith("croissant/1.0")
 
 
-def test_the_figure_is_drawn_alike_every_time_and_is_not_blank(
-    built: Built, tmp_path: Path
-) -> None:
-    first = (built.root / "size_distribution.png").read_bytes()
-    again = tmp_path / "again.png"
-    draw_size_figure(again, "shapes-b", built.after, built.before, SizeBins())
-    assert again.read_bytes() == first
-    pixels = np.array(Image.open(io.BytesIO(first)).convert("RGB"))
-    assert pixels.shape[1] >= 1000
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+def test_the_figure_is_drawn_alike_every_time_and_the_card_shows_it(built: Built) -> None:
+    written = (built.root / FIGURE).read_text("utf-8")
+    assert written == card_figure(built.manifest, built.after, built.before).standalone()
+    assert f"]({FIGURE})" in (built.root / "README.md").read_text()
+    titles = [e.text for e in ElementTree.fromstring(written).iter() if e.tag.endswith("title")]  # noqa: S314
+    for name, row in built.after.counts.items():
+        for size, n in row.items():
+            assert f"{name}, {size}: {n:,}" in titles or (
+                n == 0 and f"{name}, {size}: none" in titles
+            )
 
 
-def test_a_figure_of_an_empty_set_can_be_drawn(built: Built, tmp_path: Path) -> None:
+def test_the_logical_hash_does_not_depend_on_the_figure(built: Built, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    shutil.copytree(built.root, copy)
+    (copy / FIGURE).write_text("another")
+    assert read_manifest(copy).logical_hash == built.manifest.logical_hash
+    assert [(d.path, d.kind) for d in verify_set(copy)] == [(FIGURE, "changed_file")]
+
+
+def test_a_figure_of_an_empty_set_can_be_drawn(built: Built) -> None:
     nothing = statistics_of(
         0, built.manifest.instances.slice(0, 0), built.manifest.taxonomy, SizeBins()
     )
     assert nothing.area_quantiles == ()
-    draw_size_figure(tmp_path / "empty.png", "empty", nothing, nothing, SizeBins())
-    assert (tmp_path / "empty.png").stat().st_size > 0
+    ElementTree.fromstring(card_figure(built.manifest, nothing, nothing))  # noqa: S314
 
 
 def test_statistics_are_those_of_the_rows(built: Built) -> None:
@@ -122,8 +128,9 @@ def test_a_set_of_any_number_of_sizes_is_built_whole(bins: SizeBins, tmp_path: P
     built = build_set(load_recipe("shapes-b", settings), tmp_path / "set", Inputs())
     assert verify_set(built.root) == []
     assert read_manifest(built.root).bins == bins
-    with Image.open(built.root / "size_distribution.png") as figure:
-        assert min(figure.size) > 300
+    figure = ElementTree.fromstring((built.root / FIGURE).read_text("utf-8"))  # noqa: S314
+    said = ["".join(e.itertext()) for e in figure.iter() if e.tag.endswith("text")]
+    assert set(bins.names) <= set(said)
     counted = counts_as_text(built.manifest).splitlines()[3]
     assert counted.split() == ["class", *bins.names]
     assert f"| class | {' | '.join(bins.names)} |" in (built.root / "README.md").read_text()

@@ -23,7 +23,8 @@ import numpy as np
 
 from sbdata.metrics import CLASS_ROW, INSTANCE_ROW, REGION_ROW, MetricOptions, ScoreTables
 from sbdata.metrics.bootstrap import bootstrap
-from sbdata.metrics.estimates import estimates, image_sums, ratio
+from sbdata.metrics.registry import estimates
+from sbdata.metrics.sums import image_sums, ratio
 from sbdata.sizes import SizeBins
 
 BINS = SizeBins()

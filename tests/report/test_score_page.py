@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sbdata.errors import InputError
-from sbdata.formatting import number, percent, signed, span
+from sbdata.formatting import caption, number, percent, signed, span
 from sbdata.metrics import OUTCOMES, Accumulator, bootstrap, ia_iou, summarise
 from sbdata.report.gallery import outline_path, worst_small
 from sbdata.report.score_page import report_html, write_figures, write_report
@@ -105,11 +105,11 @@ def test_title_names_run_and_set_and_says_synthetic(page, scored):
 def test_headline_has_every_figure_with_its_interval_and_n(page, scored):
     rows = page.table("Scores")
     summary, intervals = scored.summary, scored.intervals
-    assert list(rows) == ["", "mIoU", "IA", "IA_objects", "IA_small", "IA_medium", "IA_large"]
+    assert list(rows) == ["", "mIoU", "IA", "IA_objects", "IA_S", "IA_M", "IA_L"]
     assert rows["mIoU"][0] == [number(summary.miou), span(intervals["miou"])]
     assert rows["mIoU"][2] == ["3 classes"]
     for name, ia in summary.ia.items():
-        row = rows["IA" + name[2:]]
+        row = rows[caption(name)]
         for cell, kind in zip(row, ("class_mean", "instance_mean"), strict=False):
             found = intervals[f"{name}.{kind}"]
             assert (found is None) == (ia.n_instances < 10)
@@ -137,7 +137,7 @@ def test_comparison_has_differences_intervals_and_moved_instances(page, scored):
         [percent(difference.sign_change)],
     ]
     few = compared.differences["ia_large.class_mean"]
-    assert rows["IA_large, class mean"][2:] == [[signed(few.value)], ["–"], ["–"]]
+    assert rows["IA_L, class mean"][2:] == [[signed(few.value)], ["–"], ["–"]]
     assert len(rows) == 1 + len(scored.summary.headline())
     moved = compared.moved[0]
     (table,) = [t for t in page.tables if t["caption"].startswith("The 5 instances")]
@@ -178,7 +178,7 @@ def test_orphans_and_classes_are_listed(page, scored):
 
 
 def test_outcomes_are_listed_by_size(page, scored):
-    rows = page.table("What became of the instances")
+    rows = page.table("Outcome of the instances")
     for size, counts in scored.summary.outcomes.items():
         total = sum(counts.values())
         assert rows[size][0] == [f"{total}"]
@@ -188,7 +188,7 @@ def test_outcomes_are_listed_by_size(page, scored):
 
 def test_what_was_measured_stands_at_the_end(page):
     assert page.elements.index(("section", {"id": "measured", "aria-labelledby": "measured-title"}))
-    rows = page.table("What the figures")
+    rows = page.table("What the values")
     assert rows["option: fp_attribution"] == [["overlap"]]
     assert rows["set hash"] == [["0123abcd"]]
     assert rows["size edges"] == [["[64, 400]"]]
@@ -228,7 +228,7 @@ def test_gallery_shows_the_small_instances_of_lowest_ia(page, scored):
 
 
 def test_gallery_does_without_photos_and_says_why_it_is_empty(scored, images):
-    assert "Made without photos: no pictures to show." in Page(report_html(scored, None)).words
+    assert "Rendered without photos." in Page(report_html(scored, None)).words
     bare = {k: (None, c, i, q) for k, (_, c, i, q) in images.items()}
     assert len(Page(report_html(scored, bare.__getitem__)).all("image")) == len(worst_small(scored))
     perfect = {k: (p, c, i, np.where(c == 255, 0, c)) for k, (p, c, i, _) in images.items()}
@@ -362,7 +362,7 @@ def test_no_image_at_all_gives_dashes():
         intervals=bootstrap(tables, BINS, resamples=3).intervals(),
     )
     page = Page(report_html(scored, None))
-    assert page.table("Scores")["IA_small"] == [["–"], ["–"], ["0", "0 classes"]]
+    assert page.table("Scores")["IA_S"] == [["–"], ["–"], ["0", "0 classes"]]
     assert "There is no small instance." in page.words
     assert "No instance to measure." in page.words
     assert "nan" not in page.text.lower().replace("nano", "")
@@ -428,6 +428,7 @@ def browser(tmp_path_factory):
     opened = webdriver.Chrome(
         options=options, service=Service(driver, env={**os.environ, "SE_OFFLINE": "true"})
     )
+    opened.get("about:blank")  # the browser's own first page asks for things
     yield opened
     opened.quit()
 

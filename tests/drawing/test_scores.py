@@ -11,18 +11,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sbdata.formatting import number
-from sbdata.metrics import Accumulator, Cell, CurvePoint, summarise
-from sbdata.report.charts import (
+from sbdata.drawing import (
     NARROW,
     WIDE,
     chart_style,
-    curve_svg,
-    heat_map_svg,
-    heat_step,
-    precision_svg,
-    standalone,
+    ia_by_area,
+    ia_by_class_and_size,
+    precision_by_size,
 )
+from sbdata.drawing.scores import heat_step
+from sbdata.formatting import number
+from sbdata.metrics import Accumulator, Cell, CurvePoint, summarise
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import COCO80, VOC20, Taxonomy
 from tests.score.scored_examples import BINS, TAXONOMY, example_images, scored_from
@@ -62,7 +61,7 @@ def title_of(element):
 @WIDTHS
 def test_curve_has_a_point_where_there_are_instances_at_the_height_of_its_mean(scored, width):
     points = [p for p in scored.summary.curve if p.n]
-    drawn = marked(curve_svg(scored.summary, width), "point")
+    drawn = marked(ia_by_area(scored.summary, width), "point")
     assert [title_of(e) for e in drawn] == [
         f"{p.low:,} to {p.high - 1:,} pixels: IA {number(p.value)}, n {p.n:,}" for p in points
     ]
@@ -80,7 +79,7 @@ def test_curve_is_hollow_under_ten_and_broken_where_nothing_is(scored):
     areas = [(64, 91), (91, 128), (128, 182), (182, 256)]
     values = [(0.5, 9), (0.25, 10), (None, 0), (1.0, 11)]
     curve = tuple(CurvePoint(*area, *value) for area, value in zip(areas, values, strict=True))
-    svg = curve_svg(replace(scored.summary, curve=curve))
+    svg = ia_by_area(replace(scored.summary, curve=curve))
     assert ["few" in e.get("class") for e in marked(svg, "point")] == [True, False, False]
     (line,) = marked(svg, "curve")
     assert re.sub(r"[^ML]", "", line.get("d")) == "MLM"
@@ -91,14 +90,14 @@ def test_curve_is_hollow_under_ten_and_broken_where_nothing_is(scored):
 
 @WIDTHS
 def test_curve_names_the_sizes_and_marks_their_limits(scored, width):
-    svg = curve_svg(scored.summary, width)
+    svg = ia_by_area(scored.summary, width)
     assert {"small", "medium", "large", "64", "20²"} <= set(texts(svg))
     assert len(marked(svg, "limit")) == 2
 
 
 def test_curve_writes_every_n_upright_where_there_is_no_room(scored):
     curve = tuple(CurvePoint(2**k, 2 ** (k + 1), 0.5, 10_000 + k) for k in range(18))
-    svg = curve_svg(replace(scored.summary, curve=curve), NARROW)
+    svg = ia_by_area(replace(scored.summary, curve=curve), NARROW)
     turned = [
         e for tag, e in parsed(svg) if tag == "text" and "rotate" in (e.get("transform") or "")
     ]
@@ -110,7 +109,7 @@ def test_curve_writes_every_n_upright_where_there_is_no_room(scored):
 
 @WIDTHS
 def test_heat_map_has_value_and_n_of_every_cell(scored, width):
-    svg = heat_map_svg(scored.summary, TAXONOMY.classes, width)
+    svg = ia_by_class_and_size(scored.summary, TAXONOMY.classes, width)
     shown = texts(svg)
     for figures, name in zip(scored.summary.classes, TAXONOMY.classes, strict=True):
         assert name in shown
@@ -132,7 +131,7 @@ def test_heat_map_is_hatched_under_ten(scored, n, hatched):
     figures = replace(
         scored.summary.classes[0], ia={f"ia_{size}": Cell(0.55, n) for size in BINS.names}
     )
-    svg = heat_map_svg(replace(scored.summary, classes=(figures,)), ("disc",))
+    svg = ia_by_class_and_size(replace(scored.summary, classes=(figures,)), ("disc",))
     cells = [e for e in marked(svg, "cell") if any(c.tag.endswith("title") for c in e)]
     assert len(cells) == 3
     assert [e.get("class") for e in cells] == [f"cell h{heat_step(0.55)}"] * 3
@@ -145,9 +144,9 @@ def test_heat_map_is_hatched_under_ten(scored, n, hatched):
 def test_no_figure_runs_over_its_sides_and_no_cells_overlap(width, bins, taxonomy):
     scored = scored_from(example_images(6), taxonomy=taxonomy, bins=bins)
     for svg in (
-        curve_svg(scored.summary, width),
-        heat_map_svg(scored.summary, taxonomy.classes, width),
-        precision_svg(scored.summary, scored.intervals, width),
+        ia_by_area(scored.summary, width),
+        ia_by_class_and_size(scored.summary, taxonomy.classes, width),
+        precision_by_size(scored.summary, scored.intervals, width),
     ):
         root = ElementTree.fromstring(svg)  # noqa: S314
         assert float(root.get("width")) <= width
@@ -161,7 +160,7 @@ def test_no_figure_runs_over_its_sides_and_no_cells_overlap(width, bins, taxonom
                 assert 0 <= float(e.get("y")) <= inside[1]
     cells = [
         tuple(float(r.get(key)) for key in ("x", "y", "width", "height"))
-        for tag, g in parsed(heat_map_svg(scored.summary, taxonomy.classes, width))
+        for tag, g in parsed(ia_by_class_and_size(scored.summary, taxonomy.classes, width))
         if tag == "g" and (g.get("class") or "").startswith(("cell", "nothing"))
         for r in g
         if r.tag.endswith("rect")
@@ -172,7 +171,7 @@ def test_no_figure_runs_over_its_sides_and_no_cells_overlap(width, bins, taxonom
 
 def test_a_long_class_name_is_cut_and_kept_whole_in_its_title(scored):
     name = "a class whose name is far longer than any figure is wide, and then some"
-    svg = heat_map_svg(scored.summary, (name, "b", "c"), NARROW)
+    svg = ia_by_class_and_size(scored.summary, (name, "b", "c"), NARROW)
     cut = next(label for label in texts(svg) if "…" in label)
     shown, full = cut.split("…")
     assert name.startswith(shown)
@@ -184,7 +183,7 @@ def test_a_long_class_name_is_cut_and_kept_whole_in_its_title(scored):
 
 @WIDTHS
 def test_precision_stands_beside_ia_for_each_size(scored, width):
-    svg = precision_svg(scored.summary, scored.intervals, width)
+    svg = precision_by_size(scored.summary, scored.intervals, width)
     shown = " ".join(texts(svg))
     for name, cell in scored.summary.region_precision.items():
         if cell.value is not None:
@@ -211,9 +210,9 @@ def test_precision_stands_beside_ia_for_each_size(scored, width):
 def test_nothing_scored_draws_dashes_and_says_so():
     taxonomy = Taxonomy("one", ("only",))
     summary = summarise(Accumulator(1).tables(), BINS)
-    assert texts(curve_svg(summary)) == ["No instance to measure."]
-    assert texts(heat_map_svg(summary, taxonomy.classes)).count("–") == 3
-    assert not marked(precision_svg(summary, {}), "whisker")
+    assert texts(ia_by_area(summary)) == ["No instance to measure."]
+    assert texts(ia_by_class_and_size(summary, taxonomy.classes)).count("–") == 3
+    assert not marked(precision_by_size(summary, {}), "whisker")
 
 
 def test_a_single_instance_and_a_single_bin_can_be_drawn():
@@ -222,12 +221,12 @@ def test_a_single_instance_and_a_single_bin_can_be_drawn():
         taxonomy=Taxonomy("one", ("only",)),
         bins=SizeBins((), ("any",)),
     )
-    assert len(marked(curve_svg(one.summary), "point")) == 1
-    assert "any area" in texts(heat_map_svg(one.summary, ("only",)))
+    assert len(marked(ia_by_area(one.summary), "point")) == 1
+    assert "any area" in texts(ia_by_class_and_size(one.summary, ("only",)))
 
 
 def test_standalone_figures_carry_their_style_and_name_no_address(scored):
-    svg = standalone(curve_svg(scored.summary))
+    svg = ia_by_area(scored.summary).standalone()
     root = ElementTree.fromstring(svg)  # noqa: S314
     style = next(e for e in root if e.tag.endswith("style"))
     assert "prefers-color-scheme: dark" in style.text
@@ -238,9 +237,9 @@ def test_standalone_figures_carry_their_style_and_name_no_address(scored):
 
 def test_every_svg_has_a_title_that_says_what_it_shows(scored):
     for svg in (
-        curve_svg(scored.summary),
-        heat_map_svg(scored.summary, TAXONOMY.classes),
-        precision_svg(scored.summary, scored.intervals),
+        ia_by_area(scored.summary),
+        ia_by_class_and_size(scored.summary, TAXONOMY.classes),
+        precision_by_size(scored.summary, scored.intervals),
     ):
         root = ElementTree.fromstring(svg)  # noqa: S314
         assert root.get("role") == "img"

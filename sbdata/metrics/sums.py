@@ -1,4 +1,4 @@
-"""The headline values of a set, computed from per-image sums under any weights of the images.
+"""Per-image sums under any weights of the images, of which the headline values are ratios.
 
 Every headline value is a ratio of sums over the images, or a mean of such ratios. The values of a
 set have every weight 1; a bootstrap draw uses the same sums with the weights of the draw. Both use
@@ -140,39 +140,6 @@ def _widths(classes: int, sizes: int) -> npt.NDArray[np.int64]:
     return np.array([cells, cells, 2, 1 + sizes, 1 + sizes, pixels, pixels, pixels])
 
 
-def estimates(sums: Sums, bins: SizeBins) -> dict[str, Values]:
-    """Return the headline values by name, each with R values; NaN if there is nothing to measure.
-
-    The names are ``miou`` and ``pixel_accuracy``; ``class_mean`` and ``instance_mean`` of ``ia``
-    (its class mean includes background as a class), ``ia_objects`` and ``ia_<size>``, as in
-    ``ia_small.class_mean``; ``region_precision`` and ``region_precision_<size>``.
-    """
-    found: dict[str, Values] = {}
-    found["miou"] = mean_of_rows(ratio(sums.matched, sums.union), sums.true > 0)
-    found["pixel_accuracy"] = ratio(_add_rows(sums.matched), _add_rows(sums.true))
-    objects = ratio(sums.ia[0], sums.instances[0])
-    background = ratio(sums.background[:1], sums.background[1:])
-    both = np.concatenate([background, objects])
-    found["ia.class_mean"] = mean_of_rows(both, ~np.isnan(both))
-    found["ia.instance_mean"] = ratio(_add_rows(sums.ia[0]), _add_rows(sums.instances[0]))
-    for k, name in enumerate(("ia_objects", *(f"ia_{size}" for size in bins.names))):
-        means = ratio(sums.ia[k], sums.instances[k])
-        found[f"{name}.class_mean"] = mean_of_rows(means, sums.instances[k] > 0)
-        found[f"{name}.instance_mean"] = ratio(_add_rows(sums.ia[k]), _add_rows(sums.instances[k]))
-    for k, suffix in enumerate(suffixes_of(bins)):
-        found[f"region_precision{suffix}"] = ratio(sums.precise[k], sums.regions[k])
-    return found
-
-
-def suffixes_of(bins: SizeBins) -> tuple[str, ...]:
-    """Return the suffixes of the names of values by size: empty for all sizes, then the bins.
-
-    >>> suffixes_of(SizeBins())
-    ('', '_small', '_medium', '_large')
-    """
-    return ("", *(f"_{name}" for name in bins.names))
-
-
 def ratio(part: Values, whole: Values) -> Values:
     """Return part / whole elementwise, NaN if the whole is 0."""
     values: Values = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
@@ -180,11 +147,12 @@ def ratio(part: Values, whole: Values) -> Values:
 
 
 def mean_of_rows(values: Values, present: npt.NDArray[np.bool_]) -> Values:
-    """Return the mean over the rows that are present, for each column; NaN if there is none."""
-    return ratio(_add_rows(np.where(present, values, 0.0)), present.sum(axis=0).astype(np.float64))
+    """Return the mean over the rows that are present, for each column; NaN if none is."""
+    return ratio(add_rows(np.where(present, values, 0.0)), present.sum(axis=0).astype(np.float64))
 
 
-def _add_rows(values: Values) -> Values:
+def add_rows(values: Values) -> Values:
+    """Return the sum of the rows, for each column."""
     total = np.zeros(values.shape[1])
     for row in values:  # one after the other: numpy does not guarantee the order of a sum
         total += row

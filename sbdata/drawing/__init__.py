@@ -1,0 +1,24 @@
+"""Figures as SVG without scripts, for light and dark surroundings.
+
+Reports, leaderboards, dataset cards and notebooks show the same figures. A figure is text that a
+page takes as it is (:class:`Figure`); each function lays it out for a width instead of shrinking
+it, so that letters have the same size on a phone and on a desk.
+"""
+
+from sbdata.drawing.scores import ia_by_area, ia_by_class_and_size, precision_by_size
+from sbdata.drawing.sizes import size_distribution
+from sbdata.drawing.strategies import ia_by_strategy, legend_mark
+from sbdata.drawing.svg import NARROW, WIDE, Figure, chart_style
+
+__all__ = [
+    "NARROW",
+    "WIDE",
+    "Figure",
+    "chart_style",
+    "ia_by_area",
+    "ia_by_class_and_size",
+    "ia_by_strategy",
+    "legend_mark",
+    "precision_by_size",
+    "size_distribution",
+]

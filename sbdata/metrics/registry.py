@@ -1,0 +1,188 @@
+"""The metrics: each is declared once, with how it is computed and how it is written.
+
+The score, its intervals and comparisons, the printed tables, the report, the leaderboard and the
+table in ``docs/metric.md`` go through :data:`METRICS`. ``docs/extending-metrics.md`` shows how to
+add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sbdata.errors import InputError
+from sbdata.metrics.sums import Sums, Values, add_rows, mean_of_rows, ratio
+from sbdata.sizes import SizeBins
+
+Compute = Callable[[Sums, int], Values]
+"""Sums under R weightings of the images, and which size (0 stands for all), to R values."""
+
+LETTERS = {"small": "S", "medium": "M", "large": "L"}
+"""How captions abbreviate the usual sizes; other sizes keep their names."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: what it is called, how its values are written, and what they are.
+
+    Attributes:
+        key: its name in files and in Python. With ``{size}`` there is one metric for each size.
+        caption: its name in tables; may have ``{size}``, or ``{letter}`` for S, M or L.
+        unit: ``"%"`` if values are written in per cent, else empty.
+        better: whether ``"higher"`` or ``"lower"`` values are better.
+        digits: number of digits after the decimal point.
+        doc: one sentence that says what is measured.
+        compute: gives the values, or those of each mean, such as ``class_mean``: the mean's values
+            have the name ``<key>.class_mean``. None for a metric that is computed elsewhere.
+        per: what a value is the mean of. A value of few instances or regions has no interval.
+        on_boards: whether the metric is a column of leaderboards.
+    """
+
+    key: str
+    caption: str
+    unit: Literal["", "%"]
+    better: Literal["higher", "lower"]
+    digits: int
+    doc: str
+    compute: Compute | Mapping[str, Compute] | None = None
+    per: Literal["image", "instance", "region"] = "image"
+    on_boards: bool = True
+
+    def keys(self, bins: SizeBins) -> Iterator[tuple[str, int]]:
+        """Yield the key for each size that the metric has, with the size's place (0 for all)."""
+        if "{size}" not in self.key:
+            yield self.key, 0
+            return
+        for place, name in enumerate(bins.names, start=1):
+            yield self.key.replace("{size}", name), place
+
+    def named(self, size: str) -> tuple[str, str]:
+        """Return caption and doc of the metric of one size."""
+        caption = self.caption.replace("{letter}", LETTERS.get(size, size)).replace("{size}", size)
+        return caption, self.doc.replace("{size}", size)
+
+
+def _pixel_accuracy(sums: Sums, _: int) -> Values:
+    return ratio(add_rows(sums.matched), add_rows(sums.true))
+
+
+def _miou(sums: Sums, _: int) -> Values:
+    return mean_of_rows(ratio(sums.matched, sums.union), sums.true > 0)
+
+
+def _class_mean_with_background(sums: Sums, size: int) -> Values:
+    background = ratio(sums.background[:1], sums.background[1:])
+    both = np.concatenate([background, ratio(sums.ia[size], sums.instances[size])])
+    return mean_of_rows(both, ~np.isnan(both))
+
+
+def _class_mean(sums: Sums, size: int) -> Values:
+    return mean_of_rows(ratio(sums.ia[size], sums.instances[size]), sums.instances[size] > 0)
+
+
+def _instance_mean(sums: Sums, size: int) -> Values:
+    return ratio(add_rows(sums.ia[size]), add_rows(sums.instances[size]))
+
+
+def _region_precision(sums: Sums, size: int) -> Values:
+    return ratio(sums.precise[size], sums.regions[size])
+
+
+_WITH_BACKGROUND = {"class_mean": _class_mean_with_background, "instance_mean": _instance_mean}
+_MEANS = {"class_mean": _class_mean, "instance_mean": _instance_mean}
+
+METRICS: dict[str, Metric] = {}
+"""Every metric by key, in the order of the tables."""
+
+
+def register_metric(metric: Metric) -> Metric:
+    """Add a metric to all tables, after those that are there; return it.
+
+    Raises:
+        InputError: if there is a metric of this key.
+    """
+    if metric.key in METRICS:
+        msg = f"there is a metric {metric.key!r}; choose another key"
+        raise InputError(msg)
+    METRICS[metric.key] = metric
+    return metric
+
+
+for _metric in (
+    Metric("miou", "mIoU", "", "higher", 3,
+           "Mean IoU over background and the classes that have a true pixel.", _miou),
+    Metric("pixel_accuracy", "pixel accuracy", "", "higher", 3,
+           "Share of the pixels whose predicted class is the true one.", _pixel_accuracy,
+           on_boards=False),
+    Metric("ia", "IA", "", "higher", 3,
+           "Instance-aware IoU of all instances; its class mean has background as a class.",
+           _WITH_BACKGROUND, "instance"),
+    Metric("ia_objects", "IA_objects", "", "higher", 3,
+           "Instance-aware IoU of all instances, without background.", _MEANS, "instance"),
+    Metric("ia_{size}", "IA_{letter}", "", "higher", 3,
+           "Instance-aware IoU of the {size} instances.", _MEANS, "instance"),
+    Metric("region_precision", "region precision", "", "higher", 3,
+           "Share of predicted regions with at least half their pixels on their class.",
+           _region_precision, "region", on_boards=False),
+    Metric("region_precision_{size}", "region precision, {size}", "", "higher", 3,
+           "Region precision of the {size} regions.", _region_precision, "region",
+           on_boards=False),
+    Metric("miss_rate_{size}", "{size}-object miss rate", "%", "lower", 1,
+           "Share of the {size} instances with pixel recall < 0.5, after each stage of "
+           "pseudo-masks.", None, "instance", on_boards=False),
+):  # fmt: skip
+    register_metric(_metric)
+
+
+def metric_of(key: str) -> tuple[Metric, str, str]:
+    """Return the metric that a value belongs to, the name of its size and that of its mean.
+
+    A key that no metric has, as results of an extended version may, is its own caption.
+
+    >>> metric, size, mean = metric_of("ia_small.class_mean")
+    >>> metric.caption, size, mean
+    ('IA_{letter}', 'small', 'class_mean')
+    """
+    stem, _, mean = key.partition(".")
+    if stem in METRICS:
+        return METRICS[stem], "", mean
+    for metric in METRICS.values():
+        before, pattern, after = metric.key.partition("{size}")
+        if pattern and stem.startswith(before) and stem.endswith(after):
+            return metric, stem[len(before) : len(stem) - len(after)], mean
+    return Metric(stem, stem.replace("_", " "), "", "higher", 3, ""), "", mean
+
+
+def estimates(sums: Sums, bins: SizeBins) -> dict[str, Values]:
+    """Return the headline values by name, each with R values; NaN if there is nothing to measure.
+
+    The names are the metrics' keys, such as ``miou``; a metric with several means has one value
+    for each, such as ``ia_small.class_mean``.
+    """
+    return {
+        f"{key}{mean}": compute(sums, size)
+        for metric in METRICS.values()
+        for key, size in metric.keys(bins)
+        for mean, compute in _computed(metric)
+    }
+
+
+def numbers(sums: Sums, bins: SizeBins) -> dict[str, int]:
+    """Return how many instances or regions each value is of, under the first weighting."""
+    by_kind = {"instance": sums.instances.sum(axis=1)[:, 0], "region": sums.regions[:, 0]}
+    return {
+        f"{key}{mean}": int(by_kind[metric.per][size])
+        for metric in METRICS.values()
+        if metric.per in by_kind
+        for key, size in metric.keys(bins)
+        for mean, _ in _computed(metric)
+    }
+
+
+def _computed(metric: Metric) -> list[tuple[str, Compute]]:
+    if isinstance(metric.compute, Mapping):
+        return [(f".{mean}", compute) for mean, compute in metric.compute.items()]
+    return [("", metric.compute)] if metric.compute is not None else []

@@ -1,0 +1,45 @@
+"""Metrics are declared once, and every table follows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sbdata.errors import InputError
+from sbdata.formatting import caption, explanation, metrics_as_markdown
+from sbdata.metrics import METRICS, Accumulator, metric_of, register_metric, summarise
+from sbdata.sizes import SizeBins
+
+PAGE = Path(__file__).parents[2] / "docs" / "metric.md"
+
+
+def test_the_page_has_the_table_of_all_metrics() -> None:
+    text = PAGE.read_text("utf-8")
+    (table,) = re.findall(r"(?s)<!-- metrics:begin -->\n(.*?)\n<!-- metrics:end -->", text)
+    assert table == metrics_as_markdown(), "paste sbdata.formatting.metrics_as_markdown()"
+
+
+def test_every_headline_value_belongs_to_a_metric() -> None:
+    bins = SizeBins((9, 99), ("tiny", "small", "6th"))
+    for key in summarise(Accumulator(2).tables(), bins).headline():
+        metric, size, mean = metric_of(key)
+        assert metric in METRICS.values()
+        assert key == metric.key.replace("{size}", size) + (f".{mean}" if mean else "")
+        assert explanation(key)
+
+
+def test_names_of_sizes_are_kept_unless_they_are_usual() -> None:
+    assert [caption(f"ia_{size}") for size in ("small", "tiny", "{letter}")] == [
+        "IA_S", "IA_tiny", "IA_{letter}",
+    ]  # fmt: skip
+
+
+def test_a_key_is_declared_once() -> None:
+    with pytest.raises(InputError, match="there is a metric 'miou'"):
+        register_metric(METRICS["miou"])
+
+
+def test_a_value_of_no_metric_is_its_own_caption() -> None:
+    assert caption("of_another_version.class_mean") == "of another version, class mean"
