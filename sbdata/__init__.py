@@ -4,10 +4,48 @@ Definitions (sizes, metric, loss, sets) follow one versioned specification; the 
 Mun et al., "Small Objects Matters in Weakly-Supervised Semantic Segmentation" (WACV 2024). The
 metric ``ia_iou.v2`` and the loss ``sb_ce.v2`` are those of the authors' released code; their image
 list was not released, so the set ``pascal_b.v1`` is this project's own recipe.
+
+The public API is what ``__all__`` of this module, of :mod:`sbdata.metrics` and of
+:mod:`sbdata.losses` lists. Everything else is internal and may change in any release.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from sbdata.compiled_code import keep_compiled_code
 
+if TYPE_CHECKING:
+    from sbdata.curate.api import build_set as build_set
+    from sbdata.errors import InputError as InputError
+    from sbdata.score.api import compare as compare
+    from sbdata.score.api import score as score
+    from sbdata.sets import open_set as open_set
+    from sbdata.sizes import SizeBins as SizeBins
+
 __version__ = "0.1.0"
 
+__all__ = ["InputError", "SizeBins", "__version__", "build_set", "compare", "open_set", "score"]
+
+_HOMES = {
+    "InputError": "sbdata.errors",
+    "SizeBins": "sbdata.sizes",
+    "build_set": "sbdata.curate.api",
+    "compare": "sbdata.score.api",
+    "open_set": "sbdata.sets",
+}
+
 keep_compiled_code()
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for at its first use, so that ``import sbdata`` stays quick."""
+    if name == "score":  # the package, which can be called
+        return import_module("sbdata.score")
+    if name not in _HOMES:
+        msg = f"module 'sbdata' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

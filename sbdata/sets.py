@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -153,7 +154,7 @@ class EvaluationSet:
             raise InputError(msg)
 
 
-def open_set(root: Path) -> EvaluationSet:
+def open_set(root: str | os.PathLike[str]) -> EvaluationSet:
     """Open a set written by ``sbdata dataset build``.
 
     The manifest is read and checked by its logical hash. The image and mask files are not checked;

@@ -4,7 +4,11 @@
 collects such scores, merges with others and computes a :class:`Summary`. :func:`bootstrap` computes
 the intervals of its values, and :func:`compare` the differences of two prediction sets. The
 definition is in ``docs/metric.md``.
+
+``InstanceAwareIoU`` is the same as a metric of torchmetrics; it is imported at its first use.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from sbdata.metrics.accumulator import Accumulator
 from sbdata.metrics.bootstrap import (
@@ -43,6 +47,9 @@ from sbdata.metrics.summary import (
 from sbdata.metrics.tables import ScoreTables
 from sbdata.metrics.truth import ImageTruth, truth_from_components, truth_from_maps
 
+if TYPE_CHECKING:
+    from sbdata.metrics.torchmetric import InstanceAwareIoU as InstanceAwareIoU
+
 __all__ = [
     "CLASS_ROW",
     "FEW",
@@ -62,6 +69,7 @@ __all__ = [
     "Difference",
     "ImageScore",
     "ImageTruth",
+    "InstanceAwareIoU",
     "InstanceFigure",
     "Interval",
     "Metric",
@@ -81,3 +89,12 @@ __all__ = [
     "truth_from_components",
     "truth_from_maps",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "InstanceAwareIoU":
+        from sbdata.metrics.torchmetric import InstanceAwareIoU
+
+        return InstanceAwareIoU
+    msg = f"module 'sbdata.metrics' has no attribute {name!r}"
+    raise AttributeError(msg)

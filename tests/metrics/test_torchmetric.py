@@ -11,10 +11,15 @@ torch = pytest.importorskip("torch", reason="the train extra is not installed")
 pytest.importorskip("torchmetrics", reason="the train extra is not installed")
 
 from sbdata.errors import InputError  # noqa: E402
-from sbdata.metrics import Accumulator, MetricOptions, score_image, truth_from_maps  # noqa: E402
+from sbdata.metrics import (  # noqa: E402
+    Accumulator,
+    InstanceAwareIoU,
+    MetricOptions,
+    score_image,
+    truth_from_maps,
+)
 from sbdata.metrics.batches import update_batch  # noqa: E402
 from sbdata.sizes import SizeBins  # noqa: E402
-from sbdata.train.metric import InstanceAwareIoU  # noqa: E402
 
 CLASSES = 3
 
