@@ -41,7 +41,6 @@ def test_every_bundled_recipe_is_listed() -> None:
 def test_the_source_of_ones_own_builds_a_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "FORMATS", dict(sources.FORMATS))
     (code,) = blocks("recipes.md", "python")
     assert len([line for line in code.splitlines() if line.strip()]) < 40
     (tmp_path / "table_source.py").write_text(code)
@@ -59,7 +58,10 @@ def test_the_source_of_ones_own_builds_a_set(
         taxonomy=("thing",),
         sources=(SourceSpec("table", ("all",), format="thresholded"),),
     )
-    built = build_set(recipe, tmp_path / "set", Inputs(roots={"table": photos}))
+    try:
+        built = build_set(recipe, tmp_path / "set", Inputs(roots={"table": photos}))
+    finally:
+        sources.FORMATS.unregister("thresholded")
     assert built.after.counts == {"thing": {"small": 0, "medium": 3, "large": 0}}
     assert built.after.area_quantiles[-1] == 30 * 50
 

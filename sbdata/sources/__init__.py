@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sbdata.errors import InputError
-from sbdata.quoting import quoted
+from sbdata.plugins import Registry
 from sbdata.recipe import SourceSpec
 from sbdata.storage import inside
 
@@ -224,13 +223,15 @@ def _open_lvis(spec: SourceSpec, split: str, root: Path | None) -> Source:
     return open_lvis(spec, split, root)
 
 
-# One line a format; imports wait until a format is used.
-FORMATS: dict[str, Opener] = {
-    "shapes": _open_shapes,
-    "voc": _open_voc,
-    "coco": _open_coco,
-    "lvis": _open_lvis,
-}
+FORMATS: Registry[Opener] = Registry(
+    "sbdata.sources",
+    "source format",
+    {"shapes": _open_shapes, "voc": _open_voc, "coco": _open_coco, "lvis": _open_lvis},
+    lambda opener: "" if callable(opener) else "is not a function that opens a source",
+)
+"""Functions that open one split of a source, by the name of its format."""
+
+register_source = FORMATS.register
 
 
 def open_source(spec: SourceSpec, split: str, root: Path | None) -> Source:
@@ -245,7 +246,4 @@ def open_source(spec: SourceSpec, split: str, root: Path | None) -> Source:
         InputError: if the format is unknown or files are missing; the message says which files and
             where they come from.
     """
-    if spec.reader not in FORMATS:
-        msg = f"unknown source format {quoted(spec.reader)}; known: {', '.join(sorted(FORMATS))}"
-        raise InputError(msg)
-    return FORMATS[spec.reader](spec, split, root)
+    return FORMATS.find(spec.reader)(spec, split, root)

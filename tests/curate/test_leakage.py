@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sbdata import sources
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.leakage import (
@@ -25,7 +25,7 @@ from sbdata.curate.scan_sources import open_all
 from sbdata.errors import InputError
 from sbdata.masks import write_index_png
 from sbdata.recipe import Recipe, SourceSpec, load_recipe
-from sbdata.sources import Member, open_source
+from sbdata.sources import FORMATS, Member, open_source, register_source
 
 HASHES = {"t1": "0" * 16, "t2": "f" * 16}
 
@@ -109,10 +109,10 @@ def painted_recipe(**changes: object) -> Recipe:
 
 
 @pytest.fixture
-def painted_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        sources.FORMATS, "painted", lambda spec, split, root: Painted(spec.name, split)
-    )
+def painted_format() -> Iterator[None]:
+    register_source("painted", lambda spec, split, root: Painted(spec.name, split))
+    yield
+    FORMATS.unregister("painted")
 
 
 @pytest.mark.usefixtures("painted_format")
@@ -130,7 +130,7 @@ def test_splits_are_opened_by_name_and_hashed(tmp_path: Path) -> None:
     ("named", "said"),
     [
         ("voc-trainaug", "--source-root voc=PATH"),
-        ("my-coco-train2017", "unknown source format 'my'"),
+        ("my-coco-train2017", "there is no source format 'my'"),
         ("shapes-test", "no split 'test'"),
     ],
 )

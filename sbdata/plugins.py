@@ -1,0 +1,107 @@
+"""Things by name that other packages may add: sources, losses, strategies and baselines.
+
+A package adds one by an entry point in the group of its kind; a script adds one by the
+``register_...`` function of its kind. Names are listed without importing anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from sbdata.errors import InputError
+from sbdata.quoting import quoted
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """A read-only mapping of names to things of one kind.
+
+    Its order is: the package's own things, then what scripts registered, then entry points by name.
+
+    Args:
+        group: Entry-point group, such as ``sbdata.losses``.
+        what: Kind of the things in error messages, such as ``loss``.
+        own: The package's own things by name.
+        check: Refuses what an entry point holds if it is of the wrong kind; it returns the problem
+            in words, or an empty text.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        what: str,
+        own: Mapping[str, T] | None = None,
+        check: Callable[[T], str] = lambda thing: "",
+    ) -> None:
+        self.group, self._what, self._check = group, what, check
+        self._things = dict(own or {})
+
+    def register(self, name: str, thing: T) -> None:
+        """Add a thing in this process.
+
+        Raises:
+            InputError: If the name is taken, or the thing is of the wrong kind.
+        """
+        if name in self:
+            msg = f"there is a {self._what} {quoted(name)} already; choose another name"
+            raise InputError(msg)
+        if problem := self._check(thing):
+            msg = f"{self._what} {quoted(name)}: {problem}"
+            raise InputError(msg)
+        self._things[name] = thing
+
+    def unregister(self, name: str) -> None:
+        """Remove what :meth:`register` added; nothing happens if it is not there."""
+        self._things.pop(name, None)
+
+    def find(self, name: str) -> T:
+        """Return the thing of a name.
+
+        Raises:
+            InputError: If there is none (the message lists the names), or its package cannot be
+                imported or holds something else.
+        """
+        if name in self._things:
+            return self._things[name]
+        entry = _entries(self.group).get(name)
+        if entry is None:
+            known = ", ".join(self) or "none is installed"
+            msg = f"there is no {self._what} {quoted(name)}; choose from {known}"
+            raise InputError(msg)
+        try:
+            thing: T = entry.load()
+        except (ImportError, AttributeError) as error:
+            msg = f"{self._what} {quoted(name)}: {entry.value} cannot be imported ({error})"
+            raise InputError(msg) from error
+        if problem := self._check(thing):
+            msg = f"{self._what} {quoted(name)}: {entry.value} {problem}"
+            raise InputError(msg)
+        return thing
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self:
+            raise KeyError(name)
+        return self.find(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._things or name in _entries(self.group)
+
+    def __iter__(self) -> Iterator[str]:
+        entries = _entries(self.group)
+        return iter(dict.fromkeys([*self._things, *sorted(entries)]))
+
+    def __len__(self) -> int:
+        return len({*self._things, *_entries(self.group)})
+
+
+@lru_cache(maxsize=8)
+def _entries(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+forget_entries = _entries.cache_clear
+"""Look for entry points again; for packages that are installed while a process runs."""
