@@ -428,6 +428,7 @@ def browser(tmp_path_factory):
     opened = webdriver.Chrome(
         options=options, service=Service(driver, env={**os.environ, "SE_OFFLINE": "true"})
     )
+    opened.get("about:blank")  # the browser's own first page asks for things
     yield opened
     opened.quit()
 
