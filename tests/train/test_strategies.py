@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -291,11 +291,11 @@ def test_a_stop_while_the_switch_state_is_written(
 ) -> None:
     whole = torch.save
 
-    def half(values: dict[str, Any], path: Path) -> None:
+    def half(values: dict[str, Any], stream: BinaryIO) -> None:
         if values.get("step") == 3:
-            Path(path).write_bytes(b"PK half of it")
+            stream.write(b"PK half of it")
             raise Stop
-        whole(values, path)
+        whole(values, stream)
 
     with monkeypatch.context() as broken:
         broken.setattr(torch, "save", half)
