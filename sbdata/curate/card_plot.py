@@ -1,4 +1,4 @@
-"""The size-distribution figure of a dataset card."""
+"""Size-distribution plot of a dataset card."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def draw_size_figure(
     """Write a PNG with the class x size counts and the area histograms of a set and its source.
 
     Args:
-        path: of the PNG, written atomically.
-        name: of the set.
-        chosen: statistics of the set.
-        source: statistics of everything the set was chosen from.
-        bins: whose limits are marked on the area axis.
+        path: Path of the PNG, written atomically.
+        name: Name of the set.
+        chosen: Statistics of the set.
+        source: Statistics of everything the set was chosen from.
+        bins: Size bins; their limits are marked on the area axis.
     """
     classes = len(chosen.counts)
     figure = Figure(figsize=(11, max(4.2, 0.27 * classes + 1.9)), dpi=120, layout="constrained")
@@ -77,9 +77,9 @@ def _draw_areas(
     first, last = (present[0], present[-1] + 1) if len(present) else (0, len(edges) - 1)
     axes.set_xscale("log")
     shown = [edges[first], edges[last]]
-    shown += [edge * factor for edge in bins.edges for factor in (0.25, 4)]  # with room around them
+    shown += [edge * factor for edge in bins.edges for factor in (0.25, 4)]  # with a margin
     axes.set_xlim(min(shown), max(shown))
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.12)  # room for the names of the sizes
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.12)  # space for the size names
     low, high = axes.get_xlim()
     limits = [low, *bins.edges, high]
     for place, size in enumerate(bins.names):
