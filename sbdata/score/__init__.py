@@ -1,1 +1,1 @@
-"""Scoring: a folder of predictions against a set, to tables, figures and a report."""
+"""Scoring: compare a folder of predictions with a set, and write tables, plots and a report."""
