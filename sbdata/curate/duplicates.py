@@ -64,7 +64,7 @@ def hash_members(
         progress: Callback, called with (done, total).
     """
     known = _read_cache(cache)
-    # With processes, the whole cache would be sent with each member; hashing again costs less.
+    # Processes hash again: otherwise, the whole cache would be sent with each member.
     lookup = {} if processes else known
     found = run_each(
         partial(_hash_member, source, lookup),

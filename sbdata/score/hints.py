@@ -146,7 +146,7 @@ def _id_of_80(number: int) -> int | None:
 
 
 def _channels_swapped(number: int) -> int | None:
-    """Return the number whose VOC colour is that of ``number`` with red and blue swapped.
+    """Return the number of VOC's colour of ``number`` with red and blue swapped, or None.
 
     >>> _channels_swapped(1), _channels_swapped(5), _channels_swapped(12)
     (4, 5, 33)
