@@ -17,7 +17,7 @@ def read_checksums(root: Path) -> dict[str, str]:
     """Return the recorded SHA-256 of each file by its path in the set.
 
     Raises:
-        InputError: if the file is missing or a line is not ``<sha256>  <path>``.
+        InputError: If the file is missing or a line is not ``<sha256>  <path>``.
     """
     path = root / CHECKSUMS_FILE
     try:

@@ -1,7 +1,7 @@
-"""A place for numba's compiled code where it would find none.
+"""Cache folder for numba's compiled code if numba's own choices are not writable.
 
-numba writes beside the package or into the user's cache folder, and gives up at import if neither
-can be written, as in a container with a user id of its own.
+numba writes next to the package or into the user's cache folder. If neither is writable, as in a
+container with an arbitrary user id, importing numba code fails.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _VARIABLE = "NUMBA_CACHE_DIR"
 
 
 def keep_compiled_code() -> None:
-    """Name a private folder below the temporary one, if there is no other place.
+    """Set numba's cache to a private temporary folder if there is no other writable folder.
 
-    This must come before numba is imported.
+    Call this before numba is imported.
     """
     if os.environ.get(_VARIABLE):
         return
@@ -41,7 +41,7 @@ def _user_cache() -> Path:
 
 
 def _can_make(folder: Path) -> bool:
-    """Tell whether a folder can be written; it is made as numba would make it."""
+    """Return True if a folder can be created and written, in the way numba would create it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -50,7 +50,7 @@ def _can_make(folder: Path) -> bool:
 
 
 def _private_folder() -> Path:
-    """Return a folder that nobody else can write: compiled code is run as it is read."""
+    """Return a folder that nobody else can write, because compiled code is executed as read."""
     import tempfile
 
     if hasattr(os, "getuid"):

@@ -1,15 +1,15 @@
-"""The exceptions that users are meant to see."""
+"""Exceptions that are reported to users."""
 
 from __future__ import annotations
 
 
 class InputError(Exception):
-    """Something the user gave cannot be used: one sentence naming the file and the remedy.
+    """Unusable input from the user: one sentence that names the file and the remedy.
 
-    The command line prints the sentence and exits with status 2; a traceback is shown only on
+    The command line prints the sentence and exits with status 2; it shows a traceback only with
     ``--debug``.
     """
 
 
 class MaskError(InputError):
-    """A mask, polygon or run-length code that cannot be what it claims to be."""
+    """Invalid mask, polygon or run-length code."""

@@ -1,9 +1,9 @@
-"""File names that are one text in several spellings: composed otherwise, or in another case.
+"""File names that are equal except for their Unicode form or letter case.
 
-A letter with a mark is one character (form NFC) or a letter and a mark (form NFD). Linux keeps
-whichever it is given; Macs and some archivers write NFD, lists and annotations are mostly NFC. A
-name is therefore looked up in either form. Two files whose names differ in the form alone look the
-same everywhere, so they are refused. Names that differ in letter case are two names.
+A letter with a diacritic is one character (form NFC) or a letter and a combining mark (form NFD).
+Linux keeps the form it is given; Macs and some archivers write NFD, while lists and annotations are
+mostly NFC. A name is therefore looked up in both forms. Two files whose names differ only in the
+form look the same everywhere, so they are refused. Names that differ in letter case are two names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sbdata.quoting import quoted
 
 
 class AmbiguousNameError(InputError):
-    """Two files are called the same, but for how the letters with marks are composed."""
+    """Two files whose names differ only in their Unicode form."""
 
 
 def composed(name: str) -> str:
@@ -33,7 +33,7 @@ def composed(name: str) -> str:
 
 
 class FileNames:
-    r"""Some file names, found in whatever form their letters with marks are stored.
+    r"""Collection of file names that are found in any Unicode form.
 
     >>> FileNames(["e\u0301.jpg", "a.jpg"]).find("\xe9.jpg") == "e\u0301.jpg"
     True
@@ -50,10 +50,10 @@ class FileNames:
                 self._twins[form] = name
 
     def find(self, name: str) -> str | None:
-        """Return how a name is stored, or None if it is not there.
+        """Return a name in the form in which it is stored, or None if it is not stored.
 
         Raises:
-            AmbiguousNameError: if two names are stored that differ only in form.
+            AmbiguousNameError: If two names are stored that differ only in form.
         """
         form = composed(name)
         if form in self._twins:
@@ -68,17 +68,17 @@ class FileNames:
 
 
 def stored(folder: Path, name: str) -> Path:
-    """Return the path of a file by its name, in whatever form its folder stores the name.
+    """Return the path of a file by its name, in the Unicode form in which its folder stores it.
 
     Args:
-        folder: that the name is relative to.
-        name: with slashes between folders.
+        folder: Folder that the name is relative to.
+        name: Name of the file, with slashes between folders.
 
     Returns:
-        ``folder / name`` if no such file is stored.
+        The path; ``folder / name`` if no such file is stored.
 
     Raises:
-        AmbiguousNameError: if the folder holds two files whose names differ only in form.
+        AmbiguousNameError: If the folder contains two files whose names differ only in form.
     """
     if name.isascii():
         return folder / name
@@ -101,7 +101,7 @@ def _listed(folder: str, _changed: int) -> FileNames:
     return FileNames(names, folder)
 
 
-# --- names that some file systems take for one ----------------------------------------------------
+# --- names that some file systems treat as one ----------------------------------------------------
 
 
 def differ_in_case(names: Iterable[str]) -> list[tuple[str, ...]]:
@@ -117,11 +117,11 @@ def differ_in_case(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def describe_case(names: Iterable[str], what: str = "images") -> str:
-    """Say which names differ only in letter case; empty if none do.
+    """Return a sentence with the names that differ only in letter case; empty if none do.
 
     Args:
-        names: of files, without suffix.
-        what: they are called by, in the plural.
+        names: File names without suffix.
+        what: Plural noun for the named items.
 
     >>> describe_case(["a", "b"])
     ''
@@ -139,10 +139,10 @@ def describe_case(names: Iterable[str], what: str = "images") -> str:
 
 
 def tells_case(folder: Path) -> bool:
-    """Tell whether a folder can hold two files whose names differ only in letter case.
+    """Return True if a folder can contain two files whose names differ only in letter case.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: If the folder cannot be written.
     """
     probe = folder / f".case.{uuid.uuid4().hex[:8]}.part"
     try:

@@ -1,8 +1,8 @@
-"""Image files from outside, opened by the formats that are wanted and no other.
+"""Open untrusted image files, restricted to the expected formats.
 
-Pillow goes by a file's content, whatever its name says, and knows dozens of formats; its reader of
-PostScript starts Ghostscript. :func:`open_image` is therefore the only call of ``Image.open``, and
-what it opens is JPEG or PNG.
+Pillow detects a file's format by its content, not its name, and supports dozens of formats; its
+PostScript reader starts Ghostscript. :func:`open_image` is therefore the only function that calls
+``Image.open``, and it opens only JPEG and PNG.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 FORMATS = ("JPEG", "PNG")
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
-"""Endings of photos in a folder of them, in lower case."""
+"""Suffixes of photos in a folder, in lower case."""
 
 DAMAGE = (
     OSError,
@@ -35,9 +35,9 @@ DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What opening or decoding a damaged image raises."""
+"""Exceptions raised when a damaged image is opened or decoded."""
 
-# Pillow looks at the tags of each JPEG it opens, and prints this in the middle of a table.
+# Pillow reads the tags of each JPEG it opens, and would print this in the middle of a table.
 warnings.filterwarnings("ignore", "Corrupt EXIF data", module=r"PIL\.")
 
 _ORIENTATION = 0x0112  # number of the EXIF tag
@@ -67,23 +67,23 @@ _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 
 
 def open_image(file: Path | IO[bytes], formats: Sequence[str] = FORMATS) -> Image.Image:
-    """Open an image and read its header, as ``PIL.Image.open`` does.
+    """Open an image and read its header, like ``PIL.Image.open``.
 
     Args:
-        file: a path or a binary stream.
-        formats: Pillow's names of the formats that are tried.
+        file: Path or binary stream.
+        formats: Accepted formats, by Pillow's names.
 
     Raises:
-        PIL.UnidentifiedImageError: if the file is of no such format; further errors of Pillow, for
-            a damaged one, are among ``DAMAGE``.
+        PIL.UnidentifiedImageError: If the file has none of these formats. Other errors of Pillow
+            for a damaged file are listed in ``DAMAGE``.
     """
     return Image.open(file, formats=tuple(formats))
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return an image's EXIF orientation, 1 to 8; 1, which is upright, where there is none.
+    """Return an image's EXIF orientation, 1 to 8; 1 (upright) if there is none.
 
-    Only the header is read. From 5 on, the image is shown turned by a quarter.
+    Only the header is read. From 5 on, the image is shown rotated by 90 or 270 degrees.
     """
     raw = image.info.get("exif")
     if not raw:
@@ -91,7 +91,7 @@ def orientation_of(image: Image.Image) -> int:
     tags = Image.Exif()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged tags
+            warnings.simplefilter("ignore")  # about damaged tags
             tags.load(raw)
             found = tags.get(_ORIENTATION)
     except DAMAGE:
@@ -100,7 +100,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def turned_how(orientation: int) -> str:
-    """Say how an image is shown by its EXIF orientation.
+    """Return a description of how an EXIF orientation shows an image.
 
     >>> turned_how(6)
     'turned by 90 degrees'
@@ -112,7 +112,7 @@ def turned_how(orientation: int) -> str:
 
 
 def kind_of_file(data: bytes) -> str:
-    r"""Tell what a file is by its first bytes, in words.
+    r"""Return a description of a file's type by its first bytes.
 
     >>> kind_of_file(b"\xff\xd8\xff\xe0..."), kind_of_file(b"<html>"), kind_of_file(b"??")
     ('a JPEG file', 'a web page', 'something else')

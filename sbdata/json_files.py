@@ -1,4 +1,4 @@
-"""JSON files that may be damaged: read whole, or refused in one sentence."""
+"""JSON files that may be damaged: read whole, or refused with a one-sentence error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ def read_json(path: Path, remedy: str) -> Any:
     """Return the values of a JSON file.
 
     Args:
-        path: of the file.
-        remedy: what to do about one that cannot be read, for the message.
+        path: Path of the file.
+        remedy: Advice for an unreadable file, for the message.
 
     Raises:
-        InputError: naming the file, if it is missing, no JSON, no UTF-8, or nested too deeply.
+        InputError: If the file is missing, not JSON, not UTF-8, or nested too deeply; the message
+            names it.
     """
     try:
         return orjson.loads(path.read_bytes())

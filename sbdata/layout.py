@@ -1,4 +1,4 @@
-"""Where a set keeps its files: the folders of the VOC devkit."""
+"""File layout of a set: the folders of the VOC devkit."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SOURCES_MARKER = ".sources.json"
 
 
 def image_path(root: Path, image_id: str) -> Path:
-    """Return where a set keeps an image."""
+    """Return the path of an image in a set."""
     return root / IMAGES_FOLDER / f"{image_id}.jpg"
 
 
 def class_path(root: Path, image_id: str) -> Path:
-    """Return where a set keeps an image's class map."""
+    """Return the path of an image's class map in a set."""
     return root / CLASSES_FOLDER / f"{image_id}.png"
 
 
 def object_path(root: Path, image_id: str) -> Path:
-    """Return where a set keeps an image's object map."""
+    """Return the path of an image's object map in a set."""
     return root / OBJECTS_FOLDER / f"{image_id}.png"

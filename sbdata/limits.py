@@ -1,50 +1,51 @@
-"""Limits on what files of others may ask for, compared before anything is allocated."""
+"""Limits on the sizes of untrusted input, checked before anything is allocated."""
 
 from __future__ import annotations
 
 MAX_PIXELS = 89_478_485
-"""Larger images are refused, as Pillow refuses to open them without a warning."""
+"""Largest number of pixels of an image; Pillow warns when it opens larger ones."""
 
 MAX_JPEG_SIDE = 65_535
-"""The longest side that a JPEG file can state."""
+"""Longest side of a JPEG file, in pixels, limited by the format."""
 
 MAX_SIDE = 1_000_000
-"""The longest side of an image in another format; working memory grows with the side, too."""
+"""Longest side of an image in another format, in pixels; working memory grows with the side, too.
+"""
 
 MAX_TEXT_BYTES = 16 * 2**20
-"""Larger settings files and lists are refused."""
+"""Largest size of settings files and lists, in bytes."""
 
 MAX_YAML_DEPTH = 40
-"""Levels that a YAML file may nest."""
+"""Largest nesting depth of a YAML file."""
 
 MAX_YAML_VALUES = 50_000
-"""Values of a YAML file, counting those that its aliases stand for."""
+"""Largest number of values in a YAML file, including those that its aliases stand for."""
 
 MAX_MAPS_BYTES = 1 << 30
-"""Larger files of an image's activation maps, or of labels, are refused."""
+"""Largest size of a file of an image's activation maps, or of labels, in bytes."""
 
 MAX_CROP = 4096
-"""The longest side of a training crop, in pixels."""
+"""Longest side of a training crop, in pixels."""
 
 MAX_SCALE = 16.0
-"""The largest factor that an image is enlarged by in training and inference."""
+"""Largest factor by which an image is enlarged in training and inference."""
 
 MAX_TABLE_BYTES = 256 * 2**20
-"""A Parquet file whose rows take no more memory is read, however small the file is."""
+"""Memory in bytes up to which any Parquet file is read, however small the file is."""
 
 MAX_TABLE_GROWTH = 64
-"""How many times its own size a larger Parquet file may take in memory."""
+"""Largest ratio of the memory that a Parquet file takes to its size, above that limit."""
 
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
 def image_size_problem(width: int, height: int, file_name: str = ".jpg") -> str:
-    """Return why no image has such a size, or an empty text if one may have it.
+    """Return why an image size is not allowed, or an empty text if it is.
 
     Args:
-        width: in pixels.
-        height: in pixels.
-        file_name: of the image; its suffix tells the format.
+        width: Width in pixels.
+        height: Height in pixels.
+        file_name: Name of the image file; its suffix determines the format.
 
     >>> image_size_problem(640, 480)
     ''
@@ -64,11 +65,11 @@ def image_size_problem(width: int, height: int, file_name: str = ".jpg") -> str:
 
 
 def table_size_problem(taken: int, size: int) -> str:
-    """Return why a table is not read, or an empty text if it is.
+    """Return why a table is too large to be read, or an empty text if it is not.
 
     Args:
-        taken: bytes that its rows take in memory.
-        size: of the file in bytes.
+        taken: Memory that its rows take, in bytes.
+        size: Size of the file in bytes.
 
     >>> table_size_problem(10**6, 100)
     ''

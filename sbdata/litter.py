@@ -1,4 +1,4 @@
-"""Litter: files that desktops and sync programs drop into any folder they show or copy."""
+"""Litter: files that desktops and sync programs create in any folder they show or copy."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _COPIES = re.compile(r"\._.*|thumbs\.db:encryptable|\.nfs.*|~\$.*", re.DOTALL)
 
 
 def is_litter(name: str, *, hidden: bool = True) -> bool:
-    """Tell whether a file or folder of this name is nobody's data.
+    """Return True if a file or folder of this name is litter rather than data.
 
     Args:
-        name: without folders.
-        hidden: whether every hidden one counts, not only those of desktops.
+        name: Name without folders.
+        hidden: True if every hidden file counts, not only those that desktops create.
 
     >>> [n for n in ("a.png", "._a.png", ".DS_Store", "Thumbs.db", "__MACOSX") if is_litter(n)]
     ['._a.png', '.DS_Store', 'Thumbs.db', '__MACOSX']

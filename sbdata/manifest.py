@@ -1,14 +1,14 @@
-"""Manifests: the two Parquet tables that say exactly what an evaluation set contains.
+"""Manifests: two Parquet tables that define the contents of an evaluation set.
 
-``images.parquet`` has one row an image and ``instances.parquet`` one row a visible instance. Both
-carry the same JSON header in their schema metadata (key ``sbdata``): schema version, taxonomy,
-size bins, resolved recipe, counts of rejections, the selection's report and a *logical hash*. The
-hash covers the rows and the header in a canonical form, not the file's bytes, because Parquet
-promises no byte stability between library versions.
+``images.parquet`` has one row per image and ``instances.parquet`` one row per visible instance.
+Both contain the same JSON header in their schema metadata (key ``sbdata``): schema version,
+taxonomy, size bins, resolved recipe, counts of rejections, the selection's report and a *logical
+hash*. The hash covers the rows and the header in a canonical form, not the file's bytes, because
+Parquet files of equal content may differ between library versions.
 
-Version 1 differs in its hash, which covers the rows, the taxonomy and the bins, but not the rest of
-the header. Its manifests are read, and keep their version and hash, so that sets that were
-published with them stay what they are.
+The hash of version 1 covers the rows, the taxonomy and the bins, but not the rest of the header.
+Manifests of version 1 can be read and keep their version and hash, so that published sets remain
+the same.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _IMAGES_HEAD = (
     pa.field("sha256", pa.string()),
     pa.field("sha256_of", pa.string(), nullable=False),
     pa.field("phash", pa.string()),
-    # Parquet calls a list's member "element"; another name here would not survive the round trip.
+    # Parquet calls a list's member "element"; another name would not survive writing and reading.
     pa.field("labels", pa.list_(pa.field("element", pa.int16())), nullable=False),
     pa.field("void_rle", pa.binary()),
 )
@@ -86,31 +86,32 @@ INSTANCES_SCHEMA = pa.schema(
 
 
 def images_schema(bins: SizeBins) -> pa.Schema:
-    """Return the schema of ``images.parquet``: one count column ``n_<size>`` a size bin.
+    """Return the schema of ``images.parquet``, with one count column ``n_<size>`` per size bin.
 
-    ``labels`` holds the sorted class numbers in the image (its weak label), ``void_rle`` the pixels
-    that are never counted. ``phash`` and, for generated images, the file's bytes may differ
-    between versions of the imaging libraries; the logical hash leaves ``phash`` out.
+    ``labels`` contains the sorted class numbers in the image (its weak label), ``void_rle`` the
+    pixels that are never counted. ``phash`` and, for generated images, the file's bytes may differ
+    between versions of the imaging libraries; the logical hash does not cover ``phash``.
     """
     counts = [pa.field(f"n_{name}", pa.int32(), nullable=False) for name in bins.names]
     return pa.schema([*_IMAGES_HEAD, *counts])
 
 
 class ManifestError(InputError):
-    """A manifest that is missing, damaged, edited or of another version."""
+    """Manifest that is missing, damaged, edited or of another version."""
 
 
 class SchemaError(ManifestError):
-    """A manifest's table whose header, version or columns are not those this sbdata reads."""
+    """Manifest table with a header, version or columns that this version of sbdata cannot read."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The two tables of a set and their header.
+    """Tables of a set and their header.
 
     Attributes:
-        images: one row an image, sorted by image_id.
-        instances: one row a visible instance, sorted by image_id and instance_id.
+        images: Images table, one row per image, sorted by image_id.
+        instances: Instances table, one row per visible instance, sorted by image_id and
+            instance_id.
         meta: JSON-like header, the same in both files.
     """
 
@@ -120,13 +121,13 @@ class Manifest:
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """Return the classes the set uses."""
+        """Return the classes that the set uses."""
         named = self.meta["taxonomy"]
         return Taxonomy(named["name"], tuple(named["classes"]))
 
     @property
     def bins(self) -> SizeBins:
-        """Return the size bins the set was built with."""
+        """Return the size bins that the set was built with."""
         named = self.meta["bins"]
         return SizeBins(tuple(named["edges"]), tuple(named["names"]))
 
@@ -152,16 +153,17 @@ def make_manifest(
     """Sort and check the tables, compute the logical hash and return the manifest.
 
     Args:
-        name: of the set.
-        images: with at least the columns of :func:`images_schema`; further ones are dropped.
-        instances: with at least the columns of ``INSTANCES_SCHEMA``.
-        taxonomy: of the classes.
-        bins: of the sizes.
-        extra: what the header says beside it (recipe, rejections, selection, leakage, synthetic).
-            Without a word in it, the set is synthetic if images of it are generated.
+        name: Name of the set.
+        images: Images table with at least the columns of :func:`images_schema`; others are dropped.
+        instances: Instances table with at least the columns of ``INSTANCES_SCHEMA``.
+        taxonomy: Classes.
+        bins: Size bins.
+        extra: Further parts of the header (recipe, rejections, selection, leakage, synthetic). If
+            it does not have ``synthetic``, the set is synthetic if any of its images is generated.
 
     Raises:
-        ManifestError: if a column is missing, of another type, or the tables contradict each other.
+        ManifestError: If a column is missing or has another type, or the tables contradict each
+            other.
     """
     images, instances = _sorted(
         _conform(images, images_schema(bins), "images"),
@@ -185,10 +187,10 @@ def logical_hash(manifest: Manifest) -> str:
     """Return the SHA-256 of the header and the rows in canonical form.
 
     The form is one line of JSON with sorted keys for the header, then one for each image (without
-    ``phash``) and one for each instance, in sorted order. Left out of the header are the hash
-    itself, the selection's ``solver`` (a name of a library's version) and why a compared set is
-    ``missing`` (a message of one machine); no figure depends on them. Of a header of version 1 only
-    the version, taxonomy and bins are covered.
+    ``phash``) and one for each instance, in sorted order. Three parts of the header are excluded:
+    the hash itself, the selection's ``solver`` (a library name and version) and the reason why a
+    compared set is ``missing`` (a message of one machine); no figure depends on them. Of a header
+    of version 1, only the version, taxonomy and bins are covered.
     """
     digest = hashlib.sha256()
     head = _covered(manifest.meta)
@@ -217,7 +219,8 @@ def _canonical_rows(head: Mapping[str, Any], *tables: pa.Table) -> Any:
     for table in tables:
         for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
             for row in batch.to_pylist():
-                # Run-length codes are ASCII; latin-1 takes whatever an edited file holds.
+                # Run-length codes are ASCII; latin-1 accepts any bytes that an edited file may
+                # contain.
                 text = {
                     k: v.decode("latin-1") if isinstance(v, bytes) else v for k, v in row.items()
                 }
@@ -236,11 +239,11 @@ def read_manifest(folder: Path, *, check_hash: bool = True) -> Manifest:
     """Read and validate a manifest.
 
     Args:
-        folder: that holds ``images.parquet`` and ``instances.parquet``.
-        check_hash: whether to recompute the logical hash and compare it with the recorded one.
+        folder: Folder that contains ``images.parquet`` and ``instances.parquet``.
+        check_hash: True to recompute the logical hash and compare it with the recorded one.
 
     Raises:
-        ManifestError: naming the file and what is wrong with it.
+        ManifestError: If the manifest is invalid; the message names the file and the problem.
     """
     tables: list[pa.Table] = []
     headers: list[dict[str, Any]] = []
@@ -266,7 +269,7 @@ def read_manifest(folder: Path, *, check_hash: bool = True) -> Manifest:
 
 
 def is_manifest(folder: Path) -> bool:
-    """Tell whether a folder holds a manifest's files."""
+    """Return True if a folder contains the files of a manifest."""
     return (folder / IMAGES_FILE).is_file() and (folder / INSTANCES_FILE).is_file()
 
 
@@ -277,7 +280,7 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     try:
         with open_parquet(path) as file:
             _check_rows(file.metadata.num_rows, path)
-            # By batches: read_table takes four times the room.
+            # Read in batches, because read_table takes four times the memory.
             batches = file.iter_batches(_BATCH_ROWS, use_threads=False)
             table = pa.Table.from_batches(batches, file.schema_arrow)
         table.validate(full=True)
@@ -300,9 +303,9 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _check_rows(rows: int, path: Path) -> None:
-    """Refuse a table of more rows than its bytes can tell apart, before room is made for them.
+    """Raise an error if a table has more rows than its bytes allow, before memory is allocated.
 
-    Every row has an id or a mask of its own, which takes more than a byte however it is packed.
+    Every row has an id or a mask of its own, which takes more than a byte with any compression.
     """
     size = path.stat().st_size
     if rows > size:
@@ -317,7 +320,7 @@ _REQUIRED: Mapping[str, Any] = {
     "logical_hash": str,
     "synthetic": bool,
 }
-_OPTIONAL: Mapping[str, Any] = {  # of a set that was built by a recipe
+_OPTIONAL: Mapping[str, Any] = {  # of a set that was built from a recipe
     "recipe": Mapping[str, Any],
     "candidates": Mapping[str, int],
     "rejected": Mapping[str, int],
@@ -329,7 +332,7 @@ _OPTIONAL: Mapping[str, Any] = {  # of a set that was built by a recipe
 
 
 def _check_header(meta: Mapping[str, Any], path: Path) -> None:
-    """Check the types of a header's parts, and that those which every reader needs are there."""
+    """Check the types of a header's parts, and that those which every reader needs exist."""
     try:
         for key, kind in _REQUIRED.items():
             from_plain(kind, meta[key], key)
@@ -383,13 +386,13 @@ def _sorted(images: pa.Table, instances: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _ordered(table: pa.Table, *columns: str) -> pa.Table:
-    """Sort a table; one that is sorted already, as every written one is, is not copied."""
+    """Sort a table; a table that is already sorted, as every written one is, is not copied."""
     order = pc.sort_indices(table, sort_keys=[(column, "ascending") for column in columns])
     return table if (np.diff(order) == 1).all() else table.take(order)
 
 
 def _check_consistency(manifest: Manifest, where: str) -> None:
-    """Check what the two tables must agree on, whatever wrote them."""
+    """Check that the two tables agree, independent of the program that wrote them."""
     images, instances = manifest.images, manifest.instances
     for table, keys in ((images, ["image_id"]), (instances, ["image_id", "instance_id"])):
         if table.group_by(keys).aggregate([]).num_rows != table.num_rows:
@@ -424,7 +427,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
 
 
 def _check_names(images: pa.Table, where: str) -> None:
-    """Names become files and sizes become arrays, so both are checked whatever wrote them."""
+    """Check the names and sizes of images, because names become files and sizes become arrays."""
     for column in ("image_id", "split"):
         unsafe = [name for name in images[column].unique().to_pylist() if not is_safe_stem(name)]
         if unsafe:
@@ -452,7 +455,7 @@ def _check_names(images: pa.Table, where: str) -> None:
 
 
 def _check_claims(manifest: Manifest, where: str) -> None:
-    """Check what the header says of the whole set against the rows and the recipe."""
+    """Check the header's statements on the whole set against the rows and the recipe."""
     meta, recipe = manifest.meta, manifest.meta.get("recipe", {})
     if not meta["synthetic"] and (
         _has_generated(manifest.images) or recipe.get("synthetic") is True
@@ -480,7 +483,8 @@ def size_counts(
     """Count the instances of each class and size.
 
     Returns:
-        Class name to size name to number, in the order of taxonomy and bins; zeros are included.
+        Number of instances by class name, then size name, in the order of taxonomy and bins; zeros
+        are included.
     """
     found = Counter(
         zip(instances["class_name"].to_pylist(), instances["size"].to_pylist(), strict=True)

@@ -1,7 +1,7 @@
-"""Parquet files of others: what their rows take in memory is known before they are read.
+"""Untrusted Parquet files: the memory that their rows take is computed before they are read.
 
-A column of few values is stored as a dictionary and a place in it for each row. One long text that
-all rows share is a small file, and as many copies of the text as there are rows in memory.
+A column of few values is stored as a dictionary and an index into it for each row. If all rows
+share one long text, the file is small, but memory holds a copy of the text for each row.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBL
 
 
 class ParquetError(ValueError):
-    """A Parquet file that would take far more room in memory than on the disk."""
+    """Parquet file that would take far more memory than its size on disk."""
 
 
 @contextmanager
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file after making sure that its rows fit into the limits.
+    """Open a Parquet file after checking that its rows are within the limits.
 
     Args:
-        path: of the file.
+        path: Path of the file.
 
     Raises:
-        ParquetError: if its rows would take too much room in memory.
-        pyarrow.ArrowException, OSError: if it is missing or damaged.
+        ParquetError: If its rows would take too much memory.
+        pyarrow.ArrowException, OSError: If the file is missing or damaged.
     """
     with pq.ParquetFile(path) as file:
         _check(file, path)
@@ -41,15 +41,15 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a Parquet file.
+    """Read a Parquet file after checking that its rows are within the limits.
 
     Args:
-        path: of the file.
-        columns: to read; all by default.
+        path: Path of the file.
+        columns: Columns to read; all by default.
 
     Raises:
-        ParquetError: if its rows would take too much room in memory.
-        pyarrow.ArrowException, OSError: if it is missing or damaged.
+        ParquetError: If its rows would take too much memory.
+        pyarrow.ArrowException, OSError: If the file is missing or damaged.
     """
     with open_parquet(path) as file:
         return file.read(columns=None if columns is None else [*columns])
@@ -61,8 +61,8 @@ def _check(file: pq.ParquetFile, path: Path) -> None:
     widths = sum(_WIDTHS.get(column.physical_type, 0) for column in file.schema)
     _refuse_if_too_large(sum(max(g.total_byte_size, g.num_rows * widths) for g in groups), size)
     for group in range(file.num_row_groups):
-        # If the metadata of a column is damaged, asking for it ends the process (pyarrow 26: a C++
-        # exception that nothing catches). Reading a row raises an error first.
+        # If the metadata of a column is damaged, asking for it ends the process (pyarrow 26: an
+        # uncaught C++ exception). Reading a row raises an error first.
         next(file.iter_batches(1, row_groups=[group], use_threads=False), None)
     columns = [
         (schema.path, *_column_bytes(file.metadata, number, schema))
@@ -72,7 +72,7 @@ def _check(file: pq.ParquetFile, path: Path) -> None:
     _refuse_if_too_large(taken, size)
     if table_size_problem(sum(at_most for _, _, at_most in columns), size):
         for name, at_least, at_most in columns:
-            if at_most > at_least:  # their dictionaries tell how much it is
+            if at_most > at_least:  # the exact size follows from their dictionaries
                 taken += _decoded_bytes(path, name)
                 _refuse_if_too_large(taken, size)
 
@@ -98,7 +98,7 @@ def _column_bytes(
 
 
 def _decoded_bytes(path: Path, name: str) -> int:
-    """Return the bytes of a column's texts without decoding them: each place names a text."""
+    """Return the bytes of a column's texts without decoding them, by the dictionary indices."""
     taken = 0
     with pq.ParquetFile(path, read_dictionary=[name]) as file:
         for batch in file.iter_batches(_BATCH_ROWS, columns=[name], use_threads=False):

@@ -1,6 +1,6 @@
-"""Text from outside, made fit for a terminal, a CSV cell and whatever shows few characters.
+"""Make untrusted text safe for a terminal, a CSV cell or an output with few characters.
 
-Names in files of other people may hold anything: escape sequences that move a terminal's cursor,
+Names in other people's files may contain anything: escape sequences that move a terminal's cursor,
 line ends, formulas that a spreadsheet runs.
 """
 
@@ -21,11 +21,11 @@ _PLAIN = {
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""Return a text with characters that do not print as escapes, lone surrogates among them.
+    r"""Return a text with unprintable characters, including lone surrogates, written as escapes.
 
     Args:
-        text: from anywhere.
-        keep: characters that stay, such as a line end.
+        text: Text from any origin.
+        keep: Characters to keep, such as a line end.
 
     >>> print(printable("a\x1b[31m\nb"))
     a\x1b[31m\nb
@@ -56,9 +56,10 @@ def _has_a_place(character: str) -> bool:
 
 
 def csv_cell(text: str) -> str:
-    r"""Return a text as a cell that no spreadsheet takes for a formula.
+    r"""Return a text as a CSV cell that no spreadsheet interprets as a formula.
 
-    What would be one begins with an apostrophe, which spreadsheets take for "text follows".
+    A text that would be a formula gets a leading apostrophe, which spreadsheets read as "text
+    follows".
 
     >>> csv_cell("=1+1"), csv_cell("a=b"), csv_cell("a\tb")
     ("'=1+1", 'a=b', 'a\\tb')
@@ -68,7 +69,7 @@ def csv_cell(text: str) -> str:
 
 
 def text_of_cell(cell: str) -> str:
-    """Return what :func:`csv_cell` was given, escapes aside.
+    """Return the text that was passed to :func:`csv_cell`, except for escapes.
 
     >>> text_of_cell("'=1+1"), text_of_cell("'tis")
     ('=1+1', "'tis")
@@ -78,7 +79,7 @@ def text_of_cell(cell: str) -> str:
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    r"""Return a text of characters that an encoding has, with plain ones for dashes and the like.
+    r"""Return a text that an encoding can represent; dashes and similar become plain characters.
 
     >>> encodable("0.5 \u2013 0.7, 32\u00b2 \u2192 \u00e9", "ascii")
     '0.5 - 0.7, 32^2 -> \\xe9'

@@ -1,4 +1,4 @@
-"""How messages show values that files of others hold: short, and without control characters."""
+"""Quote values from untrusted files in messages: short, and without control characters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _LONGEST = 100
 def quoted(value: Any, longest: int = _LONGEST) -> str:
     r"""Return a value as Python would write it, cut to ``longest`` characters.
 
-    Escapes and control characters come out as escapes. Of a large or deeply nested value only the
-    first part is looked at, so that the cost does not depend on its size.
+    Control characters are written as escapes. Only the first part of a large or deeply nested value
+    is read, so that the cost does not depend on its size.
 
     >>> quoted("a\x1b[31m"), quoted([1, 2])
     ("'a\\x1b[31m'", '[1, 2]')
@@ -34,13 +34,13 @@ def quoted(value: Any, longest: int = _LONGEST) -> str:
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
-    """Return a text with escapes for what does not print, cut to ``longest`` characters."""
+    """Return a text with unprintable characters escaped, cut to ``longest`` characters."""
     shown = printable(text[: 4 * longest])
     return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
 
 
 def has_controls(text: str) -> bool:
-    r"""Tell whether a text holds control characters other than tabs, or halves of characters.
+    r"""Return True if a text contains control characters other than tabs, or lone surrogates.
 
     >>> has_controls("traffic light"), has_controls("fox\x1b[2J"), has_controls("\ud800")
     (False, True, True)
@@ -49,7 +49,7 @@ def has_controls(text: str) -> bool:
 
 
 def without_surrogates(text: str) -> str:
-    r"""Return a text whose halves of characters (lone surrogates) are written as escapes.
+    r"""Return a text with lone surrogates (halves of characters) written as escapes.
 
     >>> without_surrogates("\ud800.jpg")
     '\\ud800.jpg'

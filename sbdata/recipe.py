@@ -1,4 +1,4 @@
-"""Recipes: YAML files that say how an evaluation set is chosen, read into frozen dataclasses."""
+"""Recipes: YAML files that define how an evaluation set is chosen, read into frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ _FORMER_KEY = "judges"
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """How a recipe names a source.
+    """Source entry of a recipe.
 
     Attributes:
-        name: by which ``--source-root NAME=PATH`` and the tables know it.
-        format: its reader (``shapes``, ``voc``, ``coco``, ``lvis``); the name by default.
-        splits: of the dataset, in order.
-        class_map: name of a map, a mapping of names, or None for identity.
-        annotations: annotation file relative to the root, with ``{split}`` filled in; the format's
+        name: Name of the source in ``--source-root NAME=PATH`` and in the tables.
+        format: Format of the source (``shapes``, ``voc``, ``coco``, ``lvis``); the name by default.
+        splits: Splits of the dataset, in order.
+        class_map: Name of a map, a mapping of names, or None for identity.
+        annotations: Annotation file relative to the root, may contain ``{split}``; the format's
             published layout by default.
-        images: image folder relative to the root, likewise.
-        options: further settings of the format (``shapes``: counts and seed).
+        images: Image folder relative to the root, may contain ``{split}``; the format's published
+            layout by default.
+        options: Further settings of the format (``shapes``: counts and seed).
     """
 
     name: str
@@ -44,17 +45,18 @@ class SourceSpec:
 
     @property
     def reader(self) -> str:
-        """Return the format, which is the name where the recipe gives none."""
+        """Return the format; it is the name if the recipe gives no format."""
         return self.format or self.name
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """Finer masks of the same images: an object of ``source`` replaces the mask it matches.
+    """Finer masks of the same images; each replaces the mask that it matches.
 
     Attributes:
-        source: that has the finer masks (``lvis``), over images of the recipe's sources.
-        min_iou: of the two masks, of equal class and matched one to one, from which it replaces.
+        source: Source of the finer masks (``lvis``), over images of the recipe's sources.
+        min_iou: Smallest IoU at which a finer mask replaces another; masks are matched one to one
+            within a class.
     """
 
     source: SourceSpec
@@ -63,13 +65,13 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which images may be candidates at all.
+    """Conditions that an image must meet to be a candidate.
 
     Attributes:
-        exhaustive: leave out images of which a class is not exhaustively annotated.
-        max_crowd_share: largest share of the image's pixels that crowd regions of the set's classes
-            may cover; more of them are there than anyone counted.
-        with_instances: leave out images without an instance of the set's classes.
+        exhaustive: Leave out images in which a class is not exhaustively annotated.
+        max_crowd_share: Largest share of the image's pixels that crowd regions of the set's classes
+            may cover, because the objects in crowd regions are not counted.
+        with_instances: Leave out images without an instance of the set's classes.
     """
 
     exhaustive: bool = True
@@ -79,14 +81,14 @@ class Filters:
 
 @dataclass(frozen=True)
 class Selection:
-    """How many instances each class x size cell gets; see ``sbdata.curate.select``.
+    """Number of instances per class x size cell, and search limits; see ``sbdata.curate.select``.
 
     Attributes:
-        quota: instances wanted in every cell.
-        band: relative width above the quota that still counts as balanced.
-        gap: relative gap to the bound at which the search stops.
-        nodes: branch-and-bound nodes at which the search stops.
-        columns: how many columns of smallest reduced cost the search keeps.
+        quota: Number of instances wanted in every cell.
+        band: Relative width above the quota that still counts as balanced.
+        gap: Relative gap to the bound at which the search stops.
+        nodes: Number of branch-and-bound nodes at which the search stops.
+        columns: Number of columns of smallest reduced cost that the search keeps.
     """
 
     quota: int
@@ -98,30 +100,30 @@ class Selection:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an evaluation set is chosen.
+    """Definition of how an evaluation set is chosen.
 
     Attributes:
-        name: of the set.
-        version: named reading of a published definition, such as ``pascal_b.v1``.
-        taxonomy: a known taxonomy's name, or a list of class names.
-        sources: where images come from.
-        description: one or two sentences for the dataset card.
-        synthetic: whether the images are generated; every output then says so. A set with images
-            of a source that generates them is synthetic whatever is said here.
-        overlay: finer masks, or None.
-        bins: size intervals.
-        filters: which images may be candidates.
-        select: the balance wanted, or None to take every candidate.
-        exclude_overlap_with: training splits, each ``SOURCE-SPLIT``, whose images and near
-            duplicates are left out, so that the set can judge what was trained on them.
-        unchecked: those of them that are not compared; the manifest and the card say so. Without
-            it, a split that cannot be read stops the build.
-        compare: ordinary sets, each ``SOURCE-SPLIT``, whose sizes and balance stand beside this
-            set's in the manifest and on the card, if they are at hand.
-        near_duplicate_bits: largest Hamming distance of two 64-bit perceptual hashes that counts as
+        name: Name of the set.
+        version: Named interpretation of a published definition, such as ``pascal_b.v1``.
+        taxonomy: Name of a known taxonomy, or a list of class names.
+        sources: Sources of the images.
+        description: One or two sentences for the dataset card.
+        synthetic: True if the images are generated; every output then says so. A set with images of
+            a source that generates them is always synthetic.
+        overlay: Finer masks, or None.
+        bins: Size intervals.
+        filters: Conditions that candidate images must meet.
+        select: Balance wanted, or None to take every candidate.
+        exclude_overlap_with: Training splits, each ``SOURCE-SPLIT``, whose images and near
+            duplicates are left out, so that the set can evaluate models trained on them.
+        unchecked: Training splits from ``exclude_overlap_with`` that are not compared; the manifest
+            and the card say so. A split that cannot be read and is not listed here stops the build.
+        compare: Ordinary sets, each ``SOURCE-SPLIT``, whose sizes and balance are shown next to
+            this set's in the manifest and on the card, if they are available.
+        near_duplicate_bits: Largest Hamming distance of two 64-bit perceptual hashes that counts as
             a near duplicate.
-        split: the name of the list in ``ImageSets/Segmentation``.
-        seed: of the order among equally good images.
+        split: Name of the list in ``ImageSets/Segmentation``.
+        seed: Seed of the order among equally good images.
     """
 
     name: str
@@ -145,7 +147,7 @@ class Recipe:
         """Return the set's taxonomy.
 
         Raises:
-            InputError: for a name that is not known.
+            InputError: If the taxonomy's name is unknown.
         """
         if isinstance(self.taxonomy, tuple):
             return Taxonomy(self.name, self.taxonomy)
@@ -163,7 +165,7 @@ class Recipe:
 
 
 def bundled_recipes() -> list[str]:
-    """Return the names of the recipes that come with the package."""
+    """Return the names of the recipes included in the package."""
     return bundled("recipes")
 
 
@@ -171,12 +173,13 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a bundled recipe by name, or a YAML file, and apply overrides.
 
     Args:
-        name_or_path: ``pascal-b``, or a path ending in ``.yaml`` or ``.yml``.
-        overrides: see :func:`sbdata.settings.overridden`.
+        name_or_path: Name of a bundled recipe (``pascal-b``), or a path ending in ``.yaml`` or
+            ``.yml``.
+        overrides: Settings to change, see :func:`sbdata.settings.overridden`.
 
     Raises:
-        InputError: for an unknown recipe or key or a value of the wrong type; the message lists the
-            valid ones.
+        InputError: If the recipe or a key is unknown or a value has the wrong type; the message
+            lists the valid ones.
     """
     raw, where = read_settings(name_or_path, "recipes", "recipe")
     return recipe_from_dict(raw, where, overrides)
@@ -186,7 +189,7 @@ def recipe_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Rec
     """Build a recipe from plain values, such as a manifest's header, and apply overrides.
 
     Raises:
-        InputError: naming ``where`` for unknown keys and wrong types.
+        InputError: If a key is unknown or a value has the wrong type; the message names ``where``.
     """
     plain = overridden(raw, overrides, where)
     _refuse_former_key(plain, where)
@@ -199,8 +202,8 @@ def recipe_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Rec
 def source_and_split(named: str, sources: Iterable[str]) -> tuple[str, str]:
     """Return the source and the split that ``SOURCE-SPLIT`` names.
 
-    A source's name may have hyphens itself: the longest of the known ones that fits is taken, and
-    if none fits, the text before the first hyphen.
+    A source's name may contain hyphens: the longest known name that fits is used. If none fits, the
+    source is the text before the first hyphen.
 
     >>> source_and_split("my-coco-train2017", ["coco", "my-coco"])
     ('my-coco', 'train2017')
@@ -213,7 +216,7 @@ def source_and_split(named: str, sources: Iterable[str]) -> tuple[str, str]:
 
 
 def _refuse_former_key(plain: Any, where: str) -> None:
-    """Say how a key is called now that older recipes have."""
+    """Raise an error that gives the present name of a key used by older recipes."""
     if not isinstance(plain, dict) or _FORMER_KEY not in plain:
         return
     given = plain[_FORMER_KEY]

@@ -1,6 +1,6 @@
-"""Text files of others: read whole as UTF-8, with a byte order mark or without, and within a limit.
+"""Untrusted text files: read as UTF-8, with or without a byte order mark, within a size limit.
 
-What is compressed or in another encoding is named for what it is.
+For a compressed file or another encoding, the error names the type of the file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KINDS = (
 
 
 def other_kind(begin: bytes) -> str:
-    r"""Return what a file is if its first bytes show that it is no UTF-8 text, and the remedy.
+    r"""Return the type of a file and the remedy if its first bytes are not UTF-8 text, else empty.
 
     >>> other_kind(b"\x1f\x8b\x08"), other_kind(b"{}")
     ('compressed by gzip; unpack it first (gunzip)', '')
@@ -50,14 +50,14 @@ def other_kind(begin: bytes) -> str:
 
 
 def decode_text(data: bytes, where: str) -> str:
-    """Decode the bytes of a text file; a byte order mark is taken off.
+    """Decode the bytes of a text file and remove a byte order mark.
 
     Args:
-        data: of the whole file.
-        where: how messages name the file.
+        data: Bytes of the whole file.
+        where: Name of the file in messages.
 
     Raises:
-        InputError: if they are not UTF-8.
+        InputError: If the bytes are not UTF-8.
     """
     if kind := other_kind(data[:8]):
         msg = f"{where}: {kind}"
@@ -74,27 +74,27 @@ def decode_text(data: bytes, where: str) -> str:
 
 
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
-    """Read a text file of others.
+    """Read an untrusted text file within a size limit.
 
     Args:
-        path: of the file.
-        limit: on its size, in bytes.
+        path: Path of the file.
+        limit: Largest size in bytes.
 
     Raises:
-        InputError: if it cannot be read, is larger than the limit, or is not UTF-8 text.
+        InputError: If it cannot be read, is larger than the limit, or is not UTF-8 text.
     """
     return decode_text(_read(path, limit), str(path))
 
 
 def read_lines(path: Path, what: str) -> list[str]:
-    """Read a text file's lines: UTF-8, or what its byte order mark says; the mark is left out.
+    """Read the lines of a text file: UTF-8, or the encoding of its byte order mark (removed).
 
     Args:
-        path: of the file.
-        what: it lists, for the message: ``class names``.
+        path: Path of the file.
+        what: Plural noun for the lines, for the message: ``class names``.
 
     Raises:
-        InputError: naming the file, if it cannot be read as text.
+        InputError: If it cannot be read as text; the message names the file.
     """
     data = _read(path, MAX_TEXT_BYTES, f"list of {what}")
     mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", "utf-8"))

@@ -1,7 +1,7 @@
-"""YAML of others: plain values, within limits on size and depth, and no key given twice.
+"""Untrusted YAML: plain values, within limits on size and depth, without duplicate keys.
 
-PyYAML's safe loader builds nothing but plain values, but it takes any depth, lets a few hundred
-bytes of aliases stand for millions of values, and keeps the last of two equal keys in silence.
+PyYAML's safe loader builds only plain values, but it accepts any depth, lets a few hundred bytes of
+aliases stand for millions of values, and silently keeps the last of two equal keys.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from sbdata.quoting import quoted
 
 
 class _TooMuchError(yaml.MarkedYAMLError):
-    """A document that is nested too deeply, or stands for too many values."""
+    """Document that is nested too deeply, or stands for too many values."""
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """The safe loader with limits, and without a silent choice between equal keys."""
+    """Safe loader with limits that refuses duplicate keys."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._depth = 0
         self._values = 0
-        self._of_node: dict[int, int] = {}  # values that a finished node stands for, by its id
+        self._of_node: dict[int, int] = {}  # values of a finished node, by its id
         self._key = ""  # the last key of the outermost mapping
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -60,7 +60,7 @@ class _StrictLoader(yaml.SafeLoader):
             raise _TooMuchError(None, None, msg, mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Construct a mapping after making sure that no key is written twice."""
+        """Construct a mapping after checking that no key is repeated."""
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _MERGE:
@@ -81,7 +81,8 @@ class _StrictLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
 
 
-# What PyYAML's constructors raise for a scalar that its tag does not fit, such as ``!!bool x``.
+# Exceptions that PyYAML's constructors raise for a scalar that its tag does not fit, such as
+# ``!!bool x``.
 _SLIPS = (ValueError, TypeError, OverflowError, KeyError, AttributeError, RecursionError)
 _MERGE = "tag:yaml.org,2002:merge"
 _StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _StrictLoader.construct_yaml_timestamp)
@@ -91,11 +92,11 @@ def parse_yaml(text: str, where: str) -> Any:
     """Return the plain values of a YAML text.
 
     Args:
-        text: of one document.
-        where: how messages name the place.
+        text: Text of one document.
+        where: Name of the place in messages.
 
     Raises:
-        InputError: if it is not YAML, beyond the limits, or gives a key twice.
+        InputError: If it is not YAML, exceeds the limits, or repeats a key.
     """
     try:
         return yaml.load(text, _StrictLoader)  # noqa: S506 - a subclass of the safe loader
@@ -105,7 +106,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def yaml_reason(error: Exception) -> str:
-    """Return why a text is not YAML, in one line of a sane length, with the line that is wrong."""
+    """Return why a text is not YAML, in one short line, with the line number of the error."""
     told = str(error) if isinstance(error, yaml.YAMLError | ValueError) else "a value without sense"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark

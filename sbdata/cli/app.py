@@ -1,4 +1,4 @@
-"""``sbdata app``: look at a set, and at what methods make of it, in the FiftyOne app."""
+"""``sbdata app``: show a set, and the predictions of methods on it, in the FiftyOne app."""
 
 from __future__ import annotations
 
@@ -29,19 +29,30 @@ _FOLDER = click.Path(path_type=Path)
     metavar="RUN",
     multiple=True,
     type=_FOLDER,
-    help="Folder that `sbdata score` wrote about the set, such as scores/NAME. Repeatable.",
+    help="Result folder of `sbdata score` on the set, such as scores/NAME; may be repeated.",
 )
 @click.option(
-    "--export", type=_FOLDER, help="Write FiftyOne's dataset to this new folder, and end."
+    "--export", type=_FOLDER, help="Write FiftyOne's dataset to this new folder, then exit."
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=5151, show_default=True)
-@click.option("--address", default="127.0.0.1", show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5151,
+    show_default=True,
+    help="Port of the app's web server.",
+)
+@click.option(
+    "--address",
+    default="127.0.0.1",
+    show_default=True,
+    help="Network address that the app's web server listens on.",
+)
 @click.option(
     "--app-data",
     type=_FOLDER,
     default=Path("data/fiftyone"),
     show_default=True,
-    help="Where the app keeps its database and masks.",
+    help="Folder for the app's database and masks.",
 )
 @click.option("--fresh", is_flag=True, help="Recreate the dataset, dropping its runs and tags.")
 def app(
@@ -55,8 +66,8 @@ def app(
 ) -> None:
     """Open the set in SET [data/shapes-b] in the FiftyOne app, until Ctrl-C.
 
-    The set stays loaded: the next time only what has changed is read, and runs that were attached
-    are there again. FiftyOne is told not to report its use.
+    The set stays loaded: the next start reads only changes, and attached runs are shown again.
+    FiftyOne's usage reports are turned off.
     """
     if find_spec("fiftyone") is None:
         msg = "the app needs FiftyOne: install it by `make app` or `pip install 'sbdata[app]'`"
@@ -66,7 +77,7 @@ def app(
     from sbdata.app.serving import check_port, serving, stopping_on_signals
     from sbdata.cli.progress import showing_progress
 
-    # What can be wrong is found out before FiftyOne is started, which takes its time.
+    # Input is checked before FiftyOne is started, because its start is slow.
     if not set_folder.exists():
         msg = (
             f"{set_folder}: no such folder; give the set's new folder if it was moved, or build "

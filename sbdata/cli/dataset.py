@@ -27,7 +27,7 @@ _SHOWN = 20  # damages listed on the screen; --json lists all of them
 
 
 def _roots(given: tuple[str, ...], recipe: Recipe) -> dict[str, Path]:
-    """Return the folders of a recipe's sources: those given, and else those that were fetched."""
+    """Return the folders of a recipe's sources: those given, otherwise those fetched."""
     from sbdata.dataset_cache import fetched_roots
 
     pairs = read_pairs("--source-root", given)
@@ -42,7 +42,7 @@ def _roots(given: tuple[str, ...], recipe: Recipe) -> dict[str, Path]:
 def _folder_meant(argument: str) -> Path | None:
     """Return the folder that an argument names, or None if it names a recipe.
 
-    A name alone never depends on the working directory if a bundled recipe has it.
+    The name of a bundled recipe never depends on the working directory.
     """
     from sbdata.recipe import bundled_recipes
 
@@ -60,22 +60,22 @@ _source_root = click.option(
     "source_roots",
     multiple=True,
     metavar="NAME=PATH",
-    help="Folder of a source, such as coco=/data/coco; what `sbdata sources fetch` put into "
-    "data/sources is found. Repeatable.",
+    help="Folder of a source, such as coco=/data/coco; may be repeated. Sources that `sbdata "
+    "sources fetch` put into data/sources are found without it.",
 )
 _set = click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Override a key of the recipe, such as select.quota=20. Repeatable.",
+    help="Override a key of the recipe, such as select.quota=20; may be repeated.",
 )
 _workers = click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
-    show_default="one a core",
-    help="Parallel processes; the result does not depend on it.",
+    show_default="one per core",
+    help="Number of parallel processes; the result does not depend on it.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
@@ -87,17 +87,23 @@ def dataset() -> None:
 
 @dataset.command()
 @click.argument("recipe")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the set [data/NAME].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder to write the set to [data/NAME]."
+)
 @_source_root
 @click.option(
     "--mirror",
     "mirrors",
     multiple=True,
     metavar="FROM=TO",
-    help="Ask for urls that begin with FROM at TO instead. Repeatable.",
+    help="Replace the URL prefix FROM by TO in downloads; may be repeated.",
 )
 @_set
-@click.option("--skip-missing", is_flag=True, help="Leave out images that cannot be had.")
+@click.option(
+    "--skip-missing",
+    is_flag=True,
+    help="Leave out images that are missing or cannot be downloaded.",
+)
 @_workers
 @_json
 def build(
@@ -113,9 +119,9 @@ def build(
     """Build the evaluation set of RECIPE.
 
     RECIPE is a bundled recipe (shapes-b, pascal-b, voc-val, ...), a .yaml file, or a folder with a
-    manifest, whose set is then built again. A bundled recipe goes before a folder of the same name;
-    write ./NAME for the folder. A build that was stopped goes on where it was; a set that is there
-    already is verified instead.
+    manifest, whose set is rebuilt. A bundled recipe takes precedence over a folder of the same
+    name; write ./NAME for the folder. An interrupted build resumes; a set that already exists is
+    verified instead.
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import build_set, built_already, rebuild_set
@@ -161,7 +167,7 @@ def build(
 @_json
 @click.pass_context
 def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
-    """Check every file of the set in PATH; exit with 1 if anything is damaged."""
+    """Check every file of the set in PATH; exit with status 1 if any is damaged."""
     from functools import partial
 
     from sbdata.cli.progress import showing_progress
@@ -204,11 +210,11 @@ def stats(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Print the sizes of the objects in TARGET.
+    """Print statistics of the object sizes in TARGET.
 
-    TARGET is a built set, a folder with a manifest, or a recipe: then its sources are measured as
-    they are, before any filter or selection. A bundled recipe goes before a folder of the same
-    name; write ./NAME for the folder.
+    TARGET is a built set, a folder with a manifest, or a recipe. The sources of a recipe are
+    measured before any filter or selection. A bundled recipe takes precedence over a folder of the
+    same name; write ./NAME for the folder.
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.curate.build import measure_sources
@@ -266,13 +272,15 @@ def stats(
 @dataset.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the manifest [manifests/NAME]."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder to write the manifest to [manifests/NAME].",
 )
 @_json
 def manifest(path: Path, out: Path | None, as_json: bool) -> None:
-    """Write the manifest of the set in PATH to a folder of its own, with its counts as text.
+    """Write the manifest of the set in PATH, with its counts as text, to a separate folder.
 
-    The set can be built again from that folder alone.
+    The set can be rebuilt from that folder alone.
     """
     from sbdata.curate.statistics import counts_as_text
     from sbdata.manifest import read_manifest, write_manifest

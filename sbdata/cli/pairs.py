@@ -1,4 +1,4 @@
-"""Options of two parts: ``LEFT=RIGHT``."""
+"""Command-line options of two parts: ``LEFT=RIGHT``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def read_pairs(option: str, given: Iterable[str]) -> dict[str, str]:
     """Read a repeated option whose values are ``LEFT=RIGHT``.
 
     Raises:
-        InputError: naming the option, if a part is missing.
+        InputError: If a part is missing; the message names the option.
 
     >>> read_pairs("--mirror", ["http://a/=http://b/"])
     {'http://a/': 'http://b/'}

@@ -1,4 +1,4 @@
-"""``sbdata predict``: a trained segmenter writes the masks that ``sbdata score`` reads."""
+"""``sbdata predict``: write a trained segmenter's masks, for ``sbdata score``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,28 @@ _FOLDER = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("model", metavar="MODEL", type=_FOLDER)
-@click.option("--set", "set_folder", type=_FOLDER, help="Predict the photos of a built set.")
-@click.option("--images", type=_FOLDER, help="Predict a folder of photos, instead of a set.")
-@click.option("--out", type=_FOLDER, required=True, help="Folder for <image_id>.png.")
-@click.option("--scales", help="Of the image, such as 0.5,1,1.5 [those of the training's preset].")
-@click.option("--flip/--no-flip", default=None, help="Average with the mirrored image.")
-@click.option("--refine", help="none, pamr, par or crf.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch on the CPU.")
-@click.option("--overwrite", is_flag=True, help="Predict again what OUT already has.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a line.")
+@click.option("--set", "set_folder", type=_FOLDER, help="Built set with the photos to predict.")
+@click.option("--images", type=_FOLDER, help="Folder of photos to predict, instead of a set.")
+@click.option(
+    "--out", type=_FOLDER, required=True, help="Folder to write the masks <image_id>.png to."
+)
+@click.option(
+    "--scales", help="Scales of the image to average, such as 0.5,1,1.5 [the training preset's]."
+)
+@click.option(
+    "--flip/--no-flip",
+    default=None,
+    help="Average with the prediction of the mirrored image [the training preset's].",
+)
+@click.option(
+    "--refine", help="Refinement of the masks: none, pamr, par or crf [the training preset's]."
+)
+@click.option(
+    "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Number of PyTorch threads on the CPU.")
+@click.option("--overwrite", is_flag=True, help="Replace masks that already exist in OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def predict(
     model: Path,
     set_folder: Path | None,
@@ -40,8 +52,7 @@ def predict(
 ) -> None:
     """Write a class mask for every photo, as the palette PNGs that 'sbdata score' reads.
 
-    MODEL is a folder that 'sbdata train' wrote, or its model.pt. Prediction that was stopped goes
-    on where it was.
+    MODEL is a folder that 'sbdata train' wrote, or its model.pt. An interrupted prediction resumes.
     """
     if (set_folder is None) == (images is None):
         msg = "give what to predict: --set SET or --images DIR"

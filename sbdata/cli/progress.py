@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere, always on stderr."""
+"""Progress of long tasks: a bar on a terminal, plain lines elsewhere, always on stderr."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _EVERY = 5.0  # seconds between plain lines
 def showing_progress(
     *, quiet: bool = False, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Progress]:
-    """Give a function ``(stage, done, total)`` that shows how far each stage is.
+    """Yield a callback ``(stage, done, total)`` that shows the progress of each stage.
 
     Args:
-        quiet: show nothing.
-        clock: gives the seconds by which plain lines are spaced.
+        quiet: True to show nothing.
+        clock: Function that returns the time in seconds, to space plain lines.
     """
     if quiet:
         yield lambda stage, done, total: None
@@ -65,7 +65,7 @@ def _plain_lines(clock: Callable[[], float]) -> Progress:
     def show(stage: str, done: int, total: int) -> None:
         now, line = clock(), f"{stage}: {done:,} of {total:,}"
         when, last = said.get(stage, (-math.inf, ""))
-        # Counted in millions, the last of many small files would all be the end.
+        # Rounded to millions, each of the last small files would show the same final line.
         if line != last and (done == total or now - when >= _EVERY):
             said[stage] = now, line
             say(line, err=True)

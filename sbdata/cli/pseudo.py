@@ -1,4 +1,4 @@
-"""``sbdata pseudo``: what a method made of its weak labels, before anything is trained on it."""
+"""``sbdata pseudo``: score and import pseudo-masks, before a segmenter is trained on them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,19 @@ pseudo.add_command(import_command)
 @pseudo.command("score")
 @click.argument("masks", metavar="MASKS", type=_FOLDER)
 @click.option(
-    "--set", "set_folder", type=_FOLDER, required=True, help="The set the masks were made for."
+    "--set",
+    "set_folder",
+    type=_FOLDER,
+    required=True,
+    help="Built set that the masks were made for.",
 )
 @click.option(
     "--stage",
     "stages",
     multiple=True,
     metavar="NAME=FOLDER",
-    help="Class masks that the method had before, such as seeds=DIR; repeat in their order.",
+    help="Class masks of an earlier stage of the method, such as seeds=DIR; may be repeated, in "
+    "the order of the stages.",
 )
 @click.option(
     "--resamples",
@@ -61,13 +66,13 @@ def score(
 ) -> None:
     """Score the pseudo-masks in MASKS by object size, and count the instances each stage loses.
 
-    MASKS, and the folder of every --stage, has <image_id>.png for each image of the set: class
-    numbers, 0 for background, 255 for what training is to ignore.
+    MASKS, and the folder of every --stage, must contain <image_id>.png for each image of the set:
+    class numbers, 0 for background, 255 for pixels that training ignores.
     """
     from functools import partial
 
     named = [_stage(text) for text in stages]
-    # Before Arrow is imported: its own allocator keeps the room that reading a large set takes.
+    # Before Arrow is imported: its own allocator keeps the memory that reading a large set takes.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from sbdata.cli.progress import showing_progress
     from sbdata.score.pseudo_masks import pseudo_as_dict, score_pseudo

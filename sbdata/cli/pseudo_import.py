@@ -1,4 +1,4 @@
-"""``sbdata pseudo import``: masks and activation maps that others publish become pseudo-masks."""
+"""``sbdata pseudo import``: convert published masks and activation maps to pseudo-masks."""
 
 from __future__ import annotations
 
@@ -24,48 +24,88 @@ _CONTROLS = ("no pixel", "under 50 %")
 
 @click.command("import")
 @click.argument("folder", metavar="FOLDER", type=_FOLDER, required=False)
-@click.option("--set", "set_folder", type=_FOLDER, help="The set whose images they are for.")
-@click.option("--list", "list_file", type=_FOLDER, help="Instead of a set: image ids, one a line.")
-@click.option("--photos", type=_FOLDER, help="Of the images in --list: tells their sizes.")
-@click.option("--taxonomy", default="voc20", show_default=True, help="Of the masks, with --list.")
-@click.option("--source", metavar="NAME", help="Whose they are, for its constants; see --sources.")
-@click.option("--sources", "listing", is_flag=True, help="Show the known sources, and stop.")
-@click.option("--url", help="Where they were published [the source's repository].")
+@click.option("--set", "set_folder", type=_FOLDER, help="Built set with the images of the files.")
+@click.option(
+    "--list",
+    "list_file",
+    type=_FOLDER,
+    help="Text file of image ids, one per line, instead of a set.",
+)
+@click.option(
+    "--photos", type=_FOLDER, help="Folder with the photos of --list, to determine their sizes."
+)
+@click.option(
+    "--taxonomy", default="voc20", show_default=True, help="Classes of the masks, with --list."
+)
+@click.option(
+    "--source", metavar="NAME",
+    help="Method that produced the maps; sets its defaults (see --sources).",
+)  # fmt: skip
+@click.option("--sources", "listing", is_flag=True, help="List the known sources, then exit.")
+@click.option("--url", help="URL where the files were published [the source's repository].")
 @click.option(
     "--supervision", multiple=True, metavar="KIND",
-    help="What the method saw: image_labels, boxes, saliency. Repeatable [the source's].",
+    help="Supervision of the method: image_labels, boxes, saliency; may be repeated "
+    "[the source's].",
 )  # fmt: skip
 @click.option(
     "--background", metavar="RULE",
-    help="Of maps: a number, power:N, saliency, saliency:N or map [the source's].",
+    help="Background rule for maps: a number, power:N, saliency, saliency:N or map "
+    "[the source's].",
 )  # fmt: skip
-@click.option("--normalise", type=click.Choice(["none", "max", "min-max"]), help="Each map, first.")
-@click.option("--floor", type=_SCORE, help="Class scores below this become 0.")
-@click.option("--conflict", type=_SCORE, help="255 where two classes score above this.")
-@click.option("--doubt", type=_SCORE, help="255 on background where a class scores above this.")
-@click.option("--salient", type=_SCORE, help="255 on background with at least this saliency.")
-@click.option("--confidence", type=_SCORE, help="255 where the winner has less of all scores.")
 @click.option(
-    "--sparse", type=_SCORE, help="All of a photo is 255 where less of it than this has a class."
+    "--normalise", type=click.Choice(["none", "max", "min-max"]),
+    help="Normalise each map before thresholding.",
+)  # fmt: skip
+@click.option("--floor", type=_SCORE, help="Set class scores below this value to 0.")
+@click.option(
+    "--conflict",
+    type=_SCORE,
+    help="Mark pixels as ignored (255) if two classes score above this value.",
 )
-@click.option("--refine", type=click.Choice(["none", "pamr", "par", "crf"]), help="Of maps.")
-@click.option("--saliency", type=_FOLDER, help="Saliency maps, grey PNGs, for rules of maps.")
+@click.option(
+    "--doubt", type=_SCORE,
+    help="Mark background pixels as ignored (255) if a class scores above this value.",
+)  # fmt: skip
+@click.option(
+    "--salient", type=_SCORE,
+    help="Mark background pixels as ignored (255) with at least this saliency.",
+)  # fmt: skip
+@click.option(
+    "--confidence", type=_SCORE,
+    help="Mark pixels as ignored (255) if the best class has less than this share of all scores.",
+)  # fmt: skip
+@click.option(
+    "--sparse", type=_SCORE, help="Ignore an image if less than this fraction is foreground."
+)
+@click.option(
+    "--refine", type=click.Choice(["none", "pamr", "par", "crf"]), help="Refinement of the maps."
+)
+@click.option(
+    "--saliency", type=_FOLDER, help="Folder of saliency maps (grey PNGs), for rules of maps."
+)
 @click.option(
     "--merge", type=click.Choice(["agree", "crf", "ret"]), default="agree", show_default=True,
-    help="Of BANA's two masks; agree gives 255 where they differ.",
+    help="Rule to combine BANA's two masks; agree gives 255 where they differ.",
 )  # fmt: skip
-@click.option("--layout", help="Of the files, where they leave it open; the message says which.")
-@click.option("--crop", is_flag=True, help="Cut masks that are larger than their image.")
-@click.option("--resize", is_flag=True, help="Scale masks of another size than their image's.")
+@click.option("--layout", help="File layout, if it cannot be detected.")
+@click.option("--crop", is_flag=True, help="Crop masks that are larger than their image.")
+@click.option("--resize", is_flag=True, help="Scale masks to the size of their image.")
 @click.option(
     "--missing", type=click.Choice(["error", "ignored", "background"]), default="error",
-    show_default=True, help="What images without a file become.",
+    show_default=True, help="Treatment of images without a file.",
 )  # fmt: skip
-@click.option("--name", help="Of the import [that of --source, else of FOLDER].")
-@click.option("--work", type=_FOLDER, default=Path("runs/bench"), show_default=True)
-@click.option("--out", type=_FOLDER, help="Folder to write [WORK/imports/NAME].")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--dry-run", is_flag=True, help="Say what the files are found to be, and stop.")
+@click.option("--name", help="Name of the import [that of --source, otherwise of FOLDER].")
+@click.option(
+    "--work", type=_FOLDER, default=Path("runs/bench"), show_default=True,
+    help="Work folder of `sbdata bench`; imports are written to its subfolder imports.",
+)  # fmt: skip
+@click.option("--out", type=_FOLDER, help="Folder to write the import to [WORK/imports/NAME].")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Number of threads that convert files.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show what the files are detected as, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def import_command(
     folder: Path | None,
@@ -86,9 +126,10 @@ def import_command(
 ) -> None:
     """Import the masks or activation maps in FOLDER as pseudo-masks.
 
-    What the files are is found by looking at them: .npy dictionaries of seven layouts and PNGs of
-    four, ids in any spelling. Pickles are read, never run. The import lies in NAME/masks, with
-    import.json beside them; 'sbdata bench --method import:NAME' trains and scores with it.
+    The type of the files is detected from their contents: .npy dictionaries of seven layouts and
+    PNGs of four, with ids in any spelling. Pickles are read but never executed. The masks are
+    written to NAME/masks, with import.json next to them; 'sbdata bench --method import:NAME' trains
+    and scores with them.
     """
     if listing:
         _list_sources(as_json)

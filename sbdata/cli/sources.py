@@ -1,4 +1,4 @@
-"""``sbdata sources``: list, fetch and verify the published datasets."""
+"""``sbdata sources``: list, fetch and verify published datasets."""
 
 from __future__ import annotations
 
@@ -32,41 +32,44 @@ _SCALE = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 _root = click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Folder of the sources [data/sources], where builds look for them.",
+    help="Folder of the sources, searched by builds [data/sources].",
 )
 _registry = click.option(
     "--registry",
     type=click.Path(path_type=Path),
-    help="A .yaml file of datasets instead of the bundled one.",
+    help="YAML file of datasets, instead of the bundled one.",
 )
 _workers = click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
-    show_default="one a core",
-    help="Threads that read and hash.",
+    show_default="one per core",
+    help="Number of threads that read and hash files.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
 def _fetching(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of what may download."""
+    """Add the options of commands that may download."""
     for option in (
-        click.option("--yes", is_flag=True, help="Do not ask before 1 GB or more is downloaded."),
+        click.option("--yes", is_flag=True, help="Download 1 GB or more without asking."),
         click.option(
-            "--parallel", type=click.IntRange(min=1), default=3, help="Downloads at once [3]."
+            "--parallel",
+            type=click.IntRange(min=1),
+            default=3,
+            help="Number of parallel downloads [3].",
         ),
         click.option(
             "--mirror",
             "mirrors",
             multiple=True,
             metavar="FROM=TO",
-            help="Ask for urls that begin with FROM at TO instead. Repeatable.",
+            help="Replace the URL prefix FROM by TO in downloads; may be repeated.",
         ),
         click.option(
             "--plain-redirects",
             is_flag=True,
-            help="Follow redirects from https to http; sizes and hashes are compared all the same.",
+            help="Follow redirects from https to http; sizes and hashes are still checked.",
         ),
     ):
         command = option(command)
@@ -75,7 +78,7 @@ def _fetching(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def sources() -> None:
-    """List, fetch and verify the published datasets."""
+    """List, fetch and verify published datasets."""
 
 
 @sources.command("list")
@@ -83,7 +86,7 @@ def sources() -> None:
 @_registry
 @_json
 def list_sources(root: Path | None, registry: Path | None, as_json: bool) -> None:
-    """Print the datasets that can be fetched, what they need, and what is here."""
+    """List the datasets that can be fetched, their download sizes, and their local state."""
     from sbdata.dataset_cache import archive_status
 
     collection = _collection(root, registry)
@@ -138,7 +141,9 @@ def list_sources(root: Path | None, registry: Path | None, as_json: bool) -> Non
 @_registry
 @_fetching
 @click.option(
-    "--drop-archives", is_flag=True, help="Delete the archives; a repair fetches them again."
+    "--drop-archives",
+    is_flag=True,
+    help="Delete the archives after unpacking; a repair downloads them again.",
 )
 @_workers
 @_json
@@ -156,8 +161,8 @@ def fetch(
 ) -> None:
     """Download and unpack the datasets NAME...; `sbdata sources list` names them.
 
-    A fetch that was stopped goes on where it was. What is here already is verified, and only
-    damaged files are replaced.
+    An interrupted fetch resumes. Files that already exist are verified, and only damaged ones are
+    replaced.
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.dataset_cache import remove_archives, verify_archives
@@ -182,7 +187,7 @@ def fetch(
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_root
 @_registry
-@click.option("--repair", is_flag=True, help="Take damaged files out of their archives again.")
+@click.option("--repair", is_flag=True, help="Restore damaged files from their archives.")
 @_fetching
 @_workers
 @_json
@@ -200,7 +205,7 @@ def verify(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Check every file of the datasets NAME... (all that were fetched); exit with 1 on damage."""
+    """Check every file of the datasets NAME... [all fetched]; exit with status 1 on damage."""
     from sbdata.cli.progress import showing_progress
     from sbdata.dataset_cache import archive_status, verify_archives, verify_derived
 
@@ -281,10 +286,10 @@ def _fetch(
 def _ask(
     holdings: Sequence[ArchiveStatus], mirrors: Mapping[str, str], *, yes: bool, quiet: bool
 ) -> None:
-    """Say what would be downloaded, and ask before a gigabyte or an unknown amount.
+    """Print what would be downloaded, and ask before a gigabyte or an unknown amount.
 
     Raises:
-        InputError: if there is nobody to ask, or the answer is no.
+        InputError: If nobody can be asked, or the answer is no.
     """
     from sbdata.dataset_cache import ASK_FROM
     from sbdata.fetch.remotes import mirrored
@@ -312,7 +317,7 @@ def _ask(
 
 
 def _is_asked() -> bool:
-    """Tell whether somebody is there to answer."""
+    """Return True if a user can answer on the terminal."""
     return sys.stdin.isatty()
 
 

@@ -1,4 +1,4 @@
-"""Tables on the screen."""
+"""Print tables to stdout."""
 
 from __future__ import annotations
 

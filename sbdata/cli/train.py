@@ -1,4 +1,4 @@
-"""``sbdata train``: pseudo-masks become a segmenter, under one strategy or several."""
+"""``sbdata train``: train a segmenter on pseudo-masks, with one strategy or several."""
 
 from __future__ import annotations
 
@@ -19,48 +19,61 @@ _FOLDER = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--set", "set_folder", type=_FOLDER, help="Photos and masks of a built set.")
-@click.option("--images", type=_FOLDER, help="A folder of photos, instead of a set.")
+@click.option("--set", "set_folder", type=_FOLDER, help="Built set with photos and masks.")
+@click.option("--images", type=_FOLDER, help="Folder of photos, instead of a set.")
 @click.option(
-    "--masks", type=_FOLDER, help="Masks <image_id>.png [the set's ground truth]; 255 is void."
+    "--masks",
+    type=_FOLDER,
+    help="Folder of masks <image_id>.png; 255 is void [the set's ground truth].",
 )
 @click.option(
-    "--taxonomy", help="Classes of --masks with --images [voc20]: a name, or a file of names."
+    "--taxonomy",
+    help="Classes of --masks, with --images: a taxonomy or a file of class names [voc20].",
 )
 @click.option(
-    "--ids", type=_FOLDER, help="With --images: a text file of the ids to take, one a line."
+    "--ids", type=_FOLDER, help="Text file of the image ids to use, one per line, with --images."
 )
 @click.option(
     "--strategy",
     "strategies",
     multiple=True,
     metavar="NAME",
-    help="Repeatable [ce]; --list shows all.",
+    help="Training strategy, see --list; may be repeated [ce].",
 )
-@click.option("--preset", default="smoke", show_default=True, help="A name, or a YAML file.")
+@click.option(
+    "--preset", default="smoke", show_default=True, help="Training preset: a name or a YAML file."
+)
 @click.option(
     "--option",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Changes the preset. Repeatable.",
+    help="Override a key of the preset; may be repeated.",
 )
-@click.option("--weights", help="Backbone's weights: auto, none or a file [the preset's].")
-@click.option("--out", type=_FOLDER, default=Path("runs/train"), show_default=True)
+@click.option("--weights", help="Weights of the backbone: auto, none or a file [the preset's].")
+@click.option(
+    "--out",
+    type=_FOLDER,
+    default=Path("runs/train"),
+    show_default=True,
+    help="Folder to write the runs to.",
+)
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     multiple=True,
-    help="Repeatable [0]; each goes to OUT/seed-N.",
+    help="Training seed; its runs are written to OUT/seed-N; may be repeated [0].",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."
+)
 @click.option(
     "--workers", type=click.IntRange(min=0), default=0, show_default=True,
-    help="Processes that cut views ahead; the result does not depend on it.",
+    help="Number of data-loading workers; the result does not depend on it.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch on the CPU.")
-@click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard, too.")
-@click.option("--list", "listing", is_flag=True, help="Show presets and strategies, and stop.")
+@click.option("--threads", type=click.IntRange(min=1), help="Number of PyTorch threads on the CPU.")
+@click.option("--tensorboard", is_flag=True, help="Also write logs for TensorBoard.")
+@click.option("--list", "listing", is_flag=True, help="List presets and strategies, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def train(
     set_folder: Path | None,
@@ -81,11 +94,11 @@ def train(
     listing: bool,
     as_json: bool,
 ) -> None:
-    """Train a segmenter on masks under one strategy or several.
+    """Train a segmenter on masks, with one strategy or several.
 
-    Each goes to OUT/seed-N/STRATEGY: model.pt, run.json and log.csv. A run that was stopped goes on
-    from its checkpoint; what is finished is not done again. Under torchrun, every process takes its
-    share of each batch.
+    Each run is written to OUT/seed-N/STRATEGY: model.pt, run.json and log.csv. An interrupted run
+    resumes from its checkpoint; finished runs are not repeated. Under torchrun, every process takes
+    its share of each batch.
     """
     if listing:
         _list(as_json)

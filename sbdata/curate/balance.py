@@ -1,4 +1,4 @@
-"""Balance: how evenly instances are spread over the class x size cells."""
+"""Balance: how evenly instances are distributed over the class x size cells."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ class Balance:
     """Balance figures of a table of counts.
 
     Attributes:
-        instances: in all cells.
-        max_over_min: the fullest cell over the emptiest; None where a cell is empty.
-        empty_cells: how many cells have no instance.
-        normalised_entropy: of the distribution over cells, divided by its largest possible value:
-            1 means all cells are equal, 0 that one cell has everything; None without an instance.
-        shares: size name to its share of all instances; empty without an instance.
+        instances: Number of instances in all cells.
+        max_over_min: Count of the fullest cell divided by that of the emptiest; None if a cell is
+            empty.
+        empty_cells: Number of cells without an instance.
+        normalised_entropy: Entropy of the distribution over cells, divided by its largest possible
+            value: 1 if all cells are equal, 0 if one cell holds everything; None if there is no
+            instance.
+        shares: Share of all instances by size name; empty if there is no instance.
     """
 
     instances: int
@@ -34,10 +36,10 @@ class Balance:
 
 
 def balance_of(counts: Mapping[str, Mapping[str, int]]) -> Balance:
-    """Measure how even the cells of a table of counts are.
+    """Measure how evenly the cells of a table of counts are filled.
 
     Args:
-        counts: class name to size name to number of instances; every class has the same sizes.
+        counts: Number of instances by class name, then size name; every class has the same sizes.
 
     >>> balance_of({"cat": {"small": 2, "large": 4}, "dog": {"small": 2, "large": 2}}).max_over_min
     2.0
@@ -47,7 +49,7 @@ def balance_of(counts: Mapping[str, Mapping[str, int]]) -> Balance:
     if not total:
         return Balance(0, None, empty, None, {})
     share = cells[cells > 0] / total
-    # A table of one cell is as even as it can be.
+    # A table of one cell is perfectly even.
     widest = np.log(cells.size) if cells.size > 1 else 1.0
     entropy = float(-(share * np.log(share)).sum() / widest) if cells.size > 1 else 1.0
     sizes = next(iter(counts.values()))

@@ -1,8 +1,8 @@
 """Build an evaluation set: scan, filter, select, fetch, guard, refill, write.
 
-Everything is prepared in a hidden folder beside the target and moved there in one step at the end.
-A build that was killed goes on from that folder. Decisions depend on the recipe and on the
-contents of the sources alone, so an interrupted build ends with the same set.
+Everything is prepared in a hidden folder next to the target and moved there in one step at the end.
+A build that was killed resumes from that folder. Decisions depend only on the recipe and the
+contents of the sources, so an interrupted build ends with the same set.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ _NAMES = ["image_id", "source", "file_name"]
 
 @dataclass(frozen=True)
 class Built:
-    """A finished set and what it was chosen from.
+    """Finished set and the statistics of what it was chosen from.
 
     Attributes:
-        root: the set's folder.
-        manifest: of the set.
-        before: what the sources hold.
-        after: what the set holds.
-        fresh: whether it was built now.
-        notes: what else bears on its numbers, in one sentence each.
+        root: Folder of the set.
+        manifest: Manifest of the set.
+        before: Statistics of everything in the sources.
+        after: Statistics of the set.
+        fresh: True if the set was built by this call, False if it existed already.
+        notes: Other facts that affect the set's numbers, one sentence each.
     """
 
     root: Path
@@ -92,12 +92,12 @@ class Built:
 
 @dataclass(frozen=True)
 class Measured:
-    """The sources of a recipe, measured as they are.
+    """Statistics of a recipe's sources before any filter or selection.
 
     Attributes:
-        statistics: of what could be read.
-        rejections: what could not, and is in no number.
-        notes: what else bears on the numbers.
+        statistics: Statistics of everything that could be read.
+        rejections: Items that could not be read; they are counted nowhere.
+        notes: Other facts that affect the numbers, one sentence each.
     """
 
     statistics: SizeStatistics
@@ -109,9 +109,9 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
     """Build the set that a recipe describes in the folder ``out``.
 
     Raises:
-        InputError: if a source or a training split to be left out cannot be read, nothing can be
-            chosen, ``out`` holds something else, or images cannot be downloaded; what was fetched
-            so far stays for the next try.
+        InputError: If a source or a training split to be excluded cannot be read, nothing can be
+            chosen, ``out`` holds something else, or images cannot be downloaded. What was fetched
+            so far is kept for the next attempt.
     """
     check_output(_staging_folder(out))
     opened = open_all(recipe, inputs)
@@ -175,14 +175,14 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
 
 
 def check_names(image_ids: Sequence[str], folder: Path) -> None:
-    """Make sure that images whose names differ only in letter case are two files in a folder.
+    """Check that image names which differ only in letter case give separate files in a folder.
 
     Args:
-        image_ids: of the images.
-        folder: on the disk that they are written to.
+        image_ids: Ids of the images.
+        folder: Folder on the disk that the images are written to.
 
     Raises:
-        InputError: naming two of them, if the disk takes them for one file.
+        InputError: If the disk treats two of the names as one file; the message names both.
     """
     groups = differ_in_case(image_ids)
     if groups and not tells_case(folder):
@@ -197,7 +197,7 @@ def check_names(image_ids: Sequence[str], folder: Path) -> None:
 def _nothing_left(
     recipe: Recipe, what: str, rejections: Sequence[Rejection], out: Path
 ) -> InputError:
-    """Write down why everything was left out, and return the error that says so."""
+    """Record why everything was left out, and return the error that reports it."""
     kept = _staging_folder(out) / REJECTED_FILE
     write_rejected(kept, rejections)
     said = describe_rejections(rejections) or "nothing was scanned"
@@ -208,16 +208,16 @@ def _nothing_left(
 
 
 def rebuild_set(folder: Path, out: Path, inputs: Inputs) -> Built:
-    """Build the set of an existing manifest again: the same images, the same masks.
+    """Rebuild the set of an existing manifest: the same images, the same masks.
 
     Args:
-        folder: with ``images.parquet`` and ``instances.parquet``.
-        out: where the set goes.
-        inputs: ``roots`` may name local copies; other images are fetched by url and checked by the
-            recorded SHA-256.
+        folder: Folder with ``images.parquet`` and ``instances.parquet``.
+        out: Folder to write the set to.
+        inputs: Build inputs; ``roots`` may name local copies of the sources. Other images are
+            downloaded by URL and checked against the recorded SHA-256.
 
     Raises:
-        InputError: if the manifest is damaged or an image cannot be had as recorded.
+        InputError: If the manifest is damaged or an image is not available as recorded.
     """
     manifest = read_manifest(folder)
     recipe = check_header(manifest, folder)
@@ -237,7 +237,7 @@ def rebuild_set(folder: Path, out: Path, inputs: Inputs) -> Built:
 
 
 def _identities(opened: Sequence[Opened], inputs: Inputs) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Return what identifies each image of the sources, by source and file name."""
+    """Return the identities of each image of the sources, by source and file name."""
     found = {}
     for one in opened:
         root = inputs.roots.get(one.spec.name)
@@ -247,7 +247,7 @@ def _identities(opened: Sequence[Opened], inputs: Inputs) -> dict[tuple[str, str
 
 
 def measure_sources(recipe: Recipe, inputs: Inputs) -> Measured:
-    """Measure the sources of a recipe as they are, before any filter or selection."""
+    """Measure the sources of a recipe before any filter or selection."""
     with tempfile.TemporaryDirectory(prefix="sbdata-") as folder:
         opened = open_all(recipe, inputs)
         scanned = scan_all(recipe, opened, Path(folder), inputs)
@@ -263,10 +263,10 @@ def measure_sources(recipe: Recipe, inputs: Inputs) -> Measured:
 
 
 def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
-    """Return the set in ``out`` if it is the recipe's and undamaged, None if there is nothing.
+    """Return the set in ``out`` if it is the recipe's and undamaged, None if ``out`` is empty.
 
     Raises:
-        InputError: if ``out`` holds something else, or a damaged set.
+        InputError: If ``out`` holds something else, or a damaged set.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -303,7 +303,7 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
 def _holders(
     spec: SourceSpec, root: Path | None, rows: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[ImageHolder, list[Mapping[str, Any]]]]:
-    """Pair the rows of a manifest with what may have their images at hand."""
+    """Yield the rows of a manifest, grouped by the source that may hold their images locally."""
     published = [row for row in rows if row["sha256_of"] == "file"]
     if published:
         yield ImageFolders(devkit_folders(root) if root else ()), published
@@ -348,11 +348,11 @@ def _lock_of(out: Path) -> filelock.BaseFileLock:
 
 
 def _remove_emptied(out: Path) -> None:
-    """Delete what a build left beside its finished set when it was killed at the very end."""
+    """Delete what a build killed at the very end left next to its finished set."""
     staging, lock = _staging_folder(out), _lock_of(out)
     if not staging.is_dir() and not Path(lock.lock_file).exists():
         return
-    with suppress(OSError, filelock.Timeout), lock:  # of a folder that can only be read
+    with suppress(OSError, filelock.Timeout), lock:  # the folder may be read-only
         if not (staging / "set").exists():
             shutil.rmtree(staging, ignore_errors=True)
             Path(lock.lock_file).unlink(missing_ok=True)
@@ -360,10 +360,10 @@ def _remove_emptied(out: Path) -> None:
 
 @contextmanager
 def _staging(out: Path, state: Mapping[str, Any]) -> Iterator[Path]:
-    """Give the hidden folder that a build is prepared in; it is kept if the build fails.
+    """Yield the hidden folder that a build is prepared in; it is kept if the build fails.
 
-    A folder left by a killed build of the same state is taken up again, one of another state is
-    emptied. Only one build of a target runs at a time.
+    The folder of a killed build is reused if its state is the same and emptied if it differs. Only
+    one build of a target runs at a time.
     """
     staging = _staging_folder(out)
     with writing_to(staging):

@@ -1,4 +1,4 @@
-"""The dataset card: README.md of a set, in the form that the Hugging Face hub reads."""
+"""Dataset card: README.md of a set, in the format of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FIGURE = "size_distribution.svg"
 
 
 def dataset_card(manifest: Manifest, chosen: SizeStatistics) -> str:
-    """Return the card's Markdown text.
+    """Return the dataset card of a set as Markdown text.
 
     Args:
-        manifest: of the set.
-        chosen: its size statistics; those of the source are in the manifest's header.
+        manifest: Manifest of the set; its header holds the size statistics of the source.
+        chosen: Size statistics of the set.
     """
     meta = manifest.meta
     recipe = meta["recipe"]

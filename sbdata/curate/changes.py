@@ -1,7 +1,7 @@
-"""Changes: whether the annotations that a set was built from are still the same.
+"""Changes: check whether the annotations that a set was built from are still the same.
 
-A hidden file in the set holds the fingerprints of its sources' annotation files. Without it, the
-corrections of a source would be without effect: the set is there already.
+A hidden file in the set holds the fingerprints of its sources' annotation files. Without it, a
+correction of a source would have no effect, because the set already exists.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sbdata.storage import write_bytes
 
 
 def source_fingerprints(recipe: Recipe, roots: Mapping[str, Path]) -> dict[str, dict[str, str]]:
-    """Return the fingerprint of each split that a recipe's annotations are read from, by its name.
+    """Return the annotation fingerprints of each split of a recipe's sources, by split name.
 
     Args:
-        recipe: of the set.
-        roots: where its sources lie.
+        recipe: Recipe of the set.
+        roots: Folder of each source, by source name.
 
     Raises:
-        InputError: if annotations cannot be read.
+        InputError: If annotations cannot be read.
     """
     found = {}
     for spec in _specs(recipe):
@@ -47,10 +47,10 @@ def record_sources(
     """Write the fingerprints of the sources into a set's folder.
 
     Args:
-        root: the set's folder.
-        logical_hash: of its manifest.
-        found: by :func:`source_fingerprints`.
-        notes: sentences about the sources that must stand beside the set's numbers.
+        root: Folder of the set.
+        logical_hash: Logical hash of the set's manifest.
+        found: Fingerprints returned by :func:`source_fingerprints`.
+        notes: Sentences about the sources that must be shown with the set's numbers.
     """
     content = {"logical_hash": logical_hash, "sources": found, "notes": [*notes]}
     write_bytes(root / SOURCES_MARKER, orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
@@ -59,15 +59,15 @@ def record_sources(
 def changed_sources(
     root: Path, logical_hash: str, recipe: Recipe, roots: Mapping[str, Path]
 ) -> list[str]:
-    """Return the files, or splits of many files, that differ from those that a set was built from.
+    """Return the files, or splits of many files, that have changed since a set was built.
 
-    What was not recorded, or is not at hand any more, is not compared.
+    Files that were not recorded, or are no longer available, are not compared.
 
     Args:
-        root: the set's folder.
-        logical_hash: of its manifest.
-        recipe: of the set.
-        roots: where its sources lie.
+        root: Folder of the set.
+        logical_hash: Logical hash of the set's manifest.
+        recipe: Recipe of the set.
+        roots: Folder of each source, by source name.
     """
     recorded = _recorded(root, logical_hash).get("sources")
     recorded = recorded if isinstance(recorded, dict) else {}
@@ -87,11 +87,11 @@ def changed_sources(
 
 
 def recorded_notes(root: Path, logical_hash: str) -> list[str]:
-    """Return the sentences about its sources that were written down when a set was built.
+    """Return the sentences about its sources that were recorded when a set was built.
 
     Args:
-        root: the set's folder.
-        logical_hash: of its manifest.
+        root: Folder of the set.
+        logical_hash: Logical hash of the set's manifest.
     """
     notes = _recorded(root, logical_hash).get("notes")
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
@@ -102,7 +102,7 @@ def _specs(recipe: Recipe) -> list[SourceSpec]:
 
 
 def _recorded(root: Path, logical_hash: str) -> Mapping[str, Any]:
-    """Return what was written down of a set; nothing if the file is damaged, or of another set."""
+    """Return the record of a set; empty if the file is damaged or belongs to another set."""
     try:
         content = orjson.loads((root / SOURCES_MARKER).read_bytes())
     except (OSError, ValueError):

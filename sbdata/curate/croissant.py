@@ -1,7 +1,7 @@
 """Croissant metadata (MLCommons, version 1.0) of an evaluation set, as JSON-LD.
 
-Written by hand rather than by ``mlcroissant``, whose dependencies are heavy; the tests validate
-the result with it.
+It is written without ``mlcroissant``, which has heavy dependencies; the tests validate the result
+with ``mlcroissant``.
 """
 
 from __future__ import annotations
@@ -77,11 +77,12 @@ _DESCRIPTIONS = {
 
 
 def croissant(manifest: Manifest, folder: Path) -> dict[str, Any]:
-    """Describe a set whose tables lie in ``folder``.
+    """Describe a set as Croissant metadata.
 
     Args:
-        manifest: of the set.
-        folder: the set's root; sizes and hashes of the tables are taken from the files there.
+        manifest: Manifest of the set.
+        folder: Root folder of the set; sizes and hashes of the tables are taken from the files
+            there.
 
     Returns:
         JSON-LD as plain values.

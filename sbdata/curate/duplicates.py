@@ -1,8 +1,8 @@
-"""Near duplicates: images of a set that a training split also holds.
+"""Near duplicates: find images of a set that a training split also contains.
 
 Images are compared by the Hamming distance of their 64-bit perceptual hashes. A training split is
-hashed once; the hashes can be kept in a file, by the image's sha256, so that a cached hash is
-never that of other bytes.
+hashed once. The hashes can be cached in a file by the SHA-256 of the image, so that a cached hash
+never belongs to other bytes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ class MemberHashes:
     """Perceptual hashes of a split's images.
 
     Attributes:
-        hashes: source image id to 16 hex digits, for the images that are at hand.
-        unreadable: how many are at hand and cannot be decoded.
+        hashes: Perceptual hash (16 hex digits) by source image id, for the images available
+            locally.
+        unreadable: Number of images that are available but cannot be decoded.
     """
 
     hashes: Mapping[str, str]
@@ -52,18 +53,18 @@ def hash_members(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> MemberHashes:
-    """Hash those images of a training split that are at hand.
+    """Hash the images of a training split that are available locally.
 
     Args:
-        source: whose ``image_bytes`` is asked.
-        members: of the split.
-        workers: threads, or processes.
-        processes: use processes, for a source that generates its images.
-        cache: file of known hashes, read and brought up to date; a damaged one is made anew.
-        progress: called with (done, total).
+        source: Source of the images; ``image_bytes`` is called for each.
+        members: Images of the split.
+        workers: Number of threads or processes.
+        processes: True to use processes, for a source that generates its images.
+        cache: File of known hashes, which is read and updated; a damaged one is recreated.
+        progress: Callback, called with (done, total).
     """
     known = _read_cache(cache)
-    # Processes would be sent the whole of it with each member, at the price of hashing again.
+    # Processes hash again: otherwise, the whole cache would be sent with each member.
     lookup = {} if processes else known
     found = run_each(
         partial(_hash_member, source, lookup),
@@ -87,7 +88,7 @@ def hash_members(
 def _hash_member(
     source: Source, known: Mapping[str, str], member: Member
 ) -> tuple[str, str | None]:
-    """Return the sha256 of the bytes (empty if absent) and their hash (None if unreadable)."""
+    """Return the SHA-256 of the bytes (empty if absent) and their hash (None if unreadable)."""
     try:
         data = source.image_bytes(member.file_name)
     except (InputError, OSError):
@@ -110,16 +111,16 @@ def near_duplicates(
     """Find the images that have a near duplicate among the training images.
 
     Args:
-        hashes: image id to perceptual hash, 16 hex digits.
-        training_hashes: the same of the training split.
-        bits: the largest Hamming distance that counts.
+        hashes: Perceptual hash (16 hex digits) by image id.
+        training_hashes: Perceptual hash by image id of the training split.
+        bits: Largest Hamming distance that counts as a near duplicate.
 
     Returns:
-        Image id to the training image's id at the smallest distance (the first in sorted order
-        among equals), for the images that have one; in sorted order.
+        Id of the nearest training image by image id, only for images that have a near duplicate, in
+        sorted order. Ties go to the first training id in sorted order.
 
     Raises:
-        InputError: for a hash that is not 16 hex digits.
+        InputError: If a hash is not 16 hex digits.
 
     >>> near_duplicates({"a": "00000000000000ff", "b": "f" * 16}, {"x": "00000000000000fe"}, 4)
     {'a': 'x'}
@@ -137,7 +138,7 @@ def near_duplicates(
         part = slice(row, row + rows)
         for column in range(0, len(right), columns):
             distance = _bit_count(left[part, None] ^ right[None, column : column + columns])
-            place = distance.argmin(axis=1)  # the first among equals
+            place = distance.argmin(axis=1)  # the first of equal ones
             smallest = np.take_along_axis(distance, place[:, None], axis=1)[:, 0]
             closer = smallest < best[part]
             nearest[part][closer] = place[closer] + column
@@ -153,7 +154,7 @@ def _as_integers(hashes: Sequence[str]) -> npt.NDArray[np.uint64]:
     except ValueError:
         msg = "a perceptual hash that is not 16 hex digits; build the manifest again"
         raise InputError(msg) from None
-    return np.frombuffer(data, np.uint64)  # the order of the bytes changes no distance
+    return np.frombuffer(data, np.uint64)  # byte order does not affect the distance
 
 
 def _bit_count(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
@@ -173,7 +174,7 @@ def _bit_count_by_sums(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     return counts.astype(np.uint8)
 
 
-# --- the file of known hashes --------------------------------------------------------------------
+# --- the hash cache ------------------------------------------------------------------------------
 
 
 def _made_with() -> str:
@@ -181,7 +182,7 @@ def _made_with() -> str:
 
 
 def _read_cache(cache: Path | None) -> Mapping[str, str]:
-    """Return sha256 -> hash; nothing from a file that is absent, damaged or of other libraries."""
+    """Return SHA-256 -> hash; empty if the file is absent, damaged or of other libraries."""
     if cache is None or not cache.is_file():
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Filters: which scanned images may be candidates, with a reason for each that may not."""
+"""Filters: which scanned images may be candidates, with a reason for each rejection."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sbdata.sources import Rejection
 
 
 def filter_images(images: pa.Table, rules: Filters) -> tuple[list[str], list[Rejection]]:
-    """Return the ids of the images that pass, in table order, and a reason for each other one.
+    """Return the ids of the images that pass, in table order, and a rejection for each other image.
 
     Args:
-        images: a scan's table (``sbdata.sources.scan``), with the columns ``crowd_share`` and
-            ``not_exhaustive``.
-        rules: from the recipe; the first that an image breaks is its reason.
+        images: Images table of a scan (``sbdata.sources.scan``), with the columns ``crowd_share``
+            and ``not_exhaustive``.
+        rules: Filters of the recipe; the first one that an image violates is its reason.
     """
     kept: list[str] = []
     rejected: list[Rejection] = []

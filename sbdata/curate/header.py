@@ -1,7 +1,7 @@
-"""The header of a built set's manifest: what a card, a rebuild and the command line need of it.
+"""Header of a built set's manifest: the parts that a card, a rebuild and the CLI need.
 
-Every reader needs the parts that :func:`sbdata.manifest.read_manifest` checks. A set that a recipe
-built has more of them, which are checked here before anything is made from them.
+:func:`sbdata.manifest.read_manifest` checks the parts that every reader needs. The header of a set
+built from a recipe has further parts, which are checked here before they are used.
 """
 
 from __future__ import annotations
@@ -57,17 +57,18 @@ class _Compared:
 
 
 def check_header(manifest: Manifest, folder: Path) -> Recipe:
-    """Make sure that a set can be described and built again from its manifest.
+    """Check that a set can be described and rebuilt from its manifest.
 
     Args:
-        manifest: as it was read.
-        folder: that it lies in, for the message.
+        manifest: Manifest of the set, as read.
+        folder: Folder of the manifest, for the error message.
 
     Returns:
         The recipe of the set.
 
     Raises:
-        SchemaError: if a part of the header is missing or broken; it names the file and the part.
+        SchemaError: If a part of the header is missing or malformed; the message names the file and
+            the part.
     """
     path = folder / IMAGES_FILE
     meta = manifest.meta
@@ -93,7 +94,7 @@ def check_header(manifest: Manifest, folder: Path) -> Recipe:
 
 
 def _part(kind: type[Part], raw: Any, where: str) -> Part:
-    """Read the fields of ``kind`` from a part of the header; it may have further ones."""
+    """Read the fields of ``kind`` from a part of the header; further fields are allowed."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     known = {k: v for k, v in raw.items() if k in names} if isinstance(raw, dict) else raw
     found = from_plain(kind, known, where)

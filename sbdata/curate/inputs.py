@@ -1,4 +1,4 @@
-"""What a build is given beside its recipe: nothing here changes what is chosen."""
+"""Inputs of a build other than its recipe; they do not affect what is chosen."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-DOWNLOADS = 8  # at once: waiting for a server costs no processor
+DOWNLOADS = 8  # parallel: waiting for a server needs no processor
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, how much of it is done, and how much there is."""
+"""Callback, called with the name of a stage, the amount done and the total."""
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -18,15 +18,15 @@ def _silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where a build finds things and how it works; nothing here changes what is chosen.
+    """Locations and execution settings of a build; they do not affect what is chosen.
 
     Attributes:
-        roots: source name to the dataset's folder.
-        mirrors: url prefix to the prefix that is asked instead.
-        workers: parallel processes and downloads.
-        skip_missing: whether images that cannot be had are left out and their cells refilled,
-            instead of stopping the build.
-        progress: called while work goes on.
+        roots: Dataset folder by source name.
+        mirrors: Replacement URL prefix by original URL prefix.
+        workers: Number of parallel processes and downloads.
+        skip_missing: True to leave out unavailable images and refill their cells; False to stop the
+            build at them.
+        progress: Callback for progress reports.
     """
 
     roots: Mapping[str, Path] = field(default_factory=dict)

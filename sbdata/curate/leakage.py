@@ -1,10 +1,10 @@
-"""The leakage guard: keep training images, and near duplicates of them, out of an evaluation set.
+"""Leakage guard: keep training images and their near duplicates out of an evaluation set.
 
-A recipe names the training splits that its set must not overlap with
-(``exclude_overlap_with: [voc-trainaug]``). An image is left out if it is a member of one, or if its
-perceptual hash is close to a member's. Membership goes by what an image is (its published name, its
-address, its file; see :mod:`sbdata.sources.identity`), never by what a user called its source. A
-split that cannot be read stops the build, unless the recipe lists it under ``unchecked``.
+A recipe names the training splits that its set must not overlap with (``exclude_overlap_with:
+[voc-trainaug]``). An image is left out if it is a member of such a split, or if its perceptual hash
+is close to that of a member. Membership is decided by the identity of an image (its published name,
+its URL or its file; see :mod:`sbdata.sources.identity`), not by the name that a user gave its
+source. A split that cannot be read stops the build, unless the recipe lists it under ``unchecked``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from sbdata.sources import FORMATS, Member, Rejection, Source, open_source, warm
 
 @dataclass(frozen=True)
 class OpenedSplit:
-    """A training split that a recipe names.
+    """Training split that a recipe names.
 
     Attributes:
-        name: as in the recipe, ``SOURCE-SPLIT``.
-        spec: of the source that it belongs to.
-        root: the source's folder, if it has one.
-        source: the split; None if the recipe lists it under ``unchecked``.
-        members: its images.
+        name: Name in the recipe, ``SOURCE-SPLIT``.
+        spec: Source that the split belongs to.
+        root: Folder of the source; None if it has none.
+        source: Opened split; None if the recipe lists it under ``unchecked``.
+        members: Images of the split.
     """
 
     name: str
@@ -42,15 +42,15 @@ class OpenedSplit:
 
 @dataclass(frozen=True)
 class TrainingSplit:
-    """What images are compared with: one training split.
+    """Training split that images are compared with.
 
     Attributes:
-        name: as in the recipe, ``SOURCE-SPLIT``.
-        checked: whether it is compared at all.
-        members: how many images it has.
-        identities: of all of them.
-        hashes: perceptual hashes (16 hex digits) of those members whose image is at hand, by id.
-        unreadable: how many images are at hand and cannot be decoded.
+        name: Name in the recipe, ``SOURCE-SPLIT``.
+        checked: True if images are compared with this split.
+        members: Number of images of the split.
+        identities: Identities of all its images.
+        hashes: Perceptual hash (16 hex digits) by id, for the images available locally.
+        unreadable: Number of images that are available but cannot be decoded.
     """
 
     name: str
@@ -65,11 +65,11 @@ def open_splits(recipe: Recipe, roots: Mapping[str, Path]) -> list[OpenedSplit]:
     """Open the training splits that a recipe's set must not overlap with.
 
     Args:
-        recipe: whose ``exclude_overlap_with`` is looked up.
-        roots: source name to folder.
+        recipe: Recipe that names the splits in ``exclude_overlap_with``.
+        roots: Dataset folder by source name.
 
     Raises:
-        InputError: for a split that cannot be read and is not listed under ``unchecked``.
+        InputError: If a split cannot be read and is not listed under ``unchecked``.
     """
     specs = {spec.name: spec for spec in recipe.sources}
     if recipe.overlay is not None:
@@ -101,13 +101,13 @@ def hash_splits(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[TrainingSplit]:
-    """Identify the images of training splits, and hash those that are at hand.
+    """Identify the images of training splits, and hash those that are available locally.
 
     Args:
-        opened: by :func:`open_splits`.
-        cache: folder where hashes are kept between runs.
-        workers: parallel processes or threads.
-        progress: called with (done, total) images of each training split.
+        opened: Splits returned by :func:`open_splits`.
+        cache: Folder that keeps the hashes between runs.
+        workers: Number of parallel processes or threads.
+        progress: Callback, called with (done, total) images of each training split.
     """
     found = []
     for place, split in enumerate(opened):
@@ -144,7 +144,8 @@ def identities_by_file(
 ) -> dict[str, tuple[str, ...]]:
     """Return the identities of a split's images by their file name.
 
-    Images of a source that gives none are known by their id, within its format and folder.
+    If a source provides no identity, its images are identified by their id within its format and
+    folder.
     """
     place = None if root is None else root.resolve()
     return {
@@ -161,12 +162,12 @@ def training_members(
     """Return a rejection for every image that is a member of a training split.
 
     Args:
-        images: rows with image_id, source and file_name.
-        identities: of each image, by source and file name.
-        split: the training split.
+        images: Rows with image_id, source and file_name.
+        identities: Identities of each image, by source and file name.
+        split: Training split to compare with.
 
     Raises:
-        InputError: for an image that its source does not list as a member.
+        InputError: If the source of an image does not list it as a member.
     """
     found = []
     for image in images:
@@ -191,10 +192,10 @@ def training_duplicates(
     """Return a rejection for every image that is a near duplicate of a training image.
 
     Args:
-        images: rows with image_id, source and file_name.
-        hashes: image_id to perceptual hash; images without one are not checked.
-        split: the training split.
-        bits: largest Hamming distance that counts as a near duplicate.
+        images: Rows with image_id, source and file_name.
+        hashes: Perceptual hash by image_id; images without one are not checked.
+        split: Training split to compare with.
+        bits: Largest Hamming distance that counts as a near duplicate.
     """
     rows = {image["image_id"]: image for image in images}
     wanted = {image_id: hashes[image_id] for image_id in rows if image_id in hashes}
@@ -205,12 +206,12 @@ def training_duplicates(
 
 
 def describe_check(split: TrainingSplit, members: int, duplicates: int) -> dict[str, Any]:
-    """Say in plain values how far a training split was checked and what that left out.
+    """Return, as plain values, how a training split was checked and how many images were left out.
 
     Args:
-        split: the training split.
-        members: candidates left out because they belong to it.
-        duplicates: chosen images left out because they look like one of it.
+        split: Training split.
+        members: Number of candidates left out because they belong to the split.
+        duplicates: Number of chosen images left out because they resemble an image of the split.
     """
     hashed = len(split.hashes)
     if not split.checked:

@@ -1,8 +1,8 @@
-"""Materialise: a manifest and its images become a folder in the VOC devkit's layout.
+"""Materialise: turn a manifest and its images into a folder in the VOC devkit's layout.
 
-Masks are drawn from the manifest alone, so that a set can be made again from its two tables. The
-tables are written after the masks, and ``checksums.txt`` last: a folder that has it is finished. A
-hidden marker of the images and masks follows it, by which later changes are noticed cheaply.
+Masks are drawn from the manifest alone, so a set can be rebuilt from its two tables. The tables are
+written after the masks, and ``checksums.txt`` last: a folder that contains it is finished. Then a
+hidden marker of the images and masks is written, which makes it cheap to detect later changes.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ def write_set(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Write everything of a set but its images, which lie in ``root/JPEGImages`` already.
+    """Write all files of a set except its images, which must exist in ``root/JPEGImages``.
 
-    Files that are there are replaced. What further files the caller puts into the set (card,
-    Croissant) come before this call, or are followed by :func:`write_checksums`.
+    Existing files are replaced. Other files of the set (card, Croissant) must be written before
+    this call, or :func:`write_checksums` must be called after them.
 
     Args:
-        manifest: of the set.
-        root: the set's folder.
-        rejections: what was left out on the way, for ``rejected.csv``.
-        workers: threads that draw and write masks.
-        progress: called with (images done, images in all).
+        manifest: Manifest of the set.
+        root: Folder of the set.
+        rejections: Items left out during the build, for ``rejected.csv``.
+        workers: Number of threads that draw and write masks.
+        progress: Callback, called with (images done, total images).
 
     Raises:
-        InputError: if an image is missing, or a mask of the manifest does not fit its image.
+        InputError: If an image is missing, or a mask of the manifest does not fit its image.
     """
     rows = list(drawn_rows(manifest))
     absent = [row.image_id for row in rows if not image_path(root, row.image_id).is_file()]
@@ -107,11 +107,13 @@ def _write_masks(root: Path, row: DrawnRow) -> None:
 
 
 def remove_strangers(manifest: Manifest, root: Path) -> list[Path]:
-    """Delete images, masks and lists that lie in a set's folders and are not the manifest's.
+    """Delete images, masks and lists in a set's folders that the manifest does not name.
 
-    They are left by an earlier build with other choices, or by images that were fetched and then
-    found to be near duplicates. Call it only on a folder that sbdata made. Returns what was
-    deleted.
+    They come from an earlier build with other choices, or are images that were fetched and then
+    found to be near duplicates. Call this only on a folder that sbdata created.
+
+    Returns:
+        The paths of the deleted files.
     """
     ids = manifest.images["image_id"].to_pylist()
     wanted = {path(root, i) for path in (image_path, class_path, object_path) for i in ids}
@@ -134,10 +136,10 @@ def remove_strangers(manifest: Manifest, root: Path) -> list[Path]:
 
 
 def write_rejected(path: Path, rejections: Sequence[Rejection]) -> None:
-    """Write what was left out as CSV, one line each, sorted by source, file, reason and the rest.
+    """Write rejections as CSV, one line each, sorted by source, file, reason and the other columns.
 
-    Names come from annotation files and may hold anything; characters that do not print are
-    written as escapes, so that a rejection stays one line, and formulas as text.
+    Names come from annotation files and may hold any characters. Unprintable characters are written
+    as escapes, so that each rejection is one line, and formulas are written as text.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -148,10 +150,10 @@ def write_rejected(path: Path, rejections: Sequence[Rejection]) -> None:
 
 
 def read_rejected(path: Path) -> list[Rejection]:
-    """Read what :func:`write_rejected` wrote.
+    """Read a file written by :func:`write_rejected`.
 
     Raises:
-        InputError: if the file is missing or has other columns.
+        InputError: If the file is missing or has other columns.
     """
     names = [field.name for field in fields(Rejection)]
     try:
@@ -167,12 +169,12 @@ def read_rejected(path: Path) -> list[Rejection]:
 
 
 def read_rejections_of(root: Path) -> list[Rejection]:
-    """Return what was left out when a set was built; nothing if its list is lost or damaged.
+    """Return what was left out when a set was built; empty if the list is lost or damaged.
 
-    ``sbdata dataset verify`` says so.
+    ``sbdata dataset verify`` reports a lost or damaged list.
 
     Args:
-        root: the set's folder, or one that holds the manifest alone.
+        root: Folder of the set, or a folder that holds only the manifest.
     """
     try:
         return read_rejected(root / REJECTED_FILE)
@@ -186,10 +188,11 @@ def read_rejections_of(root: Path) -> list[Rejection]:
 def write_checksums(root: Path, *, workers: int = 1) -> None:
     """Write ``checksums.txt``: the SHA-256 of every other file of the set, sorted by path.
 
-    ``sha256sum -c checksums.txt`` checks it from within the set's folder.
+    ``sha256sum -c checksums.txt``, run in the set's folder, checks it.
 
     Raises:
-        InputError: if a file's name holds characters that the format cannot, or is no plain file.
+        InputError: If a file name contains characters that the format does not allow, or a path is
+            not a regular file.
     """
     names = [name for name in files_of(root) if name != CHECKSUMS_FILE]
     odd = [
@@ -209,11 +212,11 @@ def write_checksums(root: Path, *, workers: int = 1) -> None:
 
 
 def files_of(root: Path) -> list[str]:
-    """Return the paths of all files below a folder, relative, with slashes, sorted.
+    """Return the relative paths of all files below a folder, with slashes, sorted.
 
-    A link to a folder counts as a file and is not followed. The set's own markers are left out,
-    the temporary file that a process leaves that is killed as it writes one, and the litter of
-    desktops.
+    A link to a folder counts as a file and is not followed. Three kinds of files are left out: the
+    set's own markers, temporary files of processes killed while writing, and files that desktops
+    create.
     """
     found = []
     for folder, folders, names in os.walk(root):

@@ -1,4 +1,4 @@
-"""Notes: what stands beside a set's numbers because it bears on them, in one sentence each."""
+"""Notes: facts that affect a set's numbers and are shown with them, one sentence each."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SHOWN = 3
 
 
 def unmatched_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
-    """Say which classes of a recipe no category of a COCO-format source leads to.
+    """Return a note on the classes of a recipe that no category of a COCO-format source maps to.
 
     Args:
-        recipe: whose classes are looked for.
-        opened: its sources.
+        recipe: Recipe with the classes.
+        opened: Opened sources of the recipe.
     """
     notes = []
     for one in opened:
@@ -42,10 +42,10 @@ def unmatched_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
 
 
 def quota_note(meta: Mapping[str, Any]) -> str:
-    """Say which cells of a set hold less than the quota because the source has no more.
+    """Return a note on the cells of a set that are below the quota because the source has no more.
 
     Args:
-        meta: the header of a set's manifest.
+        meta: Header of the set's manifest.
     """
     report, wanted = meta.get("selection"), meta.get("recipe", {}).get("select")
     if not report or not wanted:
@@ -64,13 +64,13 @@ def quota_note(meta: Mapping[str, Any]) -> str:
 
 
 def turned_note(turned: Mapping[str, int]) -> str:
-    """Say which photos are shown turned by their EXIF orientation tag.
+    """Return a note on the photos that are shown rotated or mirrored by their EXIF orientation tag.
 
-    Masks lie on the pixels as they are stored, as COCO's do; whether a file's annotations do, its
-    size cannot tell where the tag turns by half, mirrors, or turns a square photo.
+    Masks refer to the pixels as stored, as in COCO. If the tag rotates by 180 degrees, mirrors, or
+    rotates a square photo, the image size cannot tell whether the annotations do too.
 
     Args:
-        turned: the tag of each such photo, by image id.
+        turned: EXIF orientation of each such photo, by image id.
     """
     if not turned:
         return ""
@@ -86,14 +86,14 @@ def turned_note(turned: Mapping[str, int]) -> str:
 def turned_photos(
     photos: Mapping[str, Path], *, workers: int = 1, progress: Progress | None = None
 ) -> dict[str, int]:
-    """Return the EXIF orientation of the photos that are shown turned, by image id.
+    """Return the EXIF orientation of photos that are shown rotated or mirrored, by image id.
 
-    Only headers are read. A photo that cannot be read is passed over: what decodes it names it.
+    Only headers are read. An unreadable photo is skipped; it is reported when it is decoded.
 
     Args:
-        photos: by image id.
-        workers: threads.
-        progress: called with (photos done, in all).
+        photos: Path of each photo, by image id.
+        workers: Number of threads.
+        progress: Callback, called with (photos done, total).
     """
     tags = run_each(_orientation, [*photos.values()], workers=workers, progress=progress)
     return {image_id: tag for image_id, tag in zip(photos, tags, strict=True) if tag > 1}
@@ -115,14 +115,14 @@ def source_notes(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> tuple[str, ...]:
-    """Return the notes on a recipe's sources, as they are.
+    """Return the notes on the sources of a recipe.
 
     Args:
-        recipe: whose classes are looked for.
-        opened: its sources.
-        images: what was scanned, with the columns ``image_id`` and ``file_name``.
-        workers: threads that read the photos' headers.
-        progress: called with (photos done, in all).
+        recipe: Recipe with the classes.
+        opened: Opened sources of the recipe.
+        images: Scanned images, with the columns ``image_id`` and ``file_name``.
+        workers: Number of threads that read the photos' headers.
+        progress: Callback, called with (photos done, total).
     """
     names = images.select(["image_id", "source", "file_name"]).to_pylist()
     photos = {}
@@ -140,30 +140,30 @@ def source_notes(
 
 
 def _photo_of(row: Mapping[str, str], opened: Sequence[Opened]) -> Path | None:
-    """Return a photo in the folder of its source; None if it is not there, or generated."""
+    """Return a photo in the folder of its source; None if it does not exist or is generated."""
     for one in opened:
         if one.source.name != row["source"]:
             continue
         try:
             found = one.source.image_file(row["file_name"])
         except InputError:
-            continue  # for such a name, a build leaves the image out
+            continue  # a build leaves out images with such names
         if found is not None:
             return found
     return None
 
 
 def set_notes(manifest: Manifest, root: Path) -> tuple[str, ...]:
-    """Return the notes on a built set, also those that were recorded when it was built.
+    """Return the notes on a built set, including those recorded when it was built.
 
     Args:
-        manifest: of the set.
-        root: its folder, or one that holds the manifest alone.
+        manifest: Manifest of the set.
+        root: Folder of the set, or a folder that holds only the manifest.
     """
     ids = manifest.images["image_id"].to_pylist()
     photos = {image_id: image_path(root, image_id) for image_id in ids}
     if ids and not photos[ids[0]].is_file():
-        photos = {}  # the manifest alone
+        photos = {}  # only the manifest exists
     notes = (
         *recorded_notes(root, manifest.logical_hash),
         quota_note(manifest.meta),

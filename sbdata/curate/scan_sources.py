@@ -1,4 +1,4 @@
-"""Gather: every split of a recipe's sources, opened, scanned and joined into one table."""
+"""Scan sources: open and scan every split of a recipe's sources, and join the tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sbdata.taxonomy import class_map
 
 @dataclass(frozen=True)
 class Opened:
-    """One split of a recipe's source, with finer masks laid over if the recipe wants them."""
+    """Opened split of a recipe's source, with finer masks applied if the recipe asks for them."""
 
     spec: SourceSpec
     source: Source
@@ -32,7 +32,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Scanned:
-    """One split of a source and its tables."""
+    """Scanned split of a source, with its tables."""
 
     source: Source
     scan: Scan
@@ -42,11 +42,11 @@ def open_all(recipe: Recipe, inputs: Inputs) -> list[Opened]:
     """Open every split that a recipe names.
 
     Args:
-        recipe: whose sources are opened.
-        inputs: where they lie.
+        recipe: Recipe that names the sources and splits.
+        inputs: Build inputs with the folders of the sources.
 
     Raises:
-        InputError: if a source is missing.
+        InputError: If a source is missing.
     """
     opened = []
     for spec in recipe.sources:
@@ -64,24 +64,26 @@ def scan_all(
     """Scan the opened splits of a recipe.
 
     Args:
-        recipe: whose classes and sizes are looked for.
-        opened: by :func:`open_all`.
-        folder: where the scans are kept; finished ones are not made again.
-        inputs: how many workers to use.
+        recipe: Recipe with the classes and size bins.
+        opened: Splits returned by :func:`open_all`.
+        folder: Folder that keeps the scans; finished ones are reused.
+        inputs: Build inputs with the number of workers.
     """
     return [_scan(recipe, one.source, one.spec, folder, inputs) for one in opened]
 
 
 def compared_statistics(recipe: Recipe, folder: Path, inputs: Inputs) -> list[dict[str, Any]]:
-    """Measure the ordinary sets that a recipe wants beside its own.
+    """Measure the ordinary sets that a recipe compares with its own.
 
     Args:
-        recipe: whose ``compare`` names them.
-        folder: where their scans are kept.
-        inputs: where sources lie; a set that is not at hand is said to be so.
+        recipe: Recipe that names the sets in ``compare``.
+        folder: Folder that keeps the scans.
+        inputs: Build inputs with the folders of the sources; a set that is missing there is
+            reported in the result.
 
     Returns:
-        For each, plain values: its name, its statistics or None, and why it is missing.
+        Plain values for each set: its name, its statistics or None, and the reason if it is
+        missing.
     """
     known = {spec.name: spec for spec in recipe.sources}
     measured: list[dict[str, Any]] = []

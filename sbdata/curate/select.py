@@ -1,13 +1,14 @@
-"""Select: the images that fill every class x size cell evenly, by mixed-integer programming.
+"""Select: choose images that fill every class x size cell evenly, by mixed-integer programming.
 
-A cell wants a number of instances in the band ``[min(quota, supply), quota * (1 + band)]``.
-Minimised are, in this order, the instances outside the bands and the number of images.
+The number of instances in a cell should lie in the band ``[min(quota, supply), quota * (1 +
+band)]``. The selection minimises, in this order, the number of instances outside the bands and the
+number of images.
 
 Images with the same counts are interchangeable, so they become one integer variable (a *pattern*).
-The linear relaxation over all patterns gives a lower bound. A thousand patterns of smallest
-reduced cost carry the integer search, and rounds that exchange a part of the chosen images improve
-what it finds. Both stop by gap and count, never by time, so that the same inputs give the same
-images on every machine.
+The linear relaxation over all patterns gives a lower bound. The integer search uses the thousand
+patterns of smallest reduced cost; further rounds exchange a part of the chosen images to improve
+its result. Both stop by gap and count, never by time, so that the same inputs give the same images
+on every machine.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ SOLVER = f"HiGHS of SciPy {scipy.__version__}"
 
 _ZERO = 1e-6  # values of the solver that differ by less are equal
 _ROUNDS = 40  # of improvement
-_FREED = (0.3, 0.4, 0.5)  # shares of the chosen images that rounds may exchange, in turn
+_FREED = (0.3, 0.4, 0.5)  # shares of the chosen images that the rounds may exchange, in turn
 _ROUND_NODES = 5
 _ROUND_PATTERNS = 400
 
 
 @dataclass(frozen=True)
 class Supply:
-    """What the candidates hold.
+    """Instances that the candidate images provide for each cell.
 
     Attributes:
-        image_ids: sorted.
-        cells: names, ``class/size``.
-        counts: int64 ``(images, cells)``, instances of each image in each cell.
+        image_ids: Ids of the candidates, sorted.
+        cells: Names of the cells, ``class/size``.
+        counts: Instances of each image in each cell, int64 ``(images, cells)``.
     """
 
     image_ids: tuple[str, ...]
@@ -56,16 +57,16 @@ class Supply:
 
 @dataclass(frozen=True)
 class CellReport:
-    """How full one cell became.
+    """Result of the selection for one cell.
 
     Attributes:
-        cell: its name.
-        supply: instances in all candidates.
-        lower: of the band.
-        upper: of the band.
-        chosen: instances in the chosen images.
-        shortfall: how many are missing below the band.
-        excess: how many are above it.
+        cell: Name of the cell.
+        supply: Number of instances in all candidates.
+        lower: Lower end of the band.
+        upper: Upper end of the band.
+        chosen: Number of instances in the chosen images.
+        shortfall: Number of instances missing below the band.
+        excess: Number of instances above the band.
     """
 
     cell: str
@@ -79,17 +80,19 @@ class CellReport:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The chosen images and how good the choice is.
+    """Chosen images and the quality of the choice.
 
     Attributes:
-        image_ids: sorted.
-        cells: one report a cell.
-        images: how many.
-        outside: instances outside their bands, in all.
-        outside_bound: no choice has fewer of them, by the linear relaxation over all candidates.
-        images_bound: no choice with ``outside`` has fewer images, likewise.
-        gap: ``(images - images_bound) / images``; None where ``outside`` is above its bound, since
-            the number of images then says little.
+        image_ids: Ids of the chosen images, sorted.
+        cells: Report of each cell.
+        images: Number of chosen images.
+        outside: Total number of instances outside their bands.
+        outside_bound: Lower bound of ``outside`` for any choice, by the linear relaxation over all
+            candidates.
+        images_bound: Lower bound of ``images`` for any choice with the same ``outside``, by the
+            linear relaxation over all candidates.
+        gap: Relative gap ``(images - images_bound) / images``; None if ``outside`` is above its
+            bound, because the number of images is then not informative.
     """
 
     image_ids: tuple[str, ...]
@@ -101,9 +104,9 @@ class Chosen:
     gap: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON-like values, without the ids, with the solver that was used.
+        """Return plain JSON-like values, without the ids but with the name of the solver used.
 
-        Another version of the solver may choose other images that are as good.
+        Another version of the solver may choose different images that are equally good.
         """
         plain = asdict(self)
         del plain["image_ids"]
@@ -117,9 +120,9 @@ def supply_of(instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins) -> Supply
     """Count the instances of each image in each cell.
 
     Args:
-        instances: with the columns image_id, class_name and size.
-        taxonomy: whose classes make the cells.
-        bins: whose sizes make the cells.
+        instances: Instances table with the columns image_id, class_name and size.
+        taxonomy: Classes of the cells.
+        bins: Sizes of the cells.
     """
     cells = tuple(f"{name}/{size}" for name in taxonomy.classes for size in bins.names)
     grouped = instances.group_by(["image_id", "class_name", "size"]).aggregate([([], "count_all")])
@@ -135,7 +138,7 @@ def supply_of(instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins) -> Supply
 
 
 def bands(supply: Counts, spec: Selection) -> tuple[Counts, Counts]:
-    """Return each cell's lower and upper end; the upper one is never below the lower.
+    """Return the lower and upper ends of each cell's band; upper is never below lower.
 
     >>> [end.tolist() for end in bands(np.array([500, 7]), Selection(quota=60, band=0.05))]
     [[60, 7], [63, 63]]
@@ -156,15 +159,15 @@ def select_images(
     """Choose images that fill every cell evenly.
 
     Args:
-        supply: of the candidates.
-        spec: quota, band and where the search stops.
-        seed: decides which of the images with equal counts are taken.
-        keep: images that must be chosen, such as those already fetched.
-        drop: images that must not.
+        supply: Supply of the candidates.
+        spec: Quota, band and stopping rules of the search.
+        seed: Seed that decides which of the images with equal counts are taken.
+        keep: Ids of images that must be chosen, such as those already fetched.
+        drop: Ids of images that must not be chosen.
 
     Raises:
-        InputError: without candidates or a quota, for ids that are not candidates, or for an id to
-            keep and drop.
+        InputError: If there are no candidates or no quota, an id is not a candidate, or an id is in
+            both ``keep`` and ``drop``.
     """
     if spec.quota < 1:
         msg = f"the quota of instances a cell must be at least 1, not {spec.quota}"
@@ -193,7 +196,7 @@ def select_images(
     taken, bounds = _solve(problem, spec, seed)
 
     order = _shuffled(len(alive), seed)
-    order = order[np.argsort(~is_kept[order], kind="stable")]  # the kept ones stand in front
+    order = order[np.argsort(~is_kept[order], kind="stable")]  # kept images come first
     left = taken.copy()
     chosen = []
     for place in order.tolist():
@@ -222,12 +225,12 @@ def select_images(
     )
 
 
-# --- the programme --------------------------------------------------------------------------------
+# --- the integer programme ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """How many images of each pattern to take: between ``least`` and ``most``."""
+    """Problem of how many images of each pattern to take, between ``least`` and ``most``."""
 
     patterns: Counts
     least: Counts
@@ -236,7 +239,7 @@ class _Problem:
     upper: Counts
 
     def outside(self, taken: Counts) -> int:
-        """Return how many instances lie outside the bands."""
+        """Return the number of instances outside the bands."""
         counts = taken @ self.patterns
         short, over = np.maximum(self.lower - counts, 0), np.maximum(counts - self.upper, 0)
         return int(short.sum() + over.sum())
@@ -245,15 +248,15 @@ class _Problem:
     def penalty(self) -> int:
         """Return the price of one instance outside, in images, that makes the order strict.
 
-        In a choice without superfluous images, leaving any image out would leave some cell below
-        its band. Where a cell holds ``lower + s`` instances, such an image brings more than ``s``
-        of them, so at most ``(lower + s) / (s + 1) <= lower`` images are needed by one cell. No
-        choice therefore needs more images than the sum of ``lower``, and the kept ones.
+        In a choice without superfluous images, leaving out any image would leave some cell below
+        its band. If a cell holds ``lower + s`` instances, such an image contributes more than ``s``
+        of them, so at most ``(lower + s) / (s + 1) <= lower`` images are needed by one cell.
+        Therefore no choice needs more images than the sum of ``lower`` plus the kept ones.
         """
         return int(1 + self.lower.sum() + self.least.sum())
 
     def restricted(self, places: npt.NDArray[np.int64]) -> _Problem:
-        """Return the problem over some patterns, the others not being taken."""
+        """Return the problem over some patterns; the others are not taken."""
         return _Problem(
             self.patterns[places], self.least[places], self.most[places], self.lower, self.upper
         )
@@ -261,16 +264,16 @@ class _Problem:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """What no choice can be better than; whole numbers, as all choices' figures are."""
+    """Lower bounds of every choice; integers, as the figures of all choices are."""
 
     outside: int
     objective: int
 
 
 def _solve(problem: _Problem, spec: Selection, seed: int) -> tuple[Counts, _Bounds]:
-    """Return how many images of each pattern to take, and what no choice can be better than."""
+    """Return how many images of each pattern to take, and the lower bounds of every choice."""
     outside, objective, reduced, support = _relax(problem)
-    slack = _ZERO * max(1.0, objective)  # the solver's own error
+    slack = _ZERO * max(1.0, objective)  # error of the solver
     bounds = _Bounds(int(np.ceil(outside - _ZERO)), int(np.ceil(objective - slack)))
     n = len(problem.patterns)
     places = np.arange(n)
@@ -282,7 +285,7 @@ def _solve(problem: _Problem, spec: Selection, seed: int) -> tuple[Counts, _Boun
     if found is None:
         found = _search(small, "outside", 0.0, spec.nodes)
         if found is None:
-            found = small.least.copy()  # the rounds below make the most of it
+            found = small.least.copy()  # the rounds below improve it
         most = small.outside(found)
         fewer = _search(small, "images", spec.gap, spec.nodes, max_outside=most)
         found = found if fewer is None else fewer
@@ -297,12 +300,12 @@ def _relax(problem: _Problem) -> tuple[float, float, Values, npt.NDArray[np.bool
 
     Returns:
         The smallest number of instances outside, the smallest objective, the reduced cost of each
-        pattern, and which patterns the solution uses.
+        pattern, and a mask of the patterns that the solution uses.
     """
     n, cells = problem.patterns.shape
     system = sparse.csc_matrix(problem.patterns.T.astype(np.float64))
     eye = sparse.eye_array(cells)
-    # columns: patterns, short, over, counted (what a band is asked of)
+    # columns: patterns, short, over, counted (the quantity that a band limits)
     equal = sparse.hstack([system, eye, -eye, -eye]).tocsc()
     cost = np.concatenate([np.ones(n), np.full(2 * cells, float(problem.penalty)), np.zeros(cells)])
     low = np.concatenate([problem.least, np.zeros(2 * cells), problem.lower])
@@ -331,16 +334,16 @@ def _search(
     """Solve an integer programme over all patterns of a problem.
 
     Args:
-        problem: whose ``least`` and ``most`` bound the variables.
-        least: what is minimised, images or instances outside the bands.
-        gap: relative gap at which HiGHS stops.
-        nodes: at which it stops likewise.
-        held: instances that each cell has beside what is chosen here.
-        max_outside: instances allowed outside the bands.
-        max_images: images allowed.
+        problem: Problem whose ``least`` and ``most`` bound the variables.
+        least: Quantity to minimise, images or instances outside the bands.
+        gap: Relative gap at which HiGHS stops.
+        nodes: Number of nodes at which HiGHS stops.
+        held: Instances in each cell in addition to those chosen here.
+        max_outside: Largest number of instances outside the bands.
+        max_images: Largest number of images.
 
     Returns:
-        How many images of each pattern to take, or None if no choice was found.
+        The number of images of each pattern to take, or None if no choice was found.
     """
     n, cells = problem.patterns.shape
     eye = sparse.eye_array(cells)
@@ -350,7 +353,7 @@ def _search(
     rest = 0 if held is None else held
     rules = [optimize.LinearConstraint(counted, problem.lower - rest, problem.upper - rest)]
     slack = np.full(2 * cells, np.inf if max_outside is None else float(max_outside))
-    if max_outside:  # at 0 the bounds of the slack say it already
+    if max_outside:  # at 0 the bounds of the slack already ensure it
         rules.append(optimize.LinearConstraint(1 - is_image, 0, max_outside))
     if max_images is not None:
         rules.append(optimize.LinearConstraint(is_image, 0, max_images))
@@ -380,7 +383,7 @@ def _improve(
 ) -> Counts:
     """Exchange a part of the chosen images at a time for a better choice, until near the bounds.
 
-    The search over all patterns is slow to find good choices; over a part of them it is quick.
+    The search over all patterns finds good choices slowly; over a part of them it is fast.
     """
     handy = np.argsort(reduced, kind="stable")[:_ROUND_PATTERNS]
     for turn in range(_ROUNDS):
@@ -408,7 +411,7 @@ def _improve(
 
 
 def _without_superfluous(problem: _Problem, taken: Counts) -> Counts:
-    """Leave out images, those with the fewest instances first, that no cell needs."""
+    """Leave out images that no cell needs, those with the fewest instances first."""
     outside = problem.outside(taken)
     for place in np.argsort(problem.patterns.sum(axis=1), kind="stable").tolist():
         while taken[place] > problem.least[place]:
@@ -424,13 +427,13 @@ def _without_superfluous(problem: _Problem, taken: Counts) -> Counts:
 
 
 def _shuffled(n: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the numbers below n in an order that depends on the seed alone, for all versions."""
-    raw = np.random.PCG64(seed).random_raw(n)  # raw output never changes between versions of numpy
+    """Return the numbers below n in an order that depends only on the seed, in all versions."""
+    raw = np.random.PCG64(seed).random_raw(n)  # raw output is the same in all versions of numpy
     return np.argsort(raw, kind="stable")
 
 
 def _thinned(taken: Counts, share: float, seed: int) -> Counts:
-    """Keep a seeded share of the images taken."""
+    """Keep a random share of the chosen images, determined by the seed."""
     owner = np.repeat(np.arange(len(taken)), taken)
     chosen = _shuffled(len(owner), seed)[: round(len(owner) * share)]
     kept: Counts = np.bincount(owner[chosen], minlength=len(taken))

@@ -1,4 +1,4 @@
-"""Choose: select images and fetch them, in rounds, until every chosen image is good."""
+"""Select and fetch: choose and download images in rounds, until every chosen image is good."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from sbdata.sources import ImageHolder, Rejection, warm_up
 
 @dataclass(frozen=True)
 class Choice:
-    """The images of the set, their files fetched, and what was lost on the way.
+    """Chosen images of a set, their fetched files, and the images left out.
 
     Attributes:
-        images: chosen rows of the candidates, with their hashes.
-        instances: of these images.
-        selection: the report; None if every candidate was taken.
-        rejections: images that were chosen and then left out.
-        duplicates: how many of them look like an image of each training split, by its name.
+        images: Chosen rows of the candidates, with their hashes.
+        instances: Instances of the chosen images.
+        selection: Report of the selection; None if every candidate was taken.
+        rejections: Images that were chosen and then left out.
+        duplicates: Number of images left out as near duplicates, by name of the training split.
     """
 
     images: pa.Table
@@ -49,11 +49,11 @@ def choose_images(
     photos: Path,
     inputs: Inputs,
 ) -> Choice:
-    """Select and fetch in rounds until every chosen image is good.
+    """Select and fetch images in rounds until every chosen image is good.
 
     An image that turns out to be damaged or a near duplicate of a training image is dropped, and
-    the next round refills its cells around the images that are already there. If none is left, the
-    choice has no images.
+    the next round refills its cells without changing the images already fetched. If no candidate is
+    left, the choice has no images.
     """
     home = {i: s for s in scanned for i in s.scan.images()["image_id"].to_pylist()}
     everyone = candidates["image_id"].to_pylist()
@@ -115,7 +115,7 @@ def choose_images(
 
 
 def _supply(recipe: Recipe, image_ids: Sequence[str], scanned: Sequence[Scanned]) -> Supply:
-    """Count what the candidates hold, once for all rounds."""
+    """Count the supply of the candidates, once for all rounds."""
     columns = ["image_id", "class_name", "size"]
     tables = [s.scan.instances(image_ids=image_ids, columns=columns) for s in scanned]
     return supply_of(pa.concat_tables(tables), recipe.classes(), recipe.bins)
@@ -124,13 +124,13 @@ def _supply(recipe: Recipe, image_ids: Sequence[str], scanned: Sequence[Scanned]
 def fetch_rows(
     rows: Sequence[Mapping[str, Any]], holder: ImageHolder, photos: Path, inputs: Inputs
 ) -> list[Fetched | Failed]:
-    """Put the images of some rows of an images table into a folder.
+    """Download or copy the images of some rows of an images table into a folder.
 
     Args:
-        rows: of one holder.
-        holder: that may have the images at hand.
-        photos: the folder.
-        inputs: mirrors, workers and progress.
+        rows: Rows of one holder.
+        holder: Source that may have the images locally.
+        photos: Folder to write the images to.
+        inputs: Build inputs with mirrors, workers and progress callback.
     """
     requests = [
         ImageRequest(
@@ -159,11 +159,11 @@ def fetch_rows(
 
 
 def not_had(failed: Sequence[Failed], wanted: int, staging: Path) -> InputError:
-    """Return the error that says which images are missing and what can be done."""
+    """Return the error that lists the missing images and suggests what to do."""
     shown = "; ".join(f"{f.image_id}: {f.detail}" for f in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     return InputError(
-        f"{len(failed)} of {wanted} images could not be had ({shown}{more}); what was "
+        f"{len(failed)} of {wanted} images could not be downloaded ({shown}{more}); what was "
         f"fetched stays in {staging}: give their folder by --source-root, another address by "
         "--mirror, or leave them out by --skip-missing, and run the command again"
     )

@@ -28,14 +28,15 @@ def area_edges() -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class SizeStatistics:
-    """What sizes a set, or a source before any selection, consists of.
+    """Object-size statistics of a set, or of a source before any selection.
 
     Attributes:
-        images: how many, those without an instance included.
-        instances: how many visible ones.
-        counts: class name to size name to number of instances.
-        area_quantiles: existing areas (pixels) at ``QUANTILES``; empty without an instance.
-        area_histogram: instances in each half-octave of area, see ``area_edges``.
+        images: Number of images, including those without an instance.
+        instances: Number of visible instances.
+        counts: Number of instances by class name, then size name.
+        area_quantiles: Areas (pixels) of existing instances at ``QUANTILES``; empty if there is no
+            instance.
+        area_histogram: Number of instances in each half-octave of area, see ``area_edges``.
     """
 
     images: int
@@ -46,12 +47,12 @@ class SizeStatistics:
 
     @property
     def sizes(self) -> tuple[str, ...]:
-        """Return the names of the sizes, the smallest first."""
+        """Return the names of the sizes, smallest first."""
         return tuple(next(iter(self.counts.values()), {}))
 
     @property
     def balance(self) -> Balance:
-        """Return how even the class x size cells are."""
+        """Return the balance of the class x size cells."""
         return balance_of(self.counts)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -62,7 +63,7 @@ class SizeStatistics:
         return table
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON-like values, the balance included."""
+        """Return plain JSON-like values, including the balance."""
         return {**asdict(self), "balance": self.balance.as_dict()}
 
 
@@ -72,10 +73,10 @@ def statistics_of(
     """Measure a table of instances.
 
     Args:
-        images: how many images the instances come from.
-        instances: with the columns class_name, size and area.
-        taxonomy: of the classes; those without an instance count 0.
-        bins: of the sizes.
+        images: Number of images that the instances come from.
+        instances: Instances table with the columns class_name, size and area.
+        taxonomy: Classes to count; a class without instances counts 0.
+        bins: Size bins.
     """
     areas = instances["area"].to_numpy()
     quantiles = np.quantile(areas, QUANTILES, method="inverted_cdf") if len(areas) else []
@@ -89,7 +90,7 @@ def statistics_of(
 
 
 def statistics_from(plain: Mapping[str, Any]) -> SizeStatistics:
-    """Read back what ``as_dict`` gave."""
+    """Restore statistics from the values returned by ``as_dict``."""
     return SizeStatistics(
         images=plain["images"],
         instances=plain["instances"],
@@ -100,7 +101,7 @@ def statistics_from(plain: Mapping[str, Any]) -> SizeStatistics:
 
 
 def counts_as_text(manifest: Manifest) -> str:
-    """Return a manifest's counts as a small text table, made for review in a diff."""
+    """Return a manifest's counts as a small text table, suited to reviewing diffs."""
     measured = statistics_of(
         manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
     )

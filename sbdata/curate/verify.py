@@ -1,10 +1,10 @@
-"""Verify: is a set on disk whole, and is it what its manifest says?
+"""Verify: check that a set on disk is complete and matches its manifest.
 
-Four things are compared. ``checksums.txt`` knows every file's bytes; the manifest knows every
-mask, list and image size, and every published image's bytes; its logical hash knows its rows and
-its header; and whatever follows from a run-length code (area, box, parts, size, labels, counts) is
-derived again. So a change is found even if ``checksums.txt`` and the hash were written anew to hide
-it.
+Four things are compared. ``checksums.txt`` records every file's bytes. The manifest records every
+mask, list and image size, and the bytes of every published image. The manifest's logical hash
+covers its rows and its header. Columns that follow from a run-length code (area, box, parts, size,
+labels, counts) are computed again. A change is therefore found even if ``checksums.txt`` and the
+hash were rewritten to hide it.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ _OWN_FOLDERS = tuple(
 
 @dataclass(frozen=True, order=True)
 class Damage:
-    """One thing that is wrong with a set.
+    """One defect of a set.
 
     Attributes:
-        path: of the file, relative to the set's folder.
-        kind: ``missing_file``; ``extra_file`` (in ``checksums.txt`` it is not listed, or among the
-            images, masks and lists and not in the manifest); ``unreadable_file``; ``changed_file``
-            (other bytes than ``checksums.txt`` says); ``checksums`` (that file itself is unusable
-            or lacks a line); ``manifest`` (unreadable, contradictory, edited, or with a column that
-            does not follow from the masks); ``schema``;
-            ``altered_list``; ``unreadable_image`` (truncated, not an image), ``image_format``,
-            ``image_size``, ``changed_image`` (other bytes than the manifest says);
-            ``unreadable_mask``, ``altered_mask`` (other pixels than the manifest draws).
-        detail: what was seen, in words.
+        path: Path of the file, relative to the set's folder.
+        kind: Kind of defect: ``missing_file``; ``extra_file`` (not listed in ``checksums.txt``, or
+            an image, mask or list that the manifest does not name); ``unreadable_file``;
+            ``changed_file`` (bytes differ from ``checksums.txt``); ``checksums`` (``checksums.txt``
+            itself is unusable or lacks a line); ``manifest`` (unreadable, contradictory, edited, or
+            with a column that does not follow from the masks); ``schema``; ``altered_list``;
+            ``unreadable_image`` (truncated, not an image), ``image_format``, ``image_size``,
+            ``changed_image`` (bytes differ from the manifest); ``unreadable_mask``,
+            ``altered_mask`` (pixels differ from the manifest).
+        detail: Description of the defect, in words.
     """
 
     path: str
@@ -94,18 +94,18 @@ class Damage:
 
 
 def verify_set(root: Path, *, workers: int = 1, progress: Progress | None = None) -> list[Damage]:
-    """Find what is wrong with a set on disk; the most telling damage of each file.
+    """Find the defects of a set on disk; only the most informative one of each file is kept.
 
     Args:
-        root: the set's folder.
-        workers: threads.
-        progress: called with (images done, images in all).
+        root: Folder of the set.
+        workers: Number of threads.
+        progress: Callback, called with (images done, total images).
 
     Returns:
-        The damage, sorted by path; empty for a good set.
+        The defects, sorted by path; empty for a good set.
 
     Raises:
-        InputError: if the folder is no set at all.
+        InputError: If the folder is not a set.
     """
     own = (IMAGES_FILE, INSTANCES_FILE, CHECKSUMS_FILE)
     if not any((root / name).is_file() for name in own):
@@ -150,7 +150,7 @@ def _read_sums(root: Path) -> tuple[Mapping[str, str] | None, list[Damage]]:
 
 
 def _read_manifest(root: Path, sums: Mapping[str, str]) -> tuple[Manifest | None, list[Damage]]:
-    """Return the manifest, if it can be used at all, and what is wrong with it."""
+    """Return the manifest, if it is usable, and its defects."""
     tables = [name for name in (IMAGES_FILE, INSTANCES_FILE) if (root / name).is_file()]
     if len(tables) < 2:
         return None, []  # reported as missing
@@ -172,7 +172,7 @@ def _read_manifest(root: Path, sums: Mapping[str, str]) -> tuple[Manifest | None
 
 
 def _named_by(manifest: Manifest) -> set[str]:
-    """Return the files of images, masks and lists that a manifest calls for."""
+    """Return the files of images, masks and lists that a manifest names."""
     here = Path()
     ids = manifest.images["image_id"].to_pylist()
     paths = (path(here, i) for path in (image_path, class_path, object_path) for i in ids)
@@ -182,7 +182,7 @@ def _named_by(manifest: Manifest) -> set[str]:
 def _unexpected(
     root: Path, listed: Mapping[str, str] | None, have_manifest: bool, named: Collection[str]
 ) -> list[Damage]:
-    """Find files that nothing calls for; without a list (None, False) nothing is said."""
+    """Find files that neither list names; a list given as None or False is not checked."""
     news = []
     for name in files_of(root):
         if (root / name).is_dir():
@@ -266,7 +266,7 @@ def _check_photo(root: Path, name: str, size: tuple[int, int], sha256: str | Non
     try:
         data = (root / name).read_bytes()
         found = hashlib.sha256(data).hexdigest()
-        # Bytes that are the recorded ones were decoded when they were fetched.
+        # Images whose bytes match the record were decoded when they were fetched.
         (open_photo if found == sha256 else decode_photo)(data, size).close()
     except OSError as error:
         return [Damage(name, "unreadable_file", str(error.strerror or error))]
@@ -302,7 +302,7 @@ _MEASURED = ("area", "area_fraction", *_BOX, "size", "components", "touches_bord
 
 @dataclass(frozen=True)
 class _Claims:
-    """What a manifest says of one image that follows from the image's masks."""
+    """Values in a manifest that follow from the masks of one image."""
 
     instances: pa.Table
     image: Mapping[str, Any]
@@ -359,7 +359,7 @@ def _check_claims(
 
 
 def _check_selection(manifest: Manifest) -> list[Damage]:
-    """Count again what the header says of each class x size cell that was to be filled."""
+    """Count the instances of each class x size cell again and compare with the header."""
     selection = manifest.meta.get("selection")
     if selection is None:
         return []

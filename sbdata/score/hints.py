@@ -1,8 +1,8 @@
-"""Hints: what the counted pixels tell of numbers that were mixed up on the way.
+"""Hints: detect from the pixel counts that class numbers were mixed up.
 
-A segmenter whose classes are off by one, or in another order, finds its objects and scores nothing.
-The confusion matrix shows it: the pixels of several classes lie on one other class each. Everything
-here is read from that matrix; nothing changes the score.
+A segmenter whose classes are off by one, or in another order, finds its objects but scores zero.
+The confusion matrix reveals this: for several classes, most pixels lie on one other class. All
+hints are computed from that matrix; they do not change the score.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from sbdata.quoting import quoted
 
-_MOST = 0.5  # of a predicted class's pixels on objects that lie on the one other class
-_OF_OBJECTS = 0.25  # of a predicted class's pixels that lie on objects at all
+_MOST = 0.5  # smallest share of a predicted class's object pixels that lie on one other class
+_OF_OBJECTS = 0.25  # smallest share of a predicted class's pixels that lie on objects
 _SEVERAL = 2
 _SHOWN = 5
 _BACKGROUND = frozenset({"background", "_background_", "__background__", "bg"})
 
-# Numbers of COCO's 91 categories that the list of 80 leaves out.
+# Numbers of COCO's 91 categories that are missing from the list of 80.
 _UNUSED_OF_COCO = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 
@@ -28,9 +28,9 @@ def nothing_but_void(confusion: npt.NDArray[np.int64], pixels: int) -> str:
     """Return a sentence if the truth has no pixel of any class, else an empty text.
 
     Args:
-        confusion: ``(C + 1, C + 1)`` pixel counts, true class by predicted class; 0 is background,
-            and void pixels are not in it.
-        pixels: of all images.
+        confusion: Pixel counts, true class by predicted class, ``(C + 1, C + 1)``; 0 is background,
+            and void pixels are not counted.
+        pixels: Number of pixels of all images.
     """
     if confusion[1:].any():
         return ""
@@ -47,7 +47,7 @@ def background_as_class(class_names: Sequence[str]) -> str:
     """Return a sentence if a class is called background, else an empty text.
 
     Args:
-        class_names: of the classes 1..C.
+        class_names: Names of the classes 1..C.
 
     >>> background_as_class(("hen", "egg"))
     ''
@@ -64,14 +64,14 @@ def background_as_class(class_names: Sequence[str]) -> str:
 
 
 def numbers_mixed_up(confusion: npt.NDArray[np.int64], class_names: Sequence[str]) -> str:
-    """Return a sentence if the class numbers mean something else on each side, else an empty text.
+    """Return a sentence if predictions and truth number classes differently, else an empty text.
 
-    It is said if most of the predicted classes that lie on objects lie on one other class each, or
-    as many as a known change of numbers would move.
+    The sentence is returned if most of the predicted classes that lie on objects lie on one other
+    class each, or as many as a known change of numbers would move.
 
     Args:
-        confusion: ``(C + 1, C + 1)`` pixel counts, true class by predicted class; 0 is background.
-        class_names: of the classes 1..C.
+        confusion: Pixel counts, true class by predicted class, ``(C + 1, C + 1)``; 0 is background.
+        class_names: Names of the classes 1..C.
 
     >>> shifted = np.zeros((4, 4), np.int64)
     >>> shifted[1, 0], shifted[2, 1], shifted[3, 2] = 50, 60, 70
@@ -90,7 +90,7 @@ def numbers_mixed_up(confusion: npt.NDArray[np.int64], class_names: Sequence[str
         "of class numbers"
     )
     for change, what in _CHANGES:
-        # Classes that the change leaves alone do not speak against it.
+        # Classes that the change does not affect are no evidence against it.
         moved = [k for k in predicted if change(k) not in (k, None)]
         if all(change(k) == true for k, true in onto.items()) and 2 * len(onto) > len(moved):
             return f"{what}, {end}"
@@ -111,13 +111,13 @@ def numbers_mixed_up(confusion: npt.NDArray[np.int64], class_names: Sequence[str
 
 
 def _on_objects(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return how many pixels of each predicted class 1..C lie on objects of any class."""
+    """Return the number of pixels of each predicted class 1..C that lie on objects of any class."""
     found: npt.NDArray[np.int64] = confusion[1:, 1:].sum(axis=0)
     return found
 
 
 def _other_classes(confusion: npt.NDArray[np.int64]) -> dict[int, int]:
-    """Return, for the predicted classes that mostly lie on one other class, that class."""
+    """Return the one other class that each predicted class mostly lies on, if there is one."""
     objects, everywhere = _on_objects(confusion), confusion[:, 1:].sum(axis=0)
     most = confusion[1:, 1:].argmax(axis=0)
     found = {}
@@ -131,7 +131,7 @@ def _other_classes(confusion: npt.NDArray[np.int64]) -> dict[int, int]:
 
 
 def _place_in_80(number: int) -> int | None:
-    """Return which of COCO's 80 classes a category id is, None for one that is not used."""
+    """Return the number of a category id in COCO's list of 80 classes, None for an unused id."""
     if number in _UNUSED_OF_COCO:
         return None
     return number - sum(unused < number for unused in _UNUSED_OF_COCO)
@@ -146,7 +146,7 @@ def _id_of_80(number: int) -> int | None:
 
 
 def _channels_swapped(number: int) -> int | None:
-    """Return what VOC's colour of a number stands for if red and blue are swapped.
+    """Return the number of VOC's colour of ``number`` with red and blue swapped, or None.
 
     >>> _channels_swapped(1), _channels_swapped(5), _channels_swapped(12)
     (4, 5, 33)
@@ -174,4 +174,4 @@ _CHANGES: tuple[tuple[Callable[[int], int | None], str], ...] = (
         "numbered by category id (1..90 with gaps)",
     ),
 )
-"""What changes numbers between files, and what is said of it."""
+"""Known changes of class numbers between files, each with its description."""

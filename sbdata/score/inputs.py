@@ -1,8 +1,8 @@
-"""The prediction contract: one PNG an image, its size, class numbers 0..C.
+"""Prediction format: one PNG per image, of the image's size, with class numbers 0..C.
 
-A folder is checked wholly before anything is reported of it: names by one listing, headers before
-pixels, and the values in the same decoding that is scored. What is wrong is collected as
-:class:`Problem`, file by file, and nothing of such a folder becomes a result.
+A folder is checked completely before any result is reported: first the names, in one listing, then
+the headers, then the pixels. Values are checked on the same decoded pixels that are scored. Defects
+are collected as :class:`Problem`, file by file, and a folder with problems gives no result.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from sbdata.taxonomy import Taxonomy
 
 SHOWN = 20  # problems that the error's text lists; the CSV has all of them
 DECODE = "add --decode-palette"
-"""What `sbdata score` says of colours that are not decoded."""
+"""Remedy that `sbdata score` suggests for colours that are not decoded."""
 
 _FEW = 6
-_START = 512  # bytes that tell what a file is
+_START = 512  # first bytes that reveal the type of a file
 _KINDS = {
     ".pkl": "a pickle",
     ".pickle": "a pickle",
@@ -46,14 +46,14 @@ _KINDS = {
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong with one file of a folder.
+    """One defect of one file in a folder.
 
     Attributes:
-        file: its name in the folder.
-        kind: a slug: ``missing``, ``extra``, ``size``, ``mode``, ``colours``, ``palette``,
-            ``values``, ``void`` or ``unreadable``.
-        detail: what was seen, and the remedy.
-        folder: of the predictions, as given.
+        file: Name of the file in the folder.
+        kind: Slug of the defect: ``missing``, ``extra``, ``size``, ``mode``, ``colours``,
+            ``palette``, ``values``, ``void`` or ``unreadable``.
+        detail: Description of the defect and the remedy.
+        folder: Folder of the predictions, as given.
     """
 
     file: str
@@ -64,14 +64,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class PredictionFormat:
-    """What a prediction may be.
+    """Rules that a prediction must follow.
 
     Attributes:
-        taxonomy: of the classes; values lie in 0..C.
-        predicted_void: whether 255 may be predicted; it is read as background.
-        decode_palette: whether RGB images are decoded through VOC's palette.
-        allow_missing: whether a missing file counts as background everywhere.
-        colour_remedy: what is said of colours that are not decoded.
+        taxonomy: Classes; values must be in 0..C.
+        predicted_void: True if 255 may be predicted; it is read as background.
+        decode_palette: True to decode RGB images with VOC's palette.
+        allow_missing: True to treat a missing file as background everywhere.
+        colour_remedy: Remedy to suggest for colours that are not decoded.
     """
 
     taxonomy: Taxonomy
@@ -83,14 +83,14 @@ class PredictionFormat:
 
 @dataclass(frozen=True)
 class PredictionIndex:
-    """The names in a folder of predictions, compared with the images of the truth.
+    """Names in a folder of predictions, compared with the images of the truth.
 
     Attributes:
-        folder: of the predictions.
-        found: ids whose file is there.
-        missing: ids without a file, sorted.
-        ignored: ids of files for images that the truth had to leave out.
-        problems: with the names.
+        folder: Folder of the predictions.
+        found: Ids of images whose file exists.
+        missing: Ids of images without a file, sorted.
+        ignored: Ids of files for images that the truth had to leave out.
+        problems: Problems with the names.
     """
 
     folder: Path
@@ -100,15 +100,15 @@ class PredictionIndex:
     problems: tuple[Problem, ...]
 
     def path(self, image_id: str) -> Path | None:
-        """Return the file of an image, None where it is missing."""
+        """Return the file of an image, None if it is missing."""
         return stored(self.folder, f"{image_id}.png") if image_id in self.found else None
 
 
 class ProblemsError(InputError):
-    """A folder of predictions that breaks the contract.
+    """Predictions that violate the prediction format.
 
     Attributes:
-        problems: all of them, sorted by folder and file.
+        problems: All problems, sorted by folder and file.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -126,20 +126,21 @@ def list_predictions(
     allow_missing: bool = False,
     left_out: Collection[str] = (),
 ) -> PredictionIndex:
-    """Compare the names in a folder with the images that are to be scored.
+    """Compare the names in a folder with the images to be scored.
 
-    Hidden files are passed over. A file is looked at later; here only names count. A name is found
-    in whatever form it is stored, see :mod:`sbdata.file_names`.
+    Hidden files are ignored. Only names are checked, not contents. A name is found in any Unicode
+    form in which it is stored, see :mod:`sbdata.file_names`.
 
     Args:
-        folder: of the predictions.
-        image_ids: of the truth.
-        allow_missing: whether a missing file is no problem.
-        left_out: images of the dataset that the truth had to leave out; their files are ignored.
+        folder: Folder of the predictions.
+        image_ids: Ids of the images of the truth.
+        allow_missing: True if a missing file is not a problem.
+        left_out: Ids of images of the dataset that the truth had to leave out; their files are
+            ignored.
 
     Raises:
-        InputError: if the folder is none, or holds nothing.
-        AmbiguousNameError: if it holds two files of one image.
+        InputError: If the folder does not exist or is empty.
+        AmbiguousNameError: If the folder contains two files of one image.
     """
     names = _names_in(folder)
     there = FileNames(names, folder)
@@ -224,7 +225,7 @@ def _about_extra(path: Path, meant: Mapping[str, str]) -> str:
 
 
 def _kind_of(path: Path) -> str:
-    """Tell what a file is that is not called a PNG, by its name and its first bytes."""
+    """Return the type of a file without the suffix .png, by its name and its first bytes."""
     by_name = _KINDS.get(path.suffix.lower())
     try:
         if stat.S_ISREG(path.stat().st_mode):
@@ -242,10 +243,10 @@ def _kind_of(path: Path) -> str:
 
 
 def _suggestions(stems: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
-    """Return, for stems that are no image, the one missing image that each may be meant for.
+    """Return, for stems that match no image, the one missing image that each is likely to mean.
 
-    Names are compared without case and leading zeros; one may stand within the other, between
-    separators, so that ``pred_139`` is meant for ``000000000139``.
+    Names are compared without case and leading zeros. One name may be a part of the other, between
+    separators, so that ``pred_139`` matches ``000000000139``.
     """
     if not stems or not missing:
         return {}
@@ -266,7 +267,7 @@ def _suggestions(stems: Sequence[str], missing: Sequence[str]) -> dict[str, str]
 
 
 def _forms(stem: str) -> Iterator[str]:
-    """Yield a name's plain form, then those of its parts between separators, longest first."""
+    """Yield the plain form of a name, then those of its parts between separators, longest first."""
     words = list(re.finditer(r"[^\W_]+", stem))[:12]
     spans = sorted(
         ((a.start(), b.end()) for k, a in enumerate(words) for b in words[k:]),
@@ -288,26 +289,27 @@ def _plain(text: str) -> str:
 def read_prediction(
     path: Path, size: tuple[int, int], contract: PredictionFormat
 ) -> tuple[npt.NDArray[np.uint8], str]:
-    """Read one prediction that keeps the contract.
+    """Read one prediction that follows the prediction format.
 
     Args:
-        path: of the PNG.
-        size: the width and height of its image.
-        contract: to be kept.
+        path: Path of the PNG.
+        size: Width and height of its image.
+        contract: Rules of the prediction format.
 
     Returns:
-        ``(H, W)`` uint8 class numbers (255 only where the contract allows it), and the SHA-256 of
-        the file.
+        Class numbers, ``(H, W)`` uint8 (255 only if the format allows it), and the SHA-256 of the
+        file.
 
     Raises:
-        PngError: with the kind of problem, what was seen and the remedy.
+        PngError: If the file violates the format; it has the kind of problem, a description and the
+            remedy.
     """
     found = check_prediction(path, size, contract)
     return found.values, found.digest
 
 
 def check_prediction(path: Path, size: tuple[int, int], contract: PredictionFormat) -> MaskFile:
-    """Read one prediction as :func:`read_prediction` does, and say how its numbers were told."""
+    """Read one prediction like :func:`read_prediction`, and return how its numbers were decoded."""
     found = read_mask(
         path,
         size=size,

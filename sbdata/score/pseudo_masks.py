@@ -1,11 +1,12 @@
-"""Pseudo-masks by object size: how good they are, and at which stage the small objects die.
+"""Quality of pseudo-masks by object size, and the stage at which small objects are lost.
 
-A pseudo-mask may hold 255 where the method leaves a pixel to nobody. The masks are therefore scored
-twice: with 255 read as background, which is what an object loses that training never sees, and with
-those pixels left out, which is how right the rest is. :func:`instance_outcomes` says of each true
-instance what became of its pixels; everything else about losses is a group-by on that table.
+A pseudo-mask may contain 255 for pixels that the method does not assign. The masks are therefore
+scored twice. With 255 read as background, the score includes what an object loses because training
+never sees those pixels. With those pixels excluded, it measures how correct the rest is.
+:func:`instance_outcomes` reports what the pixels of each true instance became; all other figures on
+losses are a group-by on that table.
 
-The truth is read for scoring alone. Nothing here hands it to a method.
+The truth is used only for scoring. Nothing here passes it to a method.
 """
 
 from __future__ import annotations
@@ -56,12 +57,13 @@ __all__ = [
 ]
 
 LAST = "masks"
-"""How the stage is called whose folder is the pseudo-masks themselves."""
+"""Name of the stage whose folder is the pseudo-masks themselves."""
 
 THRESHOLDS: Mapping[str, float] = {"no pixel": 0.0, "under 25 %": 0.25, "under 50 %": 0.5}
-"""When an instance counts as lost, by the share of its pixels that carry its class.
+"""Thresholds of lost instances, as the share of an instance's pixels that carry its class.
 
-A threshold of 0 means not a single pixel, any other one less than that share.
+With a threshold of 0, an instance is lost if it has not a single such pixel; with any other
+threshold, if it has less than that share.
 """
 
 _SHARES = ("share_own_class", "share_ignored", "share_background", "share_other")
@@ -92,25 +94,24 @@ _LOSSES = pa.schema(
 )
 
 
-# --- what became of each instance -----------------------------------------------------------------
+# --- outcome of each instance ---------------------------------------------------------------------
 
 
 def instance_outcomes(masks: Path, opened: EvaluationSet) -> pa.Table:
-    """Return what the pixels of each true instance carry in a folder of masks.
+    """Return the values that the pixels of each true instance have in a folder of masks.
 
     Args:
-        masks: a folder of ``<image_id>.png`` with 0 background, 1..C classes, 255 ignored.
-        opened: the set whose instances are asked for; their pixels are those of its instance
-            masks, void excluded.
+        masks: Folder of ``<image_id>.png`` with 0 background, 1..C classes, 255 ignored.
+        opened: Set with the instances; their pixels are those of its instance masks, void excluded.
 
     Returns:
-        One row an instance, in the manifest's order: image_id, instance_id, class_id, class_name,
+        One row per instance, in the manifest's order: image_id, instance_id, class_id, class_name,
         size, area (pixels), and the shares of its area that carry its own class, 255, background
         and another class, which add up to 1.
 
     Raises:
-        ProblemsError: listing what is wrong with the masks, file by file.
-        InputError: if the folder is none, or an instance's pixels are not what the manifest says.
+        ProblemsError: If masks are invalid; the problems are listed file by file.
+        InputError: If the folder does not exist, or an instance's pixels differ from the manifest.
     """
     contract = PredictionFormat(opened.taxonomy, predicted_void=True, colour_remedy=CONVERT)
     listing = list_predictions(masks, opened.image_ids)
@@ -136,9 +137,9 @@ def _read(
     contract: PredictionFormat,
     problems: list[Problem],
 ) -> npt.NDArray[np.uint8] | None:
-    """Read the mask of an image of ``size`` (height, width); a problem goes to the list."""
+    """Read the mask of an image of ``size`` (height, width); a problem is added to the list."""
     path = listing.path(image_id)
-    if path is None:  # is a problem already
+    if path is None:  # already listed as a problem
         return None
     try:
         return read_prediction(path, (size[1], size[0]), contract)[0]
@@ -150,7 +151,7 @@ def _read(
 def _counts_of_image(
     opened: EvaluationSet, image_id: str, values: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.int64]:
-    """Return ``(n, 4)``: pixels of each instance by what they carry, in the order of _SHARES."""
+    """Return ``(n, 4)``: pixels of each instance by the value they carry, ordered as _SHARES."""
     rows = opened.instances_of(image_id)
     ids = rows["instance_id"].to_numpy().astype(np.int64)
     classes = rows["class_id"].to_numpy().astype(np.int64)
@@ -169,22 +170,22 @@ def _counts_of_image(
 
 
 def losses_by_stage(fates: Sequence[tuple[str, pa.Table]], bins: SizeBins) -> pa.Table:
-    """Count, stage by stage and size by size, the instances that are lost.
+    """Count the instances that are lost, by stage, size and threshold.
 
     Args:
-        fates: of each stage its name and what :func:`instance_outcomes` gave, in the order in which
-            the method runs them; all of one set.
-        bins: of the set, whose sizes are listed even where no instance has them.
+        fates: Name of each stage and its :func:`instance_outcomes`, in the order in which the
+            method runs the stages; all of the same set.
+        bins: Size bins of the set; sizes without instances are listed, too.
 
     Returns:
-        One row a stage, size and threshold: ``n`` instances, how many are ``lost`` by this stage,
-        how many of those the stage before still had (``newly_lost``; for the first stage all),
-        how many it had lost that are there again (``regained``), and of the lost, how many have
-        most of their pixels that do not carry their class ``to_ignored``, ``to_background`` or
-        ``to_other`` (a tie counts for the first of them).
+        One row per stage, size and threshold: ``n`` instances; the number ``lost`` at this stage;
+        how many of those the previous stage still had (``newly_lost``; all for the first stage);
+        how many the previous stage had lost and this one has again (``regained``); and, of the
+        lost, the number whose pixels without their class went mostly ``to_ignored``,
+        ``to_background`` or ``to_other`` (a tie counts for the first of them).
 
     Raises:
-        InputError: if two stages are not about the same instances.
+        InputError: If two stages do not have the same instances.
     """
     rows: list[tuple[Any, ...]] = []
     before: dict[str, npt.NDArray[np.bool_]] = {}
@@ -220,7 +221,7 @@ def losses_by_stage(fates: Sequence[tuple[str, pa.Table]], bins: SizeBins) -> pa
 
 
 def _lost(own: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.bool_]:
-    """Tell which instances are lost: no pixel for a share of 0, else less than the share."""
+    """Return which instances are lost: no pixel for a share of 0, else less than the share."""
     return own < share if share else own == 0
 
 
@@ -229,14 +230,14 @@ def _lost(own: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class ExcludedFigures:
-    """Figures over the pixels that the masks do not leave out.
+    """Figures over the pixels that the masks do not exclude.
 
     Attributes:
-        figures: by the names of ``Summary.headline``: mIoU, and IA by size. An instance keeps the
-            size of its whole area, whatever is left of it.
-        n_instances: by ``ia``, ``ia_small`` ...: instances with a pixel left.
-        n_classes: classes among those.
-        excluded_pixels: the share of all pixels outside true void that the masks leave out.
+        figures: Figures by the names of ``Summary.headline``: mIoU, and IA by size. An instance
+            keeps the size of its whole area, even if only a part of it remains.
+        n_instances: Number of instances with a pixel left, by ``ia``, ``ia_small`` ...
+        n_classes: Number of classes among those instances.
+        excluded_pixels: Share of all pixels outside true void that the masks exclude.
     """
 
     figures: Mapping[str, float | None]
@@ -247,13 +248,13 @@ class ExcludedFigures:
 
 @dataclass(frozen=True)
 class PseudoScore:
-    """Pseudo-masks, scored against the truth of the set they were made for.
+    """Scores of pseudo-masks against the truth of the set they were made for.
 
     Attributes:
-        as_background: every figure with 255 read as background.
-        excluded: with the pixels of 255 left out instead.
-        fates: name of each stage and its :func:`instance_outcomes`; the last one is the masks.
-        losses: :func:`losses_by_stage` of those.
+        as_background: All figures with 255 read as background.
+        excluded: Figures with the pixels of 255 excluded.
+        fates: Name of each stage and its :func:`instance_outcomes`; the last stage is the masks.
+        losses: Result of :func:`losses_by_stage` for those stages.
     """
 
     as_background: ScoreResult
@@ -272,21 +273,21 @@ def score_pseudo(
     progress: Progress | None = None,
     hashes: FileHashes | None = None,
 ) -> PseudoScore:
-    """Score pseudo-masks by object size, and say at which stage instances are lost.
+    """Score pseudo-masks by object size, and find the stage at which instances are lost.
 
     Args:
-        masks: a folder of ``<image_id>.png``; 255 is ignored.
-        opened: the set the masks were made for.
-        stages: names and folders of what the method had before, in order: seeds, refined seeds.
-        resamples: of the bootstrap; 0 gives no intervals.
-        seed: of the bootstrap.
-        progress: called with (images done, in all) while the masks are scored.
-        hashes: what is known of the content of the set's files.
+        masks: Folder of ``<image_id>.png``; 255 is ignored.
+        opened: Set that the masks were made for.
+        stages: Name and folder of each earlier stage of the method, in order: seeds, refined seeds.
+        resamples: Number of bootstrap resamples; 0 disables confidence intervals.
+        seed: Seed of the bootstrap.
+        progress: Callback, called with (images done, total) while the masks are scored.
+        hashes: Known hashes of the set's files.
 
     Raises:
-        ProblemsError: listing what is wrong with any of the folders.
-        InputError: if two stages have one name, a folder is none, or an instance mask of the set is
-            not the file that it was built with.
+        ProblemsError: If any folder has problems; they are listed.
+        InputError: If two stages have the same name, a folder does not exist, or an instance mask
+            of the set is not the file that the set was built with.
     """
     names = [name for name, _ in stages] + [LAST]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -308,9 +309,10 @@ def score_pseudo(
 def _score_excluded(
     masks: Path, truth: GroundTruth, scored: ScoreResult, fates: pa.Table
 ) -> ExcludedFigures:
-    """Score once more with the true classes void wherever a mask is 255.
+    """Score once more, with the truth set to void at every pixel where a mask is 255.
 
-    The sizes come from the fates, because what is left of an instance may be of a smaller size.
+    The sizes come from the fates, because the remaining part of an instance may be of a smaller
+    size.
     """
     void = replace(truth, loaders=partial(_loaders_without_ignored, truth, masks), notes=())
     rescored = score_folder(masks, void, ScoreOptions(predicted_void=True, resamples=0))
@@ -352,7 +354,7 @@ def _loaders_without_ignored(
 
 
 def _load_without_ignored(load: Loader, mask: Path, contract: PredictionFormat) -> GroundTruthImage:
-    """Return the truth of an image with void where its mask is 255, and the instances left."""
+    """Return the truth of an image, made void wherever its mask is 255, and the instances left."""
     loaded = load()
     truth = loaded.truth
     height, width = truth.class_map.shape
@@ -389,7 +391,7 @@ def _means_by_size(
 
 
 def pseudo_as_dict(score: PseudoScore) -> dict[str, Any]:
-    """Return all of a score but the rows of single instances, as plain values."""
+    """Return all of a score except the rows of single instances, as plain values."""
     scored, excluded = score.as_background, score.excluded
     return {
         "format": "sbdata.pseudo.v2",

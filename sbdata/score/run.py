@@ -1,8 +1,8 @@
-"""A folder of predictions against a truth: checked, decoded and scored in one pass.
+"""Score a folder of predictions against a truth: checked, decoded and scored in one pass.
 
-Images are scored by threads: decoding, drawing and counting all release the interpreter lock, and a
-thread starts at once, where a process first takes a second to import its libraries. Every count is
-an integer that is merged exactly, so the result does not depend on how many there are.
+Images are scored by threads: decoding, drawing and counting all release the interpreter lock. A
+thread starts at once, while a process first takes a second to import its libraries. All counts are
+integers that are merged exactly, so the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -63,19 +63,19 @@ _LIBRARIES = ("numpy", "numba", "pillow", "pyarrow")
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """How a folder is scored.
+    """Options for scoring a folder.
 
     Attributes:
-        fp_attribution: how instances share the false pixels of a region; see
+        fp_attribution: Rule by which instances share the false pixels of a region; see
             :class:`MetricOptions`.
-        rounding: of their parts, ``floor`` or ``exact``.
-        predicted_void: whether 255 may be predicted; it is read as background.
-        decode_palette: whether RGB predictions are decoded through VOC's palette.
-        allow_missing: whether missing predictions count as background.
-        resamples: number of bootstrap draws; 0 gives no intervals.
-        seed: of the bootstrap.
-        bins: sizes to use instead of the truth's own.
-        colour_remedy: what is said of colours that are not decoded.
+        rounding: Rounding of these shares, ``floor`` or ``exact``.
+        predicted_void: True if 255 may be predicted; it is read as background.
+        decode_palette: True to decode RGB predictions with VOC's palette.
+        allow_missing: True to treat missing predictions as background.
+        resamples: Number of bootstrap resamples; 0 disables confidence intervals.
+        seed: Seed of the bootstrap.
+        bins: Size bins to use instead of the truth's own.
+        colour_remedy: Remedy to suggest for colours that are not decoded.
     """
 
     fp_attribution: str = "overlap"
@@ -90,7 +90,7 @@ class ScoreOptions:
 
     @property
     def metric(self) -> MetricOptions:
-        """Return those that the metric knows."""
+        """Return the metric options among these."""
         return MetricOptions(self.fp_attribution, self.rounding, self.predicted_void)
 
 
@@ -107,20 +107,20 @@ def score_folder(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> ScoreResult:
-    """Check a folder of predictions, score it, and compare others with it.
+    """Check a folder of predictions, score it, and compare it with other folders.
 
     Args:
-        predictions: a folder of ``<image_id>.png``.
-        truth: to compare with.
-        options: of the contract, the metric and the bootstrap.
-        against: further folders; the first is compared with each by the paired bootstrap.
-        name: of the result; the folder's own name by default.
-        workers: threads; the result does not depend on them.
-        progress: called with (images done, images in all).
+        predictions: Folder of ``<image_id>.png``.
+        truth: Ground truth to compare with.
+        options: Options of the prediction format, the metric and the bootstrap.
+        against: Further folders; the first folder is compared with each by the paired bootstrap.
+        name: Name of the result; by default that of the folder.
+        workers: Number of threads; the result does not depend on it.
+        progress: Callback, called with (images done, total images).
 
     Raises:
-        ProblemsError: listing everything that is wrong with any of the folders.
-        InputError: if a folder is none, or the truth cannot be read.
+        ProblemsError: If any folder has problems; all are listed.
+        InputError: If a folder does not exist, or the truth cannot be read.
     """
     contract = PredictionFormat(
         truth.taxonomy,
@@ -154,7 +154,7 @@ def score_folder(
 
 
 def name_of(folder: Path) -> str:
-    """Return the name that a folder's result has by default."""
+    """Return the default name of a folder's result."""
     return folder.resolve().name
 
 
@@ -188,7 +188,7 @@ def _load_image(
 
 
 def _photo(path: Path | None, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
-    """Return a photo's pixels; None where it is absent, unreadable or of another size."""
+    """Return a photo's pixels; None if it is absent, unreadable or of another size."""
     if path is None:
         return None
     try:
@@ -203,7 +203,7 @@ def _photo(path: Path | None, size: tuple[int, int]) -> npt.NDArray[np.uint8] | 
 
 @dataclass(frozen=True)
 class _Task:
-    """What all chunks have in common."""
+    """Settings that all chunks share."""
 
     truth: GroundTruth
     contract: PredictionFormat
@@ -214,7 +214,7 @@ class _Task:
 
 @dataclass
 class _Part:
-    """What one chunk gives; lists have one entry a folder."""
+    """Result of one chunk; lists have one entry per folder."""
 
     scores: list[Accumulator]
     digests: list[list[tuple[str, str]]]
@@ -239,7 +239,7 @@ def _score_chunk(task: _Task, start: int) -> _Part:
     for image_id, load in zip(truth.image_ids[start:stop], loaders, strict=True):
         predictions = [_read(task, k, image_id, part) for k in range(folders)]
         if task.check_only or part.problems:
-            continue  # nothing will be reported but problems
+            continue  # only problems will be reported
         loaded = load()
         part.unassigned.append(loaded.unassigned)
         part.void_in_one.append(loaded.void_in_one)
@@ -253,7 +253,7 @@ def _score_chunk(task: _Task, start: int) -> _Part:
 
 
 def _read(task: _Task, k: int, image_id: str, part: _Part) -> npt.NDArray[np.uint8] | None:
-    """Read folder k's prediction; what is wrong with it goes to the part's problems."""
+    """Read folder k's prediction; its problems are added to the part's problems."""
     listing, size = task.listings[k], task.truth.sizes[image_id]
     path = listing.path(image_id)
     if path is None:
@@ -278,7 +278,7 @@ def _score(
 ) -> Any:
     try:
         return score_image(prediction, loaded.truth, classes, metric)
-    except InputError as error:  # the prediction was checked, so it is the truth's fault
+    except InputError as error:  # the prediction was checked, so the error is in the truth
         msg = f"image {image_id}: unusable ground truth: {error}"
         raise InputError(msg) from error
 
@@ -344,7 +344,7 @@ def _merged(task: _Task, parts: Sequence[_Part], k: int) -> ScoreTables:
 
 
 def _labels(name: str, others: Sequence[Path]) -> list[str]:
-    """Name the folders: by their last part, or in full where that is not enough."""
+    """Return a label of each folder: its last part, or the full path if that is not unique."""
     short = [name, *(name_of(folder) for folder in others)]
     full = [name, *(str(folder) for folder in others)]
     return [s if short.count(s) == 1 or not k else full[k] for k, s in enumerate(short)]
@@ -392,7 +392,7 @@ def _most_moved(
     )
 
 
-# --- what must be said ----------------------------------------------------------------------------
+# --- notes ----------------------------------------------------------------------------------------
 
 
 def _notes(
@@ -450,7 +450,7 @@ def _notes(
 def _hints(
     truth: GroundTruth, labels: Sequence[str], confusions: Sequence[npt.NDArray[np.int64]]
 ) -> list[str]:
-    """Return what the counted pixels tell, of each folder; see :mod:`sbdata.score.hints`."""
+    """Return the hints on the pixel counts of each folder; see :mod:`sbdata.score.hints`."""
     pixels = sum(width * height for width, height in truth.sizes.values())
     found = [nothing_but_void(confusions[0], pixels), background_as_class(truth.taxonomy.classes)]
     for label, confusion in zip(labels, confusions, strict=True):

@@ -42,10 +42,10 @@ def write_tables(path: Path, tables: ScoreTables) -> None:
 
 
 def read_tables(path: Path) -> ScoreTables:
-    """Read what :func:`write_tables` wrote.
+    """Read a file written by :func:`write_tables`.
 
     Raises:
-        InputError: naming the file, if it is missing, damaged or of another version.
+        InputError: If the file is missing, damaged or of another version; the message names it.
     """
     try:
         with zipfile.ZipFile(path) as archive:

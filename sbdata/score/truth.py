@@ -1,9 +1,9 @@
-"""Ground truth from anywhere: a set, a VOC devkit, a COCO file or folders of masks.
+"""Ground truth from several formats: a set, a VOC devkit, a COCO file or folders of masks.
 
-A :class:`GroundTruth` knows its images before any of them is read, and gives a loader for each.
-Sets and COCO files are drawn from run-length codes: that is quicker than decoding a PNG, and what
-is scored is then exactly what the manifest's hash stands for. Devkits and folders are read from
-PNGs.
+A :class:`GroundTruth` lists its images before any of them is read, and provides a loader for each.
+Sets and COCO files are drawn from run-length codes: this is faster than decoding a PNG, and the
+scored masks are then exactly those that the manifest's hash identifies. Devkits and folders are
+read from PNGs.
 """
 
 from __future__ import annotations
@@ -51,21 +51,23 @@ from sbdata.taxonomy import (
 
 _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
-_START = 64  # bytes that tell a list
+_START = 64  # first bytes that reveal a list
 _PANOPTIC = b'"segments_info"'
 _DRAWN = ["image_id", "instance_id", "class_id", "rle"]
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruthImage:
-    """The truth of one image.
+    """Ground truth of one image.
 
     Attributes:
-        truth: its maps.
-        digest: the SHA-256 of the files it was read from, joined by spaces; empty if it was drawn.
-        unassigned: pixels that have a class but no instance; mIoU counts them, IA does not.
-        void_in_one: pixels that are void in one of two mask files only; they count nowhere.
-        by_colour: whether a palette's colours told the numbers of a mask file; see
+        truth: Maps of the truth.
+        digest: SHA-256 of the files it was read from, joined by spaces; empty if it was drawn.
+        unassigned: Number of pixels that have a class but no instance; mIoU counts them, IA does
+            not.
+        void_in_one: Number of pixels that are void in only one of two mask files; they are not
+            counted anywhere.
+        by_colour: True if the numbers of a mask file were derived from a palette's colours; see
             :func:`sbdata.mask_files.read_mask`.
     """
 
@@ -81,23 +83,24 @@ Loader = Callable[[], GroundTruthImage]
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """What predictions are compared with.
+    """Ground truth that predictions are compared with.
 
     Attributes:
-        name: of the set, or of what stands in for one.
-        kind: ``set``, ``voc``, ``coco`` or ``masks``.
-        path: what the user gave.
-        taxonomy: of the classes.
-        bins: of the sizes.
-        synthetic: whether the images are generated.
-        image_ids: sorted.
-        sizes: width and height by image.
-        loaders: gives the loaders of the images ``start`` to ``stop``, in order. All of it can be
-            pickled.
-        logical_hash: of the manifest, or None where the files themselves are hashed while read.
-        notes: sentences that must stand beside the figures.
-        photos: photo by image, as far as there are any.
-        left_out: images of the dataset that cannot be scored; predictions for them are ignored.
+        name: Name of the set, or of the data used instead of one.
+        kind: Kind of truth: ``set``, ``voc``, ``coco`` or ``masks``.
+        path: Path that the user gave.
+        taxonomy: Classes.
+        bins: Size bins.
+        synthetic: True if the images are generated.
+        image_ids: Ids of the images, sorted.
+        sizes: Width and height by image.
+        loaders: Function that returns the loaders of the images ``start`` to ``stop``, in order.
+            Function and loaders can be pickled.
+        logical_hash: Logical hash of the manifest, or None if the files themselves are hashed while
+            they are read.
+        notes: Sentences that must be shown with the figures.
+        photos: Photo by image, for the images that have one.
+        left_out: Images of the dataset that cannot be scored; predictions for them are ignored.
     """
 
     name: str
@@ -118,7 +121,7 @@ class GroundTruth:
         """Return the truth of one image.
 
         Raises:
-            InputError: if it cannot be read.
+            InputError: If it cannot be read.
         """
         place = self.image_ids.index(image_id)
         return self.loaders(place, place + 1)[0]()
@@ -128,16 +131,16 @@ class GroundTruth:
 
 
 def truth_from_set(root: Path) -> GroundTruth:
-    """Return the truth of a built set, or of a folder that holds only its manifest.
+    """Return the truth of a built set, or of a folder that contains only its manifest.
 
     Args:
-        root: the set's folder. Its mask images are not read: the manifest draws the same masks.
+        root: Folder of the set. Its mask images are not read: the manifest draws the same masks.
 
     Raises:
-        InputError: if the folder is no set, or its manifest was edited.
+        InputError: If the folder is not a set, or its manifest was edited.
     """
     manifest = read_manifest(root) if is_manifest(root) else open_set(root).manifest
-    pa.default_memory_pool().release_unused()  # what reading took for a while
+    pa.default_memory_pool().release_unused()  # memory that reading needed temporarily
     photos = _photos_in(root / IMAGES_FOLDER, manifest.images["image_id"].to_pylist())
     return _drawn_truth(
         manifest, "set", root, bool(manifest.meta.get("synthetic", False)), photos=photos
@@ -152,21 +155,22 @@ def truth_from_coco(
     photos: Path | None = None,
     workers: int = 1,
 ) -> GroundTruth:
-    """Return the truth of a COCO-format instances file; images are known by their file's stem.
+    """Return the truth of a COCO-format instances file; images are identified by their file's stem.
 
-    Objects are drawn as in a set: larger first, smaller on top, crowds of the classes are void.
+    Objects are drawn as in a set: larger ones first, smaller ones on top; crowds of the classes are
+    void.
 
     Args:
-        file: the annotations.
+        file: Annotation file.
         taxonomy: ``coco80``; ``voc20``, by COCO's names of VOC's classes; ``own`` for the file's
-            categories in the order of their ids; or another known taxonomy, by its names.
-        bins: of the sizes.
-        photos: folder of the photos; if None, the one beside ``annotations`` that is named like
+            categories in the order of their ids; or the name of another known taxonomy.
+        bins: Size bins.
+        photos: Folder of the photos; if None, the folder next to ``annotations`` that is named like
             the file's split.
-        workers: processes that draw.
+        workers: Number of processes that draw.
 
     Raises:
-        InputError: if the file cannot be used, or has none of the taxonomy's classes.
+        InputError: If the file cannot be used, or has none of the taxonomy's classes.
     """
     if not file.is_file():
         msg = f"{file}: no such file; give an instances JSON in COCO's format"
@@ -245,7 +249,7 @@ def truth_from_coco(
 
 
 def _what_else(file: Path) -> str:
-    """Tell which other kind of JSON file this is, of those that people give for annotations."""
+    """Return which other kind of JSON file this is, of those often confused with annotations."""
     with file.open("rb") as stream:
         if stream.read(_START).lstrip().startswith(b"["):
             return (
@@ -277,7 +281,7 @@ def _drawn_truth(
         msg = f"{path}: no image to score"
         raise InputError(msg)
     pairs = zip(images["width"].to_pylist(), images["height"].to_pylist(), strict=True)
-    # Only what is drawn is kept: the tables of a large set take more room than all its scores.
+    # Only what is drawn is kept: the tables of a large set take more memory than all its scores.
     drawn = Manifest(
         images.select(_DRAWN_OF_IMAGES), manifest.instances.select(_DRAWN), manifest.meta
     )
@@ -329,12 +333,12 @@ def truth_from_voc(
     """Return the truth of one split of a VOC devkit.
 
     Args:
-        devkit: the folder that holds ``JPEGImages``, or one above it.
-        split: name of a list in ``ImageSets/Segmentation``.
-        bins: of the sizes.
+        devkit: Folder that contains ``JPEGImages``, or a parent folder.
+        split: Name of a list in ``ImageSets/Segmentation``.
+        bins: Size bins.
 
     Raises:
-        InputError: if the devkit lacks the list, or a mask of an image in it.
+        InputError: If the devkit lacks the list, or a mask of an image in it.
     """
     if not devkit.is_dir():
         msg = f"{devkit}: no such folder; give the VOC devkit's"
@@ -368,20 +372,20 @@ def truth_from_masks(
     bins: SizeBins = _DEFAULT_BINS,
     photos: Path | None = None,
 ) -> GroundTruth:
-    """Return the truth of a folder of class masks and, if there is one, one of instance masks.
+    """Return the truth of a folder of class masks and, optionally, one of instance masks.
 
     Args:
-        class_masks: folder of ``<image_id>.png`` with 0 background, 1..C classes, 255 void.
-        instance_masks: folder of files of the same names with instance numbers, 8-bit (255 is
-            void) or 16-bit grey. None takes each component of a class for an instance; the notes
+        class_masks: Folder of ``<image_id>.png`` with 0 background, 1..C classes, 255 void.
+        instance_masks: Folder of files of the same names with instance numbers, 8-bit (255 is void)
+            or 16-bit grey. If None, each connected component of a class is an instance; the notes
             say so.
-        taxonomy: a known one's name, or a text file with one class name a line.
-        bins: of the sizes.
-        photos: folder of the photos, if any.
+        taxonomy: Name of a known taxonomy, or a text file with one class name per line.
+        bins: Size bins.
+        photos: Folder of the photos, if any.
 
     Raises:
-        InputError: if a folder is missing or empty, the two hold different names, or a header
-            is not that of a mask.
+        InputError: If a folder is missing or empty, the two contain different names, or a header is
+            not that of a mask.
     """
     ids = _mask_names(class_masks)
     notes: tuple[str, ...] = ()
@@ -456,7 +460,7 @@ def _masks_truth(
 
 @dataclass(frozen=True)
 class _MaskReader:
-    """Where masks lie and what they may hold."""
+    """Folders of masks and the values that the masks may contain."""
 
     class_folder: Path
     instance_folder: Path | None
@@ -489,7 +493,7 @@ class _MaskReader:
             raise _bad_truth(file, str(error)) from error
         void = classes == VOID
         unassigned = np.count_nonzero((instances == 0) & (classes > 0) & ~void)
-        # A 16-bit map has no number for void; an instance that lies on void is a contradiction.
+        # A 16-bit map has no number for void, so an instance that overlaps void is a contradiction.
         other = instances == VOID if instances.dtype == np.uint8 else void & (instances == 0)
         return GroundTruthImage(
             truth,
@@ -543,7 +547,7 @@ def _case_notes(image_ids: Sequence[str]) -> list[str]:
 
 
 def _photos_in(folder: Path, image_ids: Sequence[str]) -> dict[str, Path]:
-    """Return the photos of the images, as far as the folder has them."""
+    """Return the photos of the images, for those that the folder has."""
     if not folder.is_dir():
         return {}
     there = dict(_photo_names(folder))

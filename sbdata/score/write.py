@@ -1,8 +1,8 @@
-"""``scores/<name>/``: the tables, the summary and the report, all of them or none.
+"""Write ``scores/<name>/``: the tables, the summary and the report, all of them or none.
 
-A result is prepared in a folder beside its place and moved there when it is complete, so a former
-result of the same name stays whole until then; one of the two can always be had, whenever the
-process is killed.
+A result is prepared in a folder next to its final one and moved there when it is complete. An
+earlier result of the same name stays complete until then, so one of the two is always available,
+even if the process is killed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ _INSTANCES = pa.schema(
     ]
 )
 """``outcome`` is the kind of outcome; ``other_class`` the other foreground class that most of the
-instance's pixels are predicted as (empty if none is), with their number."""
+instance's pixels are predicted as (empty if none is), with their number.
+"""
 _REGIONS = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -82,22 +83,22 @@ _IMAGES = pa.schema(
         pa.field("mean_ia", pa.float64()),
     ]
 )
-"""``pixels`` are those outside void, ``mean_ia`` is null for an image without instances."""
+"""``pixels`` counts the pixels outside void; ``mean_ia`` is null for an image without instances."""
 
 
 def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
-    """Return the folder of a result, after making sure that nothing else is there.
+    """Return the folder of a result, after checking that it contains nothing else.
 
-    A former result whose replacement was cut short by a kill is put back.
+    If replacing an earlier result was interrupted by a kill, that result is restored.
 
     Args:
-        out: the folder of all results.
-        name: of the result.
-        predictions: the folder that is scored.
+        out: Folder of all results.
+        name: Name of the result.
+        predictions: Folder to be scored.
 
     Raises:
-        InputError: if the name cannot name a folder, or the folder holds what no former result
-            of sbdata put there, or the scores of another folder of predictions.
+        InputError: If the name is not valid for a folder, or the folder contains files that no
+            earlier result of sbdata put there, or the scores of another folder of predictions.
     """
     if not is_safe_stem(name):
         msg = f"{name!r} cannot name a result; give a plain name by --name"
@@ -128,10 +129,10 @@ def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
 
 
 def problems_file(folder: Path) -> Path:
-    """Return where the problems of predictions that cannot be scored are listed.
+    """Return the file that lists the problems of predictions that cannot be scored.
 
-    It is in the result's folder, or beside it if the folder holds a former result, which they say
-    nothing of.
+    It is in the result's folder, or next to it if the folder contains an earlier result, which the
+    problems do not concern.
     """
     return _problems_beside(folder) if (folder / SUMMARY_FILE).exists() else folder / PROBLEMS_FILE
 
@@ -148,7 +149,7 @@ def _files_of_former(summary: Path) -> list[str]:
 
 
 def _predictions_of_former(summary: Path) -> str | None:
-    """Return the folder whose scores a former result holds, None where that is not known."""
+    """Return the predictions folder of an earlier result, None if it is not known."""
     try:
         first = orjson.loads(summary.read_bytes())["provenance"]["predictions"][0]
         return str(first.get("path") or Path(first["folder"]).resolve())
@@ -159,15 +160,16 @@ def _predictions_of_former(summary: Path) -> str | None:
 def write_result(
     scored: ScoreResult, out: Path, write_report: Callable[[Path], None] | None = None
 ) -> Path:
-    """Write ``<out>/<name>/`` and return it; a former result of that name is replaced.
+    """Write ``<out>/<name>/`` and return it; an earlier result of that name is replaced.
 
     Args:
-        scored: what is written.
-        out: the folder of all results.
-        write_report: writes the report to the path it is given, and may put further files beside.
+        scored: Result to write.
+        out: Folder of all results.
+        write_report: Function that writes the report to the path it is given; it may write further
+            files next to it.
 
     Raises:
-        InputError: see :func:`check_place`; also if the folder cannot be written, or is full.
+        InputError: If :func:`check_place` raises it, or the folder cannot be written or is full.
     """
     folder = check_place(out, scored.name, scored.predictions)
     with writing_to(out):
@@ -180,9 +182,9 @@ def write_result(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from preparing the same result meanwhile; a killed one's lock is free.
+    """Keep other processes from preparing the same result; the lock of a killed process is free.
 
-    So what is found prepared was left by a kill.
+    Therefore, any prepared files found inside were left by a killed process.
     """
     lock = folder.with_name(f".{folder.name}.lock")
     with FileLock(lock):
@@ -210,14 +212,14 @@ def _write_into(
         replace_folder(prepared, folder)
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
-    _problems_beside(folder).unlink(missing_ok=True)  # of an attempt in between
+    _problems_beside(folder).unlink(missing_ok=True)  # from an attempt in the meantime
 
 
 # --- tables ---------------------------------------------------------------------------------------
 
 
 def tables_of(scored: ScoreResult) -> dict[str, pa.Table]:
-    """Return the tables by file name; their schema's metadata says what they belong to."""
+    """Return the tables by file name; their schema's metadata identifies their result."""
     tables, names = scored.tables, scored.taxonomy.classes
     columns = {
         INSTANCES_FILE: (_INSTANCES, tables.instance_columns(scored.bins, names)),
@@ -279,9 +281,9 @@ def _ratios(part: Any, whole: Any) -> list[float | None]:
 
 
 def summary_as_dict(scored: ScoreResult) -> dict[str, Any]:
-    """Return every figure with its n and interval, and all that is needed to get it again.
+    """Return every figure with its n and interval, and all that is needed to reproduce it.
 
-    The same as ``summary.json`` but for the list of files.
+    The content equals ``summary.json`` except for the list of files.
     """
     summary = scored.summary
     plain = summary.as_dict(scored.taxonomy.classes)

@@ -1,8 +1,8 @@
-"""Sources: public datasets as published, each turned into annotated images.
+"""Sources: public datasets as published, read as annotated images.
 
-A source is a frozen dataclass with the methods of :class:`Source`; it is found by name through
-:func:`open_source`. It yields :class:`AnnotatedImage` with masks as published; drawing, measuring
-and choosing happen later and are the same for all sources.
+A source is a frozen dataclass with the methods of :class:`Source`; :func:`open_source` creates it
+by the name of its format. It yields :class:`AnnotatedImage` with masks as published. Drawing,
+measuring and selection happen later and are the same for all sources.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from sbdata.storage import inside
 
 @dataclass(frozen=True)
 class Rejection:
-    """One thing that was left out, and why.
+    """One item that was left out, and the reason.
 
     Attributes:
-        source: name of the source.
-        file: the image or annotation file concerned, relative to the source's root.
-        reason: a short slug that rejections are counted by, such as ``polygon_points``.
-        detail: what was seen, in words.
-        image_id: of the image concerned, empty where there is none.
-        annotation_id: of the annotation concerned, empty where there is none.
+        source: Name of the source.
+        file: Image or annotation file concerned, relative to the source's root.
+        reason: Short slug by which rejections are counted, such as ``polygon_points``.
+        detail: Description of the problem, in words.
+        image_id: Id of the image concerned; empty if there is none.
+        annotation_id: Id of the annotation concerned; empty if there is none.
     """
 
     source: str
@@ -40,10 +40,10 @@ class Rejection:
 
 @dataclass(frozen=True)
 class AnnotatedObject:
-    """One annotation as published: its category by the source's own name, its whole mask as RLE.
+    """One annotation as published: category name in the source and whole mask as RLE.
 
-    ``rle`` is the COCO compressed run-length code for the image's size. ``crowd`` marks a region
-    of many objects that nobody told apart.
+    ``rle`` is the COCO compressed run-length code for the image's size. ``crowd`` marks a region of
+    many objects that are not annotated separately.
     """
 
     annotation_id: str
@@ -55,22 +55,23 @@ class AnnotatedObject:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """One image of a source with everything annotated in it.
+    """One image of a source with all its annotations.
 
     Attributes:
-        image_id: the name it will have in a set (file stem, no suffix), unique within the source.
-        source_image_id: the source's own id, as text.
-        file_name: path of the image relative to the source's root, with slashes.
-        width: in pixels, as the annotations say.
-        height: in pixels, as the annotations say.
-        objects: sorted by annotation id.
-        url: where the image can be fetched, or None.
-        license: a name or address, or None where the source does not say.
-        sha256: of the image file's bytes (or of its pixels, see ``sha256_of``), where known.
-        sha256_of: ``"file"``, or ``"pixels"`` for generated images: the SHA-256 of the RGB array
-            before encoding, since encoders differ between library versions.
+        image_id: Name of the image in a set (file stem, no suffix), unique within the source.
+        source_image_id: Id in the source, as text.
+        file_name: Path of the image relative to the source's root, with slashes.
+        width: Width in pixels, according to the annotations.
+        height: Height in pixels, according to the annotations.
+        objects: Annotated objects, sorted by annotation id.
+        url: URL of the image, or None.
+        license: Name or URL of the licence; None if the source does not state it.
+        sha256: SHA-256 of the image file's bytes (or of its pixels, see ``sha256_of``), if known.
+        sha256_of: Hashed content: ``"file"``, or ``"pixels"`` for generated images. The latter is
+            the SHA-256 of the RGB array before encoding, because encoders differ between library
+            versions.
         void: RLE of pixels that belong to no class and are never counted, or None.
-        not_exhaustive: categories of which more objects may be there than are annotated.
+        not_exhaustive: Categories that may have more objects in the image than are annotated.
     """
 
     image_id: str
@@ -89,12 +90,12 @@ class AnnotatedImage:
 
 @dataclass(frozen=True)
 class Member:
-    """An image of a split without its annotations, as the leakage guard needs it.
+    """Image of a split without its annotations, as the leakage guard needs it.
 
     Attributes:
-        source_image_id: the source's own id, as text.
-        file_name: path of the image relative to the source's root, with slashes.
-        identities: what tells which image it is, see :mod:`sbdata.sources.identity`. Without any,
+        source_image_id: Id in the source, as text.
+        file_name: Path of the image relative to the source's root, with slashes.
+        identities: Identities of the image, see :mod:`sbdata.sources.identity`. If there are none,
             images of the same format and folder are compared by id.
     """
 
@@ -105,31 +106,31 @@ class Member:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A bounded number of images to read in one go: positions ``start`` to ``stop`` of a split."""
+    """Limited number of images to read at once: positions ``start`` to ``stop`` of a split."""
 
     start: int
     stop: int
 
 
 class ImageHolder(Protocol):
-    """Whatever has images at hand, or can make them. Implementations are picklable."""
+    """Interface of objects that hold images locally or can generate them; they are picklable."""
 
     @property
     def generated(self) -> bool:
-        """Tell whether images are made on the spot, at the price of work in Python."""
+        """Return True if images are generated on demand, by Python code that takes time."""
 
     def image_file(self, file_name: str) -> Path | None:
-        """Return where an image's file lies; None if it is not at hand, or is made on the spot.
+        """Return the path of an image's file; None if it is not available locally or is generated.
 
         Raises:
-            InputError: if ``file_name`` leads outside the holder's root.
+            InputError: If ``file_name`` points outside the holder's root.
         """
 
     def image_bytes(self, file_name: str) -> bytes | None:
-        """Return an image file's bytes, or None where it is not at hand.
+        """Return an image file's bytes, or None if it is not available locally.
 
         Raises:
-            InputError: if ``file_name`` leads outside the holder's root.
+            InputError: If ``file_name`` points outside the holder's root.
         """
 
     def pixel_sha256(self, file_name: str) -> str | None:
@@ -137,16 +138,16 @@ class ImageHolder(Protocol):
 
 
 def warm_up(holder: ImageHolder, file_name: str) -> None:
-    """Make one image if images are generated, so that the code that does it is compiled.
+    """Generate one image, if images are generated, so that the generating code is compiled.
 
-    Compiled code is cached on disk. Without this, every worker process would compile it.
+    Compiled code is cached on disk. Without this call, every worker process would compile it.
     """
     if holder.generated:
         holder.image_bytes(file_name)
 
 
 class Source(ImageHolder, Protocol):
-    """One split of a dataset."""
+    """Interface of one split of a dataset."""
 
     @property
     def name(self) -> str:
@@ -154,13 +155,13 @@ class Source(ImageHolder, Protocol):
 
     @property
     def split(self) -> str:
-        """Return the split's name as the dataset calls it."""
+        """Return the split's name in the dataset."""
 
     def chunks(self, images: int) -> Sequence[Chunk]:
-        """Cut the split into chunks of at most ``images`` images, in a fixed order."""
+        """Divide the split into chunks of at most ``images`` images, in a fixed order."""
 
     def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
-        """Read the annotations of one chunk; what cannot be used is returned as rejections."""
+        """Read the annotations of one chunk; unusable items are returned as rejections."""
 
     def members(self) -> Sequence[Member]:
         """List the split's images without reading annotations."""
@@ -171,23 +172,23 @@ class ImageFolders:
     """Published images in local folders, without their annotations.
 
     Attributes:
-        roots: where an image is looked for, in this order.
+        roots: Folders to search for an image, in this order.
     """
 
     roots: tuple[Path, ...]
 
     @property
     def generated(self) -> bool:
-        """Return False: these are files."""
+        """Return False: the images are files."""
         return False
 
     def image_file(self, file_name: str) -> Path | None:
-        """Return where a file lies, or None if no root has it."""
+        """Return the path of a file, or None if no root has it."""
         paths = (inside(root, file_name) for root in self.roots)
         return next((path for path in paths if path.is_file()), None)
 
     def image_bytes(self, file_name: str) -> bytes | None:
-        """Return a file's bytes, or None where no root has it."""
+        """Return a file's bytes, or None if no root has it."""
         path = self.image_file(file_name)
         return None if path is None else path.read_bytes()
 
@@ -238,12 +239,12 @@ def open_source(spec: SourceSpec, split: str, root: Path | None) -> Source:
     """Open one split of a source.
 
     Args:
-        spec: from the recipe.
-        split: one of ``spec.splits``, or another split of the same dataset.
-        root: the dataset's folder, from ``--source-root``; None for generated sources.
+        spec: Source entry of the recipe.
+        split: One of ``spec.splits``, or another split of the same dataset.
+        root: Folder of the dataset, from ``--source-root``; None for generated sources.
 
     Raises:
-        InputError: if the format is unknown or files are missing; the message says which files and
-            where they come from.
+        InputError: If the format is unknown or files are missing; the message names the files and
+            where to get them.
     """
     return FORMATS.find(spec.reader)(spec, split, root)

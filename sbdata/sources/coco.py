@@ -61,17 +61,18 @@ class _Unusable(Exception):  # noqa: N818 - carries a flaw out of nested checks,
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Where the records of each image lie in an annotation file.
+    """Byte positions of the records of each image in an annotation file.
 
     Positions count the images by ascending id.
 
     Attributes:
-        image_id: int64, ascending.
-        image_span: int64 ``(n, 2)`` start and stop of each image's record, in bytes.
-        first: int64 ``(n + 1,)``; image i has the annotations ``first[i]`` to ``first[i + 1]``.
-        annotation_id: int64, ascending within each image.
-        annotation_span: int64 ``(m, 2)`` start and stop of each annotation, in bytes.
-        flaws: by position, of images that cannot be used whatever their records say.
+        image_id: Ids of the images, int64, ascending.
+        image_span: Start and stop of each image's record in bytes, int64 ``(n, 2)``.
+        first: First annotation of each image, int64 ``(n + 1,)``; image i has the annotations
+            ``first[i]`` to ``first[i + 1]``.
+        annotation_id: Ids of the annotations, int64, ascending within each image.
+        annotation_span: Start and stop of each annotation in bytes, int64 ``(m, 2)``.
+        flaws: Flaws of images that are unusable independent of their records, by position.
     """
 
     image_id: npt.NDArray[np.int64]
@@ -87,11 +88,11 @@ class Index:
 
 @dataclass(frozen=True)
 class PhotoNames:
-    """How image records name their files, relative to the source's root.
+    """Rule by which image records name their files, relative to the source's root.
 
     Attributes:
-        folder: that ``file_name`` is relative to, or None to take the url's last folder.
-        from_url: whether the name is taken from ``coco_url`` where there is one.
+        folder: Folder that ``file_name`` is relative to, or None to take the URL's last folder.
+        from_url: True to take the name from ``coco_url`` if there is one.
     """
 
     folder: str | None
@@ -115,16 +116,16 @@ class CocoSource:
     """One annotation file of a COCO-format dataset and its images.
 
     Attributes:
-        name: of the source in the recipe.
-        split: as the dataset calls it.
-        root: the folder that image names are relative to.
-        file: the annotation file.
-        photos: how image records name their files.
-        categories: names by category id.
-        licenses: a name or address by license id.
-        index: where each image's records lie in the file.
-        strays: annotations that belong to no image.
-        stamp: size and time of last change of the annotation file, which tell it from its edits.
+        name: Name of the source in the recipe.
+        split: Name of the split in the dataset.
+        root: Folder that image names are relative to.
+        file: Annotation file.
+        photos: Rule by which image records name their files.
+        categories: Names by category id.
+        licenses: Name or URL by license id.
+        index: Byte positions of each image's records in the file.
+        strays: Annotations that belong to no image.
+        stamp: Size and modification time of the annotation file, which reveal edits.
     """
 
     name: str
@@ -476,15 +477,15 @@ def open_coco(spec: SourceSpec, split: str, root: Path | None) -> CocoSource:
     """Open one split of COCO, or of a dataset in COCO's format.
 
     Args:
-        spec: from the recipe. By default the annotations are
+        spec: Source entry of the recipe. By default the annotations are
             ``annotations/instances_{split}.json`` and the images in ``{split}/``. Only categories
             of its ``class_map`` are read.
-        split: ``train2014``, ``val2014``, ``train2017``, ``val2017``; or any other that the
+        split: ``train2014``, ``val2014``, ``train2017``, ``val2017``, or any other that the
             recipe's layout has.
-        root: the folder with both.
+        root: Folder with both.
 
     Raises:
-        InputError: if the annotation file is missing, not in COCO's format, or without images.
+        InputError: If the annotation file is missing, not in COCO's format, or without images.
     """
     root = needed_root(spec, root, "COCO's annotations and images")
     file = coco_file(spec, split, root)
@@ -543,14 +544,14 @@ def open_annotations(
     """Index an annotation file in COCO's format.
 
     Args:
-        spec: from the recipe; categories that its class map lacks are left out of the index.
-        split: as the dataset calls it.
-        root: the folder that image names are relative to.
-        file: the annotation file.
-        photos: how image records name their files.
+        spec: Source entry of the recipe; categories missing from its class map are not indexed.
+        split: Name of the split in the dataset.
+        root: Folder that image names are relative to.
+        file: Annotation file.
+        photos: Rule by which image records name their files.
 
     Raises:
-        InputError: if the file cannot be read, is not in COCO's format, or lists no images.
+        InputError: If the file cannot be read, is not in COCO's format, or lists no images.
     """
     if spec.options:
         msg = f"source {spec.name}: unknown option {quoted(sorted(spec.options)[0])}; it takes none"
@@ -612,10 +613,10 @@ def _strays(
     """Yield a rejection for each annotation that belongs to no listed image.
 
     Args:
-        source: its name.
-        file: the annotation file.
-        relative: that file's path in the source.
-        strays: one row an annotation: its id, its image's id, start and stop of its record.
+        source: Name of the source.
+        file: Annotation file.
+        relative: Path of that file in the source.
+        strays: One row per annotation: its id, its image's id, start and stop of its record.
     """
     for annotation_id, image_id, start, stop in strays.tolist():
         detail = f"the annotation belongs to image {image_id}, which is not listed"

@@ -1,9 +1,9 @@
-"""Derived files: what WSSS papers use of VOC 2012 that no archive holds ready.
+"""Derived files: lists that WSSS papers use with VOC 2012 and that no archive contains.
 
-``trainaug``, the list of 10,582 training images: VOC's segmentation train and all of SBD, less
-VOC's segmentation val (SBD was split before VOC 2012 and overlaps its val). And image-level labels:
-the classes of the objects in each of VOC's XML annotations, the difficult ones too, since an object
-is in the photo however hard it is to see.
+``trainaug`` is the list of 10,582 training images: VOC's segmentation train and all of SBD, minus
+VOC's segmentation val (SBD was split before VOC 2012 and overlaps its val). Image-level labels are
+the classes of the objects in each of VOC's XML annotations. They include difficult objects, since
+an object is in the photo even if it is hard to see.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _SBD_LISTS = "benchmark_RELEASE/dataset"
 
 @dataclass(frozen=True)
 class Derived:
-    """A text file made from others.
+    """Text file computed from other files.
 
     Attributes:
-        path: relative to the tree that it goes into.
-        text: its lines.
-        count: of the images that it names.
+        path: Path relative to the tree that it is written to.
+        text: Content of the file.
+        count: Number of images that it lists.
     """
 
     path: str
@@ -39,14 +39,14 @@ class Derived:
 
 
 def derive_train_aug(voc: Path, sbd: Path) -> Derived:
-    """Make the list ``trainaug`` of unpacked archives.
+    """Compute the list ``trainaug`` from unpacked archives.
 
     Args:
-        voc: the folder that VOC's archive was unpacked in.
-        sbd: the folder that SBD's archive was unpacked in.
+        voc: Folder that VOC's archive was unpacked in.
+        sbd: Folder that SBD's archive was unpacked in.
 
     Raises:
-        InputError: if a list is missing or empty.
+        InputError: If a list is missing or empty.
     """
     lists = _devkit(voc) / _LISTS
     train, val = (_ids(lists / f"{name}.txt") for name in ("train", "val"))
@@ -57,15 +57,15 @@ def derive_train_aug(voc: Path, sbd: Path) -> Derived:
 
 
 def derive_image_labels(voc: Path) -> Derived:
-    """Make a table of image-level labels of VOC's XML annotations, for every image that has one.
+    """Compute image-level labels from VOC's XML annotations, for every image that has one.
 
-    The file has the columns ``image_id`` and ``classes``, names separated by spaces.
+    The file has the columns ``image_id`` and ``classes``; class names are separated by spaces.
 
     Args:
-        voc: the folder that VOC's archive was unpacked in.
+        voc: Folder that VOC's archive was unpacked in.
 
     Raises:
-        InputError: if there are no annotations, or one cannot be read.
+        InputError: If there are no annotations, or one cannot be read.
     """
     base = _devkit(voc)
     files = sorted((base / _LABELLED).glob("*.xml"))
@@ -78,7 +78,7 @@ def derive_image_labels(voc: Path) -> Derived:
 
 
 def is_derived_from(path: str) -> bool:
-    """Tell whether something is derived of a file of VOC's or SBD's archive.
+    """Return True if a derived file depends on this file of VOC's or SBD's archive.
 
     >>> is_derived_from("VOCdevkit/VOC2012/Annotations/2007_000027.xml")
     True
@@ -90,10 +90,10 @@ def is_derived_from(path: str) -> bool:
 def classes_of_xml(file: Path) -> tuple[str, ...]:
     """Return the classes of the objects in a VOC annotation, each once, in VOC's order.
 
-    Parts of objects (heads and hands of the layout task) are no objects.
+    Parts of objects (heads and hands of the layout task) do not count as objects.
 
     Raises:
-        InputError: if the file cannot be read or an object is of no class of VOC.
+        InputError: If the file cannot be read or an object has a class that VOC does not define.
     """
     try:
         tree = ElementTree.parse(file)  # noqa: S314 - expat >= 2.4.1 caps entity expansion

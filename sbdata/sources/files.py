@@ -1,6 +1,6 @@
-"""Which files a split's annotations are read from, and whether they have changed since.
+"""Annotation files of a split, and whether they have changed.
 
-Photos are left out: a built set has its own copies of them.
+Photos are not included: a built set has its own copies of them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Fingerprint = Mapping[str, str]
 
 
 def annotation_files(spec: SourceSpec, split: str, root: Path | None) -> list[Path]:
-    """Return the files that the annotations of one split are read from; none if it is generated.
+    """Return the files that contain the annotations of one split; none if it is generated.
 
     Args:
-        spec: from the recipe.
-        split: of the dataset.
-        root: the dataset's folder.
+        spec: Source entry of the recipe.
+        split: Split of the dataset.
+        root: Folder of the dataset.
 
     Raises:
-        InputError: if they are not there.
+        InputError: If files are missing.
     """
     if root is None or spec.reader not in ("coco", "lvis", "voc"):
         return []
@@ -41,10 +41,10 @@ def annotation_files(spec: SourceSpec, split: str, root: Path | None) -> list[Pa
 
 
 def fingerprint(files: list[Path]) -> Fingerprint:
-    """Return what tells the contents of some files from all others.
+    """Return the fingerprint of some files; it changes with their contents.
 
     Raises:
-        InputError: if one cannot be read.
+        InputError: If a file cannot be read.
     """
     content = hashlib.sha256()
     try:
@@ -57,11 +57,11 @@ def fingerprint(files: list[Path]) -> Fingerprint:
 
 
 def is_unchanged(files: list[Path], recorded: Fingerprint) -> bool:
-    """Tell whether files are what a fingerprint was made of; they are read only if need be.
+    """Return True if files match a fingerprint; their contents are read only if necessary.
 
     Args:
-        files: as they are now.
-        recorded: their fingerprint.
+        files: Files to check.
+        recorded: Fingerprint recorded earlier.
     """
     if _stat_digest(files) == recorded.get("stat"):
         return True

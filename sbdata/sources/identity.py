@@ -1,8 +1,8 @@
-"""Identity: which image a file is, whatever a user called the source or the folder it lies in.
+"""Identity of an image, independent of the names of its source and folder.
 
 An image may have several identities; two files that share one are the same image. Published
-datasets name their files so that the number in the name says which image it is: COCO by twelve
-digits (``000000391895.jpg``, ``COCO_val2014_000000391895.jpg``), VOC by year and number
+datasets name their files so that the number in the name identifies the image: COCO by twelve digits
+(``000000391895.jpg``, ``COCO_val2014_000000391895.jpg``), VOC by year and number
 (``2007_000027.jpg``). LVIS and SBD annotate the images of these two.
 """
 
@@ -18,7 +18,7 @@ _VOC = re.compile(r"20\d\d_\d{6}")
 
 
 def published_image(file_name: str) -> str | None:
-    """Return which image of a published dataset a file's name stands for, or None.
+    """Return the image of a published dataset that a file name identifies, or None.
 
     >>> published_image("train2017/000000391895.jpg"), published_image("JPEGImages/2007_000027.jpg")
     ('coco 391895', 'voc 2007_000027')
@@ -33,19 +33,19 @@ def published_image(file_name: str) -> str | None:
 
 
 def coco_image(image_id: int) -> str:
-    """Return the identity of the COCO image of that id."""
+    """Return the identity of the COCO image with the given id."""
     return f"coco {image_id}"
 
 
 def identities_of(root: Path, file_name: str, url: str | None = None) -> tuple[str, ...]:
-    """Return what identifies a file of a source: its published name, its address and its place.
+    """Return the identities of a source's file: its path, its URL and its published name.
 
-    The address may have the published name if the file has another one.
+    The published name may come from the URL if the file was renamed.
 
     Args:
-        root: the folder that ``file_name`` is relative to, with links resolved.
-        file_name: of the image.
-        url: where it can be fetched, if that is known.
+        root: Folder that ``file_name`` is relative to, with links resolved.
+        file_name: Path of the image relative to ``root``.
+        url: URL of the image, if known.
 
     >>> identities_of(Path("/data"), "a.jpg", "http://images.cocodataset.org/000000000009.jpg")
     ('/data/a.jpg', 'images.cocodataset.org/000000000009.jpg', 'coco 9')

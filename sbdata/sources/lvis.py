@@ -1,8 +1,8 @@
 """LVIS: COCO's images with finer masks of 1,203 categories.
 
-The files have COCO's format. What differs: images are named by their COCO url alone (the splits
-mix COCO's folders), and each image lists the categories of which more objects may be there than
-are annotated.
+The files have COCO's format, with two differences: images are named only by their COCO URL (the
+splits mix COCO's folders), and each image lists the categories that may have more objects than are
+annotated.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def open_lvis(spec: SourceSpec, split: str, root: Path | None) -> CocoSource:
     """Open one split of LVIS.
 
     Args:
-        spec: from the recipe. By default the annotations are ``lvis_v1_{split}.json`` in the root
-            or its folder ``annotations``; v0.5 is read by
-            ``annotations: lvis_v0.5_{split}.json``. Images lie as in COCO (``train2017/...``).
+        spec: Source entry of the recipe. By default the annotations are ``lvis_v1_{split}.json`` in
+            the root or its folder ``annotations``; v0.5 is read with ``annotations:
+            lvis_v0.5_{split}.json``. Images are in the same folders as in COCO (``train2017/...``).
             Only categories of its ``class_map`` are read.
         split: ``train`` or ``val``.
-        root: the folder with the annotations and, where they are local, COCO's images.
+        root: Folder with the annotations and, if they are local, COCO's images.
 
     Raises:
-        InputError: if the annotation file is missing, not in LVIS's format, or without images.
+        InputError: If the annotation file is missing, not in LVIS's format, or without images.
     """
     root = needed_root(spec, root, "LVIS's annotations")
     file = lvis_file(spec, split, root)
@@ -40,7 +40,7 @@ def lvis_file(spec: SourceSpec, split: str, root: Path) -> Path:
     """Return the annotation file of one split.
 
     Raises:
-        InputError: if it is missing; the message says where it comes from.
+        InputError: If it is missing; the message says where to get it.
     """
     layouts = (spec.annotations,) if spec.annotations is not None else _LAYOUTS
     files = [root / layout.replace("{split}", split) for layout in layouts]

@@ -1,6 +1,6 @@
-"""Finer masks laid over a source: COCO says which objects are there, LVIS draws some better.
+"""Overlay of finer masks on a source: COCO defines the objects, LVIS has better masks of some.
 
-Only masks change. Which objects an image has, their categories, crowds and void stay the base's.
+Only masks change. The objects of an image, their categories, crowds and void come from the base.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sbdata.taxonomy import ClassMap
 
 @runtime_checkable
 class ByImageId(Protocol):
-    """What a source must offer beside :class:`Source` to be laid over another."""
+    """Interface that the finer source of an overlay must have in addition to :class:`Source`."""
 
     def position(self, source_image_id: str) -> int | None:
-        """Return the position of an image, or None where the source lacks it."""
+        """Return the position of an image, or None if the source does not have it."""
 
     def read_at(self, positions: Sequence[int]) -> tuple[list[AnnotatedImage], list[Rejection]]:
         """Read the annotations of the images at some positions."""
@@ -33,21 +33,23 @@ class ByImageId(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class OverlaidSource:
-    """A source whose masks are replaced by another's where both outline the same object.
+    """Source whose masks are replaced by another's for the objects that both annotate.
 
-    Objects match within a class and one to one, so that the IoU summed over the pairs is largest,
-    pairs below ``min_iou`` left out. A replaced object keeps its category; its annotation id
-    becomes the finer one with the finer source's name before it, as ``lvis:1268``.
+    Objects are matched one to one within a class, so that the sum of the IoU over the pairs is
+    largest; pairs below ``min_iou`` are excluded. A replaced object keeps its category. Its
+    annotation id becomes that of the finer object, prefixed with the name of the finer source, as
+    in ``lvis:1268``.
 
     Attributes:
-        base: says which objects are there.
-        finer: splits of the source with finer masks; the first that has an image is used.
-        base_map: the base's categories to classes; objects without a class keep their mask.
-        finer_map: the finer source's categories to the same classes.
-        min_iou: of two masks of one object.
+        base: Source that defines the objects.
+        finer: Splits of the source with finer masks; the first that has an image is used.
+        base_map: Map from the base's categories to classes; objects without a class keep their
+            mask.
+        finer_map: Map from the finer source's categories to the same classes.
+        min_iou: Smallest IoU of two masks of the same object.
 
     Raises:
-        InputError: if a finer source cannot find images by their id.
+        InputError: If a finer source cannot find images by their id.
     """
 
     base: Source
@@ -74,11 +76,11 @@ class OverlaidSource:
 
     @property
     def generated(self) -> bool:
-        """Return what the base says."""
+        """Return True if the base generates its images."""
         return self.base.generated
 
     def chunks(self, images: int) -> Sequence[Chunk]:
-        """Cut the base into chunks."""
+        """Divide the base into chunks of at most ``images`` images."""
         return self.base.chunks(images)
 
     def members(self) -> Sequence[Member]:
@@ -86,22 +88,22 @@ class OverlaidSource:
         return self.base.members()
 
     def image_file(self, file_name: str) -> Path | None:
-        """Return where an image file of the base lies."""
+        """Return the path of an image file of the base, or None."""
         return self.base.image_file(file_name)
 
     def image_bytes(self, file_name: str) -> bytes | None:
-        """Return an image file of the base."""
+        """Return the bytes of an image file of the base, or None."""
         return self.base.image_bytes(file_name)
 
     def pixel_sha256(self, file_name: str) -> str | None:
-        """Return what the base says."""
+        """Return the SHA-256 of a generated image's RGB array; None for published images."""
         return self.base.pixel_sha256(file_name)
 
     def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
-        """Read one chunk of the base and put finer masks in.
+        """Read one chunk of the base and insert finer masks.
 
-        An image whose finer annotations cannot be used keeps its masks; a rejection
-        ``overlay_skipped`` says so.
+        An image whose finer annotations are unusable keeps its masks; a rejection
+        ``overlay_skipped`` records this.
         """
         images, rejections = self.base.read(chunk)
         overlaid = {image.source_image_id: image for image in images}
@@ -135,7 +137,7 @@ class OverlaidSource:
             overlap = _overlaps(
                 [image.objects[k] for k in coarse], [finer.objects[k] for k in fine], image
             )
-            # Pairs that cannot replace must not keep others from matching.
+            # Pairs below the threshold must not keep other objects from matching.
             overlap[overlap < self.min_iou] = 0
             for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
                 if overlap[row, column] > 0:
@@ -149,7 +151,7 @@ class OverlaidSource:
 
 
 def _by_class(objects: Sequence[AnnotatedObject], mapping: ClassMap) -> dict[int, list[int]]:
-    """Return the places of the single objects of each class."""
+    """Return the positions of the single objects of each class."""
     places: dict[int, list[int]] = {}
     for k, annotated in enumerate(objects):
         class_id = mapping.class_of(annotated.category)

@@ -1,7 +1,7 @@
-"""The registry: where published datasets lie, how large they are, and how their bytes are known.
+"""Registry of published datasets: their URLs, sizes and checksums.
 
-It is a YAML file, ``registry.yaml`` beside this module; a file of one's own with the same keys
-names other datasets or other addresses.
+The registry is the YAML file ``registry.yaml`` in the folder of this module. A user's file with the
+same keys can name other datasets or URLs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sbdata.settings import from_plain, read_settings
 from sbdata.storage import is_safe_stem
 
 ARCHIVES_FOLDER = "archives"
-"""Beside the folders of the sources: their archives."""
+"""Name of the folder for archives, next to the folders of the sources."""
 
 _SHA256, _MD5 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{32}")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -28,11 +28,11 @@ class PublishedFile:
     """One archive as its publisher names it.
 
     Attributes:
-        name: of the file.
-        urls: in order of trust.
-        size: in bytes, or None where nobody published it.
-        sha256: likewise.
-        md5: likewise, where no SHA-256 is known.
+        name: Name of the file.
+        urls: URLs, the most trusted first.
+        size: Size in bytes; None if it is not published.
+        sha256: SHA-256; None if it is not known.
+        md5: MD5, used if no SHA-256 is known; None if it is not known.
     """
 
     name: str
@@ -44,17 +44,17 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class PublishedSource:
-    """One dataset, or a part of it that is of use alone.
+    """One dataset, or a part of it that is useful alone.
 
     Attributes:
-        name: by which it is asked for.
-        purpose: what it is for.
-        license: what its publisher allows.
-        citation: what its publisher asks to be cited.
-        homepage: of the dataset.
-        files: to fetch.
-        folder: that its archives are unpacked in, the name by default; parts of one dataset share
-            one.
+        name: Name by which the dataset is requested.
+        purpose: Use of the dataset.
+        license: Terms of use, as stated by the publisher.
+        citation: Citation that the publisher asks for.
+        homepage: URL of the dataset's homepage.
+        files: Archives to download.
+        folder: Folder that the archives are unpacked in, by default the name; parts of one dataset
+            share one.
     """
 
     name: str
@@ -67,28 +67,28 @@ class PublishedSource:
 
     @property
     def place(self) -> str:
-        """Return the name of the folder that its archives are unpacked in."""
+        """Return the name of the folder that the archives are unpacked in."""
         return self.folder or self.name
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Published datasets.
+    """Published datasets of a registry file.
 
     Attributes:
-        sources: in the order of the file.
-        train_aug_images: how many ids the list ``trainaug`` has when it is derived from the
-            published lists; None where that is not known.
+        sources: Datasets, in the order of the file.
+        train_aug_images: Number of ids in the list ``trainaug`` derived from the published lists;
+            None if it is not known.
     """
 
     sources: tuple[PublishedSource, ...]
     train_aug_images: int | None = None
 
     def source(self, name: str) -> PublishedSource:
-        """Return the source of a name.
+        """Return the source with the given name.
 
         Raises:
-            InputError: if there is none.
+            InputError: If there is no such source.
         """
         for source in self.sources:
             if source.name == name:
@@ -99,10 +99,10 @@ class Registry:
 
 
 def load_registry(path: Path | None = None) -> Registry:
-    """Read the registry that comes with the package, or one of one's own.
+    """Read the registry of the package, or one in a user's file.
 
     Raises:
-        InputError: for an unknown key, a value of the wrong type, or one that cannot be right.
+        InputError: If a key is unknown, or a value has the wrong type or is invalid.
 
     >>> [file.size for file in load_registry().source("voc").files]
     [1999639040]

@@ -1,4 +1,4 @@
-"""What was left out of a source, counted and described by reason."""
+"""Rejections of a source, counted and described by reason."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _SHOWN = 3
 
 
 def count_reasons(rejections: Sequence[Rejection]) -> dict[str, int]:
-    """Return how often each reason was given, by reason."""
+    """Return the number of rejections by reason."""
     return dict(sorted(Counter(r.reason for r in rejections).items()))
 
 
 def first_reasons(rejections: Sequence[Rejection], shown: int = _SHOWN) -> str:
-    """Say what was seen, of one thing of each reason; empty if nothing was left out.
+    """Return the details of one rejection per reason as text; empty if nothing was left out.
 
     Args:
-        rejections: what was left out.
-        shown: how many are said.
+        rejections: Items that were left out.
+        shown: Largest number of reasons to include.
     """
     first: dict[str, Rejection] = {}
     for rejection in rejections:
@@ -33,7 +33,7 @@ def first_reasons(rejections: Sequence[Rejection], shown: int = _SHOWN) -> str:
 
 
 def describe_rejections(rejections: Sequence[Rejection]) -> str:
-    """Say how much was left out for which reason, and of one thing of each what was seen."""
+    """Return the number of rejections by reason, with the details of one of each, as text."""
     if not rejections:
         return ""
     counts = ", ".join(f"{reason} {n:,}" for reason, n in count_reasons(rejections).items())

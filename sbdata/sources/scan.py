@@ -1,9 +1,9 @@
-"""Scan: every image of a source's split, drawn and measured, as two Parquet tables.
+"""Scan: draw and measure every image of a source's split, and write two Parquet tables.
 
-An image's masks are drawn once, larger first so that smaller ones lie on top, and everything is
-measured from what remains visible. Chunks of images are scanned in parallel and written in their
-own order, so the tables do not depend on the number of workers, and memory holds a few chunks
-however large the source is.
+An image's masks are drawn once, larger ones first so that smaller ones are on top, and everything
+is measured from what remains visible. Chunks of images are scanned in parallel and written in their
+own order, so the tables do not depend on the number of workers, and memory holds only a few chunks
+at a time.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ _REJECTIONS_SCHEMA = pa.schema([pa.field(f.name, pa.string(), False) for f in fi
 
 
 def scan_schema(bins: SizeBins) -> pa.Schema:
-    """Return the schema of a scan's images: a manifest's, and two columns for the filters.
+    """Return the schema of a scan's images: that of a manifest, plus two columns for the filters.
 
     ``crowd_share`` is the share of the image's pixels that crowd regions of mapped classes make
-    void, ``not_exhaustive`` lists the mapped classes of which more objects may be there.
+    void. ``not_exhaustive`` lists the mapped classes that may have more objects than are annotated.
     """
     return pa.schema(
         [
@@ -74,12 +74,12 @@ def scan_schema(bins: SizeBins) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Scan:
-    """The finished scan of one split: three tables in a folder."""
+    """Finished scan of one split: three tables in a folder."""
 
     folder: Path
 
     def images(self) -> pa.Table:
-        """Return one row an image, see :func:`scan_schema`."""
+        """Return the images table, one row per image, see :func:`scan_schema`."""
         return read_parquet(self.folder / IMAGES_FILE)
 
     def instances(
@@ -87,11 +87,11 @@ class Scan:
     ) -> pa.Table:
         """Return the visible instances, see ``sbdata.manifest.INSTANCES_SCHEMA``.
 
-        Row groups are read one by one, so that memory holds only what is asked for.
+        Row groups are read one by one, so that memory holds only the requested rows.
 
         Args:
-            image_ids: the images wanted; all by default.
-            columns: the columns wanted; all by default.
+            image_ids: Ids of the images to return; all by default.
+            columns: Columns to return; all by default.
         """
         names = list(columns) if columns is not None else INSTANCES_SCHEMA.names
         schema = pa.schema([INSTANCES_SCHEMA.field(name) for name in names])
@@ -109,14 +109,14 @@ class Scan:
         return pa.concat_tables(tables)
 
     def rejections(self) -> list[Rejection]:
-        """Return what was left out, in scanning order."""
+        """Return the rejections, in scanning order."""
         table = read_parquet(self.folder / REJECTIONS_FILE)
         return [Rejection(**row) for row in table.to_pylist()]
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What every chunk of a scan has in common."""
+    """Settings that all chunks of a scan share."""
 
     source: Source
     mapping: ClassMap
@@ -126,7 +126,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Part:
-    """The tables of one chunk."""
+    """Tables of one chunk."""
 
     images: pa.RecordBatch
     instances: pa.RecordBatch
@@ -153,18 +153,18 @@ def scan_source(
     ``too_many_instances``.
 
     Args:
-        source: to scan.
-        mapping: from its categories to classes.
-        bins: of the sizes.
-        split: the value of the images' ``split`` column.
-        folder: where the tables go. If it holds the finished scan of the same things already,
-            nothing is done; an unfinished one is redone.
-        workers: processes; 1 scans in this one. The tables do not depend on it.
-        chunk_images: how many images a process takes at a time.
-        progress: called with the images done and those there are.
+        source: Source to scan.
+        mapping: Map from the source's categories to classes.
+        bins: Size bins.
+        split: Value of the images' ``split`` column.
+        folder: Folder to write the tables to. A finished scan of the same inputs in it is reused;
+            an unfinished one is redone.
+        workers: Number of processes; 1 scans in this process. The tables do not depend on it.
+        chunk_images: Number of images that a process takes at a time.
+        progress: Callback, called with (images done, total images).
 
     Raises:
-        InputError: if the source cannot be read, or a worker process dies.
+        InputError: If the source cannot be read, or a worker process dies.
     """
     task = _Task(source, mapping, bins, split)
     scan, marker, identity = Scan(folder), folder / _MARKER, _identity(task)
@@ -198,7 +198,7 @@ def scan_source(
 
 
 class _HashingStream:
-    """A stream that keeps nothing of what is written to it but its SHA-256."""
+    """Stream that computes the SHA-256 of what is written to it and keeps nothing else."""
 
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
@@ -209,10 +209,10 @@ class _HashingStream:
 
 
 def _identity(task: _Task) -> str:
-    """Return a text that tells a scan's inputs from all others.
+    """Return a text that identifies a scan's inputs.
 
-    Sources are plain frozen data, so their pickle says what they are; equal inputs that pickle
-    differently only cost a scan.
+    Sources are plain frozen data, so their pickle identifies them. If equal inputs pickle
+    differently, the only cost is another scan.
     """
     stream = _HashingStream()
     mapping = (task.mapping.taxonomy, sorted(task.mapping.names.items()))
@@ -230,7 +230,7 @@ def _is_finished(marker: Path, identity: str) -> bool:
 
 @contextmanager
 def _writing_rows(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
-    """Give a function that appends rows to a Parquet file, which appears when all went well."""
+    """Yield a function that appends rows to a Parquet file, which appears only on success."""
     waiting: list[pa.RecordBatch] = []
     with (
         writing(path) as temporary,
@@ -262,13 +262,13 @@ def _rejection_batch(rejections: Sequence[Rejection]) -> pa.RecordBatch:
 
 
 def _parts(task: _Task, chunks: Sequence[Chunk], workers: int) -> Iterator[_Part]:
-    """Scan the chunks and yield their tables in order; only a few are ever in flight."""
+    """Scan the chunks and yield their tables in order; only a few are processed at a time."""
     if workers <= 1 or len(chunks) <= 1:
         for chunk in chunks:
             yield _scan_chunk(task, chunk)
         return
-    # The first is scanned here, so that compiled code is in its cache before every process would
-    # compile it.
+    # The first chunk is scanned here, so that compiled code is cached before the worker processes
+    # start; otherwise each of them would compile it.
     yield _scan_chunk(task, chunks[0])
     chunks = chunks[1:]
     workers = min(workers, len(chunks))
@@ -305,7 +305,7 @@ def _start_worker(task: _Task) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is gone, however that ended."""
+    """End this process when its parent has ended for any reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -333,7 +333,7 @@ class _Drawn:
 
     @property
     def seen(self) -> npt.NDArray[np.int64]:
-        """Return the places of the instances that are not wholly hidden."""
+        """Return the positions of the instances that are not wholly hidden."""
         return np.flatnonzero(self.visible.area)
 
 
@@ -374,7 +374,7 @@ def _draw(
     instances: Sequence[tuple[AnnotatedObject, int]],
     crowds: Sequence[AnnotatedObject],
 ) -> _Drawn:
-    """Draw an image, void below and then the instances by falling area, and measure it."""
+    """Draw an image, void first, then the instances in order of decreasing area, and measure it."""
     height, width = image.height, image.width
     codes = [annotated.rle for annotated, _ in instances]
     order = drawing_order([rle_area(code, height, width) for code in codes]).tolist()

@@ -1,10 +1,10 @@
 """PASCAL VOC devkit folders: class and object masks as palette PNGs, lists of image ids.
 
-Masks are taken as published: class numbers from ``SegmentationClass``, object numbers from
-``SegmentationObject``, and 255 in either (VOC's ring around objects) is void. So are pixels that
-have a class but belong to no object: nobody could say which instance they are; each image with
-such pixels is reported. Where the devkit's XML annotations are at hand, an object is *difficult* if
-the box of its class that it fits best says so.
+Masks are used as published: class numbers from ``SegmentationClass``, object numbers from
+``SegmentationObject``. 255 in either (VOC's border around objects) is void. Pixels that have a
+class but belong to no object are also void, because their instance is unknown; each image with such
+pixels is reported. If the devkit's XML annotations are available, an object is *difficult* if the
+best-fitting box of its class is marked difficult.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LICENSE = "PASCAL VOC 2012; images under the Flickr terms of use"
 _LISTS = "ImageSets/Segmentation"
 _CLASSES, _OBJECTS = "SegmentationClass", "SegmentationObject"
 _YEARS = (2012, 2011, 2010, 2009, 2008, 2007)  # of the devkits that have segmentations
-_BOX_IOU = 0.5  # an object and a box that overlap less are not taken for the same thing
+_BOX_IOU = 0.5  # an object and a box that overlap less do not match
 
 Box = tuple[float, float, float, float]
 
@@ -46,11 +46,11 @@ class VocSource:
     """One split of a VOC devkit folder.
 
     Attributes:
-        name: of the source in the recipe.
-        split: name of the list, or ``trainaug``.
-        root: the folder that holds ``JPEGImages``.
-        ids: the split's image ids, in the list's order.
-        classes: names of the class numbers 1, 2, ...
+        name: Name of the source in the recipe.
+        split: Name of the list, or ``trainaug``.
+        root: Folder that contains ``JPEGImages``.
+        ids: Image ids of the split, in the list's order.
+        classes: Names of the class numbers 1, 2, ...
     """
 
     name: str
@@ -61,11 +61,11 @@ class VocSource:
 
     @property
     def generated(self) -> bool:
-        """Return False: these are photos."""
+        """Return False: the images are photos."""
         return False
 
     def chunks(self, images: int) -> Sequence[Chunk]:
-        """Cut the list into chunks of at most ``images`` ids."""
+        """Divide the list into chunks of at most ``images`` ids."""
         count = len(self.ids)
         return [Chunk(i, min(i + images, count)) for i in range(0, count, images)]
 
@@ -89,7 +89,7 @@ class VocSource:
         ]
 
     def annotation_files(self) -> list[Path]:
-        """Return the masks and boxes of the split's images that are there, by image and kind."""
+        """Return the existing masks and boxes of the split's images, by image and kind."""
         kinds = (
             ("SegmentationClass", "png"),
             ("SegmentationObject", "png"),
@@ -98,17 +98,17 @@ class VocSource:
         files = []
         for image_id in filter(is_safe_stem, self.ids):
             for folder, suffix in kinds:
-                with suppress(AmbiguousNameError):  # the image is left out for that
+                with suppress(AmbiguousNameError):  # such an image is left out
                     files.append(stored(self.root / folder, f"{image_id}.{suffix}"))
         return [file for file in files if file.is_file()]
 
     def image_file(self, file_name: str) -> Path | None:
-        """Return where a photo lies, or None if the folder does not have it."""
+        """Return the path of a photo, or None if the folder does not have it."""
         path = inside(self.root, file_name)
         return path if path.is_file() else None
 
     def image_bytes(self, file_name: str) -> bytes | None:
-        """Return a photo's bytes, or None where the folder does not have it."""
+        """Return a photo's bytes, or None if the folder does not have it."""
         path = self.image_file(file_name)
         return None if path is None else path.read_bytes()
 
@@ -231,7 +231,7 @@ def _image_name(image_id: str) -> str:
 
 
 def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the IoU of two boxes x, y, width, height."""
+    """Return the IoU of two boxes (x, y, width, height)."""
     across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     shared = max(across, 0.0) * max(down, 0.0)
@@ -242,7 +242,7 @@ def _iou(a: Sequence[float], b: Sequence[float]) -> float:
 def _is_difficult(
     category: str, box: Sequence[float], candidates: Sequence[tuple[str, Box, bool]]
 ) -> bool:
-    """Tell whether the best box of the same class, if one fits, is marked difficult."""
+    """Return True if the best box of the same class fits and is marked difficult."""
     fits = [(_iou(box, other), hard) for name, other, hard in candidates if name == category]
     best, hard = max(fits, default=(0.0, False))
     return hard and best >= _BOX_IOU
@@ -252,14 +252,15 @@ def open_voc(spec: SourceSpec, split: str, root: Path | None) -> VocSource:
     """Open one split of a VOC devkit.
 
     Args:
-        spec: from the recipe; ``options: {classes: [...]}`` names other classes than VOC's.
-        split: name of a list in ``ImageSets/Segmentation``. ``trainaug`` without a list of that
-            name is derived from SBD's ``train.txt`` and ``val.txt``, if they lie in the root's
-            ``benchmark_RELEASE/dataset``: VOC train and all of SBD, less VOC val.
-        root: folder that holds ``JPEGImages``, or one above it (``VOCdevkit`` and the like).
+        spec: Source entry of the recipe; ``options: {classes: [...]}`` names classes other than
+            VOC's.
+        split: Name of a list in ``ImageSets/Segmentation``. If there is no list ``trainaug``, it is
+            derived from SBD's ``train.txt`` and ``val.txt`` in the root's
+            ``benchmark_RELEASE/dataset``: VOC train and all of SBD, minus VOC val.
+        root: Folder that contains ``JPEGImages``, or a parent folder (``VOCdevkit`` etc.).
 
     Raises:
-        InputError: if the folder or list is missing, or the list is empty.
+        InputError: If the folder or list is missing, or the list is empty.
     """
     unknown = sorted(set(spec.options) - {"classes"})
     if unknown:
@@ -281,14 +282,14 @@ def open_voc(spec: SourceSpec, split: str, root: Path | None) -> VocSource:
 def train_aug(
     train: Iterable[str], val: Iterable[str], augmented: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return the ids of ``trainaug``, sorted: VOC's train and all of SBD, less VOC's val.
+    """Return the ids of ``trainaug``, sorted: VOC's train and all of SBD, minus VOC's val.
 
     SBD was split before VOC 2012 and overlaps its val.
 
     Args:
-        train: VOC's segmentation list of that name.
-        val: likewise.
-        augmented: all ids of SBD, its own train and val.
+        train: Ids of VOC's segmentation list ``train``.
+        val: Ids of VOC's segmentation list ``val``.
+        augmented: All ids of SBD, its own train and val.
 
     >>> train_aug(["a", "b"], ["c"], ["b", "c", "d"])
     ('a', 'b', 'd')
@@ -297,9 +298,9 @@ def train_aug(
 
 
 def devkit_folders(root: Path) -> tuple[Path, ...]:
-    """Return where ``JPEGImages`` may lie for a folder that a user calls the VOC devkit.
+    """Return the folders that may contain ``JPEGImages``, below what a user calls the VOC devkit.
 
-    VOC 2012 comes first where a folder holds the devkits of several years.
+    VOC 2012 comes first if a folder contains the devkits of several years.
     """
     inner = (place / f"VOC{year}" for year in _YEARS for place in (root, root / "VOCdevkit"))
     return root, *inner

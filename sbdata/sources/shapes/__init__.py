@@ -1,10 +1,10 @@
-"""The generated source: textured shapes on cluttered 1/f backgrounds, made on the spot.
+"""Generated source: textured shapes on cluttered 1/f backgrounds, drawn on demand.
 
-Eight classes, told apart by outline and texture; colour carries no class. Splits: ``train``, with
-sizes long-tailed towards large as PASCAL VOC's are and small shapes often beside a large one of
-their class, and ``pool``, with every size, for size-balanced sets. Image i of a split depends only
-on the seed, the split, i and the image size, and has the same pixels on every machine; the JPEG
-around them depends on the encoder, which is why an image is identified by the hash of its pixels.
+Eight classes differ by outline and texture; colour carries no class. There are two splits.
+``train`` has sizes with a long tail like those of PASCAL VOC, mostly large, with small shapes often
+next to a large one of their class. ``pool`` has every size, for size-balanced sets. Image i of a
+split depends only on the seed, the split, i and the image size, and has the same pixels on every
+machine. The JPEG bytes depend on the encoder, so an image is identified by the hash of its pixels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sbdata.sources.shapes.picture import render
 from sbdata.taxonomy import SHAPES8
 
 OPTIONS: Mapping[str, int] = {"seed": 0, "train": 1200, "pool": 2000, "size": 320}
-"""The options of a recipe's source and their defaults: seed, images a split, longer side."""
+"""Options of the source in a recipe and their defaults: seed, images per split, longer side."""
 
 JPEG_QUALITY = 92
 _SMALLEST, _LARGEST = 64, 1024  # longer side of an image
@@ -43,11 +43,11 @@ class ShapesSource:
     """One split of the generated shapes; implements ``sbdata.sources.Source``.
 
     Attributes:
-        name: in the recipe.
+        name: Name of the source in the recipe.
         split: ``train`` or ``pool``.
-        count: images in the split.
-        seed: of the dataset.
-        size: of an image's longer side, in pixels; the shorter is 3/4 of it or more.
+        count: Number of images in the split.
+        seed: Seed of the dataset.
+        size: Longer side of an image, in pixels; the shorter side is at least 3/4 of it.
     """
 
     name: str
@@ -58,11 +58,11 @@ class ShapesSource:
 
     @property
     def generated(self) -> bool:
-        """Return True: images are drawn when asked for."""
+        """Return True: images are drawn on demand."""
         return True
 
     def chunks(self, images: int) -> Sequence[Chunk]:
-        """Cut the split into chunks of at most ``images`` images."""
+        """Divide the split into chunks of at most ``images`` images."""
         return [
             Chunk(start, min(start + images, self.count)) for start in range(0, self.count, images)
         ]
@@ -70,7 +70,7 @@ class ShapesSource:
     def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
         """Lay out the images of one chunk without drawing them; there are no rejections.
 
-        Objects bear their whole masks in drawing order, which is the order of their ids: larger
+        Objects have their whole masks, in drawing order, which is the order of their ids: larger
         ones first, so that drawing them again hides exactly what the picture hides. An image's
         ``sha256`` is not known before it is drawn.
         """
@@ -86,16 +86,16 @@ class ShapesSource:
         ]
 
     def image_file(self, file_name: str) -> None:
-        """Return None: images are made on the spot."""
+        """Return None: images are generated."""
 
     def image_bytes(self, file_name: str) -> bytes:
         """Draw an image and return it as a JPEG.
 
         Raises:
-            InputError: if the split has no image of that name.
+            InputError: If the split has no image of that name.
         """
         stream = io.BytesIO()
-        # Colour at full resolution: textures of 4 pixels would not survive halving.
+        # Colour at full resolution: textures of 4 pixels would be lost at half the resolution.
         Image.fromarray(self.pixels(file_name)).save(
             stream, format="JPEG", quality=JPEG_QUALITY, subsampling=0
         )
@@ -105,15 +105,15 @@ class ShapesSource:
         """Return the SHA-256 of an image's RGB array before encoding.
 
         Raises:
-            InputError: if the split has no image of that name.
+            InputError: If the split has no image of that name.
         """
         return hashlib.sha256(self.pixels(file_name).tobytes()).hexdigest()
 
     def pixels(self, file_name: str) -> npt.NDArray[np.uint8]:
-        """Draw an image; the array is ``(H, W, 3)`` uint8 RGB and read-only.
+        """Draw an image and return its pixels, ``(H, W, 3)`` uint8 RGB, read-only.
 
         Raises:
-            InputError: if the split has no image of that name.
+            InputError: If the split has no image of that name.
         """
         return _pixels(self.seed, self.split, self._index(file_name), self.size)
 
@@ -155,13 +155,14 @@ def open_shapes(spec: SourceSpec, split: str, root: Path | None) -> ShapesSource
     """Open one split of the generated shapes.
 
     Args:
-        spec: whose options may set ``seed``, ``train`` and ``pool`` (images) and ``size`` (longer
-            side of an image, 64 to 1024 pixels).
+        spec: Source entry of the recipe; its options may set ``seed``, ``train`` and ``pool``
+            (images) and ``size`` (longer side of an image, 64 to 1024 pixels).
         split: ``train`` or ``pool``.
-        root: not used, nothing lies on disk.
+        root: Not used, because there are no files.
 
     Raises:
-        InputError: for an unknown split or option, or a value that cannot be; it lists the valid.
+        InputError: If a split or option is unknown or a value is invalid; the message lists the
+            valid ones.
     """
     if split not in SPLITS:
         msg = f"source {spec.name} has no split {quoted(split)}; valid splits: {', '.join(SPLITS)}"
@@ -197,7 +198,7 @@ _LIMITS = {
 
 @lru_cache(maxsize=16)
 def _pixels(seed: int, split: str, index: int, size: int) -> npt.NDArray[np.uint8]:
-    """Draw an image; kept a while, since its bytes and then its hash are asked for."""
+    """Draw an image; it is cached, because its bytes and then its hash are requested."""
     pixels = render(lay_out(seed, split, index, size))
     pixels.setflags(write=False)
     return pixels

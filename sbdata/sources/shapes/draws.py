@@ -1,9 +1,9 @@
-"""Random numbers and curves that are the same on every machine, for the generated images.
+"""Random numbers and curves for the generated images, the same on every machine.
 
-A picture must have the same bytes wherever it is drawn. So its numbers come from NumPy's
+A picture must have the same bytes on every machine. Its random numbers therefore come from NumPy's
 ``SeedSequence`` (whose stream NumPy keeps stable, unlike that of its distributions) and a small
-counter-based generator, and everything is integer arithmetic: angles are 1024ths of a turn,
-lengths 16ths of a pixel, sines and powers are read from rounded tables.
+counter-based generator. All arithmetic is on integers: angles are 1024ths of a turn, lengths are
+16ths of a pixel, and sines and powers are read from rounded tables.
 
 Numba's cache does not notice a change in this file when it loads the kernels that call it: after an
 edit here, delete ``sbdata/sources/shapes/__pycache__``.
@@ -22,8 +22,8 @@ TURN = 1024  # angles
 UNIT = 16  # a pixel, in lengths
 ONE = 1 << 14  # in COSINE
 
-# Kernels that are called with constants state their types, or they would be compiled anew for
-# every constant.
+# Kernels that are called with constants declare their types; otherwise they would be compiled again
+# for every constant.
 STATE = uint64[::1]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -31,14 +31,15 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _27, _30, _31, _32, _53 = (np.uint64(bits) for bits in (27, 30, 31, 32, 53))
 
-# No entry lies near a rounding tie (a test looks), so every C library gives the same tables.
+# No entry is close to a rounding tie (a test checks this), so every C library gives the same
+# tables.
 COSINE = np.array([round(ONE * math.cos(2 * math.pi * k / TURN)) for k in range(TURN)], np.int64)
-OCTAVE = 256  # steps a doubling
+OCTAVE = 256  # steps per doubling
 POWER = np.array([round(65536 * 2 ** (k / OCTAVE)) for k in range(OCTAVE)], np.int64)
 
 
 def keys(seed: int, stream: int, index: int) -> npt.NDArray[np.uint64]:
-    """Return two keys of one image: for what is where, and for how it looks."""
+    """Return two keys of one image: one for the layout and one for the appearance."""
     sequence = np.random.SeedSequence([seed, stream, index])
     return sequence.generate_state(2, np.uint64).astype(np.uint64)
 
@@ -53,7 +54,7 @@ def mixed(z):
 
 @numba.njit(STATE(uint64, int64), cache=True)
 def stream(key, number):
-    """Return a generator: one number of state, independent for every ``number`` of a key."""
+    """Return a generator: one integer of state, independent for every ``number`` of a key."""
     state = np.empty(1, np.uint64)
     state[0] = mixed(key ^ mixed(np.uint64(number) * _GOLDEN + _MIX_1))
     return state
@@ -74,13 +75,13 @@ def between(state, low, high):
 
 @numba.njit(boolean(STATE, int64), cache=True)
 def chance(state, percent):
-    """Return True in so many of a hundred cases."""
+    """Return True with a probability of ``percent`` percent."""
     return draw(state, 100) < percent
 
 
 @numba.njit(cache=True)
 def weighted(state, percents):
-    """Return a position in ``percents``, which add up to 100, in proportion to its entry."""
+    """Return a random index into ``percents``, which add up to 100, with these probabilities."""
     left, place = draw(state, 100), 0
     while left >= percents[place]:
         left -= percents[place]

@@ -1,4 +1,4 @@
-"""Where the shapes of one image lie, without drawing the picture."""
+"""Layout of an image: the positions of its shapes, without drawing the picture."""
 
 from __future__ import annotations
 
@@ -41,32 +41,33 @@ MAX_HIDDEN = 85  # percent of an object's own mask in the image
 
 SPLITS = ("train", "pool")
 
-# In percent, by split: how many shapes an image has (1 to 8), of what size (small, medium, large).
+# In percent, by split: number of shapes in an image (1 to 8) and their size (small, medium, large).
 _COUNTS = np.array([[26, 24, 17, 12, 8, 5, 4, 4], [8, 12, 15, 17, 16, 13, 10, 9]], np.int64)
 _SIZES = np.array([[20, 27, 53], [33, 34, 33]], np.int64)
-# How many different classes an image draws from (1 to 4).
+# In percent, by split: number of different classes in an image (1 to 4).
 _CLASSES = np.array([[45, 35, 15, 5], [20, 32, 30, 18]], np.int64)
-# Percent of small shapes that take the class of a larger one and lie beside it.
+# Percent of small shapes that take the class of a larger one and are placed next to it.
 _COMPANIONS = np.array([75, 35], np.int64)
-# Percent of images whose first shape is large, whatever the weights say.
+# Percent of images whose first shape is large, independent of the weights.
 _LARGE_FIRST = np.array([80, 0], np.int64)
 
 # Ranges of the square root of the area, in 256ths of an octave of pixels: 5 to 31, 33 to 94 and
-# from 99 on. They keep away from the edges of the usual size bins, since hiding only makes smaller.
+# from 99 on. They keep a distance from the edges of the usual size bins, because occlusion only
+# reduces sizes.
 _RANGES = np.array([[594, 1268], [1291, 1678], [1697, 2060]], np.int64)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The shapes of one image, in drawing order: later ones lie on top.
+    """Shapes of one image, in drawing order: later ones are on top.
 
     Attributes:
-        height: in pixels.
-        width: in pixels.
-        shapes: int64 ``(n, COLUMNS)``, see ``figures``.
-        masks: uint8 ``(n, W, H)``, each whole mask column by column.
-        label_map: ``(H, W)`` uint8, column-major, 1 for the first shape: what is visible.
-        looks: the key for the picture's looks.
+        height: Height in pixels.
+        width: Width in pixels.
+        shapes: One row per shape, int64 ``(n, COLUMNS)``, see ``outlines``.
+        masks: Whole mask of each shape, uint8 ``(n, W, H)``, column by column.
+        label_map: Visible shapes, ``(H, W)`` uint8, column-major, 1 for the first shape.
+        looks: Random key of the picture's appearance.
     """
 
     height: int
@@ -81,13 +82,13 @@ def lay_out(seed: int, split: str, index: int, size: int) -> Layout:
     """Place the shapes of one image.
 
     A shape is left out if fewer than ``MIN_VISIBLE`` of its pixels would be visible, or if more
-    than ``MAX_HIDDEN`` percent of them would be hidden. The one on top always remains.
+    than ``MAX_HIDDEN`` percent of them would be hidden. The shape on top always remains.
 
     Args:
-        seed: of the dataset.
-        split: one of ``SPLITS``.
-        index: of the image in the split.
-        size: of the image's longer side, in pixels.
+        seed: Seed of the dataset.
+        split: One of ``SPLITS``.
+        index: Index of the image in the split.
+        size: Longer side of the image, in pixels.
     """
     code = SPLITS.index(split)
     places, looks = keys(seed, code, index)
@@ -97,7 +98,7 @@ def lay_out(seed: int, split: str, index: int, size: int) -> Layout:
     label_map = _stacked(masks, order)
     seen = _visible(label_map, len(order))
     keep = (seen >= MIN_VISIBLE) & (100 * seen >= (100 - MAX_HIDDEN) * area[order])
-    if not keep.all():  # what remains can only become more visible
+    if not keep.all():  # the others can only become more visible
         order = order[keep]
         label_map = _stacked(masks, order)
     return Layout(height, width, shapes[order], masks[order], label_map.T, looks)
@@ -118,7 +119,7 @@ def _stacked(masks, order):
 
 @numba.njit(cache=True)
 def _visible(labels, count):
-    """Return the pixels of labels 1..count."""
+    """Return the number of pixels of each label 1..count."""
     seen = np.zeros(count + 1, np.int64)
     for x in range(labels.shape[0]):
         for y in range(labels.shape[1]):
@@ -139,7 +140,7 @@ def _place(key, split, size):
         classes[k], classes[other] = classes[other], classes[k]
     several = weighted(state, _CLASSES[split]) + 1
 
-    # Sizes first, since larger ones are placed first and small ones go beside them.
+    # Sizes first, because larger shapes are placed first and small ones next to them.
     steps = np.empty(count, np.int64)
     for k in range(count):
         kind = weighted(state, _SIZES[split])
@@ -172,7 +173,7 @@ def _place(key, split, size):
 
 @numba.njit(void(STATE, int64[::1], int64, int64), cache=True)
 def _shape(state, row, side, short):
-    """Draw a shape's size, turn and narrowing; ``side`` is the wanted square root of its area."""
+    """Draw a shape's size, rotation and squash; ``side`` is the wanted square root of its area."""
     squash = between(state, 820, 1024)
     radius = side * REACH[row[KIND]] * (2048 - squash) >> 20
     ceiling = short * 47 // 100  # most of the image
@@ -185,7 +186,7 @@ def _shape(state, row, side, short):
 
 @numba.njit(boolean(int64[:, ::1], int64, int64), cache=True)
 def _crowded(shapes, k, percent):
-    """Tell whether a shape lies nearer to one of similar size than percent of their radii."""
+    """Return True if a shape is closer to one of similar size than ``percent`` of their radii."""
     row = shapes[k]
     for j in range(k):
         other = shapes[j]
@@ -199,10 +200,10 @@ def _crowded(shapes, k, percent):
 
 @numba.njit(boolean(STATE, int64[:, ::1], int64, int64, int64, int64), cache=True)
 def _position(state, shapes, k, anchor, high, wide):
-    """Draw a shape's centre, beside its anchor if it has one; return whether a place was found."""
+    """Draw a shape's centre, next to its anchor if any; return whether a position was found."""
     row = shapes[k]
     radius = row[RADIUS]
-    cut = radius > 40 * UNIT and chance(state, 35)  # may stick out of the image
+    cut = radius > 40 * UNIT and chance(state, 35)  # may extend beyond the image
     margin = radius * 6 // 10 if cut else radius + UNIT
     for attempt in range(16):
         if anchor >= 0 and attempt < 12:

@@ -1,8 +1,8 @@
-"""The eight outlines: which pixels belong to a shape, by integer comparisons only.
+"""Outlines of the eight shapes: compute the pixels of a shape by integer comparisons only.
 
-A shape is one row of numbers: its class, its centre in 16ths of a pixel, and the matrix that takes
+A shape is one row of numbers: its class, its centre in 16ths of a pixel, and the matrix that maps
 an offset from the centre to the shape's own frame, in which its circumscribed circle has radius
-1024. A pixel belongs to the shape if its centre does.
+1024. A pixel belongs to the shape if its centre is inside.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COLUMNS = 9
 
 DISC, SQUARE, TRIANGLE, STAR, RING, CROSS, CRESCENT, HEXAGON = range(8)
 
-# Circumscribed radius over the square root of the area, in 1024ths, by class.
+# Circumscribed radius divided by the square root of the area, in 1024ths, by class.
 REACH = np.array([578, 728, 898, 967, 697, 739, 864, 635], np.int64)
 
 _FRAME = 1 << 16  # fixed point of the matrix
@@ -34,19 +34,19 @@ for _sides in (3, 5, 6):
 
 @numba.njit(int64(int64), cache=True)
 def cosine(angle):
-    """Return the cosine in ``ONE``s."""
+    """Return the cosine of an angle, in units of 1 / ``ONE``."""
     return COSINE[angle % TURN]
 
 
 @numba.njit(int64(int64), cache=True)
 def sine(angle):
-    """Return the sine in ``ONE``s."""
+    """Return the sine of an angle, in units of 1 / ``ONE``."""
     return COSINE[(angle - TURN // 4) % TURN]
 
 
 @numba.njit(cache=True)
 def frame(row, radius, angle, squash):
-    """Write the matrix of a shape turned by ``angle`` and narrowed to ``squash`` 1024ths."""
+    """Write the matrix of a shape rotated by ``angle`` and narrowed to ``squash`` 1024ths."""
     scale = (_FRAME << 10) // radius  # lengths to shares of the radius
     row[RADIUS] = radius
     row[UX] = (cosine(angle) * scale) >> 14
@@ -57,7 +57,7 @@ def frame(row, radius, angle, squash):
 
 @numba.njit(cache=True)
 def inside(kind, u, v):
-    """Tell whether a point of the shape's own frame belongs to it."""
+    """Return True if a point of the shape's own frame belongs to the shape."""
     far = u * u + v * v
     if far > 1024 * 1024:
         return False
@@ -67,7 +67,7 @@ def inside(kind, u, v):
         return max(abs(u), abs(v)) <= 720
     if kind == TRIANGLE:
         return _within(3, u, v, 512) == 3
-    if kind == STAR:  # a pentagram: its points lie on the inner side of all lines but one
+    if kind == STAR:  # a pentagram: its points are on the inner side of all lines but one
         return _within(5, u, v, 316) >= 4
     if kind == RING:
         return far >= 573 * 573
@@ -80,7 +80,7 @@ def inside(kind, u, v):
 
 @numba.njit(int64(int64, int64, int64, int64), cache=True)
 def _within(sides, u, v, distance):
-    """Count the lines around the centre, all ``distance`` away, that a point is not beyond."""
+    """Count the lines around the centre, all ``distance`` away, that a point does not cross."""
     count = 0
     for k in range(sides):
         count += u * _NORMAL[sides, k, 0] + v * _NORMAL[sides, k, 1] <= distance * ONE
@@ -103,16 +103,16 @@ def box(row, height, width, stretch):
 
 @numba.njit(cache=True)
 def whole_masks(shapes, height, width):
-    """Return the masks of shapes as if each were alone.
+    """Return the mask of each shape as if it were alone.
 
     Args:
-        shapes: int64 ``(n, COLUMNS)``.
-        height: of the image.
-        width: of the image.
+        shapes: One row per shape, int64 ``(n, COLUMNS)``.
+        height: Height of the image.
+        width: Width of the image.
 
     Returns:
-        uint8 ``(n, W, H)``, each mask column by column as run-length codes want it, and the int64
-        areas in pixels.
+        The masks, uint8 ``(n, W, H)``, column by column as run-length codes require, and the areas
+        in pixels, int64.
     """
     masks = np.zeros((shapes.shape[0], width, height), np.uint8)
     areas = np.zeros(shapes.shape[0], np.int64)

@@ -42,10 +42,10 @@ _FIRST_SHAPE = 16  # streams below belong to the scene
 def render(layout: Layout) -> npt.NDArray[np.uint8]:
     """Paint a layout.
 
-    A pixel shows shape k exactly where ``layout.label_map`` is k + 1.
+    A pixel shows shape k exactly if ``layout.label_map`` is k + 1 there.
 
     Returns:
-        uint8 ``(H, W, 3)`` RGB.
+        RGB pixels, uint8 ``(H, W, 3)``.
     """
     canvas = background(layout.looks, layout.height, layout.width)
     clutter(layout.looks, canvas)
@@ -65,23 +65,23 @@ def _wave(phase):
 
 @numba.njit(int64(int64, int64), cache=True)
 def _tiles(a, b):
-    """Return the nearer of two edges, with the sign of both together."""
+    """Return the nearer of two edges, with the product of their signs."""
     near = min(abs(a), abs(b))
     return near if (a < 0) == (b < 0) else -near
 
 
 @numba.njit(int64(int64, uint64, int64, int64), cache=True)
 def texture(kind, key, p, q):
-    """Return a class's texture at a point: above 0 is one colour, below the other.
+    """Return a class's texture at a point: above 0 is one colour, below 0 the other.
 
     Args:
-        kind: of the shape.
-        key: for the texture that is random.
-        p: first coordinate in 1024ths of the texture's period.
-        q: second coordinate.
+        kind: Class of the shape.
+        key: Random key for the random texture.
+        p: First coordinate in 1024ths of the texture's period.
+        q: Second coordinate in 1024ths of the texture's period.
 
     Returns:
-        About -1024..1024, crossing 0 about as steeply in every texture.
+        Value of about -1024..1024, with about the same slope at 0 in every texture.
     """
     if kind == 0:  # stripes
         return _wave(p)
@@ -106,7 +106,7 @@ def texture(kind, key, p, q):
 
 @numba.njit(cache=True)
 def _shadow(key, canvas, columns, row, number):
-    """Let some shapes darken what is below and beside them: a core and, around it, a rim."""
+    """Let some shapes darken the area below and next to them: a core with a rim around it."""
     state = stream(key, 2 * number + _FIRST_SHAPE)
     if not chance(state, 60):
         return
@@ -135,10 +135,10 @@ def _shadow(key, canvas, columns, row, number):
 
 @numba.njit(cache=True)
 def _paint(key, canvas, columns, row, number):
-    """Paint the visible pixels of one shape: two colours in its texture, and light across it."""
+    """Paint the visible pixels of one shape: two colours in its texture, and a light gradient."""
     height, width = canvas.shape[:2]
     state = stream(key, 2 * number + 1 + _FIRST_SHAPE)
-    # Colours and light are drawn first and in the same way for all: they carry no class.
+    # Colours and light are drawn first and in the same way for all classes: they carry no class.
     luma, contrast = between(state, 85, 170), between(state, 70, 130)
     if chance(state, 50):
         contrast = -contrast
@@ -155,12 +155,12 @@ def _paint(key, canvas, columns, row, number):
     period = min(max(period, 4 * UNIT, side * 40 // 100 if side < 14 * UNIT else 0), 44 * UNIT)
     angle = draw(state, TURN)
     start_p, start_q = draw(state, 1 << 12), draw(state, 1 << 12)
-    if row[KIND] == 3:  # rings need their centre in sight
+    if row[KIND] == 3:  # rings must show their centre
         start_p = row[RADIUS] * between(state, -40, 40) // 100 * 1024 // period
         start_q = row[RADIUS] * between(state, -40, 40) // 100 * 1024 // period
     scale = (1024 << 16) // period
     turn_p, turn_q = cosine(angle) * scale >> 14, sine(angle) * scale >> 14
-    sharp = period * 256 // (3 * UNIT)  # so that an edge takes about a pixel, whatever the period
+    sharp = period * 256 // (3 * UNIT)  # so that an edge is about a pixel wide for any period
     secret = np.uint64(draw(state, 1 << 31))
 
     top, bottom, left, right = box(row, height, width, 1024)
@@ -185,16 +185,16 @@ def _paint(key, canvas, columns, row, number):
 
 @numba.njit(cache=True)
 def _develop(key, canvas):
-    """Light the scene unevenly, blur it a little, add sensor noise and round to bytes."""
+    """Light the scene unevenly, blur it slightly, add sensor noise and round to bytes."""
     height, width = canvas.shape[:2]
     state = stream(key, 3)
     slope_x, slope_y = between(state, -45, 45), between(state, -45, 45)  # 256ths, centre to edge
-    centre = between(state, 5, 14)  # weight of a pixel beside its neighbours' 1 and 1
+    centre = between(state, 5, 14)  # weight of a pixel; its neighbours have 1 and 1
     share = (1 << 20) // ((centre + 2) * (centre + 2))
     grain = between(state, 3, 26)  # of the noise
     secret = np.uint64(draw(state, 1 << 31))
 
-    # Rows are taken as flat runs of numbers, a pixel's neighbours being 3 places away.
+    # Rows are treated as flat runs of numbers; neighbouring pixels are 3 numbers apart.
     flat = canvas.reshape(height, 3 * width)
     level = np.empty((height, 3 * width), np.int32)
     lit = np.empty(3 * width + 6, np.int32)
@@ -217,7 +217,7 @@ def _develop(key, canvas):
         for i in range(0, 3 * width, 4):  # 64 random bits are noise for four numbers
             bits = hashed(secret, i, y)
             for c in range(min(4, 3 * width - i)):
-                # Two bytes' sum has a triangular distribution.
+                # The sum of two bytes has a triangular distribution.
                 pair = (bits & byte) + ((bits >> np.uint64(8)) & byte)
                 wobble[i + c] = (np.int64(pair) - 255) * grain >> 2
                 bits >>= np.uint64(16)

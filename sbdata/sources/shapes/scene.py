@@ -33,15 +33,16 @@ _CLUTTER = np.array([22, 22, 16, 14, 12, 14], np.int64)
 def noise(state, height, width, finest, decay):
     """Return 1/f noise, int32 ``(H, W)``: octaves of random lattices of about equal strength.
 
-    In two dimensions an amplitude spectrum that falls as 1/f has the same variance in every octave.
-    Each lattice is the double of the next coarser one, interpolated, plus new random values.
+    In two dimensions, an amplitude spectrum that falls as 1/f has the same variance in every
+    octave. Each lattice is the next coarser one interpolated to double resolution, plus new random
+    values.
 
     Args:
-        state: of the generator.
-        height: in pixels.
-        width: in pixels.
-        finest: octave at which new values end (0: pixels, 1: every other pixel, ...).
-        decay: strength of an octave in 16ths of the next coarser one's; below 16 is smoother.
+        state: State of the random generator.
+        height: Height in pixels.
+        width: Width in pixels.
+        finest: Octave at which new values end (0: pixels, 1: every other pixel, ...).
+        decay: Strength of an octave in 16ths of the next coarser one's; below 16 is smoother.
     """
     highs = np.empty(_OCTAVES, np.int64)
     wides = np.empty(_OCTAVES, np.int64)
@@ -56,7 +57,7 @@ def noise(state, height, width, finest, decay):
         high, wide = highs[level], wides[level]
         field = np.empty((high, wide), np.int32)
         row = np.empty(above.shape[1], np.int32)
-        for y in range(high):  # a value leans three quarters on the nearer of two coarser ones
+        for y in range(high):  # a value is three quarters the nearer of two coarser ones
             near = (y >> 1) + 1
             next_near = near + 1 if y & 1 else near - 1
             for x in range(row.size):
@@ -99,7 +100,7 @@ def background(key, height, width):
 
 @numba.njit(cache=True)
 def clutter(key, canvas):
-    """Draw things that are none of the eight shapes: irregular, plain or streaked, never tiled."""
+    """Draw objects that are none of the eight shapes: irregular, plain or streaked, never tiled."""
     state = stream(key, 2)
     for _ in range(between(state, 4, 18)):
         kind = weighted(state, _CLUTTER)
@@ -119,14 +120,14 @@ def clutter(key, canvas):
 
 @numba.njit(cache=True)
 def _size(state, canvas):
-    """Draw a clutter radius in pixels, small ones more often, up to a third of the image."""
+    """Draw a random clutter radius in pixels, small ones more often, up to a third of the image."""
     largest = max(canvas.shape[0], canvas.shape[1]) // 3
     return 4 + (draw(state, largest) * draw(state, largest) // largest)
 
 
 @numba.njit(void(int32[:, :, ::1], int64, int64, int64[::1], int64, int64), cache=True)
 def _paint(canvas, y, x, paint, share, extra):
-    """Mix so many 256ths of a colour, made lighter by ``extra``, into a pixel."""
+    """Mix ``share`` 256ths of a colour, made lighter by ``extra``, into a pixel."""
     for c in range(3):
         old = canvas[y, x, c]
         canvas[y, x, c] = old + (((paint[c] + extra - old) * share) >> 8)
@@ -178,7 +179,7 @@ def _polygon(state, canvas):
     top, bottom = height * 16, 0
     for k in range(corners):
         turn = (k * TURN + draw(state, TURN * 3 // 4)) // corners
-        # The first corner is a notch: the outline is never a regular, convex one.
+        # The first corner is a notch, so that the outline is never regular and convex.
         share = between(state, 130, 380) if k == 0 else between(state, 400, 1024)
         away = radius * share >> 6  # 16ths of a pixel
         a = away * cosine(turn) >> 14
@@ -292,7 +293,7 @@ def _shade(state, canvas):
 
 @numba.njit(cache=True)
 def _debris(state, canvas):
-    """Scatter small uneven crumbs, so that not everything small is a shape."""
+    """Scatter small irregular crumbs, so that not every small object is a shape."""
     height, width = canvas.shape[:2]
     cx, cy = draw(state, width) * 4, draw(state, height) * 4
     spread = 4 * between(state, 12, 80)
