@@ -445,7 +445,10 @@ def _read_record(collection: PublishedCollection) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, InputError, KeyError, TypeError, AttributeError) as error:
-        msg = f"{path}: not a record of downloads ({error}); restore it, or delete it to re-register the current hashes"
+        msg = (
+            f"{path}: not a record of downloads ({error}); restore it, or delete it to re-register "
+            "the current hashes"
+        )
         raise InputError(msg) from error
 
 
