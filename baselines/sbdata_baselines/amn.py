@@ -22,7 +22,7 @@ from torch.nn import functional
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage, StageContext
 from sbdata.masks import VOID, LabelMap, read_index_png
-from sbdata.train.labels import nearest
+from sbdata.train.resize import nearest
 from sbdata.train.segmenter import RATES, AtrousHead
 from sbdata_baselines.cam import activation_stage
 from sbdata_baselines.irn import IrnSettings, refined_stage, seeds_stage

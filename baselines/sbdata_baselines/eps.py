@@ -19,7 +19,7 @@ from torch.nn import functional
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage, StageContext
 from sbdata.supervision import IMAGE_LABELS, SALIENCY
-from sbdata.train.labels import nearest
+from sbdata.train.resize import nearest
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.stages.activation import ActivationSettings
 from sbdata_baselines.stages.cam import class_maps, multi_scale_maps

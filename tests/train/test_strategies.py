@@ -23,7 +23,7 @@ from sbdata.taxonomy import VOC20, Taxonomy
 from sbdata.train import strategies
 from sbdata.train.checkpoint import about_model, load_model, new_segmenter
 from sbdata.train.devices import DistributedContext
-from sbdata.train.loop import Phase, run_phase
+from sbdata.train.phase import Phase, run_phase
 from sbdata.train.preset import load_preset
 from sbdata.train.samples import TrainingImages, images_of_folders
 from sbdata.train.strategies import (

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sbdata.benchmark.stage import StageContext
-from sbdata.train.labels import nearest
+from sbdata.train.resize import nearest
 from sbdata_baselines.stages.affinity import AffinityHead, pair_labels, psa_loss
 from sbdata_baselines.stages.descent import Schedule, Sgd, descend, load_trained, settings_of
 from sbdata_baselines.stages.maps import read_maps, write_maps

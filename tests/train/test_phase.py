@@ -17,15 +17,18 @@ from sbdata.errors import InputError
 from sbdata.losses import ElasticWeightConsolidation, MovingFisher, make_loss
 from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_tensors, new_segmenter
 from sbdata.train.devices import DistributedContext, init_distributed
-from sbdata.train.loop import DivergedError, Phase, run_phase
+from sbdata.train.fit import DivergedError
+from sbdata.train.phase import Phase, run_phase
 from sbdata.train.preset import Preset, SizeBalance
-from sbdata.train.samples import TrainingImages, Views, images_of_folders, view_batches
+from sbdata.train.samples import TrainingImages, images_of_folders, views_of
 from sbdata.train.segmenter import (
     Segmenter,
+    labels_by_size,
     output_sizes,
     parameter_groups,
     segmenter_loss,
 )
+from sbdata.train.views import batches, in_steps
 from tests.train.training_sets import TWO, tiny_preset, write_pictures
 
 CPU = DistributedContext(torch.device("cpu"))
@@ -66,13 +69,12 @@ def bare_loop(
     groups = parameter_groups(model, settings.lr, settings.weight_decay)
     optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
     sizes = output_sizes(model, preset.augmentation.crop)
-    views = Views(images, preset.augmentation, 0, balance=SizeBalance(), sizes=sizes)
-    batches = view_batches(views, [range(4 * s, 4 * s + 4) for s in range(6)])
-    for step, (pictures, labels) in enumerate(batches):
+    views = views_of(images, preset.augmentation, 0, balance=SizeBalance(), sizes=sizes)
+    for step, (pictures, *labels) in enumerate(batches([views], in_steps(range(6), 4))):
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * (1 - step / 6) ** 0.9 * group["lr_mult"]
         optimizer.zero_grad()
-        segmenter_loss(model, pictures, labels, make_loss("sb")).backward()
+        segmenter_loss(model, pictures, labels_by_size(labels), make_loss("sb")).backward()
         after_backward(model, step)
         optimizer.step()
     return model
@@ -146,7 +148,7 @@ def test_a_run_that_is_stopped_ends_with_the_same_bits(tmp_path: Path, step: int
     images, preset = write_pictures(tmp_path), tiny_preset()
     unbroken = trained(images, tmp_path / "unbroken", preset, "sb")
     with pytest.raises(_KilledError):
-        trained(images, tmp_path / "broken", preset, "sb", progress=kill_at(step))
+        trained(images, tmp_path / "broken", preset, "sb", on_progress=kill_at(step))
     torch.rand(17)  # whatever else happened in the process
     assert largest_gap(trained(images, tmp_path / "broken", preset, "sb"), unbroken) == 0
     logs = [(tmp_path / name / "log.csv").read_text() for name in ("unbroken", "broken")]
@@ -201,11 +203,11 @@ def test_parts_count_by_their_weights(tmp_path: Path) -> None:
         with (tmp_path / str(len(losses)) / "log.csv").open() as log:
             losses.append(float(next(csv.DictReader(log))["loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    views = Views(images, tiny_preset().augmentation, 0, balance=SizeBalance())
-    parts = [
-        float(segmenter_loss(fresh(preset).train(), *batch, make_loss("sb")).detach())
-        for batch in view_batches(views, [[0], [1], [2], [3]])
-    ]
+    views = views_of(images, tiny_preset().augmentation, 0, balance=SizeBalance())
+    parts = []
+    for pictures, *labels in batches([views], [[0], [1], [2], [3]]):
+        model, sizes = fresh(preset).train(), labels_by_size(labels)
+        parts.append(float(segmenter_loss(model, pictures, sizes, make_loss("sb")).detach()))
     assert abs(sum(parts) / 4 - losses[0]) > 1e-3
 
 
@@ -258,9 +260,8 @@ def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
     )  # fmt: skip
     model = fresh(preset)
     run_phase(model, images, phase_of(preset), tmp_path / "run", CPU, identity={})
-    views = Views(images, preset.augmentation, 0)
-    ((pictures, labels),) = view_batches(views, [range(4)])
-    ((target, _),) = labels.values()
+    views = views_of(images, preset.augmentation, 0)
+    ((pictures, target),) = batches([views], [range(4)])
     with torch.no_grad():
         logits = model.eval()(pictures)
     found = torch.nn.functional.interpolate(logits, target.shape[-2:], mode="bilinear").argmax(1)
@@ -307,7 +308,7 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
 
     with pytest.raises(DivergedError, match="last good checkpoint"):
         run_phase(
-            model, images, phase_of(preset), tmp_path / "run", CPU, identity={}, progress=poison
+            model, images, phase_of(preset), tmp_path / "run", CPU, identity={}, on_progress=poison
         )
     kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert kept["step"] == 2
@@ -332,7 +333,7 @@ def test_multi_scale_inputs_train(tmp_path: Path) -> None:
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     images, preset = write_pictures(tmp_path), tiny_preset()
     with pytest.raises(_KilledError):
-        trained(images, tmp_path / "run", preset, progress=kill_at(3))
+        trained(images, tmp_path / "run", preset, on_progress=kill_at(3))
     with pytest.raises(InputError, match="of a run with another seed; delete it to begin again"):
         run_phase(
             fresh(preset), images, phase_of(preset), tmp_path / "run", CPU, identity={"seed": 1}
@@ -348,7 +349,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared(tmp_path: Path) -> None:
-    place = DistributedContext(torch.device("cpu"), rank=0, processes=3)
+    place = DistributedContext(torch.device("cpu"), rank=0, world_size=3)
     with pytest.raises(InputError, match="4 images cannot be shared by 3 processes"):
         trained(write_pictures(tmp_path), tmp_path / "run", tiny_preset(), place=place)
 
