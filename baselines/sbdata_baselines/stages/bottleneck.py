@@ -25,17 +25,18 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError
+from sbdata.train.resize import resized
+from sbdata.train.views import batches, in_steps
 from sbdata.weak_labels.weak_set import WeakImage
 from sbdata_baselines.stages.cam import SCALES
 from sbdata_baselines.stages.classifier import load_classifier
-from sbdata_baselines.stages.descent import Sgd
 from sbdata_baselines.stages.halves import Halves, Upper, halved
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, max_normalised, write_maps
-from sbdata_baselines.stages.photos import ViewSettings, WeakViews, batches, pending, pixels_of
+from sbdata_baselines.stages.photos import ViewSettings, pending, pixels_of, weak_views
+from sbdata_baselines.stages.training import Sgd, new_optimiser
 
 Others = tuple[Tensor, Tensor]
 """What the lower half gave of other photos, and their labels ``(n, C)``."""
@@ -48,7 +49,7 @@ class BottleneckSettings:
     """Of the steps.
 
     Attributes:
-        optimiser: of the descent, which begins anew with every photo.
+        optimiser: settings of the optimiser, which begins anew with every photo.
         views: of the other photos.
         scales: of the photo, whose maps are summed; the first one's tell when it is filled.
         learned: those of them that the loss sees.
@@ -140,7 +141,8 @@ def reduced_maps(
         ``(1, classes, h, w)`` of each scale.
     """
     with restored(p for p in halves.upper.parameters() if p.requires_grad):
-        descent = new_descent(halves.upper, settings.optimiser)
+        optimiser = new_optimiser(settings.optimiser, halves.upper, halves.upper.parts)
+        schedule = settings.optimiser.schedule(settings.steps, 1)
         sums: list[Tensor] = []
         for step in range(settings.steps):
             activations = [
@@ -158,29 +160,13 @@ def reduced_maps(
             ]).sum()  # fmt: skip
             if step + 1 == settings.steps or abs(float(own.detach())) > settings.stop:
                 break
-            for group in descent.param_groups:
-                share = 1 - step / settings.steps
-                group["lr"] = group["first_lr"] * share**settings.optimiser.poly_power
+            for group in optimiser.param_groups:
+                group["lr"] = schedule(step, group["peak"])
             others = _of_others(halves.upper, *next(feed), settings.discriminative)
-            descent.zero_grad(set_to_none=True)
+            optimiser.zero_grad(set_to_none=True)
             (-own - others).backward()
-            descent.step()
+            optimiser.step()
     return sums
-
-
-def new_descent(upper: Upper, rules: Sgd) -> torch.optim.SGD:
-    """Return an optimiser of what requires gradients; each group keeps its ``first_lr``."""
-    parts = ((upper.parts, rules.lr), (upper.head, rules.lr * rules.head))
-    groups = [
-        {"params": [p for p in part.parameters() if p.requires_grad], "lr": lr, "first_lr": lr}
-        for part, lr in parts
-    ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]],
-        momentum=rules.momentum,
-        nesterov=rules.nesterov,
-        weight_decay=rules.weight_decay,
-    )
 
 
 @contextmanager
@@ -230,8 +216,9 @@ def fresh_others(
         rows = disjoint(task.weak.rows, task.weak.rows[number].classes)
         if not rows or not settings.others:
             return repeat(_nobody(task))
-        views = WeakViews(replace(task.weak, rows=rows), settings.views, task.seed, stream=number)
-        drawn = batches(views, settings.others, range(settings.steps))
+        others = replace(task.weak, rows=rows)
+        views = weak_views(others, settings.views, task.seed, stream=number)
+        drawn = batches([views], in_steps(range(settings.steps), settings.others))
         return (_on_device(task, lower, images, labels) for images, labels in drawn)
 
     return feed
@@ -242,11 +229,9 @@ def pooled_others(
 ) -> Callable[[int], Iterator[Others]]:
     """Draw views once; return what chooses some of them for each step on the photo of a number."""
     rows = tuple(row for row in task.weak.rows if row.classes)
-    views = WeakViews(replace(task.weak, rows=rows), settings.views, task.seed)
-    pool = [
-        _on_device(task, lower, images, labels)
-        for images, labels in batches(views, 1, range(min(settings.pool, len(rows))))
-    ]
+    views = weak_views(replace(task.weak, rows=rows), settings.views, task.seed)
+    each = ([position] for position in range(min(settings.pool, len(rows))))
+    pool = [_on_device(task, lower, images, labels) for images, labels in batches([views], each)]
 
     def feed(number: int) -> Iterator[Others]:
         own = [c - 1 for c in task.weak.rows[number].classes]
@@ -290,7 +275,7 @@ def bottleneck_maps(task: StageContext, settings: BottleneckSettings, classifier
                 for scale in settings.scales
             ]
             for maps in reduced_maps(halves, inputs, rows, feed(numbers[row.image_id]), settings):
-                large = functional.interpolate(maps, photo.shape[:2], mode="bilinear")
+                large = resized(maps, photo.shape[:2])
                 total += large[0].cpu().numpy()
         write_maps(task.folder, row.image_id, ClassMaps(row.classes, max_normalised(total)))
 
@@ -299,7 +284,6 @@ def scaled(photo: npt.NDArray[np.uint8], scale: float, flip: bool) -> Tensor:
     """Return a resized (bicubic) photo and, with ``flip``, its mirror image; ``(N, 3, h, w)``."""
     if scale != 1:
         height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
-        resized = Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC)
-        photo = np.array(resized)
+        photo = np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
     image = torch.from_numpy(photo).permute(2, 0, 1)[None]
     return torch.cat([image, image.flip(-1)]) if flip else image

@@ -27,11 +27,11 @@ from sbdata_baselines.stages.bottleneck import (
     scaled,
 )
 from sbdata_baselines.stages.classifier import ClassifierSettings, load_classifier, train_classifier
-from sbdata_baselines.stages.descent import Schedule, Sgd
 from sbdata_baselines.stages.halves import Halves, Lower, Upper, halved
 from sbdata_baselines.stages.maps import read_maps
 from sbdata_baselines.stages.photos import ViewSettings, pixels_of
 from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.stages.training import Schedule, Sgd
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
