@@ -51,7 +51,7 @@ from sbdata_baselines.stages.training import (
 
 @dataclass(frozen=True)
 class PixelSettings:
-    """Of the network that classifies pixels.
+    """Settings of the network that classifies pixels.
 
     Attributes:
         network: the backbone.
@@ -74,7 +74,7 @@ class PixelSettings:
 
 @dataclass(frozen=True)
 class AmnSettings:
-    """Of the method.
+    """Hyperparameters of AMN.
 
     Attributes:
         irn: of the first seeds, of the boundary head and of the threshold.

@@ -33,9 +33,8 @@ from sbdata_baselines.stages.boxes import box_views, boxes_of
 from sbdata_baselines.stages.classifier import Classifier, classifier_with_background
 from sbdata_baselines.stages.maps import file_of
 from sbdata_baselines.stages.masks import write_pseudo_mask
-from sbdata_baselines.stages.photos import ViewSettings, pending, pixels_of
+from sbdata_baselines.stages.photos import pending, pixels_of
 from sbdata_baselines.stages.pooling import region_samples
-from sbdata_baselines.stages.pyramid import NetworkSettings
 from sbdata_baselines.stages.refinement import Refinement, refiner_of
 from sbdata_baselines.stages.retrieval import (
     agreement_mask,
@@ -44,8 +43,7 @@ from sbdata_baselines.stages.retrieval import (
     retrieved_mask,
 )
 from sbdata_baselines.stages.training import (
-    Schedule,
-    Sgd,
+    BackboneSettings,
     load_network,
     new_network,
     train_network,
@@ -53,24 +51,16 @@ from sbdata_baselines.stages.training import (
 
 
 @dataclass(frozen=True)
-class PooledSettings:
-    """Of the classifier of regions.
+class PooledSettings(BackboneSettings):
+    """Settings of the classifier of regions.
 
     Attributes:
-        network: the backbone.
-        views: of photos and boxes.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
         grid: cells a side into which a view is cut for its prototypes of background.
         parts: a side into which a box is cut; each is a sample of its class.
         least_background: share of a view, below which its boxes are pooled with equal weights.
         visible: share of a box that a view must show to learn from it.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     grid: int = 4
     parts: int = 2
     least_background: float = 0.125
@@ -79,7 +69,7 @@ class PooledSettings:
 
 @dataclass(frozen=True)
 class FittedSettings:
-    """Of Y_crf.
+    """Settings of Y_crf.
 
     Attributes:
         threshold: share of a photo's largest attention to background below which it is taken for 0.
@@ -106,7 +96,7 @@ class ChosenSettings:
 
 @dataclass(frozen=True)
 class BanaSettings:
-    """Of the method.
+    """Hyperparameters of BANA.
 
     Attributes:
         pooled: the classifier.

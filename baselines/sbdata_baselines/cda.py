@@ -19,34 +19,26 @@ from sbdata_baselines.presets import presets_of
 from sbdata_baselines.stages.activation import activation_maps
 from sbdata_baselines.stages.bank import BankSettings, PasteSettings, load_paster, object_bank
 from sbdata_baselines.stages.classifier import ClassifierSettings, fit_classifier
-from sbdata_baselines.stages.photos import ViewSettings, weak_views
-from sbdata_baselines.stages.pyramid import NetworkSettings
-from sbdata_baselines.stages.training import Schedule, Sgd
+from sbdata_baselines.stages.photos import weak_views
+from sbdata_baselines.stages.training import BackboneSettings
 
 
 @dataclass(frozen=True)
-class DecoupledSettings:
-    """Of the second classifier.
+class DecoupledSettings(BackboneSettings):
+    """Settings of the second classifier.
+
+    Its batches hold ``schedule.batch_size`` photos as they are and as many with a pasted object.
 
     Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained; its batches hold ``batch_size`` photos as they are and as
-            many with a pasted object.
         paste: how objects are pasted.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     paste: PasteSettings = field(default_factory=PasteSettings)
 
 
 @dataclass(frozen=True)
 class CdaSettings:
-    """Of the method.
+    """Hyperparameters of CDA.
 
     Attributes:
         irn: of both rounds, but for the second classifier.

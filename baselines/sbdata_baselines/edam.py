@@ -27,14 +27,13 @@ from sbdata_baselines.stages.activation import ActivationSettings, write_class_m
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, read_maps
 from sbdata_baselines.stages.masks import write_pseudo_mask
 from sbdata_baselines.stages.pairs import pair_views
-from sbdata_baselines.stages.photos import ViewSettings, pending, pixels_of
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.stages.photos import pending, pixels_of
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from sbdata_baselines.stages.refinement import Refinement, refiner_of
 from sbdata_baselines.stages.saliency_maps import SaliencySettings, read_salience, saliency_stage
 from sbdata_baselines.stages.seeds import alpha_background, argmax_mask, score_stack
 from sbdata_baselines.stages.training import (
-    Schedule,
-    Sgd,
+    BackboneSettings,
     load_network,
     new_network,
     train_network,
@@ -42,14 +41,12 @@ from sbdata_baselines.stages.training import (
 
 
 @dataclass(frozen=True)
-class AttentionSettings:
-    """Of the network.
+class AttentionSettings(BackboneSettings):
+    """Network settings; the transformer learns at the backbone's rate.
+
+    ``schedule.batch_size`` photos are half as many pairs.
 
     Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: settings of the optimiser; the transformer learns at the backbone's rate.
-        schedule: how long it is trained; ``batch_size`` photos are half as many pairs.
         width: of the tokens.
         heads: of the attention.
         expansion: width of the transformer's hidden layer, in widths of a token.
@@ -63,10 +60,6 @@ class AttentionSettings:
         InputError: for values that cannot be.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     width: int = 128
     heads: int = 2
     expansion: int = 4
@@ -106,7 +99,7 @@ class SalientMaskSettings:
 
 @dataclass(frozen=True)
 class EdamSettings:
-    """Of the method.
+    """Hyperparameters of EDAM.
 
     Attributes:
         saliency: the maps, where none are given.

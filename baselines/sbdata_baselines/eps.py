@@ -23,12 +23,10 @@ from sbdata_baselines.presets import presets_of
 from sbdata_baselines.stages.activation import ActivationSettings, write_class_maps
 from sbdata_baselines.stages.classifier import classifier_with_background
 from sbdata_baselines.stages.labels import MaskSettings, pseudo_masks
-from sbdata_baselines.stages.photos import ViewSettings, weak_views
-from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.stages.photos import weak_views
 from sbdata_baselines.stages.saliency_maps import SaliencySettings, salience_of, saliency_stage
 from sbdata_baselines.stages.training import (
-    Schedule,
-    Sgd,
+    BackboneSettings,
     load_network,
     new_network,
     train_network,
@@ -38,30 +36,22 @@ _TINY = 1e-4  # that each cell adds to the area which an overlap is a share of
 
 
 @dataclass(frozen=True)
-class SalientSettings:
-    """Of the network and its losses.
+class SalientSettings(BackboneSettings):
+    """Network and loss settings.
 
     Attributes:
-        network: the backbone.
-        views: of photos and saliency maps.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
         overlap: tau, the share of a class's sure pixels that must be salient for its map to count
             as foreground.
         blend: lambda, the weight of the foreground maps against that of the background.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     overlap: float = 0.4
     blend: float = 0.5
 
 
 @dataclass(frozen=True)
 class EpsSettings:
-    """Of the method.
+    """Hyperparameters of EPS.
 
     Attributes:
         saliency: the maps, where none are given.

@@ -51,7 +51,7 @@ from sbdata_baselines.stages.training import (
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """Of the network.
+    """Network settings.
 
     Attributes:
         transformer: of timm, or a small one on a backbone's features.
@@ -102,7 +102,7 @@ class TokenMapSettings(ActivationSettings):
 
 @dataclass(frozen=True)
 class MctFormerSettings:
-    """Of the method.
+    """Hyperparameters of MCTformer.
 
     Attributes:
         tokens: the network.

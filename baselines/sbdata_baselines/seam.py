@@ -34,11 +34,10 @@ from sbdata_baselines.stages.pairwise import (
     train_pairwise,
     walk_pairwise,
 )
-from sbdata_baselines.stages.photos import ViewSettings, weak_views
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.stages.photos import weak_views
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from sbdata_baselines.stages.training import (
-    Schedule,
-    Sgd,
+    BackboneSettings,
     load_network,
     new_network,
     train_network,
@@ -48,14 +47,10 @@ _TINY = 1e-5
 
 
 @dataclass(frozen=True)
-class EquivariantSettings:
-    """Of the network and its losses.
+class EquivariantSettings(BackboneSettings):
+    """Network and loss settings.
 
     Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
         down: scale of the second view of a pair, relative to the first.
         lowest: share of pixels that the refined maps are pressed down on.
         highest: share of differences between plain and refined maps that count.
@@ -63,10 +58,6 @@ class EquivariantSettings:
         dropout: of the last features' channels.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     down: float = 0.3
     lowest: float = 0.25
     highest: float = 0.2
@@ -76,7 +67,7 @@ class EquivariantSettings:
 
 @dataclass(frozen=True)
 class SeamSettings:
-    """Of the method.
+    """Hyperparameters of SEAM.
 
     Attributes:
         equivariant: the network.

@@ -83,7 +83,7 @@ class DistributedContext:
                 accelerator=kind,
                 devices=here,
                 num_nodes=self.world_size // here,
-                strategy=DDPStrategy(broadcast_buffers=False),  # batch norm is frozen
+                strategy=DDPStrategy(),
                 plugins=[plugin, TorchElasticEnvironment()],
             )
         found.launch()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, Protocol
 
@@ -216,26 +216,21 @@ def _positions(
         yield range(first, first + share)
 
 
+@dataclass
 class _Run:
     """The state of a training between steps, in memory and in its checkpoint."""
 
-    def __init__(
-        self,
-        settings: FitSettings,
-        context: DistributedContext,
-        checkpoint: Checkpoint,
-        model: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        fabric: Any,
-        fisher: GradientAverage | None,
-        on_log: LogCallback | None,
-    ) -> None:
-        self.settings, self.context, self.checkpoint = settings, context, checkpoint
-        self.model, self.optimiser, self.fabric = model, optimiser, fabric
-        self.fisher, self.on_log = fisher, on_log
-        self.rows: list[list[float]] = []
-        self.seconds = 0.0
-        self.noted: list[tuple[Tensor, Tensor]] = []
+    settings: FitSettings
+    context: DistributedContext
+    checkpoint: Checkpoint
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    fabric: Any
+    fisher: GradientAverage | None
+    on_log: LogCallback | None
+    rows: list[list[float]] = field(default_factory=list)
+    seconds: float = 0.0
+    noted: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def resume(self) -> int:
         """Take up the checkpoint or else the phase before; return the step to go on with."""
@@ -308,7 +303,11 @@ class _Run:
 
     def _gathered(self, state: Tensor) -> list[Tensor]:
         """Return the random states of all processes."""
-        return list(self.fabric.all_gather(state).cpu().reshape(self.context.world_size, -1))
+        states = torch.zeros(self.context.world_size, len(state), dtype=torch.int32)
+        states[self.context.rank] = state
+        states = states.to(self.context.device)
+        states = self.fabric.all_reduce(states, reduce_op="sum").to("cpu", torch.uint8)
+        return [row.clone() for row in states]  # a generator takes no part of another tensor
 
     def _tell(self, *, saved: bool) -> None:
         if self.on_log and self.context.is_first:

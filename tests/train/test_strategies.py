@@ -177,7 +177,7 @@ def test_a_run_of_version_one_is_refused(images: TrainingImages, tmp_path: Path)
     about.unlink()
     torch.save({"format": "sbdata.checkpoint.v1"}, tmp_path / "sb/checkpoint.pt")
     with pytest.raises(
-        InputError, match=r"the kind sbdata\.checkpoint\.v2 but sbdata\.checkpoint\.v1"
+        InputError, match=r"the kind sbdata\.checkpoint\.v3 but sbdata\.checkpoint\.v1"
     ):
         run(images, tmp_path, "sb")
 
@@ -519,7 +519,7 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(
         run(images, tmp_path, "sb", progress=stop_at("sb", 2))
     path = tmp_path / "sb/checkpoint.pt"
     whole = {} if set(content) <= {"identity"} else torch.load(path, weights_only=True)
-    torch.save({"format": "sbdata.checkpoint.v2", **whole, **content}, path)
+    torch.save({"format": "sbdata.checkpoint.v3", **whole, **content}, path)
     with pytest.raises(InputError, match=message) as refused:
         run(images, tmp_path, "sb")
     assert str(path) in str(refused.value)

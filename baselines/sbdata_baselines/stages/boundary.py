@@ -23,11 +23,10 @@ from sbdata.benchmark.stage import StageContext
 from sbdata.train.resize import nearest
 from sbdata_baselines.stages.affinity import BoundaryHead, boundary_loss, pair_labels
 from sbdata_baselines.stages.maps import read_maps, write_maps
-from sbdata_baselines.stages.photos import ViewSettings, pending, pixels_of, weak_views
-from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+from sbdata_baselines.stages.photos import pending, pixels_of, weak_views
+from sbdata_baselines.stages.pyramid import build_pyramid
 from sbdata_baselines.stages.training import (
-    Schedule,
-    Sgd,
+    BackboneSettings,
     load_trained,
     new_network,
     settings_of,
@@ -41,27 +40,19 @@ _STRIDE = 4  # of the edge map, in pixels
 
 
 @dataclass(frozen=True)
-class BoundarySettings:
-    """Of the boundary head.
+class BoundarySettings(BackboneSettings):
+    """Settings of the boundary head; the backbone is not trained, whatever ``frozen`` says.
 
     Attributes:
-        network: the backbone, which is not trained, whatever ``frozen`` says.
-        views: of photos and seeds.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
         radius: in cells of the edge map; pairs nearer than this are compared.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     radius: int = 10
 
 
 @dataclass(frozen=True)
 class WalkSettings:
-    """Of the walk over the edge map's cells.
+    """Settings of the walk over the edge map's cells.
 
     Attributes:
         radius: in cells.

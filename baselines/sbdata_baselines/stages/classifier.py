@@ -21,11 +21,10 @@ from torch.nn import functional
 from sbdata.benchmark.stage import StageContext
 from sbdata.train.views import Views
 from sbdata.weak_labels.weak_set import WeakImage
-from sbdata_baselines.stages.photos import ViewSettings, weak_views
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.stages.photos import weak_views
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from sbdata_baselines.stages.training import (
-    Schedule,
-    Sgd,
+    BackboneSettings,
     load_network,
     new_network,
     train_network,
@@ -33,20 +32,8 @@ from sbdata_baselines.stages.training import (
 
 
 @dataclass(frozen=True)
-class ClassifierSettings:
-    """Settings of the classifier.
-
-    Attributes:
-        network: settings of the backbone.
-        views: settings of the views of the photos.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
-    """
-
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
+class ClassifierSettings(BackboneSettings):
+    """Settings of a classifier and its training."""
 
 
 class Classifier(nn.Module):

@@ -23,12 +23,11 @@ from sbdata.benchmark.stage import StageContext
 from sbdata.train.resize import nearest
 from sbdata_baselines.stages.affinity import AffinityHead, pair_labels, psa_loss
 from sbdata_baselines.stages.maps import read_maps, write_maps
-from sbdata_baselines.stages.photos import ViewSettings, pending, pixels_of, weak_views
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.stages.photos import pending, pixels_of, weak_views
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from sbdata_baselines.stages.seeds import alpha_background
 from sbdata_baselines.stages.training import (
-    Schedule,
-    Sgd,
+    BackboneSettings,
     load_network,
     new_network,
     settings_of,
@@ -45,29 +44,21 @@ AffinitiesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class PairwiseSettings:
-    """Of the affinity network.
+class PairwiseSettings(BackboneSettings):
+    """Settings of the affinity network.
 
     Attributes:
-        network: the backbone.
-        views: of photos and seeds.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
         radius: in cells of the features; pairs nearer than this are compared, and walked over.
         widths: to which the three depths are brought.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     radius: int = 5
     widths: tuple[int, ...] = (64, 128, 256)
 
 
 @dataclass(frozen=True)
 class PairwiseWalkSettings:
-    """Of the walk over the features' cells; its radius is that of the training.
+    """Settings of the walk over the features' cells; its radius is that of the training.
 
     Attributes:
         beta: exponent of the affinities.

@@ -24,6 +24,8 @@ from sbdata.train import schedules
 from sbdata.train.checkpoint import Checkpoint, load_tensors, save_tensors
 from sbdata.train.fit import FitSettings, fit
 from sbdata.train.views import Arrays
+from sbdata_baselines.stages.photos import ViewSettings
+from sbdata_baselines.stages.pyramid import NetworkSettings
 
 MODEL, CHECKPOINT = "model.pt", "checkpoint.pt"
 MODEL_FORMAT = "sbdata.baselines.model.v1"
@@ -141,6 +143,23 @@ class Schedule:
     def steps(self, images: int) -> int:
         """Return the steps in which that many images are seen in every epoch."""
         return math.ceil(self.epochs * images / self.batch_size)
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """Settings that stages have in common which train a network on a backbone.
+
+    Attributes:
+        network: settings of the backbone.
+        views: settings of the views of photos, and of what goes with them.
+        optimiser: settings of the optimiser.
+        schedule: how long the network is trained.
+    """
+
+    network: NetworkSettings
+    views: ViewSettings
+    optimiser: Sgd
+    schedule: Schedule
 
 
 class TrainSettings(Protocol):
