@@ -22,7 +22,7 @@ from sbdata_baselines.stages.labels import MaskSettings, SeedSettings
 
 @dataclass(frozen=True)
 class AdvCamSettings:
-    """Of the method.
+    """Hyperparameters of AdvCAM.
 
     Attributes:
         classifier: its training.

@@ -22,7 +22,7 @@ from torch.nn import functional
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage, StageContext
 from sbdata.masks import VOID, LabelMap, read_index_png
-from sbdata.train.labels import nearest
+from sbdata.train.resize import nearest
 from sbdata.train.segmenter import RATES, AtrousHead
 from sbdata_baselines.cam import activation_stage
 from sbdata_baselines.irn import IrnSettings, refined_stage, seeds_stage
@@ -30,29 +30,34 @@ from sbdata_baselines.presets import presets_of
 from sbdata_baselines.stages.activation import ActivationSettings
 from sbdata_baselines.stages.boundary import WalkSettings
 from sbdata_baselines.stages.cam import multi_scale_maps
-from sbdata_baselines.stages.descent import Adam, Schedule, descend, load_trained, settings_of
 from sbdata_baselines.stages.labels import SeedSettings
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, file_of, minmax_normalised, write_maps
 from sbdata_baselines.stages.photos import (
     ViewSettings,
-    WeakViews,
-    batches,
     one_hot,
     pending,
     pixels_of,
+    weak_views,
 )
 from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.stages.training import (
+    Adam,
+    Schedule,
+    load_network,
+    new_network,
+    train_network,
+)
 
 
 @dataclass(frozen=True)
 class PixelSettings:
-    """Of the network that classifies pixels.
+    """Settings of the network that classifies pixels.
 
     Attributes:
         network: the backbone.
         views: of photos and seeds.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: settings of the optimiser.
+        schedule: how long it is trained.
         rates: of the head's atrous convolutions.
         dropout: of the features.
         smoothing: share of a pixel's probability that the other classes are given.
@@ -69,7 +74,7 @@ class PixelSettings:
 
 @dataclass(frozen=True)
 class AmnSettings:
-    """Of the method.
+    """Hyperparameters of AMN.
 
     Attributes:
         irn: of the first seeds, of the boundary head and of the threshold.
@@ -166,29 +171,20 @@ def smoothed(target: Tensor, count: int, smoothing: float) -> Tensor:
 
 def train_pixels(task: StageContext, settings: PixelSettings, seeds: Path) -> None:
     """Train the network on the seeds; writes ``model.pt``."""
-    model = _new_network(task, settings).to(task.place.device)
-    views = WeakViews(task.weak, settings.views, task.seed, seeds=seeds)
+    model = new_network(task, settings, _network)
+    views = weak_views(task.weak, settings.views, task.seed, seeds=seeds)
 
-    def loss_of(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
+    def step_loss(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
         logits = model(images, labels)
         target = nearest(seeds.long(), logits.shape[-2:])
         return balanced_cross_entropy(logits, target, settings.smoothing)
 
-    descend(
-        task,
-        settings,
-        model.train(),
-        model.pyramid,
-        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
-        loss_of,
-    )
+    train_network(task, settings, model, [views], step_loss, backbone=model.pyramid)
 
 
 def pixel_maps(task: StageContext, settings: ActivationSettings, pixels: Path, seeds: Path) -> None:
     """Write ``<image_id>.npz`` of each photo: the maps of its classes."""
-    model = _new_network(task, settings_of(pixels, PixelSettings))
-    load_trained(model, pixels)
-    model.to(task.place.device).eval()
+    model = load_network(task, pixels, PixelSettings, _network)
     for row in pending(task, ".npz"):
         labels = torch.from_numpy(one_hot(row.classes, len(task.weak.taxonomy)))
         labels = labels.to(task.place.device)
@@ -233,10 +229,8 @@ def _softmax(logits: npt.NDArray[np.float32]) -> FloatMap:
     return probabilities
 
 
-def _new_network(task: StageContext, settings: PixelSettings) -> ConditionedSegmenter:
-    torch.manual_seed(task.seed)
+def _network(settings: PixelSettings, n_classes: int) -> ConditionedSegmenter:
     pyramid = build_pyramid(settings.network)
-    n_classes = len(task.weak.taxonomy)
     return ConditionedSegmenter(pyramid, n_classes, settings.rates, settings.dropout)
 
 

@@ -19,7 +19,7 @@ from sbdata_baselines.stages.labels import MaskSettings, pseudo_masks
 
 @dataclass(frozen=True)
 class CamSettings:
-    """Of the control.
+    """Settings of the CAM baseline.
 
     Attributes:
         classifier: its training.

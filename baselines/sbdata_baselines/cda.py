@@ -18,35 +18,27 @@ from sbdata_baselines.irn import build as build_irn
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.stages.activation import activation_maps
 from sbdata_baselines.stages.bank import BankSettings, PasteSettings, load_paster, object_bank
-from sbdata_baselines.stages.classifier import ClassifierSettings, fit
-from sbdata_baselines.stages.descent import Schedule, Sgd
-from sbdata_baselines.stages.photos import ViewSettings, WeakViews
-from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.stages.classifier import ClassifierSettings, fit_classifier
+from sbdata_baselines.stages.photos import weak_views
+from sbdata_baselines.stages.training import BackboneSettings
 
 
 @dataclass(frozen=True)
-class DecoupledSettings:
-    """Of the second classifier.
+class DecoupledSettings(BackboneSettings):
+    """Settings of the second classifier.
+
+    Its batches hold ``schedule.batch_size`` photos as they are and as many with a pasted object.
 
     Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: of the descent.
-        schedule: of the descent; its batches hold ``batch_size`` photos as they are and as many
-            with a pasted object.
         paste: how objects are pasted.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     paste: PasteSettings = field(default_factory=PasteSettings)
 
 
 @dataclass(frozen=True)
 class CdaSettings:
-    """Of the method.
+    """Hyperparameters of CDA.
 
     Attributes:
         irn: of both rounds, but for the second classifier.
@@ -75,13 +67,13 @@ def build(settings: CdaSettings) -> Stage:
 
 def train_decoupled(task: StageContext, settings: DecoupledSettings, bank: Path) -> None:
     """Train a classifier on photos with and without pasted objects; writes ``model.pt``."""
-    plain = WeakViews(task.weak, settings.views, task.seed)
+    plain = weak_views(task.weak, settings.views, task.seed)
     paster = load_paster(bank, settings.paste)
-    pasted = WeakViews(task.weak, settings.views, task.seed, stream=1, alter=paster)
+    pasted = weak_views(task.weak, settings.views, task.seed, stream=1, alter=paster)
     classifier = ClassifierSettings(
         settings.network, settings.views, settings.optimiser, settings.schedule
     )
-    fit(task, classifier, [plain, pasted])
+    fit_classifier(task, classifier, [plain, pasted])
 
 
 BASELINE = Baseline(

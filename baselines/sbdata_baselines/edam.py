@@ -23,35 +23,30 @@ from sbdata.errors import InputError
 from sbdata.masks import LabelMap
 from sbdata.supervision import IMAGE_LABELS, SALIENCY
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.activation import ActivationSettings
-from sbdata_baselines.stages.cam import class_maps, multi_scale_maps
-from sbdata_baselines.stages.descent import (
-    Schedule,
-    Sgd,
-    descend,
-    joined,
-    load_trained,
-    settings_of,
-)
-from sbdata_baselines.stages.maps import ClassMaps, FloatMap, read_maps, write_maps
+from sbdata_baselines.stages.activation import ActivationSettings, write_class_maps
+from sbdata_baselines.stages.maps import ClassMaps, FloatMap, read_maps
 from sbdata_baselines.stages.masks import write_pseudo_mask
-from sbdata_baselines.stages.pairs import PairViews
-from sbdata_baselines.stages.photos import ViewSettings, batches, pending, pixels_of
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.stages.pairs import pair_views
+from sbdata_baselines.stages.photos import pending, pixels_of
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from sbdata_baselines.stages.refinement import Refinement, refiner_of
 from sbdata_baselines.stages.saliency_maps import SaliencySettings, read_salience, saliency_stage
 from sbdata_baselines.stages.seeds import alpha_background, argmax_mask, score_stack
+from sbdata_baselines.stages.training import (
+    BackboneSettings,
+    load_network,
+    new_network,
+    train_network,
+)
 
 
 @dataclass(frozen=True)
-class AttentionSettings:
-    """Of the network.
+class AttentionSettings(BackboneSettings):
+    """Network settings; the transformer learns at the backbone's rate.
+
+    ``schedule.batch_size`` photos are half as many pairs.
 
     Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: of the descent; the transformer learns at the backbone's rate.
-        schedule: of the descent; ``batch_size`` photos are half as many pairs.
         width: of the tokens.
         heads: of the attention.
         expansion: width of the transformer's hidden layer, in widths of a token.
@@ -65,10 +60,6 @@ class AttentionSettings:
         InputError: for values that cannot be.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     width: int = 128
     heads: int = 2
     expansion: int = 4
@@ -108,7 +99,7 @@ class SalientMaskSettings:
 
 @dataclass(frozen=True)
 class EdamSettings:
-    """Of the method.
+    """Hyperparameters of EDAM.
 
     Attributes:
         saliency: the maps, where none are given.
@@ -323,43 +314,31 @@ def salient_pseudo_masks(
 
 def train_attention(task: StageContext, settings: AttentionSettings) -> None:
     """Train the network on pairs of photos and their labels; writes ``model.pt``."""
-    model = _new_network(task, settings).to(task.place.device)
-    halves = [PairViews(task.weak, settings.views, task.seed, half) for half in (0, 1)]
-    count, workers = settings.schedule.batch_size // 2, task.place.workers
+    model = new_network(task, settings, _network)
 
-    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+    def step_loss(images: Tensor, labels: Tensor) -> Tensor:
         asked = asked_classes(labels, settings.negatives)
         return pair_loss(model(images, asked), labels, asked)
 
-    descend(
+    train_network(
         task,
         settings,
-        model.train(),
-        model.attending(),
-        lambda steps: joined([batches(half, count, steps, workers) for half in halves]),
-        loss_of,
+        model,
+        pair_views(task.weak, settings.views, task.seed),
+        step_loss,
+        backbone=model.attending(),
+        batch_size=settings.schedule.batch_size // 2,
     )
 
 
 def attention_maps(task: StageContext, settings: ActivationSettings, attention: Path) -> None:
     """Write ``<image_id>.npz`` of each photo: its classes' masks, each with maximum 1."""
-    model = _new_network(task, settings_of(attention, AttentionSettings))
-    load_trained(model, attention)
-    model.to(task.place.device).eval()
-
-    def classes_of(images: Tensor) -> Tensor:
-        return model.class_masks(images)[:, 1:]
-
-    for row in pending(task, ".npz"):
-        summed = multi_scale_maps(
-            classes_of, pixels_of(row), settings.scales, settings.flip, device=task.place.device
-        )
-        write_maps(task.folder, row.image_id, class_maps(summed, row.classes))
+    model = load_network(task, attention, AttentionSettings, _network)
+    write_class_maps(task, settings, lambda images: model.class_masks(images)[:, 1:])
 
 
-def _new_network(task: StageContext, settings: AttentionSettings) -> PairedAttention:
-    torch.manual_seed(task.seed)
-    return PairedAttention(build_pyramid(settings.network), len(task.weak.taxonomy), settings)
+def _network(settings: AttentionSettings, n_classes: int) -> PairedAttention:
+    return PairedAttention(build_pyramid(settings.network), n_classes, settings)
 
 
 BASELINE = Baseline(

@@ -27,7 +27,7 @@ from sbdata_baselines.stages.labels import MaskSettings, SeedSettings, pseudo_ma
 
 @dataclass(frozen=True)
 class IrnSettings:
-    """Of the method.
+    """Hyperparameters of IRN.
 
     Attributes:
         classifier: its training.

@@ -11,16 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage, StageContext
 from sbdata.errors import InputError
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.annealing import AdamW, anneal
-from sbdata_baselines.stages.cam import multi_scale_maps
-from sbdata_baselines.stages.descent import Schedule, load_trained, settings_of
+from sbdata_baselines.stages.activation import ActivationSettings, summed_maps
 from sbdata_baselines.stages.distortion import Distorted, Distortion
 from sbdata_baselines.stages.labels import (
     AlphaSeedSettings,
@@ -35,7 +32,7 @@ from sbdata_baselines.stages.pairwise import (
     train_pairwise,
     walk_pairwise,
 )
-from sbdata_baselines.stages.photos import ViewSettings, WeakViews, batches, pending, pixels_of
+from sbdata_baselines.stages.photos import ViewSettings, weak_views
 from sbdata_baselines.stages.tokens import (
     HybridSettings,
     TokenNetwork,
@@ -43,17 +40,24 @@ from sbdata_baselines.stages.tokens import (
     build_network,
     token_loss,
 )
+from sbdata_baselines.stages.training import (
+    AdamW,
+    Schedule,
+    load_network,
+    new_network,
+    train_network,
+)
 
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """Of the network.
+    """Network settings.
 
     Attributes:
         transformer: of timm, or a small one on a backbone's features.
         views: of the photos.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: settings of the optimiser.
+        schedule: how long it is trained.
         distortion: of the photos, before views are cut; then views have no scale of their own.
 
     Raises:
@@ -73,21 +77,20 @@ class TokenSettings:
 
 
 @dataclass(frozen=True)
-class TokenMapSettings:
+class TokenMapSettings(ActivationSettings):
     """How maps are read out of the network.
 
     Attributes:
-        scales: of the photo, whose maps are summed.
-        flip: sum those of the mirrored photo, too.
-        last_layers: whose attention of the class tokens counts.
-        refine: by the patches' affinity.
+        scales: scales of the photo, whose maps are summed.
+        flip: whether those of the mirrored photo are added.
+        last_layers: number of layers whose attention of the class tokens counts.
+        refine: whether maps are refined by the patches' affinity.
 
     Raises:
         InputError: for no layer.
     """
 
     scales: tuple[float, ...] = (1.0,)
-    flip: bool = True
     last_layers: int = 3
     refine: bool = True
 
@@ -99,7 +102,7 @@ class TokenMapSettings:
 
 @dataclass(frozen=True)
 class MctFormerSettings:
-    """Of the method.
+    """Hyperparameters of MCTformer.
 
     Attributes:
         tokens: the network.
@@ -136,45 +139,36 @@ def variant_of(settings: MctFormerSettings) -> str:
 
 def train_tokens(task: StageContext, settings: TokenSettings) -> None:
     """Train the network on the photos and their labels; writes ``model.pt``."""
-    model = _new_network(task, settings).to(task.place.device)
+    model = new_network(task, settings, _network)
     distortion = settings.distortion
     alter = None if distortion is None else Distorted(settings.views.crop, distortion)
-    views = WeakViews(task.weak, settings.views, task.seed, alter=alter)
-
-    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
-        return token_loss(model(images), labels)
-
-    anneal(
+    train_network(
         task,
         settings,
-        model.train(),
-        model.places,
-        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
-        loss_of,
+        model,
+        [weak_views(task.weak, settings.views, task.seed, alter=alter)],
+        lambda images, labels: token_loss(model(images), labels),
+        undecayed=model.places,
     )
 
 
 def token_maps(task: StageContext, settings: TokenMapSettings, tokens: Path) -> None:
     """Write ``<image_id>.npz`` of each photo: the maps of its classes, stretched."""
-    model = _new_network(task, settings_of(tokens, TokenSettings))
-    load_trained(model, tokens)
-    model.to(task.place.device).eval()
+    model = load_network(task, tokens, TokenSettings, _network)
 
     def maps_of(images: Tensor) -> Tensor:
         return model.maps(images, settings.last_layers, settings.refine)
 
-    for row in pending(task, ".npz"):
-        summed = multi_scale_maps(
-            maps_of, pixels_of(row), settings.scales, settings.flip, device=task.place.device
-        )
+    for row, summed in summed_maps(
+        task, ActivationSettings(settings.scales, settings.flip), maps_of
+    ):
         # Products of attention are small numbers, so a small one keeps the divisor from 0.
         maps = minmax_normalised(summed[[c - 1 for c in row.classes]], eps=1e-8)
         write_maps(task.folder, row.image_id, ClassMaps(row.classes, maps, normalisation="minmax"))
 
 
-def _new_network(task: StageContext, settings: TokenSettings) -> TokenNetwork:
-    torch.manual_seed(task.seed)
-    return build_network(settings.transformer, len(task.weak.taxonomy), settings.views.crop)
+def _network(settings: TokenSettings, n_classes: int) -> TokenNetwork:
+    return build_network(settings.transformer, n_classes, settings.views.crop)
 
 
 BASELINE = Baseline(

@@ -21,7 +21,7 @@ from sbdata_baselines.stages.labels import MaskSettings, SeedSettings
 
 @dataclass(frozen=True)
 class RibSettings:
-    """Of the method.
+    """Hyperparameters of RIB.
 
     Attributes:
         classifier: its training.

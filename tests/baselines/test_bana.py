@@ -17,10 +17,10 @@ from sbdata_baselines.bana import (
 )
 from sbdata_baselines.controls import LABELS_ONLY
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.descent import Schedule, Sgd
 from sbdata_baselines.stages.photos import ViewSettings
 from sbdata_baselines.stages.pyramid import NetworkSettings
 from sbdata_baselines.stages.refinement import Refinement
+from sbdata_baselines.stages.training import Schedule, Sgd
 
 from sbdata.benchmark.stage import Progress, StageContext, in_order, run_stage
 from sbdata.errors import InputError

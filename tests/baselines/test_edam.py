@@ -20,12 +20,12 @@ from sbdata_baselines.edam import (
     train_attention,
 )
 from sbdata_baselines.edam import SalientMaskSettings as Masks
-from sbdata_baselines.stages.descent import Schedule, Sgd
 from sbdata_baselines.stages.maps import ClassMaps, write_maps
 from sbdata_baselines.stages.photos import ViewSettings
 from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
 from sbdata_baselines.stages.refinement import Refinement
 from sbdata_baselines.stages.saliency_maps import SaliencySettings, saliency_maps
+from sbdata_baselines.stages.training import Schedule, Sgd
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError

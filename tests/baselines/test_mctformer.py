@@ -16,8 +16,6 @@ from sbdata_baselines.mctformer import (
     train_tokens,
 )
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.annealing import AdamW
-from sbdata_baselines.stages.descent import Schedule, Sgd, load_trained
 from sbdata_baselines.stages.distortion import Distortion
 from sbdata_baselines.stages.labels import MaskSettings, pseudo_masks
 from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
@@ -32,6 +30,7 @@ from sbdata_baselines.stages.pairwise import (
 from sbdata_baselines.stages.photos import ViewSettings, pixels_of
 from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
 from sbdata_baselines.stages.tokens import HybridSettings, build_network
+from sbdata_baselines.stages.training import AdamW, Schedule, Sgd, load_trained
 from sbdata_baselines.stages.walk import feature_affinities, neighbours
 
 from sbdata.benchmark.stage import in_order

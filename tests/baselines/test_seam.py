@@ -18,9 +18,9 @@ from sbdata_baselines.seam import (
     seam_loss,
     strongest_classes,
 )
-from sbdata_baselines.stages.descent import Schedule, Sgd
 from sbdata_baselines.stages.photos import ViewSettings
 from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+from sbdata_baselines.stages.training import Schedule, Sgd
 from torch import Tensor, nn
 
 from tests.baselines.weak_examples import (

@@ -12,11 +12,11 @@ from sbdata_baselines.stages.boundary import (
     train_boundary,
     walk_maps,
 )
-from sbdata_baselines.stages.descent import Schedule, Sgd
 from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
 from sbdata_baselines.stages.masks import write_pseudo_mask
 from sbdata_baselines.stages.photos import ViewSettings, pixels_of
 from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.stages.training import Schedule, Sgd
 
 from sbdata.masks import LabelMap
 from sbdata.weak_labels.weak_set import WeakSet

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sbdata_baselines.stages.descent import Schedule, Sgd
 from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
 from sbdata_baselines.stages.masks import write_pseudo_mask
 from sbdata_baselines.stages.pairwise import (
@@ -15,6 +14,7 @@ from sbdata_baselines.stages.pairwise import (
 )
 from sbdata_baselines.stages.photos import ViewSettings
 from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.stages.training import Schedule, Sgd
 
 from tests.baselines.weak_examples import task_of, write_weak
 
