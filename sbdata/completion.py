@@ -24,6 +24,9 @@ from sbdata.storage import is_safe_name, sha256_of, write_bytes
 MARKER = "complete.json"
 """Default name of the marker in the folder that it vouches for."""
 
+HIDDEN_MARKER = ".complete.json"
+"""Name of the marker of a folder of masks, which holds nothing else to score."""
+
 VERSION = 1
 _RECENT = 2_000_000_000  # ns; the coarsest time that a usual file system records is 2 s
 

@@ -52,6 +52,16 @@ TASKS = {
          "metrics.estimates", "score.run", "masks", "sizes"),
         ("sbdata.train", "sbdata.losses"),
     ),
+    "result": (
+        ("sbdata.benchmark.steps.results",),
+        ("benchmark.records", "benchmark.steps.scores", "train.record"),
+        ("sbdata.train.loop", "sbdata.losses"),
+    ),
+    "compare": (
+        ("sbdata.benchmark.steps.comparison",),
+        ("benchmark.steps.scores", "metrics.bootstrap"),
+        ("sbdata.train", "sbdata.losses"),
+    ),
     "stage": (
         ("sbdata_baselines.stages.classifier", STAGE),
         ("weak_labels.weak_set", "train.devices", "train.augment", "masks", "sets"),

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
+from sbdata.machine import process_count
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,6 @@ class DistributedContext:
         for gradient in gradients:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
-
-
-def process_count() -> int:
-    """Return how many processes torchrun started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def init_distributed(device: str = "auto", workers: int = 0) -> DistributedContext:

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from sbdata.errors import InputError
 from sbdata.train.labels import Labels, Size
-from sbdata.train.pretrained import DEFAULT_BACKBONE, Backbone, load_backbone
+from sbdata.train.pretrained import Backbone, load_backbone
+from sbdata.train.weights import DEFAULT_BACKBONE
 
 RATES = (6, 12, 18, 24)
 MAX_CLASSES = 254

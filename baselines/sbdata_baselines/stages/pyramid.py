@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
-from sbdata.train.pretrained import DEFAULT_BACKBONE, Backbone, load_backbone
+from sbdata.train.pretrained import Backbone, load_backbone
 from sbdata.train.segmenter import freeze_batch_norm
+from sbdata.train.weights import DEFAULT_BACKBONE
 
 
 @dataclass(frozen=True)
