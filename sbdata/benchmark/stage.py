@@ -126,8 +126,8 @@ def stage_params(stage: Stage, weak_digest: str, seed: int) -> dict[str, Any]:
 
 
 def code_of(stage: Stage) -> tuple[str, ...]:
-    """Return the modules in which a stage's code begins: its own, and that of its context."""
-    return (stage.module, __name__)
+    """Return the modules in which a stage's code begins: its own, and those of its context."""
+    return (stage.module, __name__, "sbdata.train.devices")
 
 
 def stage_inputs(stage: Stage, weak_digest: str, seed: int) -> dict[str, Input]:
