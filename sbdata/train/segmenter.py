@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from sbdata.errors import InputError
 from sbdata.train.labels import Labels, Size
+from sbdata.train.preset import RATES
 from sbdata.train.pretrained import Backbone, load_backbone
 from sbdata.train.weights import DEFAULT_BACKBONE
 
-RATES = (6, 12, 18, 24)
 MAX_CLASSES = 254
 
 Loss = Any

@@ -155,6 +155,9 @@ def test_one_task_is_run_once_what_it_reads_is_there(plan, log, tmp_path) -> Non
             run_bench(plan(), work, results, only=beginning)
 
 
+OURS = ("advcam", "amn", "bana", "cam", "cda", "edam", "eps", "irn", "labels-only", "mctformer",
+        "rib", "seam")  # fmt: skip
+
 LIGHT = """
 import sys
 from sbdata.cli import cli
@@ -175,7 +178,15 @@ def test_planning_and_listing_import_no_torch(plan, sets, preset_file, tmp_path)
         "--train-preset", str(preset_file), "--dry-run",
     ]  # fmt: skip
     for arguments in (
+        ["bench", "--list"],
         ["bench", "--method", "stripes", "--method", "full", *call],
+        [
+            "bench",
+            *(a for m in OURS for a in ("--method", m)),
+            "--option",
+            "model.weights=none",
+            *call,
+        ],
         ["leaderboard", str(tmp_path / "results"), "--out", str(tmp_path / "page")],
     ):
         done = subprocess.run(

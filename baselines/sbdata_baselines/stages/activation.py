@@ -7,27 +7,14 @@ is the mean of the fine one over the walk's cells here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from sbdata.benchmark.stage import StageContext
-from sbdata_baselines.stages.cam import SCALES, class_maps, multi_scale_maps
+from sbdata_baselines.settings import ActivationSettings
+from sbdata_baselines.stages.cam import class_maps, multi_scale_maps
 from sbdata_baselines.stages.classifier import load_classifier
 from sbdata_baselines.stages.maps import write_maps
 from sbdata_baselines.stages.photos import pending, pixels_of
-
-
-@dataclass(frozen=True)
-class ActivationSettings:
-    """How maps are read out of a network.
-
-    Attributes:
-        scales: of the photo, whose maps are summed.
-        flip: sum those of the mirrored photo, too.
-    """
-
-    scales: tuple[float, ...] = SCALES
-    flip: bool = True
 
 
 def activation_maps(task: StageContext, settings: ActivationSettings, classifier: Path) -> None:

@@ -6,57 +6,16 @@ Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019), with
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from sbdata.benchmark.stage import StageContext
-from sbdata.errors import InputError
+from sbdata_baselines.settings import AdamW
 from sbdata_baselines.stages.descent import Scheduled, learn
 from sbdata_baselines.stages.photos import Batch
-
-
-@dataclass(frozen=True)
-class AdamW:
-    """Adam with decoupled weight decay and a learning rate that rises, then falls.
-
-    Attributes:
-        lr: at the top of the cosine.
-        weight_decay: of weights; biases, norms and whatever a model names are not decayed.
-        warm_up: epochs in which the rate rises linearly.
-        first: the rate at the start of the warm-up.
-        last: the rate at the end of the cosine.
-
-    Raises:
-        InputError: for values that cannot be.
-    """
-
-    lr: float
-    weight_decay: float = 0.05
-    warm_up: int = 0
-    first: float = 1e-6
-    last: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if min(self.lr, self.first, self.last) <= 0 or min(self.weight_decay, self.warm_up) < 0:
-            msg = "optimiser: rates must be above 0, weight_decay and warm_up not below it"
-            raise InputError(msg)
-
-    def rate(self, epoch: float, epochs: int) -> float:
-        """Return the learning rate at a time, in epochs from the start.
-
-        The cosine counts from the start, too, so that the warm-up ends a little below ``lr``.
-
-        >>> [round(AdamW(1.0, last=0.2).rate(epoch, 2), 2) for epoch in (0, 1, 2)]
-        [1.0, 0.6, 0.2]
-        """
-        if epoch < self.warm_up:
-            return self.first + (self.lr - self.first) * epoch / self.warm_up
-        return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
 class Annealed(Scheduled, Protocol):

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from sbdata.errors import InputError
 from sbdata.train.augment import View
 from sbdata.weak_labels.weak_set import Box, WeakImage, WeakSet
-from sbdata_baselines.stages.photos import ViewSettings, WeakViews, drawn
+from sbdata_baselines.settings import ViewSettings
+from sbdata_baselines.stages.photos import WeakViews, drawn
 
 _STREAM = 3  # of chance: the order of the photos; their views are those of stream 0
 

@@ -11,7 +11,6 @@ colour, the scales of batch norm are not trained.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,33 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sbdata.benchmark.stage import StageContext
-from sbdata_baselines.stages.descent import (
-    Schedule,
-    Sgd,
-    descend,
-    joined,
-    load_trained,
-    settings_of,
+from sbdata_baselines.settings import (
+    ClassifierSettings,
 )
-from sbdata_baselines.stages.photos import ViewSettings, WeakViews, batches
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
-
-
-@dataclass(frozen=True)
-class ClassifierSettings:
-    """Of the classifier.
-
-    Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: of the descent.
-        schedule: of the descent.
-    """
-
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
+from sbdata_baselines.stages.descent import descend, joined, load_trained, settings_of
+from sbdata_baselines.stages.photos import WeakViews, batches
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 
 
 class Classifier(nn.Module):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,79 +19,12 @@ from sbdata.errors import InputError
 from sbdata.settings import as_plain, from_plain
 from sbdata.storage import remove_leftovers
 from sbdata.train.checkpoint import load_tensors, save_tensors
+from sbdata_baselines.settings import Adam, Schedule, Sgd
 from sbdata_baselines.stages.photos import Batch
 
 MODEL, CHECKPOINT = "model.pt", "checkpoint.pt"
 MODEL_FORMAT = "sbdata.baselines.model.v1"
 _CHECKPOINT_FORMAT = "sbdata.baselines.checkpoint.v1"
-
-
-@dataclass(frozen=True)
-class Sgd:
-    """Stochastic gradient descent, lr · (1 − step / steps)^poly_power.
-
-    The official codes of IRN, PSA, SEAM and those built on them pass the weight decay where SGD
-    takes its momentum: they train with a momentum of 1e-4 or 5e-4, and 0.9 is only the power of the
-    schedule. Presets called ``paper`` give that effective momentum; with one of 0.9, divide the
-    learning rate by about 10.
-
-    Attributes:
-        lr: of the backbone.
-        momentum: of SGD.
-        nesterov: its kind.
-        poly_power: of the schedule.
-        head: times ``lr`` for new layers.
-        weight_decay: of all that is trained.
-    """
-
-    lr: float
-    momentum: float = 0.0
-    nesterov: bool = False
-    poly_power: float = 0.9
-    head: float = 10.0
-    weight_decay: float = 1e-4
-
-
-@dataclass(frozen=True)
-class Adam:
-    """Adam with constant learning rates.
-
-    Attributes:
-        lr: of the backbone.
-        head: times ``lr`` for new layers.
-        weight_decay: of all that is trained.
-    """
-
-    lr: float
-    head: float = 20.0
-    weight_decay: float = 1e-4
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long a stage learns.
-
-    Attributes:
-        epochs: times that each photo is seen.
-        batch_size: photos a step.
-        checkpoint_every: steps between checkpoints.
-
-    Raises:
-        InputError: for values that cannot be.
-    """
-
-    epochs: int
-    batch_size: int
-    checkpoint_every: int = 50
-
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.checkpoint_every) < 1:
-            msg = "schedule: epochs, batch_size and checkpoint_every must be at least 1"
-            raise InputError(msg)
-
-    def steps(self, images: int) -> int:
-        """Return the steps in which that many images are seen in every epoch."""
-        return math.ceil(self.epochs * images / self.batch_size)
 
 
 class Scheduled(Protocol):

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from sbdata.errors import InputError
 from sbdata.weak_labels.weak_set import WeakImage, WeakSet
-from sbdata_baselines.stages.photos import ViewSettings, WeakViews
+from sbdata_baselines.settings import ViewSettings
+from sbdata_baselines.stages.photos import WeakViews
 
 _STREAM = 2  # of chance; views of the two halves take 0 and 1
 

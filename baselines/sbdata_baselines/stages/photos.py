@@ -31,6 +31,7 @@ from sbdata.train.augment import View, cut_image, cut_mask, draw_view
 from sbdata.train.photos import read_photo
 from sbdata.train.preset import Augmentation
 from sbdata.weak_labels.weak_set import WeakImage, WeakSet
+from sbdata_baselines.settings import ViewSettings
 from sbdata_baselines.stages.maps import file_of
 
 Alter = Callable[
@@ -42,40 +43,6 @@ picklable, for workers."""
 Batch = tuple[Tensor, ...]
 """Images ``(N, 3, S, S)`` uint8, labels ``(N, C)`` float32 of 0 and 1, and, where there are any,
 seeds ``(N, S, S)`` uint8."""
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """How views are drawn.
-
-    Attributes:
-        crop: side of the square view; a photo that is smaller lies somewhere in it, on grey.
-        long_side: ``[low, high]``, between which the photo's long side is drawn before the cut.
-        rescale: ``[low, high]``, between which a factor of the photo's own size is drawn, instead.
-        flip: mirror half of the views.
-        jitter: largest changes of brightness, contrast, saturation and hue; none by default.
-
-    Raises:
-        InputError: for values that cannot be.
-    """
-
-    crop: int
-    long_side: tuple[int, ...] = ()
-    rescale: tuple[float, ...] = ()
-    flip: bool = True
-    jitter: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        ranges = [limits for limits in (self.long_side, self.rescale) if limits]
-        if self.crop < 16:
-            msg = f"views: crop must be at least 16, not {self.crop}"
-        elif any(len(r) != 2 or not 0 < r[0] <= r[1] for r in ranges) or len(ranges) > 1:
-            msg = "views: give long_side or rescale, not both, as [low, high] above 0"
-        elif len(self.jitter) not in (0, 4) or any(not 0 <= j <= 0.5 for j in self.jitter):
-            msg = "views: jitter must be four numbers in 0..0.5"
-        else:
-            return
-        raise InputError(msg)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sbdata_baselines.stages.annealing import AdamW, anneal
-from sbdata_baselines.stages.descent import Schedule, load_trained, settings_of
+from sbdata_baselines.settings import AdamW, Schedule
+from sbdata_baselines.stages.annealing import anneal
+from sbdata_baselines.stages.descent import load_trained, settings_of
 from sbdata_baselines.stages.photos import Batch
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sbdata_baselines.stages.classifier import (
-    Classifier,
+from sbdata_baselines.settings import (
+    Adam,
     ClassifierSettings,
-    load_classifier,
-    train_classifier,
+    NetworkSettings,
+    Schedule,
+    Sgd,
+    ViewSettings,
 )
-from sbdata_baselines.stages.descent import Adam, Schedule, Sgd, load_trained, settings_of
-from sbdata_baselines.stages.photos import ViewSettings
-from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+from sbdata_baselines.stages.classifier import Classifier, load_classifier, train_classifier
+from sbdata_baselines.stages.descent import load_trained, settings_of
+from sbdata_baselines.stages.pyramid import build_pyramid
 
 from sbdata.benchmark.stage import Progress, StageContext
 from sbdata.errors import InputError

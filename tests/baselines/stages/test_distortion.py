@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sbdata_baselines.stages.distortion import Distorted, Distortion, seeded
+from sbdata_baselines.settings import Distortion
+from sbdata_baselines.stages.distortion import Distorted, seeded
 
 DISTORTED = Distorted(32, Distortion())
 

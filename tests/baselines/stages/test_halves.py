@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from sbdata_baselines.settings import NetworkSettings
 from sbdata_baselines.stages.classifier import Classifier
 from sbdata_baselines.stages.halves import halved
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from torch import Tensor, nn
 
 from sbdata.errors import InputError

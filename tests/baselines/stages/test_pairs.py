@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sbdata_baselines.settings import ViewSettings
 from sbdata_baselines.stages.descent import joined
 from sbdata_baselines.stages.pairs import PairViews
-from sbdata_baselines.stages.photos import ViewSettings, batches
+from sbdata_baselines.stages.photos import batches
 
 from sbdata.errors import InputError
 from sbdata.weak_labels.weak_set import WeakSet
