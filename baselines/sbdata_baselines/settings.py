@@ -248,13 +248,13 @@ class Refinement:
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """Of the classifier.
+    """Settings of the classifier.
 
     Attributes:
         network: the backbone.
         views: of the photos.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: its rates and decay.
+        schedule: how long it learns.
     """
 
     network: NetworkSettings
@@ -323,13 +323,13 @@ class MaskSettings:
 
 @dataclass(frozen=True)
 class BoundarySettings:
-    """Of the boundary head.
+    """Settings of the boundary head.
 
     Attributes:
         network: the backbone, which is not trained, whatever ``frozen`` says.
         views: of photos and seeds.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: its rates and decay.
+        schedule: how long it learns.
         radius: in cells of the edge map; pairs nearer than this are compared.
     """
 
@@ -342,7 +342,7 @@ class BoundarySettings:
 
 @dataclass(frozen=True)
 class WalkSettings:
-    """Of the walk over the edge map's cells.
+    """Settings of the walk over the edge map's cells.
 
     Attributes:
         radius: in cells.
@@ -361,13 +361,13 @@ class WalkSettings:
 
 @dataclass(frozen=True)
 class PairwiseSettings:
-    """Of the affinity network.
+    """Settings of the affinity network.
 
     Attributes:
         network: the backbone.
         views: of photos and seeds.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: its rates and decay.
+        schedule: how long it learns.
         radius: in cells of the features; pairs nearer than this are compared, and walked over.
         widths: to which the three depths are brought.
     """
@@ -382,7 +382,7 @@ class PairwiseSettings:
 
 @dataclass(frozen=True)
 class PairwiseWalkSettings:
-    """Of the walk over the features' cells; its radius is that of the training.
+    """Settings of the walk over the features' cells; its radius is that of the training.
 
     Attributes:
         beta: exponent of the affinities.
@@ -428,7 +428,7 @@ class Climb:
 
 @dataclass(frozen=True)
 class ClimbSettings:
-    """Of the ascent.
+    """Settings of the ascent.
 
     Attributes:
         climbs: one a scale.
@@ -459,7 +459,7 @@ class ClimbSettings:
 
 @dataclass(frozen=True)
 class BottleneckSettings:
-    """Of the steps.
+    """Settings of the information-bottleneck steps.
 
     Attributes:
         optimiser: of the descent, which begins anew with every photo.

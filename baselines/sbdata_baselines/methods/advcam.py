@@ -26,7 +26,7 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class AdvCamSettings:
-    """Of the method.
+    """Hyperparameters of AdvCAM.
 
     Attributes:
         classifier: its training.

@@ -25,13 +25,13 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class PixelSettings:
-    """Of the network that classifies pixels.
+    """Settings of the network that classifies pixels.
 
     Attributes:
         network: the backbone.
         views: of photos and seeds.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: its rates and decay.
+        schedule: how long it learns.
         rates: of the head's atrous convolutions.
         dropout: of the features.
         smoothing: share of a pixel's probability that the other classes are given.
@@ -48,7 +48,7 @@ class PixelSettings:
 
 @dataclass(frozen=True)
 class AmnSettings:
-    """Of the method.
+    """Hyperparameters of AMN.
 
     Attributes:
         irn: of the first seeds, of the boundary head and of the threshold.

@@ -25,13 +25,13 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class PooledSettings:
-    """Of the classifier of regions.
+    """Settings of the classifier of regions.
 
     Attributes:
         network: the backbone.
         views: of photos and boxes.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: its rates and decay.
+        schedule: how long it learns.
         grid: cells a side into which a view is cut for its prototypes of background.
         parts: a side into which a box is cut; each is a sample of its class.
         least_background: share of a view, below which its boxes are pooled with equal weights.
@@ -50,7 +50,7 @@ class PooledSettings:
 
 @dataclass(frozen=True)
 class FittedSettings:
-    """Of Y_crf.
+    """Settings of the masks Y_crf.
 
     Attributes:
         threshold: share of a photo's largest attention to background below which it is taken for 0.
@@ -77,7 +77,7 @@ class ChosenSettings:
 
 @dataclass(frozen=True)
 class BanaSettings:
-    """Of the method.
+    """Hyperparameters of BANA.
 
     Attributes:
         pooled: the classifier.

@@ -17,7 +17,7 @@ from sbdata_baselines.settings import ActivationSettings, ClassifierSettings, Ma
 
 @dataclass(frozen=True)
 class CamSettings:
-    """Of the control.
+    """Settings of the CAM baseline.
 
     Attributes:
         classifier: its training.

@@ -24,12 +24,12 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class DecoupledSettings:
-    """Of the second classifier.
+    """Settings of the second classifier.
 
     Attributes:
         network: the backbone.
         views: of the photos.
-        optimiser: of the descent.
+        optimiser: its rates and decay.
         schedule: of the descent; its batches hold ``batch_size`` photos as they are and as many
             with a pasted object.
         paste: how objects are pasted.
@@ -44,7 +44,7 @@ class DecoupledSettings:
 
 @dataclass(frozen=True)
 class CdaSettings:
-    """Of the method.
+    """Hyperparameters of CDA.
 
     Attributes:
         irn: of both rounds, but for the second classifier.

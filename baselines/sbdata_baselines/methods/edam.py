@@ -26,7 +26,7 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class AttentionSettings:
-    """Of the network.
+    """Network settings.
 
     Attributes:
         network: the backbone.
@@ -89,7 +89,7 @@ class SalientMaskSettings:
 
 @dataclass(frozen=True)
 class EdamSettings:
-    """Of the method.
+    """Hyperparameters of EDAM.
 
     Attributes:
         saliency: the maps, where none are given.

@@ -24,13 +24,13 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class SalientSettings:
-    """Of the network and its losses.
+    """Network and loss settings.
 
     Attributes:
         network: the backbone.
         views: of photos and saliency maps.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: its rates and decay.
+        schedule: how long it learns.
         overlap: tau, the share of a class's sure pixels that must be salient for its map to count
             as foreground.
         blend: lambda, the weight of the foreground maps against that of the background.
@@ -46,7 +46,7 @@ class SalientSettings:
 
 @dataclass(frozen=True)
 class EpsSettings:
-    """Of the method.
+    """Hyperparameters of EPS.
 
     Attributes:
         saliency: the maps, where none are given.

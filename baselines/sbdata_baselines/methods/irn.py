@@ -26,7 +26,7 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class IrnSettings:
-    """Of the method.
+    """Hyperparameters of IRN.
 
     Attributes:
         classifier: its training.

@@ -27,13 +27,13 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """Of the network.
+    """Network settings.
 
     Attributes:
         transformer: of timm, or a small one on a backbone's features.
         views: of the photos.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: its rates and decay.
+        schedule: how long it learns.
         distortion: of the photos, before views are cut; then views have no scale of their own.
 
     Raises:
@@ -79,7 +79,7 @@ class TokenMapSettings:
 
 @dataclass(frozen=True)
 class MctFormerSettings:
-    """Of the method.
+    """Hyperparameters of MCTformer.
 
     Attributes:
         tokens: the network.

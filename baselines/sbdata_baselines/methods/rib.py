@@ -25,7 +25,7 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class RibSettings:
-    """Of the method.
+    """Hyperparameters of RIB.
 
     Attributes:
         classifier: its training.

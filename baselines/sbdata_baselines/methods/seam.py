@@ -25,13 +25,13 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class EquivariantSettings:
-    """Of the network and its losses.
+    """Network and loss settings.
 
     Attributes:
         network: the backbone.
         views: of the photos.
-        optimiser: of the descent.
-        schedule: of the descent.
+        optimiser: its rates and decay.
+        schedule: how long it learns.
         down: scale of the second view of a pair, relative to the first.
         lowest: share of pixels that the refined maps are pressed down on.
         highest: share of differences between plain and refined maps that count.
@@ -52,7 +52,7 @@ class EquivariantSettings:
 
 @dataclass(frozen=True)
 class SeamSettings:
-    """Of the method.
+    """Hyperparameters of SEAM.
 
     Attributes:
         equivariant: the network.
