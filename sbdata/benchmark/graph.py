@@ -13,12 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sbdata.benchmark.cache import Cache
 from sbdata.benchmark.config import BenchmarkConfig
 from sbdata.benchmark.methods import Method, find_methods
 from sbdata.benchmark.stage import STAGES, code_of, stage_params
 from sbdata.benchmark.tasks import Input, Kind, Resources, Task, task_id
 from sbdata.checksums import read_checksums
 from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
 from sbdata.fingerprints import code_fingerprint, content_of
 from sbdata.layout import image_path
 from sbdata.machine import process_count
@@ -55,23 +57,23 @@ _FISHER = 1.5  # an image of EWC's sampled Fisher information costs about as muc
 
 
 def plan_tasks(
-    config: BenchmarkConfig, cache: Path, results: Path, *, workers: int = 0
+    config: BenchmarkConfig, cache: Cache, results: Path, *, workers: int = 0
 ) -> tuple[Task, ...]:
     """Return the tasks that a call of the bench comes to, each after those that it needs.
 
     Args:
         config: what is asked.
-        cache: folder of the cache, which imports are looked for in.
+        cache: where results are kept; imports are looked for there.
         results: folder of the result files.
         workers: number of processes that cut training views for a training.
 
     Raises:
         InputError: for an unknown method, preset or setting, or a set that cannot be used.
     """
-    methods = find_methods(config, cache)
+    methods = find_methods(config, cache.root)
     training = _open_set(config.training)
     sets = _open_sets(config, training)
-    return Planner(config, methods, training, sets, results, workers).tasks()
+    return Planner(config, methods, training, sets, results, workers, cache.hashes).tasks()
 
 
 def _open_sets(config: BenchmarkConfig, training: EvaluationSet) -> dict[str, EvaluationSet]:
@@ -113,6 +115,7 @@ class Planner:
         sets: the evaluation sets by name.
         results: folder of the result files.
         workers: number of processes that cut training views for a training.
+        hashes: what is known of the content of saliency maps.
     """
 
     config: BenchmarkConfig
@@ -121,6 +124,7 @@ class Planner:
     sets: Mapping[str, EvaluationSet]
     results: Path
     workers: int = 0
+    hashes: FileHashes | None = None
     _tasks: dict[str, Task] = field(default_factory=dict)
 
     def tasks(self) -> tuple[Task, ...]:
@@ -156,7 +160,19 @@ class Planner:
         return found
 
     @cached_property
-    def _weak(self) -> dict[WeakSources, WeakSet]:
+    def about_sets(self) -> dict[str, dict[str, Any]]:
+        """Return what a result says of each evaluation set, by its name."""
+        return {
+            name: {
+                "logical_hash": opened.logical_hash,
+                "split": ", ".join(sorted(opened.manifest.images["split"].unique().to_pylist())),
+                "synthetic": bool(opened.manifest.meta.get("synthetic", False)),
+            }
+            for name, opened in self.sets.items()
+        }
+
+    @cached_property
+    def _weak(self) -> dict[WeakSources, tuple[WeakSet, str]]:
         return {}
 
     def sources(self, method: Method) -> WeakSources:
@@ -169,11 +185,12 @@ class Planner:
             saliency=str(asked.saliency) if asked.saliency and SALIENCY in seen else None,
         )
 
-    def weak(self, method: Method) -> WeakSet:
-        """Return what a method may see, to be told apart by its digest."""
+    def weak(self, method: Method) -> tuple[WeakSet, str]:
+        """Return what a method may see, to be told apart by its digest, and its origin in words."""
         sources = self.sources(method)
         if sources not in self._weak:
-            self._weak[sources] = sources.read(self.training, None)
+            weak = sources.read(self.training, None, self.hashes)
+            self._weak[sources] = weak, sources.describe()
         return self._weak[sources]
 
 
@@ -260,7 +277,7 @@ class _Branch:
         found: dict[str, Task] = {}
         if not method.stages:
             return found
-        digest, images = planner.weak(method).digest, len(planner.training)
+        digest, images = planner.weak(method)[0].digest, len(planner.training)
         ids: dict[int, Input] = {}
         for part, stage in method.stages.items():
             context = {
@@ -394,18 +411,10 @@ class _Branch:
     def _result(self, strategy: str, inputs: Mapping[str, Input], pseudo: Task | None) -> Task:
         stages = {f"stage {part}": task.as_input for part, task in self._stages.items()}
         scored = {} if pseudo is None else {"pseudo": pseudo.as_input}
-        sets = {
-            name: {
-                "logical_hash": opened.logical_hash,
-                "split": ", ".join(sorted(set(opened.manifest.images["split"].to_pylist()))),
-                "synthetic": bool(opened.manifest.meta.get("synthetic", False)),
-            }
-            for name, opened in self.planner.sets.items()
-        }
         return self._task(
             "result",
             "result",
-            {"record": self._record(strategy), "sets": sets},
+            {"record": self._record(strategy), "sets": self.planner.about_sets},
             Resources(images=sum(map(len, self.planner.sets.values()))),
             inputs={**stages, **scored, **inputs},
             context={"results": str(self.planner.results)},
@@ -433,7 +442,7 @@ class _Branch:
     def _record(self, strategy: str) -> dict[str, Any]:
         """Return what a result says that is known before anything ran; see ``ResultRecord``."""
         planner, method = self.planner, self.method
-        weak = planner.weak(method) if method.stages else None
+        weak, labels = planner.weak(method) if method.stages else (None, "pixel masks")
         return {
             "method": method.name,
             "paper": method.paper,
@@ -449,7 +458,7 @@ class _Branch:
                 "logical_hash": planner.training.logical_hash,
                 "images": len(planner.training),
                 "weak_digest": None if weak is None else weak.digest,
-                "labels": planner.sources(method).describe() if weak else "pixel masks",
+                "labels": labels,
                 "saliency": None if weak is None else weak.saliency_origin,
                 "photos": planner.photos[planner.training.logical_hash],
             },

@@ -73,7 +73,7 @@ def run_bench(
     from sbdata.train.pretrained import check_name
 
     cache = Cache(work.absolute(), verify)
-    planned = plan_tasks(config, cache.root, results.absolute(), workers=workers)
+    planned = plan_tasks(config, cache, results.absolute(), workers=workers)
     tasks = planned if only is None else (find_task(planned, only, cache),)
     check_name(config.segmenter_preset().model.backbone)
     _check_photos(tasks, cache)
@@ -172,6 +172,6 @@ def plan_bench(
         InputError: for an unusable plan or set.
     """
     cache = Cache(work.absolute())
-    tasks = plan_tasks(config, cache.root, (results or work).absolute(), workers=workers)
+    tasks = plan_tasks(config, cache, (results or work).absolute(), workers=workers)
     estimates = estimate_durations(cache.root, tasks)
     return tuple(PlanRow(task, cache.is_done(task), estimates[task.id]) for task in tasks)

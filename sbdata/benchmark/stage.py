@@ -130,21 +130,12 @@ def code_of(stage: Stage) -> tuple[str, ...]:
     return (stage.module, __name__, "sbdata.train.devices")
 
 
-def stage_inputs(stage: Stage, weak_digest: str, seed: int) -> dict[str, Input]:
-    """Return the tasks of the stages that a stage builds on, by their places."""
-    found = (
-        (s, task_id("stage", stage_params(s, weak_digest, seed), inputs, code_of(s)))
-        for s in stage.after
-        for inputs in (stage_inputs(s, weak_digest, seed),)
-    )
-    return {
-        str(place): Input(key, f"{STAGES}/{s.name}-{key}") for place, (s, key) in enumerate(found)
-    }
-
-
 def key_of(stage: Stage, weak: WeakSet, seed: int) -> str:
     """Return the id of the task of a stage, under which its folder is kept."""
-    inputs = stage_inputs(stage, weak.digest, seed)
+    earlier = ((s, key_of(s, weak, seed)) for s in stage.after)
+    inputs = {
+        str(place): Input(key, f"{STAGES}/{s.name}-{key}") for place, (s, key) in enumerate(earlier)
+    }
     return task_id("stage", stage_params(stage, weak.digest, seed), inputs, code_of(stage))
 
 

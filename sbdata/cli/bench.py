@@ -174,8 +174,10 @@ def bench(
             verify=verify,
             only=only,
         )
-    if first and (files or only is None or as_json):
+    if first and (files or as_json):
         _show_results(files, as_json)
+    elif first:
+        say(f"--only {only}: done")
 
 
 # --- progress -------------------------------------------------------------------------------------

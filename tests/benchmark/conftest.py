@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from sbdata.benchmark import baseline
+from sbdata.benchmark.cache import Cache
 from sbdata.benchmark.config import BenchmarkConfig
 from sbdata.benchmark.graph import plan_tasks
 from sbdata.benchmark.run import run_bench
@@ -121,7 +122,7 @@ def both(plan: Callable[..., BenchmarkConfig], **changes: Any) -> BenchmarkConfi
 
 def planned(config: BenchmarkConfig, root: Path) -> dict[str, Task]:
     """Return the tasks of a call by their names, with ``work`` and ``results`` below a folder."""
-    tasks = plan_tasks(config, root / "work", root / "results")
+    tasks = plan_tasks(config, Cache(root / "work"), root / "results")
     return {task.name: task for task in tasks}
 
 

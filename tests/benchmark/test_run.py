@@ -220,10 +220,10 @@ def test_own_boxes_are_seen_by_methods_that_take_them(plan, sets, tmp_path) -> N
     asked = planner(plan(boxes=tmp_path), tmp_path)
     blind = Method("stripes", "", ("image_labels",), False)
     seeing = replace(blind, supervision=("image_labels", "boxes"))
-    assert {row.boxes for row in asked.weak(seeing).rows} == {(Box(4, 1, 2, 8, 6),)}
-    assert {row.classes for row in asked.weak(seeing).rows} == {(4,)}
-    assert {row.boxes for row in asked.weak(blind).rows} == {None}
-    assert {row.classes for row in asked.weak(blind).rows} != {(4,)}
+    assert {row.boxes for row in asked.weak(seeing)[0].rows} == {(Box(4, 1, 2, 8, 6),)}
+    assert {row.classes for row in asked.weak(seeing)[0].rows} == {(4,)}
+    assert {row.boxes for row in asked.weak(blind)[0].rows} == {None}
+    assert {row.classes for row in asked.weak(blind)[0].rows} != {(4,)}
     (tmp_path / f"{names[0]}.xml").unlink()
     asked = planner(plan(boxes=tmp_path), tmp_path)
     with pytest.raises(InputError, match=f"has no boxes of image {names[0]} .1 of 6 images"):
@@ -252,9 +252,9 @@ def test_given_saliency_maps_are_named_in_the_result(plan, sets, tmp_path) -> No
 
 def test_missing_sets_and_foreign_classes_are_told(plan, sets, tmp_path) -> None:
     with pytest.raises(InputError, match="make dataset RECIPE=shapes-b"):
-        plan_tasks(plan(sets=(tmp_path / "shapes-b",)), tmp_path, tmp_path)
+        plan_tasks(plan(sets=(tmp_path / "shapes-b",)), Cache(tmp_path), tmp_path)
     with pytest.raises(InputError, match="is the training set"):
-        plan_tasks(plan(sets=(sets.training,)), tmp_path, tmp_path)
+        plan_tasks(plan(sets=(sets.training,)), Cache(tmp_path), tmp_path)
     seeing = Method("stripes", "", ("saliency",), False)
     with pytest.raises(InputError, match=r"no .*\.png; --saliency needs a map of every image"):
         planner(plan(saliency=tmp_path), tmp_path).weak(seeing)

@@ -275,3 +275,13 @@ def test_stages_come_in_order_and_once() -> None:
     a = Stage("a", print, None)
     b, c = Stage("b", print, None, (a,)), Stage("c", print, None, (a,))
     assert [s.name for s in in_order(Stage("d", print, None, (c, b)))] == ["a", "c", "b", "d"]
+
+
+def test_a_function_may_be_named_by_text(last: Stage, weak: WeakSet, tmp_path: Path) -> None:
+    [first] = last.after
+    named = replace(first, run="stripes.marks:marks")
+    assert key_of(named, weak, 0) == key_of(first, weak, 0)
+    assert run(named, weak, tmp_path) == run(first, weak, tmp_path)
+    for wrong in ("stripes.marks:nothing", "stripes.nothing:marks", "stripes"):
+        with pytest.raises(InputError, match=f"stage marks: there is no function {wrong}"):
+            run(replace(first, run=wrong), weak, tmp_path)
