@@ -138,6 +138,11 @@ class Planner:
         """Add a task, unless one of its id is there; return the one that is there."""
         return self._tasks.setdefault(task.id, task)
 
+    @property
+    def place(self) -> dict[str, str]:
+        """Return where the training set lies, and the hash that it has to have."""
+        return {"training": str(self.training.root), "training_hash": self.training.logical_hash}
+
     @cached_property
     def preset(self) -> Preset:
         """Return the segmenter's preset."""
@@ -244,7 +249,7 @@ class _Branch:
         strategy: str | None = None,
         code: tuple[str, ...] = (),
         after: tuple[str, ...] = (),
-        part: str = "",
+        part: str | None = None,
     ) -> Task:
         """Make a task; ``{id}`` in its folder becomes its id."""
         inputs, code = inputs or {}, code or (CODE[kind],)
@@ -254,7 +259,8 @@ class _Branch:
             "method": self.method.name,
             "strategy": strategy,
             "seed": self.seed,
-            "part": part,
+            "stage": part if kind == "stage" else None,
+            "set": part if kind in ("predict", "score") else None,
         }
         return Task(
             found,
@@ -263,7 +269,7 @@ class _Branch:
             as_plain(params),
             inputs,
             code,
-            folder.format(id=found),
+            folder.replace("{id}", found),
             {"about": about, **(context or {})},
             after,
             resources,
@@ -281,8 +287,7 @@ class _Branch:
         ids: dict[int, Input] = {}
         for part, stage in method.stages.items():
             context = {
-                "training": str(planner.training.root),
-                "training_hash": planner.training.logical_hash,
+                **planner.place,
                 "sources": as_plain(planner.sources(method)),
                 "method": method.reference,
                 "settings": method.settings,
@@ -320,7 +325,7 @@ class _Branch:
                 {"truth": training.logical_hash},
                 Resources(images=len(training), seconds=2 * _SCORE_SECONDS * len(training)),
                 inputs={part: task.as_input for part, task in self._stages.items()},
-                context={"training": str(training.root)},
+                context=self.planner.place,
                 folder=f"pseudo/{self.method.name}-{{id}}",
             )
         )
@@ -364,11 +369,7 @@ class _Branch:
                 seconds=_seconds_to_train(planner.preset, strategy, shared=shared),
             ),
             inputs=self._masks,
-            context={
-                "training": str(planner.training.root),
-                "training_hash": planner.training.logical_hash,
-                "preset": planner.preset.as_dict(),
-            },
+            context={**planner.place, "preset": planner.preset.as_dict()},
             folder=f"train/{self.method.name}-{self._shared_key}/{strategy}",
             strategy=strategy,
             after=after,

@@ -77,7 +77,7 @@ Step = Callable[[Task, Cache, DistributedContext, ProgressCallback], None]
 
 def _stage(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
     about = task.context
-    stage = restored_method(about["method"], about["settings"]).stages[about["about"]["part"]]
+    stage = restored_method(about["method"], about["settings"]).stages[about["about"]["stage"]]
     with locked(cache.folder(task)):
         weak, seed, folder = cache.weak_set(task), task.params["seed"], cache.folder(task)
         if key_of(stage, weak, seed) != task.id:

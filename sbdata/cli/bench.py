@@ -245,11 +245,12 @@ def _show_plan(
         say(json.dumps({"tasks": tasks, "estimated_seconds": total}, indent=2))
         return
     print_table(
-        ["id", "task", "needs", "cpus", "gpus", "images", "", "estimate", "from"],
+        ["task", "kind", "id", "needs", "cpus", "gpus", "images", "", "estimate", "from"],
         [
             [
-                row.task.id[:SHORT],
                 row.task.name,
+                row.task.kind,
+                row.task.id[:SHORT],
                 _listed([needed[:SHORT] for needed in row.task.needs]),
                 f"{row.task.resources.cpus:g}",
                 f"{row.task.resources.gpus:g}",
