@@ -27,10 +27,16 @@ from sbdata.masks import write_index_png
 from sbdata.taxonomy import SHAPES8
 from sbdata.train.checkpoint import new_segmenter
 from sbdata.train.devices import DistributedContext
-from sbdata.train.loop import Phase, run_phase
+from sbdata.train.phase import Phase, run_phase
 from sbdata.train.preset import Preset, load_preset
-from sbdata.train.samples import TrainingImages, Views, images_of_folders, view_batches
-from sbdata.train.segmenter import output_sizes, parameter_groups, segmenter_loss
+from sbdata.train.samples import TrainingImages, images_of_folders, views_of
+from sbdata.train.segmenter import (
+    labels_by_size,
+    output_sizes,
+    parameter_groups,
+    segmenter_loss,
+)
+from sbdata.train.views import batches, in_steps
 
 BAR = 1.03
 _STEPS, _PAIRS = 40, 6
@@ -61,16 +67,15 @@ def bare(images: TrainingImages, preset: Preset, steps: int) -> float:
     optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
     loss = make_loss("sb")
     sizes = output_sizes(model, preset.augmentation.crop)
-    views = Views(images, preset.augmentation, 0, balance=preset.size_balance, sizes=sizes)
-    size = settings.batch_size
-    batches = view_batches(views, [range(size * s, size * (s + 1)) for s in range(steps)])
+    views = views_of(images, preset.augmentation, 0, balance=preset.size_balance, sizes=sizes)
+    feed = batches([views], in_steps(range(steps), settings.batch_size))
     began = time.process_time()
-    for step, (photos, labels) in enumerate(batches):
+    for step, (photos, *labels) in enumerate(feed):
         for group in optimizer.param_groups:
             rate = settings.lr * (1 - step / steps) ** settings.poly_power
             group["lr"] = rate * group["lr_mult"]
         optimizer.zero_grad()
-        segmenter_loss(model, photos, labels, loss).backward()
+        segmenter_loss(model, photos, labels_by_size(labels), loss).backward()
         optimizer.step()
     return time.process_time() - began
 

@@ -36,7 +36,7 @@ from sbdata.losses import size_weights
 from sbdata.masks import VOID, read_index_png
 from sbdata.sizes import SizeBins
 from sbdata.storage import write_text
-from sbdata.train.labels import nearest
+from sbdata.train.resize import nearest
 
 DEFINITIONS: dict[str, dict[str, Any]] = {
     "cross-entropy": {"tau": 1.0, "regions": "components"},

@@ -29,7 +29,8 @@ TASKS = {
     # task: where its code begins, modules that it can reach, packages that it cannot
     "train": (
         ("sbdata.benchmark.steps.training",),
-        ("train.loop", "train.strategies", "train.samples", "losses.pixel", "losses.weights",
+        ("train.fit", "train.phase", "train.views", "train.strategies", "train.samples",
+         "losses.pixel", "losses.weights",
          "masks", "manifest", "sets", "storage", "train.record"),
         ("sbdata.score", "sbdata.metrics", "sbdata.curate", "sbdata.train.predict"),
     ),
@@ -37,7 +38,7 @@ TASKS = {
         ("sbdata.benchmark.steps.prediction",),
         ("train.predict", "train.refine", "train.checkpoint", "train.segmenter", "train.photos",
          "masks", "sets"),
-        ("sbdata.score", "sbdata.metrics", "sbdata.losses.weights", "sbdata.train.loop"),
+        ("sbdata.score", "sbdata.metrics", "sbdata.losses.weights", "sbdata.train.fit"),
     ),
     "score": (
         ("sbdata.benchmark.steps.scores",),
@@ -74,13 +75,13 @@ TASKS = {
     ),
     "sbdata train": (
         ("sbdata.train.strategies",),
-        ("train.loop", "losses.ewc", "masks", "fingerprints", "completion"),
+        ("train.fit", "losses.ewc", "masks", "fingerprints", "completion"),
         ("sbdata.score", "sbdata.metrics", "sbdata.benchmark", "sbdata.train.predict"),
     ),
     "sbdata predict": (
         ("sbdata.train.predict", "sbdata.train.checkpoint", "sbdata.train.refine"),
         ("train.segmenter", "train.pretrained", "masks"),
-        ("sbdata.score", "sbdata.metrics", "sbdata.benchmark", "sbdata.train.loop"),
+        ("sbdata.score", "sbdata.metrics", "sbdata.benchmark", "sbdata.train.fit"),
     ),
 }  # fmt: skip
 

@@ -20,17 +20,17 @@ from torch.nn import functional
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.masks import VOID, LabelMap, read_index_png
-from sbdata.train.labels import nearest
+from sbdata.train.resize import nearest
 from sbdata.train.segmenter import AtrousHead
 from sbdata_baselines.methods.amn import PixelSettings
 from sbdata_baselines.settings import (
     ActivationSettings,
 )
 from sbdata_baselines.stages.cam import multi_scale_maps
-from sbdata_baselines.stages.descent import descend, load_trained, settings_of
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, file_of, minmax_normalised, write_maps
-from sbdata_baselines.stages.photos import WeakViews, batches, one_hot, pending, pixels_of
+from sbdata_baselines.stages.photos import one_hot, pending, pixels_of, weak_views
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 # --- the network and its loss ---------------------------------------------------------------------
 
@@ -104,29 +104,20 @@ def smoothed(target: Tensor, count: int, smoothing: float) -> Tensor:
 
 def train_pixels(task: StageContext, settings: PixelSettings, seeds: Path) -> None:
     """Train the network on the seeds; writes ``model.pt``."""
-    model = _new_network(task, settings).to(task.place.device)
-    views = WeakViews(task.weak, settings.views, task.seed, seeds=seeds)
+    model = new_network(task, settings, _network)
+    views = weak_views(task.weak, settings.views, task.seed, seeds=seeds)
 
-    def loss_of(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
+    def step_loss(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
         logits = model(images, labels)
         target = nearest(seeds.long(), logits.shape[-2:])
         return balanced_cross_entropy(logits, target, settings.smoothing)
 
-    descend(
-        task,
-        settings,
-        model.train(),
-        model.pyramid,
-        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
-        loss_of,
-    )
+    train_network(task, settings, model, [views], step_loss, backbone=model.pyramid)
 
 
 def pixel_maps(task: StageContext, settings: ActivationSettings, pixels: Path, seeds: Path) -> None:
     """Write ``<image_id>.npz`` of each photo: the maps of its classes."""
-    model = _new_network(task, settings_of(pixels, PixelSettings))
-    load_trained(model, pixels)
-    model.to(task.place.device).eval()
+    model = load_network(task, pixels, PixelSettings, _network)
     for row in pending(task, ".npz"):
         labels = torch.from_numpy(one_hot(row.classes, len(task.weak.taxonomy)))
         labels = labels.to(task.place.device)
@@ -171,8 +162,6 @@ def _softmax(logits: npt.NDArray[np.float32]) -> FloatMap:
     return probabilities
 
 
-def _new_network(task: StageContext, settings: PixelSettings) -> ConditionedSegmenter:
-    torch.manual_seed(task.seed)
+def _network(settings: PixelSettings, n_classes: int) -> ConditionedSegmenter:
     pyramid = build_pyramid(settings.network)
-    n_classes = len(task.weak.taxonomy)
     return ConditionedSegmenter(pyramid, n_classes, settings.rates, settings.dropout)

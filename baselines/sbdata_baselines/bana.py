@@ -24,18 +24,13 @@ from sbdata.masks import read_index_png
 from sbdata.train.preset import CrfParameters
 from sbdata.train.refine import Refiner, dense_crf, make_refiner
 from sbdata_baselines.methods.bana import ChosenSettings, FittedSettings, PooledSettings
-from sbdata_baselines.settings import (
-    NoSettings,
-    Refinement,
-)
-from sbdata_baselines.stages.boxes import BoxViews, boxes_of
-from sbdata_baselines.stages.classifier import Classifier
-from sbdata_baselines.stages.descent import descend, load_trained, settings_of
+from sbdata_baselines.settings import NoSettings, Refinement
+from sbdata_baselines.stages.boxes import box_views, boxes_of
+from sbdata_baselines.stages.classifier import Classifier, classifier_with_background
 from sbdata_baselines.stages.maps import file_of
 from sbdata_baselines.stages.masks import write_pseudo_mask
-from sbdata_baselines.stages.photos import batches, pending, pixels_of
+from sbdata_baselines.stages.photos import pending, pixels_of
 from sbdata_baselines.stages.pooling import region_samples
-from sbdata_baselines.stages.pyramid import build_pyramid
 from sbdata_baselines.stages.refinement import refiner_of
 from sbdata_baselines.stages.retrieval import (
     agreement_mask,
@@ -43,16 +38,17 @@ from sbdata_baselines.stages.retrieval import (
     fitted_mask,
     retrieved_mask,
 )
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 # --- stages ---------------------------------------------------------------------------------------
 
 
 def train_pooled(task: StageContext, settings: PooledSettings) -> None:
     """Train the classifier on boxes and the ground outside them; writes ``model.pt``."""
-    model = _new_network(task, settings).to(task.place.device)
-    views = BoxViews(task.weak, settings.views, task.seed, settings.visible)
+    model = new_network(task, settings, classifier_with_background)
+    views = box_views(task.weak, settings.views, task.seed, settings.visible)
 
-    def loss_of(images: Tensor, boxes: Tensor, background: Tensor) -> Tensor:
+    def step_loss(images: Tensor, boxes: Tensor, background: Tensor) -> Tensor:
         samples, classes = region_samples(
             model.pyramid(images)[-1],
             boxes,
@@ -65,19 +61,12 @@ def train_pooled(task: StageContext, settings: PooledSettings) -> None:
         # The mean; of no sample, which a batch of padding alone can have, 0 instead of no number.
         return functional.cross_entropy(logits, classes, reduction="sum") / max(len(classes), 1)
 
-    descend(
-        task,
-        settings,
-        model.train(),
-        model.pyramid,
-        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
-        loss_of,
-    )
+    train_network(task, settings, model, [views], step_loss, backbone=model.pyramid)
 
 
 def fitted_masks(task: StageContext, settings: FittedSettings, pooled: Path) -> None:
     """Write ``<image_id>.png`` of each photo: Y_crf."""
-    model = _load_network(task, pooled)
+    model = load_network(task, pooled, PooledSettings, classifier_with_background)
     refine = _refiner(settings.refine, task.place.device)
     for row in pending(task, ".png"):
         boxes, photo = boxes_of(row), pixels_of(row)
@@ -96,7 +85,7 @@ def fitted_masks(task: StageContext, settings: FittedSettings, pooled: Path) -> 
 
 def retrieved_masks(task: StageContext, settings: NoSettings, pooled: Path, crf: Path) -> None:
     """Write ``<image_id>.png`` of each photo: Y_ret."""
-    model = _load_network(task, pooled)
+    model = load_network(task, pooled, PooledSettings, classifier_with_background)
     for row in pending(task, ".png"):
         fitted = read_index_png(file_of(crf, row.image_id, ".png"))
         with torch.inference_mode():
@@ -120,19 +109,6 @@ def chosen_masks(
     for row in pending(task, ".png"):
         mask = read_index_png(file_of(source, row.image_id, ".png"))
         write_pseudo_mask(task.folder, row.image_id, mask)
-
-
-def _new_network(task: StageContext, settings: PooledSettings) -> Classifier:
-    """Return a classifier whose first map is the background's."""
-    torch.manual_seed(task.seed)
-    return Classifier(build_pyramid(settings.network), len(task.weak.taxonomy) + 1)
-
-
-def _load_network(task: StageContext, pooled: Path) -> Classifier:
-    model = _new_network(task, settings_of(pooled, PooledSettings))
-    load_trained(model, pooled)
-    model.to(task.place.device).eval()
-    return model
 
 
 def _features(task: StageContext, model: Classifier, photo: npt.NDArray[np.uint8]) -> Tensor:

@@ -16,16 +16,16 @@ from sbdata_baselines.settings import (
     ClassifierSettings,
 )
 from sbdata_baselines.stages.bank import load_paster
-from sbdata_baselines.stages.classifier import fit
-from sbdata_baselines.stages.photos import WeakViews
+from sbdata_baselines.stages.classifier import fit_classifier
+from sbdata_baselines.stages.photos import weak_views
 
 
 def train_decoupled(task: StageContext, settings: DecoupledSettings, bank: Path) -> None:
     """Train a classifier on photos with and without pasted objects; writes ``model.pt``."""
-    plain = WeakViews(task.weak, settings.views, task.seed)
+    plain = weak_views(task.weak, settings.views, task.seed)
     paster = load_paster(bank, settings.paste)
-    pasted = WeakViews(task.weak, settings.views, task.seed, stream=1, alter=paster)
+    pasted = weak_views(task.weak, settings.views, task.seed, stream=1, alter=paster)
     classifier = ClassifierSettings(
         settings.network, settings.views, settings.optimiser, settings.schedule
     )
-    fit(task, classifier, [plain, pasted])
+    fit_classifier(task, classifier, [plain, pasted])

@@ -22,16 +22,16 @@ from sbdata_baselines.methods.edam import AttentionSettings, SalientMaskSettings
 from sbdata_baselines.settings import (
     ActivationSettings,
 )
-from sbdata_baselines.stages.cam import class_maps, multi_scale_maps
-from sbdata_baselines.stages.descent import descend, joined, load_trained, settings_of
-from sbdata_baselines.stages.maps import ClassMaps, FloatMap, read_maps, write_maps
+from sbdata_baselines.stages.activation import write_class_maps
+from sbdata_baselines.stages.maps import ClassMaps, FloatMap, read_maps
 from sbdata_baselines.stages.masks import write_pseudo_mask
-from sbdata_baselines.stages.pairs import PairViews
-from sbdata_baselines.stages.photos import batches, pending, pixels_of
+from sbdata_baselines.stages.pairs import pair_views
+from sbdata_baselines.stages.photos import pending, pixels_of
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from sbdata_baselines.stages.refinement import refiner_of
 from sbdata_baselines.stages.saliency_maps import read_salience
 from sbdata_baselines.stages.seeds import alpha_background, argmax_mask, score_stack
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 # --- the network ----------------------------------------------------------------------------------
 
@@ -221,40 +221,28 @@ def salient_pseudo_masks(
 
 def train_attention(task: StageContext, settings: AttentionSettings) -> None:
     """Train the network on pairs of photos and their labels; writes ``model.pt``."""
-    model = _new_network(task, settings).to(task.place.device)
-    halves = [PairViews(task.weak, settings.views, task.seed, half) for half in (0, 1)]
-    count, workers = settings.schedule.batch_size // 2, task.place.workers
+    model = new_network(task, settings, _network)
 
-    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+    def step_loss(images: Tensor, labels: Tensor) -> Tensor:
         asked = asked_classes(labels, settings.negatives)
         return pair_loss(model(images, asked), labels, asked)
 
-    descend(
+    train_network(
         task,
         settings,
-        model.train(),
-        model.attending(),
-        lambda steps: joined([batches(half, count, steps, workers) for half in halves]),
-        loss_of,
+        model,
+        pair_views(task.weak, settings.views, task.seed),
+        step_loss,
+        backbone=model.attending(),
+        batch_size=settings.schedule.batch_size // 2,
     )
 
 
 def attention_maps(task: StageContext, settings: ActivationSettings, attention: Path) -> None:
     """Write ``<image_id>.npz`` of each photo: its classes' masks, each with maximum 1."""
-    model = _new_network(task, settings_of(attention, AttentionSettings))
-    load_trained(model, attention)
-    model.to(task.place.device).eval()
-
-    def classes_of(images: Tensor) -> Tensor:
-        return model.class_masks(images)[:, 1:]
-
-    for row in pending(task, ".npz"):
-        summed = multi_scale_maps(
-            classes_of, pixels_of(row), settings.scales, settings.flip, device=task.place.device
-        )
-        write_maps(task.folder, row.image_id, class_maps(summed, row.classes))
+    model = load_network(task, attention, AttentionSettings, _network)
+    write_class_maps(task, settings, lambda images: model.class_masks(images)[:, 1:])
 
 
-def _new_network(task: StageContext, settings: AttentionSettings) -> PairedAttention:
-    torch.manual_seed(task.seed)
-    return PairedAttention(build_pyramid(settings.network), len(task.weak.taxonomy), settings)
+def _network(settings: AttentionSettings, n_classes: int) -> PairedAttention:
+    return PairedAttention(build_pyramid(settings.network), n_classes, settings)

@@ -11,23 +11,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from sbdata.benchmark.stage import StageContext
-from sbdata.train.labels import nearest
+from sbdata.train.resize import nearest
 from sbdata_baselines.methods.eps import SalientSettings
 from sbdata_baselines.settings import (
     ActivationSettings,
 )
-from sbdata_baselines.stages.cam import class_maps, multi_scale_maps
-from sbdata_baselines.stages.classifier import Classifier
-from sbdata_baselines.stages.descent import descend, load_trained, settings_of
-from sbdata_baselines.stages.maps import write_maps
-from sbdata_baselines.stages.photos import WeakViews, batches, pending, pixels_of
-from sbdata_baselines.stages.pyramid import build_pyramid
+from sbdata_baselines.stages.activation import write_class_maps
+from sbdata_baselines.stages.classifier import classifier_with_background
+from sbdata_baselines.stages.photos import weak_views
 from sbdata_baselines.stages.saliency_maps import salience_of
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 _TINY = 1e-4  # that each cell adds to the area which an overlap is a share of
 
@@ -102,46 +99,23 @@ def overlaps(classes: Tensor, salience: Tensor) -> Tensor:
 
 def train_salient(task: StageContext, settings: SalientSettings, saliency: Path) -> None:
     """Train the network on photos, labels and saliency maps; writes ``model.pt``."""
-    model = _new_network(task, settings).to(task.place.device)
-    views = WeakViews(task.weak, settings.views, task.seed, seeds=saliency)
+    model = new_network(task, settings, classifier_with_background)
+    views = weak_views(task.weak, settings.views, task.seed, seeds=saliency)
 
-    def loss_of(images: Tensor, labels: Tensor, levels: Tensor) -> Tensor:
+    def step_loss(images: Tensor, labels: Tensor, levels: Tensor) -> Tensor:
         activations = model.maps(images)
         salience = salience_of(nearest(levels.long(), activations.shape[-2:]))
         return eps_loss(activations, labels, salience, settings.overlap, settings.blend)
 
-    descend(
-        task,
-        settings,
-        model.train(),
-        model.pyramid,
-        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
-        loss_of,
-    )
+    train_network(task, settings, model, [views], step_loss, backbone=model.pyramid)
 
 
 def salient_maps(task: StageContext, settings: ActivationSettings, salient: Path) -> None:
     """Write ``<image_id>.npz`` of each photo: its classes' probabilities, each with maximum 1."""
-    model = _new_network(task, settings_of(salient, SalientSettings))
-    load_trained(model, salient)
-    model.to(task.place.device).eval()
+    model = load_network(task, salient, SalientSettings, classifier_with_background)
 
     def probabilities_of(images: Tensor) -> Tensor:
         probabilities: Tensor = model.maps(images).softmax(dim=1)[:, 1:]
         return probabilities
 
-    for row in pending(task, ".npz"):
-        summed = multi_scale_maps(
-            probabilities_of,
-            pixels_of(row),
-            settings.scales,
-            settings.flip,
-            device=task.place.device,
-        )
-        write_maps(task.folder, row.image_id, class_maps(summed, row.classes))
-
-
-def _new_network(task: StageContext, settings: SalientSettings) -> Classifier:
-    """Return a classifier whose first map is the background's."""
-    torch.manual_seed(task.seed)
-    return Classifier(build_pyramid(settings.network), len(task.weak.taxonomy) + 1)
+    write_class_maps(task, settings, probabilities_of)

@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sbdata.benchmark.stage import StageContext
+from sbdata.train.resize import resized
 from sbdata_baselines.methods.seam import EquivariantSettings
 from sbdata_baselines.settings import (
     ActivationSettings,
 )
-from sbdata_baselines.stages.cam import multi_scale_maps
-from sbdata_baselines.stages.descent import descend, load_trained, settings_of
+from sbdata_baselines.stages.activation import summed_maps
 from sbdata_baselines.stages.maps import ClassMaps, minmax_normalised, write_maps
-from sbdata_baselines.stages.photos import WeakViews, batches, pending, pixels_of
+from sbdata_baselines.stages.photos import weak_views
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 _TINY = 1e-5
 
@@ -61,9 +62,9 @@ class EquivariantNetwork(nn.Module):
         activations = self.head(self.dropout(depths[-1]))
         size = tuple(activations.shape[-2:])
         seen = [
-            _resized(self.pyramid.normalised(images), size),
-            _resized(self.fine(depths[-3].detach()).relu(), size),
-            _resized(self.coarse(depths[-2].detach()).relu(), size),
+            resized(self.pyramid.normalised(images), size),
+            resized(self.fine(depths[-3].detach()).relu(), size),
+            resized(self.coarse(depths[-2].detach()).relu(), size),
         ]
         features = self.join(torch.cat(seen, dim=1))
         return activations, correlated(strongest_classes(activations.detach()), features)
@@ -130,7 +131,7 @@ def seam_loss(
     """
     whole = images if images.is_floating_point() else images.float() / 255
     side = max(int(whole.shape[-1] * settings.down), 1)
-    pairs = [network(whole), network(_resized(whole, (side, side)))]
+    pairs = [network(whole), network(resized(whole, (side, side)))]
     present = functional.pad(labels, (1, 0), value=1.0)[:, :, None, None]  # background always is
     size = tuple(pairs[1][0].shape[-2:])
     classification = torch.stack([
@@ -138,8 +139,8 @@ def seam_loss(
         + lowest_mean(refined[:, 1:] * present[:, 1:], settings.lowest)
         for plain, refined in pairs
     ]).mean()  # fmt: skip
-    plain1, plain2 = (_resized(scaled_to_peak(p), size) * present for p, _ in pairs)
-    refined1, refined2 = (_resized(scaled_to_peak(r), size) * present for _, r in pairs)
+    plain1, plain2 = (resized(scaled_to_peak(p), size) * present for p, _ in pairs)
+    refined1, refined2 = (resized(scaled_to_peak(r), size) * present for _, r in pairs)
     return (
         classification
         + equivariance_loss(plain1, plain2)
@@ -185,47 +186,30 @@ def lowest_mean(maps: Tensor, share: float) -> Tensor:
     return strongest.topk(count, dim=1, largest=False).values.relu().mean()
 
 
-def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return functional.interpolate(maps, size, mode="bilinear", align_corners=False)
-
-
 # --- stages ---------------------------------------------------------------------------------------
 
 
 def train_equivariant(task: StageContext, settings: EquivariantSettings) -> None:
     """Train the network on the photos and their labels; writes ``model.pt``."""
-    model = _new_network(task, settings).to(task.place.device)
-    views = WeakViews(task.weak, settings.views, task.seed)
-    descend(
+    model = new_network(task, settings, _network)
+    train_network(
         task,
         settings,
-        model.train(),
-        model.pyramid,
-        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
+        model,
+        [weak_views(task.weak, settings.views, task.seed)],
         lambda images, labels: seam_loss(model, images, labels, settings),
+        backbone=model.pyramid,
     )
 
 
 def equivariant_maps(task: StageContext, settings: ActivationSettings, equivariant: Path) -> None:
     """Write ``<image_id>.npz`` of each photo: the refined maps of its classes, stretched."""
-    model = _new_network(task, settings_of(equivariant, EquivariantSettings))
-    load_trained(model, equivariant)
-    model.to(task.place.device).eval()
-    for row in pending(task, ".npz"):
-        summed = multi_scale_maps(
-            model.refined_classes,
-            pixels_of(row),
-            settings.scales,
-            settings.flip,
-            device=task.place.device,
-        )
+    model = load_network(task, equivariant, EquivariantSettings, _network)
+    for row, summed in summed_maps(task, settings, model.refined_classes):
         maps = minmax_normalised(summed[[c - 1 for c in row.classes]])
         write_maps(task.folder, row.image_id, ClassMaps(row.classes, maps, normalisation="minmax"))
 
 
-def _new_network(task: StageContext, settings: EquivariantSettings) -> EquivariantNetwork:
-    torch.manual_seed(task.seed)
+def _network(settings: EquivariantSettings, n_classes: int) -> EquivariantNetwork:
     pyramid = build_pyramid(settings.network)
-    return EquivariantNetwork(pyramid, len(task.weak.taxonomy), settings.width, settings.dropout)
+    return EquivariantNetwork(pyramid, n_classes, settings.width, settings.dropout)

@@ -6,8 +6,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from PIL import Image
+
 from sbdata.errors import InputError
-from sbdata.train.preset import DILATIONS
+from sbdata.train import schedules
+from sbdata.train.augment import View, draw_view
+from sbdata.train.preset import DILATIONS, Augmentation
 from sbdata.train.weights import DEFAULT_BACKBONE
 
 SCALES = (1.0, 0.5, 1.5, 2.0)
@@ -24,12 +29,12 @@ class Sgd:
     learning rate by about 10.
 
     Attributes:
-        lr: of the backbone.
-        momentum: of SGD.
-        nesterov: its kind.
-        poly_power: of the schedule.
-        head: times ``lr`` for new layers.
-        weight_decay: of all that is trained.
+        lr: learning rate of the backbone.
+        momentum: momentum of SGD.
+        nesterov: whether the momentum is Nesterov's.
+        poly_power: power of the schedule.
+        head: multiplies ``lr`` for new layers.
+        weight_decay: weight decay of all that is trained.
     """
 
     lr: float
@@ -39,32 +44,43 @@ class Sgd:
     head: float = 10.0
     weight_decay: float = 1e-4
 
+    def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
+        """Return the schedule of the learning rate."""
+        return schedules.PolySchedule(steps, self.poly_power)
+
 
 @dataclass(frozen=True)
 class Adam:
     """Adam with constant learning rates.
 
     Attributes:
-        lr: of the backbone.
-        head: times ``lr`` for new layers.
-        weight_decay: of all that is trained.
+        lr: learning rate of the backbone.
+        head: multiplies ``lr`` for new layers.
+        weight_decay: weight decay of all that is trained.
     """
 
     lr: float
     head: float = 20.0
     weight_decay: float = 1e-4
 
+    def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
+        """Return the schedule of the learning rate."""
+        return schedules.constant
+
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam with decoupled weight decay and a learning rate that rises, then falls.
+    """Adam with decoupled weight decay and a rate that rises, then falls along half a cosine.
+
+    Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019), with the warm-up of
+    DeiT (Touvron et al., ICML 2021): vision transformers are trained so.
 
     Attributes:
-        lr: at the top of the cosine.
-        weight_decay: of weights; biases, norms and whatever a model names are not decayed.
+        lr: learning rate at the top of the cosine.
+        weight_decay: weight decay of weights; biases, norms and whatever a model names have none.
         warm_up: epochs in which the rate rises linearly.
-        first: the rate at the start of the warm-up.
-        last: the rate at the end of the cosine.
+        first: rate at the start of the warm-up.
+        last: rate at the end of the cosine.
 
     Raises:
         InputError: for values that cannot be.
@@ -81,17 +97,9 @@ class AdamW:
             msg = "optimiser: rates must be above 0, weight_decay and warm_up not below it"
             raise InputError(msg)
 
-    def rate(self, epoch: float, epochs: int) -> float:
-        """Return the learning rate at a time, in epochs from the start.
-
-        The cosine counts from the start, too, so that the warm-up ends a little below ``lr``.
-
-        >>> [round(AdamW(1.0, last=0.2).rate(epoch, 2), 2) for epoch in (0, 1, 2)]
-        [1.0, 0.6, 0.2]
-        """
-        if epoch < self.warm_up:
-            return self.first + (self.lr - self.first) * epoch / self.warm_up
-        return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+    def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
+        """Return the schedule of the learning rate."""
+        return schedules.CosineSchedule(steps, epochs, self.warm_up, self.first, self.last)
 
 
 @dataclass(frozen=True)
@@ -180,13 +188,13 @@ class HybridSettings:
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """How views are drawn.
+    """How views are drawn; the crop of :class:`sbdata.train.views.Views`.
 
     Attributes:
         crop: side of the square view; a photo that is smaller lies somewhere in it, on grey.
         long_side: ``[low, high]``, between which the photo's long side is drawn before the cut.
         rescale: ``[low, high]``, between which a factor of the photo's own size is drawn, instead.
-        flip: mirror half of the views.
+        flip: whether half of the views are mirrored.
         jitter: largest changes of brightness, contrast, saturation and hue; none by default.
 
     Raises:
@@ -210,6 +218,36 @@ class ViewSettings:
         else:
             return
         raise InputError(msg)
+
+    def __call__(self, photo: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, View]:
+        """Draw a view of a photo, and change the photo's colours."""
+        from sbdata_baselines.stages.photos import jittered  # PyTorch, which nothing else needs
+
+        scale = 1.0
+        if self.long_side:
+            low, high = self.long_side
+            scale = int(rng.integers(low, high + 1)) / max(photo.size)
+        elif self.rescale:
+            scale = float(rng.uniform(self.rescale[0], self.rescale[1]))
+        view = draw_view(photo.size, Augmentation(self.crop, (scale,), self.flip), rng)
+        return (jittered(photo, self.jitter, rng) if self.jitter else photo), view
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """Settings that stages have in common which train a network on a backbone.
+
+    Attributes:
+        network: settings of the backbone.
+        views: settings of the views of photos, and of what goes with them.
+        optimiser: settings of the optimiser.
+        schedule: how long the network is trained.
+    """
+
+    network: NetworkSettings
+    views: ViewSettings
+    optimiser: Sgd
+    schedule: Schedule
 
 
 @dataclass(frozen=True)
@@ -247,20 +285,8 @@ class Refinement:
 
 
 @dataclass(frozen=True)
-class ClassifierSettings:
-    """Settings of the classifier.
-
-    Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: its rates and decay.
-        schedule: how long it learns.
-    """
-
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
+class ClassifierSettings(BackboneSettings):
+    """Settings of a classifier and its training."""
 
 
 @dataclass(frozen=True)
@@ -268,8 +294,8 @@ class ActivationSettings:
     """How maps are read out of a network.
 
     Attributes:
-        scales: of the photo, whose maps are summed.
-        flip: sum those of the mirrored photo, too.
+        scales: scales of the photo, whose maps are summed.
+        flip: whether those of the mirrored photo are added.
     """
 
     scales: tuple[float, ...] = SCALES
@@ -322,21 +348,13 @@ class MaskSettings:
 
 
 @dataclass(frozen=True)
-class BoundarySettings:
-    """Settings of the boundary head.
+class BoundarySettings(BackboneSettings):
+    """Settings of the boundary head; the backbone is not trained, whatever ``frozen`` says.
 
     Attributes:
-        network: the backbone, which is not trained, whatever ``frozen`` says.
-        views: of photos and seeds.
-        optimiser: its rates and decay.
-        schedule: how long it learns.
         radius: in cells of the edge map; pairs nearer than this are compared.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     radius: int = 10
 
 
@@ -360,22 +378,14 @@ class WalkSettings:
 
 
 @dataclass(frozen=True)
-class PairwiseSettings:
+class PairwiseSettings(BackboneSettings):
     """Settings of the affinity network.
 
     Attributes:
-        network: the backbone.
-        views: of photos and seeds.
-        optimiser: its rates and decay.
-        schedule: how long it learns.
         radius: in cells of the features; pairs nearer than this are compared, and walked over.
         widths: to which the three depths are brought.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     radius: int = 5
     widths: tuple[int, ...] = (64, 128, 256)
 
@@ -438,7 +448,7 @@ class ClimbSettings:
         restraint: lambda, the weight of the change of what stands out.
         salient: tau; what exceeds this share of the attribution's peak stands out.
         first: name of the backbone's part whose input is changed, in units of that input's
-            standard deviation; empty for the photo itself. See ``halves.halved``.
+            standard deviation; empty for the photo itself. See ``splitting.split``.
 
     Raises:
         InputError: for values that cannot be.
@@ -462,7 +472,7 @@ class BottleneckSettings:
     """Settings of the information-bottleneck steps.
 
     Attributes:
-        optimiser: of the descent, which begins anew with every photo.
+        optimiser: settings of the optimiser, which begins anew with every photo.
         views: of the other photos.
         scales: of the photo, whose maps are summed; the first one's tell when it is filled.
         learned: those of them that the loss sees.
@@ -474,7 +484,7 @@ class BottleneckSettings:
         bright: share of its map's maximum from which on a pixel is filled.
         filled: share of such pixels beyond which the maps are given up.
         first: name of the backbone's first part that is trained, as far as the classifier's was;
-            empty for all parts. See ``halves.halved``.
+            empty for all parts. See ``splitting.split``.
         pool: views of other photos that are drawn once, for all photos; 0 draws new ones in each
             step.
 

@@ -118,7 +118,8 @@ def estimate_fisher(
     images = 0
     with _buffers_kept(model), torch.enable_grad():
         for image, target in _labelled(loader, max_images):
-            logits = _resized(model(image.to(device)), target.shape[-2:])
+            logits = model(image.to(device))
+            logits = F.interpolate(logits, target.shape[-2:], mode="bilinear", align_corners=False)
             gradients = torch.autograd.grad(
                 criterion(logits, target.to(device)), list(trainable.values()), allow_unused=True
             )
@@ -180,12 +181,6 @@ def _labelled(
                 given += 1
                 if given == limit:
                     return
-
-
-def _resized(logits: Tensor, size: Sequence[int]) -> Tensor:
-    if tuple(logits.shape[-2:]) == tuple(size):
-        return logits
-    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
 
 
 @contextmanager

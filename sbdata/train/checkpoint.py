@@ -1,9 +1,10 @@
-"""Checkpoints: everything a run needs to go on as if it had not stopped; and finished models."""
+"""Checkpoints: all that a training needs to go on as if it had not stopped; finished models."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sbdata.train.pretrained import become_caffe
 from sbdata.train.segmenter import Segmenter, build_segmenter
 
 MODEL_FORMAT = "sbdata.segmenter.v1"
-CHECKPOINT_FORMAT = "sbdata.checkpoint.v2"
+CHECKPOINT_FORMAT = "sbdata.checkpoint.v3"
 
 
 def save_tensors(path: Path, values: Mapping[str, Any]) -> None:
@@ -52,6 +53,44 @@ def load_tensors(path: Path, expected: str) -> dict[str, Any]:
         msg = f"{path}: not a file of the kind {expected}{said}; give another, or delete it"
         raise InputError(msg)
     return dict(values)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file that keeps a training between two steps, and whose training it is.
+
+    Attributes:
+        path: path of the file; the finished training leaves it there.
+        identity: plain values that tell this training from others; the state of another is refused.
+        begin: content of the checkpoint that the phase before this one left, if any.
+    """
+
+    path: Path
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    begin: Mapping[str, Any] | None = None
+
+    def load(self) -> Mapping[str, Any] | None:
+        """Return the state to go on from: the file's, or else that of the phase before.
+
+        Raises:
+            InputError: naming the file, if it is damaged or of another training.
+        """
+        if not self.path.is_file():
+            return self.begin
+        kept = load_state(self.path)
+        if kept["identity"] != self.identity:
+            other = [k for k in self.identity if kept["identity"].get(k) != self.identity[k]]
+            msg = (
+                f"{self.path}: of a run with another {', '.join(other) or 'setting'}; delete it "
+                "to begin again, or choose another folder (--out)"
+            )
+            raise InputError(msg)
+        return kept
+
+    def save(self, values: Mapping[str, Any]) -> None:
+        """Write a state."""
+        about = {"format": CHECKPOINT_FORMAT, "identity": dict(self.identity)}
+        save_tensors(self.path, {**about, **values})
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -1,17 +1,23 @@
-"""Where a run computes: one CPU, one GPU, or one of the processes that torchrun started."""
+"""Where a run computes: one CPU, one GPU, or one of the processes that torchrun started.
+
+Lightning Fabric places the parts of a training: precision, gradients of several processes, and
+what they tell each other. It is imported when a training begins, since that takes seconds.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
 
 from sbdata.errors import InputError
 from sbdata.machine import process_count
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -19,15 +25,15 @@ class DistributedContext:
     """This process among those of the run.
 
     Attributes:
-        device: that it computes on.
-        rank: of the process; 0 writes files.
-        processes: of the run.
-        workers: that cut training views for it.
+        device: device that it computes on.
+        rank: number of the process; 0 writes files.
+        world_size: number of processes of the run.
+        workers: number of processes that cut training views for it.
     """
 
     device: torch.device
     rank: int = 0
-    processes: int = 1
+    world_size: int = 1
     workers: int = 0
 
     @property
@@ -37,26 +43,52 @@ class DistributedContext:
 
     def wait(self) -> None:
         """Wait for the other processes."""
-        if self.processes > 1:
-            dist.barrier()
+        if self.world_size > 1:
+            self.fabric().barrier()
 
-    def add_up(self, value: Tensor) -> Tensor:
-        """Return the sum of a tensor over all processes."""
-        if self.processes > 1:
-            dist.all_reduce(value)
-        return value
+    def fabric(self, precision: str = "32") -> Fabric:
+        """Return Lightning Fabric for one training, launched.
 
-    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum the gradients over all processes, in one message."""
-        if self.processes == 1:
-            return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
-        start = 0
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
+        Args:
+            precision: ``32``, or mixed with ``bf16`` or ``fp16``.
+        """
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins import MixedPrecision, Precision
+        from lightning_fabric.plugins.environments import (
+            LightningEnvironment,
+            TorchElasticEnvironment,
+        )
+        from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy
+
+        class Mixed(MixedPrecision):
+            """Autocasting that leaves a batch as it is: the weights of pixels stay float32."""
+
+            def convert_input(self, data: Any) -> Any:
+                return data
+
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # not what it starts
+        kind = self.device.type
+        names = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
+        plugin = Precision() if precision == "32" else Mixed(names[precision], kind)
+        found: Fabric
+        if self.world_size == 1:  # whatever launched the process: torchrun, too, may have one
+            found = Fabric(
+                accelerator=kind,
+                devices=1,
+                strategy=SingleDeviceStrategy(self.device),
+                plugins=[plugin, LightningEnvironment()],
+            )
+        else:
+            here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
+            found = Fabric(
+                accelerator=kind,
+                devices=here,
+                num_nodes=self.world_size // here,
+                strategy=DDPStrategy(),
+                plugins=[plugin, TorchElasticEnvironment()],
+            )
+        found.launch()
+        return found
 
 
 def init_distributed(device: str = "auto", workers: int = 0) -> DistributedContext:
@@ -69,16 +101,16 @@ def init_distributed(device: str = "auto", workers: int = 0) -> DistributedConte
     Raises:
         InputError: for a device that is not there.
     """
-    processes = process_count()
     rank = int(os.environ.get("RANK", "0"))
     found = find_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if found.type == "cuda":
         torch.cuda.set_device(found)
         # cuBLAS is deterministic only with a workspace of fixed size, named before its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if processes > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
-    return DistributedContext(found, rank, processes, workers)
+    context = DistributedContext(found, rank, process_count(), workers)
+    if context.world_size > 1:
+        context.fabric()  # joins the other processes
+    return context
 
 
 def find_device(name: str, local_rank: int = 0) -> torch.device:

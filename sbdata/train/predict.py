@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sbdata.completion import HIDDEN_MARKER, check_marker, describe_problems, write_marker
 from sbdata.errors import InputError
@@ -24,6 +23,7 @@ from sbdata.storage import is_safe_stem, remove_leftovers, write_text
 from sbdata.train.photos import read_photo
 from sbdata.train.pretrained import digest_of
 from sbdata.train.refine import Photo, Probabilities, Refiner
+from sbdata.train.resize import resized
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` after every image."""
@@ -246,24 +246,16 @@ def _probabilities(
     total: Tensor | float = 0.0
     for scale in scales:
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        seen = _resized(whole, size, antialias=scale < 1)
+        seen = resized(whole, size, antialias=scale < 1)
         for mirrored in (False, True) if flip else (False,):
             view = seen.flip(-1) if mirrored else seen
             if device.type == "cpu":
                 view = view.contiguous(memory_format=torch.channels_last)
-            logits = _resized(model(view).float(), (height, width), antialias=False)
+            logits = resized(model(view).float(), (height, width))
             logits = logits.flip(-1) if mirrored else logits
             total = total + logits.softmax(1)
     mean: Tensor = total / (len(scales) * (2 if flip else 1))
     return mean[0]
-
-
-def _resized(maps: Tensor, size: tuple[int, int], *, antialias: bool) -> Tensor:
-    if maps.shape[-2:] == size:
-        return maps
-    return functional.interpolate(
-        maps, size=size, mode="bilinear", align_corners=False, antialias=antialias
-    )
 
 
 @contextmanager

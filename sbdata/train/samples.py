@@ -1,18 +1,17 @@
-"""Training samples: photos with their masks, checked once, cut anew for every step."""
+"""Training samples: photos with their masks, checked once, and the views of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from PIL import Image
 
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
@@ -20,28 +19,16 @@ from sbdata.fingerprints import content_of
 from sbdata.images import orientation_of
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER
 from sbdata.losses.weights import size_weights
-from sbdata.machine import starting_workers
 from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
 from sbdata.sets import check_files, open_set
 from sbdata.taxonomy import Taxonomy
-from sbdata.train.augment import cut_image, cut_mask, draw_view
-from sbdata.train.labels import Labels, Size, nearest
-from sbdata.train.photos import open_photo, photos_in, read_photo
+from sbdata.train.augment import View, cut_mask, draw_view
+from sbdata.train.photos import open_photo, photos_in
 from sbdata.train.preset import Augmentation, SizeBalance
+from sbdata.train.resize import Size, nearest
+from sbdata.train.views import Arrays, Shuffled, Views
 
 Progress = Callable[[int, int], None]
-
-
-class Batch(NamedTuple):
-    """What a training step is computed from.
-
-    Attributes:
-        images: ``(N, 3, H, W)`` uint8.
-        labels: uint8 class numbers, and weights, for each size of an output of the network.
-    """
-
-    images: Tensor
-    labels: dict[Size, Labels]
 
 
 @dataclass(frozen=True)
@@ -259,107 +246,71 @@ def _other_size(
     return InputError(msg)
 
 
-# --- the stream of views --------------------------------------------------------------------------
-
-
-_Labels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]
+# --- views of them --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Views(Dataset[tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]]):
-    """All views of one run: view ``p`` is a function of the seed and ``p`` alone.
-
-    That is why any number of workers and processes sees the same views, and a run that was killed
-    goes on with the view that it would have seen.
+class MaskTarget:
+    """The labels of a view: its mask at the size of each output of a network, with size weights.
 
     Attributes:
-        images: to draw from, each once an epoch, in an order drawn anew for every epoch.
-        augmentation: of image and mask.
-        seed: of order and views.
-        stream: another one gives other views, in another order.
-        balance: settings of the size weights that go with the labels, or None for no weights.
-        sizes: of the network's outputs, to which the labels are brought by nearest neighbour; by
+        taxonomy: taxonomy of the masks.
+        balance: settings of the weights that follow each array of labels, or None for no weights.
+        sizes: sizes of the outputs, to which the labels are brought by nearest neighbour; by
             default that of the view. Weights are those of the labels at that size.
     """
 
-    images: TrainingImages
-    augmentation: Augmentation
-    seed: int
-    stream: int = 0
+    taxonomy: Taxonomy
     balance: SizeBalance | None = None
     sizes: tuple[Size, ...] = ()
 
-    def __getitem__(self, position: int) -> tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]:
-        row = self.images.rows[self.row_at(position)]
-        rng = np.random.default_rng((self.seed, self.stream, 1, position))
-        photo, mask = read_photo(row.photo), _read_mask(row.mask, self.images.taxonomy).values
-        view = draw_view(photo.size, self.augmentation, rng)
-        target = np.array(cut_mask(mask, view))  # Pillow's own memory is read-only
-        sizes = self.sizes or (target.shape,)
-        return cut_image(photo, view), {size: self._labels(target, size) for size in sizes}
-
-    def _labels(self, target: npt.NDArray[np.uint8], size: Size) -> _Labels:
-        """Return a target at the size of an output, and the weights of what is left of it."""
-        if target.shape != size:
-            target = nearest(torch.from_numpy(target)[None], size)[0].numpy()
-        balance = self.balance
-        if balance is None:
-            return target, None
-        weights = size_weights(
-            target, tau=balance.tau, normalizer=balance.normalizer, regions=balance.regions
-        )
-        return target, weights
-
-    def row_at(self, position: int) -> int:
-        """Return the row that a view is of."""
-        epoch, place = divmod(position, len(self.images))
-        return int(_order((self.seed, self.stream, 0, epoch), len(self.images))[place])
+    def __call__(self, row: TrainingImage, view: View) -> Arrays:
+        """Return uint8 labels, and float32 weights if there are any, of each size."""
+        whole = np.array(cut_mask(_read_mask(row.mask, self.taxonomy).values, view))
+        found: list[npt.NDArray[Any]] = []
+        for size in dict.fromkeys(self.sizes or (whole.shape,)):
+            target = whole
+            if target.shape != size:
+                target = nearest(torch.from_numpy(target)[None], size)[0].numpy()
+            found.append(target)
+            balance = self.balance
+            if balance is not None:
+                weights = size_weights(
+                    target, tau=balance.tau, normalizer=balance.normalizer, regions=balance.regions
+                )
+                found.append(weights)
+        return tuple(found)
 
 
-@lru_cache(maxsize=2)  # the running epoch and, within a batch, the next
-def _order(key: tuple[int, ...], n: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(key).permutation(n)
-
-
-def view_batches(
-    views: Views, batches: Sequence[Sequence[int]], workers: int = 0, pin_memory: bool = False
-) -> Iterator[Batch]:
-    """Give the batches of views at the given positions.
+def views_of(
+    images: TrainingImages,
+    augmentation: Augmentation,
+    seed: int,
+    *,
+    stream: int = 0,
+    balance: SizeBalance | None = None,
+    sizes: tuple[Size, ...] = (),
+) -> Views[TrainingImage]:
+    """Return the views of a run.
 
     Args:
-        views: of the run.
-        batches: positions of each batch.
-        workers: processes that cut views ahead; 0 cuts them in this one.
-        pin_memory: for faster copies to a GPU.
-
-    Raises:
-        InputError: naming the file that cannot be read.
+        images: images to draw from, each once an epoch, in an order drawn anew for every epoch.
+        augmentation: crop, scales and flip of image and mask.
+        seed: seed of order and views.
+        stream: another number gives other views, in another order.
+        balance: see :class:`MaskTarget`.
+        sizes: see :class:`MaskTarget`.
     """
-    loader: DataLoader[Any] = DataLoader(
-        views,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),  # else it would draw from the one that a run is resumed with
-        multiprocessing_context="spawn" if workers else None,
+    return Views(
+        Shuffled(images.rows, seed, stream),
+        partial(_cropped, settings=augmentation),
+        MaskTarget(images.taxonomy, balance, sizes),
+        seed,
+        stream,
     )
-    with starting_workers():
-        drawn = iter(loader)
-    try:
-        yield from drawn
-    except InputError as error:  # a worker's error arrives with the worker's traceback in front
-        raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 
 
-def _collate(views: list[tuple[npt.NDArray[np.uint8], dict[Size, _Labels]]]) -> Batch:
-    images = torch.from_numpy(np.stack([pixels for pixels, _ in views]))
-    labels = {
-        size: Labels(*(_stacked([view[size][part] for _, view in views]) for part in (0, 1)))
-        for size in views[0][1]
-    }
-    return Batch(images.permute(0, 3, 1, 2), labels)  # channels last in memory, as they lie
-
-
-def _stacked(maps: list[Any]) -> Any:
-    return None if maps[0] is None else torch.from_numpy(np.stack(maps))
+def _cropped(
+    photo: Image.Image, rng: np.random.Generator, settings: Augmentation
+) -> tuple[Image.Image, View]:
+    return photo, draw_view(photo.size, settings, rng)

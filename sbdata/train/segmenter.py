@@ -9,17 +9,16 @@ methods are commonly compared.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sbdata.errors import InputError
-from sbdata.train.labels import Labels, Size
 from sbdata.train.preset import RATES
 from sbdata.train.pretrained import Backbone, load_backbone
+from sbdata.train.resize import Size, resized
 from sbdata.train.weights import DEFAULT_BACKBONE
 
 MAX_CLASSES = 254
@@ -27,6 +26,32 @@ MAX_CLASSES = 254
 Loss = Any
 """``loss(logits, target, weights=None)``: ``(N, C + 1, H, W)`` logits, ``(N, H, W)`` int64 classes
 with 255 for void, ``(N, H, W)`` pixel weights. See ``sbdata.losses``."""
+
+
+class Labels(NamedTuple):
+    """What one output of a network is compared with.
+
+    Attributes:
+        target: ``(N, H, W)`` class numbers, 255 for void.
+        weights: ``(N, H, W)`` float32 size weights of the target, if the loss needs them.
+    """
+
+    target: Tensor
+    weights: Tensor | None = None
+
+
+def labels_by_size(tensors: Iterable[Tensor]) -> dict[Size, Labels]:
+    """Sort the labels of a batch by their size.
+
+    Args:
+        tensors: ``(N, H, W)`` uint8 class numbers, each followed by its weights if there are any.
+    """
+    found: dict[Size, Labels] = {}
+    for tensor in tensors:
+        size = (tensor.shape[-2], tensor.shape[-1])
+        weighs = tensor.is_floating_point()
+        found[size] = Labels(found[size].target, tensor) if weighs else Labels(tensor.long())
+    return found
 
 
 class AtrousHead(nn.Module):
@@ -148,11 +173,11 @@ class Segmenter(nn.Module):
         logits = [self._logits(whole)]
         for scale in self.scales:
             size = (max(1, int(height * scale)), max(1, int(width * scale)))
-            logits.append(self._logits(_resized(whole, size)))
+            logits.append(self._logits(resized(whole, size)))
         if self.scales:
             largest = logits[0]
             for other in logits[1:]:
-                largest = torch.maximum(largest, _resized(other, logits[0].shape[-2:]))
+                largest = torch.maximum(largest, resized(other, logits[0].shape[-2:]))
             logits.append(largest)
         return logits
 
@@ -213,14 +238,15 @@ def parameter_groups(
         head_bias: multiplies that of its biases.
 
     Returns:
-        Dicts with ``name``, ``params``, ``lr``, ``weight_decay``, and ``lr_mult``, by which a
-        schedule keeps the proportions.
+        Dicts with ``name``, ``params``, ``lr``, ``weight_decay``, the rate ``peak`` that a
+        schedule takes, and ``lr_mult``, by which its result is multiplied.
     """
     trained = [p for p in model.backbone.parameters() if p.requires_grad]
     weights = [p for p in model.head.parameters() if p.requires_grad and p.ndim > 1]
     biases = [p for p in model.head.parameters() if p.requires_grad and p.ndim <= 1]
     return [
-        {"name": name, "params": params, "lr": lr * times, "weight_decay": decay, "lr_mult": times}
+        {"name": name, "params": params, "lr": lr * times, "weight_decay": decay}
+        | {"peak": lr, "lr_mult": times}
         for name, params, times, decay in (
             ("backbone", trained, 1, weight_decay),
             ("head weights", weights, head, weight_decay),
@@ -241,7 +267,7 @@ def training_outputs(model: Segmenter, images: Tensor) -> list[Tensor]:
         images: ``(N, 3, H, W)``.
     """
     if not model.scales:
-        return [_resized(model(images), images.shape[-2:])]
+        return [resized(model(images), images.shape[-2:])]
     return model.forward_scales(images)
 
 
@@ -285,9 +311,3 @@ def segmenter_loss(
         else:
             parts.append(loss.total(logits, target, weights) / normalisers[size])
     return torch.stack(parts).sum()
-
-
-def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    if maps.shape[-2:] == tuple(size):
-        return maps
-    return functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)

@@ -40,12 +40,13 @@ from sbdata.train.checkpoint import (
     save_tensors,
 )
 from sbdata.train.devices import DistributedContext
-from sbdata.train.loop import (
+from sbdata.train.fit import ProgressCallback
+from sbdata.train.phase import (
     CHECKPOINT,
     LOG,
     Phase,
     fisher_batches,
-    rate_at,
+    poly_schedule,
     run_phase,
     write_log,
 )
@@ -174,7 +175,7 @@ class _Job:
                 identity=identity,
                 fisher=MovingFisher(model),
                 tensorboard=self.tensorboard,
-                progress=self._told(FIRST_PHASE),
+                on_progress=self._on_progress(FIRST_PHASE),
             )
             if self.place.is_first:
                 (folder / CHECKPOINT).replace(state)
@@ -212,7 +213,7 @@ class _Job:
             begin=begin,
             penalty=consolidation.penalty,
             tensorboard=self.tensorboard,
-            progress=self._told(strategy.name),
+            on_progress=self._on_progress(strategy.name),
         )
         about = {
             "format": RUN_FORMAT,
@@ -266,7 +267,7 @@ class _Job:
             "photos": images.photos_digest,
             "masks": images.masks_digest,
             "synthetic": images.synthetic,
-            "processes": self.place.processes,
+            "processes": self.place.world_size,
             "code": code_fingerprint(CODE),
         }
         for part in ("model", "augmentation", "optimisation"):
@@ -293,7 +294,7 @@ class _Job:
             head=optimisation.head,
             head_bias=optimisation.head_bias,
         )
-        rate = rate_at(optimisation, phase.start)
+        rate = poly_schedule(optimisation)(phase.start, optimisation.lr)
         stability = stability_of(penalty, model, groups, rate, optimisation.momentum)
         if stability.warning and self.place.is_first:
             _LOG.warning("%s: %s", folder, stability.warning)
@@ -307,9 +308,9 @@ class _Job:
         if not path.is_file():
             self.place.wait()  # no process may look for the file while the first one writes it
             views = fisher_batches(self.images, self.preset, self.seed, self.place)
-            told = _counted(views, self._told("fisher"), self.preset.ewc.images)
+            counted = _counted(views, self._on_progress("fisher"), self.preset.ewc.images)
             model.eval()
-            fisher = estimate_fisher(model, told)
+            fisher = estimate_fisher(model, counted)
             if self.place.is_first:
                 values = {"format": FISHER_FORMAT, "identity": dict(identity), "fisher": fisher}
                 save_tensors(path, values)
@@ -319,7 +320,7 @@ class _Job:
         found: dict[str, torch.Tensor] = kept["fisher"]
         return found
 
-    def _told(self, stage: str) -> Callable[[int, int], None] | None:
+    def _on_progress(self, stage: str) -> ProgressCallback | None:
         progress = self.progress
         if progress is None or not self.place.is_first:
             return None
@@ -353,13 +354,11 @@ def _dotted(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{name}.{key}": value for key, value in values.items()}
 
 
-def _counted(
-    items: Iterable[T], told: Callable[[int, int], None] | None, total: int
-) -> Iterator[T]:
+def _counted(items: Iterable[T], on_progress: ProgressCallback | None, total: int) -> Iterator[T]:
     for done, item in enumerate(items, start=1):
         yield item
-        if told:
-            told(done, total)
+        if on_progress:
+            on_progress(done, total)
 
 
 def _finished(
@@ -414,6 +413,6 @@ def environment(place: DistributedContext) -> dict[str, Any]:
     return {
         "versions": found,
         "device": gpu or f"CPU ({platform.machine()})",
-        "processes": place.processes,
+        "processes": place.world_size,
         "threads": torch.get_num_threads(),
     }

@@ -23,7 +23,6 @@ from sbdata_baselines.settings import (
     Sgd,
     ViewSettings,
 )
-from sbdata_baselines.stages.descent import load_trained
 from sbdata_baselines.stages.labels import pseudo_masks
 from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
 from sbdata_baselines.stages.masks import write_pseudo_mask
@@ -31,6 +30,7 @@ from sbdata_baselines.stages.pairwise import AffinityNetwork, train_pairwise, wa
 from sbdata_baselines.stages.photos import pixels_of
 from sbdata_baselines.stages.pyramid import build_pyramid
 from sbdata_baselines.stages.tokens import build_network
+from sbdata_baselines.stages.training import load_trained
 from sbdata_baselines.stages.walk import feature_affinities, neighbours
 
 from sbdata.benchmark.stage import in_order

@@ -11,16 +11,17 @@ from sbdata.errors import InputError
 from sbdata.losses import size_weights
 from sbdata.mask_files import read_index_png, voc_palette, write_index_png
 from sbdata.taxonomy import VOC20
-from sbdata.train.labels import nearest
 from sbdata.train.preset import Augmentation, SizeBalance
+from sbdata.train.resize import nearest
 from sbdata.train.samples import (
     TrainingImages,
-    Views,
     check_images,
     images_of_folders,
     images_of_set,
-    view_batches,
+    views_of,
 )
+from sbdata.train.segmenter import labels_by_size
+from sbdata.train.views import batches
 from tests.mask_examples import png_of_bits
 from tests.train.training_sets import TWO, write_pictures
 
@@ -30,44 +31,14 @@ CROP = Augmentation(32, (0.75, 1.0))
 def drawn(
     images: TrainingImages, positions: list[list[int]], workers: int = 0
 ) -> list[torch.Tensor]:
-    views = Views(images, CROP, seed=3, balance=SizeBalance(), sizes=((32, 32), (5, 5)))
-    batches = view_batches(views, positions, workers)
-    return [
-        tensor
-        for batch in batches
-        for tensor in (batch.images, *(part for labels in batch.labels.values() for part in labels))
-    ]
-
-
-def test_views_do_not_depend_on_batches_or_workers(tmp_path: Path) -> None:
-    images = write_pictures(tmp_path)
-    once = drawn(images, [[0, 1, 2], [3, 4, 5]])
-    apart = drawn(images, [[0, 1, 2], [3, 4, 5]], workers=2)
-    assert all(torch.equal(a, b) for a, b in zip(once, apart, strict=True))
-    later = drawn(images, [[3, 4, 5]])
-    assert all(torch.equal(a, b) for a, b in zip(once[5:], later, strict=True))
-
-
-def test_every_epoch_has_each_image_once_in_another_order(tmp_path: Path) -> None:
-    views = Views(write_pictures(tmp_path, 7), CROP, seed=0)
-    epochs = [[views.row_at(7 * epoch + place) for place in range(7)] for epoch in range(4)]
-    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
-
-
-def test_streams_and_seeds_see_different_views(tmp_path: Path) -> None:
-    images = write_pictures(tmp_path)
-    variants = [Views(images, CROP, 0), Views(images, CROP, 0, 1), Views(images, CROP, 1)]
-    first = [view[0][0] for view in variants]
-    assert not np.array_equal(first[0], first[1])
-    assert not np.array_equal(first[0], first[2])
+    views = views_of(images, CROP, seed=3, balance=SizeBalance(), sizes=((32, 32), (5, 5)))
+    return [tensor for batch in batches([views], positions, workers) for tensor in batch]
 
 
 def test_weights_are_those_of_the_view(tmp_path: Path) -> None:
     balance = SizeBalance(3.0, "class", "components")
-    _, labels = Views(write_pictures(tmp_path), CROP, 0, balance=balance)[5]
-    ((size, (target, weights)),) = labels.items()
-    assert size == target.shape == (32, 32)
+    _, target, weights = views_of(write_pictures(tmp_path), CROP, 0, balance=balance)[5]
+    assert target.shape == (32, 32)
     wanted = size_weights(target, tau=3.0, normalizer="class", regions="components")
     np.testing.assert_array_equal(weights, wanted)
 
@@ -76,18 +47,15 @@ def test_weights_at_a_smaller_size_are_those_of_the_reduced_labels(tmp_path: Pat
     """Regions and areas are of what is left at that size; nothing is a sample of other weights."""
     images = write_pictures(tmp_path)
     sizes = ((32, 32), (9, 9), (4, 4))
-    views = Views(images, CROP, 0, balance=SizeBalance(), sizes=sizes)
+    views = views_of(images, CROP, 0, balance=SizeBalance(), sizes=(*sizes, (9, 9)))
     unlike = 0
     for position in range(4):
-        _, labels = views[position]
-        assert tuple(labels) == sizes
-        whole, all_weights = labels[32, 32]
-        assert all_weights is not None
-        for size in sizes:
-            target, weights = labels[size]
+        _, whole, all_weights, *smaller = views[position]
+        assert len(smaller) == 4  # each size once
+        labels = zip(sizes, (whole, *smaller[::2]), (all_weights, *smaller[1::2]), strict=True)
+        for size, target, weights in labels:
             reduced = nearest(torch.from_numpy(whole)[None], size)[0].numpy()
             np.testing.assert_array_equal(target, reduced)
-            assert weights is not None
             np.testing.assert_array_equal(weights, size_weights(target))
             sampled = nearest(torch.from_numpy(all_weights)[None], size)[0].numpy()
             unlike += not np.array_equal(weights, sampled)
@@ -95,14 +63,15 @@ def test_weights_at_a_smaller_size_are_those_of_the_reduced_labels(tmp_path: Pat
 
 
 def test_labels_without_a_loss_that_weighs_have_no_weights(tmp_path: Path) -> None:
-    views = Views(write_pictures(tmp_path), CROP, 0, sizes=((32, 32), (8, 8)))
-    (batch,) = view_batches(views, [[0, 1]])
-    assert batch.images.shape == (2, 3, 32, 32)
-    assert {size: tuple(target.shape) for size, (target, _) in batch.labels.items()} == {
+    views = views_of(write_pictures(tmp_path), CROP, 0, sizes=((32, 32), (8, 8)))
+    ((images, *tensors),) = batches([views], [[0, 1]])
+    assert images.shape == (2, 3, 32, 32)
+    labels = labels_by_size(tensors)
+    assert {size: tuple(target.shape) for size, (target, _) in labels.items()} == {
         (32, 32): (2, 32, 32),
         (8, 8): (2, 8, 8),
     }
-    assert all(weights is None for _, weights in batch.labels.values())
+    assert all(weights is None for _, weights in labels.values())
 
 
 def test_a_set_is_trained_on_its_own_masks_or_on_others(shapes_set: Path, tmp_path: Path) -> None:
@@ -151,18 +120,6 @@ def test_an_unreadable_mask_and_photo(tmp_path: Path) -> None:
     (tmp_path / "masks" / "p0.png").write_bytes(b"\x89PNG")
     with pytest.raises(InputError, match=r"p0\.png: not a readable PNG"):
         check_images(images)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_photo_damaged_after_the_check(tmp_path: Path, workers: int) -> None:
-    images = write_pictures(tmp_path)
-    whole = (tmp_path / "photos" / "p0.png").read_bytes()
-    (tmp_path / "photos" / "p0.png").write_bytes(whole[: len(whole) // 2])
-    check_images(images)  # headers only
-    with pytest.raises(InputError) as caught:
-        drawn(images, [[0, 1, 2, 3]], workers)
-    assert str(caught.value).startswith(str(tmp_path / "photos" / "p0.png"))
-    assert "\n" not in str(caught.value)
 
 
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from torch.nn import functional
 
 from sbdata.errors import InputError
 from sbdata.losses import make_loss
-from sbdata.train.labels import Labels, nearest
 from sbdata.train.pretrained import Backbone, Normalisation, become_caffe
+from sbdata.train.resize import nearest
 from sbdata.train.segmenter import (
     AtrousHead,
+    Labels,
     Segmenter,
     build_segmenter,
     output_sizes,

@@ -23,7 +23,7 @@ from sbdata.taxonomy import VOC20, Taxonomy
 from sbdata.train import strategies
 from sbdata.train.checkpoint import about_model, load_model, new_segmenter
 from sbdata.train.devices import DistributedContext
-from sbdata.train.loop import Phase, run_phase
+from sbdata.train.phase import Phase, run_phase
 from sbdata.train.preset import load_preset
 from sbdata.train.registry import STRATEGIES, Strategy
 from sbdata.train.samples import TrainingImages, images_of_folders
@@ -176,7 +176,7 @@ def test_a_run_of_version_one_is_refused(images: TrainingImages, tmp_path: Path)
     about.unlink()
     torch.save({"format": "sbdata.checkpoint.v1"}, tmp_path / "sb/checkpoint.pt")
     with pytest.raises(
-        InputError, match=r"the kind sbdata\.checkpoint\.v2 but sbdata\.checkpoint\.v1"
+        InputError, match=r"the kind sbdata\.checkpoint\.v3 but sbdata\.checkpoint\.v1"
     ):
         run(images, tmp_path, "sb")
 
@@ -518,7 +518,7 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(
         run(images, tmp_path, "sb", progress=stop_at("sb", 2))
     path = tmp_path / "sb/checkpoint.pt"
     whole = {} if set(content) <= {"identity"} else torch.load(path, weights_only=True)
-    torch.save({"format": "sbdata.checkpoint.v2", **whole, **content}, path)
+    torch.save({"format": "sbdata.checkpoint.v3", **whole, **content}, path)
     with pytest.raises(InputError, match=message) as refused:
         run(images, tmp_path, "sb")
     assert str(path) in str(refused.value)

@@ -30,8 +30,8 @@ class PixelSettings:
     Attributes:
         network: the backbone.
         views: of photos and seeds.
-        optimiser: its rates and decay.
-        schedule: how long it learns.
+        optimiser: settings of the optimiser.
+        schedule: how long it is trained.
         rates: of the head's atrous convolutions.
         dropout: of the features.
         smoothing: share of a pixel's probability that the other classes are given.

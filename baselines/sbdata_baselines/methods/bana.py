@@ -13,35 +13,20 @@ from sbdata.benchmark.stage import Stage
 from sbdata.supervision import BOXES, IMAGE_LABELS
 from sbdata.train.preset import CrfParameters
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.settings import (
-    NetworkSettings,
-    NoSettings,
-    Refinement,
-    Schedule,
-    Sgd,
-    ViewSettings,
-)
+from sbdata_baselines.settings import BackboneSettings, NoSettings, Refinement
 
 
 @dataclass(frozen=True)
-class PooledSettings:
+class PooledSettings(BackboneSettings):
     """Settings of the classifier of regions.
 
     Attributes:
-        network: the backbone.
-        views: of photos and boxes.
-        optimiser: its rates and decay.
-        schedule: how long it learns.
         grid: cells a side into which a view is cut for its prototypes of background.
         parts: a side into which a box is cut; each is a sample of its class.
         least_background: share of a view, below which its boxes are pooled with equal weights.
         visible: share of a box that a view must show to learn from it.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     grid: int = 4
     parts: int = 2
     least_background: float = 0.125
@@ -50,7 +35,7 @@ class PooledSettings:
 
 @dataclass(frozen=True)
 class FittedSettings:
-    """Settings of the masks Y_crf.
+    """Settings of Y_crf.
 
     Attributes:
         threshold: share of a photo's largest attention to background below which it is taken for 0.

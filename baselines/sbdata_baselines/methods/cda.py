@@ -12,33 +12,19 @@ from sbdata.benchmark.stage import Stage
 from sbdata_baselines.methods.irn import IrnSettings, refined_stage, seeds_stage
 from sbdata_baselines.methods.irn import build as build_irn
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.settings import (
-    BankSettings,
-    NetworkSettings,
-    PasteSettings,
-    Schedule,
-    Sgd,
-    ViewSettings,
-)
+from sbdata_baselines.settings import BackboneSettings, BankSettings, PasteSettings
 
 
 @dataclass(frozen=True)
-class DecoupledSettings:
+class DecoupledSettings(BackboneSettings):
     """Settings of the second classifier.
 
+    Its batches hold ``schedule.batch_size`` photos as they are and as many with a pasted object.
+
     Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: its rates and decay.
-        schedule: of the descent; its batches hold ``batch_size`` photos as they are and as many
-            with a pasted object.
         paste: how objects are pasted.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     paste: PasteSettings = field(default_factory=PasteSettings)
 
 

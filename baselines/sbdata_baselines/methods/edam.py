@@ -15,24 +15,19 @@ from sbdata_baselines.methods.eps import saliency_stage
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
     ActivationSettings,
-    NetworkSettings,
+    BackboneSettings,
     Refinement,
     SaliencySettings,
-    Schedule,
-    Sgd,
-    ViewSettings,
 )
 
 
 @dataclass(frozen=True)
-class AttentionSettings:
-    """Network settings.
+class AttentionSettings(BackboneSettings):
+    """Network settings; the transformer learns at the backbone's rate.
+
+    ``schedule.batch_size`` photos are half as many pairs.
 
     Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: of the descent; the transformer learns at the backbone's rate.
-        schedule: of the descent; ``batch_size`` photos are half as many pairs.
         width: of the tokens.
         heads: of the attention.
         expansion: width of the transformer's hidden layer, in widths of a token.
@@ -46,10 +41,6 @@ class AttentionSettings:
         InputError: for values that cannot be.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     width: int = 128
     heads: int = 2
     expansion: int = 4

@@ -13,33 +13,22 @@ from sbdata.supervision import IMAGE_LABELS, SALIENCY
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
     ActivationSettings,
+    BackboneSettings,
     MaskSettings,
-    NetworkSettings,
     SaliencySettings,
-    Schedule,
-    Sgd,
-    ViewSettings,
 )
 
 
 @dataclass(frozen=True)
-class SalientSettings:
+class SalientSettings(BackboneSettings):
     """Network and loss settings.
 
     Attributes:
-        network: the backbone.
-        views: of photos and saliency maps.
-        optimiser: its rates and decay.
-        schedule: how long it learns.
         overlap: tau, the share of a class's sure pixels that must be salient for its map to count
             as foreground.
         blend: lambda, the weight of the foreground maps against that of the background.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     overlap: float = 0.4
     blend: float = 0.5
 

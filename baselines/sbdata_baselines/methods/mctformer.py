@@ -12,6 +12,7 @@ from sbdata.benchmark.stage import Stage
 from sbdata.errors import InputError
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
+    ActivationSettings,
     AdamW,
     AlphaSeedSettings,
     Distortion,
@@ -32,8 +33,8 @@ class TokenSettings:
     Attributes:
         transformer: of timm, or a small one on a backbone's features.
         views: of the photos.
-        optimiser: its rates and decay.
-        schedule: how long it learns.
+        optimiser: settings of the optimiser.
+        schedule: how long it is trained.
         distortion: of the photos, before views are cut; then views have no scale of their own.
 
     Raises:
@@ -53,21 +54,20 @@ class TokenSettings:
 
 
 @dataclass(frozen=True)
-class TokenMapSettings:
+class TokenMapSettings(ActivationSettings):
     """How maps are read out of the network.
 
     Attributes:
-        scales: of the photo, whose maps are summed.
-        flip: sum those of the mirrored photo, too.
-        last_layers: whose attention of the class tokens counts.
-        refine: by the patches' affinity.
+        scales: scales of the photo, whose maps are summed.
+        flip: whether those of the mirrored photo are added.
+        last_layers: number of layers whose attention of the class tokens counts.
+        refine: whether maps are refined by the patches' affinity.
 
     Raises:
         InputError: for no layer.
     """
 
     scales: tuple[float, ...] = (1.0,)
-    flip: bool = True
     last_layers: int = 3
     refine: bool = True
 

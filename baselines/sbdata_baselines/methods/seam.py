@@ -13,25 +13,18 @@ from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
     ActivationSettings,
     AlphaSeedSettings,
+    BackboneSettings,
     MaskSettings,
-    NetworkSettings,
     PairwiseSettings,
     PairwiseWalkSettings,
-    Schedule,
-    Sgd,
-    ViewSettings,
 )
 
 
 @dataclass(frozen=True)
-class EquivariantSettings:
+class EquivariantSettings(BackboneSettings):
     """Network and loss settings.
 
     Attributes:
-        network: the backbone.
-        views: of the photos.
-        optimiser: its rates and decay.
-        schedule: how long it learns.
         down: scale of the second view of a pair, relative to the first.
         lowest: share of pixels that the refined maps are pressed down on.
         highest: share of differences between plain and refined maps that count.
@@ -39,10 +32,6 @@ class EquivariantSettings:
         dropout: of the last features' channels.
     """
 
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
     down: float = 0.3
     lowest: float = 0.25
     highest: float = 0.2

@@ -7,21 +7,37 @@ is the mean of the fine one over the walk's cells here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from sbdata.benchmark.stage import StageContext
+from sbdata.weak_labels.weak_set import WeakImage
 from sbdata_baselines.settings import ActivationSettings
-from sbdata_baselines.stages.cam import class_maps, multi_scale_maps
+from sbdata_baselines.stages.cam import MapsOf, class_maps, multi_scale_maps
 from sbdata_baselines.stages.classifier import load_classifier
-from sbdata_baselines.stages.maps import write_maps
+from sbdata_baselines.stages.maps import FloatMap, write_maps
 from sbdata_baselines.stages.photos import pending, pixels_of
+
+
+def summed_maps(
+    task: StageContext, settings: ActivationSettings, maps_of: MapsOf
+) -> Iterator[tuple[WeakImage, FloatMap]]:
+    """Give the photos that lack their maps, each with its maps summed over scales and sides."""
+    for row in pending(task, ".npz"):
+        yield (
+            row,
+            multi_scale_maps(
+                maps_of, pixels_of(row), settings.scales, settings.flip, device=task.place.device
+            ),
+        )
+
+
+def write_class_maps(task: StageContext, settings: ActivationSettings, maps_of: MapsOf) -> None:
+    """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
+    for row, summed in summed_maps(task, settings, maps_of):
+        write_maps(task.folder, row.image_id, class_maps(summed, row.classes))
 
 
 def activation_maps(task: StageContext, settings: ActivationSettings, classifier: Path) -> None:
     """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
-    model = load_classifier(task, classifier)
-    for row in pending(task, ".npz"):
-        summed = multi_scale_maps(
-            model.maps, pixels_of(row), settings.scales, settings.flip, device=task.place.device
-        )
-        write_maps(task.folder, row.image_id, class_maps(summed, row.classes))
+    write_class_maps(task, settings, load_classifier(task, classifier).maps)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sbdata.masks import VOID
+from sbdata.train.resize import resized
 from sbdata_baselines.stages.walk import neighbours
 
 _EPS = 1e-5
@@ -104,7 +105,7 @@ class BoundaryHead(nn.Module):
         """
         size = size or features[0].shape[-2:]
         sides = [
-            _resized(side(maps), size).relu()
+            resized(side(maps), size).relu()
             for side, maps in zip(self.sides, features, strict=True)
         ]
         return torch.sigmoid(self.join(torch.cat(sides, dim=1)))[:, 0]
@@ -138,7 +139,7 @@ class AffinityHead(nn.Module):
         """
         size = size or features[0].shape[-2:]
         sides = [
-            _resized(functional.elu(side(maps)), size)
+            resized(functional.elu(side(maps)), size)
             for side, maps in zip(self.sides, features, strict=True)
         ]
         return functional.elu(self.join(torch.cat(sides, dim=1)))
@@ -161,9 +162,3 @@ def _at_neighbours(values: Tensor, radius: int, outside: float) -> Tensor:
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of the values under a mask, 0 if it is empty."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
-def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return functional.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)

@@ -26,9 +26,9 @@ from sbdata.benchmark.stage import StageContext
 from sbdata_baselines.settings import ClimbSettings
 from sbdata_baselines.stages.cam import multi_scale_maps
 from sbdata_baselines.stages.classifier import load_classifier
-from sbdata_baselines.stages.halves import Halves, Upper, halved
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, max_normalised, write_maps
 from sbdata_baselines.stages.photos import pending, pixels_of
+from sbdata_baselines.stages.splitting import Head, SplitClassifier, split
 
 _TINY = 1e-12
 
@@ -96,25 +96,25 @@ def objective(
 
 
 def climbing(
-    upper: Upper, values: Tensor, row: int, settings: ClimbSettings, unit: float = 1.0
+    head: Head, values: Tensor, row: int, settings: ClimbSettings, unit: float = 1.0
 ) -> Iterator[Ascent]:
     """Climb for ever, from ``values`` on; a step is taken when the next moment is asked for.
 
     No value leaves the range that all of them span.
 
     Args:
-        upper: of a classifier; its weights need no gradients.
+        head: of a classifier; its weights need no gradients.
         values: ``(N, D, H, W)``.
         row: of the class among the head's.
         settings: of the climb.
         unit: in which ``settings.step`` is meant.
     """
-    positive = int((upper.head.weight[row] > 0).sum())
+    positive = int((head.conv.weight[row] > 0).sum())
     start: Tensor | None = None
     while True:
         values = values.detach().requires_grad_()
         with torch.enable_grad():
-            activations = upper(values)
+            activations = head(values)
             shown = attribution(activations[:, row], positive)
             found = both_ways(shown, settings.flip)
             start = found.detach() if start is None else start
@@ -127,13 +127,13 @@ def climbing(
 
 
 def climbed_maps(
-    images: Tensor, halves: Halves, rows: Sequence[int], steps: int, settings: ClimbSettings
+    images: Tensor, parts: SplitClassifier, rows: Sequence[int], steps: int, settings: ClimbSettings
 ) -> Tensor:
     """Return the attributions of some classes, each summed over a climb of its own.
 
     Args:
         images: ``(N, 3, H, W)``, a photo and, with ``settings.flip``, its mirror image.
-        halves: of a classifier.
+        parts: of a classifier.
         rows: of the classes among the head's.
         steps: of a climb.
         settings: of the climbs.
@@ -141,11 +141,11 @@ def climbed_maps(
     Returns:
         ``(N, classes, h, w)``.
     """
-    values = halves.lower(images)
+    values = parts.backbone(images)
     unit = float(values.std()) if settings.first else 1.0
     sums = []
     for row in rows:
-        moments = islice(climbing(halves.upper, values, row, settings, unit), steps)
+        moments = islice(climbing(parts.head, values, row, settings, unit), steps)
         sums.append(torch.stack([moment.attribution for moment in moments]).sum(dim=0))
     return torch.stack(sums, dim=1)
 
@@ -154,13 +154,13 @@ def adversarial_maps(task: StageContext, settings: ClimbSettings, classifier: Pa
     """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
     model = load_classifier(task, classifier)
     model.requires_grad_(False)
-    halves = halved(model, settings.first)
+    parts = split(model, settings.first)
     for row in pending(task, ".npz"):
         photo, rows = pixels_of(row), [c - 1 for c in row.classes]
         total: FloatMap = np.zeros((len(rows), *photo.shape[:2]), np.float32)
         for climb in settings.climbs if rows else ():
             maps_of = partial(
-                climbed_maps, halves=halves, rows=rows, steps=climb.steps, settings=settings
+                climbed_maps, parts=parts, rows=rows, steps=climb.steps, settings=settings
             )
             total += np.float32(climb.weight) * multi_scale_maps(
                 maps_of, photo, (climb.scale,), settings.flip, device=task.place.device

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from sbdata.benchmark.stage import StageContext
 from sbdata.images import open_image
 from sbdata.masks import VOID, LabelMap, read_index_png
 from sbdata.storage import write_bytes, write_text
+from sbdata.weak_labels.weak_set import WeakImage
 from sbdata_baselines.settings import BankSettings, PasteSettings
 from sbdata_baselines.stages.maps import file_of
 from sbdata_baselines.stages.photos import pixels_of
@@ -87,12 +88,12 @@ class Paster:
     settings: PasteSettings
 
     def __call__(
-        self, photo: Image.Image, classes: tuple[int, ...], rng: np.random.Generator
-    ) -> tuple[Image.Image, tuple[int, ...]]:
-        """Return a photo with one object more, and its classes; or the same if there is none."""
-        absent = [entry for entry in self.index if entry[0] not in classes]
+        self, photo: Image.Image, row: WeakImage, rng: np.random.Generator
+    ) -> tuple[Image.Image, WeakImage]:
+        """Return a photo with one object more, and its row; or the same if there is none."""
+        absent = [entry for entry in self.index if entry[0] not in row.classes]
         if not absent:
-            return photo, classes
+            return photo, row
         class_id, ids = absent[rng.integers(len(absent))]
         path = file_of(self.folder, ids[rng.integers(len(ids))], ".png")
         with open_image(path, ["PNG"]) as stored:
@@ -101,9 +102,10 @@ class Paster:
         left = int(rng.integers(photo.width - thing.width + 1))
         top = int(rng.integers(photo.height - thing.height + 1))
         if not np.asarray(thing)[..., 3].any():
-            return photo, classes
+            return photo, row
         pasted = pasted_at(np.asarray(photo), np.asarray(thing), top, left)
-        return Image.fromarray(pasted), tuple(sorted((*classes, class_id)))
+        classes = tuple(sorted((*row.classes, class_id)))
+        return Image.fromarray(pasted), replace(row, classes=classes)
 
 
 def load_paster(folder: Path, settings: PasteSettings) -> Paster:

@@ -25,18 +25,20 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sbdata.benchmark.stage import StageContext
+from sbdata.train.resize import resized
+from sbdata.train.views import batches, in_steps
 from sbdata.weak_labels.weak_set import WeakImage
-from sbdata_baselines.settings import BottleneckSettings, Sgd
+from sbdata_baselines.settings import BottleneckSettings
 from sbdata_baselines.stages.classifier import load_classifier
-from sbdata_baselines.stages.halves import Halves, Upper, halved
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, max_normalised, write_maps
-from sbdata_baselines.stages.photos import WeakViews, batches, pending, pixels_of
+from sbdata_baselines.stages.photos import pending, pixels_of, weak_views
+from sbdata_baselines.stages.splitting import Head, SplitClassifier, split
+from sbdata_baselines.stages.training import new_optimiser
 
 Others = tuple[Tensor, Tensor]
-"""What the lower half gave of other photos, and their labels ``(n, C)``."""
+"""What the backbone gave of other photos, and their labels ``(n, C)``."""
 
 _EPS = 1e-5
 
@@ -68,7 +70,7 @@ def filled_share(maps: Tensor, bright: float) -> float:
 
 
 def reduced_maps(
-    halves: Halves,
+    parts: SplitClassifier,
     inputs: Sequence[Tensor],
     rows: Sequence[int],
     feed: Iterator[Others],
@@ -79,8 +81,8 @@ def reduced_maps(
     Afterwards its weights are what they were.
 
     Args:
-        halves: of the classifier; of the upper half is trained what requires gradients.
-        inputs: of each scale what the lower half gave, ``(N, D, h, w)``.
+        parts: parts of the classifier; of the head is trained what requires gradients.
+        inputs: what the backbone gave of each scale, ``(N, D, h, w)``.
         rows: of the photo's classes among the head's.
         feed: gives other photos for each step.
         settings: of the steps.
@@ -88,12 +90,13 @@ def reduced_maps(
     Returns:
         ``(1, classes, h, w)`` of each scale.
     """
-    with restored(p for p in halves.upper.parameters() if p.requires_grad):
-        descent = new_descent(halves.upper, settings.optimiser)
+    with restored(p for p in parts.head.parameters() if p.requires_grad):
+        optimiser = new_optimiser(settings.optimiser, parts.head, parts.head.parts)
+        schedule = settings.optimiser.schedule(settings.steps, 1)
         sums: list[Tensor] = []
         for step in range(settings.steps):
             activations = [
-                _activations(halves.upper, values, rows, scale in settings.learned)
+                _activations(parts.head, values, rows, scale in settings.learned)
                 for scale, values in zip(settings.scales, inputs, strict=True)
             ]
             maps = [_read(found, settings.flip) for found in activations]
@@ -107,29 +110,13 @@ def reduced_maps(
             ]).sum()  # fmt: skip
             if step + 1 == settings.steps or abs(float(own.detach())) > settings.stop:
                 break
-            for group in descent.param_groups:
-                share = 1 - step / settings.steps
-                group["lr"] = group["first_lr"] * share**settings.optimiser.poly_power
-            others = _of_others(halves.upper, *next(feed), settings.discriminative)
-            descent.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                group["lr"] = schedule(step, group["peak"])
+            others = _of_others(parts.head, *next(feed), settings.discriminative)
+            optimiser.zero_grad(set_to_none=True)
             (-own - others).backward()
-            descent.step()
+            optimiser.step()
     return sums
-
-
-def new_descent(upper: Upper, rules: Sgd) -> torch.optim.SGD:
-    """Return an optimiser of what requires gradients; each group keeps its ``first_lr``."""
-    parts = ((upper.parts, rules.lr), (upper.head, rules.lr * rules.head))
-    groups = [
-        {"params": [p for p in part.parameters() if p.requires_grad], "lr": lr, "first_lr": lr}
-        for part, lr in parts
-    ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]],
-        momentum=rules.momentum,
-        nesterov=rules.nesterov,
-        weight_decay=rules.weight_decay,
-    )
 
 
 @contextmanager
@@ -145,9 +132,9 @@ def restored(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
                 parameter.grad = None
 
 
-def _activations(upper: Upper, values: Tensor, rows: Sequence[int], learn: bool) -> Tensor:
+def _activations(head: Head, values: Tensor, rows: Sequence[int], learn: bool) -> Tensor:
     with torch.set_grad_enabled(learn):
-        found: Tensor = upper(values)[:, list(rows)]
+        found: Tensor = head(values)[:, list(rows)]
     return found
 
 
@@ -156,10 +143,10 @@ def _read(activations: Tensor, flip: bool) -> Tensor:
     return maps[:1] + maps[1:].flip(-1) if flip else maps
 
 
-def _of_others(upper: Upper, values: Tensor, labels: Tensor, discriminative: float) -> Tensor:
+def _of_others(head: Head, values: Tensor, labels: Tensor, discriminative: float) -> Tensor:
     if not len(values):
         return labels.sum()  # of nothing: 0
-    return (quiet_means(upper(values), discriminative) * labels).sum()
+    return (quiet_means(head(values), discriminative) * labels).sum()
 
 
 # --- other photos ---------------------------------------------------------------------------------
@@ -171,7 +158,7 @@ def disjoint(rows: Sequence[WeakImage], classes: tuple[int, ...]) -> tuple[WeakI
 
 
 def fresh_others(
-    task: StageContext, settings: BottleneckSettings, lower: nn.Module
+    task: StageContext, settings: BottleneckSettings, backbone: nn.Module
 ) -> Callable[[int], Iterator[Others]]:
     """Return what draws new views for each step on the photo of a number."""
 
@@ -179,23 +166,22 @@ def fresh_others(
         rows = disjoint(task.weak.rows, task.weak.rows[number].classes)
         if not rows or not settings.others:
             return repeat(_nobody(task))
-        views = WeakViews(replace(task.weak, rows=rows), settings.views, task.seed, stream=number)
-        drawn = batches(views, settings.others, range(settings.steps))
-        return (_on_device(task, lower, images, labels) for images, labels in drawn)
+        others = replace(task.weak, rows=rows)
+        views = weak_views(others, settings.views, task.seed, stream=number)
+        drawn = batches([views], in_steps(range(settings.steps), settings.others))
+        return (_on_device(task, backbone, images, labels) for images, labels in drawn)
 
     return feed
 
 
 def pooled_others(
-    task: StageContext, settings: BottleneckSettings, lower: nn.Module
+    task: StageContext, settings: BottleneckSettings, backbone: nn.Module
 ) -> Callable[[int], Iterator[Others]]:
     """Draw views once; return what chooses some of them for each step on the photo of a number."""
     rows = tuple(row for row in task.weak.rows if row.classes)
-    views = WeakViews(replace(task.weak, rows=rows), settings.views, task.seed)
-    pool = [
-        _on_device(task, lower, images, labels)
-        for images, labels in batches(views, 1, range(min(settings.pool, len(rows))))
-    ]
+    views = weak_views(replace(task.weak, rows=rows), settings.views, task.seed)
+    each = ([position] for position in range(min(settings.pool, len(rows))))
+    pool = [_on_device(task, backbone, images, labels) for images, labels in batches([views], each)]
 
     def feed(number: int) -> Iterator[Others]:
         own = [c - 1 for c in task.weak.rows[number].classes]
@@ -212,8 +198,8 @@ def pooled_others(
     return feed
 
 
-def _on_device(task: StageContext, lower: nn.Module, images: Tensor, labels: Tensor) -> Others:
-    return lower(images.to(task.place.device)), labels.to(task.place.device)
+def _on_device(task: StageContext, backbone: nn.Module, images: Tensor, labels: Tensor) -> Others:
+    return backbone(images.to(task.place.device)), labels.to(task.place.device)
 
 
 def _nobody(task: StageContext) -> Others:
@@ -226,20 +212,20 @@ def _nobody(task: StageContext) -> Others:
 
 def bottleneck_maps(task: StageContext, settings: BottleneckSettings, classifier: Path) -> None:
     """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
-    halves = halved(load_classifier(task, classifier), settings.first)
+    parts = split(load_classifier(task, classifier), settings.first)
     others = pooled_others if settings.pool else fresh_others
-    feed = others(task, settings, halves.lower)
+    feed = others(task, settings, parts.backbone)
     numbers = {row.image_id: number for number, row in enumerate(task.weak.rows)}
     for row in pending(task, ".npz"):
         photo, rows = pixels_of(row), [c - 1 for c in row.classes]
         total: FloatMap = np.zeros((len(rows), *photo.shape[:2]), np.float32)
         if rows:
             inputs = [
-                halves.lower(scaled(photo, scale, settings.flip).to(task.place.device))
+                parts.backbone(scaled(photo, scale, settings.flip).to(task.place.device))
                 for scale in settings.scales
             ]
-            for maps in reduced_maps(halves, inputs, rows, feed(numbers[row.image_id]), settings):
-                large = functional.interpolate(maps, photo.shape[:2], mode="bilinear")
+            for maps in reduced_maps(parts, inputs, rows, feed(numbers[row.image_id]), settings):
+                large = resized(maps, photo.shape[:2])
                 total += large[0].cpu().numpy()
         write_maps(task.folder, row.image_id, ClassMaps(row.classes, max_normalised(total)))
 
@@ -248,7 +234,6 @@ def scaled(photo: npt.NDArray[np.uint8], scale: float, flip: bool) -> Tensor:
     """Return a resized (bicubic) photo and, with ``flip``, its mirror image; ``(N, 3, h, w)``."""
     if scale != 1:
         height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
-        resized = Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC)
-        photo = np.array(resized)
+        photo = np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
     image = torch.from_numpy(photo).permute(2, 0, 1)[None]
     return torch.cat([image, image.flip(-1)]) if flip else image

@@ -19,16 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from sbdata.benchmark.stage import StageContext
-from sbdata.train.labels import nearest
-from sbdata_baselines.settings import (
-    BoundarySettings,
-    WalkSettings,
-)
+from sbdata.train.resize import nearest
+from sbdata_baselines.settings import BoundarySettings, WalkSettings
 from sbdata_baselines.stages.affinity import BoundaryHead, boundary_loss, pair_labels
-from sbdata_baselines.stages.descent import descend, load_trained, settings_of
 from sbdata_baselines.stages.maps import read_maps, write_maps
-from sbdata_baselines.stages.photos import WeakViews, batches, pending, pixels_of
-from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
+from sbdata_baselines.stages.photos import pending, pixels_of, weak_views
+from sbdata_baselines.stages.pyramid import build_pyramid
+from sbdata_baselines.stages.training import load_trained, new_network, settings_of, train_network
 from sbdata_baselines.stages.walk import edge_affinities, transition, walked_maps
 
 EdgesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
@@ -36,24 +33,39 @@ EdgesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 _STRIDE = 4  # of the edge map, in pixels
 
 
+class EdgeNetwork(nn.Module):
+    """A backbone that is not trained, and the boundary head on its maps.
+
+    Args:
+        settings: settings of the backbone.
+        n_classes: number of classes, which edges do not depend on.
+    """
+
+    def __init__(self, settings: BoundarySettings, n_classes: int) -> None:
+        super().__init__()
+        self.pyramid = build_pyramid(settings.network).requires_grad_(False).eval()
+        self.head = BoundaryHead(self.pyramid.channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return edges in [0, 1], ``(N, h, w)``, at stride 4 or the next that there is."""
+        with torch.no_grad():
+            features = self.pyramid(images)
+        place = next(k for k, stride in enumerate(self.pyramid.strides) if stride >= _STRIDE)
+        edges: Tensor = self.head(features, features[place].shape[-2:])
+        return edges
+
+
 def train_boundary(task: StageContext, settings: BoundarySettings, seeds: Path) -> None:
     """Train the boundary head on the seeds; writes ``model.pt``."""
-    pyramid, head = _new_networks(task, settings)
-    views = WeakViews(task.weak, settings.views, task.seed, seeds=seeds)
+    network = new_network(task, settings, EdgeNetwork)
+    views = weak_views(task.weak, settings.views, task.seed, seeds=seeds)
 
-    def loss_of(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
-        edges = _edges(pyramid, head, images)
+    def step_loss(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
+        edges: Tensor = network(images)
         pairs = pair_labels(nearest(seeds.long(), edges.shape[-2:]), settings.radius)
         return boundary_loss(edge_affinities(edges, settings.radius), pairs)
 
-    descend(
-        task,
-        settings,
-        head.train(),
-        pyramid,
-        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
-        loss_of,
-    )
+    train_network(task, settings, network.head, [views], step_loss, backbone=network.pyramid)
 
 
 def walk_maps(task: StageContext, settings: WalkSettings, maps: Path, boundary: Path) -> None:
@@ -83,33 +95,17 @@ def load_boundary(task: StageContext, folder: Path, flip: bool = True) -> EdgesO
         flip: take the mean with the edges of the mirrored photo.
     """
     settings = settings_of(folder, BoundarySettings)
-    pyramid, head = _new_networks(task, settings)
-    load_trained(head, folder)
-    head.eval()
+    network = new_network(task, settings, EdgeNetwork)
+    load_trained(network.head, folder)
+    network.eval()
 
     def edges_of(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         image = torch.tensor(photo).permute(2, 0, 1)[None].to(task.place.device)
         with torch.inference_mode():
-            edges = _edges(pyramid, head, image)[0]
+            edges = network(image)[0]
             if flip:
-                edges = (edges + _edges(pyramid, head, image.flip(-1))[0].flip(-1)) / 2
+                edges = (edges + network(image.flip(-1))[0].flip(-1)) / 2
             found: npt.NDArray[np.float32] = edges.cpu().numpy()
         return found
 
     return edges_of
-
-
-def _new_networks(task: StageContext, settings: BoundarySettings) -> tuple[Pyramid, BoundaryHead]:
-    torch.manual_seed(task.seed)
-    pyramid = build_pyramid(settings.network)
-    pyramid.requires_grad_(False)
-    head = BoundaryHead(pyramid.channels)
-    return pyramid.to(task.place.device).eval(), head.to(task.place.device)
-
-
-def _edges(pyramid: Pyramid, head: nn.Module, images: Tensor) -> Tensor:
-    with torch.no_grad():
-        features = pyramid(images)
-    place = next(k for k, stride in enumerate(pyramid.strides) if stride >= _STRIDE)
-    edges: Tensor = head(features, features[place].shape[-2:])
-    return edges

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Dataset
 
 from sbdata.errors import InputError
 from sbdata.train.augment import View
+from sbdata.train.views import Arrays, Shuffled, Views
 from sbdata.weak_labels.weak_set import Box, WeakImage, WeakSet
 from sbdata_baselines.settings import ViewSettings
-from sbdata_baselines.stages.photos import WeakViews, drawn
 
 _STREAM = 3  # of chance: the order of the photos; their views are those of stream 0
 
@@ -65,52 +62,47 @@ def pixels_in(box: Box) -> tuple[slice, slice]:
 
 
 @dataclass(frozen=True)
-class BoxViews(Dataset[tuple[npt.NDArray[Any], ...]]):
-    """All views of one run: pixels, boxes, background.
-
-    View ``p`` is a function of the seed and ``p`` alone. In an epoch every photo is seen once, in
-    an order drawn anew. A view is
-
-    - its pixels, uint8 ``(S, S, 3)``;
-    - its boxes, float32 ``(B, 5)``: class, left, upper, right and lower edge in pixels of the view,
-      as many rows as any photo has boxes; rows that are not needed hold zeros;
-    - its background, uint8 ``(S, S)``: 1 where the photo is and no box.
+class BoxTarget:
+    """What goes with a view of a photo: its boxes, and the background.
 
     Attributes:
-        weak: photos with boxes.
-        settings: of the views.
-        seed: of order and views.
+        count: rows of boxes in each view; those that are not needed hold zeros.
         visible: share of a box's area that a view must show for the box to be in it. What a view
             shows of other boxes is no background either.
+    """
+
+    count: int
+    visible: float = 0.0
+
+    def __call__(self, row: WeakImage, view: View) -> Arrays:
+        """Return what a view shows.
+
+        Returns:
+            Boxes, float32 ``(count, 5)``: class, left, upper, right and lower edge in pixels of
+            the view; and background, uint8 ``(S, S)``: 1 where the photo is and no box.
+        """
+        boxes = np.zeros((self.count, 5), np.float32)
+        seen = seen_boxes(boxes_of(row), view, self.visible)
+        boxes[: len(seen)] = seen
+        return boxes, seen_background(boxes_of(row), view, row.size)
+
+
+def box_views(
+    weak: WeakSet, settings: ViewSettings, seed: int, visible: float = 0.0
+) -> Views[WeakImage]:
+    """Return all views of one run: pixels, boxes, background.
+
+    Args:
+        weak: photos with boxes, each seen once an epoch, in an order drawn anew for every epoch.
+        settings: settings of the views.
+        seed: seed of order and views.
+        visible: see :class:`BoxTarget`.
 
     Raises:
         InputError: if boxes are not given.
     """
-
-    weak: WeakSet
-    settings: ViewSettings
-    seed: int
-    visible: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._rows  # noqa: B018 - asks for the boxes of all photos
-
-    def __getitem__(self, position: int) -> tuple[npt.NDArray[Any], ...]:
-        epoch, place = divmod(position, len(self.weak))
-        row = self.weak.rows[_order((self.seed, _STREAM, 0, epoch), len(self.weak))[place]]
-        alone = WeakViews(replace(self.weak, rows=(row,)), self.settings, self.seed)
-        height, width = row.size
-        # The draws with which WeakViews begins, so this is the view that it cuts.
-        rng = np.random.default_rng((self.seed, alone.stream, 1, position))
-        view = drawn((width, height), self.settings, rng)
-        boxes = np.zeros((self._rows, 5), np.float32)
-        seen = seen_boxes(boxes_of(row), view, self.visible)
-        boxes[: len(seen)] = seen
-        return alone[position][0], boxes, seen_background(boxes_of(row), view, row.size)
-
-    @cached_property
-    def _rows(self) -> int:
-        return max(len(boxes_of(row)) for row in self.weak.rows)
+    count = max(len(boxes_of(row)) for row in weak.rows)
+    return Views(Shuffled(weak.rows, seed, _STREAM), settings, BoxTarget(count, visible), seed)
 
 
 def seen_boxes(boxes: tuple[Box, ...], view: View, visible: float = 0.0) -> npt.NDArray[np.float32]:
@@ -183,8 +175,3 @@ def _touched(start: float, stop: float) -> slice:
 def _held(start: float, stop: float) -> slice:
     """Return the pixels that a stretch covers wholly."""
     return slice(max(math.ceil(start), 0), max(math.floor(stop), 0))
-
-
-@lru_cache(maxsize=4)  # the running epoch and the next
-def _order(key: tuple[int, ...], n: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(key).permutation(n)

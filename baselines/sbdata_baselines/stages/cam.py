@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from sbdata.errors import InputError
+from sbdata.train.resize import resized
 from sbdata_baselines.settings import SCALES
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, max_normalised
 
@@ -69,7 +69,7 @@ def multi_scale_maps(
                 maps = maps.relu()
             if flip:
                 maps = maps[:1] + maps[1:].flip(-1)
-            by_scale.append(_resized(maps, size))
+            by_scale.append(resized(maps, size))
     total: FloatMap = torch.stack(by_scale).sum(0)[0].cpu().numpy()
     return total
 
@@ -102,7 +102,3 @@ def _rescaled(image: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.uint
 def _batch(image: npt.NDArray[np.uint8], flip: bool) -> Tensor:
     one = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
     return torch.cat([one, one.flip(-1)]) if flip else one
-
-
-def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return functional.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -12,18 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sbdata.benchmark.stage import StageContext
-from sbdata_baselines.settings import (
-    ClassifierSettings,
-)
-from sbdata_baselines.stages.descent import descend, joined, load_trained, settings_of
-from sbdata_baselines.stages.photos import WeakViews, batches
+from sbdata.train.views import Views
+from sbdata.weak_labels.weak_set import WeakImage
+from sbdata_baselines.settings import ClassifierSettings
+from sbdata_baselines.stages.photos import weak_views
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 
 class Classifier(nn.Module):
@@ -51,37 +51,36 @@ class Classifier(nn.Module):
 
 def train_classifier(task: StageContext, settings: ClassifierSettings) -> None:
     """Train a classifier on the photos and their labels; writes ``model.pt``."""
-    fit(task, settings, [WeakViews(task.weak, settings.views, task.seed)])
+    fit_classifier(task, settings, [weak_views(task.weak, settings.views, task.seed)])
 
 
-def fit(task: StageContext, settings: ClassifierSettings, streams: Sequence[WeakViews]) -> None:
+def fit_classifier(
+    task: StageContext, settings: ClassifierSettings, streams: Sequence[Views[WeakImage]]
+) -> None:
     """Train a classifier on batches of ``batch_size`` views of each stream."""
-    model = new_classifier(settings, len(task.weak.taxonomy), task.seed).to(task.place.device)
-    size, workers = settings.schedule.batch_size, task.place.workers
+    model = new_network(task, settings, plain_classifier)
 
-    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+    def step_loss(images: Tensor, labels: Tensor) -> Tensor:
         return functional.multilabel_soft_margin_loss(model(images), labels)
 
-    descend(
-        task,
-        settings,
-        model.train(),
-        model.pyramid,
-        lambda steps: joined([batches(views, size, steps, workers) for views in streams]),
-        loss_of,
-    )
+    train_network(task, settings, model, streams, step_loss, backbone=model.pyramid)
 
 
-def new_classifier(settings: ClassifierSettings, n_classes: int, seed: int) -> Classifier:
-    """Build a classifier; its head is drawn by torch's global generator, which is seeded."""
-    torch.manual_seed(seed)
+def plain_classifier(settings: ClassifierSettings, n_classes: int) -> Classifier:
+    """Build a classifier; its head is drawn by torch's global generator."""
     return Classifier(build_pyramid(settings.network), n_classes)
+
+
+def classifier_with_background(settings: Any, n_classes: int) -> Classifier:
+    """Build a classifier whose first map is the background's.
+
+    Args:
+        settings: settings of a method, of which ``network`` is the backbone.
+        n_classes: number of classes, without background.
+    """
+    return Classifier(build_pyramid(settings.network), n_classes + 1)
 
 
 def load_classifier(task: StageContext, folder: Path) -> Classifier:
     """Read what :func:`train_classifier` wrote; on the task's device, in evaluation mode."""
-    settings = settings_of(folder, ClassifierSettings)
-    model = new_classifier(settings, len(task.weak.taxonomy), task.seed)
-    load_trained(model, folder)
-    model.to(task.place.device).eval()
-    return model
+    return load_network(task, folder, ClassifierSettings, plain_classifier)

@@ -20,12 +20,13 @@ from PIL import Image
 from timm.data import create_transform
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from sbdata.weak_labels.weak_set import WeakImage
 from sbdata_baselines.settings import Distortion
 
 
 @dataclass(frozen=True)
 class Distorted:
-    """Change photos; an ``Alter`` of :mod:`sbdata_baselines.stages.photos`.
+    """Change photos; an ``Alter`` of :mod:`sbdata.train.views`.
 
     Attributes:
         side: of the square that comes out, to be cut by views of the same ``crop``.
@@ -36,16 +37,16 @@ class Distorted:
     settings: Distortion
 
     def __call__(
-        self, photo: Image.Image, classes: tuple[int, ...], rng: np.random.Generator
-    ) -> tuple[Image.Image, tuple[int, ...]]:
-        """Return a square view of a photo, and its classes as they are."""
+        self, photo: Image.Image, row: WeakImage, rng: np.random.Generator
+    ) -> tuple[Image.Image, WeakImage]:
+        """Return a square view of a photo, and its row as it is."""
         with seeded(int(rng.integers(2**31))):
             values = _transform(self.side, self.settings)(photo)
         mean = torch.tensor(IMAGENET_DEFAULT_MEAN)[:, None, None]
         std = torch.tensor(IMAGENET_DEFAULT_STD)[:, None, None]
         # Only the noise of an erased rectangle reaches beyond the colours that there are.
         pixels = ((values * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-        return Image.fromarray(pixels.permute(1, 2, 0).numpy()), classes
+        return Image.fromarray(pixels.permute(1, 2, 0).numpy()), row
 
 
 @lru_cache(maxsize=4)

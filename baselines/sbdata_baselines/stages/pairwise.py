@@ -20,17 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from sbdata.benchmark.stage import StageContext
-from sbdata.train.labels import nearest
-from sbdata_baselines.settings import (
-    PairwiseSettings,
-    PairwiseWalkSettings,
-)
+from sbdata.train.resize import nearest
+from sbdata_baselines.settings import PairwiseSettings, PairwiseWalkSettings
 from sbdata_baselines.stages.affinity import AffinityHead, pair_labels, psa_loss
-from sbdata_baselines.stages.descent import descend, load_trained, settings_of
 from sbdata_baselines.stages.maps import read_maps, write_maps
-from sbdata_baselines.stages.photos import WeakViews, batches, pending, pixels_of
+from sbdata_baselines.stages.photos import pending, pixels_of, weak_views
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from sbdata_baselines.stages.seeds import alpha_background
+from sbdata_baselines.stages.training import load_network, new_network, settings_of, train_network
 from sbdata_baselines.stages.walk import (
     feature_affinities,
     neighbours,
@@ -62,38 +59,29 @@ class AffinityNetwork(nn.Module):
 
 def train_pairwise(task: StageContext, settings: PairwiseSettings, seeds: Path) -> None:
     """Train the affinity network on the seeds; writes ``model.pt``."""
-    model = _new_network(task, settings).to(task.place.device)
-    views = WeakViews(task.weak, settings.views, task.seed, seeds=seeds)
+    model = new_network(task, settings, _network)
+    views = weak_views(task.weak, settings.views, task.seed, seeds=seeds)
 
-    def loss_of(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
+    def step_loss(images: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
         features = model(images)
         pairs = pair_labels(nearest(seeds.long(), features.shape[-2:]), settings.radius)
         return psa_loss(feature_affinities(features, settings.radius), pairs)
 
-    descend(
-        task,
-        settings,
-        model.train(),
-        model.pyramid,
-        lambda steps: batches(views, settings.schedule.batch_size, steps, task.place.workers),
-        loss_of,
-    )
+    train_network(task, settings, model, [views], step_loss, backbone=model.pyramid)
 
 
 def walk_pairwise(
     task: StageContext, settings: PairwiseWalkSettings, maps: Path, pairwise: Path
 ) -> None:
     """Write ``<image_id>.npz`` of each photo: the maps and their background, spread."""
-    trained = settings_of(pairwise, PairwiseSettings)
-    model = _new_network(task, trained)
-    load_trained(model, pairwise)
-    model.to(task.place.device).eval()
-    offsets = neighbours(trained.radius)
+    radius = settings_of(pairwise, PairwiseSettings).radius
+    model = load_network(task, pairwise, PairwiseSettings, _network)
+    offsets = neighbours(radius)
     for row in pending(task, ".npz"):
         found = read_maps(maps, row.image_id)
         image = torch.tensor(pixels_of(row)).permute(2, 0, 1)[None].to(task.place.device)
         with torch.inference_mode():
-            affinities = feature_affinities(model(image), trained.radius)[0].cpu().numpy()
+            affinities = feature_affinities(model(image), radius)[0].cpu().numpy()
         grid = (affinities.shape[1], affinities.shape[2])
         links = transition_from_affinities(affinities, offsets, grid, settings.beta)
         background = alpha_background(found, settings.background_power)
@@ -101,6 +89,5 @@ def walk_pairwise(
         write_maps(task.folder, row.image_id, walked)
 
 
-def _new_network(task: StageContext, settings: PairwiseSettings) -> AffinityNetwork:
-    torch.manual_seed(task.seed)
+def _network(settings: PairwiseSettings, n_classes: int) -> AffinityNetwork:
     return AffinityNetwork(build_pyramid(settings.network), settings.widths)

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from sbdata.masks import VOID, LabelMap
 from sbdata.train.refine import Refiner
+from sbdata.train.resize import resized
 from sbdata.weak_labels.weak_set import Box
 from sbdata_baselines.stages.boxes import pixels_in, regions_of
 from sbdata_baselines.stages.maps import FloatMap
@@ -55,10 +56,10 @@ def box_scores(
     inside = regions.any(axis=0)
     scores = np.zeros((len(classes) + 1, *size), np.float32)
     attention = _attention(features, weights[0], torch.from_numpy(~inside), grid)
-    seen = resized(attention[None], size)[0].cpu().numpy()
+    seen = resized(attention[None, None], size)[0, 0].cpu().numpy()
     scores[0] = np.where(seen >= threshold * seen.max(), seen, 0)
-    activations = resized(torch.einsum("kd,dhw->khw", weights[list(classes)], features), size)
-    positive = activations.relu().cpu().numpy()
+    activations = torch.einsum("kd,dhw->khw", weights[list(classes)], features)
+    positive = resized(activations[None], size)[0].relu().cpu().numpy()
     for box in boxes:
         place = (classes.index(box.class_id), *pixels_in(box))
         peak = max(positive[place].max(), np.finfo(np.float32).tiny)
@@ -169,7 +170,7 @@ def cosines(features: Tensor, vectors: Tensor, size: tuple[int, int]) -> Tensor:
     """
     units = functional.normalize(vectors, dim=1)
     along = torch.einsum("kd,dhw->khw", units, features)  # enlarging commutes with it
-    return resized(along, size) / _lengths(features, size)
+    return resized(along[None], size)[0] / _lengths(features, size)
 
 
 def agreement_mask(fitted: LabelMap, retrieved: LabelMap) -> LabelMap:
@@ -179,11 +180,6 @@ def agreement_mask(fitted: LabelMap, retrieved: LabelMap) -> LabelMap:
     [[0, 255]]
     """
     return np.where(fitted == retrieved, fitted, np.uint8(VOID))
-
-
-def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring ``(K, h, w)`` maps to a size, bilinearly."""
-    return functional.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def _lengths(features: Tensor, size: tuple[int, int]) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sbdata.errors import InputError
+from sbdata.train.resize import resized
 from sbdata_baselines.settings import HybridSettings, TransformerSettings
 from sbdata_baselines.stages.attention import check_plain, refined_maps, through
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
@@ -164,7 +165,7 @@ class PixelPatches(nn.Module):
         sides = zip(values.shape[-2:], self.project.stride, strict=True)
         whole = [max(round(length / side), 1) * side for length, side in sides]
         if whole != list(values.shape[-2:]):
-            values = functional.interpolate(values, whole, mode="bilinear", align_corners=False)
+            values = resized(values, whole)
         patches: Tensor = self.project((values - self.mean) / self.std)
         return patches
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sbdata.errors import InputError
+from sbdata.train.resize import resized
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap
 
 Offset = tuple[int, int]
@@ -250,7 +251,7 @@ def walked_maps(
         return maps
     coarse = functional.interpolate(torch.tensor(rows)[None], grid, mode="area")[0].numpy()
     walked = torch.from_numpy(random_walk(coarse, transition, steps, damping))
-    large: FloatMap = functional.interpolate(walked[None], maps.size, mode="bilinear")[0].numpy()
+    large: FloatMap = resized(walked[None], maps.size)[0].numpy()
     large /= max(float(large.max()), float(np.finfo(np.float32).tiny))
     if maps.background is None:
         return ClassMaps(maps.classes, large)

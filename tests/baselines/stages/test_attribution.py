@@ -27,8 +27,8 @@ from sbdata_baselines.stages.attribution import (
     objective,
 )
 from sbdata_baselines.stages.classifier import load_classifier, train_classifier
-from sbdata_baselines.stages.halves import Upper, halved
 from sbdata_baselines.stages.maps import read_maps
+from sbdata_baselines.stages.splitting import Head, split
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
@@ -38,13 +38,13 @@ from tests.baselines.weak_examples import task_of, write_weak
 SETTINGS = ClimbSettings((Climb(1.0, 3),))
 
 
-def network(classes: int = 3) -> Upper:
+def network(classes: int = 3) -> Head:
     """Two convolutions with a rectifier between, and a head whose weights have both signs."""
     torch.manual_seed(1)
     body = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 3, padding=1))
-    upper = Upper([body, nn.ReLU()], nn.Conv2d(5, classes, 1, bias=False))
-    upper.requires_grad_(False)
-    return upper
+    head = Head([body, nn.ReLU()], nn.Conv2d(5, classes, 1, bias=False))
+    head.requires_grad_(False)
+    return head
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -99,20 +99,20 @@ def test_the_objective_by_hand() -> None:
 @pytest.mark.parametrize("flip", [True, False])
 def test_three_steps_against_two_backward_passes(flip: bool) -> None:
     """As the official code goes about it: Grad-CAM by a first pass, the climb by a second."""
-    upper, settings = network(), replace(SETTINGS, flip=flip, step=0.3, restraint=50.0)
+    head, settings = network(), replace(SETTINGS, flip=flip, step=0.3, restraint=50.0)
     image = noise(1, 3, 6, 8)
     values = torch.cat([image, image.flip(-1)]) if flip else image
-    moments = list(islice(climbing(upper, values, 1, settings), 4))
-    head = upper.head.weight[:, :, 0, 0]
+    moments = list(islice(climbing(head, values, 1, settings), 4))
+    weights = head.conv.weight[:, :, 0, 0]
     first = None
     for moment in moments:
         torch.testing.assert_close(moment.values, values)
         values = values.detach().requires_grad_()
         features = values
-        for part in upper.parts:
+        for part in head.parts:
             features = part(features)
-        torch.testing.assert_close(moment.attribution, grad_cam(features, head, 1))
-        logits = torch.einsum("ndhw,cd->nchw", features, head)
+        torch.testing.assert_close(moment.attribution, grad_cam(features, weights, 1))
+        logits = torch.einsum("ndhw,cd->nchw", features, weights)
         (slope,) = torch.autograd.grad(logits[:, 1].relu().sum(), features, retain_graph=True)
         factors = (slope.sum(dim=(2, 3)) / (slope > 0).sum())[:, :, None, None]
         shown = (features * factors).sum(dim=1).relu()
@@ -130,13 +130,13 @@ def test_three_steps_against_two_backward_passes(flip: bool) -> None:
 
 def test_the_objective_rises_in_small_steps_on_a_linear_network() -> None:
     torch.manual_seed(0)
-    upper = Upper([], nn.Conv2d(3, 2, 1, bias=False)).requires_grad_(False)
-    upper.head.weight.copy_(torch.tensor([[1.0, 0.5, 0.2], [0.2, 1.0, 0.4]])[:, :, None, None])
+    head = Head([], nn.Conv2d(3, 2, 1, bias=False)).requires_grad_(False)
+    head.conv.weight.copy_(torch.tensor([[1.0, 0.5, 0.2], [0.2, 1.0, 0.4]])[:, :, None, None])
     values = noise(2, 3, 5, 5).abs()  # all activations are positive: the score is linear
     settings = replace(SETTINGS, step=1e-3, restraint=0.0)
-    heights = [float(m.objective) for m in islice(climbing(upper, values, 0, settings), 20)]
+    heights = [float(m.objective) for m in islice(climbing(head, values, 0, settings), 20)]
     assert np.all(np.diff(heights) > 0)
-    lower = [float(m.objective) for m in islice(climbing(upper, values, 1, settings), 20)]
+    lower = [float(m.objective) for m in islice(climbing(head, values, 1, settings), 20)]
     assert np.all(np.diff(lower) > 0)
 
 
@@ -189,12 +189,12 @@ def maps_of(trained: tuple[WeakSet, Path], folder: str, settings: ClimbSettings)
 
 def test_maps_are_sums_over_the_steps_of_each_class(trained: tuple[WeakSet, Path]) -> None:
     weak, root = trained
-    halves = halved(load_classifier(task_of(weak, root / "x"), root / "classifier"))
+    parts = split(load_classifier(task_of(weak, root / "x"), root / "classifier"))
     images = torch.rand(2, 3, 32, 32)
-    found = climbed_maps(images, halves, [1, 0], 3, SETTINGS)
-    values = halves.lower(images)
+    found = climbed_maps(images, parts, [1, 0], 3, SETTINGS)
+    values = parts.backbone(images)
     for place, row in enumerate([1, 0]):
-        moments = islice(climbing(halves.upper, values, row, SETTINGS), 3)
+        moments = islice(climbing(parts.head, values, row, SETTINGS), 3)
         torch.testing.assert_close(found[:, place], sum(m.attribution for m in moments))
 
 

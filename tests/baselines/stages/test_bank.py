@@ -113,25 +113,30 @@ def torch_cpu() -> object:
     return torch.device("cpu")
 
 
+def row_of(*classes: int) -> WeakImage:
+    return WeakImage("x", Path("x.png"), (30, 40), classes)
+
+
 def test_a_pasted_object_brings_its_label_and_its_pixels(tmp_path: Path) -> None:
     _, folder = bank_of(tmp_path)
     assert sorted(p.name for p in folder.glob("*.png")) == ["p0.png", "p1.png"]
     paster = load_paster(folder, PasteSettings(rotate=0))
     photo = Image.new("RGB", (40, 30))
-    result, classes = paster(photo, (1, 3), np.random.default_rng(0))
-    assert classes == (1, 2, 3)
+    result, row = paster(photo, row_of(1, 3), np.random.default_rng(0))
+    assert row == row_of(1, 2, 3)
     pixels = np.asarray(result)
     assert set(np.unique(pixels)) == {0, 202}
     assert (pixels[..., 0] == 202).sum() == 15 * 18
-    twice = [paster(photo, (1,), np.random.default_rng(4)) for _ in range(2)]
+    twice = [paster(photo, row_of(1), np.random.default_rng(4)) for _ in range(2)]
     assert np.array_equal(*(np.asarray(image) for image, _ in twice))
 
 
 def test_a_photo_with_all_banked_classes_stays(tmp_path: Path) -> None:
     _, folder = bank_of(tmp_path)
     photo = Image.new("RGB", (40, 30), (9, 9, 9))
-    result, classes = load_paster(folder, PasteSettings())(photo, (1, 2), np.random.default_rng(0))
-    assert classes == (1, 2)
+    paster = load_paster(folder, PasteSettings())
+    result, row = paster(photo, row_of(1, 2), np.random.default_rng(0))
+    assert row == row_of(1, 2)
     assert np.array_equal(np.asarray(result), np.asarray(photo))
 
 

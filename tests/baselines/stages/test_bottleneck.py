@@ -35,9 +35,9 @@ from sbdata_baselines.stages.bottleneck import (
     scaled,
 )
 from sbdata_baselines.stages.classifier import load_classifier, train_classifier
-from sbdata_baselines.stages.halves import Halves, Lower, Upper, halved
 from sbdata_baselines.stages.maps import read_maps
 from sbdata_baselines.stages.photos import pixels_of
+from sbdata_baselines.stages.splitting import Backbone, Head, SplitClassifier, split
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
@@ -95,12 +95,12 @@ def test_the_share_of_a_photo_that_is_filled() -> None:
 # --- the steps ------------------------------------------------------------------------------------
 
 
-def linear(head: Tensor) -> Halves:
-    """A classifier that is its head alone: its maps are ``head @ values``."""
-    upper = Upper([], nn.Conv2d(head.shape[1], head.shape[0], 1, bias=False))
+def linear(weights: Tensor) -> SplitClassifier:
+    """A classifier that is its head alone: its maps are ``weights @ values``."""
+    head = Head([], nn.Conv2d(weights.shape[1], weights.shape[0], 1, bias=False))
     with torch.no_grad():
-        upper.head.weight.copy_(head[:, :, None, None])
-    return Halves(Lower.__new__(Lower), upper)
+        head.conv.weight.copy_(weights[:, :, None, None])
+    return SplitClassifier(Backbone.__new__(Backbone), head)
 
 
 def noise(*shape: int, seed: int) -> Tensor:
@@ -118,8 +118,8 @@ def test_the_steps_against_a_gradient_in_closed_form() -> None:
     others = noise(2, 5, 4, 4, seed=4)
     labels = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
     rules = replace(STEPS, scales=(1.0, 0.5, 1.5), learned=(1.0, 1.5))
-    halves = linear(start)
-    found = reduced_maps(halves, own, [0, 2], repeat((others, labels)), rules)
+    parts = linear(start)
+    found = reduced_maps(parts, own, [0, 2], repeat((others, labels)), rules)
 
     weights = start.numpy().astype(np.float64)
     velocity = np.zeros_like(weights)
@@ -147,21 +147,21 @@ def test_the_steps_against_a_gradient_in_closed_form() -> None:
         weights = weights - 10 * 0.01 * (1 - step / 4) ** 0.9 * velocity
     for maps, total in zip(found, sums, strict=True):
         np.testing.assert_allclose(maps[0].numpy(), total, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(halves.upper.head.weight[:, :, 0, 0], start)
+    torch.testing.assert_close(parts.head.conv.weight[:, :, 0, 0], start)
 
 
 @pytest.mark.parametrize("ending", [{"stop": 0.0}, {"filled": 0.0}, {"steps": 1}])
 def test_what_ends_the_steps(ending: dict[str, float]) -> None:
     """The first maps are always there; nothing is added when the steps end at once."""
     values = noise(2, 5, 4, 4, seed=1)
-    halves = linear(noise(3, 5, seed=0))
+    parts = linear(noise(3, 5, seed=0))
     whole = replace(STEPS, filled=1.0)
     cut = replace(whole, **ending)  # type: ignore[arg-type]
-    (maps,) = reduced_maps(halves, [values], [1], nobody(), cut)
+    (maps,) = reduced_maps(parts, [values], [1], nobody(), cut)
     with torch.no_grad():
-        once = halves.upper(values)[:, [1]].relu()
+        once = parts.head(values)[:, [1]].relu()
     torch.testing.assert_close(maps, once[:1] + once[1:].flip(-1))
-    (more,) = reduced_maps(halves, [values], [1], nobody(), whole)
+    (more,) = reduced_maps(parts, [values], [1], nobody(), whole)
     assert not torch.allclose(more, maps)
 
 
@@ -210,9 +210,9 @@ def test_others_share_no_class_and_are_the_same_again(
 ) -> None:
     weak, root = trained
     task = task_of(weak, root / "x")
-    halves = halved(load_classifier(task, root / "classifier"), "blocks.4" if pool else "")
+    parts = split(load_classifier(task, root / "classifier"), "blocks.4" if pool else "")
     rules = replace(STEPS, pool=pool)
-    feed = (pooled_others if pool else fresh_others)(task, rules, halves.lower)
+    feed = (pooled_others if pool else fresh_others)(task, rules, parts.backbone)
     # p0 is red; blue alone are p1 and p4. p2 and p5 have both colours: nobody is left for them.
     first, second = (list(zip(range(3), feed(0), strict=False)) for _ in range(2))
     for (_, (values, labels)), (_, (again, _)) in zip(first, second, strict=True):

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sbdata_baselines.settings import ViewSettings
 from sbdata_baselines.stages.boxes import (
-    BoxViews,
+    box_views,
     boxes_of,
     regions_of,
     seen_background,
     seen_boxes,
 )
-from sbdata_baselines.stages.photos import batches
 
 from sbdata.errors import InputError
 from sbdata.train.augment import View
+from sbdata.train.views import batches
 from sbdata.weak_labels.weak_set import Box
 from tests.baselines.boxed_examples import write_boxed
 from tests.baselines.weak_examples import COLOURS
@@ -39,7 +39,7 @@ def test_boxes_that_are_not_given_are_missed(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", n=2)
     blind = replace(weak, rows=(weak.rows[0], replace(weak.rows[1], boxes=None)))
     with pytest.raises(InputError, match="image p1 comes without boxes"):
-        BoxViews(blind, VIEWS, 0)
+        box_views(blind, VIEWS, 0)
     assert boxes_of(replace(weak.rows[0], boxes=())) == ()
 
 
@@ -107,7 +107,7 @@ def test_no_pixel_is_background_and_in_a_box(
 
 def test_boxes_lie_on_the_objects_of_the_pixels(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", n=3)
-    views = BoxViews(weak, VIEWS, 0)
+    views = box_views(weak, VIEWS, 0)
     seen = 0
     for position in range(24):
         pixels, boxes, background = views[position]
@@ -127,8 +127,8 @@ def test_boxes_lie_on_the_objects_of_the_pixels(tmp_path: Path) -> None:
 
 def test_rows_without_a_box_are_zeros_and_batches_stack(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", n=4, empty=3)
-    views = BoxViews(weak, VIEWS, 0)
-    images, boxes, background = next(iter(batches(views, 4, range(1))))
+    views = box_views(weak, VIEWS, 0)
+    images, boxes, background = next(batches([views], [range(4)]))
     assert images.shape == (4, 3, 48, 48)
     assert boxes.shape == (4, 2, 5)  # two boxes in the photo that has most
     assert background.shape == (4, 48, 48)
@@ -138,7 +138,11 @@ def test_rows_without_a_box_are_zeros_and_batches_stack(tmp_path: Path) -> None:
 
 def test_a_view_is_a_function_of_seed_and_position(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", n=4)
-    one, again, other = BoxViews(weak, VIEWS, 1), BoxViews(weak, VIEWS, 1), BoxViews(weak, VIEWS, 2)
+    one, again, other = (
+        box_views(weak, VIEWS, 1),
+        box_views(weak, VIEWS, 1),
+        box_views(weak, VIEWS, 2),
+    )
     for position in (0, 3, 4, 9):
         for first, second in zip(one[position], again[position], strict=True):
             np.testing.assert_array_equal(first, second)
@@ -148,7 +152,7 @@ def test_a_view_is_a_function_of_seed_and_position(tmp_path: Path) -> None:
 def test_every_photo_is_seen_once_an_epoch(tmp_path: Path) -> None:
     """The photos are told apart by the colour of a corner that every view shows."""
     weak, _ = write_boxed(tmp_path / "photos", n=4)
-    whole = BoxViews(weak, ViewSettings(72, long_side=(72, 72), flip=False), 0)
+    whole = box_views(weak, ViewSettings(72, long_side=(72, 72), flip=False), 0)
     for epoch in range(3):
         seen = {tuple(whole[4 * epoch + k][1].flatten().tolist()) for k in range(4)}
         assert len(seen) == 4

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from PIL import Image
 from sbdata_baselines.settings import Distortion
 from sbdata_baselines.stages.distortion import Distorted, seeded
 
+from sbdata.weak_labels.weak_set import WeakImage
+
 DISTORTED = Distorted(32, Distortion())
+ROW = WeakImage("p0", Path("p0.png"), (48, 64), (1, 4))
 
 
 def photo() -> Image.Image:
@@ -19,8 +23,8 @@ def photo() -> Image.Image:
 
 
 def changed(seed: int, alter: Distorted = DISTORTED) -> np.ndarray:  # type: ignore[type-arg]
-    found, classes = alter(photo(), (1, 4), np.random.default_rng(seed))
-    assert classes == (1, 4)
+    found, row = alter(photo(), ROW, np.random.default_rng(seed))
+    assert row is ROW
     assert found.size == (32, 32)
     assert found.mode == "RGB"
     return np.asarray(found)
@@ -69,7 +73,7 @@ def test_without_changes_a_view_is_a_part_of_the_photo() -> None:
     alter = Distorted(32, Distortion(policy="", erase=0.0, area=(0.5, 0.5)))
     spans = set()
     for seed in range(5):
-        found, _ = alter(Image.fromarray(ramp.copy()), (1,), np.random.default_rng(seed))
+        found, _ = alter(Image.fromarray(ramp.copy()), ROW, np.random.default_rng(seed))
         values = np.asarray(found).astype(int)[:, :, 0]
         assert (values == values[0]).all()
         assert (np.diff(values[0]) >= 0).all()
@@ -81,7 +85,7 @@ def test_without_changes_a_view_is_a_part_of_the_photo() -> None:
 def test_erasing_puts_noise_in_a_rectangle() -> None:
     grey = Image.new("RGB", (64, 64), (124, 116, 104))
     alter = Distorted(64, Distortion(policy="", erase=1.0, area=(1.0, 1.0)))
-    pixels = np.asarray(alter(grey, (), np.random.default_rng(0))[0])
+    pixels = np.asarray(alter(grey, ROW, np.random.default_rng(0))[0])
     noisy = (pixels != (124, 116, 104)).any(axis=2)
     rows, columns = np.flatnonzero(noisy.any(1)), np.flatnonzero(noisy.any(0))
     box = noisy[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

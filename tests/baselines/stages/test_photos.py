@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 from sbdata_baselines.settings import ViewSettings
 from sbdata_baselines.stages.masks import write_pseudo_mask
-from sbdata_baselines.stages.photos import WeakViews, batches, drawn, pending
+from sbdata_baselines.stages.photos import pending, weak_views
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.devices import DistributedContext
+from sbdata.train.views import batches, in_steps
 from sbdata.weak_labels.weak_set import WeakImage, WeakSet
 
 
@@ -33,7 +34,7 @@ def weak(tmp_path: Path) -> WeakSet:
 
 
 def test_an_epoch_sees_every_photo_once_with_its_labels(weak: WeakSet) -> None:
-    views = WeakViews(weak, ViewSettings(64, flip=False), seed=3)
+    views = weak_views(weak, ViewSettings(64, flip=False), seed=3)
     for epoch in range(2):
         found = [views[p] for p in range(5 * epoch, 5 * epoch + 5)]
         blue = [int(np.unique(pixels[..., 2])[-1]) for pixels, _ in found]
@@ -45,7 +46,7 @@ def test_an_epoch_sees_every_photo_once_with_its_labels(weak: WeakSet) -> None:
 
 def test_seeds_are_cut_as_the_photo_is(weak: WeakSet, tmp_path: Path) -> None:
     settings = ViewSettings(40, flip=True)
-    views = WeakViews(weak, settings, seed=0, seeds=tmp_path / "seeds")
+    views = weak_views(weak, settings, seed=0, seeds=tmp_path / "seeds")
     for position in range(10):
         pixels, _, seeds = views[position]
         inside = seeds != 255
@@ -54,18 +55,19 @@ def test_seeds_are_cut_as_the_photo_is(weak: WeakSet, tmp_path: Path) -> None:
 
 def test_views_depend_on_seed_stream_and_position_alone(weak: WeakSet) -> None:
     settings = ViewSettings(32, long_side=(40, 80), jitter=(0.3, 0.3, 0.3, 0.1))
-    one, two = WeakViews(weak, settings, 1), WeakViews(weak, settings, 1)
+    one, two = weak_views(weak, settings, 1), weak_views(weak, settings, 1)
     two[3]
     assert np.array_equal(one[7][0], two[7][0])
-    for other in (WeakViews(weak, settings, 2), WeakViews(weak, settings, 1, stream=1)):
+    for other in (weak_views(weak, settings, 2), weak_views(weak, settings, 1, stream=1)):
         assert not np.array_equal(one[7][0], other[7][0])
 
 
 def test_the_long_side_is_drawn_in_its_range() -> None:
     settings = ViewSettings(32, long_side=(100, 120))
+    photo = Image.new("RGB", (50, 80))
     sides = set()
     for seed in range(60):
-        view = drawn((50, 80), settings, np.random.default_rng(seed))
+        _, view = settings(photo, np.random.default_rng(seed))
         scale = 32 / (view.box[2] - view.box[0])
         sides.add(round(80 * scale))
     assert min(sides) >= 100
@@ -74,9 +76,9 @@ def test_the_long_side_is_drawn_in_its_range() -> None:
 
 
 def test_batches_go_on_from_a_step(weak: WeakSet) -> None:
-    views = WeakViews(weak, ViewSettings(32), 0)
-    everything = list(batches(views, 2, range(4)))
-    rest = list(batches(views, 2, range(2, 4)))
+    views = weak_views(weak, ViewSettings(32), 0)
+    everything = list(batches([views], in_steps(range(4), 2)))
+    rest = list(batches([views], in_steps(range(2, 4), 2)))
     assert all(
         torch.equal(a, b)
         for x, y in zip(everything[2:], rest, strict=True)

@@ -10,7 +10,7 @@ from PIL import Image
 from sbdata_baselines.methods.eps import saliency_stage
 from sbdata_baselines.settings import SaliencySettings, ViewSettings
 from sbdata_baselines.stages.boundary_prior import boundary_saliency
-from sbdata_baselines.stages.photos import WeakViews, pixels_of
+from sbdata_baselines.stages.photos import pixels_of, weak_views
 from sbdata_baselines.stages.saliency import saliency
 from sbdata_baselines.stages.saliency_maps import read_salience, salience_of, saliency_maps
 
@@ -81,7 +81,7 @@ def test_outside_a_view_nothing_is_salient(tmp_path: Path) -> None:
     folder = tmp_path / "maps"
     folder.mkdir()
     Image.new("L", row.size[::-1], 254).save(folder / "p0.png")
-    views = WeakViews(weak, ViewSettings(100), 0, seeds=folder)
+    views = weak_views(weak, ViewSettings(100), 0, seeds=folder)
     pixels, _, levels = views[0]
     salience = salience_of(torch.from_numpy(levels.copy())[None])[0].numpy()
     np.testing.assert_array_equal(salience, (pixels == 255).all(axis=2))

@@ -1,7 +1,7 @@
-"""Halves: a classifier cut in two, so that its first parts run once and its last ones often.
+"""Splitting: a classifier cut in two, so that its first parts run once and its last ones often.
 
 Methods that climb, or train anew, for each photo run the network many times. With all of it as the
-upper half they are what their papers describe; cut later, they cost a fraction.
+head they are what their papers describe; cut later, they cost a fraction.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from sbdata_baselines.stages.classifier import Classifier
 _PROBE = 64  # side of the noise that a cut network is tried on
 
 
-class Upper(nn.Module):
+class Head(nn.Module):
     """The last parts of a backbone, and the head; they share their weights with the classifier.
 
     Args:
         parts: that follow each other.
-        head: a 1 x 1 convolution to one map a class.
+        conv: a 1 x 1 convolution to one map a class.
     """
 
-    def __init__(self, parts: Sequence[nn.Module], head: nn.Conv2d) -> None:
+    def __init__(self, parts: Sequence[nn.Module], conv: nn.Conv2d) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        self.head = head
+        self.conv = conv
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return the activations ``(N, C, h, w)`` of what the lower half gave."""
+        """Return the activations ``(N, C, h, w)`` of what the backbone gave."""
         for part in self.parts:
             found = part(values)
             values = found[-1] if isinstance(found, list) else found  # a whole backbone's is one
-        activations: Tensor = self.head(values)
+        activations: Tensor = self.conv(values)
         return activations
 
 
-class Lower(nn.Module):
+class Backbone(nn.Module):
     """The classifier up to the cut: the normalisation of the photo, and the first parts.
 
     Args:
@@ -54,7 +54,7 @@ class Lower(nn.Module):
         self.parts = list(parts)  # of the pyramid, which registers them
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return what the upper half is given, without gradients.
+        """Return what the head is given, without gradients.
 
         Args:
             images: ``(N, 3, H, W)`` RGB, uint8, or floats in [0, 1].
@@ -66,38 +66,38 @@ class Lower(nn.Module):
         return values
 
 
-class Halves(NamedTuple):
-    """A classifier in two, ``upper(lower(images))`` of which are its maps."""
+class SplitClassifier(NamedTuple):
+    """A classifier in two, ``head(backbone(images))`` of which are its maps."""
 
-    lower: Lower
-    upper: Upper
+    backbone: Backbone
+    head: Head
 
 
-def halved(model: Classifier, first: str = "") -> Halves:
+def split(model: Classifier, first: str = "") -> SplitClassifier:
     """Cut a classifier.
 
     Args:
         model: in evaluation mode.
-        first: name of the backbone's part that the upper half begins with: ``layer4`` of a ResNet,
-            ``blocks.6`` of an EfficientNet. With none, it is the whole backbone, and the lower
-            half just normalises the photo.
+        first: name of the backbone's part that the head begins with: ``layer4`` of a ResNet,
+            ``blocks.6`` of an EfficientNet. With none, that is the whole backbone, and what
+            comes before just normalises the photo.
 
     Raises:
         InputError: for an unknown name, or a backbone whose parts do not simply follow each other.
     """
     if not first:
-        return Halves(Lower(model, ()), Upper([model.pyramid.backbone], model.head))
+        return SplitClassifier(Backbone(model, ()), Head([model.pyramid.backbone], model.head))
     parts = _chain(model)
     if first not in parts:
         msg = f"the backbone has no part {first!r} to begin with; it has {', '.join(parts)}"
         raise InputError(msg)
     place = list(parts).index(first)
     modules = list(parts.values())
-    halves = Halves(Lower(model, modules[:place]), Upper(modules[place:], model.head))
-    if not _is_whole(halves, model):
+    found = SplitClassifier(Backbone(model, modules[:place]), Head(modules[place:], model.head))
+    if not _is_whole(found, model):
         msg = f"the parts of this backbone do not follow each other; leave first={first!r} empty"
         raise InputError(msg)
-    return halves
+    return found
 
 
 def _chain(model: Classifier) -> dict[str, nn.Module]:
@@ -113,14 +113,14 @@ def _chain(model: Classifier) -> dict[str, nn.Module]:
     return parts
 
 
-def _is_whole(halves: Halves, model: Classifier) -> bool:
-    """Tell, by noise, whether the halves are the classifier."""
+def _is_whole(parts: SplitClassifier, model: Classifier) -> bool:
+    """Tell, by noise, whether both parts together are the classifier."""
     noise = torch.Generator().manual_seed(0)
     weight = model.head.weight
     image = torch.rand(1, 3, _PROBE, _PROBE, generator=noise).to(weight.device)
     try:
         with torch.no_grad():
-            wanted, found = model.maps(image), halves.upper(halves.lower(image))
+            wanted, found = model.maps(image), parts.head(parts.backbone(image))
     except (RuntimeError, TypeError, AttributeError, NotImplementedError):
         return False
     return found.shape == wanted.shape and bool(torch.allclose(found, wanted, 1e-3, 1e-4))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from sbdata_baselines.settings import NetworkSettings
 from sbdata_baselines.stages.classifier import Classifier
-from sbdata_baselines.stages.halves import halved
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
+from sbdata_baselines.stages.splitting import split
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
@@ -27,39 +27,39 @@ def classifier(backbone: str) -> Classifier:
 
 
 @pytest.mark.parametrize("backbone", PARTS)
-def test_the_halves_are_the_whole_wherever_it_is_cut(backbone: str) -> None:
+def test_both_parts_are_the_whole_wherever_it_is_cut(backbone: str) -> None:
     model = classifier(backbone)
     images = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         wanted = model.maps(images)
         for first in PARTS[backbone]:
-            halves = halved(model, first)
-            torch.testing.assert_close(halves.upper(halves.lower(images)), wanted)
+            parts = split(model, first)
+            torch.testing.assert_close(parts.head(parts.backbone(images)), wanted)
 
 
 def test_bytes_are_normalised_as_the_classifier_does() -> None:
     model = classifier("resnet18")
     images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
-    lower = halved(model).lower
-    torch.testing.assert_close(lower(images), model.pyramid.normalised(images))
+    backbone = split(model).backbone
+    torch.testing.assert_close(backbone(images), model.pyramid.normalised(images))
 
 
 def test_only_the_upper_half_has_gradients_and_it_shares_its_weights() -> None:
     model = classifier("resnet18")
-    halves = halved(model, "layer4")
-    values = halves.lower(torch.rand(1, 3, 32, 32))
+    parts = split(model, "layer4")
+    values = parts.backbone(torch.rand(1, 3, 32, 32))
     assert not values.requires_grad
-    halves.upper(values).sum().backward()
+    parts.head(values).sum().backward()
     trained = {name for name, p in model.named_parameters() if p.grad is not None}
     assert "head.weight" in trained
     assert {name.split(".")[2] for name in trained - {"head.weight"}} == {"layer4"}
-    upper = {id(p) for p in halves.upper.parameters()}
-    assert upper < {id(p) for p in model.parameters()}
+    head = {id(p) for p in parts.head.parameters()}
+    assert head < {id(p) for p in model.parameters()}
 
 
 def test_an_unknown_part_is_named_with_those_there_are() -> None:
     with pytest.raises(InputError, match=r"no part 'layer9' .* conv1, bn1, .* layer4"):
-        halved(classifier("resnet18"), "layer9")
+        split(classifier("resnet18"), "layer9")
 
 
 class Skipping(nn.Module):
@@ -82,7 +82,7 @@ def test_a_backbone_that_is_no_chain_is_refused() -> None:
     model = Classifier(Pyramid(backbone), 2).eval()
     images = torch.rand(1, 3, 8, 8)
     with torch.no_grad():
-        halves = halved(model)
-        torch.testing.assert_close(halves.upper(halves.lower(images)), model.maps(images))
+        parts = split(model)
+        torch.testing.assert_close(parts.head(parts.backbone(images)), model.maps(images))
     with pytest.raises(InputError, match="do not follow each other"):
-        halved(model, "middle")
+        split(model, "middle")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import csv
 import multiprocessing
 import os
@@ -15,47 +14,21 @@ from torch import Tensor
 
 from sbdata.errors import InputError
 from sbdata.losses import ElasticWeightConsolidation, MovingFisher, make_loss
-from sbdata.train.checkpoint import CHECKPOINT_FORMAT, load_tensors, new_segmenter
 from sbdata.train.devices import DistributedContext, init_distributed
-from sbdata.train.loop import DivergedError, Phase, run_phase
+from sbdata.train.fit import DivergedError
+from sbdata.train.phase import run_phase
 from sbdata.train.preset import Preset, SizeBalance
-from sbdata.train.samples import TrainingImages, Views, images_of_folders, view_batches
+from sbdata.train.samples import TrainingImages, images_of_folders, views_of
 from sbdata.train.segmenter import (
     Segmenter,
+    labels_by_size,
     output_sizes,
     parameter_groups,
     segmenter_loss,
 )
+from sbdata.train.views import batches, in_steps
+from tests.train.training_runs import CPU, fresh, largest_gap, phase_of, trained
 from tests.train.training_sets import TWO, tiny_preset, write_pictures
-
-CPU = DistributedContext(torch.device("cpu"))
-
-
-def phase_of(preset: Preset, loss: str = "ce", seed: int = 0) -> Phase:
-    return Phase(loss, 0, preset.optimisation.steps, seed, preset)
-
-
-def fresh(preset: Preset) -> Segmenter:
-    torch.manual_seed(0)
-    return new_segmenter(preset.model, TWO)
-
-
-def trained(
-    images: TrainingImages,
-    folder: Path,
-    preset: Preset,
-    loss: str = "ce",
-    place: DistributedContext = CPU,
-    **more: Any,
-) -> dict[str, Tensor]:
-    model = fresh(preset)
-    run_phase(model, images, phase_of(preset, loss), folder, place, identity={"of": "test"}, **more)
-    return model.state_dict()
-
-
-def largest_gap(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
-    assert first.keys() == second.keys()
-    return max(float((first[k].double() - second[k].double()).abs().max()) for k in first)
 
 
 def bare_loop(
@@ -66,13 +39,12 @@ def bare_loop(
     groups = parameter_groups(model, settings.lr, settings.weight_decay)
     optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
     sizes = output_sizes(model, preset.augmentation.crop)
-    views = Views(images, preset.augmentation, 0, balance=SizeBalance(), sizes=sizes)
-    batches = view_batches(views, [range(4 * s, 4 * s + 4) for s in range(6)])
-    for step, (pictures, labels) in enumerate(batches):
+    views = views_of(images, preset.augmentation, 0, balance=SizeBalance(), sizes=sizes)
+    for step, (pictures, *labels) in enumerate(batches([views], in_steps(range(6), 4))):
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * (1 - step / 6) ** 0.9 * group["lr_mult"]
         optimizer.zero_grad()
-        segmenter_loss(model, pictures, labels, make_loss("sb")).backward()
+        segmenter_loss(model, pictures, labels_by_size(labels), make_loss("sb")).backward()
         after_backward(model, step)
         optimizer.step()
     return model
@@ -109,26 +81,6 @@ def test_the_moving_fisher_takes_in_every_step(tmp_path: Path) -> None:
         torch.testing.assert_close(kept[name], value)
 
 
-def test_two_phases_of_one_loss_are_one(tmp_path: Path) -> None:
-    """The state that a phase leaves is all that the next one needs: nothing restarts."""
-    images, preset = write_pictures(tmp_path), tiny_preset()
-    unbroken = trained(images, tmp_path / "one", preset, "sb")
-    model = fresh(preset)
-    for loss, start, stop, folder in (("sb", 0, 3, "first"), ("sb", 3, 6, "second")):
-        begin = load_tensors(tmp_path / "first/checkpoint.pt", CHECKPOINT_FORMAT) if start else None
-        run_phase(
-            model, images, Phase(loss, start, stop, 0, preset), tmp_path / folder, CPU,
-            identity={}, begin=begin,
-        )  # fmt: skip
-        model = fresh(preset)
-    ended = load_tensors(tmp_path / "second/checkpoint.pt", CHECKPOINT_FORMAT)
-    assert ended["step"] == 6
-    assert largest_gap(ended["model"], unbroken) == 0
-    logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("one", "second")]
-    assert logs[0][-1] == logs[1][-1]
-    assert [row.split(",")[0] for row in logs[1]] == ["step", "2", "3", "4", "6"]
-
-
 class _KilledError(Exception):
     pass
 
@@ -146,7 +98,7 @@ def test_a_run_that_is_stopped_ends_with_the_same_bits(tmp_path: Path, step: int
     images, preset = write_pictures(tmp_path), tiny_preset()
     unbroken = trained(images, tmp_path / "unbroken", preset, "sb")
     with pytest.raises(_KilledError):
-        trained(images, tmp_path / "broken", preset, "sb", progress=kill_at(step))
+        trained(images, tmp_path / "broken", preset, "sb", on_progress=kill_at(step))
     torch.rand(17)  # whatever else happened in the process
     assert largest_gap(trained(images, tmp_path / "broken", preset, "sb"), unbroken) == 0
     logs = [(tmp_path / name / "log.csv").read_text() for name in ("unbroken", "broken")]
@@ -201,11 +153,11 @@ def test_parts_count_by_their_weights(tmp_path: Path) -> None:
         with (tmp_path / str(len(losses)) / "log.csv").open() as log:
             losses.append(float(next(csv.DictReader(log))["loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    views = Views(images, tiny_preset().augmentation, 0, balance=SizeBalance())
-    parts = [
-        float(segmenter_loss(fresh(preset).train(), *batch, make_loss("sb")).detach())
-        for batch in view_batches(views, [[0], [1], [2], [3]])
-    ]
+    views = views_of(images, tiny_preset().augmentation, 0, balance=SizeBalance())
+    parts = []
+    for pictures, *labels in batches([views], [[0], [1], [2], [3]]):
+        model, sizes = fresh(preset).train(), labels_by_size(labels)
+        parts.append(float(segmenter_loss(model, pictures, sizes, make_loss("sb")).detach()))
     assert abs(sum(parts) / 4 - losses[0]) > 1e-3
 
 
@@ -248,30 +200,6 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path: Path) -> None:
     assert [float(r["loss"]) for r in both] == pytest.approx([float(r["loss"]) for r in one], 1e-5)
 
 
-def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
-    """More than 95 % mIoU on the images trained on."""
-    images = write_pictures(tmp_path, side=64, grid=32)
-    preset = tiny_preset(
-        optimisation__steps=120, optimisation__lr=3e-4, optimisation__checkpoint_every=120,
-        augmentation__crop=64, augmentation__scales=[1.0], augmentation__flip=False,
-        model__backbone="resnet10t", model__rates=[1, 2, 3, 4],
-    )  # fmt: skip
-    model = fresh(preset)
-    run_phase(model, images, phase_of(preset), tmp_path / "run", CPU, identity={})
-    views = Views(images, preset.augmentation, 0)
-    ((pictures, labels),) = view_batches(views, [range(4)])
-    ((target, _),) = labels.values()
-    with torch.no_grad():
-        logits = model.eval()(pictures)
-    found = torch.nn.functional.interpolate(logits, target.shape[-2:], mode="bilinear").argmax(1)
-    seen = target != 255
-    ious = [
-        float(((found == c) & (target == c)).sum() / (((found == c) | (target == c)) & seen).sum())
-        for c in range(3)
-    ]
-    assert sum(ious) / 3 > 0.95
-
-
 def test_the_penalty_holds_the_weights(tmp_path: Path) -> None:
     images, preset = write_pictures(tmp_path), tiny_preset()
     start = fresh(preset)
@@ -307,7 +235,7 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
 
     with pytest.raises(DivergedError, match="last good checkpoint"):
         run_phase(
-            model, images, phase_of(preset), tmp_path / "run", CPU, identity={}, progress=poison
+            model, images, phase_of(preset), tmp_path / "run", CPU, identity={}, on_progress=poison
         )
     kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert kept["step"] == 2
@@ -323,16 +251,10 @@ def test_mixed_precision_trains(tmp_path: Path, precision: str) -> None:
     assert all(value.dtype == full[name].dtype for name, value in mixed.items())
 
 
-def test_multi_scale_inputs_train(tmp_path: Path) -> None:
-    images = write_pictures(tmp_path)
-    weights = trained(images, tmp_path / "run", tiny_preset(model__scales=[0.5, 0.75]), "sb")
-    assert largest_gap(weights, fresh(tiny_preset()).state_dict()) > 0
-
-
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     images, preset = write_pictures(tmp_path), tiny_preset()
     with pytest.raises(_KilledError):
-        trained(images, tmp_path / "run", preset, progress=kill_at(3))
+        trained(images, tmp_path / "run", preset, on_progress=kill_at(3))
     with pytest.raises(InputError, match="of a run with another seed; delete it to begin again"):
         run_phase(
             fresh(preset), images, phase_of(preset), tmp_path / "run", CPU, identity={"seed": 1}
@@ -348,41 +270,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared(tmp_path: Path) -> None:
-    place = DistributedContext(torch.device("cpu"), rank=0, processes=3)
+    place = DistributedContext(torch.device("cpu"), rank=0, world_size=3)
     with pytest.raises(InputError, match="4 images cannot be shared by 3 processes"):
         trained(write_pictures(tmp_path), tmp_path / "run", tiny_preset(), place=place)
-
-
-def test_the_schedule_and_the_log(tmp_path: Path) -> None:
-    preset = tiny_preset(optimisation__steps=12, optimisation__update_every=5)
-    trained(write_pictures(tmp_path), tmp_path / "run", preset)
-    with (tmp_path / "run" / "log.csv").open() as log:
-        rows = list(csv.DictReader(log))
-    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8, 10, 12]
-    rates = [0.001 * (1 - s / 12) ** 0.9 for s in (0, 0, 5, 5, 5, 10)]
-    assert [float(row["lr"]) for row in rows] == pytest.approx(rates)
-
-
-def test_tensorboard_is_written_on_request(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
-    trained(write_pictures(tmp_path), tmp_path / "run", tiny_preset(), tensorboard=True)
-    assert list((tmp_path / "run" / "tensorboard").iterdir())
-
-
-def test_unknown_devices_are_refused() -> None:
-    for name in ("tpu9", "meta", "xla"):
-        with pytest.raises(InputError, match=f"--device {name}: no such device"):
-            init_distributed(name)
-    if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="--device cuda: PyTorch finds no CUDA device"):
-            init_distributed("cuda")
-
-
-def test_training_leaves_batch_norm_as_it_was(tmp_path: Path) -> None:
-    """Statistics are those of the pretrained network, as DeepLab keeps them."""
-    images, preset = write_pictures(tmp_path), tiny_preset()
-    model = fresh(preset)
-    before = copy.deepcopy(dict(model.named_buffers()))
-    run_phase(model, images, phase_of(preset), tmp_path / "run", CPU, identity={})
-    after = dict(model.named_buffers())
-    assert all(torch.equal(before[name], after[name]) for name in before)

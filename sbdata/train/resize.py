@@ -1,27 +1,30 @@
-"""Labels at the sizes of a network's outputs, and the weights of their pixels."""
+"""Resizing: maps bilinearly, labels by nearest neighbour."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Size = tuple[int, int]
 """Height and width."""
 
 
-class Labels(NamedTuple):
-    """What one output of a network is compared with.
+def resized(maps: Tensor, size: Sequence[int], *, antialias: bool = False) -> Tensor:
+    """Bring ``(N, C, h, w)`` maps to a size, bilinearly; corners are not aligned.
 
-    Attributes:
-        target: ``(N, H, W)`` class numbers, 255 for void.
-        weights: ``(N, H, W)`` float32 size weights of the target, if the loss needs them.
+    Args:
+        maps: floating-point maps.
+        size: height and width. Maps that have it are returned as they are.
+        antialias: whether each pixel of a smaller size is a mean over all that it covers.
     """
-
-    target: Tensor
-    weights: Tensor | None = None
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return functional.interpolate(
+        maps, size=tuple(size), mode="bilinear", align_corners=False, antialias=antialias
+    )
 
 
 def nearest(maps: Tensor, size: Sequence[int]) -> Tensor:

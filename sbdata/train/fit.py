@@ -1,0 +1,319 @@
+"""The training loop, the same for segmenters, classifiers and every stage of a method.
+
+The views of a step are a function of the seed and the step (see ``views.Views``). The loss of a
+step is that of its whole batch, however the batch is divided: the shares of its parts add up over
+accumulated parts and over processes. So a step is the same step for one process or several, at
+once or accumulated, up to the order of additions; and a run that was killed ends, on one CPU, with
+the very weights of an unbroken one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from sbdata.errors import InputError
+from sbdata.train.checkpoint import Checkpoint
+from sbdata.train.devices import DistributedContext
+from sbdata.train.schedules import Schedule
+from sbdata.train.views import Arrays, batches
+
+LOG_EVERY = 10
+Rows = Sequence[Sequence[float]]
+ProgressCallback = Callable[[int, int], None]
+"""Called with the number of steps done and that of the last step."""
+
+LogCallback = Callable[[Rows, bool], None]
+"""Called with all rows of the log, and whether a checkpoint that holds them was just written."""
+
+
+class DivergedError(InputError):
+    """The loss or the weights are no longer numbers; the last good checkpoint is kept."""
+
+
+class GradientAverage(Protocol):
+    """What takes in the gradient of every step, such as ``losses.MovingFisher``."""
+
+    values: dict[str, Tensor]
+
+    def update(self, model: nn.Module, *, may_overflow: bool) -> None:
+        """Take in the gradients that the parameters have now."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How many steps are taken, and of how many views.
+
+    Attributes:
+        stop: number of the step before which the training ends.
+        batch_size: views of each stream in a step, over all processes and accumulated parts.
+        start: number of the first step, from 0.
+        accumulate: parts of a batch that pass through the network one after the other.
+        precision: ``32``, or mixed with ``bf16`` or ``fp16``.
+        checkpoint_every: steps between checkpoints.
+        advice: what the message says if the loss is no number any more.
+    """
+
+    stop: int
+    batch_size: int
+    start: int = 0
+    accumulate: int = 1
+    precision: Literal["32", "bf16", "fp16"] = "32"
+    checkpoint_every: int = 50
+    advice: str = "lower optimiser.lr"
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a finished training says of itself.
+
+    Attributes:
+        steps: number of steps done, those of earlier phases included.
+        seconds: seconds that they took, those before an interruption included.
+        last_loss: mean over the last logged steps.
+        log: rows of step, loss, penalty and learning rate, those of earlier phases included.
+    """
+
+    steps: int
+    seconds: float
+    last_loss: float
+    log: tuple[tuple[float, ...], ...] = ()
+
+
+def fit(
+    step_loss: Callable[..., Tensor],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: Schedule,
+    streams: Sequence[Dataset[Arrays]],
+    settings: FitSettings,
+    context: DistributedContext,
+    checkpoint: Checkpoint,
+    *,
+    normaliser: Callable[..., Tensor] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
+    fisher: GradientAverage | None = None,
+    on_log: LogCallback | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> TrainSummary:
+    """Train a model in place, going on from the checkpoint if there is one.
+
+    Args:
+        step_loss: gives the loss of a part of a batch; called with the part's tensors, on the
+            device, and with the sum of ``normaliser`` if there is one.
+        model: model on its device, in training mode; its weights are the start if there is no
+            checkpoint. Whoever builds it calls ``torch.manual_seed``.
+        optimiser: optimiser of the model's parameters. Each group has the rate that the schedule
+            takes, ``peak``; the result is multiplied by ``lr_mult`` if the group has one.
+        schedule: schedule of the learning rate.
+        streams: views; those of all streams together are a batch.
+        settings: steps, batches, precision.
+        context: device and processes.
+        checkpoint: file of the state between two steps.
+        normaliser: gives what a part adds to the divisor of the whole batch's loss; the losses of
+            the parts are then summed. Without it they are averaged.
+        penalty: gives what is added to the loss, once a step.
+        fisher: takes in the gradient of every step, and is kept in the checkpoint.
+        on_log: called in the first process when the log grew.
+        on_progress: called in the first process after each step.
+
+    Raises:
+        DivergedError: if the loss or the weights are no longer finite.
+        InputError: for a checkpoint of another run, or a batch that the processes cannot share.
+    """
+    share = _share_of(settings, context)
+    fabric = context.fabric(settings.precision)
+    step_module, stepper = fabric.setup(_Step(model, step_loss), optimiser, move_to_device=False)
+    run = _Run(settings, context, checkpoint, model, optimiser, fabric, fisher, on_log)
+    start = run.resume()
+    feed = batches(
+        streams,
+        _positions(settings, context, share, start),
+        context.workers,
+        pin_memory=context.device.type == "cuda",
+    )
+    device, world = context.device, context.world_size
+    began = time.perf_counter() - run.seconds
+    for step in range(start, settings.stop):
+        for group in optimiser.param_groups:
+            group["lr"] = schedule(step, group["peak"]) * group.get("lr_mult", 1)
+        parts = [
+            tuple(tensor.to(device, non_blocking=True) for tensor in part)
+            for part in islice(feed, settings.accumulate)
+        ]
+        whole: tuple[Tensor, ...] = ()
+        if normaliser is not None:
+            sums = torch.stack([normaliser(*part) for part in parts], dim=-1).sum(dim=-1)
+            whole = (fabric.all_reduce(sums, reduce_op="sum"),)
+        optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=device)
+        for number, part in enumerate(parts, start=1):
+            with fabric.no_backward_sync(step_module, enabled=number < len(parts)):
+                value = step_module(*part, *whole)
+                if normaliser is None:
+                    value = value / (settings.accumulate * world)
+                fabric.backward(value * world)  # processes take the mean of their gradients
+            total += value.detach()
+        held = torch.zeros((), device=device)
+        if penalty is not None:
+            held = penalty()
+            fabric.backward(held)  # the same in all processes, which do not exchange it
+        if fisher is not None:
+            fabric.strategy.precision.unscale_gradients(optimiser)
+            fisher.update(model, may_overflow=settings.precision == "fp16")
+        stepper.step()
+        run.note(total, held.detach())
+        done = step + 1
+        saves = done % settings.checkpoint_every == 0 or done == settings.stop
+        if saves or done % LOG_EVERY == 0:
+            run.log(done)
+        if saves:
+            run.seconds = time.perf_counter() - began
+            run.save(done)
+        if on_progress and context.is_first:
+            on_progress(done, settings.stop)
+    last_loss = run.rows[-1][1] if run.rows else math.nan
+    return TrainSummary(settings.stop, run.seconds, last_loss, tuple(map(tuple, run.rows)))
+
+
+class _Step(nn.Module):
+    """A loss with the model that it is of, as one module: forward is what processes share."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        return self.loss(*batch)
+
+
+def _share_of(settings: FitSettings, context: DistributedContext) -> int:
+    """Return the views of each stream in one part of a batch in one process."""
+    whole = settings.batch_size // settings.accumulate
+    if whole % context.world_size:
+        msg = (
+            f"a part of {whole} images cannot be shared by {context.world_size} processes; choose "
+            "optimisation.batch_size and accumulate so that it can"
+        )
+        raise InputError(msg)
+    return whole // context.world_size
+
+
+def _positions(
+    settings: FitSettings, context: DistributedContext, share: int, start: int
+) -> Iterator[range]:
+    """Give the views of each part that this process takes, from a step on."""
+    for part in range(start * settings.accumulate, settings.stop * settings.accumulate):
+        first = (part * context.world_size + context.rank) * share
+        yield range(first, first + share)
+
+
+@dataclass
+class _Run:
+    """The state of a training between steps, in memory and in its checkpoint."""
+
+    settings: FitSettings
+    context: DistributedContext
+    checkpoint: Checkpoint
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    fabric: Any
+    fisher: GradientAverage | None
+    on_log: LogCallback | None
+    rows: list[list[float]] = field(default_factory=list)
+    seconds: float = 0.0
+    noted: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def resume(self) -> int:
+        """Take up the checkpoint or else the phase before; return the step to go on with."""
+        kept = self.checkpoint.load()
+        if kept is None:
+            return self.settings.start
+        try:
+            self._take_up(kept)
+        except (LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            reason = str(error).strip().partition("\n")[0][:120]
+            path = self.checkpoint.path
+            before = f"{path.parent}: the state after the first phase"
+            where = path if path.is_file() else before
+            msg = f"{where} does not fit this run ({reason}); delete it to begin again"
+            raise InputError(msg) from error
+        self._tell(saved=True)  # a kill may have come between the checkpoint and the log
+        return int(kept["step"])
+
+    def _take_up(self, kept: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(kept["model"])
+        self.optimiser.load_state_dict(kept["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(kept["scaler"])
+        if self.fisher is not None:
+            for name, value in self.fisher.values.items():
+                value.copy_(kept["fisher"][name])
+        torch.set_rng_state(kept["rng"][self.context.rank])
+        if self.context.device.type == "cuda":
+            torch.cuda.set_rng_state(kept["cuda_rng"][self.context.rank], self.context.device)
+        self.rows, self.seconds = [list(row) for row in kept["rows"]], kept["seconds"]
+
+    def note(self, loss: Tensor, penalty: Tensor) -> None:
+        """Keep the values of a step on the device: asking for them would wait for it."""
+        self.noted.append((loss, penalty))
+
+    def log(self, done: int) -> None:
+        """Add the mean loss since the last time, after making sure that it is a number."""
+        losses, penalties = (torch.stack(column) for column in zip(*self.noted, strict=True))
+        loss = float(self.fabric.all_reduce(losses.mean(), reduce_op="sum"))
+        penalty = float(penalties.mean())
+        steps = f"steps {done - len(self.noted) + 1} to {done}"
+        self.noted.clear()
+        if not math.isfinite(loss + penalty):
+            raise DivergedError(self._diverged(f"the loss is {loss + penalty} in {steps}"))
+        self.rows.append([done, loss, penalty, self.optimiser.param_groups[0]["lr"]])
+        self._tell(saved=False)
+
+    def save(self, done: int) -> None:
+        """Write the checkpoint, if the weights are numbers."""
+        finite = torch.stack([p.detach().isfinite().all() for p in self.model.parameters()])
+        if not bool(finite.all()):
+            raise DivergedError(self._diverged(f"weights are not finite after step {done}"))
+        device = self.context.device
+        on_gpu = device.type == "cuda"
+        rng = self._gathered(torch.get_rng_state())
+        cuda_rng = self._gathered(torch.cuda.get_rng_state(device)) if on_gpu else []
+        if self.context.is_first:
+            self.checkpoint.save({
+                "step": done,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimiser.state_dict(),
+                "scaler": self.fabric.strategy.precision.state_dict(),
+                "fisher": self.fisher.values if self.fisher else {},
+                "rng": rng,
+                "cuda_rng": cuda_rng,
+                "rows": self.rows,
+                "seconds": self.seconds,
+            })  # fmt: skip
+            self._tell(saved=True)
+        self.fabric.barrier()
+
+    def _gathered(self, state: Tensor) -> list[Tensor]:
+        """Return the random states of all processes."""
+        states = torch.zeros(self.context.world_size, len(state), dtype=torch.int32)
+        states[self.context.rank] = state
+        states = states.to(self.context.device)
+        states = self.fabric.all_reduce(states, reduce_op="sum").to("cpu", torch.uint8)
+        return [row.clone() for row in states]  # a generator takes no part of another tensor
+
+    def _tell(self, *, saved: bool) -> None:
+        if self.on_log and self.context.is_first:
+            self.on_log(self.rows, saved)
+
+    def _diverged(self, what: str) -> str:
+        path = self.checkpoint.path
+        kept = f"the last good checkpoint is {path}" if path.is_file() else "none is kept"
+        return f"{what}; {kept}. {self.settings.advice}"

@@ -1,0 +1,200 @@
+"""Phases: the steps of a segmenter's training that have one loss."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sbdata.errors import InputError
+from sbdata.losses import ElasticWeightConsolidation, MovingFisher, PixelRatio, make_loss
+from sbdata.losses.ratio import or_one
+from sbdata.storage import write_text
+from sbdata.train.checkpoint import Checkpoint
+from sbdata.train.devices import DistributedContext
+from sbdata.train.fit import FitSettings, ProgressCallback, Rows, TrainSummary, fit
+from sbdata.train.preset import Optimisation, Preset
+from sbdata.train.samples import TrainingImages, views_of
+from sbdata.train.schedules import PolySchedule
+from sbdata.train.segmenter import (
+    Segmenter,
+    labels_by_size,
+    output_sizes,
+    parameter_groups,
+    segmenter_loss,
+)
+from sbdata.train.views import batches
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
+_COLUMNS = ("step", "loss", "penalty", "lr")
+_ADVICE = (
+    "Lower optimisation.lr (or ewc.strength), or use precision 32 or bf16, and begin again in "
+    "another folder"
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps of a training that have one loss. Optimiser and schedule are those of the training.
+
+    Attributes:
+        loss: name of a loss of ``sbdata.losses.make_loss``.
+        start: number of the first step, from 0.
+        stop: number of the step before which the phase ends.
+        seed: seed of order and views.
+        preset: all other settings; its steps are those of the whole training.
+    """
+
+    loss: str
+    start: int
+    stop: int
+    seed: int
+    preset: Preset
+
+
+def run_phase(
+    model: Segmenter,
+    images: TrainingImages,
+    phase: Phase,
+    folder: Path,
+    context: DistributedContext,
+    *,
+    identity: Mapping[str, Any],
+    begin: Mapping[str, Any] | None = None,
+    penalty: ElasticWeightConsolidation | None = None,
+    fisher: MovingFisher | None = None,
+    tensorboard: bool = False,
+    on_progress: ProgressCallback | None = None,
+) -> TrainSummary:
+    """Train a segmenter in place, going on from the folder's checkpoint if there is one.
+
+    Args:
+        model: segmenter on its device; its weights are the start of a phase that begins with
+            step 0.
+        images: images to train on, checked by ``samples.check_images``.
+        phase: loss, steps, settings.
+        folder: folder of ``checkpoint.pt``, which the finished phase leaves there, and ``log.csv``.
+        context: device and processes.
+        identity: plain values that tell this run from others; a checkpoint of another is refused.
+        begin: content of the checkpoint that the phase before this one left.
+        penalty: added to the loss, once a step.
+        fisher: updated by the gradient of every step, and kept in the checkpoint.
+        tensorboard: whether the log is written for TensorBoard, too.
+        on_progress: called with (steps done, number of the last step).
+
+    Raises:
+        DivergedError: if the loss or the weights are no longer finite.
+        InputError: for a checkpoint of another run, or a batch that the processes cannot share.
+    """
+    preset, settings = phase.preset, phase.preset.optimisation
+    options = vars(preset.size_balance) if phase.loss == "sb" else {}
+    loss = make_loss(phase.loss, **options).to(context.device)
+    groups = parameter_groups(
+        model, settings.lr, settings.weight_decay, head=settings.head, head_bias=settings.head_bias
+    )
+    views = views_of(
+        images,
+        preset.augmentation,
+        phase.seed,
+        balance=preset.size_balance if loss.needs_weights else None,
+        sizes=output_sizes(model, preset.augmentation.crop),
+    )
+
+    def step_loss(images: Tensor, *rest: Tensor) -> Tensor:
+        if not isinstance(loss, PixelRatio):
+            return segmenter_loss(model, images, labels_by_size(rest), loss)
+        *tensors, whole = rest
+        labels = labels_by_size(tensors)
+        divisors = dict(zip(labels, or_one(whole), strict=True))
+        return segmenter_loss(model, images, labels, loss, divisors)
+
+    def normaliser(images: Tensor, *tensors: Tensor) -> Tensor:
+        return torch.stack([loss.normaliser(*each) for each in labels_by_size(tensors).values()])
+
+    return fit(
+        step_loss,
+        model.train(),
+        torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum),
+        poly_schedule(settings),
+        [views],
+        FitSettings(
+            stop=phase.stop,
+            batch_size=settings.batch_size,
+            accumulate=settings.accumulate,
+            precision=settings.precision,
+            checkpoint_every=settings.checkpoint_every,
+            advice=_ADVICE,
+        ),
+        context,
+        Checkpoint(folder / CHECKPOINT, dict(identity), begin),
+        normaliser=normaliser if isinstance(loss, PixelRatio) else None,
+        penalty=None if penalty is None else lambda: penalty.penalty(model),
+        fisher=fisher,
+        on_log=_LogFile(folder, _board(folder) if tensorboard and context.is_first else None),
+        on_progress=on_progress,
+    )
+
+
+def poly_schedule(settings: Optimisation) -> PolySchedule:
+    """Return the schedule of all phases of a training."""
+    return PolySchedule(settings.steps, settings.poly_power, settings.update_every)
+
+
+def fisher_batches(
+    images: TrainingImages, preset: Preset, seed: int, context: DistributedContext
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give views one by one for estimating the Fisher information, other ones than in training."""
+    views = views_of(images, preset.augmentation, seed, stream=1)
+    each = ([position] for position in range(preset.ewc.images))
+    for pictures, target in batches([views], each, context.workers):
+        yield pictures.to(context.device), target.to(context.device).long()
+
+
+# --- the log --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _LogFile:
+    """Writes the log of a training for people to read; its checkpoint holds the rows, too.
+
+    Attributes:
+        folder: folder of ``log.csv``.
+        board: writer of TensorBoard's files, or None.
+    """
+
+    folder: Path
+    board: Any
+
+    def __call__(self, rows: Rows, saved: bool) -> None:
+        if saved:
+            write_log(self.folder, rows)
+        elif self.board:
+            for name, value in zip(_COLUMNS[1:], rows[-1][1:], strict=True):
+                self.board.add_scalar(name, value, int(rows[-1][0]))
+        if saved and self.board:
+            self.board.flush()
+
+
+def write_log(folder: Path, rows: Sequence[Sequence[float]]) -> None:
+    """Write the rows of a training's log into its folder."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows(rows)
+    write_text(folder / LOG, text.getvalue())
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        msg = "TensorBoard is not installed; run: pip install 'sbdata[tensorboard]'"
+        raise InputError(msg) from error
+    return SummaryWriter(str(folder / "tensorboard"))

@@ -1,0 +1,70 @@
+"""Schedules of the learning rate: pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Schedule = Callable[[int, float], float]
+"""From a step, counted from 0, and a parameter group's own rate to the rate of the step."""
+
+
+def constant(step: int, lr: float) -> float:
+    """Return the rate as it is, at every step."""
+    del step
+    return lr
+
+
+@dataclass(frozen=True)
+class PolySchedule:
+    """The rate falls as lr · (1 − step / steps)^power.
+
+    Attributes:
+        steps: number of all steps.
+        power: exponent of the share of steps that are left.
+        update_every: steps between changes of the rate.
+
+    >>> [PolySchedule(4, power=1, update_every=2)(step, 0.8) for step in range(4)]
+    [0.8, 0.8, 0.4, 0.4]
+    """
+
+    steps: int
+    power: float = 0.9
+    update_every: int = 1
+
+    def __call__(self, step: int, lr: float) -> float:
+        """Return the rate of a step."""
+        step -= step % self.update_every
+        return lr * float((1 - step / self.steps) ** self.power)
+
+
+@dataclass(frozen=True)
+class CosineSchedule:
+    """The rate rises linearly from ``first`` in a warm-up, then falls along half a cosine.
+
+    The cosine counts from the start, too, so the warm-up ends a little below the group's own rate.
+
+    Attributes:
+        steps: number of all steps.
+        epochs: number of all epochs.
+        warm_up: epochs in which the rate rises.
+        first: the rate at the start of the warm-up.
+        last: the rate at the end of the cosine.
+
+    >>> [round(CosineSchedule(4, 2, last=0.2)(step, 1.0), 2) for step in (0, 2, 4)]
+    [1.0, 0.6, 0.2]
+    """
+
+    steps: int
+    epochs: int
+    warm_up: int = 0
+    first: float = 1e-6
+    last: float = 1e-5
+
+    def __call__(self, step: int, lr: float) -> float:
+        """Return the rate of a step."""
+        epoch = step / self.steps * self.epochs
+        if epoch < self.warm_up:
+            return self.first + (lr - self.first) * epoch / self.warm_up
+        return self.last + (lr - self.last) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
