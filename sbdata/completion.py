@@ -25,6 +25,9 @@ from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_byte
 MARKER = "complete.json"
 """Default name of the marker in its folder."""
 
+HIDDEN_MARKER = ".complete.json"
+"""Name of the marker of a folder of masks, which holds nothing else to score."""
+
 VERSION = 1
 _RECENT = 2_000_000_000  # ns; the coarsest time that a usual file system records is 2 s
 

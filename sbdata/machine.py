@@ -127,6 +127,14 @@ def check_output(folder: Path) -> None:
                 place.rmdir()
 
 
+# --- processes ----------------------------------------------------------------------------------
+
+
+def process_count() -> int:
+    """Return how many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 # --- Ctrl-C ---------------------------------------------------------------------------------------
 
 

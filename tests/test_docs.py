@@ -86,7 +86,7 @@ def test_the_training_page_is_true(
 ) -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     from sbdata.losses import registry
-    from sbdata.train import strategies
+    from sbdata.train import registry as strategies
     from sbdata.train.preset import bundled_presets, load_preset, preset_from_dict
 
     text = (DOCS / "training.md").read_text()
@@ -115,9 +115,12 @@ def test_the_baseline_of_ones_own_is_found_and_run(
 ) -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     from sbdata.benchmark import baseline
-    from sbdata.benchmark.graph import BenchmarkConfig
+    from sbdata.benchmark.cache import Cache
+    from sbdata.benchmark.config import BenchmarkConfig
+    from sbdata.benchmark.graph import Planner
+    from sbdata.benchmark.methods import find_methods
     from sbdata.benchmark.run_task import run_task
-    from sbdata.benchmark.workspace import Workspace
+    from sbdata.sets import open_set
 
     (code,) = blocks("baselines.md", "python")
     (entry,) = blocks("baselines.md", "toml")
@@ -137,16 +140,16 @@ def test_the_baseline_of_ones_own_is_found_and_run(
     baseline._registered.cache_clear()
     try:
         plan = BenchmarkConfig(("border",), ("ce",), shapes_set, (tmp_path / "none",))
-        bench = Workspace(plan, tmp_path / "work", tmp_path / "results")
-        monkeypatch.setitem(bench.__dict__, "sets", {})
-        (job,) = (job for job in bench.jobs if job.kind == "stage")
-        run_task(bench, job, "cpu")
-        masks = bench.masks(bench.methods["border"], 0)
+        opened, cache = open_set(shapes_set), Cache(tmp_path / "work")
+        methods = find_methods(plan, cache.root)
+        tasks = Planner(plan, methods, opened, {}, tmp_path / "results").tasks()
+        (task,) = (task for task in tasks if task.kind == "stage")
+        run_task(task, cache, "cpu")
+        masks = cache.folder(task)
     finally:
         baseline._registered.cache_clear()
-    assert masks is not None
     written = [np.asarray(Image.open(path)) for path in sorted(masks.glob("*.png"))]
-    assert len(written) == len(bench.training)
+    assert len(written) == len(opened)
     assert any(0 < (mask > 0).mean() < 1 for mask in written)
 
 

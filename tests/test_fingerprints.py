@@ -23,7 +23,7 @@ PAGES = (
     "sbdata.cli", "sbdata.app", "sbdata.report", "sbdata.benchmark.leaderboard",
     "sbdata.fetch.download",
 )  # fmt: skip
-STAGE = "sbdata.benchmark.stage"
+STAGE = ("sbdata.benchmark.stage", "sbdata.train.devices")
 
 TASKS = {
     # task: where its code begins, modules that it can reach, packages that it cannot
@@ -43,7 +43,7 @@ TASKS = {
     "score": (
         ("sbdata.benchmark.steps.scores",),
         ("score.run", "score.truth", "score.inputs", "metrics.kernel", "metrics.image",
-         "metrics.bootstrap", "metrics.summary", "curate.materialise", "masks", "sizes",
+         "metrics.bootstrap", "metrics.summary", "drawn_rows", "masks", "sizes",
          "score.tables_file"),
         ("sbdata.train", "sbdata.losses"),
     ),
@@ -54,13 +54,23 @@ TASKS = {
          "score.run", "masks", "sizes"),
         ("sbdata.train", "sbdata.losses"),
     ),
+    "result": (
+        ("sbdata.benchmark.steps.results",),
+        ("benchmark.records", "benchmark.steps.scores", "train.record"),
+        ("sbdata.train.loop", "sbdata.losses"),
+    ),
+    "compare": (
+        ("sbdata.benchmark.steps.comparison",),
+        ("benchmark.steps.scores", "metrics.bootstrap"),
+        ("sbdata.train", "sbdata.losses"),
+    ),
     "stage": (
-        ("sbdata_baselines.stages.classifier", STAGE),
+        ("sbdata_baselines.stages.classifier", *STAGE),
         ("weak_labels.weak_set", "train.devices", "train.augment", "masks", "sets"),
-        ("sbdata.score", "sbdata.metrics", "sbdata.losses", "sbdata_baselines.irn"),
+        ("sbdata.score", "sbdata.metrics", "sbdata.losses", "sbdata_baselines.methods"),
     ),
     "import": (
-        ("sbdata.benchmark.linking", STAGE),
+        ("sbdata.benchmark.linking", *STAGE),
         ("importers.digests", "masks"),
         ("sbdata.score", "sbdata.metrics", "sbdata.importers.record"),
     ),
@@ -88,7 +98,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tree(root: Path) -> SourceTree:
-    return SourceTree({name: (root / name,) for name in ("sbdata", "sbdata_baselines")})
+    baselines = (root / "sbdata_baselines", root / "baselines" / "sbdata_baselines")
+    return SourceTree({"sbdata": (root / "sbdata",), "sbdata_baselines": baselines})
 
 
 def module_of(root: Path, file: Path) -> str:

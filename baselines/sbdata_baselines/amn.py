@@ -10,7 +10,6 @@ are the maps of a second IRN. Constants of the ``paper`` preset are those of gav
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,85 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sbdata.benchmark.baseline import Baseline
-from sbdata.benchmark.stage import Stage, StageContext
+from sbdata.benchmark.stage import StageContext
 from sbdata.masks import VOID, LabelMap, read_index_png
 from sbdata.train.resize import nearest
-from sbdata.train.segmenter import RATES, AtrousHead
-from sbdata_baselines.cam import activation_stage
-from sbdata_baselines.irn import IrnSettings, refined_stage, seeds_stage
-from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.activation import ActivationSettings
-from sbdata_baselines.stages.boundary import WalkSettings
+from sbdata.train.segmenter import AtrousHead
+from sbdata_baselines.methods.amn import PixelSettings
+from sbdata_baselines.settings import (
+    ActivationSettings,
+)
 from sbdata_baselines.stages.cam import multi_scale_maps
-from sbdata_baselines.stages.labels import SeedSettings
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, file_of, minmax_normalised, write_maps
-from sbdata_baselines.stages.photos import (
-    ViewSettings,
-    one_hot,
-    pending,
-    pixels_of,
-    weak_views,
-)
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
-from sbdata_baselines.stages.training import (
-    Adam,
-    Schedule,
-    load_network,
-    new_network,
-    train_network,
-)
-
-
-@dataclass(frozen=True)
-class PixelSettings:
-    """Settings of the network that classifies pixels.
-
-    Attributes:
-        network: the backbone.
-        views: of photos and seeds.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
-        rates: of the head's atrous convolutions.
-        dropout: of the features.
-        smoothing: share of a pixel's probability that the other classes are given.
-    """
-
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Adam
-    schedule: Schedule
-    rates: tuple[int, ...] = RATES
-    dropout: float = 0.1
-    smoothing: float = 0.4
-
-
-@dataclass(frozen=True)
-class AmnSettings:
-    """Hyperparameters of AMN.
-
-    Attributes:
-        irn: of the first seeds, of the boundary head and of the threshold.
-        pixels: the network.
-        seeds: of its maps.
-        walk: of its maps.
-    """
-
-    irn: IrnSettings
-    pixels: PixelSettings
-    seeds: SeedSettings
-    walk: WalkSettings
-
-
-def build(settings: AmnSettings) -> Stage:
-    """Return the last stage."""
-    irn = settings.irn
-    first = seeds_stage(activation_stage(irn.classifier, irn.activation), irn.seeds)
-    pixels = Stage("pixels", train_pixels, settings.pixels, (first,), seconds_per_image=0.45)
-    maps = Stage("pixel-maps", pixel_maps, irn.activation, (pixels, first), seconds_per_image=0.19)
-    seeds = seeds_stage(maps, settings.seeds)
-    return refined_stage(maps, seeds, irn.boundary, settings.walk, irn.masks)
-
+from sbdata_baselines.stages.photos import one_hot, pending, pixels_of, weak_views
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 # --- the network and its loss ---------------------------------------------------------------------
 
@@ -232,22 +165,3 @@ def _softmax(logits: npt.NDArray[np.float32]) -> FloatMap:
 def _network(settings: PixelSettings, n_classes: int) -> ConditionedSegmenter:
     pyramid = build_pyramid(settings.network)
     return ConditionedSegmenter(pyramid, n_classes, settings.rates, settings.dropout)
-
-
-BASELINE = Baseline(
-    name="amn",
-    paper=(
-        "AMN: Lee, Kim and Shim, Threshold Matters in WSSS: Manipulating the Activation for the "
-        "Robust and Accurate Segmentation Model Against Thresholds, CVPR 2022"
-    ),
-    year=2022,
-    settings=AmnSettings,
-    presets=presets_of("amn"),
-    build=build,
-    backbone="ResNet-50, output stride 16",
-    differences=(
-        "As irn; and seeds of the network's maps compare with constants, without its own "
-        "background map.",
-        "The last epoch is kept, as in the official code, which scores every epoch on the truth.",
-    ),
-)

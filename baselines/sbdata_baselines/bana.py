@@ -10,10 +10,8 @@ taken for reliable. Constants of the ``paper`` preset are those of cvlab-yonsei/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,106 +19,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sbdata.benchmark.baseline import Baseline
-from sbdata.benchmark.stage import Stage, StageContext
+from sbdata.benchmark.stage import StageContext
 from sbdata.masks import read_index_png
-from sbdata.supervision import BOXES, IMAGE_LABELS
 from sbdata.train.preset import CrfParameters
 from sbdata.train.refine import Refiner, dense_crf, make_refiner
-from sbdata_baselines.controls import NoSettings
-from sbdata_baselines.presets import presets_of
+from sbdata_baselines.methods.bana import ChosenSettings, FittedSettings, PooledSettings
+from sbdata_baselines.settings import NoSettings, Refinement
 from sbdata_baselines.stages.boxes import box_views, boxes_of
 from sbdata_baselines.stages.classifier import Classifier, classifier_with_background
 from sbdata_baselines.stages.maps import file_of
 from sbdata_baselines.stages.masks import write_pseudo_mask
 from sbdata_baselines.stages.photos import pending, pixels_of
 from sbdata_baselines.stages.pooling import region_samples
-from sbdata_baselines.stages.refinement import Refinement, refiner_of
+from sbdata_baselines.stages.refinement import refiner_of
 from sbdata_baselines.stages.retrieval import (
     agreement_mask,
     box_scores,
     fitted_mask,
     retrieved_mask,
 )
-from sbdata_baselines.stages.training import (
-    BackboneSettings,
-    load_network,
-    new_network,
-    train_network,
-)
-
-
-@dataclass(frozen=True)
-class PooledSettings(BackboneSettings):
-    """Settings of the classifier of regions.
-
-    Attributes:
-        grid: cells a side into which a view is cut for its prototypes of background.
-        parts: a side into which a box is cut; each is a sample of its class.
-        least_background: share of a view, below which its boxes are pooled with equal weights.
-        visible: share of a box that a view must show to learn from it.
-    """
-
-    grid: int = 4
-    parts: int = 2
-    least_background: float = 0.125
-    visible: float = 0.0
-
-
-@dataclass(frozen=True)
-class FittedSettings:
-    """Settings of Y_crf.
-
-    Attributes:
-        threshold: share of a photo's largest attention to background below which it is taken for 0.
-        grid: cells a side into which a photo is cut for its prototypes of background.
-        refine: fits the scores to the photo: a dense CRF's parameters, which need the extra
-            ``crf``, or one of the ways that all methods share.
-    """
-
-    threshold: float = 0.99
-    grid: int = 1
-    refine: CrfParameters | Refinement = field(default_factory=Refinement)
-
-
-@dataclass(frozen=True)
-class ChosenSettings:
-    """Which masks a segmenter learns from.
-
-    Attributes:
-        use: ``agreement`` of the two, 255 elsewhere; ``crf``; or ``ret``. All are kept.
-    """
-
-    use: Literal["agreement", "crf", "ret"] = "agreement"
-
-
-@dataclass(frozen=True)
-class BanaSettings:
-    """Hyperparameters of BANA.
-
-    Attributes:
-        pooled: the classifier.
-        fitted: its scores, and how they are fitted to the photo.
-        masks: which are handed on.
-    """
-
-    pooled: PooledSettings
-    fitted: FittedSettings
-    masks: ChosenSettings = field(default_factory=ChosenSettings)
-
-
-def build(settings: BanaSettings) -> Stage:
-    """Return the last stage."""
-    pooled = Stage("pooled", train_pooled, settings.pooled, seconds_per_image=0.3)
-    crf = Stage("y-crf", fitted_masks, settings.fitted, (pooled,), seconds_per_image=0.22)
-    ret = Stage("y-ret", retrieved_masks, NoSettings(), (pooled, crf), seconds_per_image=0.16)
-    both = Stage(
-        "agreement", agreement_masks, NoSettings(), (crf, ret), gpus=0.0, seconds_per_image=0.005
-    )
-    return Stage(
-        "masks", chosen_masks, settings.masks, (crf, ret, both), gpus=0.0, seconds_per_image=0.003
-    )
-
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 # --- stages ---------------------------------------------------------------------------------------
 
@@ -205,38 +123,3 @@ def _refiner(settings: CrfParameters | Refinement, device: torch.device) -> Refi
         return refiner_of(settings, device)
     make_refiner("crf")  # says what to install
     return partial(dense_crf, parameters=settings)
-
-
-BASELINE = Baseline(
-    name="bana",
-    paper=(
-        "BANA: Oh, Kim and Ham, Background-Aware Pooling and Noise-Aware Loss for "
-        "Weakly-Supervised Semantic Segmentation, CVPR 2021"
-    ),
-    year=2021,
-    settings=BanaSettings,
-    presets=presets_of("bana"),
-    build=build,
-    supervision=(IMAGE_LABELS, BOXES),
-    backbone="VGG-16, output stride 8",
-    differences=(
-        "The noise-aware loss of the segmenter is not used: all methods' segmenters are trained by "
-        "the same strategies, or these could not be compared. The default masks are its reliable "
-        "set, where Y_crf and Y_ret agree, and 255 elsewhere; masks.use takes either of them.",
-        "The classifier is a ResNet-101 instead of a VGG-16 with Caffe's weights; its learning "
-        "rate falls by a power of the step instead of to a tenth at step 5,000 of 8,000, and is "
-        "ten times as large for new layers, which have no bias.",
-        "A box takes of each cell of the features the area that it covers, instead of bilinear "
-        "samples, so that a box smaller than a cell is pooled exactly.",
-        "Presets smoke and photos have a grid of 2 cells a side instead of 4, PAR instead of the "
-        "dense CRF, and take background's scores from 0.8 of the largest on, instead of 0.99.",
-        "Photos are resized bilinearly and padded with ImageNet's mean colour, which is no "
-        "background.",
-    ),
-    published={
-        "VOC 2012 val / test": (
-            "74.6 / 76.1 mIoU with a ResNet-101 DeepLabV2 and the noise-aware loss, ImageNet and "
-            "COCO weights"
-        ),
-    },
-)

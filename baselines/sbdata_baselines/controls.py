@@ -7,20 +7,13 @@ background. A method that is no better has not localised anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from sbdata.benchmark.baseline import Baseline
-from sbdata.benchmark.stage import Stage, StageContext
+from sbdata.benchmark.stage import StageContext
 from sbdata.masks import LabelMap
+from sbdata_baselines.settings import NoSettings
 from sbdata_baselines.stages.masks import write_pseudo_mask
 from sbdata_baselines.stages.photos import pending
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    """There is nothing to set."""
 
 
 def striped(classes: tuple[int, ...], size: tuple[int, int]) -> LabelMap:
@@ -40,19 +33,3 @@ def label_stripes(task: StageContext, settings: NoSettings) -> None:
     """Write the pseudo-mask ``<image_id>.png`` of each photo."""
     for row in pending(task, ".png"):
         write_pseudo_mask(task.folder, row.image_id, striped(row.classes, row.size))
-
-
-def build(settings: NoSettings) -> Stage:
-    """Return the only stage."""
-    return Stage("masks", label_stripes, settings, gpus=0.0, seconds_per_image=0.002)
-
-
-LABELS_ONLY = Baseline(
-    name="labels-only",
-    paper="Control: the image's labels, spread over it in stripes. The floor.",
-    year=None,
-    settings=NoSettings,
-    presets={"smoke": {}, "photos": {}, "paper": {}},
-    build=build,
-    control=True,
-)

@@ -9,71 +9,24 @@ Constants of the ``paper`` preset are those of halbielee/EPS.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 from torch.nn import functional
 
-from sbdata.benchmark.baseline import Baseline
-from sbdata.benchmark.stage import Stage, StageContext
-from sbdata.supervision import IMAGE_LABELS, SALIENCY
+from sbdata.benchmark.stage import StageContext
 from sbdata.train.resize import nearest
-from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.activation import ActivationSettings, write_class_maps
-from sbdata_baselines.stages.classifier import classifier_with_background
-from sbdata_baselines.stages.labels import MaskSettings, pseudo_masks
-from sbdata_baselines.stages.photos import weak_views
-from sbdata_baselines.stages.saliency_maps import SaliencySettings, salience_of, saliency_stage
-from sbdata_baselines.stages.training import (
-    BackboneSettings,
-    load_network,
-    new_network,
-    train_network,
+from sbdata_baselines.methods.eps import SalientSettings
+from sbdata_baselines.settings import (
+    ActivationSettings,
 )
+from sbdata_baselines.stages.activation import write_class_maps
+from sbdata_baselines.stages.classifier import classifier_with_background
+from sbdata_baselines.stages.photos import weak_views
+from sbdata_baselines.stages.saliency_maps import salience_of
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 _TINY = 1e-4  # that each cell adds to the area which an overlap is a share of
-
-
-@dataclass(frozen=True)
-class SalientSettings(BackboneSettings):
-    """Network and loss settings.
-
-    Attributes:
-        overlap: tau, the share of a class's sure pixels that must be salient for its map to count
-            as foreground.
-        blend: lambda, the weight of the foreground maps against that of the background.
-    """
-
-    overlap: float = 0.4
-    blend: float = 0.5
-
-
-@dataclass(frozen=True)
-class EpsSettings:
-    """Hyperparameters of EPS.
-
-    Attributes:
-        saliency: the maps, where none are given.
-        salient: the network.
-        activation: its maps.
-        masks: the threshold.
-    """
-
-    saliency: SaliencySettings
-    salient: SalientSettings
-    activation: ActivationSettings
-    masks: MaskSettings
-
-
-def build(settings: EpsSettings) -> Stage:
-    """Return the last stage."""
-    saliency = saliency_stage(settings.saliency)
-    trained = Stage("salient", train_salient, settings.salient, (saliency,), seconds_per_image=0.4)
-    maps = Stage(
-        "salient-maps", salient_maps, settings.activation, (trained,), seconds_per_image=0.17
-    )
-    return Stage("masks", pseudo_masks, settings.masks, (maps,), seconds_per_image=0.1)
 
 
 # --- the losses -----------------------------------------------------------------------------------
@@ -166,30 +119,3 @@ def salient_maps(task: StageContext, settings: ActivationSettings, salient: Path
         return probabilities
 
     write_class_maps(task, settings, probabilities_of)
-
-
-BASELINE = Baseline(
-    name="eps",
-    paper=(
-        "EPS: Lee et al., Railroad is not a Train: Saliency as Pseudo-pixel Supervision for Weakly "
-        "Supervised Semantic Segmentation, CVPR 2021"
-    ),
-    year=2021,
-    settings=EpsSettings,
-    presets=presets_of("eps"),
-    build=build,
-    supervision=(IMAGE_LABELS, SALIENCY),
-    backbone="ResNet-38d (Wide ResNet), output stride 8",
-    differences=(
-        "Saliency maps are those that are given, else an unlearned prior's, which is far weaker "
-        "than the official PFAN.",
-        "The backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
-        "The masks have no dense CRF, as the official code's; the paper's figures with one need "
-        "masks.refine.name=crf.",
-        "Photos are resized bilinearly and padded with ImageNet's mean colour.",
-    ),
-    published={
-        "maps on VOC 2012 train, without / with saliency": "47.05 / 69.22 mIoU",
-        "VOC 2012 val": "70.9 mIoU with a ResNet-101 DeepLabV2",
-    },
-)

@@ -8,133 +8,21 @@ are those of xulianuwa/MCTformer before its successor replaced it there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from sbdata.benchmark.baseline import Baseline
-from sbdata.benchmark.stage import Stage, StageContext
-from sbdata.errors import InputError
-from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.activation import ActivationSettings, summed_maps
-from sbdata_baselines.stages.distortion import Distorted, Distortion
-from sbdata_baselines.stages.labels import (
-    AlphaSeedSettings,
-    MaskSettings,
-    alpha_seed_labels,
-    pseudo_masks,
+from sbdata.benchmark.stage import StageContext
+from sbdata_baselines.methods.mctformer import TokenMapSettings, TokenSettings
+from sbdata_baselines.settings import (
+    ActivationSettings,
 )
+from sbdata_baselines.stages.activation import summed_maps
+from sbdata_baselines.stages.distortion import Distorted
 from sbdata_baselines.stages.maps import ClassMaps, minmax_normalised, write_maps
-from sbdata_baselines.stages.pairwise import (
-    PairwiseSettings,
-    PairwiseWalkSettings,
-    train_pairwise,
-    walk_pairwise,
-)
-from sbdata_baselines.stages.photos import ViewSettings, weak_views
-from sbdata_baselines.stages.tokens import (
-    HybridSettings,
-    TokenNetwork,
-    TransformerSettings,
-    build_network,
-    token_loss,
-)
-from sbdata_baselines.stages.training import (
-    AdamW,
-    Schedule,
-    load_network,
-    new_network,
-    train_network,
-)
-
-
-@dataclass(frozen=True)
-class TokenSettings:
-    """Network settings.
-
-    Attributes:
-        transformer: of timm, or a small one on a backbone's features.
-        views: of the photos.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
-        distortion: of the photos, before views are cut; then views have no scale of their own.
-
-    Raises:
-        InputError: for values that cannot be.
-    """
-
-    transformer: TransformerSettings | HybridSettings
-    views: ViewSettings
-    optimiser: AdamW
-    schedule: Schedule
-    distortion: Distortion | None = None
-
-    def __post_init__(self) -> None:
-        if self.distortion is not None and (self.views.long_side or self.views.rescale):
-            msg = "views: a distortion draws the scale; leave out long_side and rescale"
-            raise InputError(msg)
-
-
-@dataclass(frozen=True)
-class TokenMapSettings(ActivationSettings):
-    """How maps are read out of the network.
-
-    Attributes:
-        scales: scales of the photo, whose maps are summed.
-        flip: whether those of the mirrored photo are added.
-        last_layers: number of layers whose attention of the class tokens counts.
-        refine: whether maps are refined by the patches' affinity.
-
-    Raises:
-        InputError: for no layer.
-    """
-
-    scales: tuple[float, ...] = (1.0,)
-    last_layers: int = 3
-    refine: bool = True
-
-    def __post_init__(self) -> None:
-        if self.last_layers < 1:
-            msg = f"last_layers must be at least 1, not {self.last_layers}"
-            raise InputError(msg)
-
-
-@dataclass(frozen=True)
-class MctFormerSettings:
-    """Hyperparameters of MCTformer.
-
-    Attributes:
-        tokens: the network.
-        maps: read out of it.
-        seeds: where they are sure.
-        pairwise: PSA's network.
-        walk: along its affinities. With ``background_power`` 0 its background map is 1 everywhere
-            and stays so, and nothing is rescaled.
-        masks: of the walked maps; the official background is one score, after the walk as before.
-    """
-
-    tokens: TokenSettings
-    maps: TokenMapSettings
-    seeds: AlphaSeedSettings
-    pairwise: PairwiseSettings
-    walk: PairwiseWalkSettings
-    masks: MaskSettings
-
-
-def build(settings: MctFormerSettings) -> Stage:
-    """Return the last stage."""
-    trained = Stage("tokens", train_tokens, settings.tokens, seconds_per_image=0.24)
-    maps = Stage("token-maps", token_maps, settings.maps, (trained,), seconds_per_image=0.11)
-    seeds = Stage("seeds", alpha_seed_labels, settings.seeds, (maps,), seconds_per_image=0.03)
-    pairs = Stage("pairwise", train_pairwise, settings.pairwise, (seeds,), seconds_per_image=0.11)
-    walked = Stage("walk", walk_pairwise, settings.walk, (maps, pairs), seconds_per_image=0.12)
-    return Stage("masks", pseudo_masks, settings.masks, (walked,), gpus=0.0, seconds_per_image=0.01)
-
-
-def variant_of(settings: MctFormerSettings) -> str:
-    """Return ``hybrid`` where the network is not the paper's transformer."""
-    return "hybrid" if isinstance(settings.tokens.transformer, HybridSettings) else ""
+from sbdata_baselines.stages.photos import weak_views
+from sbdata_baselines.stages.tokens import TokenNetwork, build_network, token_loss
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 
 def train_tokens(task: StageContext, settings: TokenSettings) -> None:
@@ -169,37 +57,3 @@ def token_maps(task: StageContext, settings: TokenMapSettings, tokens: Path) -> 
 
 def _network(settings: TokenSettings, n_classes: int) -> TokenNetwork:
     return build_network(settings.transformer, n_classes, settings.views.crop)
-
-
-BASELINE = Baseline(
-    name="mctformer",
-    paper=(
-        "MCTformer: Xu et al., Multi-class Token Transformer for Weakly Supervised Semantic "
-        "Segmentation, CVPR 2022"
-    ),
-    year=2022,
-    settings=MctFormerSettings,
-    presets=presets_of("mctformer"),
-    build=build,
-    backbone="DeiT-S, patches of 16 pixels; ResNet-38d for PSA",
-    differences=(
-        "In smoke and photos the network is a hybrid, not the paper's: a transformer of four "
-        "blocks from random numbers reads an EfficientNet's features, since no package brings the "
-        "weights of a vision transformer; it shows that the method runs, not how good it is.",
-        "Presets smoke and photos leave out the refinement by the patches' affinity, which spoils "
-        "its maps: patches of so young a transformer do not look at their like.",
-        "PSA's backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
-        "Photos are resized to whole patches; the official code cuts off incomplete ones and "
-        "stretches the maps over them.",
-        "The learning rate changes with each step instead of each epoch, and training has full "
-        "precision.",
-        "The noise of random erasing is clipped to the colours that there are.",
-        "The score 0.39 of the background in the preset paper is the official one, which was "
-        "chosen on ground truth; so was 0.2 in the others, on 120 generated training photos.",
-    ),
-    variant=variant_of,
-    published={
-        "VOC 2012 train, maps / pseudo-masks": "61.7 / 69.1 mIoU",
-        "VOC 2012 val / test": "71.9 / 71.6 mIoU with a ResNet-38 DeepLabV1, ImageNet weights",
-    },
-)

@@ -9,93 +9,25 @@ follows. Constants of the ``paper`` preset are those of YudeWang/SEAM.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sbdata.benchmark.baseline import Baseline
-from sbdata.benchmark.stage import Stage, StageContext
+from sbdata.benchmark.stage import StageContext
 from sbdata.train.resize import resized
-from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.activation import ActivationSettings, summed_maps
-from sbdata_baselines.stages.labels import (
-    AlphaSeedSettings,
-    MaskSettings,
-    alpha_seed_labels,
-    pseudo_masks,
+from sbdata_baselines.methods.seam import EquivariantSettings
+from sbdata_baselines.settings import (
+    ActivationSettings,
 )
+from sbdata_baselines.stages.activation import summed_maps
 from sbdata_baselines.stages.maps import ClassMaps, minmax_normalised, write_maps
-from sbdata_baselines.stages.pairwise import (
-    PairwiseSettings,
-    PairwiseWalkSettings,
-    train_pairwise,
-    walk_pairwise,
-)
 from sbdata_baselines.stages.photos import weak_views
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
-from sbdata_baselines.stages.training import (
-    BackboneSettings,
-    load_network,
-    new_network,
-    train_network,
-)
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 _TINY = 1e-5
-
-
-@dataclass(frozen=True)
-class EquivariantSettings(BackboneSettings):
-    """Network and loss settings.
-
-    Attributes:
-        down: scale of the second view of a pair, relative to the first.
-        lowest: share of pixels that the refined maps are pressed down on.
-        highest: share of differences between plain and refined maps that count.
-        width: of the features that are compared in the PCM.
-        dropout: of the last features' channels.
-    """
-
-    down: float = 0.3
-    lowest: float = 0.25
-    highest: float = 0.2
-    width: int = 192
-    dropout: float = 0.5
-
-
-@dataclass(frozen=True)
-class SeamSettings:
-    """Hyperparameters of SEAM.
-
-    Attributes:
-        equivariant: the network.
-        activation: its maps.
-        seeds: where they are sure.
-        pairwise: PSA's network.
-        walk: along its affinities.
-        masks: of the walked maps, which bring their background.
-    """
-
-    equivariant: EquivariantSettings
-    activation: ActivationSettings
-    seeds: AlphaSeedSettings
-    pairwise: PairwiseSettings
-    walk: PairwiseWalkSettings
-    masks: MaskSettings
-
-
-def build(settings: SeamSettings) -> Stage:
-    """Return the last stage."""
-    trained = Stage("equivariant", train_equivariant, settings.equivariant, seconds_per_image=0.5)
-    maps = Stage(
-        "equivariant-maps", equivariant_maps, settings.activation, (trained,), seconds_per_image=0.2
-    )
-    seeds = Stage("seeds", alpha_seed_labels, settings.seeds, (maps,), seconds_per_image=0.03)
-    pairs = Stage("pairwise", train_pairwise, settings.pairwise, (seeds,), seconds_per_image=0.16)
-    walked = Stage("walk", walk_pairwise, settings.walk, (maps, pairs), seconds_per_image=0.12)
-    return Stage("masks", pseudo_masks, settings.masks, (walked,), gpus=0.0, seconds_per_image=0.01)
 
 
 # --- the network ----------------------------------------------------------------------------------
@@ -281,26 +213,3 @@ def equivariant_maps(task: StageContext, settings: ActivationSettings, equivaria
 def _network(settings: EquivariantSettings, n_classes: int) -> EquivariantNetwork:
     pyramid = build_pyramid(settings.network)
     return EquivariantNetwork(pyramid, n_classes, settings.width, settings.dropout)
-
-
-BASELINE = Baseline(
-    name="seam",
-    paper=(
-        "SEAM: Wang et al., Self-supervised Equivariant Attention Mechanism for Weakly Supervised "
-        "Semantic Segmentation, CVPR 2020"
-    ),
-    year=2020,
-    settings=SeamSettings,
-    presets=presets_of("seam"),
-    build=build,
-    backbone="ResNet-38d (Wide ResNet), output stride 8",
-    differences=(
-        "The backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
-        "The small view of presets smoke and photos is 0.5 times the large one: 0.3 of 160 pixels "
-        "leaves three cells.",
-        "No dense CRF follows the walk.",
-    ),
-    published={
-        "VOC 2012 val / test": "64.5 / 65.7 mIoU with a ResNet-38 DeepLabV1, ImageNet weights",
-    },
-)

@@ -1,104 +1,124 @@
-"""Kept folders: what a step of the bench made, to be used again or made again.
+"""The cache: folders of finished tasks, by their ids, and what tasks of one process share.
 
-A step writes a marker into its folder last. The marker lists the folder's files with sizes, times
-and hashes, and the content of the inputs that they were made from. So a file that was altered after
-the step is noticed, one that was lost is made again, and what was made from other inputs is not
-mixed in.
+Folders below the cache's root:
+
+    weak/<set>-<hash>/                        photos, linked: all that a method can reach
+    stages/<stage>-<id>/                      what a stage of a method wrote
+    pseudo/<method>-<id>/                     how good the pseudo-masks are
+    train/<method>-<key>/<strategy>/          trained segmenters; the key stands for all but the
+                                              strategy, since strategies share ``first-phase``
+    predict/<method>-<strategy>-<set>-<id>/   masks of an evaluation set
+    score/<method>-<strategy>-<set>-<id>/     values and tables of those masks
+    hashes.json                               content of photos, with their sizes and times
+    durations.jsonl                           how long tasks took
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sbdata.completion import (
-    MARKER,
-    Marker,
-    check_marker,
-    describe_problems,
-    read_marker,
-    write_marker,
-)
+from filelock import FileLock
+
+from sbdata.benchmark.markers import STAGE_MARKER
+from sbdata.benchmark.tasks import Input, Kind, Task
+from sbdata.completion import HIDDEN_MARKER, MARKER
 from sbdata.errors import InputError
-from sbdata.fingerprints import content_of
-from sbdata.storage import remove_leftovers
+from sbdata.file_hashes import FileHashes
+from sbdata.sets import EvaluationSet, open_set
+from sbdata.settings import from_plain
+from sbdata.weak_labels.sources import WeakSources
+from sbdata.weak_labels.weak_set import WeakSet
 
-INPUTS = "inputs"
+_MARKERS: dict[Kind, str] = {"stage": STAGE_MARKER, "predict": HIDDEN_MARKER}
 
 
-def usable(
-    folder: Path,
-    inputs: Mapping[str, str] | None = None,
-    *,
-    name: str = MARKER,
-    whole: bool = False,
-    verify: bool = False,
-) -> Marker | None:
-    """Return the marker of a folder that can be used as it is; None if it has to be made.
+HASHES = "hashes.json"
 
-    Args:
-        folder: of a step.
-        inputs: content of what the step reads now, by any names; a folder that was made from other
-            content is deleted. None passes over it.
-        name: of the marker.
-        whole: whether the step makes all of its files or none, so that the whole folder is deleted
-            if one was lost; else the others are kept.
-        verify: hash every file.
 
-    Raises:
-        InputError: naming a file that was altered.
+@dataclass(frozen=True)
+class Cache:
+    """The folder in which results of tasks are kept.
+
+    Attributes:
+        root: the folder.
+        verify: whether all files of what is done are hashed, not only those whose size or time
+            changed.
     """
-    problems = check_marker(folder, verify=verify, name=name)
-    altered = [p for p in problems if p.kind not in ("missing", "no_marker")]
-    if altered:
-        msg = f"{describe_problems(folder, altered)}; delete the folder to have it made again"
-        raise InputError(msg)
-    marker = read_marker(folder, name=name)
-    if marker is None:
-        return None
-    if inputs is not None and marker.extra.get(INPUTS, dict(inputs)) != dict(inputs):
-        shutil.rmtree(folder)
-        return None
-    if problems and whole:
-        shutil.rmtree(folder)
-        return None
-    if problems or (inputs is not None and INPUTS not in marker.extra):
-        (folder / name).unlink(missing_ok=True)  # before anything in the folder changes
-        return None
-    return marker
+
+    root: Path
+    verify: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was opened; another process opens it again."""
+        return {"root": self.root, "verify": self.verify}
+
+    def folder(self, task: Task | Input) -> Path:
+        """Return the folder of a task's result."""
+        return self.root / task.folder
+
+    def is_done(self, task: Task) -> bool:
+        """Tell whether a task's result is here; a result's file is always written again."""
+        name = _MARKERS.get(task.kind, MARKER)
+        return bool(task.folder) and (self.folder(task) / name).is_file()
+
+    @cached_property
+    def hashes(self) -> FileHashes:
+        """Return what is known of the content of photos and masks."""
+        return FileHashes(self.root / HASHES, verify=self.verify)
+
+    @cached_property
+    def _opened(self) -> dict[tuple[Any, ...], Any]:
+        return {}
+
+    def open_set(self, root: str, logical_hash: str) -> EvaluationSet:
+        """Open the set that a task names; once in a process.
+
+        Raises:
+            InputError: if it is another set than the task was planned with.
+        """
+        key = ("set", root, logical_hash)
+        if key not in self._opened:
+            opened = open_set(Path(root))
+            if opened.logical_hash != logical_hash:
+                msg = f"{root}: is another set now than the bench began with; run it again"
+                raise InputError(msg)
+            self._opened[key] = opened
+        found: EvaluationSet = self._opened[key]
+        return found
+
+    def weak_set(self, task: Task) -> WeakSet:
+        """Return the weak labels that the stage of a task may see; linked once in a process.
+
+        Raises:
+            InputError: if photos or labels are others than the task was planned with.
+        """
+        key = ("weak", task.params["weak"])
+        if key not in self._opened:
+            about = task.context
+            opened = self.open_set(about["training"], about["training_hash"])
+            sources = from_plain(WeakSources, about["sources"], "task")
+            folder = self.root / "weak" / f"{opened.name}-{opened.logical_hash[:12]}"
+            with locked(folder):
+                weak = sources.read(opened, folder, self.hashes)
+            if weak.digest != task.params["weak"]:
+                msg = f"{opened.root}: weak labels were changed while the bench ran; run it again"
+                raise InputError(msg)
+            self._opened[key] = weak
+        found: WeakSet = self._opened[key]
+        return found
 
 
-def keep(
-    folder: Path,
-    inputs: Mapping[str, str],
-    extra: Mapping[str, Any],
-    *,
-    name: str = MARKER,
-    files: Iterable[str] | None = None,
-) -> Marker:
-    """Say that a folder is finished.
-
-    Args:
-        folder: of a step.
-        inputs: content of what the step read, by any names.
-        extra: further plain values.
-        name: of the marker.
-        files: that it vouches for, relative to the folder; all by default.
-    """
-    remove_leftovers(folder)
-    names = files_below(folder, name) if files is None else sorted(files)
-    return write_marker(folder, names, {**extra, INPUTS: dict(inputs)}, name=name)
-
-
-def files_below(folder: Path, marker: str) -> list[str]:
-    """Return the paths of all files in a folder but its marker, relative, with slashes, sorted."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    names = (path.relative_to(folder).as_posix() for path in found)
-    return sorted(name for name in names if name != marker)
-
-
-def content_of_marker(marker: Marker) -> str:
-    """Return a hash over the names and the content of the files that a marker vouches for."""
-    return content_of({name: record.sha256 for name, record in marker.files.items()})
+@contextmanager
+def locked(path: Path, *, when: bool = True) -> Iterator[None]:
+    """Let one process at a time make a file or folder; a killed one's lock is free again."""
+    if not when:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        yield

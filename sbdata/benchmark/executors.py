@@ -1,119 +1,128 @@
-"""Executors: who runs the jobs of a plan, in an order that lets none wait for what comes later.
+"""Executors: they call one function of a task in an order that lets none wait for a later one.
 
-``local`` runs them one after the other, or in several processes; ``ray`` hands them to a Ray
-cluster with the CPUs and GPUs that each declares. All call one function of a job and a device, and
-its result does not depend on who calls it.
+``local`` runs tasks one after the other, or in several processes; ``ray`` hands them to a Ray
+cluster with the CPUs and GPUs that each declares. A task's result does not depend on its caller.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from graphlib import TopologicalSorter
 from importlib import import_module
-from multiprocessing import get_context, parent_process
-from typing import Any
+from typing import Any, Protocol
 
-import torch
-
-from sbdata.benchmark.tasks import Task
+from sbdata.benchmark.tasks import ProgressCallback, Task
 from sbdata.errors import InputError
-from sbdata.machine import end_workers, starting_workers
-from sbdata.train.devices import find_device
+from sbdata.parallel import process_pool
 
 EXECUTORS = ("local", "ray")
 
-ProgressCallback = Callable[[str, int, int], None]
-"""Called with (what, done, in all) while a job runs."""
-
-RunTask = Callable[[Task, str, ProgressCallback | None], float]
-"""``perform(job, device, told)`` runs a job and returns the seconds it took."""
-
 Finished = Callable[[Task, float], None]
+"""Called with a task that has ended and the seconds it took."""
+
+
+class RunTask(Protocol):
+    """A function that runs a task and returns the seconds it took."""
+
+    def __call__(
+        self, task: Task, *, device: str, on_progress: ProgressCallback | None = None
+    ) -> float:
+        """Run a task on a device."""
 
 
 def run_tasks(
-    jobs: Sequence[Task],
-    perform: RunTask,
+    tasks: Sequence[Task],
+    run: RunTask,
     *,
     executor: str = "local",
     processes: int = 1,
     threads: int | None = None,
     device: str = "auto",
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     finished: Finished | None = None,
 ) -> None:
-    """Run jobs, each after those that it builds on.
+    """Run tasks, each after those of them that it needs.
 
     Args:
-        jobs: each after those that it builds on.
-        perform: a picklable function where there are several processes.
+        tasks: to run; one that they need and that is not among them counts as done.
+        run: a function that runs one; picklable if there are several processes.
         executor: ``local`` or ``ray``.
         processes: of the local executor.
         threads: of PyTorch in each process; by default the cores divided among the processes,
-            and with Ray the CPUs that a job declares.
+            and with Ray the CPUs that a task declares.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        told: is called while a job runs, where it runs in this process.
-        finished: is called in this process after each job, with the seconds it took.
+        on_progress: is called while a task runs in this process.
+        finished: is called in this process after each task.
 
     Raises:
         InputError: for an unknown executor, a device that is not there, Ray not being installed, or
-            a process that died; and whatever a job raises. What runs by then comes to its end, and
+            a process that died; and whatever a task raises. What runs by then comes to its end, and
             nothing else begins.
     """
     if executor not in EXECUTORS:
         msg = f"no executor called {executor!r}; choose from {', '.join(EXECUTORS)}"
         raise InputError(msg)
-    finished = finished or (lambda job, seconds: None)
-    if executor == "local":
-        find_device(device)  # before any process would take the CPU in its place
+    finished = finished or (lambda task, seconds: None)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if executor == "local":
+        from sbdata.train.devices import find_device
+
+        find_device(device)  # before any process would take the CPU in its place
     if several and (executor == "ray" or processes > 1):
         msg = "torchrun's processes share each training; leave out --jobs and --executor there"
         raise InputError(msg)
     if executor == "ray":
-        _run_by_ray(jobs, perform, device, threads, finished)
+        _run_by_ray(tasks, run, device, threads, finished)
     elif processes > 1:
-        _run_in_processes(jobs, perform, device, processes, threads, finished)
+        _run_in_processes(tasks, run, device, processes, threads, finished)
     else:
         if threads:
-            torch.set_num_threads(threads)
-        for job in jobs:
-            finished(job, perform(job, device, told))
+            set_threads(threads)
+        for task in tasks:
+            finished(task, run(task, device=device, on_progress=on_progress))
 
 
 def _run_as_ready(
-    jobs: Sequence[Task],
-    submit: Callable[[Task], Future[float] | None],
-    finished: Finished,
+    tasks: Sequence[Task], submit: Callable[[Task], Future[float] | None], finished: Finished
 ) -> None:
-    """Submit each job when those it builds on are done.
+    """Submit each task when those it needs are done.
 
-    ``submit`` returns None where there is no room for the job now; something then runs.
+    ``submit`` returns None if there is no room for the task now; something then runs.
     """
-    waiting, done = list(jobs), set[str]()
-    running: dict[Future[float], Task] = {}
-    while waiting or running:
-        for job in [job for job in waiting if done.issuperset(job.after)]:
-            future = submit(job)
+    by_id = {task.id: task for task in tasks}
+    needed = {task.id: [i for i in task.needs if i in by_id] for task in tasks}
+    order: TopologicalSorter[str] = TopologicalSorter(needed)
+    order.prepare()
+    ready: list[str] = []
+    running: dict[Future[float], str] = {}
+    while order.is_active():
+        ready += order.get_ready()
+        for name in tuple(ready):
+            future = submit(by_id[name])
             if future is not None:
-                waiting.remove(job)
-                running[future] = job
+                ready.remove(name)
+                running[future] = name
         for future in wait(running, return_when=FIRST_COMPLETED).done:
-            job = running.pop(future)
-            seconds = future.result()
-            done.add(job.name)
-            finished(job, seconds)
+            name = running.pop(future)
+            finished(by_id[name], future.result())
+            order.done(name)
+
+
+def set_threads(threads: int) -> None:
+    """Give PyTorch so many threads in this process."""
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 # --- processes of this machine --------------------------------------------------------------------
 
 
 def _run_in_processes(
-    jobs: Sequence[Task],
-    perform: RunTask,
+    tasks: Sequence[Task],
+    run: RunTask,
     device: str,
     processes: int,
     threads: int | None,
@@ -122,47 +131,33 @@ def _run_in_processes(
     threads = threads or max(1, usable_cores() // processes)
     free, busy = _gpus(device), set[Future[float]]()
     on_gpus = bool(free)
-    with ProcessPoolExecutor(processes, get_context("spawn"), _begin_worker, (threads,)) as pool:
+    died = (
+        "a process of the bench died, possibly out of memory; run the same command again to go on, "
+        "with fewer --jobs"
+    )
+    with process_pool(
+        processes, died, start=set_threads, arguments=(threads,), finish=True
+    ) as hand:
 
-        def submit(job: Task) -> Future[float] | None:
+        def submit(task: Task) -> Future[float] | None:
             busy.difference_update([future for future in busy if future.done()])
-            needs_gpu = on_gpus and job.gpus > 0
+            needs_gpu = on_gpus and task.resources.gpus > 0
             if len(busy) >= processes or (needs_gpu and not free):
                 return None
             taken = free.pop(0) if needs_gpu else "cpu"
-            with starting_workers():
-                future = pool.submit(perform, job, taken, None)
+            future: Future[float] = hand(_run_on, run, task, taken)
             busy.add(future)
             if needs_gpu:
                 future.add_done_callback(lambda _: free.append(taken))
             return future
 
-        try:
-            _run_as_ready(jobs, submit, finished)
-        except BrokenProcessPool as error:
-            msg = (
-                "a process of the bench died, perhaps for want of memory; run the same command "
-                "again to go on, with fewer --jobs"
-            )
-            raise InputError(msg) from error
-        except KeyboardInterrupt:
-            end_workers(pool)
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        _run_as_ready(tasks, submit, finished)
 
 
-def _begin_worker(threads: int) -> None:
-    torch.set_num_threads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process when the bench is killed: it would hold its step's lock to the end."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _run_on(run: RunTask, task: Task, device: str, threads: int | None = None) -> float:
+    if threads is not None:
+        set_threads(threads)
+    return run(task, device=device)
 
 
 def usable_cores() -> int:
@@ -173,9 +168,12 @@ def usable_cores() -> int:
 
 
 def _gpus(device: str) -> list[str]:
-    """Return the GPUs that jobs may be given, one each."""
-    found = find_device(device)
-    if found.type == "cpu":
+    """Return the GPUs that tasks may be given, one each."""
+    import torch
+
+    from sbdata.train.devices import find_device
+
+    if find_device(device).type == "cpu":
         return []
     if device in ("auto", "cuda"):
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
@@ -186,13 +184,9 @@ def _gpus(device: str) -> list[str]:
 
 
 def _run_by_ray(
-    jobs: Sequence[Task],
-    perform: RunTask,
-    device: str,
-    threads: int | None,
-    finished: Finished,
+    tasks: Sequence[Task], run: RunTask, device: str, threads: int | None, finished: Finished
 ) -> None:
-    """Hand the jobs to the Ray cluster that is there, or to one on this machine.
+    """Hand the tasks to the Ray cluster that is there, or to one on this machine.
 
     The cluster's machines must see the same files under the same paths.
     """
@@ -207,29 +201,25 @@ def _run_by_ray(
         raise InputError(msg)
     references: list[Any] = []
 
-    def submit(job: Task) -> Future[float]:
-        gpus = job.gpus if on_gpus else 0
-        remote = ray.remote(_perform_with_threads).options(
-            num_cpus=job.cpus, num_gpus=gpus, name=job.name, max_retries=0
+    def submit(task: Task) -> Future[float]:
+        needed = task.resources
+        gpus = needed.gpus if on_gpus else 0
+        remote = ray.remote(_run_on).options(
+            num_cpus=needed.cpus, num_gpus=gpus, name=task.name, max_retries=0
         )
         place = "cuda" if gpus else "cpu"
-        reference = remote.remote(perform, job, place, threads or max(1, int(job.cpus)))
+        reference = remote.remote(run, task, place, threads or max(1, int(needed.cpus)))
         references.append(reference)
         future: Future[float] = reference.future()
         return future
 
     try:
-        _run_as_ready(jobs, submit, finished)
+        _run_as_ready(tasks, submit, finished)
     except ray.exceptions.RayTaskError as error:
         raise (error.cause or error) from None
     finally:
         for reference in references:
             ray.cancel(reference)
-
-
-def _perform_with_threads(perform: RunTask, job: Task, device: str, threads: int) -> float:
-    torch.set_num_threads(threads)
-    return perform(job, device, None)
 
 
 def _ray() -> Any:

@@ -1,38 +1,51 @@
-"""Plans: what a call of the bench asks, and the jobs that it comes to.
+"""The graph of tasks: what a call of the bench asks, as an ordered tuple of tasks.
 
-A :class:`~sbdata.benchmark.tasks.Task` is one step that can run by itself. What methods have in
-common is one job. Strategies that begin with the same steps of cross-entropy share these: the first
-of them takes them, and the others come after.
+Nothing is computed or written, and no photo is read: its content is known by the set's checksums.
+What methods have in common is one task. Strategies that begin with the same steps of cross-entropy
+share these: the first of them takes them, and the others come after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from sbdata.benchmark.baseline import (
-    CEILING,
-    FULL,
-    PIXEL_MASKS,
-    Baseline,
-    find_baseline,
-)
-from sbdata.benchmark.imported import (
-    PREFIX,
-    absolute_import,
-    find_import,
-    method_name,
-    paper_of,
-)
-from sbdata.benchmark.stage import Stage, in_order, key_of
-from sbdata.benchmark.tasks import Task
+from sbdata.benchmark.cache import Cache
+from sbdata.benchmark.config import BenchmarkConfig
+from sbdata.benchmark.methods import Method, find_methods
+from sbdata.benchmark.stage import STAGES, code_of, stage_params
+from sbdata.benchmark.tasks import Input, Kind, Resources, Task, task_id
+from sbdata.checksums import read_checksums
 from sbdata.errors import InputError
-from sbdata.sets import EvaluationSet
+from sbdata.file_hashes import FileHashes
+from sbdata.fingerprints import code_fingerprint, content_of
+from sbdata.layout import image_path
+from sbdata.machine import process_count
+from sbdata.recipe import bundled_recipes
+from sbdata.score.run import ScoreOptions
+from sbdata.sets import EvaluationSet, open_set
+from sbdata.settings import as_plain
 from sbdata.supervision import BOXES, SALIENCY
 from sbdata.train.preset import Preset
-from sbdata.train.strategies import find_strategy
+from sbdata.train.registry import STRATEGIES, find_strategy
+from sbdata.train.weights import weights_content
+from sbdata.weak_labels.sources import WeakSources
 from sbdata.weak_labels.weak_set import WeakSet
+
+CODE: Mapping[Kind, str] = {
+    "pseudo": "sbdata.benchmark.steps.pseudo_masks",
+    "train": "sbdata.benchmark.steps.training",
+    "predict": "sbdata.benchmark.steps.prediction",
+    "score": "sbdata.benchmark.steps.scores",
+    "result": "sbdata.benchmark.steps.results",
+    "compare": "sbdata.benchmark.steps.comparison",
+}
+"""The module in which the code of each kind of task begins; a stage's is that of its function."""
+
+_COMPUTING: tuple[Kind, ...] = ("pseudo", "train", "predict", "score")
 
 # Measured on one CPU core with EfficientNet-Lite0 at stride 16, to tell minutes from hours; other
 # networks and devices differ by what they are faster or slower.
@@ -43,331 +56,419 @@ _COMPARE_SECONDS = 1.0  # per set and strategy: draws of the bootstrap
 _FISHER = 1.5  # an image of EWC's sampled Fisher information costs about as much as so many views
 
 
-@dataclass(frozen=True)
-class BenchmarkConfig:
-    """What a call of the bench asks.
-
-    Attributes:
-        methods: names of baselines, ``full``, or ``import:NAME`` for imported masks.
-        strategies: by which segmenters are trained.
-        training: folder of the set whose weak labels are learned from.
-        sets: folders of the sets that are scored.
-        seeds: each makes everything anew.
-        preset: of the methods, and of the segmenter if it has no other; the methods' ``paper`` goes
-            with the segmenter's ``wacv24``.
-        training_preset: of the segmenter: a name or a YAML file.
-        training_overrides: ``key=value``, of the segmenter's preset.
-        method_overrides: ``method:key=value``, of a method's preset.
-        labels: a file of image-level labels, instead of the set's own.
-        saliency: a folder of saliency maps, for the methods that take them.
-        boxes: a file or folder of boxes, for the methods that take them, instead of the set's own.
-    """
-
-    methods: tuple[str, ...]
-    strategies: tuple[str, ...]
-    training: Path
-    sets: tuple[Path, ...]
-    seeds: tuple[int, ...] = (0,)
-    preset: str = "smoke"
-    training_preset: str | None = None
-    training_overrides: tuple[str, ...] = ()
-    method_overrides: tuple[str, ...] = ()
-    labels: Path | None = None
-    saliency: Path | None = None
-    boxes: Path | None = None
-
-    def __post_init__(self) -> None:
-        for what in ("methods", "strategies", "sets", "seeds"):
-            values = getattr(self, what)
-            if not values or len(set(values)) < len(values):
-                msg = f"a bench needs {what}, each named once, not {', '.join(map(str, values))!r}"
-                raise InputError(msg)
-        for name in self.strategies:
-            find_strategy(name)
-
-    def absolute(self) -> BenchmarkConfig:
-        """Return the plan with absolute paths, which mean the same in any process."""
-        return replace(
-            self,
-            methods=tuple(absolute_import(name) for name in self.methods),
-            training=self.training.absolute(),
-            sets=tuple(root.absolute() for root in self.sets),
-            labels=self.labels and self.labels.absolute(),
-            saliency=self.saliency and self.saliency.absolute(),
-            boxes=self.boxes and self.boxes.absolute(),
-        )
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method with its settings resolved.
-
-    Attributes:
-        name: of it.
-        paper: what it is.
-        supervision: what it sees.
-        control: whether it is a ceiling or a floor.
-        stages: by names that are distinct within the method, in the order they run; the last one
-            writes the pseudo-masks. None for ``full``.
-        variant: Suffix of the name for what stands in its place, such as ``hybrid``.
-    """
-
-    name: str
-    paper: str
-    supervision: tuple[str, ...]
-    control: bool
-    stages: Mapping[str, Stage] = field(default_factory=dict)
-    variant: str = ""
-
-    @property
-    def last(self) -> Stage | None:
-        """Return the stage that writes the pseudo-masks."""
-        return list(self.stages.values())[-1] if self.stages else None
-
-
-_CEILING = Method(FULL, CEILING, (PIXEL_MASKS,), True)
-
-
-def find_methods(plan: BenchmarkConfig, work: Path) -> dict[str, Method]:
-    """Import the methods of a plan and resolve their settings.
+def plan_tasks(
+    config: BenchmarkConfig, cache: Cache, results: Path, *, workers: int = 0
+) -> tuple[Task, ...]:
+    """Return the tasks that a call of the bench comes to, each after those that it needs.
 
     Args:
-        plan: whose methods are meant.
-        work: folder of the bench, whose imports they may be.
-
-    Returns:
-        The methods by their own names, in the plan's order; ``import:NAME`` is ``import-NAME``.
+        config: what is asked.
+        cache: where results are kept; imports are looked for there.
+        results: folder of the result files.
+        workers: number of processes that cut training views for a training.
 
     Raises:
-        InputError: for an unknown method, preset or setting.
+        InputError: for an unknown method, preset or setting, or a set that cannot be used.
     """
-    overrides: dict[str, list[str]] = {name: [] for name in plan.methods}
-    for override in plan.method_overrides:
-        name, colon, rest = override.partition(":")
-        if not colon or name not in overrides:
+    methods = find_methods(config, cache.root)
+    training = _open_set(config.training)
+    sets = _open_sets(config, training)
+    return Planner(config, methods, training, sets, results, workers, cache.hashes).tasks()
+
+
+def _open_sets(config: BenchmarkConfig, training: EvaluationSet) -> dict[str, EvaluationSet]:
+    found: dict[str, EvaluationSet] = {}
+    for root in config.sets:
+        opened = _open_set(root)
+        if opened.name in found:
+            msg = f"{root}: a set called {opened.name} is scored already; name each set once"
+            raise InputError(msg)
+        if opened.taxonomy.classes != training.taxonomy.classes:
             msg = (
-                f"--method-option takes METHOD:KEY=VALUE with a method of this call "
-                f"({', '.join(plan.methods)}), not {override!r}"
+                f"{root}: has the classes of {opened.taxonomy.name}, but the training set "
+                f"{training.root} those of {training.taxonomy.name}; give two that agree by --set "
+                "and --train-set"
             )
             raise InputError(msg)
-        overrides[name].append(rest)
-    found: dict[str, Method] = {}
-    for name in plan.methods:
-        if name.startswith(PREFIX):
-            imported = _imported(name, work)
-            if imported.name in found:
-                msg = f"--method {name}: an import of this name is there already; name each once"
-                raise InputError(msg)
-            found[imported.name] = imported
-        elif name == FULL:
-            if overrides[name]:
-                msg = f"method {FULL} has no settings; leave out --method-option {FULL}:..."
-                raise InputError(msg)
-            found[name] = _CEILING
-        else:
-            baseline = find_baseline(name)
-            found[name] = _resolved(name, baseline, plan.preset, tuple(overrides[name]))
-    for path, option, seen, what in (
-        (plan.saliency, "--saliency", SALIENCY, "saliency maps"),
-        (plan.boxes, "--boxes", BOXES, "boxes"),
-    ):
-        if path is not None and not any(seen in method.supervision for method in found.values()):
-            msg = (
-                f"{option} {path}: none of {', '.join(found)} takes {what}; leave it out, or name "
-                "a method that does"
-            )
+        if opened.logical_hash == training.logical_hash:
+            msg = f"{root}: is the training set; score another one by --set"
             raise InputError(msg)
+        found[opened.name] = opened
     return found
 
 
-def _imported(called: str, work: Path) -> Method:
-    record, stage = find_import(called, work)
-    stages = {stage.name: stage}
-    return Method(method_name(record), paper_of(record), record.supervision, False, stages)
+def _open_set(root: Path) -> EvaluationSet:
+    if not root.is_dir() and root.name in bundled_recipes():
+        msg = f"{root}: no such set; build it by 'make dataset RECIPE={root.name}'"
+        raise InputError(msg)
+    return open_set(root)
 
 
-def _resolved(called: str, baseline: Baseline, preset: str, overrides: tuple[str, ...]) -> Method:
-    settings = baseline.resolved(preset, overrides)
-    stages: dict[str, Stage] = {}
-    for stage in in_order(baseline.build(settings)):
-        name, number = stage.name, 1
-        while name in stages:
-            number += 1
-            name = f"{stage.name}-{number}"
-        stages[name] = stage
-    return Method(
-        called,
-        baseline.paper,
-        baseline.supervision,
-        baseline.control,
-        stages,
-        baseline.variant(settings),
-    )
+@dataclass
+class Planner:
+    """Makes the tasks of a call, from what it names.
 
-
-# --- jobs -----------------------------------------------------------------------------------------
-
-
-def tasks_of(
-    plan: BenchmarkConfig,
-    methods: Mapping[str, Method],
-    preset: Preset,
-    training: EvaluationSet,
-    sets: Mapping[str, EvaluationSet],
-    weak: Callable[[Method], WeakSet],
-    workers: int = 0,
-) -> tuple[Task, ...]:
-    """Return the jobs of a plan, each after those that it builds on.
-
-    Args:
-        plan: what is asked.
-        methods: of the plan, resolved.
-        preset: of the segmenter.
+    Attributes:
+        config: what is asked.
+        methods: the methods, resolved, by name.
         training: the training set.
-        sets: that are scored, by name.
-        weak: gives the weak labels that a method sees; stages with one key are one job.
-        workers: that cut training views for a training.
+        sets: the evaluation sets by name.
+        results: folder of the result files.
+        workers: number of processes that cut training views for a training.
+        hashes: what is known of the content of saliency maps.
     """
-    jobs: dict[str, Task] = {}
-    made: dict[str, str] = {}  # the job of each stage's key
-    for seed in plan.seeds:
-        for method in methods.values():
-            pseudo: tuple[str, ...] = ()
-            if method.last is not None:
-                masks = _stage_jobs(method, seed, len(training), weak(method), jobs, made)
-                pseudo = (_add(jobs, _pseudo_job(method, seed, masks, len(training))),)
-            _strategy_jobs(plan, method, seed, preset, len(training), sets, pseudo, jobs, workers)
-    return tuple(jobs.values())
+
+    config: BenchmarkConfig
+    methods: Mapping[str, Method]
+    training: EvaluationSet
+    sets: Mapping[str, EvaluationSet]
+    results: Path
+    workers: int = 0
+    hashes: FileHashes | None = None
+    _tasks: dict[str, Task] = field(default_factory=dict)
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Return the tasks, each after those that it needs."""
+        for seed in self.config.seeds:
+            for method in self.methods.values():
+                _Branch(self, method, seed).add_all()
+        return tuple(self._tasks.values())
+
+    def add(self, task: Task) -> Task:
+        """Add a task, unless one of its id is there; return the one that is there."""
+        return self._tasks.setdefault(task.id, task)
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Return where the training set lies, and the hash that it has to have."""
+        return {"training": str(self.training.root), "training_hash": self.training.logical_hash}
+
+    @cached_property
+    def preset(self) -> Preset:
+        """Return the segmenter's preset."""
+        return self.config.segmenter_preset()
+
+    @cached_property
+    def first_weights(self) -> str:
+        """Return what tells the segmenter's first weights from others."""
+        return weights_content(self.preset.model.backbone, self.preset.model.weights)
+
+    @cached_property
+    def photos(self) -> dict[str, str]:
+        """Return a hash of the photos of each set, by its logical hash."""
+        found = {}
+        for opened in (self.training, *self.sets.values()):
+            sums = read_checksums(opened.root)
+            names = {i: image_path(Path(), i).as_posix() for i in opened}
+            digests = {i: sums.get(name, "absent") for i, name in names.items()}
+            found[opened.logical_hash] = content_of(digests)
+        return found
+
+    @cached_property
+    def about_sets(self) -> dict[str, dict[str, Any]]:
+        """Return what a result says of each evaluation set, by its name."""
+        return {
+            name: {
+                "logical_hash": opened.logical_hash,
+                "split": ", ".join(sorted(opened.manifest.images["split"].unique().to_pylist())),
+                "synthetic": bool(opened.manifest.meta.get("synthetic", False)),
+            }
+            for name, opened in self.sets.items()
+        }
+
+    @cached_property
+    def _weak(self) -> dict[WeakSources, tuple[WeakSet, str]]:
+        return {}
+
+    def sources(self, method: Method) -> WeakSources:
+        """Return where the weak labels that a method sees come from."""
+        asked, seen = self.config, method.supervision
+        return WeakSources(
+            with_boxes=BOXES in seen,
+            labels=str(asked.labels) if asked.labels else None,
+            boxes=str(asked.boxes) if asked.boxes and BOXES in seen else None,
+            saliency=str(asked.saliency) if asked.saliency and SALIENCY in seen else None,
+        )
+
+    def weak(self, method: Method) -> tuple[WeakSet, str]:
+        """Return what a method may see, to be told apart by its digest, and its origin in words."""
+        sources = self.sources(method)
+        if sources not in self._weak:
+            weak = sources.read(self.training, None, self.hashes)
+            self._weak[sources] = weak, sources.describe()
+        return self._weak[sources]
 
 
-def _add(jobs: dict[str, Task], job: Task) -> str:
-    jobs[job.name] = job
-    return job.name
+@dataclass(frozen=True)
+class _Branch:
+    """Makes the tasks of one method and seed."""
 
+    planner: Planner
+    method: Method
+    seed: int
 
-def _stage_jobs(
-    method: Method,
-    seed: int,
-    images: int,
-    weak: WeakSet,
-    jobs: dict[str, Task],
-    made: dict[str, str],
-) -> str:
-    """Add the jobs of a method's stages; return the name of the last one's."""
-    for part, stage in method.stages.items():
-        key = f"{stage.name}-{key_of(stage, weak, seed)}"
-        if key in made:
-            continue
-        made[key] = _add(
-            jobs,
-            Task(
-                name=f"{method.name}, seed {seed}: {part}",
-                kind="stage",
-                method=method.name,
-                seed=seed,
+    def add_all(self) -> None:
+        planner, config = self.planner, self.planner.config
+        pseudo = self._pseudo() if self._stages else None
+        strategies = [*config.strategies, *(s for s in STRATEGIES if s not in config.strategies)]
+        folders: dict[str, dict[str, str]] = {name: {} for name in planner.sets}
+        first_phase: Task | None = None
+        trained: list[Task] = []
+        scored: dict[str, Input] = {}
+        for strategy in strategies:
+            asked = strategy in config.strategies
+            add = planner.add if asked else (lambda task: task)  # the others may be there already
+            shares = find_strategy(strategy).shares_first_phase
+            after = [task.id for task in (pseudo, first_phase if shares else None) if task]
+            train = add(self._train(strategy, tuple(after), shared=bool(shares and first_phase)))
+            if shares and asked and first_phase is None:
+                first_phase = train
+            inputs = {"train": train.as_input}
+            for name in planner.sets:
+                predict = add(self._predict(strategy, name, train))
+                score = add(self._score(strategy, name, predict))
+                folders[name][strategy] = score.folder
+                inputs |= {f"predict {name}": predict.as_input, f"score {name}": score.as_input}
+                if asked:
+                    scored[f"{name} {strategy}"] = score.as_input
+            if asked:
+                trained.append(train)
+                add(self._result(strategy, inputs, pseudo))
+        planner.add(self._compare(trained[0], scored, folders))
+
+    def _task(
+        self,
+        kind: Kind,
+        what: str,
+        params: Mapping[str, Any],
+        resources: Resources,
+        *,
+        inputs: Mapping[str, Input] | None = None,
+        context: Mapping[str, Any] | None = None,
+        folder: str = "",
+        strategy: str | None = None,
+        code: tuple[str, ...] = (),
+        after: tuple[str, ...] = (),
+        part: str | None = None,
+    ) -> Task:
+        """Make a task; ``{id}`` in its folder becomes its id."""
+        inputs, code = inputs or {}, code or (CODE[kind],)
+        found = task_id(kind, params, inputs, code)
+        start = f"{self.method.name}, seed {self.seed}{f', {strategy}' if strategy else ''}"
+        about = {
+            "method": self.method.name,
+            "strategy": strategy,
+            "seed": self.seed,
+            "stage": part if kind == "stage" else None,
+            "set": part if kind in ("predict", "score") else None,
+        }
+        return Task(
+            found,
+            kind,
+            f"{start}: {what}",
+            as_plain(params),
+            inputs,
+            code,
+            folder.replace("{id}", found),
+            {"about": about, **(context or {})},
+            after,
+            resources,
+        )
+
+    # --- pseudo-masks
+
+    @cached_property
+    def _stages(self) -> dict[str, Task]:
+        planner, method = self.planner, self.method
+        found: dict[str, Task] = {}
+        if not method.stages:
+            return found
+        digest, images = planner.weak(method)[0].digest, len(planner.training)
+        ids: dict[int, Input] = {}
+        for part, stage in method.stages.items():
+            context = {
+                **planner.place,
+                "sources": as_plain(planner.sources(method)),
+                "method": method.reference,
+                "settings": method.settings,
+            }
+            task = self._task(
+                "stage",
+                part,
+                stage_params(stage, digest, self.seed),
+                Resources(
+                    gpus=min(stage.gpus, 1.0),
+                    images=images,
+                    seconds=stage.seconds_per_image * images,
+                ),
+                inputs={str(n): ids[id(s)] for n, s in enumerate(stage.after)},
+                context=context,
+                folder=f"{STAGES}/{stage.name}-{{id}}",
+                code=code_of(stage),
                 part=part,
-                after=tuple(made[f"{s.name}-{key_of(s, weak, seed)}"] for s in stage.after),
-                images=images,
-                seconds=stage.seconds_per_image * images,
-                gpus=min(stage.gpus, 1.0),
-            ),
+            )
+            found[part] = planner.add(task)
+            ids[id(stage)] = task.as_input
+        return found
+
+    @property
+    def _masks(self) -> dict[str, Input]:
+        """Return the task of the pseudo-masks by its role; nothing for ground truth."""
+        return {"masks": list(self._stages.values())[-1].as_input} if self._stages else {}
+
+    def _pseudo(self) -> Task:
+        training = self.planner.training
+        return self.planner.add(
+            self._task(
+                "pseudo",
+                "score of the pseudo-masks",
+                {"truth": training.logical_hash},
+                Resources(images=len(training), seconds=2 * _SCORE_SECONDS * len(training)),
+                inputs={part: task.as_input for part, task in self._stages.items()},
+                context=self.planner.place,
+                folder=f"pseudo/{self.method.name}-{{id}}",
+            )
         )
-    return made[key]
 
+    # --- segmenters
 
-def _pseudo_job(method: Method, seed: int, masks: str, images: int) -> Task:
-    return Task(
-        name=f"{method.name}, seed {seed}: score of the pseudo-masks",
-        kind="pseudo",
-        method=method.name,
-        seed=seed,
-        after=(masks,),
-        images=images,
-        seconds=2 * _SCORE_SECONDS * images,
-    )
+    @cached_property
+    def _shared(self) -> dict[str, Any]:
+        """Return what trainings of all strategies have in common."""
+        planner = self.planner
+        preset = planner.preset.as_dict()
+        for part, name in (("optimisation", "checkpoint_every"), ("model", "weights")):
+            del preset[part][name]  # the one changes nothing, of the other the content counts
+        training = planner.training
+        masks = {} if self._masks else {"truth": training.logical_hash}
+        return {
+            "preset": {k: v for k, v in preset.items() if k not in ("name", "inference")},
+            "photos": planner.photos[training.logical_hash],
+            "classes": list(training.taxonomy.classes),
+            "weights": planner.first_weights,
+            "processes": process_count(),
+            "seed": self.seed,
+            **masks,
+        }
 
+    @cached_property
+    def _shared_key(self) -> str:
+        return task_id("train", self._shared, self._masks, (CODE["train"],))
 
-def _strategy_jobs(
-    plan: BenchmarkConfig,
-    method: Method,
-    seed: int,
-    preset: Preset,
-    images: int,
-    sets: Mapping[str, EvaluationSet],
-    pseudo: tuple[str, ...],
-    jobs: dict[str, Task],
-    workers: int,
-) -> None:
-    """Add the jobs of a method's strategies: train, predict, score, and compare at the end."""
-    first_phase: tuple[str, ...] = ()
-    scores: list[str] = []
-    for strategy in plan.strategies:
-        start = f"{method.name}, seed {seed}, {strategy}: "
-        shares = find_strategy(strategy).shares_first_phase
-        trained = _add(
-            jobs,
-            Task(
-                name=f"{start}train",
-                kind="train",
-                method=method.name,
-                seed=seed,
-                part=strategy,
-                strategy=strategy,
-                after=(*pseudo, *(first_phase if shares else ())),
-                images=images,
-                seconds=_seconds_to_train(preset, strategy, shared=bool(shares and first_phase)),
-                cpus=1.0 + workers,
+    def _train(self, strategy: str, after: tuple[str, ...], *, shared: bool) -> Task:
+        planner = self.planner
+        return self._task(
+            "train",
+            "train",
+            {**self._shared, "strategy": strategy},
+            Resources(
+                cpus=1.0 + planner.workers,
                 gpus=1.0,
+                workers=planner.workers,
+                images=len(planner.training),
+                seconds=_seconds_to_train(planner.preset, strategy, shared=shared),
             ),
+            inputs=self._masks,
+            context={**planner.place, "preset": planner.preset.as_dict()},
+            folder=f"train/{self.method.name}-{self._shared_key}/{strategy}",
+            strategy=strategy,
+            after=after,
         )
-        if shares and not first_phase:
-            first_phase = (trained,)
-        predicted = tuple(
-            _add(
-                jobs,
-                Task(
-                    name=f"{start}predict {name}",
-                    kind="predict",
-                    method=method.name,
-                    seed=seed,
-                    part=name,
-                    strategy=strategy,
-                    after=(trained,),
-                    images=len(opened),
-                    seconds=_seconds_to_predict(preset, opened),
-                    gpus=1.0,
-                ),
-            )
-            for name, opened in sets.items()
+
+    def _predict(self, strategy: str, name: str, train: Task) -> Task:
+        opened, preset = self.planner.sets[name], self.planner.preset
+        return self._task(
+            "predict",
+            f"predict {name}",
+            {
+                "inference": as_plain(preset.inference),
+                "set": opened.logical_hash,
+                "photos": self.planner.photos[opened.logical_hash],
+            },
+            Resources(gpus=1.0, images=len(opened), seconds=_seconds_to_predict(preset, opened)),
+            inputs={"model": train.as_input},
+            context={"set": str(opened.root)},
+            folder=f"predict/{self.method.name}-{strategy}-{name}-{{id}}",
+            strategy=strategy,
+            part=name,
         )
-        scored = sum(map(len, sets.values()))
-        scores.append(
-            _add(
-                jobs,
-                Task(
-                    name=f"{start}score",
-                    kind="score",
-                    method=method.name,
-                    seed=seed,
-                    strategy=strategy,
-                    after=(*pseudo, *predicted),
-                    images=scored,
-                    seconds=_SCORE_SECONDS * scored,
-                ),
-            )
+
+    def _score(self, strategy: str, name: str, predict: Task) -> Task:
+        opened = self.planner.sets[name]
+        return self._task(
+            "score",
+            f"score {name}",
+            {"options": as_plain(ScoreOptions()), "truth": opened.logical_hash},
+            Resources(images=len(opened), seconds=_SCORE_SECONDS * len(opened)),
+            inputs={"predictions": predict.as_input},
+            context={"set": str(opened.root)},
+            folder=f"score/{self.method.name}-{strategy}-{name}-{{id}}",
+            strategy=strategy,
+            part=name,
         )
-    _add(
-        jobs,
-        Task(
-            name=f"{method.name}, seed {seed}: compare the strategies",
-            kind="compare",
-            method=method.name,
-            seed=seed,
-            after=tuple(scores),
-            images=scored,
-            seconds=_COMPARE_SECONDS * len(sets) * len(plan.strategies),
-        ),
-    )
+
+    # --- records
+
+    def _result(self, strategy: str, inputs: Mapping[str, Input], pseudo: Task | None) -> Task:
+        stages = {f"stage {part}": task.as_input for part, task in self._stages.items()}
+        scored = {} if pseudo is None else {"pseudo": pseudo.as_input}
+        return self._task(
+            "result",
+            "result",
+            {"record": self._record(strategy), "sets": self.planner.about_sets},
+            Resources(images=sum(map(len, self.planner.sets.values()))),
+            inputs={**stages, **scored, **inputs},
+            context={"results": str(self.planner.results)},
+            strategy=strategy,
+        )
+
+    def _compare(
+        self, train: Task, scored: Mapping[str, Input], folders: Mapping[str, Mapping[str, str]]
+    ) -> Task:
+        """Make the comparison of this call's strategies with all that are scored by then."""
+        sets = {name: str(opened.root) for name, opened in self.planner.sets.items()}
+        strategies = self.planner.config.strategies
+        return self._task(
+            "compare",
+            "compare the strategies",
+            {"record": self._record(strategies[0]), "training": self._shared_key},
+            Resources(
+                images=sum(map(len, self.planner.sets.values())),
+                seconds=_COMPARE_SECONDS * len(sets) * len(strategies),
+            ),
+            inputs={"train": train.as_input, **scored},
+            context={"results": str(self.planner.results), "sets": sets, "scores": folders},
+        )
+
+    def _record(self, strategy: str) -> dict[str, Any]:
+        """Return what a result says that is known before anything ran; see ``ResultRecord``."""
+        planner, method = self.planner, self.method
+        weak, labels = planner.weak(method) if method.stages else (None, "pixel masks")
+        return {
+            "method": method.name,
+            "paper": method.paper,
+            "supervision": list(method.supervision),
+            "control": method.control,
+            "strategy": strategy,
+            "seed": self.seed,
+            "preset": planner.config.preset,
+            "method_settings": {n: as_plain(s.settings) for n, s in method.stages.items()},
+            "training_preset": planner.preset.as_dict(),
+            "training": {
+                "set": planner.training.name,
+                "logical_hash": planner.training.logical_hash,
+                "images": len(planner.training),
+                "weak_digest": None if weak is None else weak.digest,
+                "labels": labels,
+                "saliency": None if weak is None else weak.saliency_origin,
+                "photos": planner.photos[planner.training.logical_hash],
+            },
+            "code": {
+                "sbdata": code_fingerprint(*(CODE[kind] for kind in _COMPUTING)),
+                "baseline": method.code,
+            },
+            "variant": method.variant,
+        }
 
 
 def _seconds_to_train(preset: Preset, strategy: str, *, shared: bool) -> float:
@@ -385,32 +486,3 @@ def _seconds_to_predict(preset: Preset, opened: EvaluationSet) -> float:
     views = sum(s * s for s in preset.inference.scales) * (2 if preset.inference.flip else 1)
     views *= 1.0 + sum(s * s for s in preset.model.scales)
     return _PREDICT_SECONDS * views * len(opened) * height * width / 1e6
-
-
-# --- a dry run ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PlanRow:
-    """One job in a dry run's table.
-
-    Attributes:
-        job: its name.
-        cached: whether its result is there already.
-        images: that it goes through.
-        seconds: that it is estimated to take on one CPU core; 0 where it is cached.
-    """
-
-    job: str
-    cached: bool
-    images: int
-    seconds: float
-
-
-def describe_plan(jobs: Sequence[Task], is_done: Callable[[Task], bool]) -> tuple[PlanRow, ...]:
-    """Say of each job whether it is done already, and about how long it takes if not."""
-    done = {job.name: is_done(job) for job in jobs}
-    return tuple(
-        PlanRow(job.name, done[job.name], job.images, 0.0 if done[job.name] else job.seconds)
-        for job in jobs
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sbdata.benchmark.linking import ImportSettings, linking
+from sbdata.benchmark.linking import ImportSettings
 from sbdata.benchmark.stage import Stage
 from sbdata.errors import InputError
 from sbdata.importers.record import (
@@ -68,7 +68,7 @@ def find_import(method: str, work: Path) -> tuple[Record, Stage]:
 
     Args:
         method: see :func:`import_folder`.
-        work: likewise.
+        work: folder of the bench.
 
     Raises:
         InputError: if there is no such import.
@@ -84,8 +84,10 @@ def find_import(method: str, work: Path) -> tuple[Record, Stage]:
         files_sha256=record.origin.sha256,
         masks_sha256=record.masks_sha256,
     )
-    run = linking((folder / MASKS_FOLDER).absolute())
-    return record, Stage("masks", run, settings, gpus=0.0, seconds_per_image=0.005)
+    source = (folder / MASKS_FOLDER).absolute()
+    run = "sbdata.benchmark.linking:link_masks"
+    stage = Stage("masks", run, settings, gpus=0.0, seconds_per_image=0.005, source=source)
+    return record, stage
 
 
 def method_name(record: Record) -> str:

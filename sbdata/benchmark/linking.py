@@ -11,8 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sbdata.errors import InputError
+from sbdata.importers.digests import digest_of, mask_digest
+from sbdata.masks import read_index_png
+from sbdata.storage import writing
+
 if TYPE_CHECKING:
-    from sbdata.benchmark.stage import StageContext, StageFunction
+    from sbdata.benchmark.stage import StageContext
 
 
 @dataclass(frozen=True)
@@ -38,44 +43,35 @@ class ImportSettings:
     masks_sha256: str
 
 
-def linking(folder: Path) -> StageFunction:
-    """Return the stage function that takes masks from a folder.
+def link_masks(task: StageContext, settings: ImportSettings) -> None:
+    """Take the masks of an import, whose folder is the stage's source.
 
-    The folder is no setting: masks that are moved stay the same.
+    Raises:
+        InputError: if masks are missing, of other sizes, or not those that were imported.
     """
-
-    def link_masks(task: StageContext, settings: ImportSettings) -> None:
-        from sbdata.errors import InputError
-        from sbdata.importers.digests import digest_of, mask_digest
-        from sbdata.masks import read_index_png
-        from sbdata.storage import writing
-
-        remedy = "import them again by 'sbdata pseudo import' for this training set"
-        absent = [
-            r.image_id for r in task.weak.rows if not (folder / f"{r.image_id}.png").is_file()
-        ]
-        if absent:
-            msg = f"{folder}: no mask of image {absent[0]} ({len(absent):,} are missing); {remedy}"
-            raise InputError(msg)
-        size_of = {row.image_id: row.size for row in task.weak.rows}
-        digests = []
-        files = sorted(folder.glob("*.png"))
-        for done, file in enumerate(files, start=1):
-            mask = read_index_png(file)
-            digests.append((file.stem, mask_digest(mask)))
-            size = size_of.get(file.stem)
-            if size is not None:
-                if mask.shape != size:
-                    msg = (
-                        f"{file}: {mask.shape[1]} x {mask.shape[0]} pixels, its image has "
-                        f"{size[1]} x {size[0]}; {remedy}"
-                    )
-                    raise InputError(msg)
-                with writing(task.folder / file.name) as temporary:
-                    shutil.copyfile(file, temporary)
-            task.progress(done, len(files))
-        if digest_of(digests) != settings.masks_sha256:
-            msg = f"{folder}: the masks are not those that import.json tells of; {remedy}"
-            raise InputError(msg)
-
-    return link_masks
+    folder = task.source or Path()
+    remedy = "import them again by 'sbdata pseudo import' for this training set"
+    absent = [r.image_id for r in task.weak.rows if not (folder / f"{r.image_id}.png").is_file()]
+    if absent:
+        msg = f"{folder}: no mask of image {absent[0]} ({len(absent):,} are missing); {remedy}"
+        raise InputError(msg)
+    size_of = {row.image_id: row.size for row in task.weak.rows}
+    digests = []
+    files = sorted(folder.glob("*.png"))
+    for done, file in enumerate(files, start=1):
+        mask = read_index_png(file)
+        digests.append((file.stem, mask_digest(mask)))
+        size = size_of.get(file.stem)
+        if size is not None:
+            if mask.shape != size:
+                msg = (
+                    f"{file}: {mask.shape[1]} x {mask.shape[0]} pixels, its image has "
+                    f"{size[1]} x {size[0]}; {remedy}"
+                )
+                raise InputError(msg)
+            with writing(task.folder / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+        task.progress(done, len(files))
+    if digest_of(digests) != settings.masks_sha256:
+        msg = f"{folder}: the masks are not those that import.json tells of; {remedy}"
+        raise InputError(msg)

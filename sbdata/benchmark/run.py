@@ -1,29 +1,37 @@
 """The bench: from image-level labels to scored, comparable results.
 
-Every step keeps what it made under a fingerprint of its settings, inputs and code, says so by a
-marker that is written last and lists the step's files, and is passed over if these are as they were
-then: one that was lost is made again, one that was altered is refused. So a bench that was killed
-goes on where it was, two benches at once share their work (a lock a step sees to it), and a further
-strategy, set or seed costs just what is new. :mod:`sbdata.benchmark.workspace` says where things
-lie.
+Every task keeps what it made under its id, says so by a marker that is written last and lists the
+task's files, and is passed over if these are as they were then: one that was lost is made again,
+one that was altered is refused. So a bench that was killed goes on where it was, two benches at
+once share their work (a lock a task sees to it), and a further strategy, set or seed costs just
+what is new. :mod:`sbdata.benchmark.cache` says where things lie.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sbdata.benchmark.assemble import result_files
+from sbdata.benchmark.cache import HASHES, Cache, locked
+from sbdata.benchmark.config import BenchmarkConfig
+from sbdata.benchmark.durations import Estimate, estimate_durations
 from sbdata.benchmark.eta import Eta, Watcher
-from sbdata.benchmark.executors import run_tasks
-from sbdata.benchmark.graph import BenchmarkConfig, PlanRow, describe_plan
-from sbdata.benchmark.run_task import run_task
-from sbdata.benchmark.workspace import HASHES, Workspace, locked
+from sbdata.benchmark.graph import plan_tasks
+from sbdata.benchmark.records import result_file
+from sbdata.benchmark.tasks import Task
+from sbdata.errors import InputError
+from sbdata.layout import IMAGES_FOLDER
+from sbdata.sets import check_files
 from sbdata.storage import remove_leftovers
+
+SHORT = 8
+"""Digits of an id that tables show."""
 
 
 def run_bench(
-    plan: BenchmarkConfig,
+    config: BenchmarkConfig,
     work: Path,
     results: Path,
     *,
@@ -34,56 +42,139 @@ def run_bench(
     threads: int | None = None,
     watcher: Watcher | None = None,
     verify: bool = False,
+    only: str | None = None,
 ) -> list[Path]:
-    """Run all that a plan asks and write one result a method, strategy and seed.
+    """Run all that is asked and write one result a method, strategy and seed.
 
     What is there already is not done again; a call that was stopped in any way goes on.
 
     Args:
-        plan: what is asked.
-        work: folder of all that is kept between calls.
+        config: what is asked.
+        work: folder of the cache, which is kept between calls.
         results: folder of the result files.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        workers: processes that cut training views.
+        workers: number of processes that cut training views.
         executor: ``local`` or ``ray``.
-        processes: of the local executor.
+        processes: number of processes of the local executor.
         threads: of PyTorch in each process.
         watcher: is told how far it is.
         verify: hash all files of what is there, not only those whose size or time changed.
+        only: beginning of the id of the one task to run.
 
     Returns:
-        The result files, in the plan's order of methods, strategies and seeds.
+        The files of the results that were run, in the order of methods, strategies and seeds.
 
     Raises:
-        InputError: for an unusable plan or set, a file that was altered after its step, or if a job
-            says so.
+        InputError: for an unusable plan or set, a file that was altered after its task, or if a
+            task says so.
     """
-    bench = Workspace(plan.absolute(), work.absolute(), results.absolute(), workers, verify=verify)
-    jobs = bench.jobs
-    for opened in (bench.training, *bench.sets.values()):
-        bench.photos(opened)
-    with locked(bench.work / HASHES):
-        remove_leftovers(bench.work, HASHES)
-        bench.hashes.save()  # so that the processes of the executor need not read the photos again
-    clock = Eta(jobs, bench.is_done, watcher)
+    from sbdata.benchmark.executors import run_tasks
+    from sbdata.benchmark.run_task import run_task
+    from sbdata.benchmark.steps.results import record_of
+    from sbdata.train.pretrained import check_name
+
+    cache = Cache(work.absolute(), verify)
+    planned = plan_tasks(config, cache, results.absolute(), workers=workers)
+    tasks = planned if only is None else (find_task(planned, only, cache),)
+    check_name(config.segmenter_preset().model.backbone)
+    _check_photos(tasks, cache)
+    clock = Eta(tasks, cache.is_done, watcher, estimate_durations(cache.root, tasks))
     run_tasks(
-        jobs,
-        partial(run_task, bench),
+        tasks,
+        partial(run_task, cache=cache),
         executor=executor,
         processes=processes,
         threads=threads,
         device=device,
-        told=clock.told,
+        on_progress=clock.told,
         finished=clock.finished,
     )
-    return result_files(bench)
+    records = [
+        record_of(task.params["record"], cache.folder(task.inputs["train"]))
+        for task in tasks
+        if task.kind == "result"
+    ]
+    methods = list(dict.fromkeys(record.method for record in records))
+    strategies = config.strategies
+    records.sort(key=lambda r: (methods.index(r.method), strategies.index(r.strategy), r.seed))
+    return [result_file(results.absolute(), record) for record in records]
 
 
-def plan_bench(plan: BenchmarkConfig, work: Path) -> tuple[PlanRow, ...]:
+def _check_photos(tasks: Sequence[Task], cache: Cache) -> None:
+    """Make sure that photos are those of the sets' checksums, before they are learned from."""
+    roots = {}
+    for task in tasks:
+        about = task.context
+        if "training_hash" in about:
+            roots[about["training"]] = about["training_hash"]
+        if task.kind == "predict":
+            roots[about["set"]] = task.params["set"]
+    for root, logical_hash in roots.items():
+        check_files(cache.open_set(root, logical_hash), [IMAGES_FOLDER], cache.hashes)
+    with locked(cache.root / HASHES):
+        remove_leftovers(cache.root, HASHES)
+        cache.hashes.save()  # so that the processes of the executor need not read the photos again
+
+
+def find_task(tasks: Sequence[Task], beginning: str, cache: Cache) -> Task:
+    """Return the one task whose id begins so, if what it reads is there.
+
+    Raises:
+        InputError: for a beginning of no id, or of several; or naming the task to run first.
+    """
+    found = [task for task in tasks if task.id.startswith(beginning)]
+    if len(found) != 1 or not beginning:
+        which = "no task's id begins" if not found else f"the ids of {len(found)} tasks begin"
+        msg = f"--only {beginning}: {which} so; --dry-run lists the ids of this call's tasks"
+        raise InputError(msg)
+    (task,) = found
+    by_id = {each.id: each for each in tasks}
+    for first in _missing(task, by_id, cache):
+        msg = (
+            f"--only {beginning}: {task.name} needs {first.name}, which is not done; run that "
+            f"first, by --only {first.id[:SHORT]}"
+        )
+        raise InputError(msg)
+    return task
+
+
+def _missing(task: Task, by_id: dict[str, Task], cache: Cache) -> list[Task]:
+    """Return what a task lacks, beginning with what can be run now."""
+    lacking = [
+        by_id[given.id] for given in task.inputs.values() if not cache.is_done(by_id[given.id])
+    ]
+    return [*(_missing(lacking[0], by_id, cache) if lacking else []), *lacking]
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One task in a dry run's table.
+
+    Attributes:
+        task: the task.
+        done: whether its result is there already.
+        estimate: about how long it takes from its start.
+    """
+
+    task: Task
+    done: bool
+    estimate: Estimate
+
+    @property
+    def seconds(self) -> float:
+        """Return about how long it takes from now on."""
+        return 0.0 if self.done else self.estimate.seconds
+
+
+def plan_bench(
+    config: BenchmarkConfig, work: Path, results: Path | None = None, *, workers: int = 0
+) -> tuple[PlanRow, ...]:
     """Say what :func:`run_bench` would do; nothing is computed or written.
 
     Raises:
         InputError: for an unusable plan or set.
     """
-    bench = Workspace(plan.absolute(), work.absolute(), work.absolute(), dry=True)
-    return describe_plan(bench.jobs, bench.is_done)
+    cache = Cache(work.absolute())
+    tasks = plan_tasks(config, cache, (results or work).absolute(), workers=workers)
+    estimates = estimate_durations(cache.root, tasks)
+    return tuple(PlanRow(task, cache.is_done(task), estimates[task.id]) for task in tasks)

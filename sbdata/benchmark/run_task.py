@@ -1,4 +1,4 @@
-"""Performing: each kind of job of the bench, given what it needs; all pass over what is done."""
+"""Running one task: a process, a job of a cluster and a notebook do it alike."""
 
 from __future__ import annotations
 
@@ -6,196 +6,202 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sbdata.benchmark.assemble import result_of
-from sbdata.benchmark.cache import content_of_marker, keep, usable
-from sbdata.benchmark.executors import ProgressCallback
-from sbdata.benchmark.graph import Method
+from sbdata.benchmark.cache import Cache, locked
+from sbdata.benchmark.durations import note_duration
+from sbdata.benchmark.markers import content_of_marker, keep, usable
+from sbdata.benchmark.methods import restored_method
 from sbdata.benchmark.records import PairedDifferences, write_differences, write_result
-from sbdata.benchmark.stage import content_of_stage, finished_stage, folder_of, run_stage
+from sbdata.benchmark.stage import (
+    content_of_stage,
+    finished_stage,
+    key_of,
+    run_stage,
+)
 from sbdata.benchmark.steps.comparison import compared_pairs
 from sbdata.benchmark.steps.prediction import predict_set
 from sbdata.benchmark.steps.pseudo_masks import write_pseudo_figures
-from sbdata.benchmark.steps.scores import SetScore, read_score, score_set
+from sbdata.benchmark.steps.results import record_of, result_of
+from sbdata.benchmark.steps.scores import score_set
 from sbdata.benchmark.steps.training import train_segmenter
-from sbdata.benchmark.tasks import Task
-from sbdata.benchmark.workspace import Workspace, locked
-from sbdata.completion import MARKER, Marker
+from sbdata.benchmark.tasks import ProgressCallback, Task
+from sbdata.completion import HIDDEN_MARKER, MARKER, Marker
 from sbdata.errors import InputError
+from sbdata.sets import open_set
+from sbdata.settings import from_plain
 from sbdata.train.devices import DistributedContext, init_distributed
-from sbdata.train.predict import PREDICTED
-from sbdata.train.samples import TrainingImages, check_images, images_of_set
-from sbdata.train.strategies import FIRST_PHASE, MODEL, STRATEGIES, needs_first_phase
+from sbdata.train.preset import Inference, preset_from_dict
+from sbdata.train.registry import FIRST_PHASE, MODEL
+from sbdata.train.samples import check_images, images_of_set
+from sbdata.train.strategies import needs_first_phase
 
 _POLL = 0.5  # seconds between looks at what torchrun's first process does
 
 
 def run_task(
-    bench: Workspace, job: Task, device: str, told: ProgressCallback | None = None
+    task: Task, cache: Cache, device: str = "auto", on_progress: ProgressCallback | None = None
 ) -> float:
-    """Run one job, unless it is done; return the seconds it took.
+    """Run one task, unless it is done; the tasks whose results it reads must be.
+
+    Args:
+        task: to run.
+        cache: where results are kept.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        on_progress: is called while it runs.
+
+    Returns:
+        The seconds it took.
 
     Raises:
-        InputError: for whatever the job refuses, such as a file that was altered after its step.
+        InputError: for whatever the task refuses, such as a file that was altered after its task.
     """
-    began = time.perf_counter()
-    bench.check_code()
-    place = init_distributed(device, bench.workers)
-    method = bench.methods[job.method]
-    shown = told or (lambda what, done, total: None)
-    if job.kind == "train":
-        _train(bench, job, method, place, shown)
+    began, new = time.perf_counter(), not (task.folder and cache.folder(task).exists())
+    task.check()
+    place = init_distributed(device, task.resources.workers)
+    shown = on_progress or (lambda what, done, total: None)
+    if task.kind == "train":
+        _train(task, cache, place, shown)
     elif not place.is_first:
-        while job.kind not in ("score", "compare") and not bench.is_done(job):
+        while task.folder and not cache.is_done(task):
             time.sleep(_POLL)  # a barrier would give up after some minutes
     else:
         alone = DistributedContext(place.device, workers=place.workers)
-        _STEPS[job.kind](bench, job, method, alone, shown)
-    return time.perf_counter() - began
+        _STEPS[task.kind](task, cache, alone, shown)
+    seconds = time.perf_counter() - began
+    if new and task.folder and place.is_first:
+        note_duration(cache.root, task, seconds)
+    return seconds
 
 
-def _stage(
-    bench: Workspace, job: Task, method: Method, place: DistributedContext, told: ProgressCallback
-) -> None:
-    stage, weak = method.stages[job.part], bench.weak(method)
-    with locked(folder_of(stage, weak, bench.stages, job.seed)):
-        run_stage(
-            stage,
-            weak,
-            bench.stages,
-            job.seed,
-            place,
-            lambda *of: told(job.name, *of),
-            verify=bench.verify,
-        )
+Step = Callable[[Task, Cache, DistributedContext, ProgressCallback], None]
 
 
-def _pseudo(
-    bench: Workspace, job: Task, method: Method, place: DistributedContext, told: ProgressCallback
-) -> None:
-    folder = bench.pseudo_folder(method, job.seed)
-    stages = bench.stage_folders(method, job.seed)
+def _stage(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
+    about = task.context
+    stage = restored_method(about["method"], about["settings"]).stages[about["about"]["stage"]]
+    with locked(cache.folder(task)):
+        weak, seed, folder = cache.weak_set(task), task.params["seed"], cache.folder(task)
+        if key_of(stage, weak, seed) != task.id:
+            msg = (
+                f"{task.name}: its method, or a file that its settings name, was changed while the "
+                "bench ran; run the same command again"
+            )
+            raise InputError(msg)
+        told = _of(task, shown)
+        run_stage(stage, weak, folder.parent, seed, place, told, verify=cache.verify)
+
+
+def _pseudo(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
+    folder, stages = cache.folder(task), _folders(task, cache)
     with locked(folder):
         inputs = {name: content_of_stage(path) for name, path in stages.items()}
-        if usable(folder, inputs, whole=True, verify=bench.verify) is None:
-            write_pseudo_figures(
-                stages, bench.training, folder, bench.hashes, lambda *of: told(job.name, *of)
-            )
+        if usable(folder, inputs, whole=True, verify=cache.verify) is None:
+            opened = cache.open_set(task.context["training"], task.params["truth"])
+            write_pseudo_figures(stages, opened, folder, cache.hashes, _of(task, shown))
             keep(folder, inputs, {})
 
 
-def _train(
-    bench: Workspace, job: Task, method: Method, place: DistributedContext, told: ProgressCallback
-) -> None:
-    out, strategy = bench.training_folder(method, job.seed), job.strategy
-    images = _images(bench, method, job.seed)
-    with locked(out / strategy, where=place.is_first):
-        if not (out / strategy / MARKER).is_file():
+def _train(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
+    folder, about, strategy = cache.folder(task), task.context, task.params["strategy"]
+    out, masks = folder.parent, _folders(task, cache).get("masks")
+    if masks is not None:
+        cache.hashes.learn(masks, finished_stage(masks).files)
+    cache.open_set(about["training"], about["training_hash"])  # which is checked
+    images = images_of_set(Path(about["training"]), masks, cache.hashes)
+    with locked(folder, when=place.is_first):
+        if not (folder / MARKER).is_file():
             check_images(images)
         shared = needs_first_phase(strategy, out)
-        with locked(out / FIRST_PHASE, where=shared and place.is_first):
+        with locked(out / FIRST_PHASE, when=shared and place.is_first):
             train_segmenter(
                 strategy,
                 images,
-                bench.preset,
+                preset_from_dict(about["preset"], "task"),
                 out,
                 place,
-                seed=job.seed,
-                progress=lambda stage, *of: told(f"{job.name} ({stage})", *of),
+                seed=task.params["seed"],
+                progress=lambda phase, *of: shown(f"{task.name} ({phase})", *of),
             )
 
 
-def _images(bench: Workspace, method: Method, seed: int) -> TrainingImages:
-    masks = bench.masks(method, seed)
-    if masks is not None:
-        bench.hashes.learn(masks, finished_stage(masks).files)
-    return images_of_set(bench.training.root, masks, bench.hashes)
-
-
-def _predict(
-    bench: Workspace, job: Task, method: Method, place: DistributedContext, told: ProgressCallback
-) -> None:
-    model = bench.training_folder(method, job.seed) / job.strategy
-    folder = bench.prediction_folder(method, job.seed, job.strategy, job.part)
+def _predict(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
+    folder, model = cache.folder(task), cache.folder(task.inputs["model"])
     with locked(folder):
-        trained = usable(model, verify=bench.verify)
+        trained = usable(model, verify=cache.verify)
         if trained is None:
             msg = f"{model}: a training that is not finished; run the bench again"
             raise InputError(msg)
         inputs = {"model": trained.files[MODEL].sha256}
-        if usable(folder, inputs, name=PREDICTED, verify=bench.verify) is not None:
+        if usable(folder, inputs, name=HIDDEN_MARKER, verify=cache.verify) is not None:
             return
         began = time.perf_counter()
-        predict_set(
-            model,
-            bench.sets[job.part],
-            folder,
-            bench.preset.inference,
-            place,
-            bench.hashes,
-            lambda *of: told(job.name, *of),
-        )
+        opened = cache.open_set(task.context["set"], task.params["set"])
+        inference = from_plain(Inference, task.params["inference"], "task")
+        predict_set(model, opened, folder, inference, place, cache.hashes, _of(task, shown))
         seconds = time.perf_counter() - began
-        files = [f"{image_id}.png" for image_id in bench.sets[job.part]]
-        keep(folder, inputs, {"seconds": seconds}, name=PREDICTED, files=files)
+        files = [f"{image_id}.png" for image_id in opened]
+        keep(folder, inputs, {"seconds": seconds}, name=HIDDEN_MARKER, files=files)
 
 
-def _score(
-    bench: Workspace, job: Task, method: Method, place: DistributedContext, told: ProgressCallback
-) -> None:
-    scores = {name: _set_score(bench, job, method, name, told) for name in bench.sets}
-    result = result_of(bench, method, job.strategy, job.seed, scores)
-    scored = bench.training_folder(method, job.seed) / "scores"
-    with locked(scored / job.strategy / "result"):  # a second bench may add another set
-        write_result(bench.results, result)
-
-
-def _set_score(
-    bench: Workspace, job: Task, method: Method, name: str, told: ProgressCallback
-) -> SetScore:
-    """Score the predictions of a set, unless that is done; return the values."""
-    predictions = bench.prediction_folder(method, job.seed, job.strategy, name)
-    folder = bench.score_folder(method, job.seed, job.strategy, name)
+def _score(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
+    folder, predictions = cache.folder(task), cache.folder(task.inputs["predictions"])
     with locked(folder):
         inputs = {"predictions": content_of_marker(_predicted(predictions))}
-        if usable(folder, inputs, whole=True, verify=bench.verify) is None:
-            opened = bench.sets[name]
-            score_set(predictions, opened, folder, lambda *of: told(job.name, *of))
+        if usable(folder, inputs, whole=True, verify=cache.verify) is None:
+            opened = cache.open_set(task.context["set"], task.params["truth"])
+            score_set(predictions, opened, folder, _of(task, shown))
             keep(folder, inputs, {})
-        return read_score(folder)
 
 
 def _predicted(folder: Path) -> Marker:
-    marker = usable(folder, name=PREDICTED)
+    marker = usable(folder, name=HIDDEN_MARKER)
     if marker is None:
         msg = f"{folder}: predictions that are not finished; run the bench again"
         raise InputError(msg)
     return marker
 
 
-def _compare(
-    bench: Workspace, job: Task, method: Method, place: DistributedContext, told: ProgressCallback
-) -> None:
+def _result(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
+    found = result_of(task.params["record"], task.params["sets"], _folders(task, cache))
+    scored = cache.folder(task.inputs["train"])
+    with locked(scored.with_name(f"{scored.name}-result")):  # a second bench may add another set
+        write_result(Path(task.context["results"]), found)
+
+
+def _compare(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
     """Compare all strategies that this method and seed has, of earlier calls too."""
-    pairs = []
-    for name, opened in bench.sets.items():
-        folders = {s: bench.score_folder(method, job.seed, s, name) for s in STRATEGIES}
-        scores = {s: f for s, f in folders.items() if usable(f, verify=bench.verify) is not None}
-        pairs += list(compared_pairs(scores, opened, name, lambda *of: told(job.name, *of)))
+    pairs, about, train = [], task.context, cache.folder(task.inputs["train"])
+    for name, folders in about["scores"].items():
+        scores = {strategy: cache.root / folder for strategy, folder in folders.items()}
+        there = {s: f for s, f in scores.items() if usable(f, verify=cache.verify) is not None}
+        opened = open_set(Path(about["sets"][name]))
+        pairs += list(compared_pairs(there, opened, name, _of(task, shown)))
     if pairs:
-        result = result_of(bench, method, bench.plan.strategies[0], job.seed, {})
-        key = bench.training_key(method, job.seed)
-        found = PairedDifferences(method.name, job.seed, key, tuple(pairs), result.shared_identity)
-        scored = bench.training_folder(method, job.seed) / "scores"
-        with locked(scored / "differences"):
-            write_differences(bench.results, found)
+        result = record_of(task.params["record"], train)
+        found = PairedDifferences(
+            result.method,
+            result.seed,
+            task.params["training"],
+            tuple(pairs),
+            result.shared_identity,
+        )
+        with locked(train.with_name("differences")):
+            write_differences(Path(about["results"]), found)
 
 
-_STEPS: Mapping[
-    str, Callable[[Workspace, Task, Method, DistributedContext, ProgressCallback], None]
-] = {
+def _of(task: Task, shown: ProgressCallback) -> Callable[[int, int], None]:
+    return lambda done, total: shown(task.name, done, total)
+
+
+def _folders(task: Task, cache: Cache) -> dict[str, Path]:
+    """Return the folders of the tasks that a task reads, by their roles."""
+    return {role: cache.folder(given) for role, given in task.inputs.items()}
+
+
+_STEPS: Mapping[str, Step] = {
     "stage": _stage,
     "pseudo": _pseudo,
     "predict": _predict,
     "score": _score,
+    "result": _result,
     "compare": _compare,
 }

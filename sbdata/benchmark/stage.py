@@ -1,9 +1,9 @@
 """Stages: functions from settings and earlier stages' folders to a folder, kept under a hash.
 
-A stage's key is the fingerprint of its function, its settings with the files that they name, the
-keys of the stages it builds on, the content of photos and weak labels, the seed, and all code that
-it can reach. So what two methods have in common is computed once, and a changed constant, or a
-changed line of code, computes anew just what depends on it.
+The id of a stage's task is the fingerprint of its function, its settings with the files that they
+name, the ids of the stages it builds on, the content of photos and weak labels, the seed, and all
+code that it can reach. So what two methods have in common is computed once, and a changed constant,
+or a changed line of code, computes anew just what depends on it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sbdata.benchmark.cache import content_of_marker, keep, usable
+from sbdata.benchmark.markers import STAGE_MARKER, content_of_marker, keep, usable
+from sbdata.benchmark.tasks import Input, task_id
 from sbdata.completion import Marker
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
-from sbdata.fingerprints import files_named_in, fingerprint
+from sbdata.fingerprints import files_named_in
 from sbdata.settings import as_plain
-from sbdata.train.devices import DistributedContext
 from sbdata.weak_labels.weak_set import WeakSet
 
-_HASHES = FileHashes()  # of files that settings name, for the keys of this process
+if TYPE_CHECKING:
+    from sbdata.train.devices import DistributedContext
 
-DONE = ".stage.json"  # hidden: a folder of masks holds nothing else to score
+STAGES = "stages"
+"""Folder of all stages in the cache."""
+
+_HASHES = FileHashes()  # of files that settings name, for the ids of this process
+
 Progress = Callable[[int, int], None]
 
 
@@ -39,6 +45,7 @@ class StageContext:
         seed: of everything random.
         place: device and workers.
         progress: called with (done, in all).
+        source: folder of the stage's own inputs; None if it has none.
     """
 
     weak: WeakSet
@@ -46,6 +53,7 @@ class StageContext:
     seed: int
     place: DistributedContext
     progress: Progress
+    source: Path | None = None
 
 
 StageFunction = Callable[..., None]
@@ -58,41 +66,77 @@ class Stage:
 
     Attributes:
         name: of the step: ``classifier``.
-        run: a module's function.
+        run: a function of a module, or its name, ``package.module:function``: then the module is
+            imported when the stage runs, so that a method can be planned without PyTorch.
         settings: a frozen dataclass.
         after: stages whose folders it is given, in order.
         gpus: that the step can use, at most.
         seconds_per_image: on one CPU core in the smoke preset, for the plan's estimate.
+        source: folder of what the stage reads besides photos and earlier stages; a setting has to
+            tell its content, since the path does not count.
     """
 
     name: str
-    run: StageFunction
+    run: StageFunction | str
     settings: Any
     after: tuple[Stage, ...] = ()
     gpus: float = 1.0
     seconds_per_image: float = 0.0
+    source: Path | None = None
+
+    @property
+    def function(self) -> str:
+        """Return the function's module and name, separated by a dot."""
+        if isinstance(self.run, str):
+            return self.run.replace(":", ".")
+        return f"{self.run.__module__}.{self.run.__qualname__}"
+
+    @property
+    def module(self) -> str:
+        """Return the name of the function's module."""
+        return self.run.partition(":")[0] if isinstance(self.run, str) else self.run.__module__
+
+    def loaded(self) -> StageFunction:
+        """Return the function.
+
+        Raises:
+            InputError: if there is none of its name.
+        """
+        if not isinstance(self.run, str):
+            return self.run
+        module, _, name = self.run.partition(":")
+        try:
+            found: StageFunction = getattr(import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            msg = f"stage {self.name}: there is no function {self.run} ({error}); correct its name"
+            raise InputError(msg) from error
+        return found
 
 
-def key_of(stage: Stage, weak: WeakSet, seed: int) -> str:
-    """Return the fingerprint under which a stage's folder is kept."""
+def stage_params(stage: Stage, weak_digest: str, seed: int) -> dict[str, Any]:
+    """Return what a stage's result depends on besides earlier stages and code, as plain values."""
     settings = as_plain(stage.settings)
-    files = {name: _HASHES.sha256(path) for name, path in files_named_in(settings)}
-    parts = {
-        "function": f"{stage.run.__module__}.{stage.run.__qualname__}",
+    return {
+        "function": stage.function,
         "settings": settings,
+        "files": {name: _HASHES.sha256(path) for name, path in files_named_in(settings)},
         "seed": seed,
+        "weak": weak_digest,
     }
-    inputs = {
-        "stages": [key_of(earlier, weak, seed) for earlier in stage.after],
-        "weak": weak.digest,
-        "files": files,
-    }
-    return fingerprint(parts, inputs=inputs, code=code_of(stage))
 
 
 def code_of(stage: Stage) -> tuple[str, ...]:
-    """Return the modules in which a stage's code begins: its own, and that of its task."""
-    return (stage.run.__module__, __name__)
+    """Return the modules in which a stage's code begins: its own, and those of its context."""
+    return (stage.module, __name__, "sbdata.train.devices")
+
+
+def key_of(stage: Stage, weak: WeakSet, seed: int) -> str:
+    """Return the id of the task of a stage, under which its folder is kept."""
+    earlier = ((s, key_of(s, weak, seed)) for s in stage.after)
+    inputs = {
+        str(place): Input(key, f"{STAGES}/{s.name}-{key}") for place, (s, key) in enumerate(earlier)
+    }
+    return task_id("stage", stage_params(stage, weak.digest, seed), inputs, code_of(stage))
 
 
 def in_order(last: Stage) -> Iterator[Stage]:
@@ -127,14 +171,14 @@ def run_stage(
     Args:
         stage: to run.
         weak: photos and weak labels.
-        root: of the folders of all stages.
+        root: folder of all stages.
         seed: of everything random.
         place: device and workers.
         progress: called with (done, in all).
         verify: hash all files of what is done.
 
     Returns:
-        Its folder ``root/<name>-<key>``, and the seconds it took when it ran.
+        Its folder ``root/<name>-<id>``, and the seconds it took when it ran.
 
     Raises:
         InputError: naming a file of it, or of an earlier stage, that was altered; or an earlier
@@ -143,22 +187,22 @@ def run_stage(
     folder = folder_of(stage, weak, root, seed)
     earlier = [folder_of(s, weak, root, seed) for s in stage.after]
     inputs = {path.name: content_of_stage(path, verify=verify) for path in earlier}
-    marker = usable(folder, inputs, name=DONE, whole=True, verify=verify)
+    marker = usable(folder, inputs, name=STAGE_MARKER, whole=True, verify=verify)
     if marker is not None:
         return folder, float(marker.extra["seconds"])
     began = time.perf_counter()
-    task = StageContext(weak, folder, seed, place, progress)
+    context = StageContext(weak, folder, seed, place, progress, stage.source)
     folder.mkdir(parents=True, exist_ok=True)
-    stage.run(task, stage.settings, *earlier)
+    stage.loaded()(context, stage.settings, *earlier)
     seconds = time.perf_counter() - began
     said = {
         "stage": stage.name,
-        "function": f"{stage.run.__module__}.{stage.run.__qualname__}",
+        "function": stage.function,
         "settings": as_plain(stage.settings),
         "seed": seed,
         "seconds": seconds,
     }
-    keep(folder, inputs, said, name=DONE)
+    keep(folder, inputs, said, name=STAGE_MARKER)
     return folder, seconds
 
 
@@ -173,7 +217,7 @@ def finished_stage(folder: Path, *, verify: bool = False) -> Marker:
     Raises:
         InputError: if the stage is not done, or a file of it was altered.
     """
-    marker = usable(folder, name=DONE, verify=verify)
+    marker = usable(folder, name=STAGE_MARKER, verify=verify)
     if marker is None:
         msg = f"{folder}: a stage that is not finished; run the bench again"
         raise InputError(msg)

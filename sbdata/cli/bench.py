@@ -15,8 +15,8 @@ from sbdata.cli.output import say
 from sbdata.cli.tables import print_table
 
 if TYPE_CHECKING:
+    from sbdata.benchmark.config import BenchmarkConfig
     from sbdata.benchmark.eta import BenchProgress, Watcher
-    from sbdata.benchmark.graph import BenchmarkConfig
 
 _FOLDER = click.Path(path_type=Path)
 _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean",
@@ -89,7 +89,11 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     "--verify", is_flag=True,
     help="Hash all files of what is done, not only those whose size or time changed.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Show the steps and their cost, and stop.")
+@click.option("--dry-run", is_flag=True, help="Show the tasks and their cost, and stop.")
+@click.option(
+    "--only", metavar="ID",
+    help="Run one task: the one whose id, as --dry-run shows it, begins like this.",
+)  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="Show methods and strategies, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
@@ -115,6 +119,7 @@ def bench(
     executor: str,
     verify: bool,
     dry_run: bool,
+    only: str | None,
     listing: bool,
     as_json: bool,
 ) -> None:
@@ -129,10 +134,7 @@ def bench(
     if listing:
         _list(as_json)
         return
-    from sbdata.benchmark.graph import BenchmarkConfig
-    from sbdata.benchmark.run import run_bench
-    from sbdata.machine import check_output
-    from sbdata.train.devices import init_distributed
+    from sbdata.benchmark.config import BenchmarkConfig
 
     plan = BenchmarkConfig(
         methods=methods or ("cam",),
@@ -149,8 +151,12 @@ def bench(
         boxes=boxes,
     )
     if dry_run:
-        _show_plan(plan, work, as_json)
+        _show_plan(plan, work, results, workers, as_json)
         return
+    from sbdata.benchmark.run import run_bench
+    from sbdata.machine import check_output
+    from sbdata.train.devices import init_distributed
+
     for folder in (work, results):
         check_output(folder)
     first = init_distributed(device).is_first if executor == "local" else True
@@ -166,9 +172,12 @@ def bench(
             threads=threads,
             watcher=watcher,
             verify=verify,
+            only=only,
         )
-    if first:
+    if first and (files or as_json):
         _show_results(files, as_json)
+    elif first:
+        say(f"--only {only}: done")
 
 
 # --- progress -------------------------------------------------------------------------------------
@@ -184,7 +193,7 @@ def _watching(*, quiet: bool) -> Iterator[Watcher]:
 
         def watch(moment: BenchProgress) -> None:
             whole = "bench" if on_terminal else f"bench, {_left(moment.seconds_left)}"
-            progress(whole, moment.jobs_done, moment.jobs)
+            progress(whole, moment.tasks_done, moment.tasks)
             if moment.what:
                 progress(moment.what, moment.done, moment.total)
 
@@ -208,34 +217,62 @@ def _duration(seconds: float) -> str:
 # --- what is printed ------------------------------------------------------------------------------
 
 
-def _show_plan(plan: BenchmarkConfig, work: Path, as_json: bool) -> None:
-    from dataclasses import asdict
+def _show_plan(
+    plan: BenchmarkConfig, work: Path, results: Path, workers: int, as_json: bool
+) -> None:
+    from sbdata.benchmark.durations import ROUGH
+    from sbdata.benchmark.run import SHORT, plan_bench
 
-    from sbdata.benchmark.run import plan_bench
-
-    rows = plan_bench(plan, work)
+    rows = plan_bench(plan, work, results, workers=workers)
     total = sum(row.seconds for row in rows)
     if as_json:
-        said = {"jobs": [asdict(row) for row in rows], "estimated_seconds": total}
-        say(json.dumps(said, indent=2))
+        tasks = [
+            {
+                "id": row.task.id,
+                "kind": row.task.kind,
+                "name": row.task.name,
+                **row.task.context["about"],
+                "needs": list(row.task.needs),
+                "images": row.task.resources.images,
+                "cpus": row.task.resources.cpus,
+                "gpus": row.task.resources.gpus,
+                "seconds": row.seconds,
+                "estimate": row.estimate.source,
+                "done": row.done,
+            }
+            for row in rows
+        ]
+        say(json.dumps({"tasks": tasks, "estimated_seconds": total}, indent=2))
         return
     print_table(
-        ["step", "", "images", "estimate"],
+        ["task", "kind", "id", "needs", "cpus", "gpus", "images", "", "estimate", "from"],
         [
             [
-                row.job,
-                "cached" if row.cached else "to do",
-                f"{row.images:,}",
-                "–" if row.cached else f"{row.seconds:,.0f} s",
+                row.task.name,
+                row.task.kind,
+                row.task.id[:SHORT],
+                _listed([needed[:SHORT] for needed in row.task.needs]),
+                f"{row.task.resources.cpus:g}",
+                f"{row.task.resources.gpus:g}",
+                f"{row.task.resources.images:,}",
+                "done" if row.done else "to do",
+                "–" if row.done else f"{row.seconds:,.0f} s",
+                "–" if row.done else row.estimate.source,
             ]
             for row in rows
         ],
     )
-    to_do = sum(not row.cached for row in rows)
+    to_do = sum(not row.done for row in rows)
     say(
-        f"{to_do} of {len(rows)} steps to do, about {_duration(total)}; estimated from the time "
-        "on one CPU core with the smoke preset's network. Nothing was computed."
+        f"{to_do} of {len(rows)} tasks to do, about {_duration(total)}. Estimates are from former "
+        f"runs of the kind in {work}, else rough ({ROUGH}). Nothing was computed; '--only ID' runs "
+        "one task."
     )
+
+
+def _listed(names: list[str]) -> str:
+    """Return names in one cell; of many, the first and the number of the others."""
+    return " ".join(names if len(names) <= 3 else [*names[:2], f"+{len(names) - 2}"])
 
 
 def _show_results(files: list[Path], as_json: bool) -> None:
@@ -260,7 +297,7 @@ def _show_results(files: list[Path], as_json: bool) -> None:
 
 def _list(as_json: bool) -> None:
     from sbdata.benchmark.baseline import describe_baselines
-    from sbdata.train.strategies import STRATEGIES
+    from sbdata.train.registry import STRATEGIES
 
     methods = describe_baselines()
     strategies = {s.name: s.summary for s in STRATEGIES.values()}

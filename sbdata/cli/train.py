@@ -111,8 +111,9 @@ def train(
     from sbdata.machine import check_output
     from sbdata.train.devices import init_distributed
     from sbdata.train.preset import load_preset
+    from sbdata.train.registry import find_strategy
     from sbdata.train.samples import check_images
-    from sbdata.train.strategies import find_strategy, run_strategy
+    from sbdata.train.strategies import run_strategy
 
     extra = (f"model.weights={weights}",) if weights else ()
     settings = load_preset(preset, (*overrides, *extra))
@@ -208,7 +209,7 @@ def _opened(
 
 def _list(as_json: bool) -> None:
     from sbdata.train.preset import bundled_presets
-    from sbdata.train.strategies import STRATEGIES
+    from sbdata.train.registry import STRATEGIES
 
     if as_json:
         said = {

@@ -9,15 +9,8 @@ at a time.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
 import pickle
-import signal
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -31,8 +24,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sbdata import __version__
-from sbdata.errors import InputError
-from sbdata.machine import starting_workers
 from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, INSTANCES_SCHEMA, images_schema
 from sbdata.masks import (
     MAX_INSTANCES,
@@ -44,6 +35,7 @@ from sbdata.masks import (
     measure_visible,
     rle_area,
 )
+from sbdata.parallel import in_order, process_pool
 from sbdata.parquet_files import open_parquet, read_parquet
 from sbdata.quoting import without_surrogates
 from sbdata.sizes import SizeBins
@@ -270,28 +262,13 @@ def _parts(task: _Task, chunks: Sequence[Chunk], workers: int) -> Iterator[_Part
     # The first chunk is scanned here, so that compiled code is cached before the worker processes
     # start; otherwise each of them would compile it.
     yield _scan_chunk(task, chunks[0])
-    chunks = chunks[1:]
-    workers = min(workers, len(chunks))
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(task,)
+    workers = min(workers, len(chunks) - 1)
+    died = (
+        f"a process that scanned {task.source.name} {task.source.split} died, possibly out of "
+        "memory; try again with fewer workers"
     )
-    waiting: deque[Future[_Part]] = deque()
-    try:
-        for chunk in chunks:
-            with starting_workers():
-                waiting.append(pool.submit(_scan_in_worker, chunk))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        msg = (
-            f"a process that scanned {task.source.name} {task.source.split} died, perhaps for want "
-            "of memory; try again with fewer workers"
-        )
-        raise InputError(msg) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with process_pool(workers, died, start=_start_worker, arguments=(task,)) as submit:
+        yield from in_order(submit, _scan_in_worker, chunks[1:], 2 * workers)
 
 
 _worker_task: _Task | None = None
@@ -300,16 +277,6 @@ _worker_task: _Task | None = None
 def _start_worker(task: _Task) -> None:
     global _worker_task
     _worker_task = task
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent has ended for any reason."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _scan_in_worker(chunk: Chunk) -> _Part:

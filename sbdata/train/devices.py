@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sbdata.errors import InputError
+from sbdata.machine import process_count
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -88,11 +89,6 @@ class DistributedContext:
             )
         found.launch()
         return found
-
-
-def process_count() -> int:
-    """Return how many processes torchrun started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def init_distributed(device: str = "auto", workers: int = 0) -> DistributedContext:

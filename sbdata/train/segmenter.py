@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
-from sbdata.train.pretrained import DEFAULT_BACKBONE, Backbone, load_backbone
+from sbdata.train.preset import RATES
+from sbdata.train.pretrained import Backbone, load_backbone
 from sbdata.train.resize import Size, resized
+from sbdata.train.weights import DEFAULT_BACKBONE
 
-RATES = (6, 12, 18, 24)
 MAX_CLASSES = 254
 
 Loss = Any

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sbdata.checksums import read_checksums
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.file_names import stored
@@ -125,7 +126,7 @@ def _maps(folder: Path, rows: Sequence[WeakImage]) -> list[Path]:
 
 def weak_set(
     opened: EvaluationSet,
-    folder: Path,
+    folder: Path | None,
     *,
     boxes: bool | Mapping[str, Sequence[Box]] = False,
     saliency: Path | None = None,
@@ -136,7 +137,9 @@ def weak_set(
 
     Args:
         opened: Training set.
-        folder: Folder for the links to the photos; recreated if it is not complete.
+        folder: Folder for the links to the photos; recreated if it is not complete. If it is None,
+            nothing is written, and the hashes of the photos are those of the set's checksums:
+            enough to tell supervisions apart by their digest, but not to run a method.
         boxes: Whether to include the manifest's boxes, or a mapping from image id to boxes, whose
             classes then become the labels.
         saliency: Folder of saliency maps.
@@ -148,9 +151,13 @@ def weak_set(
             a box reaches outside its image, or a photo is not the file that the set was built with.
     """
     hashes = FileHashes() if hashes is None else hashes
-    check_files(opened, [IMAGES_FOLDER], hashes)
+    sums: Mapping[str, str] = {}
+    if folder is None:
+        sums = read_checksums(opened.root)
+    else:
+        check_files(opened, [IMAGES_FOLDER], hashes)
+        remove_leftovers(folder) if folder.is_dir() else folder.mkdir(parents=True)
     rows = []
-    remove_leftovers(folder) if folder.is_dir() else folder.mkdir(parents=True)
     for image_id in opened:
         instances = opened.instances_of(image_id)
         classes = sorted(set(instances["class_id"].to_pylist()))
@@ -169,8 +176,10 @@ def weak_set(
         if any(not 1 <= c <= len(opened.taxonomy) for c in classes):
             msg = f"image {image_id}: a label is no class of {opened.taxonomy.name}"
             raise InputError(msg)
-        photo = inside(folder, f"{image_id}.jpg")
-        _link(image_path(opened.root, image_id), photo, hashes)
+        photo = image_path(opened.root, image_id)
+        if folder is not None:
+            _link(photo, inside(folder, f"{image_id}.jpg"), hashes)
+            photo = inside(folder, f"{image_id}.jpg")
         rows.append(WeakImage(image_id, photo, size, tuple(classes), found))
     if not rows:
         msg = f"{opened.root}: the set has no image to learn from"
@@ -182,7 +191,12 @@ def weak_set(
         opened.taxonomy,
         saliency,
         synthetic,
-        tuple(hashes.sha256(row.photo) for row in rows),
+        tuple(
+            sums.get(image_path(Path(), row.image_id).as_posix(), "absent")
+            if folder is None
+            else hashes.sha256(row.photo)
+            for row in rows
+        ),
         tuple(hashes.sha256(path) for path in maps),
     )
 

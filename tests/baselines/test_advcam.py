@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sbdata_baselines.advcam import BASELINE
-from sbdata_baselines.irn import BASELINE as IRN
+from sbdata_baselines.methods.advcam import BASELINE
+from sbdata_baselines.methods.irn import BASELINE as IRN
 from sbdata_baselines.presets import presets_of
 
 from sbdata.benchmark.stage import in_order

@@ -8,15 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sbdata_baselines.amn import (
-    BASELINE,
     ConditionedSegmenter,
     balanced_cross_entropy,
     conditioned,
     smoothed,
     stretched_maps,
 )
+from sbdata_baselines.methods.amn import BASELINE
+from sbdata_baselines.settings import NetworkSettings
 from sbdata_baselines.stages.maps import read_maps
-from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
+from sbdata_baselines.stages.pyramid import build_pyramid
 from torch import nn
 
 from tests.baselines.weak_examples import (

@@ -6,21 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sbdata_baselines.bana import (
-    BASELINE,
-    ChosenSettings,
-    FittedSettings,
-    PooledSettings,
-    chosen_masks,
-    fitted_masks,
-    train_pooled,
-)
-from sbdata_baselines.controls import LABELS_ONLY
+from sbdata_baselines.bana import chosen_masks, fitted_masks, train_pooled
+from sbdata_baselines.methods.bana import BASELINE, ChosenSettings, FittedSettings, PooledSettings
+from sbdata_baselines.methods.controls import LABELS_ONLY
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.photos import ViewSettings
-from sbdata_baselines.stages.pyramid import NetworkSettings
-from sbdata_baselines.stages.refinement import Refinement
-from sbdata_baselines.stages.training import Schedule, Sgd
+from sbdata_baselines.settings import NetworkSettings, Refinement, Schedule, Sgd, ViewSettings
 
 from sbdata.benchmark.stage import Progress, StageContext, in_order, run_stage
 from sbdata.errors import InputError

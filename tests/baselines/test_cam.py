@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sbdata_baselines.cam import BASELINE
+from sbdata_baselines.methods.cam import BASELINE
 
 from tests.baselines.weak_examples import (
     assert_only_labelled,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sbdata_baselines.cda import BASELINE
+from sbdata_baselines.methods.cda import BASELINE
 
 from sbdata.benchmark.stage import in_order
 from tests.baselines.weak_examples import (

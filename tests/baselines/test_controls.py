@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sbdata_baselines.controls import LABELS_ONLY, striped
+from sbdata_baselines.controls import striped
+from sbdata_baselines.methods.controls import LABELS_ONLY
 
 from sbdata.masks import read_index_png
 from tests.baselines.weak_examples import last_stage, run_all, write_weak

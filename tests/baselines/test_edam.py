@@ -7,10 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sbdata_baselines.controls import LABELS_ONLY
 from sbdata_baselines.edam import (
-    BASELINE,
-    AttentionSettings,
     PairedAttention,
     asked_classes,
     pair_loss,
@@ -19,13 +16,20 @@ from sbdata_baselines.edam import (
     salient_pseudo_masks,
     train_attention,
 )
-from sbdata_baselines.edam import SalientMaskSettings as Masks
+from sbdata_baselines.methods.controls import LABELS_ONLY
+from sbdata_baselines.methods.edam import BASELINE, AttentionSettings
+from sbdata_baselines.methods.edam import SalientMaskSettings as Masks
+from sbdata_baselines.settings import (
+    NetworkSettings,
+    Refinement,
+    SaliencySettings,
+    Schedule,
+    Sgd,
+    ViewSettings,
+)
 from sbdata_baselines.stages.maps import ClassMaps, write_maps
-from sbdata_baselines.stages.photos import ViewSettings
-from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
-from sbdata_baselines.stages.refinement import Refinement
-from sbdata_baselines.stages.saliency_maps import SaliencySettings, saliency_maps
-from sbdata_baselines.stages.training import Schedule, Sgd
+from sbdata_baselines.stages.pyramid import build_pyramid
+from sbdata_baselines.stages.saliency_maps import saliency_maps
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError

@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sbdata_baselines.controls import LABELS_ONLY
-from sbdata_baselines.edam import BASELINE as EDAM
-from sbdata_baselines.eps import BASELINE, eps_loss, estimated_salience, overlaps
+from sbdata_baselines.eps import eps_loss, estimated_salience, overlaps
+from sbdata_baselines.methods.controls import LABELS_ONLY
+from sbdata_baselines.methods.edam import BASELINE as EDAM
+from sbdata_baselines.methods.eps import BASELINE
 
 from sbdata.benchmark.stage import in_order, key_of
 from tests.baselines.shapes_examples import mean_iou, write_shapes

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sbdata_baselines.cam import BASELINE as CAM
-from sbdata_baselines.controls import LABELS_ONLY
-from sbdata_baselines.irn import BASELINE
+from sbdata_baselines.methods.cam import BASELINE as CAM
+from sbdata_baselines.methods.controls import LABELS_ONLY
+from sbdata_baselines.methods.irn import BASELINE
 
 from sbdata.benchmark.stage import in_order, run_stage
 from sbdata.curate.build import build_set

@@ -7,30 +7,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sbdata_baselines.controls import LABELS_ONLY
-from sbdata_baselines.mctformer import (
-    BASELINE,
-    TokenMapSettings,
-    TokenSettings,
-    token_maps,
-    train_tokens,
-)
+from sbdata_baselines.mctformer import token_maps, train_tokens
+from sbdata_baselines.methods.controls import LABELS_ONLY
+from sbdata_baselines.methods.mctformer import BASELINE, TokenMapSettings, TokenSettings
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.distortion import Distortion
-from sbdata_baselines.stages.labels import MaskSettings, pseudo_masks
-from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
-from sbdata_baselines.stages.masks import write_pseudo_mask
-from sbdata_baselines.stages.pairwise import (
-    AffinityNetwork,
+from sbdata_baselines.settings import (
+    AdamW,
+    Distortion,
+    HybridSettings,
+    MaskSettings,
+    NetworkSettings,
     PairwiseSettings,
     PairwiseWalkSettings,
-    train_pairwise,
-    walk_pairwise,
+    Schedule,
+    Sgd,
+    ViewSettings,
 )
-from sbdata_baselines.stages.photos import ViewSettings, pixels_of
-from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
-from sbdata_baselines.stages.tokens import HybridSettings, build_network
-from sbdata_baselines.stages.training import AdamW, Schedule, Sgd, load_trained
+from sbdata_baselines.stages.labels import pseudo_masks
+from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
+from sbdata_baselines.stages.masks import write_pseudo_mask
+from sbdata_baselines.stages.pairwise import AffinityNetwork, train_pairwise, walk_pairwise
+from sbdata_baselines.stages.photos import pixels_of
+from sbdata_baselines.stages.pyramid import build_pyramid
+from sbdata_baselines.stages.tokens import build_network
+from sbdata_baselines.stages.training import load_trained
 from sbdata_baselines.stages.walk import feature_affinities, neighbours
 
 from sbdata.benchmark.stage import in_order

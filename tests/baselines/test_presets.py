@@ -30,7 +30,7 @@ METHODS = {
 
 def baseline(name: str) -> Baseline:
     module, _, attribute = METHODS[name].partition(":")
-    found = getattr(import_module(f"baselines.{module}"), attribute)
+    found = getattr(import_module(f"sbdata_baselines.methods.{module}"), attribute)
     assert isinstance(found, Baseline)
     return found
 

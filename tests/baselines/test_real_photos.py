@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sbdata_baselines.cam import BASELINE as CAM
-from sbdata_baselines.controls import LABELS_ONLY
+from sbdata_baselines.methods.cam import BASELINE as CAM
+from sbdata_baselines.methods.controls import LABELS_ONLY
 
 from sbdata.benchmark.stage import in_order, run_stage
 from sbdata.curate.build import build_set

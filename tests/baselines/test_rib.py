@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sbdata_baselines.irn import BASELINE as IRN
+from sbdata_baselines.methods.irn import BASELINE as IRN
+from sbdata_baselines.methods.rib import BASELINE
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.rib import BASELINE
 
 from sbdata.benchmark.stage import in_order
 from tests.baselines.shapes_examples import assert_objects_stand_out, write_shapes

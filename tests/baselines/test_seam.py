@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sbdata_baselines.methods.seam import BASELINE, EquivariantSettings
 from sbdata_baselines.seam import (
-    BASELINE,
     EquivariantNetwork,
-    EquivariantSettings,
     correlated,
     correlation,
     cross_loss,
@@ -18,9 +17,8 @@ from sbdata_baselines.seam import (
     seam_loss,
     strongest_classes,
 )
-from sbdata_baselines.stages.photos import ViewSettings
-from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
-from sbdata_baselines.stages.training import Schedule, Sgd
+from sbdata_baselines.settings import NetworkSettings, Schedule, Sgd, ViewSettings
+from sbdata_baselines.stages.pyramid import build_pyramid
 from torch import Tensor, nn
 
 from tests.baselines.weak_examples import (

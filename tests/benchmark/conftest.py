@@ -14,8 +14,11 @@ import pytest
 import yaml
 
 from sbdata.benchmark import baseline
-from sbdata.benchmark.graph import BenchmarkConfig
+from sbdata.benchmark.cache import Cache
+from sbdata.benchmark.config import BenchmarkConfig
+from sbdata.benchmark.graph import plan_tasks
 from sbdata.benchmark.run import run_bench
+from sbdata.benchmark.tasks import Task
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.recipe import load_recipe
@@ -115,6 +118,12 @@ def benched(plan: Callable[..., BenchmarkConfig], _finished: Path, tmp_path: Pat
 def both(plan: Callable[..., BenchmarkConfig], **changes: Any) -> BenchmarkConfig:
     """Return the plan of :func:`benched`, with changes."""
     return plan(**{"methods": ("stripes", "full"), "strategies": ("ce", "sb"), **changes})
+
+
+def planned(config: BenchmarkConfig, root: Path) -> dict[str, Task]:
+    """Return the tasks of a call by their names, with ``work`` and ``results`` below a folder."""
+    tasks = plan_tasks(config, Cache(root / "work"), root / "results")
+    return {task.name: task for task in tasks}
 
 
 def without_times(path: Path) -> dict[str, Any]:

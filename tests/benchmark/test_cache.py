@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -16,20 +15,20 @@ import torch
 from PIL import Image
 
 from sbdata import file_hashes
-from sbdata.benchmark import workspace as bench_module
-from sbdata.benchmark.graph import BenchmarkConfig
+from sbdata.benchmark.cache import Cache
+from sbdata.benchmark.config import BenchmarkConfig
+from sbdata.benchmark.graph import CODE
 from sbdata.benchmark.records import read_differences, read_result
 from sbdata.benchmark.run import run_bench
 from sbdata.benchmark.run_task import run_task
 from sbdata.benchmark.steps import scores
-from sbdata.benchmark.workspace import CODE, Workspace
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.masks import read_index_png, write_index_png
 from sbdata.metrics import bootstrap, compare
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
-from tests.benchmark.conftest import Sets, both, without_times
+from tests.benchmark.conftest import Sets, both, planned, without_times
 from tests.test_fingerprints import TASKS
 
 OLD = 10**18  # ns: files that are not fresh need not be hashed again to be trusted
@@ -57,7 +56,7 @@ def test_each_set_is_scored_once_a_strategy(plan, tmp_path, monkeypatch) -> None
     scored = []
 
     def counted(predictions: Path, *rest: Any, **more: Any) -> Any:
-        scored.append(predictions.parent.name)
+        scored.append(predictions.name.split("-")[1])
         return score_folder(predictions, *rest, **more)
 
     monkeypatch.setattr(scores, "score_folder", counted)
@@ -73,8 +72,8 @@ def test_each_set_is_scored_once_a_strategy(plan, tmp_path, monkeypatch) -> None
 
 def test_a_comparison_is_that_of_the_predictions(benched: Path, sets: Sets) -> None:
     """Against both folders scored anew, and their paired bootstrap."""
-    (work,) = (benched / "work" / "train").glob("stripes-*/seed-0/predictions")
-    (first,), (second,) = (list((work / name).glob("three-*[0-9a-f]")) for name in ("sb", "ce"))
+    work = benched / "work" / "predict"
+    (first,), (second,) = (list(work.glob(f"stripes-{s}-*[0-9a-f]")) for s in ("sb", "ce"))
     truth = truth_from_set(sets.scored)
     drawn = []
     for folder in (first, second):
@@ -130,14 +129,14 @@ def test_photos_are_hashed_once_and_not_by_a_later_bench(
 # --- lost -----------------------------------------------------------------------------------------
 
 LOST = {
-    "a prediction": "train/*/seed-0/predictions/ce/three-*/*.png",
-    "all of a prediction's marker": "train/*/seed-0/predictions/ce/three-*/.complete.json",
+    "a prediction": "predict/stripes-ce-three-*/*.png",
+    "all of a prediction's marker": "predict/stripes-ce-three-*/.complete.json",
     "a pseudo-mask": "stages/masks-*/*.png",
     "a file of an earlier stage": "stages/marks-*/*.txt",
-    "a model": "train/*/seed-0/ce/model.pt",
-    "a log": "train/*/seed-0/ce/log.csv",
-    "tables": "train/*/seed-0/scores/ce/three-*/tables.npz",
-    "values": "train/*/seed-0/scores/ce/three-*/values.json",
+    "a model": "train/*/ce/model.pt",
+    "a log": "train/*/ce/log.csv",
+    "tables": "score/stripes-ce-*/tables.npz",
+    "values": "score/stripes-ce-*/values.json",
     "figures of the pseudo-masks": "pseudo/stripes-*/figures.json",
     "a linked photo": "weak/*/*.jpg",
     "the hashes of photos": "hashes.json",
@@ -166,7 +165,7 @@ def test_what_was_lost_is_made_again(
     ("where", "named"),
     [
         ("stages/masks-*/*.png", "masks-"),
-        ("train/*/seed-0/predictions/ce/three-*/*.png", "three-"),
+        ("predict/stripes-ce-three-*/*.png", "three-"),
     ],
 )
 def test_altered_masks_are_refused(
@@ -193,10 +192,10 @@ def test_altered_masks_are_refused(
 @pytest.mark.parametrize(
     "where",
     [
-        "train/stripes-*/seed-0/sb/model.pt",
-        "train/stripes-*/seed-0/sb/run.json",
-        "train/stripes-*/seed-0/scores/sb/three-*/tables.npz",
-        "train/stripes-*/seed-0/scores/sb/three-*/values.json",
+        "train/stripes-*/sb/model.pt",
+        "train/stripes-*/sb/run.json",
+        "score/stripes-sb-*/tables.npz",
+        "score/stripes-sb-*/values.json",
         "pseudo/stripes-*/figures.json",
         "stages/masks-*/.stage.json",
     ],
@@ -296,25 +295,21 @@ def test_every_kind_of_task_has_a_key_of_its_code(
 
     code = fingerprints.code_fingerprint
     assert {kind: (module,) for kind, module in CODE.items()} == {
-        kind: TASKS[kind][0] for kind in ("train", "predict", "score", "pseudo")
+        kind: TASKS[kind][0] for kind in CODE
     }
 
     def keys() -> dict[str, str]:
-        bench = Workspace(plan(), tmp_path / "work", tmp_path / "results")
-        method = bench.methods["stripes"]
-        return {
-            "pseudo": bench.pseudo_folder(method, 0).name,
-            "train": bench.training_key(method, 0),
-            "predict": bench.prediction_folder(method, 0, "ce", "three").name,
-            "score": bench.score_folder(method, 0, "ce", "three").name,
-        }
+        tasks = planned(plan(), tmp_path).values()
+        return {task.kind: task.id for task in tasks if task.kind != "stage"}
 
     before = keys()
     for kind, changed in {
-        "pseudo": {"pseudo"},
-        "train": {"train", "predict", "score"},
-        "predict": {"predict", "score"},
-        "score": {"score"},
+        "pseudo": {"pseudo", "result"},
+        "train": {"train", "predict", "score", "result", "compare"},
+        "predict": {"predict", "score", "result", "compare"},
+        "score": {"score", "result", "compare"},
+        "result": {"result"},
+        "compare": {"compare"},
     }.items():
         with monkeypatch.context() as edited:
             edited.setattr(
@@ -329,22 +324,20 @@ def test_every_kind_of_task_has_a_key_of_its_code(
 def test_a_process_of_edited_code_is_refused(
     plan: Callable[..., BenchmarkConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Workspace(plan(), tmp_path / "work", tmp_path / "results")
-    job = bench.jobs[0]
-    sent = pickle.dumps(bench)
-    pickle.loads(sent).check_code()  # noqa: S301 - our own
-    monkeypatch.setattr(bench_module, "code_fingerprint", lambda *modules: "edited")
-    run_task(bench, job, "cpu")  # what one process began with it keeps
+    from sbdata import fingerprints
+
+    task, *_ = planned(plan(), tmp_path).values()
+    run_task(task, Cache(tmp_path / "work"), "cpu")
+    monkeypatch.setattr(fingerprints, "code_fingerprint", lambda *modules: "edited")
     with pytest.raises(InputError, match="source of sbdata or of a method was edited while the be"):
-        run_task(pickle.loads(sent), job, "cpu")  # noqa: S301
+        run_task(task, Cache(tmp_path / "work"), "cpu")
 
 
 def test_a_training_of_another_number_of_processes_is_another(
     plan: Callable[..., BenchmarkConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def key() -> str:
-        bench = Workspace(plan(), tmp_path / "work", tmp_path / "results")
-        return bench.training_key(bench.methods["stripes"], 0)
+        return planned(plan(), tmp_path)["stripes, seed 0, ce: train"].id
 
     alone = key()
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -359,8 +352,7 @@ def test_another_weights_file_of_the_same_path_is_trained_anew(
     for content in (1, 2, 1):
         torch.save({"w": torch.tensor(content)}, path)
         asked = plan(training_overrides=(f"model.weights={path}",))
-        bench = Workspace(asked, tmp_path / "work", tmp_path / "results")
-        keys.append(bench.training_key(bench.methods["stripes"], 0))
+        keys.append(planned(asked, tmp_path)["stripes, seed 0, ce: train"].id)
     assert keys[0] == keys[2] != keys[1]
 
 
@@ -370,7 +362,7 @@ def test_a_model_that_was_made_anew_with_other_weights_predicts_again(
     """As a training on a GPU does, whose bits may differ: nothing of the former one is mixed in."""
     from sbdata.completion import read_marker, write_marker
 
-    (run,) = (benched / "work" / "train").glob("stripes-*/seed-0/ce")
+    (run,) = (benched / "work" / "train").glob("stripes-*/ce")
     values = torch.load(run / "model.pt", weights_only=True)
     for value in values["model"].values():
         if value.is_floating_point() and value.ndim == 4:
@@ -379,7 +371,7 @@ def test_a_model_that_was_made_anew_with_other_weights_predicts_again(
     marker = read_marker(run)
     assert marker is not None
     write_marker(run, list(marker.files))
-    (folder,) = run.parent.glob("predictions/ce/three-*[0-9a-f]")
+    (folder,) = (benched / "work").glob("predict/stripes-ce-three-*[0-9a-f]")
     before = {path.name: path.read_bytes() for path in folder.glob("*.png")}
     sorted(folder.glob("*.png"))[0].unlink()
     (file, *_) = again(benched, both(plan))

@@ -20,7 +20,7 @@ from sbdata.benchmark.executors import run_tasks
 from sbdata.benchmark.run import run_bench
 from sbdata.errors import InputError
 from tests.benchmark.conftest import without_times
-from tests.benchmark.job_examples import DIAMOND, die_at, fail_at, note_times
+from tests.benchmark.task_examples import DIAMOND, die_at, fail_at, note_times
 from tests.waiting import wait_until
 
 
@@ -33,23 +33,23 @@ def spans(folder: Path) -> dict[str, tuple[float, float, str]]:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_jobs_wait_for_those_they_build_on(tmp_path: Path, processes: int) -> None:
+def test_tasks_wait_for_those_they_build_on(tmp_path: Path, processes: int) -> None:
     ended: list[str] = []
     run_tasks(
         DIAMOND,
         partial(note_times, tmp_path, 0.1),
         processes=processes,
         device="cpu",
-        finished=lambda job, seconds: ended.append(job.name),
+        finished=lambda task, seconds: ended.append(task.name),
     )
     assert (ended[0], set(ended[1:3]), ended[3]) == ("a", {"b", "c"}, "d")
     at = spans(tmp_path)
-    for job in DIAMOND:
-        assert all(at[before][1] <= at[job.name][0] for before in job.after)
+    for task in DIAMOND:
+        assert all(at[before][1] <= at[task.name][0] for before in task.needs)
     assert {device for _, _, device in at.values()} == {"cpu"}
 
 
-def test_jobs_share_gpus_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_share_gpus_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_gpus", lambda device: ["cuda:0"])
     run_tasks(DIAMOND, partial(note_times, tmp_path, 0.2), processes=3)
     at = spans(tmp_path)
@@ -68,17 +68,17 @@ def test_nothing_begins_after_a_fault(tmp_path: Path, processes: int) -> None:
 SLEEPERS = """
 import os, sys, time
 from pathlib import Path
-from sbdata.benchmark.executors import run_jobs
-from sbdata.benchmark.tasks import Job
+from sbdata.benchmark.executors import run_tasks
+from sbdata.benchmark.tasks import Task
 
-def sleep(job, device, told=None):
-    (Path(sys.argv[1]) / f"{job.name}.part").write_text(str(os.getpid()))
-    os.replace(Path(sys.argv[1]) / f"{job.name}.part", Path(sys.argv[1]) / job.name)
+def sleep(task, device, on_progress=None):
+    (Path(sys.argv[1]) / f"{task.name}.part").write_text(str(os.getpid()))
+    os.replace(Path(sys.argv[1]) / f"{task.name}.part", Path(sys.argv[1]) / task.name)
     time.sleep(600)
 
 if __name__ == "__main__":
-    jobs = (Job("a", "stage", "m", 0), Job("b", "stage", "m", 0))
-    run_jobs(jobs, sleep, processes=2, device="cpu")
+    tasks = (Task("a", "stage", "a", {}), Task("b", "stage", "b", {}))
+    run_tasks(tasks, sleep, processes=2, device="cpu")
 """
 
 

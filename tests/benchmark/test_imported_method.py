@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sbdata.benchmark.graph import BenchmarkConfig
+from sbdata.benchmark.config import BenchmarkConfig
 from sbdata.benchmark.records import read_result
 from sbdata.benchmark.run import plan_bench, run_bench
 from sbdata.errors import InputError
@@ -41,11 +41,11 @@ def test_imported_truth_trains_what_the_ceiling_does(
     # Its path names the same masks, so nothing of it is computed again, from whatever folder.
     monkeypatch.chdir(tmp_path)
     again = plan(methods=("import:work/imports/truth",))
-    assert again.absolute().methods == (f"import:{folder}",)
-    rows = {row.job: row.cached for row in plan_bench(again, work)}
+    assert again.methods == (f"import:{folder}",)
+    rows = {row.task.name: row.done for row in plan_bench(again, work)}
     assert rows["import-truth, seed 0: masks"]
     assert rows["import-truth, seed 0, ce: train"]
-    with pytest.raises(InputError, match="an import of this name is there already"):
+    with pytest.raises(InputError, match="duplicate import name"):
         plan_bench(plan(methods=("import:truth", f"import:{folder}")), work)
     with pytest.raises(InputError, match="no such import; there are truth"):
         plan_bench(plan(methods=("import:other",)), work)

@@ -17,16 +17,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sbdata.benchmark.assemble import training_of
-from sbdata.benchmark.graph import Method
+from sbdata.benchmark.cache import Cache
+from sbdata.benchmark.config import BenchmarkConfig
+from sbdata.benchmark.graph import Planner, plan_tasks
+from sbdata.benchmark.methods import Method, find_methods
 from sbdata.benchmark.records import read_differences, read_result
 from sbdata.benchmark.run import run_bench
 from sbdata.benchmark.run_task import run_task
-from sbdata.benchmark.workspace import Workspace
 from sbdata.cli.bench import bench
 from sbdata.errors import InputError
+from sbdata.sets import open_set
 from sbdata.weak_labels.weak_set import Box
-from tests.benchmark.conftest import Sets, without_times
+from tests.benchmark.conftest import Sets, planned, without_times
 
 BOTH = ("marks", "masks")
 
@@ -40,6 +42,17 @@ def command(sets: Sets, preset_file: Path, out: Path, *more: str) -> list[str]:
     ]  # fmt: skip
     code = f"from sbdata.cli.bench import bench; bench({arguments!r})"
     return [sys.executable, "-c", code]
+
+
+def planner(asked: BenchmarkConfig, root: Path, *methods: Method) -> Planner:
+    """Return the planner of a call, perhaps with other methods."""
+    sets = {opened.name: opened for opened in map(open_set, asked.sets)}
+    found = {method.name: method for method in methods} or find_methods(plain(asked), root)
+    return Planner(asked, found, open_set(asked.training), sets, root / "results")
+
+
+def plain(asked: BenchmarkConfig) -> BenchmarkConfig:
+    return replace(asked, boxes=None, saliency=None)
 
 
 def of_strategy(results: Path, strategy: str) -> Path:
@@ -117,7 +130,7 @@ def test_killed_bench_ends_with_the_same_result(plan, sets, preset_file, tmp_pat
     asked = plan(strategies=("ce", "sb-ewc"))
     rng, kills = random.Random(3), 0
     environment = {**os.environ, "STRIPES_PAUSE": "0.05"}
-    for stop in ("masks", "run.json", "predictions"):
+    for stop in ("masks", "run.json", "predict"):
         with subprocess.Popen(
             command(sets, preset_file, broken),
             env=environment,
@@ -171,28 +184,31 @@ def test_processes_of_torchrun_share_the_training(
 def test_masks_are_made_without_the_truth(plan, sets, tmp_path) -> None:
     copy = tmp_path / "set"
     shutil.copytree(sets.training, copy)
-    asked = Workspace(plan(training=copy), tmp_path / "work", tmp_path / "results")
-    jobs = [job for job in asked.jobs if job.kind == "stage"]
+    tasks = [t for t in planned(plan(training=copy), tmp_path).values() if t.kind == "stage"]
+    cache = Cache(tmp_path / "work")
+    cache.weak_set(tasks[0])
     for folder in ("SegmentationClass", "SegmentationObject"):
         (copy / folder).rename(tmp_path / folder)
     (copy / "instances.parquet").rename(tmp_path / "instances.parquet")
-    for job in jobs:
-        run_task(asked, job, "cpu")
-    masks = asked.masks(asked.methods["stripes"], 0)
-    assert masks is not None
-    assert len(list(masks.glob("*.png"))) == 6
+    for task in tasks:
+        run_task(task, cache, "cpu")
+    assert len(list(cache.folder(tasks[-1]).glob("*.png"))) == 6
 
 
 def test_own_labels_are_learned_from(plan, sets, log, tmp_path) -> None:
     names = [p.stem for p in sorted((sets.training / "JPEGImages").iterdir())]
     labels = tmp_path / "labels.csv"
     labels.write_text("\n".join(["image_id,classes", *(f"{n},star 1" for n in names)]) + "\n")
-    asked = Workspace(plan(labels=labels), tmp_path / "work", tmp_path / "results")
-    assert {row.classes for row in asked.weak(asked.methods["stripes"]).rows} == {(1, 4)}
+    task, *_ = planned(plan(labels=labels), tmp_path).values()
+    assert {row.classes for row in Cache(tmp_path / "work").weak_set(task).rows} == {(1, 4)}
     labels.write_text("\n".join(["image_id,classes", *(f"{n},1" for n in names[1:])]) + "\n")
-    asked = Workspace(plan(labels=labels), tmp_path / "work", tmp_path / "results")
     with pytest.raises(InputError, match=f"labels.csv: has no labels of image {names[0]}"):
-        _ = asked.jobs
+        planned(plan(labels=labels), tmp_path)
+    with pytest.raises(InputError, match=f"labels.csv: has no labels of image {names[0]}"):
+        Cache(tmp_path / "work").weak_set(task)
+    labels.write_text("\n".join(["image_id,classes", *(f"{n},2" for n in names)]) + "\n")
+    with pytest.raises(InputError, match="weak labels were changed while the bench ran"):
+        run_task(task, Cache(tmp_path / "work"), "cpu")
 
 
 def test_own_boxes_are_seen_by_methods_that_take_them(plan, sets, tmp_path) -> None:
@@ -201,15 +217,15 @@ def test_own_boxes_are_seen_by_methods_that_take_them(plan, sets, tmp_path) -> N
     for name in names:
         text = f"<annotation><object><name>star</name>{object_}</object></annotation>"
         (tmp_path / f"{name}.xml").write_text(text)
-    asked = Workspace(plan(boxes=tmp_path), tmp_path / "work", tmp_path / "results")
+    asked = planner(plan(boxes=tmp_path), tmp_path)
     blind = Method("stripes", "", ("image_labels",), False)
     seeing = replace(blind, supervision=("image_labels", "boxes"))
-    assert {row.boxes for row in asked.weak(seeing).rows} == {(Box(4, 1, 2, 8, 6),)}
-    assert {row.classes for row in asked.weak(seeing).rows} == {(4,)}
-    assert {row.boxes for row in asked.weak(blind).rows} == {None}
-    assert {row.classes for row in asked.weak(blind).rows} != {(4,)}
+    assert {row.boxes for row in asked.weak(seeing)[0].rows} == {(Box(4, 1, 2, 8, 6),)}
+    assert {row.classes for row in asked.weak(seeing)[0].rows} == {(4,)}
+    assert {row.boxes for row in asked.weak(blind)[0].rows} == {None}
+    assert {row.classes for row in asked.weak(blind)[0].rows} != {(4,)}
     (tmp_path / f"{names[0]}.xml").unlink()
-    asked = Workspace(plan(boxes=tmp_path), tmp_path / "work", tmp_path / "results")
+    asked = planner(plan(boxes=tmp_path), tmp_path)
     with pytest.raises(InputError, match=f"has no boxes of image {names[0]} .1 of 6 images"):
         asked.weak(seeing)
 
@@ -221,9 +237,10 @@ def test_given_saliency_maps_are_named_in_the_result(plan, sets, tmp_path) -> No
         (maps / f"{photo.stem}.png").write_bytes(b"a map")
 
     def said(*supervision: str) -> str | None:
-        method = Workspace(plan(), tmp_path / "work", tmp_path / "results").methods["stripes"]
-        asked = Workspace(plan(saliency=maps), tmp_path / "work", tmp_path / "results")
-        return training_of(asked, replace(method, supervision=supervision)).saliency
+        method = find_methods(plan(), tmp_path)["stripes"]
+        asked = planner(plan(saliency=maps), tmp_path, replace(method, supervision=supervision))
+        (result,) = (task for task in asked.tasks() if task.kind == "result")
+        return result.params["record"]["training"]["saliency"]
 
     assert said("image_labels") is None
     first = said("image_labels", "saliency")
@@ -235,11 +252,12 @@ def test_given_saliency_maps_are_named_in_the_result(plan, sets, tmp_path) -> No
 
 def test_missing_sets_and_foreign_classes_are_told(plan, sets, tmp_path) -> None:
     with pytest.raises(InputError, match="make dataset RECIPE=shapes-b"):
-        _ = Workspace(plan(sets=(tmp_path / "shapes-b",)), tmp_path, tmp_path).sets
+        plan_tasks(plan(sets=(tmp_path / "shapes-b",)), Cache(tmp_path), tmp_path)
     with pytest.raises(InputError, match="is the training set"):
-        _ = Workspace(plan(sets=(sets.training,)), tmp_path, tmp_path).sets
+        plan_tasks(plan(sets=(sets.training,)), Cache(tmp_path), tmp_path)
+    seeing = Method("stripes", "", ("saliency",), False)
     with pytest.raises(InputError, match=r"no .*\.png; --saliency needs a map of every image"):
-        Workspace(plan(saliency=tmp_path), tmp_path, tmp_path)._make_weak(False, tmp_path)
+        planner(plan(saliency=tmp_path), tmp_path).weak(seeing)
 
 
 def test_command_line(sets, preset_file, third_party, tmp_path) -> None:
@@ -250,17 +268,21 @@ def test_command_line(sets, preset_file, third_party, tmp_path) -> None:
     ]  # fmt: skip
     runner = CliRunner()
     dry = runner.invoke(bench, [*arguments, "--dry-run"], catch_exceptions=False)
-    assert "4 of 4 steps to do" in dry.output
+    assert "5 of 5 tasks to do" in dry.output
     assert not list(tmp_path.iterdir())
     done = runner.invoke(bench, arguments, catch_exceptions=False)
     assert "full, ce" in done.output
-    assert "bench, almost done: 4 of 4" in done.stderr
+    assert "bench, almost done: 5 of 5" in done.stderr
     later = [*arguments, "--seeds", "2", "--first-seed", "1", "--dry-run", "--json"]
-    jobs = json.loads(runner.invoke(bench, later, catch_exceptions=False).output)["jobs"]
-    assert {row["job"].split(", ")[1].split(":")[0] for row in jobs} == {"seed 1", "seed 2"}
+    tasks = json.loads(runner.invoke(bench, later, catch_exceptions=False).output)["tasks"]
+    assert {row["seed"] for row in tasks} == {1, 2}
     dry = runner.invoke(bench, [*arguments, "--dry-run", "--json"], catch_exceptions=False)
-    cached = [row["cached"] for row in json.loads(dry.output)["jobs"]]
-    assert cached == [True, True, False, False]  # trained and predicted; scoring is quick
+    done = {row["kind"]: row["done"] for row in json.loads(dry.output)["tasks"]}
+    assert done == {"train": True, "predict": True, "score": True, "result": False,
+                    "compare": False}  # fmt: skip
+    assert {row["estimate"] for row in tasks} >= {"1 former run"}
+    only = runner.invoke(bench, [*arguments, "--only", tasks[1]["id"]])
+    assert "no task's id begins" in str(only.exception)  # it is of another seed
     said = runner.invoke(bench, ["--list", "--json"], catch_exceptions=False)
     methods = {m["name"]: m for m in json.loads(said.output)["methods"]}
     assert methods["full"]["supervision"] == ["pixel_masks"]

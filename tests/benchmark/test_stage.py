@@ -16,7 +16,8 @@ import torch
 import sbdata
 from sbdata import fingerprints
 from sbdata.benchmark.baseline import find_baseline
-from sbdata.benchmark.stage import DONE, Stage, in_order, key_of, run_stage
+from sbdata.benchmark.markers import STAGE_MARKER as DONE
+from sbdata.benchmark.stage import Stage, in_order, key_of, run_stage
 from sbdata.completion import read_marker, write_marker
 from sbdata.errors import InputError
 from sbdata.sets import open_set
@@ -128,9 +129,9 @@ def test_key_changes_with_the_code_of_sbdata_that_it_reaches(
 
     before = key()
     for name, changes in (
-        ("masks.py", True), ("bench/weak.py", True), ("bench/stage.py", True),
-        ("train/devices.py", True), ("storage.py", True), ("cli/bench.py", False),
-        ("metrics/kernel.py", False), ("score/report.py", False), ("bench/plan.py", False),
+        ("masks.py", True), ("weak_labels/weak_set.py", True), ("benchmark/stage.py", True),
+        ("benchmark/markers.py", True), ("storage.py", True), ("cli/bench.py", False),
+        ("metrics/kernel.py", False), ("score/run.py", False), ("benchmark/graph.py", False),
     ):  # fmt: skip
         file = tmp_path / "sbdata" / name
         whole = file.read_text()
@@ -274,3 +275,13 @@ def test_stages_come_in_order_and_once() -> None:
     a = Stage("a", print, None)
     b, c = Stage("b", print, None, (a,)), Stage("c", print, None, (a,))
     assert [s.name for s in in_order(Stage("d", print, None, (c, b)))] == ["a", "c", "b", "d"]
+
+
+def test_a_function_may_be_named_by_text(last: Stage, weak: WeakSet, tmp_path: Path) -> None:
+    [first] = last.after
+    named = replace(first, run="stripes.marks:marks")
+    assert key_of(named, weak, 0) == key_of(first, weak, 0)
+    assert run(named, weak, tmp_path) == run(first, weak, tmp_path)
+    for wrong in ("stripes.marks:nothing", "stripes.nothing:marks", "stripes"):
+        with pytest.raises(InputError, match=f"stage marks: there is no function {wrong}"):
+            run(replace(first, run=wrong), weak, tmp_path)

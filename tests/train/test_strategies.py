@@ -25,11 +25,10 @@ from sbdata.train.checkpoint import about_model, load_model, new_segmenter
 from sbdata.train.devices import DistributedContext
 from sbdata.train.phase import Phase, run_phase
 from sbdata.train.preset import load_preset
+from sbdata.train.registry import STRATEGIES, Strategy
 from sbdata.train.samples import TrainingImages, images_of_folders
 from sbdata.train.strategies import (
     FIRST_PHASE,
-    STRATEGIES,
-    Strategy,
     needs_first_phase,
     run_strategy,
 )

@@ -8,28 +8,15 @@ is the mean of the fine one over the walk's cells here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.weak_labels.weak_set import WeakImage
-from sbdata_baselines.stages.cam import SCALES, MapsOf, class_maps, multi_scale_maps
+from sbdata_baselines.settings import ActivationSettings
+from sbdata_baselines.stages.cam import MapsOf, class_maps, multi_scale_maps
 from sbdata_baselines.stages.classifier import load_classifier
 from sbdata_baselines.stages.maps import FloatMap, write_maps
 from sbdata_baselines.stages.photos import pending, pixels_of
-
-
-@dataclass(frozen=True)
-class ActivationSettings:
-    """How maps are read out of a network.
-
-    Attributes:
-        scales: scales of the photo, whose maps are summed.
-        flip: whether those of the mirrored photo are added.
-    """
-
-    scales: tuple[float, ...] = SCALES
-    flip: bool = True
 
 
 def summed_maps(

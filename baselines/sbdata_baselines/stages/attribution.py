@@ -13,7 +13,6 @@ of two backward passes (:func:`attribution`); the last step, whose outcome nobod
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 
 from sbdata.benchmark.stage import StageContext
-from sbdata.errors import InputError
+from sbdata_baselines.settings import ClimbSettings
 from sbdata_baselines.stages.cam import multi_scale_maps
 from sbdata_baselines.stages.classifier import load_classifier
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, max_normalised, write_maps
@@ -32,52 +31,6 @@ from sbdata_baselines.stages.photos import pending, pixels_of
 from sbdata_baselines.stages.splitting import Head, SplitClassifier, split
 
 _TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class Climb:
-    """The ascent at one scale.
-
-    Attributes:
-        scale: of the photo.
-        steps: whose attributions are summed; the first is of the photo as it is.
-        weight: of the sum among those of all scales.
-    """
-
-    scale: float
-    steps: int
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class ClimbSettings:
-    """Settings of the ascent.
-
-    Attributes:
-        climbs: one a scale.
-        flip: climb with the mirrored photo at the same time; their attributions are summed.
-        step: the largest change of any value in one step. Pixels count in standard deviations, as
-            the backbone sees them. The paper has 0.008, its code 0.08.
-        restraint: lambda, the weight of the change of what stands out.
-        salient: tau; what exceeds this share of the attribution's peak stands out.
-        first: name of the backbone's part whose input is changed, in units of that input's
-            standard deviation; empty for the photo itself. See ``splitting.split``.
-
-    Raises:
-        InputError: for values that cannot be.
-    """
-
-    climbs: tuple[Climb, ...]
-    flip: bool = True
-    step: float = 0.08
-    restraint: float = 7.0
-    salient: float = 0.5
-    first: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.climbs or any(c.steps < 1 or c.scale <= 0 for c in self.climbs):
-            msg = "climbs: give at least one, each with a scale above 0 and at least 1 step"
-            raise InputError(msg)
 
 
 class Ascent(NamedTuple):

@@ -19,48 +19,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from sbdata.benchmark.stage import StageContext
-from sbdata.errors import InputError
 from sbdata.images import open_image
 from sbdata.masks import VOID, LabelMap, read_index_png
 from sbdata.storage import write_bytes, write_text
 from sbdata.weak_labels.weak_set import WeakImage
+from sbdata_baselines.settings import BankSettings, PasteSettings
 from sbdata_baselines.stages.maps import file_of
 from sbdata_baselines.stages.photos import pixels_of
 
 _INDEX = "bank.json"
-
-
-@dataclass(frozen=True)
-class BankSettings:
-    """Which objects are taken.
-
-    Attributes:
-        ratio: ``[low, high]``, in which the object's share of its photo must lie. The official
-            [0.1, 0.7] leaves small objects out.
-
-    Raises:
-        InputError: for another range.
-    """
-
-    ratio: tuple[float, ...] = (0.1, 0.7)
-
-    def __post_init__(self) -> None:
-        if len(self.ratio) != 2 or not 0 <= self.ratio[0] <= self.ratio[1] <= 1:
-            msg = f"bank.ratio must be [low, high] in 0..1, not {list(self.ratio)}"
-            raise InputError(msg)
-
-
-@dataclass(frozen=True)
-class PasteSettings:
-    """How objects are pasted.
-
-    Attributes:
-        max_side: largest share of the photo's height and width that an object takes.
-        rotate: largest angle, in degrees to either side.
-    """
-
-    max_side: float = 0.7
-    rotate: float = 90.0
 
 
 def object_bank(task: StageContext, settings: BankSettings, masks: Path) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
@@ -27,70 +27,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sbdata.benchmark.stage import StageContext
-from sbdata.errors import InputError
 from sbdata.train.resize import resized
 from sbdata.train.views import batches, in_steps
 from sbdata.weak_labels.weak_set import WeakImage
-from sbdata_baselines.stages.cam import SCALES
+from sbdata_baselines.settings import BottleneckSettings
 from sbdata_baselines.stages.classifier import load_classifier
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, max_normalised, write_maps
-from sbdata_baselines.stages.photos import ViewSettings, pending, pixels_of, weak_views
+from sbdata_baselines.stages.photos import pending, pixels_of, weak_views
 from sbdata_baselines.stages.splitting import Head, SplitClassifier, split
-from sbdata_baselines.stages.training import Sgd, new_optimiser
+from sbdata_baselines.stages.training import new_optimiser
 
 Others = tuple[Tensor, Tensor]
 """What the backbone gave of other photos, and their labels ``(n, C)``."""
 
 _EPS = 1e-5
-
-
-@dataclass(frozen=True)
-class BottleneckSettings:
-    """Settings of the information-bottleneck steps.
-
-    Attributes:
-        optimiser: settings of the optimiser, which begins anew with every photo.
-        views: of the other photos.
-        scales: of the photo, whose maps are summed; the first one's tell when it is filled.
-        learned: those of them that the loss sees.
-        flip: the mirrored photo, too.
-        steps: at most; the first maps are those of the classifier as it is.
-        others: photos without a class of this one, in each step.
-        discriminative: activations from this share of their map's maximum on do not count.
-        stop: no step follows one in which the photo's own sum of means is larger.
-        bright: share of its map's maximum from which on a pixel is filled.
-        filled: share of such pixels beyond which the maps are given up.
-        first: name of the backbone's first part that is trained, as far as the classifier's was;
-            empty for all parts. See ``splitting.split``.
-        pool: views of other photos that are drawn once, for all photos; 0 draws new ones in each
-            step.
-
-    Raises:
-        InputError: for values that cannot be.
-    """
-
-    optimiser: Sgd
-    views: ViewSettings
-    scales: tuple[float, ...] = SCALES
-    learned: tuple[float, ...] = (1.0, 1.5, 2.0)
-    flip: bool = True
-    steps: int = 10
-    others: int = 20
-    discriminative: float = 0.4
-    stop: float = 600.0
-    bright: float = 0.3
-    filled: float = 0.7
-    first: str = ""
-    pool: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.learned or min(self.scales) <= 0 or not set(self.learned) <= set(self.scales):
-            msg = "learned: give at least one scale, from among scales, which are all above 0"
-        elif self.steps < 1 or min(self.others, self.pool) < 0:
-            msg = "steps must be at least 1, others and pool at least 0"
-        else:
-            return
-        raise InputError(msg)
 
 
 def quiet_means(activations: Tensor, discriminative: float) -> Tensor:

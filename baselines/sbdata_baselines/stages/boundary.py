@@ -11,7 +11,6 @@ left out; the stem's map is read before its pooling and brought to stride 4 by i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,52 +20,17 @@ from torch import Tensor, nn
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.train.resize import nearest
+from sbdata_baselines.settings import BoundarySettings, WalkSettings
 from sbdata_baselines.stages.affinity import BoundaryHead, boundary_loss, pair_labels
 from sbdata_baselines.stages.maps import read_maps, write_maps
 from sbdata_baselines.stages.photos import pending, pixels_of, weak_views
 from sbdata_baselines.stages.pyramid import build_pyramid
-from sbdata_baselines.stages.training import (
-    BackboneSettings,
-    load_trained,
-    new_network,
-    settings_of,
-    train_network,
-)
+from sbdata_baselines.stages.training import load_trained, new_network, settings_of, train_network
 from sbdata_baselines.stages.walk import edge_affinities, transition, walked_maps
 
 EdgesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 _STRIDE = 4  # of the edge map, in pixels
-
-
-@dataclass(frozen=True)
-class BoundarySettings(BackboneSettings):
-    """Settings of the boundary head; the backbone is not trained, whatever ``frozen`` says.
-
-    Attributes:
-        radius: in cells of the edge map; pairs nearer than this are compared.
-    """
-
-    radius: int = 10
-
-
-@dataclass(frozen=True)
-class WalkSettings:
-    """Settings of the walk over the edge map's cells.
-
-    Attributes:
-        radius: in cells.
-        beta: exponent of the affinities.
-        steps: of the walk; IRN's eight squarings are 256.
-        power: to which the maps are raised before.
-        flip: take the mean of the edges of the photo and of its mirror image.
-    """
-
-    radius: int = 5
-    beta: float = 10.0
-    steps: int = 256
-    power: float = 1.0
-    flip: bool = True
 
 
 class EdgeNetwork(nn.Module):

@@ -12,7 +12,7 @@ from sbdata.errors import InputError
 from sbdata.train.augment import View
 from sbdata.train.views import Arrays, Shuffled, Views
 from sbdata.weak_labels.weak_set import Box, WeakImage, WeakSet
-from sbdata_baselines.stages.photos import ViewSettings
+from sbdata_baselines.settings import ViewSettings
 
 _STREAM = 3  # of chance: the order of the photos; their views are those of stream 0
 

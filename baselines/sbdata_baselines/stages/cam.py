@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sbdata.errors import InputError
 from sbdata.train.resize import resized
+from sbdata_baselines.settings import SCALES
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, max_normalised
 
 MapsOf = Callable[[Tensor], Tensor]
@@ -24,8 +25,6 @@ MapsOf = Callable[[Tensor], Tensor]
 
 The network's own colour normalisation happens inside.
 """
-
-SCALES = (1.0, 0.5, 1.5, 2.0)
 
 
 def multi_scale_maps(

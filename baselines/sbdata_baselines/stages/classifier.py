@@ -11,7 +11,6 @@ colour, the scales of batch norm are not trained.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,10 @@ from torch.nn import functional
 from sbdata.benchmark.stage import StageContext
 from sbdata.train.views import Views
 from sbdata.weak_labels.weak_set import WeakImage
+from sbdata_baselines.settings import ClassifierSettings
 from sbdata_baselines.stages.photos import weak_views
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
-from sbdata_baselines.stages.training import (
-    BackboneSettings,
-    load_network,
-    new_network,
-    train_network,
-)
-
-
-@dataclass(frozen=True)
-class ClassifierSettings(BackboneSettings):
-    """Settings of a classifier and its training."""
+from sbdata_baselines.stages.training import load_network, new_network, train_network
 
 
 class Classifier(nn.Module):

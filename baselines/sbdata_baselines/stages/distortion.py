@@ -21,21 +21,7 @@ from timm.data import create_transform
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from sbdata.weak_labels.weak_set import WeakImage
-
-
-@dataclass(frozen=True)
-class Distortion:
-    """How photos are changed.
-
-    Attributes:
-        policy: of RandAugment, as timm writes it.
-        erase: probability that a rectangle is replaced by noise.
-        area: smallest and largest share of the photo that a view shows.
-    """
-
-    policy: str = "rand-m9-mstd0.5-inc1"
-    erase: float = 0.25
-    area: tuple[float, ...] = (0.08, 1.0)
+from sbdata_baselines.settings import Distortion
 
 
 @dataclass(frozen=True)

@@ -5,61 +5,16 @@ The maths is in :mod:`sbdata_baselines.stages.seeds` and :mod:`sbdata_baselines.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError
+from sbdata_baselines.settings import AlphaSeedSettings, MaskSettings, SeedSettings
 from sbdata_baselines.stages.maps import read_maps
 from sbdata_baselines.stages.masks import refined_mask, write_pseudo_mask
 from sbdata_baselines.stages.photos import pending, pixels_of
-from sbdata_baselines.stages.refinement import Refinement, refiner_of
+from sbdata_baselines.stages.refinement import refiner_of
 from sbdata_baselines.stages.seeds import alpha_seeds, confident_seeds
-
-
-@dataclass(frozen=True)
-class SeedSettings:
-    """IRN's seeds, from two constant background scores.
-
-    Attributes:
-        foreground: score that a class must exceed to be sure.
-        background: score that no class may exceed where background is sure.
-        refine: fits either labelling to the photo.
-        certainty: probability of a label before that.
-    """
-
-    foreground: float = 0.30
-    background: float = 0.05
-    refine: Refinement = field(default_factory=Refinement)
-    certainty: float = 0.7
-
-
-@dataclass(frozen=True)
-class AlphaSeedSettings:
-    """PSA's seeds, from two powers of ``1 - max``.
-
-    Attributes:
-        low: power at which a class that wins is sure.
-        high: power at which background that wins is sure.
-        refine: fits the scores to the photo.
-    """
-
-    low: float = 4.0
-    high: float = 24.0
-    refine: Refinement = field(default_factory=Refinement)
-
-
-@dataclass(frozen=True)
-class MaskSettings:
-    """Pseudo-masks: each pixel's strongest class, or background.
-
-    Attributes:
-        background: its score at every pixel; None takes the background map that the maps bring.
-        refine: fits the scores to the photo.
-    """
-
-    background: float | None
-    refine: Refinement = field(default_factory=lambda: Refinement("none"))
 
 
 def seed_labels(task: StageContext, settings: SeedSettings, maps: Path) -> None:

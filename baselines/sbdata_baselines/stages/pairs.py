@@ -11,7 +11,8 @@ import numpy as np
 from sbdata.errors import InputError
 from sbdata.train.views import Shuffled, Views
 from sbdata.weak_labels.weak_set import WeakImage, WeakSet
-from sbdata_baselines.stages.photos import LabelTarget, ViewSettings
+from sbdata_baselines.settings import ViewSettings
+from sbdata_baselines.stages.photos import LabelTarget
 
 _STREAM = 2  # of chance; views of the two sides take 0 and 1
 

@@ -11,7 +11,7 @@ ResNet-38, and the last two share a stride; the walk's result is divided by its 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +21,13 @@ from torch import Tensor, nn
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.train.resize import nearest
+from sbdata_baselines.settings import PairwiseSettings, PairwiseWalkSettings
 from sbdata_baselines.stages.affinity import AffinityHead, pair_labels, psa_loss
 from sbdata_baselines.stages.maps import read_maps, write_maps
 from sbdata_baselines.stages.photos import pending, pixels_of, weak_views
 from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from sbdata_baselines.stages.seeds import alpha_background
-from sbdata_baselines.stages.training import (
-    BackboneSettings,
-    load_network,
-    new_network,
-    settings_of,
-    train_network,
-)
+from sbdata_baselines.stages.training import load_network, new_network, settings_of, train_network
 from sbdata_baselines.stages.walk import (
     feature_affinities,
     neighbours,
@@ -41,34 +36,6 @@ from sbdata_baselines.stages.walk import (
 )
 
 AffinitiesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class PairwiseSettings(BackboneSettings):
-    """Settings of the affinity network.
-
-    Attributes:
-        radius: in cells of the features; pairs nearer than this are compared, and walked over.
-        widths: to which the three depths are brought.
-    """
-
-    radius: int = 5
-    widths: tuple[int, ...] = (64, 128, 256)
-
-
-@dataclass(frozen=True)
-class PairwiseWalkSettings:
-    """Settings of the walk over the features' cells; its radius is that of the training.
-
-    Attributes:
-        beta: exponent of the affinities.
-        steps: of the walk; PSA's six squarings are 64.
-        background_power: of ``1 - max``, the background map that walks along.
-    """
-
-    beta: float = 8.0
-    steps: int = 64
-    background_power: float = 6.0
 
 
 class AffinityNetwork(nn.Module):

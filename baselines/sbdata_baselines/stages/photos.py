@@ -16,60 +16,14 @@ from PIL import Image
 from torchvision.transforms import functional as colours
 
 from sbdata.benchmark.stage import StageContext
-from sbdata.errors import InputError
 from sbdata.masks import read_index_png
 from sbdata.storage import remove_leftovers
-from sbdata.train.augment import View, cut_mask, draw_view
+from sbdata.train.augment import View, cut_mask
 from sbdata.train.photos import read_photo
-from sbdata.train.preset import Augmentation
 from sbdata.train.views import Alter, Arrays, Shuffled, Views
 from sbdata.weak_labels.weak_set import WeakImage, WeakSet
+from sbdata_baselines.settings import ViewSettings
 from sbdata_baselines.stages.maps import file_of
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """How views are drawn; the crop of :class:`sbdata.train.views.Views`.
-
-    Attributes:
-        crop: side of the square view; a photo that is smaller lies somewhere in it, on grey.
-        long_side: ``[low, high]``, between which the photo's long side is drawn before the cut.
-        rescale: ``[low, high]``, between which a factor of the photo's own size is drawn, instead.
-        flip: whether half of the views are mirrored.
-        jitter: largest changes of brightness, contrast, saturation and hue; none by default.
-
-    Raises:
-        InputError: for values that cannot be.
-    """
-
-    crop: int
-    long_side: tuple[int, ...] = ()
-    rescale: tuple[float, ...] = ()
-    flip: bool = True
-    jitter: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        ranges = [limits for limits in (self.long_side, self.rescale) if limits]
-        if self.crop < 16:
-            msg = f"views: crop must be at least 16, not {self.crop}"
-        elif any(len(r) != 2 or not 0 < r[0] <= r[1] for r in ranges) or len(ranges) > 1:
-            msg = "views: give long_side or rescale, not both, as [low, high] above 0"
-        elif len(self.jitter) not in (0, 4) or any(not 0 <= j <= 0.5 for j in self.jitter):
-            msg = "views: jitter must be four numbers in 0..0.5"
-        else:
-            return
-        raise InputError(msg)
-
-    def __call__(self, photo: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, View]:
-        """Draw a view of a photo, and change the photo's colours."""
-        scale = 1.0
-        if self.long_side:
-            low, high = self.long_side
-            scale = int(rng.integers(low, high + 1)) / max(photo.size)
-        elif self.rescale:
-            scale = float(rng.uniform(self.rescale[0], self.rescale[1]))
-        view = draw_view(photo.size, Augmentation(self.crop, (scale,), self.flip), rng)
-        return (_jittered(photo, self.jitter, rng) if self.jitter else photo), view
 
 
 @dataclass(frozen=True)
@@ -141,7 +95,7 @@ def pixels_of(row: WeakImage) -> npt.NDArray[np.uint8]:
     return np.array(read_photo(row.photo))  # a copy: the dense CRF takes none that is read-only
 
 
-def _jittered(
+def jittered(
     photo: Image.Image, jitter: tuple[float, ...], rng: np.random.Generator
 ) -> Image.Image:
     """Change the colours, in a fixed order of the four changes (torchvision's is random)."""

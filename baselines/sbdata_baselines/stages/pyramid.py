@@ -7,33 +7,15 @@ too, which they train beyond the frozen part.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
-from sbdata.train.pretrained import DEFAULT_BACKBONE, Backbone, load_backbone
+from sbdata.train.pretrained import Backbone, load_backbone
 from sbdata.train.segmenter import freeze_batch_norm
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """A backbone.
-
-    Attributes:
-        backbone: a timm model's name.
-        weights: ``auto``, ``none`` or a file; see ``sbdata.train.pretrained``.
-        output_stride: 8 or 16.
-        frozen: depths, from the image on, whose weights stay as they are: 1 the stem, 3 all up to
-            stride 8, 5 all.
-    """
-
-    backbone: str = DEFAULT_BACKBONE
-    weights: str = "auto"
-    output_stride: int = 16
-    frozen: int = 3
+from sbdata_baselines.settings import NetworkSettings
 
 
 class Pyramid(nn.Module):

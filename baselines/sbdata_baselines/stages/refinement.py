@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
 
 from sbdata.train.refine import (
     CRF_PARAMETERS,
-    DILATIONS,
     Photo,
     Probabilities,
     Refiner,
@@ -20,27 +17,9 @@ from sbdata.train.refine import (
     pamr,
     par,
 )
+from sbdata_baselines.settings import Refinement
 
 _CRFS = {"crf": "deeplab", "label-crf": "label", "psa-crf": "psa"}
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """How class scores are fitted to the photo.
-
-    The official codes use dense CRFs, which need the extra ``crf``; PAR is the default here since
-    it needs PyTorch alone.
-
-    Attributes:
-        name: ``par``, ``pamr``; a dense CRF with the parameters of DeepLab (``crf``), of IRN's
-            seeds (``label-crf``) or of PSA (``psa-crf``); or ``none``.
-        iterations: of PAR and PAMR.
-        dilations: of PAR and PAMR, in pixels.
-    """
-
-    name: Literal["par", "pamr", "crf", "label-crf", "psa-crf", "none"] = "par"
-    iterations: int = 10
-    dilations: tuple[int, ...] = DILATIONS
 
 
 def refiner_of(settings: Refinement, device: torch.device) -> Refiner | None:

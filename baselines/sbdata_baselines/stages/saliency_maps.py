@@ -6,9 +6,7 @@ Every method that takes saliency begins with :func:`saliency_stage`, so the maps
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sbdata.benchmark.stage import Stage, StageContext
+from sbdata.benchmark.stage import StageContext
 from sbdata.masks import VOID, read_index_png
 from sbdata.storage import writing
+from sbdata_baselines.settings import SaliencySettings
 from sbdata_baselines.stages.boundary_prior import boundary_saliency
 from sbdata_baselines.stages.maps import FloatMap, file_of
 from sbdata_baselines.stages.photos import pending, pixels_of
@@ -31,27 +30,6 @@ Provider = Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.uint8]]
 """From a photo and the side to which it is reduced to a map, 0..255."""
 
 _PROVIDERS: dict[str, Provider] = {"boundary": boundary_saliency, "mbd": saliency}
-
-
-@dataclass(frozen=True)
-class SaliencySettings:
-    """How maps are made where none are given.
-
-    Neither provider has learned anything: each looks for what differs from the image's border.
-
-    Attributes:
-        provider: ``boundary``, the boundary connectivity of superpixels; or ``mbd``, the minimum
-            barrier distance of pixels.
-        side: to which a photo's longer side is reduced for the work, in pixels.
-    """
-
-    provider: Literal["boundary", "mbd"] = "boundary"
-    side: int = 300
-
-
-def saliency_stage(settings: SaliencySettings) -> Stage:
-    """Return the stage of the maps, which several methods share."""
-    return Stage("saliency", saliency_maps, settings, gpus=0.0, seconds_per_image=0.1)
 
 
 def saliency_maps(task: StageContext, settings: SaliencySettings) -> None:

@@ -8,7 +8,6 @@ the patches' tokens gives it a map, whose mean is its second one. No norm follow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import timm
@@ -20,47 +19,9 @@ from torch.nn import functional
 
 from sbdata.errors import InputError
 from sbdata.train.resize import resized
+from sbdata_baselines.settings import HybridSettings, TransformerSettings
 from sbdata_baselines.stages.attention import check_plain, refined_maps, through
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
-
-
-@dataclass(frozen=True)
-class TransformerSettings:
-    """A vision transformer of timm, which reads the photo's patches.
-
-    Attributes:
-        model: timm's name of a plain one with a class token, such as DeiT.
-        weights: ``auto``, what timm fetches from its hub; ``none``, random numbers; or a file.
-        drop_path: share of the samples that pass by the last block in training; grows from 0.
-    """
-
-    model: str = "deit_small_patch16_224.fb_in1k"
-    weights: str = "auto"
-    drop_path: float = 0.1
-
-
-@dataclass(frozen=True)
-class HybridSettings:
-    """A small transformer from random numbers, which reads the last features of a backbone.
-
-    Attributes:
-        network: the backbone; ``frozen`` at all depths, it is a fixed reader of patches.
-        width: of a token.
-        depth: how many blocks.
-        heads: of the attention.
-        drop_path: see :class:`TransformerSettings`.
-    """
-
-    network: NetworkSettings
-    width: int = 192
-    depth: int = 4
-    heads: int = 3
-    drop_path: float = 0.0
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.depth, self.heads) < 1 or self.width % self.heads:
-            msg = f"width must be a multiple of the heads, not {self.width} for {self.heads}"
-            raise InputError(msg)
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 
 
 class TokenNetwork(nn.Module):

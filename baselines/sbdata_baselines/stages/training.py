@@ -6,9 +6,7 @@ of an unbroken run.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -20,146 +18,17 @@ from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError
 from sbdata.settings import as_plain, from_plain
 from sbdata.storage import remove_leftovers
-from sbdata.train import schedules
 from sbdata.train.checkpoint import Checkpoint, load_tensors, save_tensors
 from sbdata.train.fit import FitSettings, fit
 from sbdata.train.views import Arrays
-from sbdata_baselines.stages.photos import ViewSettings
-from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.settings import Adam, AdamW, Schedule, Sgd
 
 MODEL, CHECKPOINT = "model.pt", "checkpoint.pt"
 MODEL_FORMAT = "sbdata.baselines.model.v1"
 M = TypeVar("M", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class Sgd:
-    """Stochastic gradient descent, lr · (1 − step / steps)^poly_power.
-
-    The official codes of IRN, PSA, SEAM and those built on them pass the weight decay where SGD
-    takes its momentum: they train with a momentum of 1e-4 or 5e-4, and 0.9 is only the power of the
-    schedule. Presets called ``paper`` give that effective momentum; with one of 0.9, divide the
-    learning rate by about 10.
-
-    Attributes:
-        lr: learning rate of the backbone.
-        momentum: momentum of SGD.
-        nesterov: whether the momentum is Nesterov's.
-        poly_power: power of the schedule.
-        head: multiplies ``lr`` for new layers.
-        weight_decay: weight decay of all that is trained.
-    """
-
-    lr: float
-    momentum: float = 0.0
-    nesterov: bool = False
-    poly_power: float = 0.9
-    head: float = 10.0
-    weight_decay: float = 1e-4
-
-    def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
-        """Return the schedule of the learning rate."""
-        return schedules.PolySchedule(steps, self.poly_power)
-
-
-@dataclass(frozen=True)
-class Adam:
-    """Adam with constant learning rates.
-
-    Attributes:
-        lr: learning rate of the backbone.
-        head: multiplies ``lr`` for new layers.
-        weight_decay: weight decay of all that is trained.
-    """
-
-    lr: float
-    head: float = 20.0
-    weight_decay: float = 1e-4
-
-    def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
-        """Return the schedule of the learning rate."""
-        return schedules.constant
-
-
-@dataclass(frozen=True)
-class AdamW:
-    """Adam with decoupled weight decay and a rate that rises, then falls along half a cosine.
-
-    Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019), with the warm-up of
-    DeiT (Touvron et al., ICML 2021): vision transformers are trained so.
-
-    Attributes:
-        lr: learning rate at the top of the cosine.
-        weight_decay: weight decay of weights; biases, norms and whatever a model names have none.
-        warm_up: epochs in which the rate rises linearly.
-        first: rate at the start of the warm-up.
-        last: rate at the end of the cosine.
-
-    Raises:
-        InputError: for values that cannot be.
-    """
-
-    lr: float
-    weight_decay: float = 0.05
-    warm_up: int = 0
-    first: float = 1e-6
-    last: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if min(self.lr, self.first, self.last) <= 0 or min(self.weight_decay, self.warm_up) < 0:
-            msg = "optimiser: rates must be above 0, weight_decay and warm_up not below it"
-            raise InputError(msg)
-
-    def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
-        """Return the schedule of the learning rate."""
-        return schedules.CosineSchedule(steps, epochs, self.warm_up, self.first, self.last)
-
-
 Optimiser = Sgd | Adam | AdamW
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long a stage learns.
-
-    Attributes:
-        epochs: times that each photo is seen.
-        batch_size: photos a step.
-        checkpoint_every: steps between checkpoints.
-
-    Raises:
-        InputError: for values that cannot be.
-    """
-
-    epochs: int
-    batch_size: int
-    checkpoint_every: int = 50
-
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.checkpoint_every) < 1:
-            msg = "schedule: epochs, batch_size and checkpoint_every must be at least 1"
-            raise InputError(msg)
-
-    def steps(self, images: int) -> int:
-        """Return the steps in which that many images are seen in every epoch."""
-        return math.ceil(self.epochs * images / self.batch_size)
-
-
-@dataclass(frozen=True)
-class BackboneSettings:
-    """Settings that stages have in common which train a network on a backbone.
-
-    Attributes:
-        network: settings of the backbone.
-        views: settings of the views of photos, and of what goes with them.
-        optimiser: settings of the optimiser.
-        schedule: how long the network is trained.
-    """
-
-    network: NetworkSettings
-    views: ViewSettings
-    optimiser: Sgd
-    schedule: Schedule
 
 
 class TrainSettings(Protocol):

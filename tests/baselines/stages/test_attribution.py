@@ -7,10 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sbdata_baselines.stages.activation import ActivationSettings, activation_maps
-from sbdata_baselines.stages.attribution import (
+from sbdata_baselines.settings import (
+    ActivationSettings,
+    ClassifierSettings,
     Climb,
     ClimbSettings,
+    NetworkSettings,
+    Schedule,
+    Sgd,
+    ViewSettings,
+)
+from sbdata_baselines.stages.activation import activation_maps
+from sbdata_baselines.stages.attribution import (
     adversarial_maps,
     attribution,
     both_ways,
@@ -18,12 +26,9 @@ from sbdata_baselines.stages.attribution import (
     climbing,
     objective,
 )
-from sbdata_baselines.stages.classifier import ClassifierSettings, load_classifier, train_classifier
+from sbdata_baselines.stages.classifier import load_classifier, train_classifier
 from sbdata_baselines.stages.maps import read_maps
-from sbdata_baselines.stages.photos import ViewSettings
-from sbdata_baselines.stages.pyramid import NetworkSettings
 from sbdata_baselines.stages.splitting import Head, split
-from sbdata_baselines.stages.training import Schedule, Sgd
 from torch import Tensor, nn
 
 from sbdata.errors import InputError

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sbdata_baselines.settings import BankSettings, PasteSettings
 from sbdata_baselines.stages.bank import (
-    BankSettings,
-    PasteSettings,
     cut_out,
     load_paster,
     object_bank,

@@ -12,9 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sbdata_baselines.stages.activation import ActivationSettings, activation_maps
-from sbdata_baselines.stages.bottleneck import (
+from sbdata_baselines.settings import (
+    ActivationSettings,
     BottleneckSettings,
+    ClassifierSettings,
+    NetworkSettings,
+    Schedule,
+    Sgd,
+    ViewSettings,
+)
+from sbdata_baselines.stages.activation import activation_maps
+from sbdata_baselines.stages.bottleneck import (
     Others,
     bottleneck_maps,
     disjoint,
@@ -26,12 +34,10 @@ from sbdata_baselines.stages.bottleneck import (
     restored,
     scaled,
 )
-from sbdata_baselines.stages.classifier import ClassifierSettings, load_classifier, train_classifier
+from sbdata_baselines.stages.classifier import load_classifier, train_classifier
 from sbdata_baselines.stages.maps import read_maps
-from sbdata_baselines.stages.photos import ViewSettings, pixels_of
-from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.stages.photos import pixels_of
 from sbdata_baselines.stages.splitting import Backbone, Head, SplitClassifier, split
-from sbdata_baselines.stages.training import Schedule, Sgd
 from torch import Tensor, nn
 
 from sbdata.errors import InputError

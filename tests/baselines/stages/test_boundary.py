@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sbdata_baselines.stages.boundary import (
+from sbdata_baselines.settings import (
     BoundarySettings,
+    NetworkSettings,
+    Schedule,
+    Sgd,
+    ViewSettings,
     WalkSettings,
-    load_boundary,
-    train_boundary,
-    walk_maps,
 )
+from sbdata_baselines.stages.boundary import load_boundary, train_boundary, walk_maps
 from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
 from sbdata_baselines.stages.masks import write_pseudo_mask
-from sbdata_baselines.stages.photos import ViewSettings, pixels_of
-from sbdata_baselines.stages.pyramid import NetworkSettings
-from sbdata_baselines.stages.training import Schedule, Sgd
+from sbdata_baselines.stages.photos import pixels_of
 
 from sbdata.masks import LabelMap
 from sbdata.weak_labels.weak_set import WeakSet

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sbdata_baselines.settings import ViewSettings
 from sbdata_baselines.stages.boxes import (
     box_views,
     boxes_of,
@@ -14,7 +15,6 @@ from sbdata_baselines.stages.boxes import (
     seen_background,
     seen_boxes,
 )
-from sbdata_baselines.stages.photos import ViewSettings
 
 from sbdata.errors import InputError
 from sbdata.train.augment import View

@@ -7,16 +7,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sbdata_baselines.settings import (
+    Adam,
+    ClassifierSettings,
+    NetworkSettings,
+    Schedule,
+    Sgd,
+    ViewSettings,
+)
 from sbdata_baselines.stages.classifier import (
     Classifier,
-    ClassifierSettings,
     load_classifier,
     plain_classifier,
     train_classifier,
 )
-from sbdata_baselines.stages.photos import ViewSettings, weak_views
-from sbdata_baselines.stages.pyramid import NetworkSettings, build_pyramid
-from sbdata_baselines.stages.training import Adam, Schedule, Sgd, load_trained, settings_of
+from sbdata_baselines.stages.photos import weak_views
+from sbdata_baselines.stages.pyramid import build_pyramid
+from sbdata_baselines.stages.training import load_trained, settings_of
 
 from sbdata.benchmark.stage import Progress, StageContext
 from sbdata.errors import InputError

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sbdata_baselines.stages.distortion import Distorted, Distortion, seeded
+from sbdata_baselines.settings import Distortion
+from sbdata_baselines.stages.distortion import Distorted, seeded
 
 from sbdata.weak_labels.weak_set import WeakImage
 

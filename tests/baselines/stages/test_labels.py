@@ -4,16 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sbdata_baselines.stages.labels import (
-    AlphaSeedSettings,
-    MaskSettings,
-    SeedSettings,
-    alpha_seed_labels,
-    pseudo_masks,
-    seed_labels,
-)
+from sbdata_baselines.settings import AlphaSeedSettings, MaskSettings, Refinement, SeedSettings
+from sbdata_baselines.stages.labels import alpha_seed_labels, pseudo_masks, seed_labels
 from sbdata_baselines.stages.maps import ClassMaps, write_maps
-from sbdata_baselines.stages.refinement import Refinement
 
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png

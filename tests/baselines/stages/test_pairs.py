@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sbdata_baselines.settings import ViewSettings
 from sbdata_baselines.stages.pairs import Pairs, pair_views
-from sbdata_baselines.stages.photos import ViewSettings
 
 from sbdata.errors import InputError
 from sbdata.train.views import batches, in_steps

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
-from sbdata_baselines.stages.masks import write_pseudo_mask
-from sbdata_baselines.stages.pairwise import (
+from sbdata_baselines.settings import (
+    NetworkSettings,
     PairwiseSettings,
     PairwiseWalkSettings,
-    train_pairwise,
-    walk_pairwise,
+    Schedule,
+    Sgd,
+    ViewSettings,
 )
-from sbdata_baselines.stages.photos import ViewSettings
-from sbdata_baselines.stages.pyramid import NetworkSettings
-from sbdata_baselines.stages.training import Schedule, Sgd
+from sbdata_baselines.stages.maps import ClassMaps, read_maps, write_maps
+from sbdata_baselines.stages.masks import write_pseudo_mask
+from sbdata_baselines.stages.pairwise import train_pairwise, walk_pairwise
 
 from tests.baselines.weak_examples import task_of, write_weak
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sbdata_baselines.settings import ViewSettings
 from sbdata_baselines.stages.masks import write_pseudo_mask
-from sbdata_baselines.stages.photos import ViewSettings, pending, weak_views
+from sbdata_baselines.stages.photos import pending, weak_views
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError

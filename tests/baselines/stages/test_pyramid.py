@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.settings import NetworkSettings
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 
 from sbdata.errors import InputError
 from sbdata.train.pretrained import load_backbone

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sbdata_baselines.stages.refinement import Refinement, refiner_of
+from sbdata_baselines.settings import Refinement
+from sbdata_baselines.stages.refinement import refiner_of
 
 from sbdata.train.refine import make_refiner, par
 

@@ -7,16 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sbdata_baselines.methods.eps import saliency_stage
+from sbdata_baselines.settings import SaliencySettings, ViewSettings
 from sbdata_baselines.stages.boundary_prior import boundary_saliency
-from sbdata_baselines.stages.photos import ViewSettings, pixels_of, weak_views
+from sbdata_baselines.stages.photos import pixels_of, weak_views
 from sbdata_baselines.stages.saliency import saliency
-from sbdata_baselines.stages.saliency_maps import (
-    SaliencySettings,
-    read_salience,
-    salience_of,
-    saliency_maps,
-    saliency_stage,
-)
+from sbdata_baselines.stages.saliency_maps import read_salience, salience_of, saliency_maps
 
 from sbdata.benchmark.stage import key_of
 from sbdata.errors import InputError

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from sbdata_baselines.settings import NetworkSettings
 from sbdata_baselines.stages.classifier import Classifier
-from sbdata_baselines.stages.pyramid import NetworkSettings, Pyramid, build_pyramid
+from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 from sbdata_baselines.stages.splitting import split
 from torch import Tensor, nn
 

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-from sbdata_baselines.stages.pyramid import NetworkSettings
+from sbdata_baselines.settings import HybridSettings, NetworkSettings, TransformerSettings
 from sbdata_baselines.stages.tokens import (
-    HybridSettings,
     TokenNetwork,
-    TransformerSettings,
     build_network,
     load_transformer,
     positions_at,

@@ -6,13 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sbdata_baselines.stages.training import (
-    AdamW,
-    Schedule,
-    load_trained,
-    settings_of,
-    train_network,
-)
+from sbdata_baselines.settings import AdamW, Schedule
+from sbdata_baselines.stages.training import load_trained, settings_of, train_network
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import Dataset

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.activation import ActivationSettings, activation_maps
-from sbdata_baselines.stages.classifier import ClassifierSettings, train_classifier
-from sbdata_baselines.stages.labels import MaskSettings, pseudo_masks
+from sbdata_baselines.settings import ActivationSettings, ClassifierSettings, MaskSettings
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,30 @@ class CamSettings:
 def build(settings: CamSettings) -> Stage:
     """Return the last stage."""
     maps = activation_stage(settings.classifier, settings.activation)
-    return Stage("masks", pseudo_masks, settings.masks, (maps,), seconds_per_image=0.1)
+    return Stage(
+        "masks",
+        "sbdata_baselines.stages.labels:pseudo_masks",
+        settings.masks,
+        (maps,),
+        seconds_per_image=0.1,
+    )
 
 
 def activation_stage(classifier: ClassifierSettings, activation: ActivationSettings) -> Stage:
     """Return the stage of a plain classifier's maps, which several methods begin with."""
-    trained = Stage("classifier", train_classifier, classifier, seconds_per_image=0.39)
-    return Stage("maps", activation_maps, activation, (trained,), seconds_per_image=0.17)
+    trained = Stage(
+        "classifier",
+        "sbdata_baselines.stages.classifier:train_classifier",
+        classifier,
+        seconds_per_image=0.39,
+    )
+    return Stage(
+        "maps",
+        "sbdata_baselines.stages.activation:activation_maps",
+        activation,
+        (trained,),
+        seconds_per_image=0.17,
+    )
 
 
 BASELINE = Baseline(

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
-from sbdata_baselines.irn import refined_stage, seeds_stage
+from sbdata_baselines.methods.irn import refined_stage, seeds_stage
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.bottleneck import BottleneckSettings, bottleneck_maps
-from sbdata_baselines.stages.boundary import BoundarySettings, WalkSettings
-from sbdata_baselines.stages.classifier import ClassifierSettings, train_classifier
-from sbdata_baselines.stages.labels import MaskSettings, SeedSettings
+from sbdata_baselines.settings import (
+    BottleneckSettings,
+    BoundarySettings,
+    ClassifierSettings,
+    MaskSettings,
+    SeedSettings,
+    WalkSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,18 @@ class RibSettings:
 
 def build(settings: RibSettings) -> Stage:
     """Return the last stage."""
-    trained = Stage("classifier", train_classifier, settings.classifier, seconds_per_image=0.39)
+    trained = Stage(
+        "classifier",
+        "sbdata_baselines.stages.classifier:train_classifier",
+        settings.classifier,
+        seconds_per_image=0.39,
+    )
     maps = Stage(
-        "bottleneck-maps", bottleneck_maps, settings.bottleneck, (trained,), seconds_per_image=0.55
+        "bottleneck-maps",
+        "sbdata_baselines.stages.bottleneck:bottleneck_maps",
+        settings.bottleneck,
+        (trained,),
+        seconds_per_image=0.55,
     )
     seeds = seeds_stage(maps, settings.seeds)
     return refined_stage(maps, seeds, settings.boundary, settings.walk, settings.masks)

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
-from sbdata_baselines.cam import activation_stage
+from sbdata_baselines.methods.cam import activation_stage
 from sbdata_baselines.presets import presets_of
-from sbdata_baselines.stages.activation import ActivationSettings
-from sbdata_baselines.stages.boundary import (
+from sbdata_baselines.settings import (
+    ActivationSettings,
     BoundarySettings,
+    ClassifierSettings,
+    MaskSettings,
+    SeedSettings,
     WalkSettings,
-    train_boundary,
-    walk_maps,
 )
-from sbdata_baselines.stages.classifier import ClassifierSettings
-from sbdata_baselines.stages.labels import MaskSettings, SeedSettings, pseudo_masks, seed_labels
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,13 @@ def build(settings: IrnSettings) -> Stage:
 
 def seeds_stage(maps: Stage, settings: SeedSettings) -> Stage:
     """Return the stage of the seeds of some maps."""
-    return Stage("seeds", seed_labels, settings, (maps,), seconds_per_image=0.03)
+    return Stage(
+        "seeds",
+        "sbdata_baselines.stages.labels:seed_labels",
+        settings,
+        (maps,),
+        seconds_per_image=0.03,
+    )
 
 
 def refined_stage(
@@ -70,9 +75,28 @@ def refined_stage(
         walk: along them.
         masks: the threshold.
     """
-    edges = Stage("boundary", train_boundary, boundary, (seeds,), seconds_per_image=0.12)
-    walked = Stage("walk", walk_maps, walk, (maps, edges), seconds_per_image=0.16)
-    return Stage("masks", pseudo_masks, masks, (walked,), gpus=0.0, seconds_per_image=0.01)
+    edges = Stage(
+        "boundary",
+        "sbdata_baselines.stages.boundary:train_boundary",
+        boundary,
+        (seeds,),
+        seconds_per_image=0.12,
+    )
+    walked = Stage(
+        "walk",
+        "sbdata_baselines.stages.boundary:walk_maps",
+        walk,
+        (maps, edges),
+        seconds_per_image=0.16,
+    )
+    return Stage(
+        "masks",
+        "sbdata_baselines.stages.labels:pseudo_masks",
+        masks,
+        (walked,),
+        gpus=0.0,
+        seconds_per_image=0.01,
+    )
 
 
 BASELINE = Baseline(

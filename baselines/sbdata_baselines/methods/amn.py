@@ -1,0 +1,104 @@
+"""AMN: its settings, its steps, and what a result says of it.
+
+The steps themselves are in :mod:`sbdata_baselines.amn`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage
+from sbdata.train.preset import RATES
+from sbdata_baselines.methods.cam import activation_stage
+from sbdata_baselines.methods.irn import IrnSettings, refined_stage, seeds_stage
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.settings import (
+    Adam,
+    NetworkSettings,
+    Schedule,
+    SeedSettings,
+    ViewSettings,
+    WalkSettings,
+)
+
+
+@dataclass(frozen=True)
+class PixelSettings:
+    """Settings of the network that classifies pixels.
+
+    Attributes:
+        network: the backbone.
+        views: of photos and seeds.
+        optimiser: settings of the optimiser.
+        schedule: how long it is trained.
+        rates: of the head's atrous convolutions.
+        dropout: of the features.
+        smoothing: share of a pixel's probability that the other classes are given.
+    """
+
+    network: NetworkSettings
+    views: ViewSettings
+    optimiser: Adam
+    schedule: Schedule
+    rates: tuple[int, ...] = RATES
+    dropout: float = 0.1
+    smoothing: float = 0.4
+
+
+@dataclass(frozen=True)
+class AmnSettings:
+    """Hyperparameters of AMN.
+
+    Attributes:
+        irn: of the first seeds, of the boundary head and of the threshold.
+        pixels: the network.
+        seeds: of its maps.
+        walk: of its maps.
+    """
+
+    irn: IrnSettings
+    pixels: PixelSettings
+    seeds: SeedSettings
+    walk: WalkSettings
+
+
+def build(settings: AmnSettings) -> Stage:
+    """Return the last stage."""
+    irn = settings.irn
+    first = seeds_stage(activation_stage(irn.classifier, irn.activation), irn.seeds)
+    pixels = Stage(
+        "pixels",
+        "sbdata_baselines.amn:train_pixels",
+        settings.pixels,
+        (first,),
+        seconds_per_image=0.45,
+    )
+    maps = Stage(
+        "pixel-maps",
+        "sbdata_baselines.amn:pixel_maps",
+        irn.activation,
+        (pixels, first),
+        seconds_per_image=0.19,
+    )
+    seeds = seeds_stage(maps, settings.seeds)
+    return refined_stage(maps, seeds, irn.boundary, settings.walk, irn.masks)
+
+
+BASELINE = Baseline(
+    name="amn",
+    paper=(
+        "AMN: Lee, Kim and Shim, Threshold Matters in WSSS: Manipulating the Activation for the "
+        "Robust and Accurate Segmentation Model Against Thresholds, CVPR 2022"
+    ),
+    year=2022,
+    settings=AmnSettings,
+    presets=presets_of("amn"),
+    build=build,
+    backbone="ResNet-50, output stride 16",
+    differences=(
+        "As irn; and seeds of the network's maps compare with constants, without its own "
+        "background map.",
+        "The last epoch is kept, as in the official code, which scores every epoch on the truth.",
+    ),
+)

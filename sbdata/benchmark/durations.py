@@ -1,0 +1,77 @@
+"""How long tasks take: estimated beforehand, from former runs of the same kind if there are any."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from sbdata.benchmark.tasks import Task
+
+FILE = "durations.jsonl"
+ROUGH = "one CPU core, smoke network"
+_LATEST = 5  # runs that count
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a task takes.
+
+    Attributes:
+        seconds: estimated wall time.
+        source: what the estimate is from: the number of former runs, or :data:`ROUGH`.
+    """
+
+    seconds: float
+    source: str
+
+
+def note_duration(cache: Path, task: Task, seconds: float) -> None:
+    """Note in the cache how long a task took that ran from its start."""
+    row = {"what": _what(task), "work": _work(task), "seconds": round(seconds, 3)}
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / FILE).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def estimate_durations(cache: Path, tasks: Sequence[Task]) -> dict[str, Estimate]:
+    """Return an estimate of each task by its id.
+
+    Former runs count by what a unit of their work took, which is an estimated second, or an image
+    where nothing is estimated.
+    """
+    rates = _rates(cache / FILE)
+    found = {}
+    for task in tasks:
+        former = rates.get(_what(task), [])
+        if former:
+            runs = "1 former run" if len(former) == 1 else f"{len(former)} former runs"
+            found[task.id] = Estimate(median(former) * _work(task), runs)
+        else:
+            found[task.id] = Estimate(task.resources.seconds, ROUGH)
+    return found
+
+
+def _what(task: Task) -> str:
+    return str(task.params["function"]) if task.kind == "stage" else task.kind
+
+
+def _work(task: Task) -> float:
+    return task.resources.seconds or float(task.resources.images) or 1.0
+
+
+def _rates(path: Path) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = defaultdict(list)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return found
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError, ZeroDivisionError):  # half a line
+            row = json.loads(line)
+            found[str(row["what"])].append(float(row["seconds"]) / float(row["work"]))
+    return {what: rates[-_LATEST:] for what, rates in found.items()}

@@ -1,0 +1,149 @@
+"""Methods: the baselines, imports and controls that a call of the bench names, resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sbdata.benchmark.baseline import CEILING, FULL, PIXEL_MASKS, Baseline, find_baseline
+from sbdata.benchmark.config import BenchmarkConfig
+from sbdata.benchmark.imported import PREFIX, find_import, import_folder, method_name, paper_of
+from sbdata.benchmark.stage import Stage, code_of, in_order
+from sbdata.errors import InputError
+from sbdata.fingerprints import code_fingerprint, hash_of
+from sbdata.settings import as_plain, from_plain
+from sbdata.supervision import BOXES, SALIENCY
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with its settings resolved.
+
+    Attributes:
+        name: under which results list it.
+        paper: what it is.
+        supervision: what it sees.
+        control: whether it is a ceiling or a floor.
+        stages: by names that are distinct within the method, in the order they run; the last one
+            writes the pseudo-masks. None for ``full``.
+        variant: suffix of the name, such as ``hybrid``; empty for the method itself.
+        reference: the name of its entry point, or ``import:`` with the folder of an import.
+        settings: all of its settings as plain values.
+    """
+
+    name: str
+    paper: str
+    supervision: tuple[str, ...]
+    control: bool
+    stages: Mapping[str, Stage] = field(default_factory=dict)
+    variant: str = ""
+    reference: str = ""
+    settings: Any = None
+
+    @property
+    def code(self) -> str:
+        """Return a hash of all code that the stages can reach."""
+        return hash_of([code_fingerprint(*code_of(stage)) for stage in self.stages.values()])
+
+
+_CEILING = Method(FULL, CEILING, (PIXEL_MASKS,), True)
+
+
+def find_methods(config: BenchmarkConfig, cache: Path) -> dict[str, Method]:
+    """Resolve the methods that a call names, and their settings.
+
+    Args:
+        config: what is asked.
+        cache: folder of the cache, whose imports they may be.
+
+    Returns:
+        The methods by their own names, in the given order; ``import:NAME`` is ``import-NAME``.
+
+    Raises:
+        InputError: for an unknown method, preset or setting.
+    """
+    overrides: dict[str, list[str]] = {name: [] for name in config.methods}
+    for override in config.method_overrides:
+        name, colon, rest = override.partition(":")
+        if not colon or name not in overrides:
+            msg = (
+                f"--method-option takes METHOD:KEY=VALUE with a method of this call "
+                f"({', '.join(config.methods)}), not {override!r}"
+            )
+            raise InputError(msg)
+        overrides[name].append(rest)
+    found: dict[str, Method] = {}
+    for name in config.methods:
+        if name.startswith(PREFIX):
+            method = _imported(name, cache)
+            if method.name in found:
+                msg = f"--method {name}: duplicate import name; name each import once"
+                raise InputError(msg)
+        elif name == FULL:
+            if overrides[name]:
+                msg = f"method {FULL} has no settings; leave out --method-option {FULL}:..."
+                raise InputError(msg)
+            method = _CEILING
+        else:
+            baseline = find_baseline(name)
+            settings = baseline.resolved(config.preset, tuple(overrides[name]))
+            method = _resolved(name, baseline, settings)
+        found[method.name] = method
+    for path, option, seen, what in (
+        (config.saliency, "--saliency", SALIENCY, "saliency maps"),
+        (config.boxes, "--boxes", BOXES, "boxes"),
+    ):
+        if path is not None and not any(seen in method.supervision for method in found.values()):
+            msg = (
+                f"{option} {path}: none of {', '.join(found)} takes {what}; leave it out, or name "
+                "a method that does"
+            )
+            raise InputError(msg)
+    return found
+
+
+def restored_method(reference: str, settings: Any) -> Method:
+    """Return a method from :attr:`Method.reference` and :attr:`Method.settings`.
+
+    Raises:
+        InputError: if it is not installed here, or the import is gone.
+    """
+    if reference.startswith(PREFIX):
+        return _imported(reference, Path())
+    baseline = find_baseline(reference)
+    where = f"method {reference}"
+    return _resolved(reference, baseline, from_plain(baseline.settings, settings, where))
+
+
+def _imported(called: str, cache: Path) -> Method:
+    record, stage = find_import(called, cache)
+    return Method(
+        method_name(record),
+        paper_of(record),
+        record.supervision,
+        False,
+        {stage.name: stage},
+        reference=f"{PREFIX}{import_folder(called, cache).absolute()}",
+    )
+
+
+def _resolved(called: str, baseline: Baseline, settings: Any) -> Method:
+    stages: dict[str, Stage] = {}
+    for stage in in_order(baseline.build(settings)):
+        name, number = stage.name, 1
+        while name in stages:
+            number += 1
+            name = f"{stage.name}-{number}"
+        stages[name] = stage
+    return Method(
+        called,
+        baseline.paper,
+        baseline.supervision,
+        baseline.control,
+        stages,
+        baseline.variant(settings),
+        called,
+        as_plain(settings),
+    )

@@ -1,0 +1,78 @@
+"""Strategies by name: which losses train a segmenter. Nothing here needs PyTorch.
+
+:mod:`sbdata.train.strategies` runs them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sbdata.errors import InputError
+
+FIRST_PHASE = "first-phase"
+"""Folder and name of the steps of cross-entropy before the switch, which strategies share."""
+
+FIRST_LOSS = "ce"
+MODEL = "model.pt"
+"""File of a trained segmenter."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a segmenter is trained.
+
+    Attributes:
+        name: of the strategy.
+        losses: one, or two: before and after the switch. The first of two is ``ce``.
+        summary: one line on what it is.
+        consolidated: whether EWC holds the weights after the switch.
+
+    Raises:
+        InputError: for other losses, or EWC without a switch.
+    """
+
+    name: str
+    losses: tuple[str, ...]
+    summary: str
+    consolidated: bool = False
+
+    def __post_init__(self) -> None:
+        two = len(self.losses) == 2 and self.losses[0] == FIRST_LOSS
+        if not (two or (len(self.losses) == 1 and not self.consolidated)):
+            msg = (
+                f"strategy {self.name!r}: give one loss without EWC, or two of which the first is "
+                f"{FIRST_LOSS!r}, not {', '.join(self.losses) or 'none'}"
+            )
+            raise InputError(msg)
+
+    @property
+    def shares_first_phase(self) -> bool:
+        """Tell whether it begins with the steps that ``ce``, ``sb-ft`` and ``sb-ewc`` share."""
+        return self.losses[0] == FIRST_LOSS
+
+
+STRATEGIES: dict[str, Strategy] = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy("ce", ("ce",), "plain cross-entropy, the control of all others"),
+        Strategy("sb", ("sb",), "size-balanced cross-entropy, sb_ce.v2"),
+        Strategy("sb-ft", ("ce", "sb"), "cross-entropy, then sb_ce.v2 (what the release trains)"),
+        Strategy("sb-ewc", ("ce", "sb"), "sb-ft with EWC (what the paper describes)", True),
+        Strategy("focal", ("focal",), "focal loss"),
+        Strategy("dice", ("dice",), "Dice loss"),
+        Strategy("lovasz", ("lovasz",), "Lovász-softmax loss"),
+        Strategy("balanced-ce", ("balanced-ce",), "mean of background's and foreground's CE"),
+    )
+}
+
+
+def find_strategy(name: str) -> Strategy:
+    """Return a strategy by name.
+
+    Raises:
+        InputError: listing the names.
+    """
+    if name not in STRATEGIES:
+        msg = f"no strategy called {name!r}; choose from {', '.join(STRATEGIES)}"
+        raise InputError(msg)
+    return STRATEGIES[name]

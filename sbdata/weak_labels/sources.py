@@ -1,0 +1,97 @@
+"""Sources of weak labels: the training set's manifest, or files of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sbdata.errors import InputError
+from sbdata.file_hashes import FileHashes
+from sbdata.sets import EvaluationSet
+from sbdata.storage import sha256_of
+from sbdata.weak_labels.boxes import read_boxes
+from sbdata.weak_labels.labels import read_labels
+from sbdata.weak_labels.weak_set import WeakSet, weak_set
+
+
+@dataclass(frozen=True)
+class WeakSources:
+    """Where the weak labels that a method sees come from.
+
+    Attributes:
+        with_boxes: whether it sees boxes.
+        labels: file of image-level labels; None for the set's own.
+        boxes: file or folder of boxes; None for the set's own.
+        saliency: folder of saliency maps; None if it sees none, or makes them itself.
+    """
+
+    with_boxes: bool = False
+    labels: str | None = None
+    boxes: str | None = None
+    saliency: str | None = None
+
+    def read(
+        self, opened: EvaluationSet, folder: Path | None, hashes: FileHashes | None = None
+    ) -> WeakSet:
+        """Return the weak labels of a training set.
+
+        Args:
+            opened: the training set.
+            folder: where its photos are linked; None only to tell supervisions apart, see
+                :func:`~sbdata.weak_labels.weak_set.weak_set`.
+            hashes: what is known of the files' content.
+
+        Raises:
+            InputError: naming a file or folder that does not cover every image, or whose content
+                is wrong.
+        """
+        labels, saliency = None, self.saliency and Path(self.saliency)
+        boxes: Any = self.with_boxes
+        if self.labels is not None:
+            labels = read_labels(Path(self.labels), opened.taxonomy, opened.image_ids)
+            _check_all(labels, opened, self.labels, "labels", "one line for every image")
+        if self.with_boxes and self.boxes is not None:
+            boxes = read_boxes(Path(self.boxes), opened.taxonomy, opened.image_ids)
+            what = "every image in it, those without objects too"
+            _check_all(boxes, opened, self.boxes, "boxes", what)
+        if saliency:
+            lacking = next((i for i in opened if not (saliency / f"{i}.png").is_file()), None)
+            if lacking is not None:
+                msg = f"{saliency}: no {lacking}.png; --saliency needs a map of every image"
+                raise InputError(msg)
+        return weak_set(
+            opened, folder, boxes=boxes, saliency=saliency or None, labels=labels, hashes=hashes
+        )
+
+    def describe(self) -> str:
+        """Return where labels, and boxes of the user's own, come from, for a result."""
+        said = "manifest" if self.labels is None else _labels_origin(Path(self.labels))
+        if self.boxes is None or not self.with_boxes:
+            return said
+        path = Path(self.boxes)
+        own = f"boxes of {'COCO JSON' if path.is_file() else 'VOC XML'} {path.name}{_hash(path)}"
+        return own if self.labels is None else f"{said}; {own}"
+
+
+def _labels_origin(path: Path) -> str:
+    if not path.is_file():
+        return f"VOC XML {path.name}"
+    return f"{'npy' if path.suffix.lower() == '.npy' else 'csv'} {path.name}{_hash(path)}"
+
+
+def _hash(path: Path) -> str:
+    return f", SHA-256 {sha256_of(path)}" if path.is_file() else ""
+
+
+def _check_all(
+    found: Mapping[str, Any], opened: EvaluationSet, path: str, what: str, wanted: str
+) -> None:
+    absent = [image_id for image_id in opened if image_id not in found]
+    if absent:
+        msg = (
+            f"{path}: has no {what} of image {absent[0]} ({len(absent)} of {len(opened)} images "
+            f"lack them); give {wanted}"
+        )
+        raise InputError(msg)

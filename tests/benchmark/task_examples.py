@@ -1,0 +1,50 @@
+"""Four tasks, and ways to run them; few imports, since processes that start repeat them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from sbdata.benchmark.tasks import Resources, Task
+from sbdata.errors import InputError
+
+
+def example(name: str, kind: Any = "stage", after: tuple[str, ...] = (), **asked: float) -> Task:
+    """Return a task that nobody planned."""
+    return Task(name, kind, name, {}, after=after, resources=Resources(**asked))  # type: ignore[arg-type]
+
+
+DIAMOND = (
+    example("a"),
+    example("b", after=("a",), gpus=1.0),
+    example("c", after=("a",), gpus=1.0),
+    example("d", after=("b", "c")),
+)
+
+
+def note_times(
+    folder: Path, pause: float, task: Task, device: str, on_progress: Any = None
+) -> float:
+    """Note when a task began and ended, and where it ran."""
+    began = time.monotonic()
+    time.sleep(pause)
+    (folder / task.name).write_text(f"{began} {time.monotonic()} {device} {os.getpid()}")
+    return pause
+
+
+def fail_at(name: str, folder: Path, task: Task, device: str, on_progress: Any = None) -> float:
+    """Do nothing but fail at one task."""
+    (folder / task.name).write_text("")
+    if task.name == name:
+        msg = f"{name} cannot be done"
+        raise InputError(msg)
+    return 0.0
+
+
+def die_at(name: str, task: Task, device: str, on_progress: Any = None) -> float:
+    """Do nothing but die at one task, as if out of memory."""
+    if task.name == name:
+        os._exit(9)
+    return 0.0
