@@ -6,7 +6,7 @@ A package adds one by an entry point in the group of its kind; a script adds one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
@@ -53,10 +53,13 @@ class Registry(Mapping[str, T], Generic[T]):
             msg = f"{self._what} {quoted(name)}: {problem}"
             raise InputError(msg)
         self._things[name] = thing
+        module = getattr(thing, "__module__", None) or type(thing).__module__
+        _registered[self.group, name] = str(module)
 
     def unregister(self, name: str) -> None:
         """Remove what :meth:`register` added; nothing happens if it is not there."""
-        self._things.pop(name, None)
+        if _registered.pop((self.group, name), None) is not None:
+            del self._things[name]
 
     def find(self, name: str) -> T:
         """Return the thing of a name.
@@ -70,7 +73,7 @@ class Registry(Mapping[str, T], Generic[T]):
         entry = _entries(self.group).get(name)
         if entry is None:
             known = ", ".join(self) or "none is installed"
-            msg = f"there is no {self._what} {quoted(name)}; choose from {known}"
+            msg = f"no {self._what} called {quoted(name)}; choose from {known}"
             raise InputError(msg)
         try:
             thing: T = entry.load()
@@ -101,6 +104,29 @@ class Registry(Mapping[str, T], Generic[T]):
 @lru_cache(maxsize=8)
 def _entries(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=group)}
+
+
+_registered: dict[tuple[str, str], str] = {}
+"""Module of each registered thing, by group and name."""
+
+
+def modules_of_others(group: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the modules of things that are not sbdata's own, without importing them.
+
+    A result that depends on such a thing depends on the source of its module.
+
+    Args:
+        group: Entry-point group.
+        names: Names of things; own ones are passed over.
+    """
+    entries = _entries(group)
+    found = []
+    for name in names:
+        if (group, name) in _registered:
+            found.append(_registered[group, name])
+        elif name in entries:
+            found.append(entries[name].module)
+    return tuple(dict.fromkeys(found))
 
 
 forget_entries = _entries.cache_clear

@@ -15,6 +15,7 @@ from sbdata import sources
 from sbdata.cli import cli
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
+from sbdata.plugins import forget_entries
 from sbdata.recipe import Recipe, SourceSpec, bundled_recipes, recipe_from_dict
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -86,15 +87,15 @@ def test_the_training_page_is_true(
 ) -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     from sbdata.losses import registry
-    from sbdata.train import registry as strategies
     from sbdata.train.preset import bundled_presets, load_preset, preset_from_dict
+    from sbdata.train.registry import STRATEGIES
 
     text = (DOCS / "training.md").read_text()
     (shown,) = (yaml.safe_load(block) for block in blocks("training.md", "yaml"))
     assert preset_from_dict(shown, "docs") == load_preset("smoke")
     assert keys_of(shown) == keys_of(load_preset("smoke").as_dict()), "every key is shown"
     assert all(f"| `{name}` |" in text for name in bundled_presets())
-    assert all(f"`{name}`" in text for name in strategies.STRATEGIES)
+    assert all(f"`{name}`" in text for name in STRATEGIES)
     assert all(f"| `{name}` |" in text for name in registry.LOSSES)
 
     (code,) = blocks("training.md", "python")
@@ -105,16 +106,48 @@ def test_the_training_page_is_true(
     try:
         exec(compile(code, "training.md", "exec"), {})  # noqa: S102
     finally:
-        registry.LOSSES.pop("squared", None)
-        strategies.STRATEGIES.pop("squared", None)  # type: ignore[attr-defined]
+        registry.LOSSES.unregister("squared")
+        STRATEGIES.unregister("squared")
     assert (tmp_path / "runs/own/squared/model.pt").is_file()
+
+
+def test_the_entry_points_of_the_extending_page_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    from sbdata.losses import LOSSES, make_loss
+    from sbdata.train.registry import STRATEGIES, find_strategy
+
+    package, about = tmp_path / "mypackage", tmp_path / "mypackage-1.0.dist-info"
+    package.mkdir()
+    about.mkdir()
+    (package / "__init__.py").touch()
+    (package / "losses.py").write_text("from torch import nn\nclass SquaredError(nn.Module): ...\n")
+    (package / "strategies.py").write_text(
+        "from sbdata.train.registry import Strategy\n"
+        "SQUARED = Strategy('squared', ('squared',), 'squared error')\n"
+    )
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mypackage\nVersion: 1.0\n")
+    (shown,) = blocks("extending.md", "toml")
+    entries = re.sub(r'\[project\.entry-points\."(.*?)"\]', r"[\1]", shown).replace('"', "")
+    (about / "entry_points.txt").write_text(entries)
+    monkeypatch.syspath_prepend(tmp_path)
+    forget_entries()
+    try:
+        assert "squared" in LOSSES
+        assert list(STRATEGIES)[-1] == "squared"
+        assert type(make_loss("squared")).__name__ == "SquaredError"
+        assert find_strategy("squared").summary == "squared error"
+        assert find_strategy("squared").modules_of_others == ("mypackage.losses",)
+        assert find_strategy("sb-ewc").modules_of_others == ()
+    finally:
+        forget_entries()
 
 
 def test_the_baseline_of_ones_own_is_found_and_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path
 ) -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
-    from sbdata.benchmark import baseline
     from sbdata.benchmark.cache import Cache
     from sbdata.benchmark.config import BenchmarkConfig
     from sbdata.benchmark.graph import Planner
@@ -132,12 +165,12 @@ def test_the_baseline_of_ones_own_is_found_and_run(
         "Metadata-Version: 2.1\nName: border\nVersion: 1.0\n"
     )
     group, line = entry.strip().splitlines()
-    assert group == f'[project.entry-points."{baseline.GROUP}"]'
+    assert group == '[project.entry-points."sbdata.baselines"]'
     (package / "border-1.0.dist-info" / "entry_points.txt").write_text(
-        f"[{baseline.GROUP}]\n{line.replace(chr(34), '')}\n"
+        f"[sbdata.baselines]\n{line.replace(chr(34), '')}\n"
     )
     monkeypatch.syspath_prepend(package)
-    baseline._registered.cache_clear()
+    forget_entries()
     try:
         plan = BenchmarkConfig(("border",), ("ce",), shapes_set, (tmp_path / "none",))
         opened, cache = open_set(shapes_set), Cache(tmp_path / "work")
@@ -147,7 +180,7 @@ def test_the_baseline_of_ones_own_is_found_and_run(
         run_task(task, cache, "cpu")
         masks = cache.folder(task)
     finally:
-        baseline._registered.cache_clear()
+        forget_entries()
     written = [np.asarray(Image.open(path)) for path in sorted(masks.glob("*.png"))]
     assert len(written) == len(opened)
     assert any(0 < (mask > 0).mean() < 1 for mask in written)

@@ -49,7 +49,7 @@ def test_own_things_then_registered_ones_then_entry_points(installed: Path) -> N
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("four", "there is no number 'four'; choose from one, two, broken, far, wrong"),
+        ("four", "no number called 'four'; choose from one, two, broken, far, wrong"),
         ("broken", "number 'broken': far_away:ABSENT cannot be imported"),
         ("wrong", "number 'wrong': far_away:TEXT is not a number"),
     ],

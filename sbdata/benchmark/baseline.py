@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from sbdata.benchmark.stage import Stage
 from sbdata.errors import InputError
+from sbdata.plugins import Registry
 from sbdata.settings import from_plain, overridden
 from sbdata.supervision import IMAGE_LABELS, SUPERVISION
-
-GROUP = "sbdata.baselines"
 
 FULL = "full"
 """The control that trains on ground-truth masks: the ceiling. No baseline may see those, so it is
@@ -85,9 +82,23 @@ class Baseline:
         return from_plain(self.settings, raw, where)
 
 
-def baseline_names() -> list[str]:
-    """Return the names of all installed methods, sorted."""
-    return sorted(_registered())
+BASELINES: Registry[Baseline] = Registry(
+    "sbdata.baselines",
+    "method",
+    check=lambda thing: "" if isinstance(thing, Baseline) else "is not a Baseline",
+)
+"""Methods by name; all of them are entry points."""
+
+find_baseline = BASELINES.find
+
+
+def register_baseline(baseline: Baseline) -> None:
+    """Add a method in this process.
+
+    Raises:
+        InputError: If its name is taken.
+    """
+    BASELINES.register(baseline.name, baseline)
 
 
 def describe_baselines() -> list[dict[str, Any]]:
@@ -99,11 +110,11 @@ def describe_baselines() -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = [
         {"name": FULL, "paper": CEILING, "supervision": [PIXEL_MASKS], "presets": ["any"]}
     ]
-    for name in baseline_names():
+    for name in sorted(BASELINES):
         try:
             found = find_baseline(name)
-        except (InputError, ImportError, AttributeError) as error:  # the others are shown
-            reason = f"cannot be loaded: {error}"
+        except InputError as error:  # the others are shown
+            reason = str(error)
             said.append({"name": name, "paper": reason, "supervision": [], "presets": []})
             continue
         said.append(
@@ -120,26 +131,3 @@ def describe_baselines() -> list[dict[str, Any]]:
             }
         )
     return sorted(said, key=lambda method: str(method["name"]))
-
-
-def find_baseline(name: str) -> Baseline:
-    """Import an installed method.
-
-    Raises:
-        InputError: for an unknown name, or an entry point that is no baseline.
-    """
-    found = _registered()
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none; install the package `baselines`"
-        msg = f"no method called {name!r}; installed: {known}"
-        raise InputError(msg)
-    loaded = found[name].load()
-    if not isinstance(loaded, Baseline):
-        msg = f"the entry point {found[name].value} of method {name} is no sbdata Baseline"
-        raise InputError(msg)
-    return loaded
-
-
-@lru_cache(maxsize=1)
-def _registered() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}

@@ -351,9 +351,9 @@ class _Branch:
             **masks,
         }
 
-    @cached_property
-    def _shared_key(self) -> str:
-        return task_id("train", self._shared, self._masks, (CODE["train"],))
+    def _shared_key(self, strategy: str) -> str:
+        """Return the name of the folder of trainings: one for all strategies of sbdata's losses."""
+        return task_id("train", self._shared, self._masks, _training_code(strategy))
 
     def _train(self, strategy: str, after: tuple[str, ...], *, shared: bool) -> Task:
         planner = self.planner
@@ -370,8 +370,9 @@ class _Branch:
             ),
             inputs=self._masks,
             context={**planner.place, "preset": planner.preset.as_dict()},
-            folder=f"train/{self.method.name}-{self._shared_key}/{strategy}",
+            folder=f"train/{self.method.name}-{self._shared_key(strategy)}/{strategy}",
             strategy=strategy,
+            code=_training_code(strategy),
             after=after,
         )
 
@@ -431,7 +432,7 @@ class _Branch:
         return self._task(
             "compare",
             "compare the strategies",
-            {"record": self._record(strategies[0]), "training": self._shared_key},
+            {"record": self._record(strategies[0]), "training": self._shared_key("ce")},
             Resources(
                 images=sum(map(len, self.planner.sets.values())),
                 seconds=_COMPARE_SECONDS * len(sets) * len(strategies),
@@ -469,6 +470,11 @@ class _Branch:
             },
             "variant": method.variant,
         }
+
+
+def _training_code(strategy: str) -> tuple[str, ...]:
+    """Return the modules in which the code of a training begins, a loss of others included."""
+    return (CODE["train"], *find_strategy(strategy).modules_of_others)
 
 
 def _seconds_to_train(preset: Preset, strategy: str, *, shared: bool) -> float:

@@ -19,7 +19,7 @@ from sbdata.losses.pixel import (
     SizeBalancedCrossEntropy,
 )
 from sbdata.losses.ratio import PixelMean, PixelRatio
-from sbdata.losses.registry import LOSSES, make_loss
+from sbdata.losses.registry import LOSSES, make_loss, register_loss
 from sbdata.losses.weights import NORMALIZERS, REGIONS, TAU, size_weights
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "SizeBalancedCrossEntropy",
     "estimate_fisher",
     "make_loss",
+    "register_loss",
     "scaled_fisher",
     "size_weights",
 ]

@@ -11,15 +11,24 @@ from torch import nn
 from sbdata.errors import InputError
 from sbdata.losses.imbalance import DiceLoss, FocalLoss, LovaszSoftmax
 from sbdata.losses.pixel import BalancedCrossEntropy, CrossEntropy, SizeBalancedCrossEntropy
+from sbdata.plugins import Registry
 
-LOSSES: dict[str, Callable[..., nn.Module]] = {
-    "ce": CrossEntropy,
-    "sb": SizeBalancedCrossEntropy,
-    "focal": FocalLoss,
-    "dice": DiceLoss,
-    "lovasz": LovaszSoftmax,
-    "balanced-ce": BalancedCrossEntropy,
-}
+LOSSES: Registry[Callable[..., nn.Module]] = Registry(
+    "sbdata.losses",
+    "loss",
+    {
+        "ce": CrossEntropy,
+        "sb": SizeBalancedCrossEntropy,
+        "focal": FocalLoss,
+        "dice": DiceLoss,
+        "lovasz": LovaszSoftmax,
+        "balanced-ce": BalancedCrossEntropy,
+    },
+    lambda make: "" if callable(make) else "is not a class or function that makes a loss",
+)
+"""Classes of losses by name."""
+
+register_loss = LOSSES.register
 
 
 def make_loss(name: str, **options: Any) -> nn.Module:
@@ -35,12 +44,10 @@ def make_loss(name: str, **options: Any) -> nn.Module:
     >>> make_loss("sb", tau=3.0, reduction="pixels").reduction
     'pixels'
     """
-    if name not in LOSSES:
-        msg = f"there is no loss {name!r}; choose from {', '.join(LOSSES)}"
-        raise InputError(msg)
-    known = inspect.signature(LOSSES[name]).parameters
+    make = LOSSES.find(name)
+    known = inspect.signature(make).parameters
     for option in options:
         if option not in known:
             msg = f"loss {name!r} has no option {option!r}; it takes {', '.join(known)}"
             raise InputError(msg)
-    return LOSSES[name](**options)
+    return make(**options)

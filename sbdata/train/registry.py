@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sbdata.errors import InputError
+from sbdata.plugins import Registry, modules_of_others
 
 FIRST_PHASE = "first-phase"
 """Folder and name of the steps of cross-entropy before the switch, which strategies share."""
@@ -46,33 +47,42 @@ class Strategy:
             raise InputError(msg)
 
     @property
+    def modules_of_others(self) -> tuple[str, ...]:
+        """Return the modules of this strategy's losses that are not sbdata's own."""
+        return modules_of_others("sbdata.losses", self.losses)
+
+    @property
     def shares_first_phase(self) -> bool:
         """Tell whether it begins with the steps that ``ce``, ``sb-ft`` and ``sb-ewc`` share."""
         return self.losses[0] == FIRST_LOSS
 
 
-STRATEGIES: dict[str, Strategy] = {
-    strategy.name: strategy
-    for strategy in (
-        Strategy("ce", ("ce",), "plain cross-entropy, the control of all others"),
-        Strategy("sb", ("sb",), "size-balanced cross-entropy, sb_ce.v2"),
-        Strategy("sb-ft", ("ce", "sb"), "cross-entropy, then sb_ce.v2 (what the release trains)"),
-        Strategy("sb-ewc", ("ce", "sb"), "sb-ft with EWC (what the paper describes)", True),
-        Strategy("focal", ("focal",), "focal loss"),
-        Strategy("dice", ("dice",), "Dice loss"),
-        Strategy("lovasz", ("lovasz",), "Lovász-softmax loss"),
-        Strategy("balanced-ce", ("balanced-ce",), "mean of background's and foreground's CE"),
-    )
-}
+_OWN = (
+    Strategy("ce", ("ce",), "plain cross-entropy, the control of all others"),
+    Strategy("sb", ("sb",), "size-balanced cross-entropy, sb_ce.v2"),
+    Strategy("sb-ft", ("ce", "sb"), "cross-entropy, then sb_ce.v2 (what the release trains)"),
+    Strategy("sb-ewc", ("ce", "sb"), "sb-ft with EWC (what the paper describes)", True),
+    Strategy("focal", ("focal",), "focal loss"),
+    Strategy("dice", ("dice",), "Dice loss"),
+    Strategy("lovasz", ("lovasz",), "Lovász-softmax loss"),
+    Strategy("balanced-ce", ("balanced-ce",), "mean of background's and foreground's CE"),
+)
+
+STRATEGIES: Registry[Strategy] = Registry(
+    "sbdata.strategies",
+    "strategy",
+    {strategy.name: strategy for strategy in _OWN},
+    lambda thing: "" if isinstance(thing, Strategy) else "is not a Strategy",
+)
+"""Strategies by name."""
+
+find_strategy = STRATEGIES.find
 
 
-def find_strategy(name: str) -> Strategy:
-    """Return a strategy by name.
+def register_strategy(strategy: Strategy) -> None:
+    """Add a strategy in this process.
 
     Raises:
-        InputError: listing the names.
+        InputError: If its name is taken.
     """
-    if name not in STRATEGIES:
-        msg = f"no strategy called {name!r}; choose from {', '.join(STRATEGIES)}"
-        raise InputError(msg)
-    return STRATEGIES[name]
+    STRATEGIES.register(strategy.name, strategy)

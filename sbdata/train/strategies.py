@@ -261,6 +261,8 @@ class _Job:
         identity |= self._common_settings()
         if "sb" in strategy.losses:
             identity |= _dotted("size_balance", as_plain(self.preset.size_balance))
+        if others := strategy.modules_of_others:
+            identity["loss_code"] = code_fingerprint(*others)
         if strategy.consolidated:
             identity |= _dotted("ewc", as_plain(self.preset.ewc))
         # No weight depends on it, but predictions made with the model by default do.

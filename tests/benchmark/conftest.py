@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-from sbdata.benchmark import baseline
 from sbdata.benchmark.cache import Cache
 from sbdata.benchmark.config import BenchmarkConfig
 from sbdata.benchmark.graph import plan_tasks
@@ -21,6 +20,7 @@ from sbdata.benchmark.run import run_bench
 from sbdata.benchmark.tasks import Task
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
+from sbdata.plugins import forget_entries
 from sbdata.recipe import load_recipe
 from tests.train.training_sets import tiny_preset
 
@@ -55,9 +55,9 @@ def third_party(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     former = os.environ.get("PYTHONPATH")
     monkeypatch.syspath_prepend(str(THIRD_PARTY))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(THIRD_PARTY), former))))
-    baseline._registered.cache_clear()
+    forget_entries()
     yield THIRD_PARTY
-    baseline._registered.cache_clear()
+    forget_entries()
 
 
 @pytest.fixture(scope="session")

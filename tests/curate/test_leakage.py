@@ -130,7 +130,7 @@ def test_splits_are_opened_by_name_and_hashed(tmp_path: Path) -> None:
     ("named", "said"),
     [
         ("voc-trainaug", "--source-root voc=PATH"),
-        ("my-coco-train2017", "there is no source format 'my'"),
+        ("my-coco-train2017", "no source format called 'my'"),
         ("shapes-test", "no split 'test'"),
     ],
 )

@@ -263,7 +263,7 @@ def test_names() -> None:
     for name, kind in LOSSES.items():
         assert type(make_loss(name)) is kind
     assert make_loss("sb", tau=2.0).tau == 2.0
-    with pytest.raises(InputError, match="no loss 'bce'; choose from ce, sb, focal"):
+    with pytest.raises(InputError, match="no loss called 'bce'; choose from ce, sb, focal"):
         make_loss("bce")
     with pytest.raises(InputError, match="'ce' has no option 'tau'; it takes ignore_index"):
         make_loss("ce", tau=2.0)
