@@ -292,7 +292,8 @@ def peak(root: Path) -> dict[str, float]:
 
 def measure_bootstrap(root: Path, images: int) -> dict[str, float]:
     """Time 1,000 resamples over many images, whose rows repeat those of a few."""
-    from sbdata.metrics import ScoreTables, bootstrap
+    from sbdata.metrics.bootstrap import bootstrap
+    from sbdata.metrics.tables import ScoreTables
     from sbdata.score.run import ScoreOptions, score_folder
     from sbdata.score.truth import truth_from_set
 

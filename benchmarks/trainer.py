@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sbdata.losses import make_loss
+from sbdata.losses.registry import make_loss
 from sbdata.masks import write_index_png
 from sbdata.taxonomy import SHAPES8
 from sbdata.train.checkpoint import new_segmenter

@@ -37,7 +37,9 @@ import numpy.typing as npt
 
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.progress import showing_progress
-from sbdata.losses import LOSS, NORMALIZERS, REGIONS, size_weights
+from sbdata.losses import size_weights
+from sbdata.losses.pixel import LOSS
+from sbdata.losses.weights import NORMALIZERS, REGIONS
 from sbdata.masks import VOID, LabelMap, read_index_png
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.storage import write_text

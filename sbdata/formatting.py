@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from sbdata.metrics import METRICS, Interval, metric_of
+from sbdata.metrics.bootstrap import Interval
+from sbdata.metrics.registry import METRICS, metric_of
 from sbdata.sizes import SizeBins
 
 NOTHING = "–"

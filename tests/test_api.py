@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,19 @@ def test_every_public_name_is_there() -> None:
     assert set(sbdata.__all__) <= set(dir(sbdata))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         sbdata.nothing  # noqa: B018
+
+
+def test_the_page_lists_the_public_names() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    parts = re.split(r"^## `(.*)`$", text, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert list(sections) == ["sbdata", "sbdata.metrics", "sbdata.losses"]
+    for module, section in sections.items():
+        if module == "sbdata.losses":
+            pytest.importorskip("torch", reason="the extra `train` is not installed")
+        firsts = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+        named = {name for first in firsts for name in re.findall(r"`(\w+)", first)}
+        assert named == set(importlib.import_module(module).__all__)
 
 
 def test_import_loads_nothing_heavy() -> None:

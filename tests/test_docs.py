@@ -115,7 +115,7 @@ def test_the_entry_points_of_the_extending_page_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
-    from sbdata.losses import LOSSES, make_loss
+    from sbdata.losses.registry import LOSSES, make_loss
     from sbdata.train.registry import STRATEGIES, find_strategy
 
     package, about = tmp_path / "mypackage", tmp_path / "mypackage-1.0.dist-info"
@@ -205,3 +205,20 @@ def test_every_command_shown_is_one() -> None:
         for word in words.split():
             command = command.get_command(None, word)  # type: ignore[attr-defined]
             assert command is not None, words
+
+
+def test_the_python_of_the_api_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path
+) -> None:
+    (code,) = blocks("api.md", "python")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/shapes-b").symlink_to(shapes_set)
+    for folder in ("predictions/perfect", "OTHER"):
+        (tmp_path / folder).mkdir(parents=True)
+        for path in (shapes_set / "SegmentationClass").iterdir():
+            mask = np.asarray(Image.open(path))
+            Image.fromarray(np.where(mask == 255, 0, mask)).save(tmp_path / folder / path.name)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(compile(code, "api.md", "exec"), found)  # noqa: S102 - our own page
+    assert found["difference"].value == 0  # type: ignore[attr-defined]

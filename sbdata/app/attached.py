@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sbdata.errors import InputError
-from sbdata.metrics import METRIC, RESAMPLES, MetricOptions
+from sbdata.metrics import MetricOptions
+from sbdata.metrics.bootstrap import RESAMPLES
+from sbdata.metrics.image import METRIC
 
 _COMPARED = ("fp_attribution", "rounding")  # the options that change the scores of an object
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sbdata.metrics import OUTCOMES, half_octaves
+from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.metrics.summary import half_octaves
 from sbdata.sizes import SizeBins
 
 Counts = npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sbdata.app.attached import check_comparable, noted_metric
 from sbdata.app.info import field_name
 from sbdata.errors import InputError
-from sbdata.metrics import METRIC
+from sbdata.metrics.image import METRIC
 from sbdata.parquet_files import read_parquet
 from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE, VERSION
 from sbdata.sets import EvaluationSet

@@ -18,7 +18,8 @@ from sbdata.app.run_folder import IMAGE_SCORES, OBJECT_SCORES, Run, check_run, r
 from sbdata.app.samples import IMAGE_ID, OBJECTS
 from sbdata.errors import InputError
 from sbdata.mask_files import PngError
-from sbdata.metrics import METRIC, OUTCOMES
+from sbdata.metrics.image import METRIC
+from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.parallel import Progress
 from sbdata.sets import EvaluationSet
 

@@ -14,17 +14,9 @@ import numpy as np
 
 from sbdata.app.attached import AttachedRun
 from sbdata.app.panel_data import Counts, Objects, Values
-from sbdata.metrics import (
-    CLASS_ROW,
-    INSTANCE_ROW,
-    REGION_ROW,
-    Bootstrap,
-    Difference,
-    Interval,
-    ScoreTables,
-    bootstrap,
-    compare,
-)
+from sbdata.metrics.bootstrap import Bootstrap, Difference, Interval, bootstrap, compare
+from sbdata.metrics.image import CLASS_ROW, INSTANCE_ROW, REGION_ROW
+from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
 
 

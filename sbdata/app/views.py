@@ -15,7 +15,7 @@ from sbdata.app.info import info_of, note_info
 from sbdata.app.runs import image_fields, mask_field
 from sbdata.app.samples import IMAGE_ID, INSTANCES, OBJECTS, TRUTH, count_field
 from sbdata.manifest import size_counts
-from sbdata.metrics import FEW
+from sbdata.metrics.bootstrap import FEW
 from sbdata.metrics.outcomes import MISSED_RECALL
 from sbdata.sets import EvaluationSet
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from sbdata.benchmark.records import Value
-from sbdata.metrics import METRIC, Difference, Interval
+from sbdata.metrics.bootstrap import Difference, Interval
+from sbdata.metrics.image import METRIC
 from sbdata.score.pseudo_masks import PseudoScore
 from sbdata.score.result import ScoreResult
 from sbdata.settings import as_plain

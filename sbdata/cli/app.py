@@ -133,7 +133,7 @@ def _load(
     from sbdata.app.run_folder import read_run
     from sbdata.app.runs import attach_run, restore_masks
     from sbdata.app.views import arrange_sidebar, save_views
-    from sbdata.metrics import METRIC
+    from sbdata.metrics.image import METRIC
 
     loaded = load_set(set_folder, masks, fresh=fresh, progress=partial(progress, "images"))
     if loaded.change == "changed":

@@ -372,7 +372,7 @@ def _print_regions(scored: ScoreResult) -> None:
 
 def _print_outcomes(scored: ScoreResult) -> None:
     from sbdata.formatting import percent
-    from sbdata.metrics import OUTCOMES
+    from sbdata.metrics.outcomes import OUTCOMES
 
     rows = []
     for size, counts in scored.summary.outcomes.items():

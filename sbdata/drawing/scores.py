@@ -27,7 +27,9 @@ from sbdata.drawing.svg import (
     upright,
 )
 from sbdata.formatting import NOTHING, count, limits, number, span
-from sbdata.metrics import FEW, Cell, CurvePoint, Interval, Summary
+from sbdata.metrics import Summary
+from sbdata.metrics.bootstrap import FEW, Interval
+from sbdata.metrics.summary import Cell, CurvePoint
 
 # --- IA by area ---------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from sbdata.importers.digests import mask_digest
 from sbdata.importers.rules import Rule
 from sbdata.json_files import read_json
 from sbdata.masks import VOID
-from sbdata.metrics import half_octaves
 from sbdata.metrics.kernel import label_parts
+from sbdata.metrics.summary import half_octaves
 from sbdata.metrics.truth import flat
 from sbdata.settings import as_plain, from_plain
 from sbdata.sizes import SizeBins

@@ -10,15 +10,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from sbdata.metrics import (
-    CLASS_ROW,
-    INSTANCE_ROW,
-    REGION_ROW,
-    Accumulator,
-    ImageScore,
-    MetricOptions,
-)
+from sbdata.metrics.accumulator import Accumulator
 from sbdata.metrics.batches import score_batch
+from sbdata.metrics.image import CLASS_ROW, INSTANCE_ROW, REGION_ROW, ImageScore, MetricOptions
 from sbdata.sizes import SizeBins
 
 _ROWS = {"instances": INSTANCE_ROW, "regions": REGION_ROW, "classes": CLASS_ROW}

@@ -15,7 +15,7 @@ from PIL import Image
 from sbdata.drawing.svg import element
 from sbdata.errors import InputError
 from sbdata.masks import VOID
-from sbdata.metrics import ia_iou
+from sbdata.metrics.image import ia_iou
 from sbdata.score.result import LoadImage, ScoreResult
 
 MOST = 24

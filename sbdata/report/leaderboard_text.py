@@ -12,7 +12,7 @@ from sbdata.benchmark.ordering import CONTROLS
 from sbdata.benchmark.paired_differences import PairedDifference
 from sbdata.benchmark.pseudo_mask_quality import Quality, QualityRow
 from sbdata.formatting import NOTHING, caption, change, count, estimate, explanation
-from sbdata.metrics import metric_of
+from sbdata.metrics.registry import metric_of
 
 PAIRED = (
     "Paired differences (A − B) per seed, 95 % bootstrap CI over images; their mean over the seeds "

@@ -19,7 +19,8 @@ from sbdata.drawing import (
     precision_by_size,
 )
 from sbdata.formatting import NOTHING, estimate, limits
-from sbdata.metrics import FEW, OUTCOMES
+from sbdata.metrics.bootstrap import FEW
+from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.report.gallery import Worst, picture_svg, worst_small
 from sbdata.report.pages import render
 from sbdata.score.result import LoadImage, ScoreResult

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sbdata.metrics import RESAMPLES
+from sbdata.metrics.bootstrap import RESAMPLES
 from sbdata.score.result import Comparison, ScoreResult
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set

@@ -28,7 +28,9 @@ from sbdata.file_names import stored
 from sbdata.layout import OBJECTS_FOLDER
 from sbdata.mask_files import CONVERT, PngError
 from sbdata.masks import VOID
-from sbdata.metrics import RESAMPLES, ImageTruth, ia_iou
+from sbdata.metrics import ImageTruth
+from sbdata.metrics.bootstrap import RESAMPLES
+from sbdata.metrics.image import ia_iou
 from sbdata.parallel import Progress
 from sbdata.score.inputs import (
     PredictionFormat,

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy.typing as npt
 
 from sbdata.errors import InputError
-from sbdata.metrics import Difference, Interval, MetricOptions, ScoreTables, Summary
+from sbdata.metrics import MetricOptions, Summary
+from sbdata.metrics.bootstrap import Difference, Interval
+from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
 

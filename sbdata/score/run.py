@@ -25,20 +25,11 @@ from sbdata.file_names import stored
 from sbdata.formatting import count
 from sbdata.images import DAMAGE, open_image
 from sbdata.mask_files import PngError
-from sbdata.metrics import (
-    METRIC,
-    RESAMPLES,
-    Accumulator,
-    Bootstrap,
-    Difference,
-    MetricOptions,
-    ScoreTables,
-    bootstrap,
-    compare,
-    ia_iou,
-    score_image,
-    summarise,
-)
+from sbdata.metrics import Accumulator, MetricOptions, score_image
+from sbdata.metrics.bootstrap import RESAMPLES, Bootstrap, Difference, bootstrap, compare
+from sbdata.metrics.image import METRIC, ia_iou
+from sbdata.metrics.summary import summarise
+from sbdata.metrics.tables import ScoreTables
 from sbdata.parallel import Progress, run_each
 from sbdata.score.hints import background_as_class, nothing_but_void, numbers_mixed_up
 from sbdata.score.inputs import (

@@ -12,7 +12,9 @@ import numpy as np
 
 from sbdata.errors import InputError
 from sbdata.limits import table_size_problem
-from sbdata.metrics import CLASS_ROW, INSTANCE_ROW, REGION_ROW, MetricOptions, ScoreTables
+from sbdata.metrics import MetricOptions
+from sbdata.metrics.image import CLASS_ROW, INSTANCE_ROW, REGION_ROW
+from sbdata.metrics.tables import ScoreTables
 from sbdata.quoting import shortened
 from sbdata.settings import from_plain
 from sbdata.storage import write_bytes

@@ -23,7 +23,8 @@ from filelock import FileLock
 
 from sbdata.errors import InputError
 from sbdata.machine import writing_to
-from sbdata.metrics import Interval, ia_iou
+from sbdata.metrics.bootstrap import Interval
+from sbdata.metrics.image import ia_iou
 from sbdata.score.result import Comparison, ScoreResult
 from sbdata.storage import is_safe_stem, remove_leftovers, replace_folder, restore_folder
 

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from sbdata.errors import InputError
-from sbdata.losses import ElasticWeightConsolidation, MovingFisher, PixelRatio, make_loss
-from sbdata.losses.ratio import or_one
+from sbdata.losses import ElasticWeightConsolidation
+from sbdata.losses.fisher import MovingFisher
+from sbdata.losses.ratio import PixelRatio, or_one
+from sbdata.losses.registry import make_loss
 from sbdata.storage import write_text
 from sbdata.train.checkpoint import Checkpoint
 from sbdata.train.devices import DistributedContext

@@ -24,12 +24,8 @@ import sbdata
 from sbdata.completion import MARKER, Problem, check_marker, describe_problems, write_marker
 from sbdata.errors import InputError
 from sbdata.fingerprints import code_fingerprint
-from sbdata.losses import (
-    ElasticWeightConsolidation,
-    MovingFisher,
-    estimate_fisher,
-    scaled_fisher,
-)
+from sbdata.losses import ElasticWeightConsolidation
+from sbdata.losses.fisher import MovingFisher, estimate_fisher, scaled_fisher
 from sbdata.settings import as_plain
 from sbdata.storage import remove_leftovers, write_text
 from sbdata.train.checkpoint import (

@@ -21,7 +21,7 @@ from sbdata.app.panel_data import (
     gather_objects,
     groups_of,
 )
-from sbdata.metrics import OUTCOMES
+from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.sizes import SizeBins
 
 BINS = SizeBins()

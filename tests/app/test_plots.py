@@ -32,7 +32,8 @@ from sbdata.app.plots import (
 from sbdata.app.selection import Selection
 from sbdata.app.view_estimates import Curve, Estimate, SizeEstimate
 from sbdata.masks import voc_palette
-from sbdata.metrics import OUTCOMES, Difference, Interval
+from sbdata.metrics.bootstrap import Difference, Interval
+from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import VOC20
 

@@ -24,7 +24,8 @@ from sbdata.app.view_estimates import (
     size_names,
 )
 from sbdata.errors import InputError
-from sbdata.metrics import FEW, Accumulator, MetricOptions, bootstrap, score_image, truth_from_maps
+from sbdata.metrics import Accumulator, MetricOptions, score_image, truth_from_maps
+from sbdata.metrics.bootstrap import FEW, bootstrap
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.sizes import SizeBins
 

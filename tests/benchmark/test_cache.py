@@ -25,7 +25,7 @@ from sbdata.benchmark.steps import scores
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.masks import read_index_png, write_index_png
-from sbdata.metrics import bootstrap, compare
+from sbdata.metrics.bootstrap import bootstrap, compare
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
 from tests.benchmark.conftest import Sets, both, planned, without_times

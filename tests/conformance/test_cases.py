@@ -8,16 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sbdata.metrics import (
-    FP_ATTRIBUTIONS,
-    METRIC,
-    OUTCOMES,
-    ROUNDINGS,
-    Accumulator,
-    ImageTruth,
-    MetricOptions,
-    score_image,
-)
+from sbdata.metrics import Accumulator, ImageTruth, MetricOptions, score_image
+from sbdata.metrics.image import FP_ATTRIBUTIONS, METRIC, ROUNDINGS
+from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.sizes import SizeBins
 from tests.conformance import corpus
 

@@ -21,7 +21,8 @@ from sbdata.drawing import (
 )
 from sbdata.drawing.scores import heat_step
 from sbdata.formatting import number
-from sbdata.metrics import Accumulator, Cell, CurvePoint, summarise
+from sbdata.metrics import Accumulator
+from sbdata.metrics.summary import Cell, CurvePoint, summarise
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import COCO80, VOC20, Taxonomy
 from tests.score.scored_examples import BINS, TAXONOMY, example_images, scored_from

@@ -11,13 +11,8 @@ import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
 
 from sbdata.errors import InputError  # noqa: E402
-from sbdata.losses import (  # noqa: E402
-    ElasticWeightConsolidation,
-    MovingFisher,
-    SizeBalancedCrossEntropy,
-    estimate_fisher,
-    scaled_fisher,
-)
+from sbdata.losses import ElasticWeightConsolidation, SizeBalancedCrossEntropy  # noqa: E402
+from sbdata.losses.fisher import MovingFisher, estimate_fisher, scaled_fisher  # noqa: E402
 
 
 def network(seed: int = 0) -> nn.Sequential:

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="the train extra is not installed")
 from torch import nn  # noqa: E402
 
 from sbdata.errors import InputError  # noqa: E402
-from sbdata.losses import MovingFisher, scaled_fisher  # noqa: E402
+from sbdata.losses.fisher import MovingFisher, scaled_fisher  # noqa: E402
 from sbdata.losses.parameters import bare  # noqa: E402
 
 

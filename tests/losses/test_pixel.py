@@ -10,15 +10,10 @@ torch = pytest.importorskip("torch", reason="the train extra is not installed")
 import torch.nn.functional as F  # noqa: E402, N812
 
 from sbdata.errors import InputError  # noqa: E402
-from sbdata.losses import (  # noqa: E402
-    LOSSES,
-    BalancedCrossEntropy,
-    CrossEntropy,
-    PixelRatio,
-    SizeBalancedCrossEntropy,
-    make_loss,
-    size_weights,
-)
+from sbdata.losses import CrossEntropy, SizeBalancedCrossEntropy, size_weights  # noqa: E402
+from sbdata.losses.pixel import BalancedCrossEntropy  # noqa: E402
+from sbdata.losses.ratio import PixelRatio  # noqa: E402
+from sbdata.losses.registry import LOSSES, make_loss  # noqa: E402
 
 TARGET = torch.tensor(
     [
@@ -293,7 +288,7 @@ def test_weights_of_another_shape() -> None:
 
 @pytest.mark.parametrize("name", ["ce", "sb", "balanced-ce", "dice", "lovasz", "focal"])
 def test_a_class_that_the_logits_lack_is_refused(name: str) -> None:
-    from sbdata.losses import make_loss
+    from sbdata.losses.registry import make_loss
 
     target = torch.zeros(1, 4, 4, dtype=torch.uint8)
     target[0, 0, 0] = 7

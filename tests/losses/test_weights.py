@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
 from sbdata.errors import InputError  # noqa: E402
-from sbdata.losses import NORMALIZERS, REGIONS, size_weights  # noqa: E402
+from sbdata.losses import size_weights  # noqa: E402
+from sbdata.losses.weights import NORMALIZERS, REGIONS  # noqa: E402
 from tests.losses.shapes_to_weigh import SHAPES, batches  # noqa: E402
 from tests.reference import size_weights as reference  # noqa: E402
 

@@ -13,18 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sbdata.errors import InputError
-from sbdata.metrics import (
-    FP_ATTRIBUTIONS,
-    OUTCOMES,
-    ROUNDINGS,
-    Accumulator,
-    ImageTruth,
-    MetricOptions,
-    half_octaves,
-    ia_iou,
-    score_image,
-    truth_from_maps,
-)
+from sbdata.metrics import Accumulator, ImageTruth, MetricOptions, score_image, truth_from_maps
+from sbdata.metrics.image import FP_ATTRIBUTIONS, ROUNDINGS, ia_iou
+from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.metrics.summary import half_octaves
 from sbdata.sizes import SizeBins
 from tests.metrics.random_maps import N_CLASSES, images
 from tests.reference import ia_iou as reference

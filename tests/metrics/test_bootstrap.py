@@ -12,15 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sbdata.errors import InputError
-from sbdata.metrics import (
-    FEW,
-    Accumulator,
-    MetricOptions,
-    bootstrap,
-    compare,
-    score_image,
-    truth_from_maps,
-)
+from sbdata.metrics import Accumulator, MetricOptions, score_image, truth_from_maps
+from sbdata.metrics.bootstrap import FEW, bootstrap, compare
 from sbdata.sizes import SizeBins
 
 MODULE = importlib.import_module("sbdata.metrics.bootstrap")  # the package's name is the function

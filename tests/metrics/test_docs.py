@@ -5,7 +5,9 @@ from __future__ import annotations
 import doctest
 from pathlib import Path
 
-from sbdata.metrics import FEW, FP_ATTRIBUTIONS, METRIC, OUTCOMES, RESAMPLES, ROUNDINGS
+from sbdata.metrics.bootstrap import FEW, RESAMPLES
+from sbdata.metrics.image import FP_ATTRIBUTIONS, METRIC, ROUNDINGS
+from sbdata.metrics.outcomes import OUTCOMES
 
 METRIC_PAGE = Path(__file__).parents[2] / "docs" / "metric.md"
 

@@ -12,17 +12,14 @@ from hypothesis import strategies as st
 
 from sbdata.errors import InputError
 from sbdata.metrics import (
-    CLASS_ROW,
-    FP_ATTRIBUTIONS,
-    OUTCOMES,
-    ROUNDINGS,
     ImageTruth,
     MetricOptions,
-    outcome_index,
     score_image,
     truth_from_components,
     truth_from_maps,
 )
+from sbdata.metrics.image import CLASS_ROW, FP_ATTRIBUTIONS, ROUNDINGS
+from sbdata.metrics.outcomes import OUTCOMES, outcome_index
 from tests.metrics.random_maps import N_CLASSES, Image, images
 from tests.reference import ia_iou as reference
 from tests.reference import ia_iou_arrays

@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sbdata.metrics import (
-    INSTANCE_ROW,
-    OUTCOMES,
-    Accumulator,
-    MetricOptions,
-    outcome_index,
-    score_image,
-    truth_from_maps,
-)
+from sbdata.metrics import Accumulator, MetricOptions, score_image, truth_from_maps
+from sbdata.metrics.image import INSTANCE_ROW
+from sbdata.metrics.outcomes import OUTCOMES, outcome_index
 from sbdata.sizes import SizeBins
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from sbdata.errors import InputError
 from sbdata.formatting import caption, explanation, metrics_as_markdown
-from sbdata.metrics import METRICS, Accumulator, metric_of, register_metric, summarise
+from sbdata.metrics import Accumulator, register_metric
+from sbdata.metrics.registry import METRICS, metric_of
+from sbdata.metrics.summary import summarise
 from sbdata.sizes import SizeBins
 
 PAGE = Path(__file__).parents[2] / "docs" / "metric.md"

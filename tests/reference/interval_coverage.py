@@ -21,10 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sbdata.metrics import CLASS_ROW, INSTANCE_ROW, REGION_ROW, MetricOptions, ScoreTables
+from sbdata.metrics import MetricOptions
 from sbdata.metrics.bootstrap import bootstrap
+from sbdata.metrics.image import CLASS_ROW, INSTANCE_ROW, REGION_ROW
 from sbdata.metrics.registry import estimates
 from sbdata.metrics.sums import image_sums, ratio
+from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
 
 BINS = SizeBins()

@@ -14,7 +14,7 @@ from sbdata.benchmark.values import figures_of
 from sbdata.cli.leaderboard import _print_board
 from sbdata.cli.score import _print_scored
 from sbdata.formatting import metrics_as_markdown, percent
-from sbdata.metrics import METRICS
+from sbdata.metrics.registry import METRICS
 from sbdata.report.leaderboard_markdown import markdown_of
 from sbdata.report.leaderboard_page import page_of
 from sbdata.report.score_page import report_html

@@ -14,7 +14,11 @@ import pytest
 
 from sbdata.errors import InputError
 from sbdata.formatting import caption, number, percent, signed, span
-from sbdata.metrics import OUTCOMES, Accumulator, bootstrap, ia_iou, summarise
+from sbdata.metrics import Accumulator
+from sbdata.metrics.bootstrap import bootstrap
+from sbdata.metrics.image import ia_iou
+from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.metrics.summary import summarise
 from sbdata.report.gallery import outline_path, worst_small
 from sbdata.report.score_page import report_html, write_figures, write_report
 from sbdata.sizes import SizeBins

@@ -7,16 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sbdata.metrics import (
-    Accumulator,
-    MetricOptions,
-    bootstrap,
-    compare,
-    score_image,
-    summarise,
-    truth_from_maps,
-)
+from sbdata.metrics import Accumulator, MetricOptions, score_image, truth_from_maps
+from sbdata.metrics.bootstrap import bootstrap, compare
 from sbdata.metrics.image import ia_iou
+from sbdata.metrics.summary import summarise
 from sbdata.score.result import Comparison, InstanceChange, ScoreResult
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sbdata.errors import InputError
-from sbdata.metrics import ScoreTables, bootstrap
+from sbdata.metrics.bootstrap import bootstrap
+from sbdata.metrics.tables import ScoreTables
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.tables_file import read_tables, write_tables
 from sbdata.score.truth import truth_from_set

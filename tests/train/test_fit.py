@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from sbdata.errors import InputError
-from sbdata.losses import ElasticWeightConsolidation, MovingFisher, make_loss
+from sbdata.losses import ElasticWeightConsolidation
+from sbdata.losses.fisher import MovingFisher
+from sbdata.losses.registry import make_loss
 from sbdata.train.devices import DistributedContext, init_distributed
 from sbdata.train.fit import DivergedError
 from sbdata.train.phase import run_phase

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from sbdata.errors import InputError
-from sbdata.losses import make_loss
+from sbdata.losses.registry import make_loss
 from sbdata.train.pretrained import Backbone, Normalisation, become_caffe
 from sbdata.train.resize import nearest
 from sbdata.train.segmenter import (

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sbdata.completion import MARKER, check_marker
 from sbdata.errors import InputError
-from sbdata.losses import scaled_fisher
+from sbdata.losses.fisher import scaled_fisher
 from sbdata.masks import write_index_png
 from sbdata.taxonomy import VOC20, Taxonomy
 from sbdata.train import strategies

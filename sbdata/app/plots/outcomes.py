@@ -16,7 +16,7 @@ from sbdata.app.plots.style import (
     with_legend,
 )
 from sbdata.app.selection import Selection
-from sbdata.metrics import OUTCOMES
+from sbdata.metrics.outcomes import OUTCOMES
 
 # From good to bad; distinguishable with every common kind of colour blindness (Okabe, Ito).
 _COLOURS = {

@@ -27,7 +27,7 @@ from sbdata.app.plots.style import (
 )
 from sbdata.app.view_estimates import Curve, Estimate, SizeEstimate
 from sbdata.formatting import NOTHING, count, number, signed, span
-from sbdata.metrics import FEW, Difference, Interval
+from sbdata.metrics.bootstrap import FEW, Difference, Interval
 from sbdata.sizes import SizeBins
 
 _DASHES = ("solid", "dash", "dot", "dashdot")

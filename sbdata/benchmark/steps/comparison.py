@@ -8,7 +8,7 @@ from pathlib import Path
 from sbdata.benchmark.records import Pair
 from sbdata.benchmark.steps.scores import OPTIONS, TABLES
 from sbdata.benchmark.values import differences_of
-from sbdata.metrics import bootstrap, compare
+from sbdata.metrics.bootstrap import bootstrap, compare
 from sbdata.parallel import Progress
 from sbdata.score.tables_file import read_tables
 from sbdata.sets import EvaluationSet
