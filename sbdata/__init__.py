@@ -32,6 +32,7 @@ _HOMES = {
     "build_set": "sbdata.curate.api",
     "compare": "sbdata.score.api",
     "open_set": "sbdata.sets",
+    "score": "sbdata.score",
 }
 
 keep_compiled_code()
@@ -39,12 +40,11 @@ keep_compiled_code()
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for at its first use, so that ``import sbdata`` stays quick."""
-    if name == "score":  # the package, which can be called
-        return import_module("sbdata.score")
     if name not in _HOMES:
         msg = f"module 'sbdata' has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    return home if name == "score" else getattr(home, name)  # a package that can be called
 
 
 def __dir__() -> list[str]:

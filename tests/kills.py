@@ -497,7 +497,7 @@ def _bench_case(root: Path, starter: Starter, stack: ExitStack) -> Case:
         starts={"empty": None, "results of another set": former},
         open=r"checkpoint\.pt|.+\.lock",
         grows=("log.csv",),
-        loose=("hashes.json",),
+        loose=("hashes.json", "durations.jsonl"),
     )
 
 

@@ -50,7 +50,7 @@ TASKS = {
     "pseudo": (
         ("sbdata.benchmark.steps.pseudo_masks",),
         ("score.pseudo_masks", "benchmark.values", "metrics.kernel", "metrics.image",
-         "metrics.estimates",
+         "metrics.sums",
          "score.run", "masks", "sizes"),
         ("sbdata.train", "sbdata.losses"),
     ),

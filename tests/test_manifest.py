@@ -617,7 +617,7 @@ def test_values_that_do_not_fit_are_refused():
 
 def test_counts_hold_every_cell():
     counts = size_counts(build().instances, ANIMALS, BINS)
-    assert counts.to_dict("index") == {
+    assert counts == {
         "cat": {"small": 1, "medium": 1, "large": 0},
         "dog": {"small": 0, "medium": 0, "large": 0},
         "hen": {"small": 0, "medium": 0, "large": 1},

