@@ -146,8 +146,8 @@ class ScoreResult:
             load_image: gives what the report shows of an image, as
                 :func:`~sbdata.score.run.loader_of` returns it; None leaves the pictures out.
         """
-        # A result renders itself by the room above, imported at the call alone: scoring without a
-        # report loads no templates, and the contract of layers has this one exception.
+        # The report is a package above this one, and is imported at the call alone: scoring without
+        # a report loads no templates, and the contract of layers has this one exception.
         from sbdata.report.score_page import report_html
 
         return report_html(self, load_image)
