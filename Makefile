@@ -35,7 +35,7 @@ dataset: $(VENV)/core ## Build the set of RECIPE [shapes-b]; SOURCES="coco=PATH 
 # Tests of the parts that need neither PyTorch nor FiftyOne, in an environment that has neither.
 check: $(CHECK_VENV)/core ## Run the core's tests, in an environment without PyTorch and FiftyOne
 	@$(CHECK_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile tests sbdata \
-	  $(foreach room,app bench losses train,--ignore tests/$(room) --ignore sbdata/$(room)) \
+	  $(foreach part,app benchmark losses train,--ignore tests/$(part) --ignore sbdata/$(part)) \
 	  --ignore tests/baselines $(ARGS)
 
 test: $(VENV)/dev ## Run all tests; ARGS="-m slow tests/curate"
