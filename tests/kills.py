@@ -137,6 +137,8 @@ def _digest(path: Path) -> str:
     try:
         if path.name == "hashes.json":  # which files are old enough to be noted depends on the time
             return f"hashes of version {json.loads(data)['version']}"
+        if path.name == "durations.jsonl":  # a log of wall times
+            return "durations"
         if path.name in MARKERS:
             content = json.loads(data)
             content["extra"].get("inputs", {}).pop("model", None)  # its file holds durations
