@@ -34,7 +34,7 @@ OPTIONS = tuple(word for option in TINY for word in ("--option", option))
 STRATEGIES = tuple(w for s in ("ce", "sb", "sb-ft", "sb-ewc") for w in ("--strategy", s))
 SOURCES = {
     "voc-val": ("voc-val", "voc=voc2012-mini/VOCdevkit/VOC2012"),
-    "coco": ("coco-val-voc20", "coco=coco-mini"),
+    "coco": ("coco-val-voc20", "coco=coco128", "--set", "sources.0.splits=[train2017]"),
 }
 """Recipes that are built from real data, if its folder has them."""
 
@@ -122,10 +122,10 @@ def numbers_of(tree: Path, methods: tuple[str, ...], real_data: Path | None) -> 
             "shapes-b": ("shapes-b", "--set", FEW, "--set", "select.quota=4"),
             "shapes-train": ("shapes-train", "--set", FEW),
         }
-        for name, (recipe, root) in SOURCES.items():
+        for name, (recipe, root, *more) in SOURCES.items():
             source, _, path = root.partition("=")
             if real_data is not None and (real_data / path).is_dir():
-                builds[name] = (recipe, "--source-root", f"{source}={real_data / path}")
+                builds[name] = (recipe, "--source-root", f"{source}={real_data / path}", *more)
         for name, arguments in builds.items():
             built = place / "data" / name
             run(tree, place, "dataset", "build", *arguments, "--out", built)
