@@ -88,9 +88,9 @@ def run_tasks(
 def _run_as_ready(
     tasks: Sequence[Task], submit: Callable[[Task], Future[float] | None], finished: Finished
 ) -> None:
-    """Submit each task when those it needs are done.
+    """Submit each task when the tasks that it needs are done.
 
-    ``submit`` returns None if there is no room for the task now; something then runs.
+    ``submit`` returns None if there is no capacity for the task now; then other tasks are running.
     """
     by_id = {task.id: task for task in tasks}
     needed = {task.id: [i for i in task.needs if i in by_id] for task in tasks}
