@@ -84,7 +84,7 @@ class Cache:
         if key not in self._opened:
             opened = open_set(Path(root))
             if opened.logical_hash != logical_hash:
-                msg = f"{root}: is another set now than the bench began with; run it again"
+                msg = f"{root}: the set has changed since the bench began; run it again"
                 raise InputError(msg)
             self._opened[key] = opened
         found: EvaluationSet = self._opened[key]

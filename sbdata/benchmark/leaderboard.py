@@ -238,7 +238,7 @@ def _without_repeats(
 
 def _repeated(former: SetRecord, entry: SetRecord) -> str:
     if former.file.name == entry.file.name:
-        return f"{entry.file.name} is there twice, with the same figures."
+        return f"{entry.file.name} was given twice, with the same figures."
     return f"{former.file.name} and {entry.file.name} have the same figures; one of them is shown."
 
 

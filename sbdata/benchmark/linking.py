@@ -73,5 +73,5 @@ def link_masks(task: StageContext, settings: ImportSettings) -> None:
                 shutil.copyfile(file, temporary)
         task.progress(done, len(files))
     if digest_of(digests) != settings.masks_sha256:
-        msg = f"{folder}: the masks are not those that import.json tells of; {remedy}"
+        msg = f"{folder}: the masks are not those recorded in import.json; {remedy}"
         raise InputError(msg)

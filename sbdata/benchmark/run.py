@@ -126,7 +126,7 @@ def find_task(tasks: Sequence[Task], beginning: str, cache: Cache) -> Task:
     found = [task for task in tasks if task.id.startswith(beginning)]
     if len(found) != 1 or not beginning:
         which = "no task's id begins" if not found else f"the ids of {len(found)} tasks begin"
-        msg = f"--only {beginning}: {which} so; --dry-run lists the ids of this call's tasks"
+        msg = f"--only {beginning}: {which} like this; --dry-run lists the ids of this call's tasks"
         raise InputError(msg)
     (task,) = found
     by_id = {each.id: each for each in tasks}

@@ -35,7 +35,7 @@ def photos_in(folder: Path) -> dict[str, Path]:
     for path in files:
         other = forms.setdefault(composed(path.stem), path)
         if other is not path:
-            msg = f"{folder}: {other.name} and {path.name} have one id; keep one of them"
+            msg = f"{folder}: {other.name} and {path.name} have the same id; keep one of them"
             raise InputError(msg)
         found[path.stem] = path
     return found

@@ -288,6 +288,6 @@ def _check_ids(image_ids: Sequence[str]) -> None:
             msg = f"the image id {image_id!r} cannot be a file's name; give it another"
             raise InputError(msg)
         if image_id in seen:
-            msg = f"the image id {image_id!r} comes twice; ids must differ"
+            msg = f"the image id {image_id!r} is repeated; ids must differ"
             raise InputError(msg)
         seen.add(image_id)

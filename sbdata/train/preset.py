@@ -227,7 +227,7 @@ def inference_of(about: Mapping[str, Any]) -> Inference:
     """Return the prediction settings of a trained model, from its file's description."""
     preset = about.get("preset") if isinstance(about, dict) else None
     if not isinstance(preset, dict) or "inference" not in preset:
-        msg = "the model's file (model.pt) does not tell how it predicts; give another model"
+        msg = "the model's file (model.pt) has no prediction settings; give another model"
         raise InputError(msg)
     found = from_plain(Inference, preset["inference"], "the model (model.pt): about.preset")
     assert isinstance(found, Inference)  # noqa: S101 - for the type checker

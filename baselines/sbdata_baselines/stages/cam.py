@@ -86,7 +86,7 @@ def class_maps(activations: npt.NDArray[Any], present: Iterable[int]) -> ClassMa
     """
     classes = tuple(sorted(set(present)))
     if classes and not 1 <= classes[0] <= classes[-1] <= len(activations):
-        msg = f"classes {classes} are not all in 1..{len(activations)}, the maps that there are"
+        msg = f"classes {classes} are not all in 1..{len(activations)}, the available maps"
         raise InputError(msg)
     rows = [number - 1 for number in classes]
     return ClassMaps(classes, max_normalised(activations[rows]))
