@@ -116,12 +116,9 @@ def run_each(
     """Return ``[function(item) for item in items]``, computed by several workers.
 
     Use threads for work that waits or releases the interpreter lock (network, hashing, decoding),
-    and
-    processes for work in plain Python. At most four items per worker are in progress at once, and
-    one
-    slow item does not block the others. The first exception cancels items that have not begun and
-    is
-    raised.
+    and processes for work in plain Python. At most four items per worker are in progress at once,
+    and one slow item does not block the others. The first exception cancels items that have not
+    begun and is raised.
 
     Args:
         function: Function to apply; picklable if ``processes`` is set.

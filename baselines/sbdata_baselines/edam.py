@@ -119,8 +119,7 @@ def positions(count: int, width: int) -> Tensor:
     """Return sine and cosine position encodings of cells, ``(count, width)``.
 
     Vaswani et al., "Attention Is All You Need" (NeurIPS 2017), section 3.5; cells are numbered row
-    by
-    row. Even columns hold sines, odd columns cosines.
+    by row. Even columns hold sines, odd columns cosines.
 
     Args:
         count: Number of cells.

@@ -26,8 +26,7 @@ class Sgd:
     The official codes of IRN, PSA, SEAM and those built on them pass the weight decay in place of
     SGD's momentum: they train with a momentum of 1e-4 or 5e-4, and 0.9 is only the power of the
     schedule. Presets called ``paper`` use that effective momentum; with a momentum of 0.9, divide
-    the
-    learning rate by about 10.
+    the learning rate by about 10.
 
     Attributes:
         lr: Learning rate of the backbone.

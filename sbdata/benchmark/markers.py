@@ -2,8 +2,8 @@
 
 A task writes a marker into its folder last. The marker lists the folder's files with sizes, times
 and hashes, and the content of the inputs from which they were made. So a file that was altered
-after
-the task is detected, a missing file is made again, and results of other inputs are not mixed in.
+after the task is detected, a missing file is made again, and results of other inputs are not mixed
+in.
 """
 
 from __future__ import annotations

@@ -253,8 +253,7 @@ def write_result(folder: Path, result: ResultRecord) -> Path:
     """Write a result atomically; sets scored by an earlier call of the same run are kept.
 
     A result of another identity (other settings, data or code) is never replaced. Only one process
-    at
-    a time may write a result: half-written files are those of a killed process and are deleted.
+    at a time may write a result: half-written files are those of a killed process and are deleted.
     """
     path = result_file(folder, result)
     remove_leftovers(folder, path.name)

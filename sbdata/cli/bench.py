@@ -129,14 +129,10 @@ def bench(
     """Run methods from image-level labels to scored, comparable results.
 
     Every step is stored in WORK under a hash of its settings, inputs and code. Finished steps are
-    not
-    repeated, and an interrupted bench continues. A step's file that was altered is refused; a
-    missing
-    one is made again. RESULTS receives one JSON file per method, strategy and seed, and one of
-    paired
-    differences per method and seed. Their names contain a hash of all that they depend on, so
-    results
-    of other settings, data or code are kept. 'sbdata leaderboard' reads them.
+    not repeated, and an interrupted bench continues. A step's file that was altered is refused; a
+    missing one is made again. RESULTS receives one JSON file per method, strategy and seed, and one
+    of paired differences per method and seed. Their names contain a hash of all that they depend
+    on, so results of other settings, data or code are kept. 'sbdata leaderboard' reads them.
     """
     if listing:
         _list(as_json)

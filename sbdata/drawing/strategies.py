@@ -34,8 +34,7 @@ def ia_by_strategy(
     """Draw IA of one method by size, with the strategies of a size side by side on a line.
 
     Lines join the strategies of a size, never the sizes of a strategy: a line that rises from size
-    to
-    size would look lower the further right it starts.
+    to size would look lower the further right it starts.
 
     Args:
         method: Name of the method.

@@ -23,8 +23,7 @@ def markdown_of(board: Board) -> str:
     """Return a board as Markdown: the table, the pseudo-masks, the differences, the footnotes.
 
     A cell of IA has the class mean and, beneath it, the instance mean. Only those differences are
-    shown
-    that support the paper's claim; the HTML page has all.
+    shown that support the paper's claim; the HTML page has all.
     """
     parts = [_escaped(intro_of(board)), _table(board, rows_shown(board, "<br>"), words=3)]
     quality = board.pseudo_masks
@@ -93,8 +92,7 @@ def write_boards_into_readme(text: str, boards: Sequence[Board]) -> str:
     """Return a text with the board's table between every pair of markers.
 
     A marker names a board in full, ``shapes-train/shapes-b``, or by its scored set alone if no
-    other
-    board has this scored set.
+    other board has this scored set.
 
     Raises:
         InputError: if there are no markers, or a marker names no board or several.

@@ -110,8 +110,7 @@ def _plots_of(board: Board) -> dict[str, Any] | None:
     """Return a legend and one plot per method, of IA by size for each strategy; None if empty.
 
     A grid arranges the plots in as many columns as fit, so that text has the same size on a phone
-    and
-    on a desktop.
+    and on a desktop.
     """
     sizes = [name for name in board.n_instances if name not in ("ia", "ia_objects")]
     drawn = [row for row in board.rows if row.seeds and not row.mark]

@@ -124,8 +124,7 @@ def pamr(
     """Refine masks by PAMR: repeatedly replace each pixel by the mean of its neighbours.
 
     The means are weighted by :func:`affinity_weights`, so a constant mask does not change and
-    values
-    stay within their range.
+    values stay within their range.
 
     Args:
         images: Images, float ``(N, 3, H, W)`` in [0, 1].
@@ -146,8 +145,7 @@ def position_affinity_weights(images: Tensor, dilations: Sequence[int] = DILATIO
         softmax_n(-mean over channels of (|I_n - I_0| / (0.3 s))^2) + 0.01 softmax_n(-(d / 0.3 t)^2)
 
     divided by 1.01, so that they sum to 1. The published code omits this divisor; it does not
-    change
-    the classes.
+    change the classes.
 
     Source: Ru et al., "Learning Affinity from Attention: End-to-End Weakly-Supervised Semantic
     Segmentation with Transformers" (CVPR 2022); constants from rulixiang/afa (``wetr/PAR.py``).

@@ -92,8 +92,7 @@ class Segmenter(nn.Module):
     """Backbone with an atrous head that normalises its own input.
 
     Batch norm is always frozen: its statistics and scales stay as loaded, even after ``train()``.
-    In
-    the backbone, only the convolution weights are trained.
+    In the backbone, only the convolution weights are trained.
 
     Args:
         backbone: Feature network.
@@ -167,8 +166,7 @@ class Segmenter(nn.Module):
         """Return the logits at scale 1, at each further scale, and their pixel-wise maximum.
 
         Each output has the size of its scale; for the maximum, all are resized bilinearly to the
-        first.
-        Without ``scales`` the list holds only the logits at scale 1.
+        first. Without ``scales`` the list holds only the logits at scale 1.
         """
         whole = self._normalised(images)
         height, width = whole.shape[-2:]

@@ -165,8 +165,7 @@ class _Job:
         """Run the shared first phase, unless it is finished; return the training state after it.
 
         The phase's checkpoint becomes that state by a rename, a single operation of the file
-        system, so
-        a run may be killed at any time.
+        system, so a run may be killed at any time.
         """
         folder, state = self.out / FIRST_PHASE, _switch_state(self.out)
         identity = {"name": FIRST_PHASE, "switch": self.preset.switch, **self._common_settings()}

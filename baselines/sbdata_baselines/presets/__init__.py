@@ -14,9 +14,8 @@ def presets_of(method: str) -> dict[str, dict[str, Any]]:
     """Return the settings of a method as plain values, by preset.
 
     A part may be taken from another method: ``irn: irn.paper`` stands for all of
-    ``irn.paper.yaml``.
-    ``base: irn.smoke`` takes all of that preset; the file's other keys replace its values in the
-    same places.
+    ``irn.paper.yaml``. ``base: irn.smoke`` takes all of that preset; the file's other keys replace
+    its values in the same places.
 
     Raises:
         InputError: if a file is not a mapping.

@@ -58,8 +58,7 @@ def boundary_loss(affinities: Tensor, labels: PairLabels) -> Tensor:
     """Return IRN's affinity loss, without its displacement terms.
 
     The loss is ``(1/2 mean_bg[-log a] + 1/2 mean_fg[-log a] + mean_neg[-log(1 - a)]) / 2``. An
-    empty
-    mask contributes 0. The walk needs the edge map only; displacements tell instances apart.
+    empty mask contributes 0. The walk needs the edge map only; displacements tell instances apart.
 
     Args:
         affinities: Affinities, ``(N, offsets, h, w)`` in [0, 1].

@@ -149,8 +149,7 @@ def optimised(
     """Return smooth saliency that fits both weights, with maximum 1.
 
     It minimises ``sum_i b_i s_i^2 + f_i (s_i - 1)^2 + sum_ij w_ij (s_i - s_j)^2``; the weight
-    ``w_ij``
-    decreases with the colour difference of neighbours.
+    ``w_ij`` decreases with the colour difference of neighbours.
 
     Args:
         unlike: Colour differences, ``(n, n)``.

@@ -22,9 +22,8 @@ class Pairs:
     """Sequence of the first or of the second photos of all pairs of one run.
 
     Pair ``p`` depends only on the seed and ``p``, so the two sides match. In each epoch, every
-    photo
-    that has a class is the first photo once, in an order drawn anew. Its partner is any other photo
-    with one of its classes, or itself if there is none.
+    photo that has a class is the first photo once, in an order drawn anew. Its partner is any other
+    photo with one of its classes, or itself if there is none.
 
     Attributes:
         rows: Photos.

@@ -75,12 +75,9 @@ class TokenNetwork(nn.Module):
         """Return class maps, ``(N, C, h, w)``, non-negative and not normalised.
 
         The attention of class tokens to each patch, summed over the last blocks, is multiplied by
-        the
-        positive part of the patches' maps. :func:`sbdata_baselines.stages.attention.refined_maps`
-        then
-        applies the attention between patches, summed over all blocks. Attention is averaged over
-        the
-        heads.
+        the positive part of the patches' maps.
+        :func:`sbdata_baselines.stages.attention.refined_maps` then applies the attention between
+        patches, summed over all blocks. Attention is averaged over the heads.
 
         Args:
             images: Images, ``(N, 3, H, W)``.
@@ -203,8 +200,7 @@ def build_network(
     """Return a new network; its random parameters are drawn with torch's global generator.
 
     All class tokens are initialised with the single class token of the vision transformer, as in
-    the
-    official code.
+    the official code.
 
     Args:
         settings: Settings of the transformer.

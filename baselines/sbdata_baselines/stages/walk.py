@@ -57,8 +57,7 @@ def line_cells(offset: Offset) -> list[Offset]:
     """Return the cells whose centre is nearer than 1 to the segment from (0, 0) to an offset.
 
     All of them lie in the segment's bounding box. There, the distance to the segment is the
-    distance
-    to the line through it.
+    distance to the line through it.
 
     >>> line_cells((1, 1))
     [(0, 0), (0, 1), (1, 0), (1, 1)]
