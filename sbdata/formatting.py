@@ -1,6 +1,6 @@
-"""How values are written: the same in tables, in figures and in their titles.
+"""Formatting of values, the same in tables, in figures and in their titles.
 
-What a metric is called and how many digits its values have is declared in
+The captions of metrics and the digits of their values are declared in
 :mod:`sbdata.metrics.registry`.
 """
 
@@ -13,11 +13,11 @@ from sbdata.metrics.registry import METRICS, metric_of
 from sbdata.sizes import SizeBins
 
 NOTHING = "–"
-"""Stands for an undefined value."""
+"""Text for an undefined value."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a value between 0 and 1; a dash if there is none.
+    """Return a value between 0 and 1 as text; a dash for None.
 
     >>> number(0.5), number(None)
     ('0.500', '–')
@@ -26,7 +26,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """Write a difference with its sign; a dash if there is none.
+    """Return a difference with its sign as text; a dash for None.
 
     >>> signed(0.25), signed(-0.25), signed(0.0)
     ('+0.250', '−0.250', '0.000')
@@ -40,7 +40,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Write a share in per cent; a dash if there is none.
+    """Return a fraction in per cent as text; a dash for None.
 
     >>> percent(0.125)
     '12.5 %'
@@ -49,7 +49,7 @@ def percent(share: float | None) -> str:
 
 
 def span(interval: Interval | None, key: str = "ia", *, difference: bool = False) -> str:
-    """Write an interval of a metric, or of its differences; a dash if there is none.
+    """Return an interval of a metric, or of its differences, as text; a dash for None.
 
     >>> span(Interval(0.25, 0.5)), span(Interval(-0.25, 0.5), difference=True)
     ('0.250–0.500', '−0.250 to +0.500')
@@ -62,7 +62,7 @@ def span(interval: Interval | None, key: str = "ia", *, difference: bool = False
 
 
 def caption(key: str) -> str:
-    """Return how a metric, or one of its means, is called.
+    """Return the caption of a metric, or of one of its means.
 
     >>> caption("ia_small"), caption("region_precision_small"), caption("ia.class_mean")
     ('IA_S', 'region precision, small', 'IA, class mean')
@@ -73,7 +73,7 @@ def caption(key: str) -> str:
 
 
 def explanation(key: str) -> str:
-    """Return what a metric measures and which values are better.
+    """Return the description of a metric, and whether higher or lower values are better.
 
     >>> explanation("ia_small")
     'Instance-aware IoU of the small instances. Higher is better.'
@@ -96,7 +96,7 @@ def metrics_as_markdown() -> str:
 
 
 def estimate(key: str, value: float | None, deviation: float | None = None) -> str:
-    """Write the value of a metric with its digits and unit, and a standard deviation if given.
+    """Return the value of a metric with its digits and unit, and a standard deviation if given.
 
     >>> estimate("miou", 0.5), estimate("miou", 0.5, 0.25), estimate("miss_rate_small", 0.5, 0.025)
     ('0.500', '0.500 ± 0.250', '50.0 ± 2.5 %')
@@ -110,7 +110,7 @@ def estimate(key: str, value: float | None, deviation: float | None = None) -> s
 
 
 def change(key: str, value: float | None) -> str:
-    """Write the difference of two values of a metric, with its sign.
+    """Return the difference of two values of a metric as text, with its sign.
 
     >>> change("miou", -0.25), change("miss_rate_small", 0.025)
     ('−0.250', '+2.5 %')
@@ -122,7 +122,7 @@ def change(key: str, value: float | None) -> str:
 
 
 def count(n: int, one: str, many: str = "") -> str:
-    """Write a number of things.
+    """Return a number of things as text.
 
     >>> count(1, "image"), count(1200, "image"), count(2, "class", "classes")
     ('1 image', '1,200 images', '2 classes')
@@ -131,7 +131,7 @@ def count(n: int, one: str, many: str = "") -> str:
 
 
 def area(pixels: int) -> str:
-    """Write a limit of area, as a square if it is one.
+    """Return a limit of area as text, as a square if it is one.
 
     >>> area(1024), area(2000)
     ('32²', '2,000')
@@ -141,7 +141,7 @@ def area(pixels: int) -> str:
 
 
 def limits(bins: SizeBins, place: int) -> str:
-    """Write the limits of one size.
+    """Return the limits of one size as text.
 
     >>> [limits(SizeBins(), k) for k in range(3)]
     ['under 32²', '32² to 96²', '96² and more']

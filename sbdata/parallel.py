@@ -26,10 +26,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Progress = Callable[[int, int], None]
-"""Callback with (items done, total items), run in the caller's thread after each item."""
+"""Callback with (items done, total items), called in the caller's thread after each item."""
 
 Submit = Callable[..., Future[Any]]
-"""``submit(function, *arguments)`` hands a call to a worker and returns its future."""
+"""Function ``submit(function, *arguments)`` that passes a call to a worker; returns its future."""
 
 
 @contextmanager
@@ -41,17 +41,17 @@ def process_pool(
     arguments: Sequence[Any] = (),
     finish: bool = False,
 ) -> Iterator[Submit]:
-    """Give a function that hands calls to worker processes, started by "spawn".
+    """Yield a function that submits calls to worker processes, started by "spawn".
 
-    The workers leave Ctrl-C to this process, and end when it ends, however that happens.
+    The workers leave Ctrl-C to this process, and end when it ends for any reason.
 
     Args:
-        workers: how many.
-        died: the sentence of the error if a worker dies.
-        start: called with ``arguments`` in each worker before its first item; picklable.
-        arguments: of ``start``.
-        finish: whether calls that run are waited for when an exception leaves the block; by
-            default their processes are ended. What has not begun is cancelled in any case.
+        workers: Number of worker processes.
+        died: Message of the error if a worker dies.
+        start: Function called with ``arguments`` in each worker before its first item; picklable.
+        arguments: Arguments of ``start``.
+        finish: True to wait for running calls if an exception leaves the block; by default their
+            processes are terminated. Calls that have not begun are always cancelled.
 
     Raises:
         InputError: if a worker process dies.
@@ -86,7 +86,7 @@ def _begin_worker(start: Callable[..., object] | None, *arguments: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is gone; it would hold its locks to the end."""
+    """End this process when its parent ends; otherwise it would keep its locks."""
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -115,16 +115,17 @@ def run_each(
 ) -> list[Result]:
     """Return ``[function(item) for item in items]``, computed by several workers.
 
-    Threads serve work that waits or releases the interpreter lock (network, hashing, decoding);
-    processes serve work in plain Python. At most four items a worker are under way at once, and one
-    slow item holds up no other. The first exception cancels what has not begun and is raised.
+    Use threads for work that waits or releases the interpreter lock (network, hashing, decoding),
+    and processes for work in plain Python. At most four items per worker are in progress at once,
+    and one slow item does not block the others. The first exception cancels items that have not
+    begun and is raised.
 
     Args:
-        function: picklable if ``processes`` is set.
-        items: what the function is called with; picklable if ``processes`` is set.
-        workers: how many; 1 runs inline.
-        processes: use processes (started by "spawn") instead of threads.
-        progress: see ``Progress``.
+        function: Function to apply; picklable if ``processes`` is set.
+        items: Arguments of the function, one per call; picklable if ``processes`` is set.
+        workers: Number of workers; 1 runs inline.
+        processes: True to use processes (started by "spawn") instead of threads.
+        progress: Callback with (items done, total items), called in this thread after each item.
 
     Raises:
         InputError: if a worker process dies.
@@ -165,7 +166,7 @@ def run_each(
 def in_order(
     submit: Submit, function: Callable[[Item], Result], items: Sequence[Item], ahead: int
 ) -> Iterator[Result]:
-    """Yield ``function(item)`` of each item in order, with at most ``ahead`` of them in flight."""
+    """Yield ``function(item)`` for each item in order, with at most ``ahead`` calls in progress."""
     waiting: deque[Future[Result]] = deque()
     for item in items:
         waiting.append(submit(function, item))

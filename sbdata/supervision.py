@@ -1,4 +1,4 @@
-"""What a method may learn from: image-level labels, boxes, saliency maps."""
+"""Types of supervision for a method: image-level labels, boxes, saliency maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weakly-supervised segmentation methods in one framework, each a module on shared stages.
+"""Weakly-supervised segmentation methods in one framework: one module per method, shared stages.
 
-``baselines`` imports ``sbdata`` and is never imported by it.
+``sbdata_baselines`` imports ``sbdata``; ``sbdata`` never imports it.
 """

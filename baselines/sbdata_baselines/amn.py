@@ -1,10 +1,10 @@
-"""AMN: maps of a network that classifies pixels, and is told which classes to expect.
+"""AMN: maps from a network that classifies pixels, conditioned on the image's labels.
 
 Lee, Kim and Shim, "Threshold Matters in WSSS: Manipulating the Activation for the Robust and
-Accurate Segmentation Model Against Thresholds" (CVPR 2022): IRN's seeds supervise a segmentation
-network whose features are weighed by the image's labels (label conditioning); its loss is a
-balanced cross entropy with smoothed labels (section 3.2); its probabilities, stretched to [0, 1],
-are the maps of a second IRN. Constants of the ``paper`` preset are those of gaviotas/AMN.
+Accurate Segmentation Model Against Thresholds" (CVPR 2022). IRN's seeds supervise a segmentation
+network whose features are weighted by the image's labels (label conditioning). Its loss is a
+balanced cross entropy with smoothed labels (section 3.2). Its probabilities, stretched to [0, 1],
+are the maps of a second IRN. The ``paper`` preset uses the constants of gaviotas/AMN.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class ConditionedSegmenter(nn.Module):
     """A segmentation network whose features are multiplied by a function of the image's labels.
 
     Args:
-        pyramid: the backbone.
-        n_classes: C, without background.
-        rates: of the head's atrous convolutions, which are summed.
-        dropout: of the features.
+        pyramid: Backbone.
+        n_classes: Number of classes C, without background.
+        rates: Dilation rates of the head's atrous convolutions, whose outputs are summed.
+        dropout: Dropout probability of the features.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class ConditionedSegmenter(nn.Module):
         """Return logits, background first.
 
         Args:
-            images: ``(N, 3, H, W)``.
-            labels: ``(N, C)`` of 0 and 1.
+            images: Images, ``(N, 3, H, W)``.
+            labels: Image labels, ``(N, C)`` of 0 and 1.
 
         Returns:
-            ``(N, C + 1, h, w)``.
+            Logits, ``(N, C + 1, h, w)``.
         """
         features = conditioned(self.pyramid(images)[-1], self.condition(labels))
         logits: Tensor = self.head(self.dropout(features))
@@ -70,20 +70,20 @@ class ConditionedSegmenter(nn.Module):
 
 
 def conditioned(features: Tensor, factors: Tensor) -> Tensor:
-    """Multiply each channel of ``(N, D, h, w)`` features by its factor of ``(N, D)``."""
+    """Multiply each channel of ``(N, D, h, w)`` features by its factor, ``(N, D)``."""
     return features * factors[:, :, None, None]
 
 
 def balanced_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.4) -> Tensor:
-    """Return half the background's mean loss and half the foreground's, with smoothed labels.
+    """Return half the mean background plus half the mean foreground loss, with smoothed labels.
 
-    A pixel's target is ``1 - smoothing`` for its class and ``smoothing / (K - 1)`` for each other;
-    void is left out, and a group without pixels contributes 0.
+    A pixel's target is ``1 - smoothing`` for its class and ``smoothing / (K - 1)`` for each other
+    class. Void pixels are ignored. A group without pixels contributes 0.
 
     Args:
-        logits: ``(N, K, h, w)``, background first.
-        target: integer ``(N, h, w)`` classes, 0 background, 255 void.
-        smoothing: epsilon.
+        logits: Logits, ``(N, K, h, w)``, background first.
+        target: Integer classes, ``(N, h, w)``; 0 is background, 255 void.
+        smoothing: Label smoothing epsilon.
     """
     losses = -(smoothed(target, logits.shape[1], smoothing) * logits.log_softmax(dim=1)).sum(dim=1)
     groups = (target == 0, (target != 0) & (target != VOID))
@@ -92,7 +92,7 @@ def balanced_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.
 
 
 def smoothed(target: Tensor, count: int, smoothing: float) -> Tensor:
-    """Return ``(N, count, h, w)`` probabilities that sum to 1; void counts as background."""
+    """Return target probabilities, ``(N, count, h, w)``, with sum 1; void counts as background."""
     known = torch.where(target == VOID, 0, target).long()
     chosen = functional.one_hot(known, count).movedim(-1, 1)
     other = smoothing / (count - 1)
@@ -103,7 +103,7 @@ def smoothed(target: Tensor, count: int, smoothing: float) -> Tensor:
 
 
 def train_pixels(task: StageContext, settings: PixelSettings, seeds: Path) -> None:
-    """Train the network on the seeds; writes ``model.pt``."""
+    """Train the network on the seeds; write ``model.pt``."""
     model = new_network(task, settings, _network)
     views = weak_views(task.weak, settings.views, task.seed, seeds=seeds)
 
@@ -116,7 +116,7 @@ def train_pixels(task: StageContext, settings: PixelSettings, seeds: Path) -> No
 
 
 def pixel_maps(task: StageContext, settings: ActivationSettings, pixels: Path, seeds: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the maps of its classes."""
+    """Write ``<image_id>.npz`` for each photo: the maps of its classes."""
     model = load_network(task, pixels, PixelSettings, _network)
     for row in pending(task, ".npz"):
         labels = torch.from_numpy(one_hot(row.classes, len(task.weak.taxonomy)))
@@ -142,13 +142,13 @@ def pixel_maps(task: StageContext, settings: ActivationSettings, pixels: Path, s
 def stretched_maps(logits: FloatMap, classes: tuple[int, ...], seed: LabelMap) -> ClassMaps:
     """Return the probabilities of the present classes, each stretched to [0, 1].
 
-    Where the seed is sure background they stay as they are. The background's own map, which the
-    official code writes, too, is left out: seeds and walk compare with constants.
+    Pixels that the seed marks as background keep their probabilities. The official code also writes
+    a background map; it is omitted here, because seeds and walk compare with constants.
 
     Args:
-        logits: ``(C + 1, H, W)``, background first.
-        classes: that are present.
-        seed: uint8 ``(H, W)``.
+        logits: Logits, ``(C + 1, H, W)``, background first.
+        classes: Classes that are present.
+        seed: Seed labels, uint8 ``(H, W)``.
     """
     # Absent classes stay in the denominator, as in the official code.
     probabilities = _softmax(logits)[list(classes)]

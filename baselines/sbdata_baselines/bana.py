@@ -1,11 +1,12 @@
 """BANA: masks from boxes, by a classifier that knows the background around them.
 
 Oh, Kim and Ham, "Background-Aware Pooling and Noise-Aware Loss for Weakly-Supervised Semantic
-Segmentation" (CVPR 2021): a classifier learns from the features of boxes, in whose means what looks
-like the ground outside them weighs little (:mod:`sbdata_baselines.stages.pooling`). Its activations
-within the boxes are fitted to the photo, Y_crf; prototypes of the regions found so retrieve a
-second mask, Y_ret (:mod:`sbdata_baselines.stages.retrieval`). Where the two agree the labels are
-taken for reliable. Constants of the ``paper`` preset are those of cvlab-yonsei/BANA.
+Segmentation" (CVPR 2021). A classifier learns from pooled features of boxes; the pooling gives
+little weight to cells that look like the background outside the boxes
+(:mod:`sbdata_baselines.stages.pooling`). Its activations within the boxes are fitted to the photo
+and give a first mask, Y_crf. Prototypes of the regions found this way retrieve a second mask, Y_ret
+(:mod:`sbdata_baselines.stages.retrieval`). Labels on which the two agree are considered reliable.
+The ``paper`` preset uses the constants of cvlab-yonsei/BANA.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from sbdata_baselines.stages.training import load_network, new_network, train_ne
 
 
 def train_pooled(task: StageContext, settings: PooledSettings) -> None:
-    """Train the classifier on boxes and the ground outside them; writes ``model.pt``."""
+    """Train the classifier on boxes and the background outside them; write ``model.pt``."""
     model = new_network(task, settings, classifier_with_background)
     views = box_views(task.weak, settings.views, task.seed, settings.visible)
 
@@ -58,14 +59,14 @@ def train_pooled(task: StageContext, settings: PooledSettings) -> None:
             settings.least_background,
         )
         logits = functional.linear(samples, model.head.weight.flatten(1))
-        # The mean; of no sample, which a batch of padding alone can have, 0 instead of no number.
+        # Use 0 instead of NaN for a batch without samples, which can happen if it is all padding.
         return functional.cross_entropy(logits, classes, reduction="sum") / max(len(classes), 1)
 
     train_network(task, settings, model, [views], step_loss, backbone=model.pyramid)
 
 
 def fitted_masks(task: StageContext, settings: FittedSettings, pooled: Path) -> None:
-    """Write ``<image_id>.png`` of each photo: Y_crf."""
+    """Write the mask Y_crf of each photo as ``<image_id>.png``."""
     model = load_network(task, pooled, PooledSettings, classifier_with_background)
     refine = _refiner(settings.refine, task.place.device)
     for row in pending(task, ".png"):
@@ -84,7 +85,7 @@ def fitted_masks(task: StageContext, settings: FittedSettings, pooled: Path) -> 
 
 
 def retrieved_masks(task: StageContext, settings: NoSettings, pooled: Path, crf: Path) -> None:
-    """Write ``<image_id>.png`` of each photo: Y_ret."""
+    """Write the mask Y_ret of each photo as ``<image_id>.png``."""
     model = load_network(task, pooled, PooledSettings, classifier_with_background)
     for row in pending(task, ".png"):
         fitted = read_index_png(file_of(crf, row.image_id, ".png"))
@@ -95,7 +96,7 @@ def retrieved_masks(task: StageContext, settings: NoSettings, pooled: Path, crf:
 
 
 def agreement_masks(task: StageContext, settings: NoSettings, crf: Path, ret: Path) -> None:
-    """Write ``<image_id>.png`` of each photo: the class on which both agree, 255 elsewhere."""
+    """Write ``<image_id>.png`` for each photo: the class on which both agree, 255 elsewhere."""
     for row in pending(task, ".png"):
         fitted, retrieved = (read_index_png(file_of(f, row.image_id, ".png")) for f in (crf, ret))
         write_pseudo_mask(task.folder, row.image_id, agreement_mask(fitted, retrieved))
@@ -104,7 +105,7 @@ def agreement_masks(task: StageContext, settings: NoSettings, crf: Path, ret: Pa
 def chosen_masks(
     task: StageContext, settings: ChosenSettings, crf: Path, ret: Path, agreement: Path
 ) -> None:
-    """Write the pseudo-mask ``<image_id>.png`` of each photo, a copy of one of the three."""
+    """Write the pseudo-mask ``<image_id>.png`` of each photo, a copy of one of the three masks."""
     source = {"crf": crf, "ret": ret, "agreement": agreement}[settings.use]
     for row in pending(task, ".png"):
         mask = read_index_png(file_of(source, row.image_id, ".png"))
@@ -112,7 +113,7 @@ def chosen_masks(
 
 
 def _features(task: StageContext, model: Classifier, photo: npt.NDArray[np.uint8]) -> Tensor:
-    """Return a photo's last features, ``(D, h, w)``."""
+    """Return the last features of a photo, ``(D, h, w)``."""
     image = torch.from_numpy(photo).permute(2, 0, 1)[None].to(task.place.device)
     features: Tensor = model.pyramid(image)[-1][0]
     return features

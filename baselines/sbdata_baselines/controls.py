@@ -1,8 +1,8 @@
-"""Controls: pseudo-masks that see no pixel of the photo, the floor of every method.
+"""Controls: pseudo-masks that ignore the photo's pixels, a lower bound for every method.
 
-``labels-only`` spreads an image's labels over it: each class that is present gets an upright stripe
-of equal width, in the order of the class numbers from left to right; an image without labels is
-background. A method that is no better has not localised anything.
+``labels-only`` draws an image's labels as vertical stripes: one stripe of equal width per present
+class, in order of the class numbers from left to right. An image without labels is background. A
+method that scores no better than this has not localised anything.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sbdata_baselines.stages.photos import pending
 
 
 def striped(classes: tuple[int, ...], size: tuple[int, int]) -> LabelMap:
-    """Return a mask of upright stripes, one a class.
+    """Return a mask of vertical stripes, one per class.
 
     >>> striped((2, 5), (1, 4)).tolist()
     [[2, 2, 5, 5]]

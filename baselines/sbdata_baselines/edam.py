@@ -1,10 +1,10 @@
 """EDAM: class masks that must carry what a pair of photos has in common.
 
 Wu et al., "Embedded Discriminative Attention Mechanism for Weakly Supervised Semantic Segmentation"
-(CVPR 2021): a layer of the network gives each pixel a unit vector over the classes; its parts, the
-class masks, are multiplied with the features, class by class. For each class a transformer reads
-these products of two photos and tells in which of them the class is. The masks, together with a
-saliency map, are the pseudo-masks. Constants of the ``paper`` preset are those of allenwu97/EDAM.
+(CVPR 2021). A layer of the network gives each pixel a unit vector over the classes. Its components,
+the class masks, are multiplied with the features, class by class. For each class, a transformer
+reads these products for two photos and predicts which of them contain the class. The masks and a
+saliency map give the pseudo-masks. The ``paper`` preset uses the constants of allenwu97/EDAM.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from sbdata_baselines.stages.training import load_network, new_network, train_ne
 
 
 class PairedAttention(nn.Module):
-    """A network that tells, pair by pair and class by class, in which photo the class is.
+    """Network that predicts, for each pair of photos and each class, which photos have the class.
 
     Args:
-        pyramid: the backbone.
-        n_classes: C, without background.
-        settings: of the transformer.
+        pyramid: Backbone.
+        n_classes: Number of classes C, without background.
+        settings: Transformer settings.
     """
 
     def __init__(self, pyramid: Pyramid, n_classes: int, settings: AttentionSettings) -> None:
@@ -72,15 +72,15 @@ class PairedAttention(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def class_masks(self, images: Tensor) -> Tensor:
-        """Return the class masks ``(N, C + 1, h, w)``, background first; their squares sum to 1."""
+        """Return the class masks, ``(N, C + 1, h, w)``, background first; squares sum to 1."""
         return self._masks_of(self.pyramid(images)[-1])
 
     def forward(self, images: Tensor, asked: Tensor) -> Tensor:
-        """Return the logits of classes in the two photos of pairs, ``(M, 2)``.
+        """Return the class logits of both photos of each pair, ``(M, 2)``.
 
         Args:
-            images: ``(2 P, 3, H, W)``, all first photos, then their partners.
-            asked: ``(M, 2)`` numbers of a pair and of a class, counted from 0.
+            images: Images, ``(2 P, 3, H, W)``: all first photos, then their partners.
+            asked: Pair and class indices, ``(M, 2)``, counted from 0.
         """
         pair, kind = asked.unbind(dim=1)
         features = self.pyramid(images)[-1]
@@ -96,7 +96,7 @@ class PairedAttention(nn.Module):
         return logits
 
     def attending(self) -> nn.Module:
-        """Return the parts that learn at the backbone's rate, with it."""
+        """Return the new layers that are trained at the backbone's learning rate."""
         parts = [self.pyramid, self.blocks, self.photo, self.kind]
         return nn.ModuleList(part for part in parts if part is not None)
 
@@ -104,7 +104,7 @@ class PairedAttention(nn.Module):
         return functional.normalize(self.masks(features), dim=1).abs()
 
     def _read(self, tokens: Tensor, kind: Tensor) -> Tensor:
-        """Put tokens through the transformer of their class."""
+        """Pass tokens through the transformer of their class."""
         if self.kind is not None:
             read: Tensor = self.blocks[0](tokens)
             return read
@@ -116,14 +116,14 @@ class PairedAttention(nn.Module):
 
 
 def positions(count: int, width: int) -> Tensor:
-    """Return the sines and cosines that tell cells apart, ``(count, width)``.
+    """Return sine and cosine position encodings of cells, ``(count, width)``.
 
-    Vaswani et al., "Attention Is All You Need" (NeurIPS 2017), section 3.5, over the cells row by
-    row. Even columns hold sines, odd ones cosines.
+    Vaswani et al., "Attention Is All You Need" (NeurIPS 2017), section 3.5; cells are numbered row
+    by row. Even columns hold sines, odd columns cosines.
 
     Args:
-        count: of cells.
-        width: of a token, even.
+        count: Number of cells.
+        width: Width of a token; even.
     """
     rates = 10_000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angles = torch.arange(count, dtype=torch.float64)[:, None] * rates
@@ -131,16 +131,16 @@ def positions(count: int, width: int) -> Tensor:
 
 
 def asked_classes(labels: Tensor, negatives: int | None) -> Tensor:
-    """Choose the classes that pairs are asked about: all that either photo has, and some others.
+    """Choose the classes to predict for each pair: all that either photo has, and some others.
 
-    Those are drawn by torch's global generator on the CPU, which a resumed run takes up again.
+    The others are drawn with torch's global CPU generator, whose state a resumed run restores.
 
     Args:
-        labels: ``(2 P, C)`` of 0 and 1, all first photos, then their partners.
-        negatives: how many others; None for all.
+        labels: Image labels, ``(2 P, C)`` of 0 and 1: all first photos, then their partners.
+        negatives: Number of other classes; None for all.
 
     Returns:
-        int64 ``(M, 2)`` numbers of a pair and of a class, counted from 0, sorted.
+        Pair and class indices, int64 ``(M, 2)``, counted from 0, sorted.
     """
     present = labels.unflatten(0, (2, -1)).amax(dim=0).cpu() > 0
     if negatives is None:
@@ -152,19 +152,19 @@ def asked_classes(labels: Tensor, negatives: int | None) -> Tensor:
 
 
 def pair_loss(logits: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
-    """Return the mean binary cross entropy of both photos of all pairs that were asked about.
+    """Return the mean binary cross entropy over both photos of all chosen pairs and classes.
 
     Args:
-        logits: ``(M, 2)``.
-        labels: ``(2 P, C)`` of 0 and 1.
-        asked: ``(M, 2)`` of :func:`asked_classes`.
+        logits: Logits, ``(M, 2)``.
+        labels: Image labels, ``(2 P, C)`` of 0 and 1: all first photos, then their partners.
+        asked: Pair and class indices from :func:`asked_classes`, ``(M, 2)``.
     """
     pair, kind = asked.unbind(dim=1)
     return functional.binary_cross_entropy_with_logits(logits, _by_half(labels)[pair, :, kind])
 
 
 def _by_half(values: Tensor) -> Tensor:
-    """Turn ``(2 P, ...)``, all first photos before their partners, into ``(P, 2, ...)``."""
+    """Reshape ``(2 P, ...)``, all first photos before their partners, to ``(P, 2, ...)``."""
     return values.unflatten(0, (2, -1)).transpose(0, 1)
 
 
@@ -174,23 +174,23 @@ def _by_half(values: Tensor) -> Tensor:
 def salient_mask(
     maps: ClassMaps, salience: FloatMap, theta: float, lowest: float, highest: float
 ) -> LabelMap:
-    """Give salient pixels their strongest class, and others background.
+    """Assign salient pixels their strongest class and all others background.
 
-    A class whose value is below ``lowest`` is not given to a pixel, one above ``highest`` is given
-    to it even if it is not salient.
+    A class whose value at a pixel is below ``lowest`` is not assigned there. A class whose value is
+    above ``highest`` is assigned even if the pixel is not salient.
 
     Args:
-        maps: of the present classes, maxima 1.
-        salience: ``(H, W)`` in [0, 1].
-        theta: of salience, up to which a pixel is background.
-        lowest: alpha.
-        highest: beta.
+        maps: Maps of the present classes, with maximum 1.
+        salience: Saliency map, ``(H, W)`` in [0, 1].
+        theta: Saliency up to which a pixel is background.
+        lowest: Threshold alpha.
+        highest: Threshold beta.
 
     Returns:
-        uint8 ``(H, W)``.
+        Mask, uint8 ``(H, W)``.
     """
     scores = np.where(maps.maps < lowest, np.float32(0), maps.maps)
-    # Background wins a tie, so on salient ground 0 is enough for it against a class that is out.
+    # Background wins ties, so on salient pixels a score of 0 is enough to beat an excluded class.
     background = np.where(salience <= theta, np.float32(highest), np.float32(0))
     return argmax_mask(ClassMaps(maps.classes, scores), background)
 
@@ -220,7 +220,7 @@ def salient_pseudo_masks(
 
 
 def train_attention(task: StageContext, settings: AttentionSettings) -> None:
-    """Train the network on pairs of photos and their labels; writes ``model.pt``."""
+    """Train the network on pairs of photos and their labels; write ``model.pt``."""
     model = new_network(task, settings, _network)
 
     def step_loss(images: Tensor, labels: Tensor) -> Tensor:
@@ -239,7 +239,7 @@ def train_attention(task: StageContext, settings: AttentionSettings) -> None:
 
 
 def attention_maps(task: StageContext, settings: ActivationSettings, attention: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: its classes' masks, each with maximum 1."""
+    """Write ``<image_id>.npz`` for each photo: its class masks, each with maximum 1."""
     model = load_network(task, attention, AttentionSettings, _network)
     write_class_maps(task, settings, lambda images: model.class_masks(images)[:, 1:])
 

@@ -1,10 +1,10 @@
-"""EPS: maps that, put together, are the photo's saliency.
+"""EPS: class maps whose combination is trained to match the photo's saliency.
 
 Lee et al., "Railroad is not a Train: Saliency as Pseudo-pixel Supervision for Weakly Supervised
-Semantic Segmentation" (CVPR 2021): a classifier with a background channel gives each pixel a
-probability of each class. Maps of the present classes that lie on salient ground must add up to
-the saliency map, those that do not count as background; the squared difference is the second loss.
-Constants of the ``paper`` preset are those of halbielee/EPS.
+Semantic Segmentation" (CVPR 2021). A classifier with a background channel gives each pixel a
+probability of each class. Maps of present classes on salient pixels must add up to the saliency
+map; maps on other pixels count as background. The squared difference is the second loss. The
+``paper`` preset uses the constants of halbielee/EPS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sbdata_baselines.stages.photos import weak_views
 from sbdata_baselines.stages.saliency_maps import salience_of
 from sbdata_baselines.stages.training import load_network, new_network, train_network
 
-_TINY = 1e-4  # that each cell adds to the area which an overlap is a share of
+_TINY = 1e-4  # added per cell to the denominator of an overlap
 
 
 # --- the losses -----------------------------------------------------------------------------------
@@ -38,11 +38,11 @@ def eps_loss(
     """Return the sum of the classification and the saliency loss.
 
     Args:
-        activations: ``(N, C + 1, h, w)``, background first.
-        labels: ``(N, C)`` of 0 and 1.
-        salience: ``(N, h, w)`` in [0, 1].
-        overlap: tau.
-        blend: lambda.
+        activations: Activations, ``(N, C + 1, h, w)``, background first.
+        labels: Image labels, ``(N, C)`` of 0 and 1.
+        salience: Saliency maps, ``(N, h, w)`` in [0, 1].
+        overlap: Overlap threshold tau.
+        blend: Weight lambda of the foreground maps.
     """
     logits = activations[:, 1:].mean(dim=(2, 3))
     estimate = estimated_salience(activations.softmax(dim=1), labels, salience, overlap, blend)
@@ -54,20 +54,20 @@ def eps_loss(
 def estimated_salience(
     probabilities: Tensor, labels: Tensor, salience: Tensor, overlap: float, blend: float
 ) -> Tensor:
-    """Return the saliency that the maps of the present classes make up.
+    """Return the saliency that the maps of the present classes imply.
 
-    ``blend * foreground + (1 - blend) * (1 - background)``, where a present class belongs to the
+    It is ``blend * foreground + (1 - blend) * (1 - background)``. A present class belongs to the
     foreground if its overlap with the saliency map exceeds ``overlap``, else to the background.
 
     Args:
-        probabilities: ``(N, C + 1, h, w)``, background first.
-        labels: ``(N, C)`` of 0 and 1.
-        salience: ``(N, h, w)`` in [0, 1].
-        overlap: tau.
-        blend: lambda.
+        probabilities: Probabilities, ``(N, C + 1, h, w)``, background first.
+        labels: Image labels, ``(N, C)`` of 0 and 1.
+        salience: Saliency maps, ``(N, h, w)`` in [0, 1].
+        overlap: Overlap threshold tau.
+        blend: Weight lambda of the foreground maps.
 
     Returns:
-        ``(N, h, w)`` in [0, 1].
+        Estimated saliency, ``(N, h, w)`` in [0, 1].
     """
     background, classes = probabilities[:, 0], probabilities[:, 1:]
     on_salient = overlaps(classes, salience) > overlap
@@ -78,16 +78,16 @@ def estimated_salience(
 
 
 def overlaps(classes: Tensor, salience: Tensor) -> Tensor:
-    """Return the share of each class's sure pixels, of a probability over 1/2, that are salient.
+    """Return the fraction of each class's confident pixels (probability over 1/2) that are salient.
 
-    A class without a sure pixel has none. No gradient flows.
+    A class without confident pixels has overlap 0. No gradient flows.
 
     Args:
-        classes: ``(N, C, h, w)`` probabilities.
-        salience: ``(N, h, w)`` in [0, 1].
+        classes: Class probabilities, ``(N, C, h, w)``.
+        salience: Saliency maps, ``(N, h, w)`` in [0, 1].
 
     Returns:
-        ``(N, C)``.
+        Overlaps, ``(N, C)``.
     """
     sure = classes.detach().round()
     both = (sure * salience.round()[:, None]).sum(dim=(2, 3))
@@ -98,7 +98,7 @@ def overlaps(classes: Tensor, salience: Tensor) -> Tensor:
 
 
 def train_salient(task: StageContext, settings: SalientSettings, saliency: Path) -> None:
-    """Train the network on photos, labels and saliency maps; writes ``model.pt``."""
+    """Train the network on photos, labels and saliency maps; write ``model.pt``."""
     model = new_network(task, settings, classifier_with_background)
     views = weak_views(task.weak, settings.views, task.seed, seeds=saliency)
 
@@ -111,7 +111,7 @@ def train_salient(task: StageContext, settings: SalientSettings, saliency: Path)
 
 
 def salient_maps(task: StageContext, settings: ActivationSettings, salient: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: its classes' probabilities, each with maximum 1."""
+    """Write ``<image_id>.npz`` for each photo: its class probabilities, each with maximum 1."""
     model = load_network(task, salient, SalientSettings, classifier_with_background)
 
     def probabilities_of(images: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""MCTformer: a transformer with a token for each class, whose attention is the maps.
+"""MCTformer: a transformer with one token per class, whose attention gives the maps.
 
 Xu et al., "Multi-class Token Transformer for Weakly Supervised Semantic Segmentation" (CVPR 2022),
-version 2: the network of :mod:`sbdata_baselines.stages.tokens`; its class tokens' attention times
-its patches' maps, refined by its patches' attention; then PSA. Constants of the ``paper`` preset
-are those of xulianuwa/MCTformer before its successor replaced it there.
+version 2. The network is in :mod:`sbdata_baselines.stages.tokens`. The attention of the class
+tokens is multiplied by the patches' maps and refined by the patches' attention; PSA follows. The
+``paper`` preset uses the constants of xulianuwa/MCTformer, before its successor replaced it there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sbdata_baselines.stages.training import load_network, new_network, train_ne
 
 
 def train_tokens(task: StageContext, settings: TokenSettings) -> None:
-    """Train the network on the photos and their labels; writes ``model.pt``."""
+    """Train the network on the photos and their labels; write ``model.pt``."""
     model = new_network(task, settings, _network)
     distortion = settings.distortion
     alter = None if distortion is None else Distorted(settings.views.crop, distortion)
@@ -41,7 +41,7 @@ def train_tokens(task: StageContext, settings: TokenSettings) -> None:
 
 
 def token_maps(task: StageContext, settings: TokenMapSettings, tokens: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the maps of its classes, stretched."""
+    """Write ``<image_id>.npz`` for each photo: the maps of its classes, stretched to [0, 1]."""
     model = load_network(task, tokens, TokenSettings, _network)
 
     def maps_of(images: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def token_maps(task: StageContext, settings: TokenMapSettings, tokens: Path) -> 
     for row, summed in summed_maps(
         task, ActivationSettings(settings.scales, settings.flip), maps_of
     ):
-        # Products of attention are small numbers, so a small one keeps the divisor from 0.
+        # Products of attention are small, so a small constant keeps the divisor from 0.
         maps = minmax_normalised(summed[[c - 1 for c in row.classes]], eps=1e-8)
         write_maps(task.folder, row.image_id, ClassMaps(row.classes, maps, normalisation="minmax"))
 

@@ -1,10 +1,10 @@
 """SEAM: maps that stay the same when the photo is scaled.
 
 Wang et al., "Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic
-Segmentation" (CVPR 2020): a classifier with a background channel sees each view at two scales; its
-maps, averaged over pixels of like features (pixel correlation module, PCM, section 3.3), and the
-plain ones must agree between the scales (equivariant regularisation, equations 4 to 8). PSA's walk
-follows. Constants of the ``paper`` preset are those of YudeWang/SEAM.
+Segmentation" (CVPR 2020). A classifier with a background channel sees each view at two scales. Its
+plain maps, and its maps averaged over pixels with similar features (pixel correlation module, PCM,
+section 3.3), must agree between the scales (equivariant regularisation, equations 4 to 8). PSA's
+walk follows. The ``paper`` preset uses the constants of YudeWang/SEAM.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _TINY = 1e-5
 
 
 class EquivariantNetwork(nn.Module):
-    """A classifier with a background channel, and the PCM.
+    """Classifier with a background channel and the pixel correlation module (PCM).
 
     Args:
-        pyramid: the backbone; the PCM compares its second and third depth from the end.
-        n_classes: C, without background.
-        width: of the compared features.
-        dropout: of the last features' channels.
+        pyramid: Backbone; the PCM compares its second and third depth from the end.
+        n_classes: Number of classes C, without background.
+        width: Number of channels of the compared features.
+        dropout: Dropout probability of the last features' channels.
     """
 
     def __init__(self, pyramid: Pyramid, n_classes: int, width: int, dropout: float) -> None:
@@ -56,7 +56,7 @@ class EquivariantNetwork(nn.Module):
         """Return the plain activations and the refined maps, both ``(N, C + 1, h, w)``.
 
         Args:
-            images: ``(N, 3, H, W)``.
+            images: Images, ``(N, 3, H, W)``.
         """
         depths = self.pyramid(images)
         activations = self.head(self.dropout(depths[-1]))
@@ -76,39 +76,39 @@ class EquivariantNetwork(nn.Module):
 
 
 def correlated(maps: Tensor, features: Tensor) -> Tensor:
-    """Average maps over pixels of like features: ``maps @ A``, the PCM.
+    """Average maps over pixels with similar features, as SEAM's PCM does: ``maps @ A``.
 
-    ``A = relu(cosine of the features)``, its columns divided by their sums.
+    ``A`` is ``relu(cosine similarity of the features)``, with each column divided by its sum.
 
     Args:
-        maps: ``(N, K, h, w)``.
-        features: ``(N, D, h, w)``.
+        maps: Maps, ``(N, K, h, w)``.
+        features: Features, ``(N, D, h, w)``.
     """
     links = correlation(features)
     return (maps.flatten(2) @ links).view_as(maps)
 
 
 def correlation(features: Tensor) -> Tensor:
-    """Return ``A`` of :func:`correlated`, ``(N, h w, h w)``, whose columns sum to 1."""
+    """Return the matrix ``A`` of :func:`correlated`, ``(N, h w, h w)``; its columns sum to 1."""
     unit = functional.normalize(features.flatten(2), dim=1)
     likeness = (unit.transpose(1, 2) @ unit).relu()
     return likeness / likeness.sum(dim=1, keepdim=True).clamp(min=_TINY)
 
 
 def scaled_to_peak(maps: Tensor) -> Tensor:
-    """Return the positive part of each map divided by its maximum."""
+    """Return the positive part of each map, divided by its maximum."""
     positive = maps.relu()
     return positive / (positive.amax(dim=(2, 3), keepdim=True) + _TINY)
 
 
 def strongest_classes(activations: Tensor) -> Tensor:
-    """Return maps with peak 1 that keep each pixel's strongest class; background is the rest.
+    """Return maps with maximum 1 that keep each pixel's strongest class; background is the rest.
 
     Args:
-        activations: ``(N, C + 1, h, w)``, background first, which is not looked at.
+        activations: Activations, ``(N, C + 1, h, w)``, background first; the background is ignored.
 
     Returns:
-        Of the same shape; background is 1 less the strongest class.
+        Maps of the same shape; background is 1 minus the strongest class.
     """
     classes = scaled_to_peak(activations)[:, 1:]
     strongest = classes.amax(dim=1, keepdim=True)
@@ -121,13 +121,13 @@ def strongest_classes(activations: Tensor) -> Tensor:
 def seam_loss(
     network: EquivariantNetwork, images: Tensor, labels: Tensor, settings: EquivariantSettings
 ) -> Tensor:
-    """Return the sum of SEAM's losses; each has weight 1.
+    """Return the sum of SEAM's losses, each with weight 1.
 
     Args:
-        network: in training mode.
-        images: ``(N, 3, S, S)`` uint8, or floats in [0, 1].
-        labels: ``(N, C)`` of 0 and 1.
-        settings: the scale of the second view, and the shares.
+        network: Network in training mode.
+        images: Images, ``(N, 3, S, S)``: uint8, or floats in [0, 1].
+        labels: Image labels, ``(N, C)`` of 0 and 1.
+        settings: Scale of the second view and the loss fractions.
     """
     whole = images if images.is_floating_point() else images.float() / 255
     side = max(int(whole.shape[-1] * settings.down), 1)
@@ -150,21 +150,21 @@ def seam_loss(
 
 
 def equivariance_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Return L_ER: the mean difference of the classes' maps of two scales, brought to one size."""
+    """Return L_ER: the mean difference of the class maps of two scales, resized to one size."""
     return (first[:, 1:] - second[:, 1:]).abs().mean()
 
 
 def cross_loss(plain: Tensor, refined: Tensor, share: float) -> Tensor:
-    """Return one half of L_ECR: the largest differences of one scale's refined maps.
+    """Return one half of L_ECR: the mean of the largest differences of one scale's refined maps.
 
-    They are taken to the other scale's plain maps, of which each pixel keeps its strongest entry
-    and which get no gradient.
+    Differences are taken to the other scale's plain maps, which keep only each pixel's strongest
+    entry and receive no gradient.
 
     Args:
-        plain: ``(N, C + 1, h, w)`` with peak 1; its background is replaced by 1 less the strongest
-            class.
-        refined: of the same shape.
-        share: of all differences that count.
+        plain: Plain maps, ``(N, C + 1, h, w)`` with maximum 1; the background is replaced by 1
+            minus the strongest class.
+        refined: Refined maps of the same shape.
+        share: Fraction of all differences that count.
     """
     classes = plain.detach()[:, 1:]
     target = torch.cat([1 - classes.amax(dim=1, keepdim=True), classes], dim=1)
@@ -175,11 +175,11 @@ def cross_loss(plain: Tensor, refined: Tensor, share: float) -> Tensor:
 
 
 def lowest_mean(maps: Tensor, share: float) -> Tensor:
-    """Return the mean over each image's pixels at which the strongest of its maps is lowest.
+    """Return the mean over the pixels of each image whose strongest map value is lowest.
 
     Args:
-        maps: ``(N, C, h, w)``.
-        share: of the pixels that count.
+        maps: Maps, ``(N, C, h, w)``.
+        share: Fraction of the pixels that count.
     """
     strongest = maps.amax(dim=1).flatten(1)
     count = max(int(strongest.shape[1] * share), 1)
@@ -190,7 +190,7 @@ def lowest_mean(maps: Tensor, share: float) -> Tensor:
 
 
 def train_equivariant(task: StageContext, settings: EquivariantSettings) -> None:
-    """Train the network on the photos and their labels; writes ``model.pt``."""
+    """Train the network on the photos and their labels; write ``model.pt``."""
     model = new_network(task, settings, _network)
     train_network(
         task,
@@ -203,7 +203,7 @@ def train_equivariant(task: StageContext, settings: EquivariantSettings) -> None
 
 
 def equivariant_maps(task: StageContext, settings: ActivationSettings, equivariant: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the refined maps of its classes, stretched."""
+    """Write ``<image_id>.npz`` for each photo: the refined class maps, stretched to [0, 1]."""
     model = load_network(task, equivariant, EquivariantSettings, _network)
     for row, summed in summed_maps(task, settings, model.refined_classes):
         maps = minmax_normalised(summed[[c - 1 for c in row.classes]])

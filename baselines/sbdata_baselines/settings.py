@@ -1,4 +1,4 @@
-"""Settings of the shared stages; nothing here needs PyTorch, so that methods can be planned."""
+"""Settings of the shared stages; this module does not need PyTorch, so methods plan without it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ SCALES = (1.0, 0.5, 1.5, 2.0)
 
 @dataclass(frozen=True)
 class Sgd:
-    """Stochastic gradient descent, lr · (1 − step / steps)^poly_power.
+    """Stochastic gradient descent with learning rate lr · (1 − step / steps)^poly_power.
 
-    The official codes of IRN, PSA, SEAM and those built on them pass the weight decay where SGD
-    takes its momentum: they train with a momentum of 1e-4 or 5e-4, and 0.9 is only the power of the
-    schedule. Presets called ``paper`` give that effective momentum; with one of 0.9, divide the
-    learning rate by about 10.
+    The official codes of IRN, PSA, SEAM and those built on them pass the weight decay in place of
+    SGD's momentum: they train with a momentum of 1e-4 or 5e-4, and 0.9 is only the power of the
+    schedule. Presets called ``paper`` use that effective momentum; with a momentum of 0.9, divide
+    the learning rate by about 10.
 
     Attributes:
-        lr: learning rate of the backbone.
-        momentum: momentum of SGD.
-        nesterov: whether the momentum is Nesterov's.
-        poly_power: power of the schedule.
-        head: multiplies ``lr`` for new layers.
-        weight_decay: weight decay of all that is trained.
+        lr: Learning rate of the backbone.
+        momentum: Momentum.
+        nesterov: True for Nesterov momentum.
+        poly_power: Power of the schedule.
+        head: Factor on ``lr`` for new layers.
+        weight_decay: Weight decay of all trained parameters.
     """
 
     lr: float
@@ -45,7 +45,7 @@ class Sgd:
     weight_decay: float = 1e-4
 
     def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
-        """Return the schedule of the learning rate."""
+        """Return the learning-rate schedule."""
         return schedules.PolySchedule(steps, self.poly_power)
 
 
@@ -54,9 +54,9 @@ class Adam:
     """Adam with constant learning rates.
 
     Attributes:
-        lr: learning rate of the backbone.
-        head: multiplies ``lr`` for new layers.
-        weight_decay: weight decay of all that is trained.
+        lr: Learning rate of the backbone.
+        head: Factor on ``lr`` for new layers.
+        weight_decay: Weight decay of all trained parameters.
     """
 
     lr: float
@@ -64,26 +64,27 @@ class Adam:
     weight_decay: float = 1e-4
 
     def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
-        """Return the schedule of the learning rate."""
+        """Return the learning-rate schedule."""
         return schedules.constant
 
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam with decoupled weight decay and a rate that rises, then falls along half a cosine.
+    """Adam with decoupled weight decay, linear warm-up and cosine decay of the learning rate.
 
     Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019), with the warm-up of
-    DeiT (Touvron et al., ICML 2021): vision transformers are trained so.
+    DeiT (Touvron et al., ICML 2021), as usual for vision transformers.
 
     Attributes:
-        lr: learning rate at the top of the cosine.
-        weight_decay: weight decay of weights; biases, norms and whatever a model names have none.
-        warm_up: epochs in which the rate rises linearly.
-        first: rate at the start of the warm-up.
-        last: rate at the end of the cosine.
+        lr: Learning rate at the top of the cosine.
+        weight_decay: Weight decay of weights; not applied to biases, norms and parameters that a
+            model names.
+        warm_up: Number of epochs in which the rate rises linearly.
+        first: Learning rate at the start of the warm-up.
+        last: Learning rate at the end of the cosine.
 
     Raises:
-        InputError: for values that cannot be.
+        InputError: for impossible values.
     """
 
     lr: float
@@ -98,21 +99,21 @@ class AdamW:
             raise InputError(msg)
 
     def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
-        """Return the schedule of the learning rate."""
+        """Return the learning-rate schedule."""
         return schedules.CosineSchedule(steps, epochs, self.warm_up, self.first, self.last)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a stage learns.
+    """Training length of a stage.
 
     Attributes:
-        epochs: times that each photo is seen.
-        batch_size: photos a step.
-        checkpoint_every: steps between checkpoints.
+        epochs: Number of times that each photo is seen.
+        batch_size: Photos per step.
+        checkpoint_every: Steps between checkpoints.
 
     Raises:
-        InputError: for values that cannot be.
+        InputError: for impossible values.
     """
 
     epochs: int
@@ -125,20 +126,20 @@ class Schedule:
             raise InputError(msg)
 
     def steps(self, images: int) -> int:
-        """Return the steps in which that many images are seen in every epoch."""
+        """Return the number of steps in which every image is seen once per epoch."""
         return math.ceil(self.epochs * images / self.batch_size)
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """A backbone.
+    """Backbone settings.
 
     Attributes:
-        backbone: a timm model's name.
+        backbone: Name of a timm model.
         weights: ``auto``, ``none`` or a file; see ``sbdata.train.pretrained``.
-        output_stride: 8 or 16.
-        frozen: depths, from the image on, whose weights stay as they are: 1 the stem, 3 all up to
-            stride 8, 5 all.
+        output_stride: Output stride, 8 or 16.
+        frozen: Number of depths, counted from the image, whose weights are not trained: 1 is the
+            stem, 3 all up to stride 8, 5 all.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -149,12 +150,13 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class TransformerSettings:
-    """A vision transformer of timm, which reads the photo's patches.
+    """Settings of a timm vision transformer that reads the photo's patches.
 
     Attributes:
-        model: timm's name of a plain one with a class token, such as DeiT.
-        weights: ``auto``, what timm fetches from its hub; ``none``, random numbers; or a file.
-        drop_path: share of the samples that pass by the last block in training; grows from 0.
+        model: timm's name of a plain transformer with a class token, such as DeiT.
+        weights: ``auto``, timm's download from its hub; ``none``, random weights; or a file.
+        drop_path: Fraction of training samples that skip the last block; rises from 0 over the
+            blocks.
     """
 
     model: str = "deit_small_patch16_224.fb_in1k"
@@ -164,14 +166,15 @@ class TransformerSettings:
 
 @dataclass(frozen=True)
 class HybridSettings:
-    """A small transformer from random numbers, which reads the last features of a backbone.
+    """Settings of a small transformer with random initial weights on the features of a backbone.
 
     Attributes:
-        network: the backbone; ``frozen`` at all depths, it is a fixed reader of patches.
-        width: of a token.
-        depth: how many blocks.
-        heads: of the attention.
-        drop_path: see :class:`TransformerSettings`.
+        network: Backbone settings; with all depths ``frozen`` it is a fixed feature extractor.
+        width: Width of a token.
+        depth: Number of blocks.
+        heads: Number of attention heads.
+        drop_path: Fraction of training samples that skip the last block; rises from 0 over the
+            blocks.
     """
 
     network: NetworkSettings
@@ -188,17 +191,17 @@ class HybridSettings:
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """How views are drawn; the crop of :class:`sbdata.train.views.Views`.
+    """Settings of random views; see :class:`sbdata.train.views.Views` for the crop.
 
     Attributes:
-        crop: side of the square view; a photo that is smaller lies somewhere in it, on grey.
-        long_side: ``[low, high]``, between which the photo's long side is drawn before the cut.
-        rescale: ``[low, high]``, between which a factor of the photo's own size is drawn, instead.
-        flip: whether half of the views are mirrored.
-        jitter: largest changes of brightness, contrast, saturation and hue; none by default.
+        crop: Side of the square view; a smaller photo is placed somewhere in it, on grey.
+        long_side: Range ``[low, high]`` from which the photo's long side is drawn before the crop.
+        rescale: Range ``[low, high]`` from which a factor on the photo's own size is drawn instead.
+        flip: True to mirror half of the views.
+        jitter: Largest changes of brightness, contrast, saturation and hue; none by default.
 
     Raises:
-        InputError: for values that cannot be.
+        InputError: for impossible values.
     """
 
     crop: int
@@ -220,7 +223,7 @@ class ViewSettings:
         raise InputError(msg)
 
     def __call__(self, photo: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, View]:
-        """Draw a view of a photo, and change the photo's colours."""
+        """Draw a view of a photo and jitter the photo's colours."""
         from sbdata_baselines.stages.photos import jittered  # PyTorch, which nothing else needs
 
         scale = 1.0
@@ -235,13 +238,13 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class BackboneSettings:
-    """Settings that stages have in common which train a network on a backbone.
+    """Settings shared by stages that train a network on a backbone.
 
     Attributes:
-        network: settings of the backbone.
-        views: settings of the views of photos, and of what goes with them.
-        optimiser: settings of the optimiser.
-        schedule: how long the network is trained.
+        network: Backbone settings.
+        views: Settings of the views of photos and of the targets cut with them.
+        optimiser: Optimiser settings.
+        schedule: Training length.
     """
 
     network: NetworkSettings
@@ -252,12 +255,12 @@ class BackboneSettings:
 
 @dataclass(frozen=True)
 class Distortion:
-    """How photos are changed.
+    """Settings of random photo distortions.
 
     Attributes:
-        policy: of RandAugment, as timm writes it.
-        erase: probability that a rectangle is replaced by noise.
-        area: smallest and largest share of the photo that a view shows.
+        policy: RandAugment policy, as timm writes it.
+        erase: Probability that a rectangle is replaced by noise.
+        area: Smallest and largest fraction of the photo that a view shows.
     """
 
     policy: str = "rand-m9-mstd0.5-inc1"
@@ -267,16 +270,16 @@ class Distortion:
 
 @dataclass(frozen=True)
 class Refinement:
-    """How class scores are fitted to the photo.
+    """Settings of the refinement that fits class scores to the photo.
 
-    The official codes use dense CRFs, which need the extra ``crf``; PAR is the default here since
+    The official codes use dense CRFs, which need the extra ``crf``. PAR is the default here because
     it needs PyTorch alone.
 
     Attributes:
         name: ``par``, ``pamr``; a dense CRF with the parameters of DeepLab (``crf``), of IRN's
             seeds (``label-crf``) or of PSA (``psa-crf``); or ``none``.
-        iterations: of PAR and PAMR.
-        dilations: of PAR and PAMR, in pixels.
+        iterations: Number of PAR or PAMR iterations.
+        dilations: Dilations of PAR or PAMR, in pixels.
     """
 
     name: Literal["par", "pamr", "crf", "label-crf", "psa-crf", "none"] = "par"
@@ -291,11 +294,11 @@ class ClassifierSettings(BackboneSettings):
 
 @dataclass(frozen=True)
 class ActivationSettings:
-    """How maps are read out of a network.
+    """Settings for computing maps with a network.
 
     Attributes:
-        scales: scales of the photo, whose maps are summed.
-        flip: whether those of the mirrored photo are added.
+        scales: Scales of the photo whose maps are summed.
+        flip: True to add the maps of the mirrored photo.
     """
 
     scales: tuple[float, ...] = SCALES
@@ -304,13 +307,13 @@ class ActivationSettings:
 
 @dataclass(frozen=True)
 class SeedSettings:
-    """IRN's seeds, from two constant background scores.
+    """Settings of IRN's seeds, from two constant background scores.
 
     Attributes:
-        foreground: score that a class must exceed to be sure.
-        background: score that no class may exceed where background is sure.
-        refine: fits either labelling to the photo.
-        certainty: probability of a label before that.
+        foreground: Score that a class must exceed to be a foreground seed.
+        background: Score that no class may exceed in a background seed.
+        refine: Refinement that fits both labellings to the photo.
+        certainty: Probability of a label before the refinement.
     """
 
     foreground: float = 0.30
@@ -321,12 +324,12 @@ class SeedSettings:
 
 @dataclass(frozen=True)
 class AlphaSeedSettings:
-    """PSA's seeds, from two powers of ``1 - max``.
+    """Settings of PSA's seeds, from two powers of ``1 - max``.
 
     Attributes:
-        low: power at which a class that wins is sure.
-        high: power at which background that wins is sure.
-        refine: fits the scores to the photo.
+        low: Power at which a class that beats the background becomes a seed.
+        high: Power at which a background that beats the classes becomes a seed.
+        refine: Refinement that fits the scores to the photo.
     """
 
     low: float = 4.0
@@ -336,11 +339,11 @@ class AlphaSeedSettings:
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """Pseudo-masks: each pixel's strongest class, or background.
+    """Settings of pseudo-masks: each pixel's strongest class, or background.
 
     Attributes:
-        background: its score at every pixel; None takes the background map that the maps bring.
-        refine: fits the scores to the photo.
+        background: Constant background score; None uses the background map stored with the maps.
+        refine: Refinement that fits the scores to the photo.
     """
 
     background: float | None
@@ -349,10 +352,10 @@ class MaskSettings:
 
 @dataclass(frozen=True)
 class BoundarySettings(BackboneSettings):
-    """Settings of the boundary head; the backbone is not trained, whatever ``frozen`` says.
+    """Settings of the boundary head; the backbone is never trained, whatever ``frozen`` says.
 
     Attributes:
-        radius: in cells of the edge map; pairs nearer than this are compared.
+        radius: Distance below which pairs of cells of the edge map are compared, in cells.
     """
 
     radius: int = 10
@@ -360,14 +363,14 @@ class BoundarySettings(BackboneSettings):
 
 @dataclass(frozen=True)
 class WalkSettings:
-    """Settings of the walk over the edge map's cells.
+    """Settings of the random walk over the cells of the edge map.
 
     Attributes:
-        radius: in cells.
-        beta: exponent of the affinities.
-        steps: of the walk; IRN's eight squarings are 256.
-        power: to which the maps are raised before.
-        flip: take the mean of the edges of the photo and of its mirror image.
+        radius: Radius of the neighbourhood, in cells.
+        beta: Exponent of the affinities.
+        steps: Number of steps of the walk; IRN's eight squarings are 256.
+        power: Exponent applied to the maps before the walk.
+        flip: True to average the edges of the photo and of its mirror image.
     """
 
     radius: int = 5
@@ -382,8 +385,8 @@ class PairwiseSettings(BackboneSettings):
     """Settings of the affinity network.
 
     Attributes:
-        radius: in cells of the features; pairs nearer than this are compared, and walked over.
-        widths: to which the three depths are brought.
+        radius: Distance below which pairs of feature cells are compared and walked over, in cells.
+        widths: Numbers of channels to which the three depths are projected.
     """
 
     radius: int = 5
@@ -392,12 +395,13 @@ class PairwiseSettings(BackboneSettings):
 
 @dataclass(frozen=True)
 class PairwiseWalkSettings:
-    """Settings of the walk over the features' cells; its radius is that of the training.
+    """Settings of the random walk over the feature cells; its radius is that of the training.
 
     Attributes:
-        beta: exponent of the affinities.
-        steps: of the walk; PSA's six squarings are 64.
-        background_power: of ``1 - max``, the background map that walks along.
+        beta: Exponent of the affinities.
+        steps: Number of steps of the walk; PSA's six squarings are 64.
+        background_power: Power of ``1 - max``, the background map that is propagated with the
+            classes.
     """
 
     beta: float = 8.0
@@ -407,14 +411,14 @@ class PairwiseWalkSettings:
 
 @dataclass(frozen=True)
 class SaliencySettings:
-    """How maps are made where none are given.
+    """Settings of the saliency maps that are computed if none are given.
 
-    Neither provider has learned anything: each looks for what differs from the image's border.
+    Neither provider is trained: each looks for what differs from the image's border.
 
     Attributes:
         provider: ``boundary``, the boundary connectivity of superpixels; or ``mbd``, the minimum
             barrier distance of pixels.
-        side: to which a photo's longer side is reduced for the work, in pixels.
+        side: Length of the photo's longer side after resizing, in pixels.
     """
 
     provider: Literal["boundary", "mbd"] = "boundary"
@@ -423,12 +427,12 @@ class SaliencySettings:
 
 @dataclass(frozen=True)
 class Climb:
-    """The ascent at one scale.
+    """Gradient ascent at one scale.
 
     Attributes:
-        scale: of the photo.
-        steps: whose attributions are summed; the first is of the photo as it is.
-        weight: of the sum among those of all scales.
+        scale: Scale of the photo.
+        steps: Number of steps whose attributions are summed; the first uses the unchanged photo.
+        weight: Weight of this scale in the sum over all scales.
     """
 
     scale: float
@@ -438,20 +442,21 @@ class Climb:
 
 @dataclass(frozen=True)
 class ClimbSettings:
-    """Settings of the ascent.
+    """Settings of the gradient ascent.
 
     Attributes:
-        climbs: one a scale.
-        flip: climb with the mirrored photo at the same time; their attributions are summed.
-        step: the largest change of any value in one step. Pixels count in standard deviations, as
-            the backbone sees them. The paper has 0.008, its code 0.08.
-        restraint: lambda, the weight of the change of what stands out.
-        salient: tau; what exceeds this share of the attribution's peak stands out.
-        first: name of the backbone's part whose input is changed, in units of that input's
-            standard deviation; empty for the photo itself. See ``splitting.split``.
+        climbs: Settings of the ascent, one per scale.
+        flip: True to ascend with the mirrored photo too; both attributions are summed.
+        step: Largest change of any value in one step. Pixels count in standard deviations, as the
+            backbone sees them. The paper has 0.008, its code 0.08.
+        restraint: Weight lambda of the penalty on changes in salient regions.
+        salient: Threshold tau; a pixel is salient if its attribution exceeds this fraction of the
+            peak.
+        first: Name of the backbone part whose input is changed, in units of that input's standard
+            deviation; empty for the photo itself. See ``splitting.split``.
 
     Raises:
-        InputError: for values that cannot be.
+        InputError: for impossible values.
     """
 
     climbs: tuple[Climb, ...]
@@ -472,24 +477,24 @@ class BottleneckSettings:
     """Settings of the information-bottleneck steps.
 
     Attributes:
-        optimiser: settings of the optimiser, which begins anew with every photo.
-        views: of the other photos.
-        scales: of the photo, whose maps are summed; the first one's tell when it is filled.
-        learned: those of them that the loss sees.
-        flip: the mirrored photo, too.
-        steps: at most; the first maps are those of the classifier as it is.
-        others: photos without a class of this one, in each step.
-        discriminative: activations from this share of their map's maximum on do not count.
-        stop: no step follows one in which the photo's own sum of means is larger.
-        bright: share of its map's maximum from which on a pixel is filled.
-        filled: share of such pixels beyond which the maps are given up.
-        first: name of the backbone's first part that is trained, as far as the classifier's was;
+        optimiser: Optimiser settings; the optimiser starts anew with every photo.
+        views: Settings of the views of the other photos.
+        scales: Scales of the photo whose maps are summed; the first decides if the photo is filled.
+        learned: Subset of the scales that the loss uses.
+        flip: True to use the mirrored photo too.
+        steps: Largest number of steps; the first maps are those of the unchanged classifier.
+        others: Number of photos per step that share no class with this photo.
+        discriminative: Fraction of the map's maximum from which on activations do not count.
+        stop: Sum of the photo's own means above which no further step follows.
+        bright: Fraction of the map's maximum from which on a pixel counts as filled.
+        filled: Fraction of filled pixels above which the maps are discarded.
+        first: Name of the first backbone part that is trained, as far as the classifier's was;
             empty for all parts. See ``splitting.split``.
-        pool: views of other photos that are drawn once, for all photos; 0 draws new ones in each
-            step.
+        pool: Number of views of other photos that are drawn once, for all photos; 0 draws new ones
+            in each step.
 
     Raises:
-        InputError: for values that cannot be.
+        InputError: for impossible values.
     """
 
     optimiser: Sgd
@@ -518,14 +523,14 @@ class BottleneckSettings:
 
 @dataclass(frozen=True)
 class BankSettings:
-    """Which objects are taken.
+    """Settings of the object bank.
 
     Attributes:
-        ratio: ``[low, high]``, in which the object's share of its photo must lie. The official
-            [0.1, 0.7] leaves small objects out.
+        ratio: Range ``[low, high]`` of the fraction of the photo that an object covers. The
+            official [0.1, 0.7] leaves small objects out.
 
     Raises:
-        InputError: for another range.
+        InputError: for an invalid range.
     """
 
     ratio: tuple[float, ...] = (0.1, 0.7)
@@ -538,11 +543,11 @@ class BankSettings:
 
 @dataclass(frozen=True)
 class PasteSettings:
-    """How objects are pasted.
+    """Settings for pasting objects.
 
     Attributes:
-        max_side: largest share of the photo's height and width that an object takes.
-        rotate: largest angle, in degrees to either side.
+        max_side: Largest fraction of the photo's height and width that an object takes.
+        rotate: Largest rotation angle, in degrees to either side.
     """
 
     max_side: float = 0.7
@@ -551,4 +556,4 @@ class PasteSettings:
 
 @dataclass(frozen=True)
 class NoSettings:
-    """There is nothing to set."""
+    """Settings of a stage that has none."""

@@ -1,6 +1,6 @@
-"""From weak labels to a scored, comparable result: ``sbdata bench`` (extra ``train``).
+"""From weak labels to scored, comparable results: ``sbdata bench`` (extra ``train``).
 
-A method makes pseudo-masks of a training set's weak labels, a segmenter is trained on them under
-one strategy or several, and its predictions are scored on evaluation sets. Methods are found by the
-entry point ``sbdata.baselines``; nothing here knows one by name.
+A method turns a training set's weak labels into pseudo-masks. A segmenter is trained on them with
+one or more strategies, and its predictions are scored on evaluation sets. Methods are found by the
+entry point ``sbdata.baselines``; no module here refers to one by name.
 """

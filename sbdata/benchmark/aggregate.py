@@ -1,4 +1,4 @@
-"""Means over seeds: how they spread, and how far they hang on the seeds that were drawn."""
+"""Means over seeds, with their standard deviations and t-intervals."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mean:
-    """A figure over seeds.
+    """Mean of a value over seeds.
 
     Attributes:
-        value: the mean.
-        std: the sample standard deviation (divisor n - 1); None for one seed.
-        n: the number of seeds.
+        value: Mean.
+        std: Sample standard deviation (divisor n - 1); None for one seed.
+        n: Number of seeds.
     """
 
     value: float
@@ -23,7 +23,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float | None]) -> Mean | None:
-    """Return the mean over seeds; None if a seed has no such figure.
+    """Return the mean over seeds; None if the value is undefined for a seed.
 
     >>> mean_of([0.25, 0.5, 0.75])
     Mean(value=0.5, std=0.25, n=3)

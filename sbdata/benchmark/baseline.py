@@ -1,7 +1,7 @@
-"""Baselines: what a method tells of itself, and how one is found.
+"""Baselines: method metadata, and the discovery of installed methods.
 
 A package registers a method by an entry point in the group ``sbdata.baselines`` whose object is a
-:class:`Baseline`; see docs/baselines.md for one of under 40 lines.
+:class:`Baseline`; docs/baselines.md shows one of under 40 lines.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sbdata.settings import from_plain, overridden
 from sbdata.supervision import IMAGE_LABELS, SUPERVISION
 
 FULL = "full"
-"""The control that trains on ground-truth masks: the ceiling. No baseline may see those, so it is
-none, and the runner knows it by name."""
+"""Name of the control that trains on ground-truth masks: the ceiling. No baseline may see those, so
+it is not a baseline, and the runner knows it by name."""
 
 PIXEL_MASKS = "pixel_masks"
 CEILING = "Control: trained on ground-truth masks. The ceiling."
@@ -30,22 +30,23 @@ def _itself(settings: Any) -> str:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A method that turns weak labels into pseudo-masks.
+    """Method that turns weak labels into pseudo-masks.
 
     Attributes:
-        name: by which ``--method`` and the tables know it.
-        paper: title, venue, year; or what a control is for.
-        year: of the paper, or None for a control.
-        supervision: of ``image_labels``, ``boxes``, ``saliency``.
-        settings: the dataclass of its settings.
-        presets: plain values of ``settings`` by preset name: ``smoke``, ``paper``.
-        build: settings to the last stage, whose folder holds ``<image_id>.png`` pseudo-masks.
-        differences: from the official code, and why; one sentence each.
-        backbone: of the official code.
-        control: whether it is a ceiling or a floor instead of a method.
-        published: the paper's figures with their protocol, for the docs; never put beside ours.
-        variant: settings to the word by which tables call what stands in the method's place, such
-            as ``hybrid``; nothing for the method itself.
+        name: Name in ``--method`` and in tables.
+        paper: Title, venue and year; or the purpose of a control.
+        year: Year of the paper, or None for a control.
+        supervision: Labels that the method uses: ``image_labels``, ``boxes``, ``saliency``.
+        settings: Dataclass of its settings.
+        presets: Plain values of ``settings`` by preset name: ``smoke``, ``paper``.
+        build: Function from settings to the last stage, whose folder holds ``<image_id>.png``
+            pseudo-masks.
+        differences: Differences from the official code, with reasons; one sentence each.
+        backbone: Backbone of the official code.
+        control: True for a ceiling or a floor instead of a method.
+        published: Published values with their protocol, for the docs; never listed beside ours.
+        variant: Function from settings to the variant suffix in tables, such as ``hybrid``; empty
+            for the method itself.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Baseline:
         """Return the settings of a preset, changed by ``key=value`` overrides.
 
         Raises:
-            InputError: for an unknown preset, key or type.
+            InputError: for an unknown preset or key, or a value of a wrong type.
         """
         if preset not in self.presets:
             known = ", ".join(sorted(self.presets))
@@ -102,10 +103,10 @@ def register_baseline(baseline: Baseline) -> None:
 
 
 def describe_baselines() -> list[dict[str, Any]]:
-    """Return what every method tells of itself, as plain values, sorted by name.
+    """Return the metadata of every method as plain values, sorted by name.
 
-    A method that cannot be loaded is there with the reason in place of its paper. ``full``, which
-    trains on ground truth and so is no baseline, is there too.
+    A method that cannot be loaded is listed with the reason in place of its paper. ``full``, which
+    trains on ground truth and is not a baseline, is listed too.
     """
     said: list[dict[str, Any]] = [
         {"name": FULL, "paper": CEILING, "supervision": [PIXEL_MASKS], "presets": ["any"]}

@@ -1,16 +1,16 @@
-"""The cache: folders of finished tasks, by their ids, and what tasks of one process share.
+"""Cache: folders of finished tasks by their ids, and data that tasks of one process share.
 
 Folders below the cache's root:
 
-    weak/<set>-<hash>/                        photos, linked: all that a method can reach
-    stages/<stage>-<id>/                      what a stage of a method wrote
-    pseudo/<method>-<id>/                     how good the pseudo-masks are
+    weak/<set>-<hash>/                        photos, linked: all that a method can access
+    stages/<stage>-<id>/                      output of a method's stage
+    pseudo/<method>-<id>/                     quality of the pseudo-masks
     train/<method>-<key>/<strategy>/          trained segmenters; the key stands for all but the
                                               strategy, since strategies share ``first-phase``
     predict/<method>-<strategy>-<set>-<id>/   masks of an evaluation set
     score/<method>-<strategy>-<set>-<id>/     values and tables of those masks
     hashes.json                               content of photos, with their sizes and times
-    durations.jsonl                           how long tasks took
+    durations.jsonl                           durations of tasks
 """
 
 from __future__ import annotations
@@ -42,19 +42,18 @@ HASHES = "hashes.json"
 
 @dataclass(frozen=True)
 class Cache:
-    """The folder in which results of tasks are kept.
+    """Folder in which results of tasks are kept.
 
     Attributes:
-        root: the folder.
-        verify: whether all files of what is done are hashed, not only those whose size or time
-            changed.
+        root: Path of the folder.
+        verify: True to hash all files of finished tasks, not only those whose size or time changed.
     """
 
     root: Path
     verify: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what was opened; another process opens it again."""
+        """Return the state without opened data; another process opens it again."""
         return {"root": self.root, "verify": self.verify}
 
     def folder(self, task: Task | Input) -> Path:
@@ -62,13 +61,13 @@ class Cache:
         return self.root / task.folder
 
     def is_done(self, task: Task) -> bool:
-        """Tell whether a task's result is here; a result's file is always written again."""
+        """Return True if a task's result is stored; False for tasks that write a result file."""
         name = _MARKERS.get(task.kind, MARKER)
         return bool(task.folder) and (self.folder(task) / name).is_file()
 
     @cached_property
     def hashes(self) -> FileHashes:
-        """Return what is known of the content of photos and masks."""
+        """Known hashes of photos and masks."""
         return FileHashes(self.root / HASHES, verify=self.verify)
 
     @cached_property
@@ -76,26 +75,26 @@ class Cache:
         return {}
 
     def open_set(self, root: str, logical_hash: str) -> EvaluationSet:
-        """Open the set that a task names; once in a process.
+        """Open the dataset that a task names; once per process.
 
         Raises:
-            InputError: if it is another set than the task was planned with.
+            InputError: if it is not the dataset for which the task was planned.
         """
         key = ("set", root, logical_hash)
         if key not in self._opened:
             opened = open_set(Path(root))
             if opened.logical_hash != logical_hash:
-                msg = f"{root}: is another set now than the bench began with; run it again"
+                msg = f"{root}: the set has changed since the bench began; run it again"
                 raise InputError(msg)
             self._opened[key] = opened
         found: EvaluationSet = self._opened[key]
         return found
 
     def weak_set(self, task: Task) -> WeakSet:
-        """Return the weak labels that the stage of a task may see; linked once in a process.
+        """Return the weak labels that a task's stage may see; they are linked once per process.
 
         Raises:
-            InputError: if photos or labels are others than the task was planned with.
+            InputError: if photos or labels are not those for which the task was planned.
         """
         key = ("weak", task.params["weak"])
         if key not in self._opened:
@@ -115,7 +114,7 @@ class Cache:
 
 @contextmanager
 def locked(path: Path, *, when: bool = True) -> Iterator[None]:
-    """Let one process at a time make a file or folder; a killed one's lock is free again."""
+    """Lock the making of a file or folder; the lock of a killed process is released."""
     if not when:
         yield
         return

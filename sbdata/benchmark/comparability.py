@@ -1,6 +1,6 @@
-"""Protocols: what most entries of a board share, and the marks of those that differ.
+"""Comparability: the protocol that most entries of a board share, and marks of those that differ.
 
-A mark is a letter beside a row; its :class:`Footnote` says in words what differs. Rows of different
+A mark is a letter beside a row; its :class:`Footnote` describes the difference. Rows with different
 marks are never averaged.
 """
 
@@ -19,7 +19,7 @@ _UNSTATED = "not stated"
 
 @dataclass(frozen=True)
 class Footnote:
-    """What differs where a row has this mark."""
+    """Footnote that describes what differs for the rows with its mark."""
 
     mark: str
     text: str
@@ -27,15 +27,15 @@ class Footnote:
 
 @dataclass(frozen=True)
 class Reference:
-    """What most entries of a board share; values by name.
+    """Values that most entries of a board share, by name.
 
     Attributes:
-        protocol: of the entries.
-        masks: what bears on the figures of pseudo-masks instead of a protocol.
-        labels: where the image labels of all but the controls came from: a control need not have
-            the methods' labels. Empty with controls alone.
-        saliency: where the saliency maps of all methods that see some came from; else empty.
-        settings: of each method.
+        protocol: Protocol of the entries.
+        masks: Values that affect pseudo-masks, used for them in place of a protocol.
+        labels: Source of the image labels of all methods except controls, which need not have the
+            same labels. Empty if there are only controls.
+        saliency: Source of the saliency maps of all methods that use some; else empty.
+        settings: Settings of each method.
     """
 
     protocol: Mapping[str, str]
@@ -46,7 +46,7 @@ class Reference:
 
 
 def reference_of(entries: Sequence[SetRecord]) -> Reference:
-    """Return what most entries share; among equals the first in sorted order."""
+    """Return what most entries share; of equally frequent values, the first in sorted order."""
     protocol = _commonest(entry.protocol for entry in entries)
     masks = [_counted(entry.pseudo) for entry in entries if entry.pseudo is not None]
     labels = [_labels(entry) for entry in entries if entry.kind != CONTROLS]
@@ -64,14 +64,14 @@ def reference_of(entries: Sequence[SetRecord]) -> Reference:
 
 
 def differences_of_result(entry: SetRecord, reference: Reference) -> str:
-    """Return in words how an entry differs from what most of its board share, or nothing."""
+    """Return a description of how an entry differs from its board's reference; empty if equal."""
     return _said((entry.protocol, reference.protocol), *_origin(entry, reference))
 
 
 def differences_of_masks(entry: SetRecord, reference: Reference) -> str:
-    """Return the same of an entry's pseudo-masks, on which fewer things bear.
+    """Return a description of how an entry's pseudo-masks differ from the reference, or empty.
 
-    How the segmenter was trained and what it was scored on cannot change them.
+    The training of the segmenter and the scored set are ignored: they cannot change pseudo-masks.
     """
     if entry.pseudo is None:
         return ""
@@ -80,13 +80,13 @@ def differences_of_masks(entry: SetRecord, reference: Reference) -> str:
 
 
 def origin_of_masks(entry: SetRecord, pseudo: PseudoMasks) -> dict[str, str]:
-    """Return all that bears on the figures of pseudo-masks, but method and seed."""
+    """Return all that affects the values of pseudo-masks, except method and seed."""
     about = {**_training_set(entry.protocol), **_counted(pseudo)}
     return {**about, **_labels(entry), **_saliency(entry), **_settings(entry)}
 
 
 def footnotes_of(texts: Iterable[str]) -> tuple[Footnote, ...]:
-    """Return a footnote for each different text that is not empty, in their order.
+    """Return one footnote for each different non-empty text, in order of appearance.
 
     >>> footnotes_of(["", "flip true instead of false", ""])
     (Footnote(mark='a', text='flip true instead of false'),)
@@ -106,7 +106,7 @@ def _training_set(protocol: Mapping[str, str]) -> dict[str, str]:
 
 
 def _counted(pseudo: PseudoMasks) -> dict[str, str]:
-    """Return how the figures of pseudo-masks were counted."""
+    """Return how the values of pseudo-masks were computed."""
     return {"metric": pseudo.metric, "instances lost": pseudo.lost_threshold}
 
 
@@ -127,7 +127,7 @@ _Both = tuple[Mapping[str, str], Mapping[str, str]]
 
 
 def _origin(entry: SetRecord, reference: Reference) -> list[_Both]:
-    """Return what pseudo-masks come from, and so whatever is trained on them."""
+    """Return the sources of pseudo-masks, and so of segmenters trained on them."""
     labels = [] if entry.kind == CONTROLS else [(_labels(entry), reference.labels)]
     saliency = [(_saliency(entry), reference.saliency)] if entry.saliency else []
     return [*labels, *saliency, (_settings(entry), reference.settings[entry.method])]
@@ -145,12 +145,12 @@ def _differing(own: Mapping[str, str], reference: Mapping[str, str]) -> Iterator
 
 
 def _shortened(value: str) -> str:
-    """Return a value with a hash cut to what tells two apart."""
+    """Return a value with hashes shortened to a distinguishing prefix."""
     return value[:12] if re.fullmatch(r"(sha256:)?[0-9a-f]{32,}", value) else value
 
 
 def _letter(place: int) -> str:
-    """Return the mark of a place: a to z, then aa.
+    """Return the mark with an index: a to z, then aa.
 
     >>> _letter(0), _letter(25), _letter(26)
     ('a', 'z', 'aa')

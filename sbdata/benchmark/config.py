@@ -1,4 +1,4 @@
-"""What a call of ``sbdata bench`` asks, checked at once."""
+"""Configuration of a ``sbdata bench`` call, validated when it is created."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from sbdata.train.preset import Preset, load_preset
 from sbdata.train.registry import find_strategy
 
 _SEGMENTER_PRESETS = {"paper": "wacv24"}
-"""Presets of the segmenter by those of the methods, if the two have different names."""
+"""Presets of the segmenter by preset of the methods, if the two have different names."""
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What a call of the bench asks. Paths are made absolute, so they mean the same anywhere.
+    """Configuration of a bench call. Paths are made absolute, so they are valid in any process.
 
     Attributes:
-        methods: names of baselines, ``full``, or ``import:NAME`` for imported masks.
-        strategies: names of the strategies by which segmenters are trained.
-        training: folder of the training set.
-        sets: folders of the evaluation sets.
-        seeds: each makes everything anew.
-        preset: name of the methods' preset, and of the segmenter's if it has no other; the methods'
-            ``paper`` goes with the segmenter's ``wacv24``.
-        training_preset: name or YAML file of the segmenter's preset.
-        training_overrides: ``key=value``, changes of the segmenter's preset.
-        method_overrides: ``method:key=value``, changes of a method's preset.
-        labels: a file of image-level labels, instead of the set's own.
-        saliency: a folder of saliency maps, for the methods that take them.
-        boxes: a file or folder of boxes, for the methods that take them, instead of the set's own.
+        methods: Names of baselines, ``full``, or ``import:NAME`` for imported masks.
+        strategies: Names of the training strategies of segmenters.
+        training: Folder of the training set.
+        sets: Folders of the evaluation sets.
+        seeds: Seeds; everything is run once for each.
+        preset: Name of the methods' preset, and of the segmenter's unless it has another name; the
+            methods' ``paper`` is used with the segmenter's ``wacv24``.
+        training_preset: Name or YAML file of the segmenter's preset.
+        training_overrides: Changes of the segmenter's preset, as ``key=value``.
+        method_overrides: Changes of a method's preset, as ``method:key=value``.
+        labels: File of image-level labels that replace those of the dataset.
+        saliency: Folder of saliency maps, for the methods that use them.
+        boxes: File or folder of boxes that replace those of the dataset, for the methods that use
+            them.
     """
 
     methods: tuple[str, ...]
@@ -67,7 +68,7 @@ class BenchmarkConfig:
             object.__setattr__(self, name, value)
 
     def segmenter_preset(self) -> Preset:
-        """Return the segmenter's preset: its own, or the one that goes with the methods'.
+        """Return the segmenter's preset: the given one, or the one matching the methods' preset.
 
         Raises:
             InputError: for an unknown preset or key, or a value of a wrong type or out of range.

@@ -1,4 +1,4 @@
-"""How long tasks take: estimated beforehand, from former runs of the same kind if there are any."""
+"""Estimated durations of tasks, from former runs of the same kind if there are any."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from sbdata.benchmark.tasks import Task
 
 FILE = "durations.jsonl"
 ROUGH = "one CPU core, smoke network"
-_LATEST = 5  # runs that count
+_LATEST = 5  # number of latest runs that are used
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a task takes.
+    """Estimated duration of a task.
 
     Attributes:
-        seconds: estimated wall time.
-        source: what the estimate is from: the number of former runs, or :data:`ROUGH`.
+        seconds: Estimated wall time in seconds.
+        source: Basis of the estimate: the number of former runs, or :data:`ROUGH`.
     """
 
     seconds: float
@@ -31,7 +31,7 @@ class Estimate:
 
 
 def note_duration(cache: Path, task: Task, seconds: float) -> None:
-    """Note in the cache how long a task took that ran from its start."""
+    """Record in the cache the duration of a task that ran from its start."""
     row = {"what": _what(task), "work": _work(task), "seconds": round(seconds, 3)}
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / FILE).open("a", encoding="utf-8") as stream:
@@ -39,10 +39,10 @@ def note_duration(cache: Path, task: Task, seconds: float) -> None:
 
 
 def estimate_durations(cache: Path, tasks: Sequence[Task]) -> dict[str, Estimate]:
-    """Return an estimate of each task by its id.
+    """Return the estimated duration of each task, by task id.
 
-    Former runs count by what a unit of their work took, which is an estimated second, or an image
-    where nothing is estimated.
+    Estimates scale former runs by their duration per unit of work: per estimated second, or per
+    image if a task has no estimate.
     """
     rates = _rates(cache / FILE)
     found = {}
@@ -71,7 +71,7 @@ def _rates(path: Path) -> dict[str, list[float]]:
     except (OSError, ValueError):
         return found
     for line in lines:
-        with suppress(ValueError, KeyError, TypeError, ZeroDivisionError):  # half a line
+        with suppress(ValueError, KeyError, TypeError, ZeroDivisionError):  # an incomplete line
             row = json.loads(line)
             found[str(row["what"])].append(float(row["seconds"]) / float(row["work"]))
     return {what: rates[-_LATEST:] for what, rates in found.items()}

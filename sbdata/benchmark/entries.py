@@ -1,8 +1,8 @@
-"""Entries: the files of results and of paired differences, read for a leaderboard.
+"""Records: the files of results and of paired differences, read for a leaderboard.
 
-A result file holds one method, strategy and seed on every scored set; an :class:`SetRecord` is one
-of its sets. What decides whether two entries may be averaged or compared is laid out flat, as names
-and texts, so that any two can be held against each other and a difference can be shown.
+A result file holds one method, strategy and seed on every scored set; a :class:`SetRecord` is one
+of its sets. Everything that decides whether two records may be averaged or compared is a flat
+mapping of names to texts, so that any two can be compared and their difference shown.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from sbdata.quoting import quoted
 from sbdata.settings import as_plain, from_plain
 
 _PROVIDER = "saliency"
-"""Of a method's settings those by which it makes saliency maps where none are given."""
+"""Names of the method settings by which it makes saliency maps if none are given."""
 
 
-_SHOWN = 5  # damaged files that a message names
+_SHOWN = 5  # number of damaged files that a message names
 
 
 @dataclass(frozen=True)
 class PseudoMasks:
-    """How good the pseudo-masks of the training set are, with 255 read as background.
+    """Quality of the pseudo-masks of the training set, with 255 read as background.
 
     Attributes:
-        metric: name and version.
-        n_images: of the training set.
-        n_instances: of its truth, by ``ia``, ``ia_small`` ...
-        n_classes: that have such an instance, likewise.
-        figures: by headline name.
-        lost: the share of instances that are lost, by stage, in the order in which the method runs
-            them, and by size, the smallest first; None where there is no instance.
-        lost_threshold: when an instance counts as lost: ``under 50 %`` of its pixels.
+        metric: Name and version of the metric.
+        n_images: Number of images of the training set.
+        n_instances: Number of ground-truth instances by size: ``ia``, ``ia_small`` ...
+        n_classes: Number of classes with such an instance, by size.
+        figures: Values by headline name.
+        lost: Fraction of lost instances by stage, in the order in which the method runs them, and
+            by size, the smallest first; None if there is no instance.
+        lost_threshold: Condition for a lost instance: ``under 50 %`` of its pixels.
     """
 
     metric: str
@@ -64,31 +64,31 @@ class PseudoMasks:
 
 @dataclass(frozen=True)
 class SetRecord:
-    """One method under one strategy and seed, scored on one set.
+    """Result of one method, strategy and seed, scored on one set.
 
     Attributes:
-        file: it was read from.
-        method: its name.
-        variant: a word for what stands in its place, such as ``hybrid``; or nothing.
-        strategy: of the training.
-        seed: of everything.
-        kind: what the method sees, in words: ``image labels + saliency``; or ``controls``.
-        synthetic: whether the images are generated.
-        training: name of the set that was trained on.
-        scored: name of the set that was scored.
-        protocol: what has to be equal for two entries to be compared; plain values by name.
-        labels: where the image labels came from.
-        saliency: where saliency maps came from; empty for a method that sees none.
-        settings: of the method, plain values by name.
-        code: hash of sbdata's code.
-        identity: all that the values depend on but the seed, plain values by name.
-        shared: hash of the identity that the strategies of one method and seed share.
-        figures: by headline name, such as ``miou`` and ``ia_small.class_mean``.
-        n_images: of the scored set.
-        n_instances: by ``ia``, ``ia_small`` ...
-        n_classes: that have such an instance, likewise.
-        true_masks: whether ground truth was trained on, instead of pseudo-masks.
-        pseudo: how good the pseudo-masks are that were trained on; None where the file has nothing.
+        file: File from which it was read.
+        method: Name of the method.
+        variant: Variant suffix, such as ``hybrid``, or empty.
+        strategy: Training strategy.
+        seed: Seed of the whole run.
+        kind: Supervision of the method in words: ``image labels + saliency``; or ``controls``.
+        synthetic: True if the images are generated.
+        training: Name of the training set.
+        scored: Name of the scored set.
+        protocol: Plain values by name that must be equal for two records to be compared.
+        labels: Source of the image labels.
+        saliency: Source of the saliency maps; empty for a method that uses none.
+        settings: Settings of the method, plain values by name.
+        code: Hash of sbdata's code.
+        identity: All that the values depend on except the seed, plain values by name.
+        shared: Hash of the identity that the strategies of one method and seed share.
+        figures: Values by headline name, such as ``miou`` and ``ia_small.class_mean``.
+        n_images: Number of images of the scored set.
+        n_instances: Number of instances by size: ``ia``, ``ia_small`` ...
+        n_classes: Number of classes with such an instance, by size.
+        true_masks: True if the training used ground truth instead of pseudo-masks.
+        pseudo: Quality of the pseudo-masks used for training; None if the file has no such values.
     """
 
     file: Path
@@ -116,13 +116,13 @@ class SetRecord:
 
     @property
     def role(self) -> str:
-        """Return what tables say beside the method's name: what a control is, or a variant."""
+        """Label beside the method's name in tables: the role of a control, or a variant."""
         return role_of(self.method, self.kind) or self.variant
 
 
 @dataclass(frozen=True)
 class Change:
-    """A difference of one figure, and its 95 % interval; None where there is none."""
+    """Difference of one value and its 95 % interval, None if there is none."""
 
     value: float
     interval: tuple[float, float] | None
@@ -130,17 +130,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Paired:
-    """The paired differences of two strategies: ``minuend`` minus ``subtrahend``.
+    """Paired differences of two strategies: ``minuend`` minus ``subtrahend``.
 
     Attributes:
-        file: it was read from.
-        method: its name.
-        seed: of everything.
-        scored: name of the set that was scored.
-        minuend: a strategy.
-        subtrahend: a strategy.
-        changes: by headline name.
-        shared: hash of the identity that both results share; empty in an older file.
+        file: File from which they were read.
+        method: Name of the method.
+        seed: Seed of the whole run.
+        scored: Name of the scored set.
+        minuend: Name of the first strategy.
+        subtrahend: Name of the strategy that is subtracted.
+        changes: Differences by headline name.
+        shared: Hash of the identity that both results share; empty in an older file.
     """
 
     file: Path
@@ -154,15 +154,15 @@ class Paired:
 
 
 def read_records(paths: Sequence[Path]) -> tuple[list[SetRecord], list[Paired]]:
-    """Read result files, and the files of differences that lie beside them.
+    """Read result files, and the files of differences beside them.
 
     Args:
-        paths: files, or folders that are searched for ``*.json``; JSON files of other formats in a
-            folder are passed over.
+        paths: Files, or folders that are searched for ``*.json``; JSON files of other formats in a
+            folder are skipped.
 
     Raises:
-        InputError: if a path does not exist, a file is damaged or of a later format, or there is
-            no result at all.
+        InputError: if a path does not exist, a file is damaged or of a later format, or there is no
+            result at all.
     """
     entries: list[SetRecord] = []
     pairs: list[Paired] = []
@@ -176,7 +176,7 @@ def read_records(paths: Sequence[Path]) -> tuple[list[SetRecord], list[Paired]]:
                 pairs += _paired(read_differences(path), path)
             else:
                 _refuse_other_format(path, format_, given=path in paths)
-        except InputError as error:  # noqa: PERF203 - all damaged files are told at once
+        except InputError as error:  # noqa: PERF203 - all damaged files are reported at once
             problems.append(str(error))
     if problems:
         more = f"; and {len(problems) - _SHOWN} more files" if len(problems) > _SHOWN else ""
@@ -189,7 +189,7 @@ def read_records(paths: Sequence[Path]) -> tuple[list[SetRecord], list[Paired]]:
 
 
 def _refuse_other_format(path: Path, format_: str, *, given: bool) -> None:
-    """Refuse a file of another version, and one that was named and is no result."""
+    """Refuse a file of another version, and a named file that is not a result."""
     if is_version_1(format_):
         raise InputError(said_of_version_1(path))
     if re.match(r"sbdata\.(result|differences)\.v", format_):
@@ -201,13 +201,13 @@ def _refuse_other_format(path: Path, format_: str, *, given: bool) -> None:
 
 
 def record_order(entry: SetRecord) -> tuple[Any, ...]:
-    """Return what entries are sorted by: method, strategy, seed and file."""
+    """Return the sort key of records: method, strategy, seed and file."""
     order = (*method_order(entry.method, entry.kind), strategy_order(entry.strategy))
     return (*order, entry.seed, str(entry.file))
 
 
 def kinds_of(entries: Sequence[SetRecord]) -> dict[str, str]:
-    """Return the kind of each method, in the methods' order."""
+    """Return the kind of each method, in sorted order of the methods."""
     return {entry.method: entry.kind for entry in sorted(entries, key=record_order)}
 
 
@@ -224,7 +224,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _format_of(path: Path) -> str:
-    """Return what a JSON file says it is, or nothing."""
+    """Return the format that a JSON file names, or an empty string."""
     raw = read_json(path, "delete it and run 'sbdata bench' again")
     found = raw.get("format") if isinstance(raw, dict) else None
     return found if isinstance(found, str) else ""
@@ -250,7 +250,7 @@ def _entries(result: ResultRecord, path: Path) -> Iterator[SetRecord]:
         settings.pop(_PROVIDER, None)
     for name, scored in sorted(result.sets.items()):
         protocol = _flat({**common, "metric": scored.metric, **as_plain(scored.protocol)})
-        # How often a checkpoint is written changes no figure.
+        # The checkpoint interval does not affect any value.
         protocol.pop("training: optimisation: checkpoint_every", None)
         yield SetRecord(
             file=path,
@@ -279,7 +279,7 @@ def _entries(result: ResultRecord, path: Path) -> Iterator[SetRecord]:
 
 
 def _saliency(result: ResultRecord) -> str:
-    """Return where saliency maps came from, the built-in ones by their settings; or nothing."""
+    """Return the source of saliency maps, with the settings of built-in ones; may be empty."""
     if result.training.saliency is not None:
         return result.training.saliency
     provider = result.method_settings.get(_PROVIDER)
@@ -289,7 +289,7 @@ def _saliency(result: ResultRecord) -> str:
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
-    """Return nested mappings as one of texts, so that any two values can be compared and shown."""
+    """Return nested mappings as a flat one of texts, so that values can be compared and shown."""
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -304,7 +304,7 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Kept:
-    """How many of the instances of a size a stage still has."""
+    """Number of instances of a size, and how many of them a stage still has."""
 
     n: int
     kept: int
@@ -312,7 +312,7 @@ class _Kept:
 
 @dataclass(frozen=True)
 class _PseudoFigures:
-    """What is read of a result's ``pseudo``; the bench writes more."""
+    """Values that are read from a result's ``pseudo``; the bench writes more."""
 
     metric: str
     n_images: int
@@ -373,7 +373,7 @@ def _paired(found: PairedDifferences, path: Path) -> Iterator[Paired]:
 
 
 def _change(given: Mapping[str, Any], where: str) -> Change:
-    """Read a difference; its interval may be a list of two or have ``low`` and ``high``."""
+    """Read a difference; its interval is a list of two or a mapping with ``low`` and ``high``."""
     interval = given.get("interval")
     if isinstance(interval, Mapping):
         interval = [interval.get("low"), interval.get("high")]

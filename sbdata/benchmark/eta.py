@@ -1,4 +1,4 @@
-"""How far a bench is, and about how long it still takes."""
+"""Progress of a bench, and its estimated remaining time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from sbdata.benchmark.durations import Estimate
 from sbdata.benchmark.tasks import Task
 
-_TRUSTED = 60.0  # seconds for which the estimates are taken to have held before anything was seen
+_TRUSTED = 60.0  # weight of the initial estimates, in seconds of measured time
 
 
 @dataclass(frozen=True)
 class BenchProgress:
-    """Where a bench stands.
+    """Progress of a bench.
 
     Attributes:
-        what: runs, or has ended; empty where its end was told already.
-        done: of ``total``, in the unit of what runs: images, steps.
-        total: number of units in all.
-        tasks_done: number of tasks that have ended.
-        tasks: number of tasks in all.
-        seconds_left: of the whole bench, roughly; None before anything was measured.
+        what: Running or just finished task; empty if its end was reported already.
+        done: Completed units of ``total``: images, steps.
+        total: Total number of units.
+        tasks_done: Number of finished tasks.
+        tasks: Total number of tasks.
+        seconds_left: Approximate remaining time of the whole bench in seconds; None before anything
+            was measured.
     """
 
     what: str
@@ -37,11 +38,11 @@ Watcher = Callable[[BenchProgress], None]
 
 
 class Eta:
-    """Tells a watcher how far a bench is, from the tasks' estimates and how they held so far.
+    """Reports a bench's progress and remaining time to a watcher.
 
-    An estimated second has taken some wall time so far, on this machine and with so many processes;
-    those that are left are taken to go on like that. Until some minutes were seen they mostly count
-    as estimated, since the first task may be short and its start long.
+    The remaining time scales the tasks' estimates by the wall time per estimated second so far, on
+    this machine and with this number of processes. In the first minutes the estimates count almost
+    unchanged, since the first task may be short and its start slow.
     """
 
     def __init__(
@@ -58,14 +59,14 @@ class Eta:
         self._left = {task.id: 0.0 if is_done(task) else given[task.id] for task in tasks}
         self._watcher = watcher
         self._now = now
-        self._began = self._seen = now()  # the latter when an estimate was last held against time
-        self._passed = 0.0  # estimated seconds of the tasks that have ended
-        self._ended = ""  # what was last told to be complete
+        self._began = self._seen = now()  # _seen: time of the last comparison with an estimate
+        self._passed = 0.0  # estimated seconds of the finished tasks
+        self._ended = ""  # the task last reported as complete
 
     def told(self, what: str, done: int, total: int) -> None:
-        """Pass on how far the running task is; tasks then run one after the other."""
+        """Report the progress of the running task; tasks then run one after the other."""
         key = next(iter(self._left), None)
-        # the phases of a training each count from 0, so they tell nothing of the whole
+        # Each phase of a training counts from 0, so its count does not give the task's progress.
         self._ended = what if done == total else ""
         if key is None or self._tasks[key].kind == "train" or total == 0:
             self._say(what, done, total, 0.0)
@@ -74,7 +75,7 @@ class Eta:
             self._say(what, done, total, self._left[key] * done / total)
 
     def finished(self, task: Task, seconds: float) -> None:
-        """Count a task that has ended, whatever it took."""
+        """Count a finished task, whatever time it took."""
         self._seen = self._now()
         self._passed += self._left.pop(task.id)
         self._say("" if self._ended.startswith(task.name) else task.name, 1, 1, 0.0)

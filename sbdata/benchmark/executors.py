@@ -1,7 +1,8 @@
-"""Executors: they call one function of a task in an order that lets none wait for a later one.
+"""Executors: they run one function on each task, in an order that respects dependencies.
 
-``local`` runs tasks one after the other, or in several processes; ``ray`` hands them to a Ray
-cluster with the CPUs and GPUs that each declares. A task's result does not depend on its caller.
+``local`` runs tasks one after the other, or in several processes; ``ray`` submits them to a Ray
+cluster with the CPUs and GPUs that each task declares. A task's result does not depend on the
+executor.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from sbdata.parallel import process_pool
 EXECUTORS = ("local", "ray")
 
 Finished = Callable[[Task, float], None]
-"""Called with a task that has ended and the seconds it took."""
+"""Called with a finished task and its duration in seconds."""
 
 
 class RunTask(Protocol):
-    """A function that runs a task and returns the seconds it took."""
+    """Function that runs a task and returns its duration in seconds."""
 
     def __call__(
         self, task: Task, *, device: str, on_progress: ProgressCallback | None = None
     ) -> float:
-        """Run a task on a device."""
+        """Run a task on a device; return its duration in seconds."""
 
 
 def run_tasks(
@@ -43,23 +44,23 @@ def run_tasks(
     on_progress: ProgressCallback | None = None,
     finished: Finished | None = None,
 ) -> None:
-    """Run tasks, each after those of them that it needs.
+    """Run tasks, each after the tasks that it needs.
 
     Args:
-        tasks: to run; one that they need and that is not among them counts as done.
-        run: a function that runs one; picklable if there are several processes.
-        executor: ``local`` or ``ray``.
-        processes: of the local executor.
-        threads: of PyTorch in each process; by default the cores divided among the processes,
-            and with Ray the CPUs that a task declares.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        on_progress: is called while a task runs in this process.
-        finished: is called in this process after each task.
+        tasks: Tasks to run; a needed task that is not among them counts as done.
+        run: Function that runs one task; picklable if there are several processes.
+        executor: Executor: ``local`` or ``ray``.
+        processes: Number of processes of the local executor.
+        threads: PyTorch threads per process; by default the cores divided among the processes, and
+            with Ray the CPUs that a task declares.
+        device: Device name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        on_progress: Callback for the progress of a task in this process.
+        finished: Callback in this process after each task.
 
     Raises:
-        InputError: for an unknown executor, a device that is not there, Ray not being installed, or
-            a process that died; and whatever a task raises. What runs by then comes to its end, and
-            nothing else begins.
+        InputError: for an unknown executor, a missing device, Ray not being installed, or a process
+            that died; and any error of a task. Tasks that are running then finish, and no other
+            task is started.
     """
     if executor not in EXECUTORS:
         msg = f"no executor called {executor!r}; choose from {', '.join(EXECUTORS)}"
@@ -69,7 +70,7 @@ def run_tasks(
     if executor == "local":
         from sbdata.train.devices import find_device
 
-        find_device(device)  # before any process would take the CPU in its place
+        find_device(device)  # now, so that processes do not silently use the CPU instead
     if several and (executor == "ray" or processes > 1):
         msg = "torchrun's processes share each training; leave out --jobs and --executor there"
         raise InputError(msg)
@@ -87,9 +88,9 @@ def run_tasks(
 def _run_as_ready(
     tasks: Sequence[Task], submit: Callable[[Task], Future[float] | None], finished: Finished
 ) -> None:
-    """Submit each task when those it needs are done.
+    """Submit each task when the tasks that it needs are done.
 
-    ``submit`` returns None if there is no room for the task now; something then runs.
+    ``submit`` returns None if there is no capacity for the task now; then other tasks are running.
     """
     by_id = {task.id: task for task in tasks}
     needed = {task.id: [i for i in task.needs if i in by_id] for task in tasks}
@@ -111,13 +112,13 @@ def _run_as_ready(
 
 
 def set_threads(threads: int) -> None:
-    """Give PyTorch so many threads in this process."""
+    """Set the number of PyTorch threads of this process."""
     import torch
 
     torch.set_num_threads(threads)
 
 
-# --- processes of this machine --------------------------------------------------------------------
+# --- local processes ------------------------------------------------------------------------------
 
 
 def _run_in_processes(
@@ -161,14 +162,14 @@ def _run_on(run: RunTask, task: Task, device: str, threads: int | None = None) -
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _gpus(device: str) -> list[str]:
-    """Return the GPUs that tasks may be given, one each."""
+    """Return the GPUs available to tasks, one per task."""
     import torch
 
     from sbdata.train.devices import find_device
@@ -186,13 +187,13 @@ def _gpus(device: str) -> list[str]:
 def _run_by_ray(
     tasks: Sequence[Task], run: RunTask, device: str, threads: int | None, finished: Finished
 ) -> None:
-    """Hand the tasks to the Ray cluster that is there, or to one on this machine.
+    """Run the tasks on the existing Ray cluster, or on a local one.
 
-    The cluster's machines must see the same files under the same paths.
+    All machines of the cluster must see the same files under the same paths.
     """
     ray = _ray()
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
         ray.init(include_dashboard=False)
     has_gpus = ray.cluster_resources().get("GPU", 0) > 0
     on_gpus = device.startswith("cuda") or (device == "auto" and has_gpus)

@@ -1,8 +1,8 @@
-"""The graph of tasks: what a call of the bench asks, as an ordered tuple of tasks.
+"""Task graph: a bench call's configuration as an ordered tuple of tasks.
 
-Nothing is computed or written, and no photo is read: its content is known by the set's checksums.
-What methods have in common is one task. Strategies that begin with the same steps of cross-entropy
-share these: the first of them takes them, and the others come after.
+Planning computes and writes nothing and reads no photo: the set's checksums identify the photos.
+Work that methods share is one task. Strategies that begin with the same cross-entropy phase share
+it: the first of them runs it, and the others follow.
 """
 
 from __future__ import annotations
@@ -43,29 +43,29 @@ CODE: Mapping[Kind, str] = {
     "result": "sbdata.benchmark.steps.results",
     "compare": "sbdata.benchmark.steps.comparison",
 }
-"""The module in which the code of each kind of task begins; a stage's is that of its function."""
+"""Entry module of each kind of task, for its code fingerprint; a stage's is its function's."""
 
 _COMPUTING: tuple[Kind, ...] = ("pseudo", "train", "predict", "score")
 
-# Measured on one CPU core with EfficientNet-Lite0 at stride 16, to tell minutes from hours; other
-# networks and devices differ by what they are faster or slower.
+# Measured on one CPU core with EfficientNet-Lite0 at stride 16, to distinguish minutes from hours;
+# other networks and devices differ by their relative speed.
 _TRAIN_SECONDS = 3.6  # per million pixels of a training view
 _PREDICT_SECONDS = 1.5  # per million pixels of a view
 _SCORE_SECONDS = 0.02  # per image
-_COMPARE_SECONDS = 1.0  # per set and strategy: draws of the bootstrap
-_FISHER = 1.5  # an image of EWC's sampled Fisher information costs about as much as so many views
+_COMPARE_SECONDS = 1.0  # per set and strategy: bootstrap resampling
+_FISHER = 1.5  # cost of one image of EWC's sampled Fisher information, in training views
 
 
 def plan_tasks(
     config: BenchmarkConfig, cache: Cache, results: Path, *, workers: int = 0
 ) -> tuple[Task, ...]:
-    """Return the tasks that a call of the bench comes to, each after those that it needs.
+    """Return the tasks of a bench call, each after the tasks that it needs.
 
     Args:
-        config: what is asked.
-        cache: where results are kept; imports are looked for there.
-        results: folder of the result files.
-        workers: number of processes that cut training views for a training.
+        config: Configuration of the call.
+        cache: Cache of results; imports are looked up there.
+        results: Folder of the result files.
+        workers: Number of data-loading workers per training.
 
     Raises:
         InputError: for an unknown method, preset or setting, or a set that cannot be used.
@@ -106,16 +106,16 @@ def _open_set(root: Path) -> EvaluationSet:
 
 @dataclass
 class Planner:
-    """Makes the tasks of a call, from what it names.
+    """Planner of the tasks of a bench call.
 
     Attributes:
-        config: what is asked.
-        methods: the methods, resolved, by name.
-        training: the training set.
-        sets: the evaluation sets by name.
-        results: folder of the result files.
-        workers: number of processes that cut training views for a training.
-        hashes: what is known of the content of saliency maps.
+        config: Configuration of the call.
+        methods: Resolved methods by name.
+        training: Training set.
+        sets: Evaluation sets by name.
+        results: Folder of the result files.
+        workers: Number of data-loading workers per training.
+        hashes: Known hashes of saliency maps.
     """
 
     config: BenchmarkConfig
@@ -128,34 +128,34 @@ class Planner:
     _tasks: dict[str, Task] = field(default_factory=dict)
 
     def tasks(self) -> tuple[Task, ...]:
-        """Return the tasks, each after those that it needs."""
+        """Return the tasks, each after the tasks that it needs."""
         for seed in self.config.seeds:
             for method in self.methods.values():
                 _Branch(self, method, seed).add_all()
         return tuple(self._tasks.values())
 
     def add(self, task: Task) -> Task:
-        """Add a task, unless one of its id is there; return the one that is there."""
+        """Add a task unless one with its id exists; return the task in the plan."""
         return self._tasks.setdefault(task.id, task)
 
     @property
     def place(self) -> dict[str, str]:
-        """Return where the training set lies, and the hash that it has to have."""
+        """Path of the training set, and its required hash."""
         return {"training": str(self.training.root), "training_hash": self.training.logical_hash}
 
     @cached_property
     def preset(self) -> Preset:
-        """Return the segmenter's preset."""
+        """Segmenter's preset."""
         return self.config.segmenter_preset()
 
     @cached_property
     def first_weights(self) -> str:
-        """Return what tells the segmenter's first weights from others."""
+        """Identity of the segmenter's initial weights."""
         return weights_content(self.preset.model.backbone, self.preset.model.weights)
 
     @cached_property
     def photos(self) -> dict[str, str]:
-        """Return a hash of the photos of each set, by its logical hash."""
+        """Hash of the photos of each set, by the set's logical hash."""
         found = {}
         for opened in (self.training, *self.sets.values()):
             sums = read_checksums(opened.root)
@@ -166,7 +166,7 @@ class Planner:
 
     @cached_property
     def about_sets(self) -> dict[str, dict[str, Any]]:
-        """Return what a result says of each evaluation set, by its name."""
+        """Description of each evaluation set in results, by its name."""
         return {
             name: {
                 "logical_hash": opened.logical_hash,
@@ -181,7 +181,7 @@ class Planner:
         return {}
 
     def sources(self, method: Method) -> WeakSources:
-        """Return where the weak labels that a method sees come from."""
+        """Return the sources of the weak labels that a method uses."""
         asked, seen = self.config, method.supervision
         return WeakSources(
             with_boxes=BOXES in seen,
@@ -191,7 +191,7 @@ class Planner:
         )
 
     def weak(self, method: Method) -> tuple[WeakSet, str]:
-        """Return what a method may see, to be told apart by its digest, and its origin in words."""
+        """Return the weak labels that a method may see, and their source in words."""
         sources = self.sources(method)
         if sources not in self._weak:
             weak = sources.read(self.training, None, self.hashes)
@@ -201,7 +201,7 @@ class Planner:
 
 @dataclass(frozen=True)
 class _Branch:
-    """Makes the tasks of one method and seed."""
+    """Planner of the tasks of one method and seed."""
 
     planner: Planner
     method: Method
@@ -217,7 +217,7 @@ class _Branch:
         scored: dict[str, Input] = {}
         for strategy in strategies:
             asked = strategy in config.strategies
-            add = planner.add if asked else (lambda task: task)  # the others may be there already
+            add = planner.add if asked else (lambda task: task)  # others may exist already
             shares = find_strategy(strategy).shares_first_phase
             after = [task.id for task in (pseudo, first_phase if shares else None) if task]
             train = add(self._train(strategy, tuple(after), shared=bool(shares and first_phase)))
@@ -251,7 +251,7 @@ class _Branch:
         after: tuple[str, ...] = (),
         part: str | None = None,
     ) -> Task:
-        """Make a task; ``{id}`` in its folder becomes its id."""
+        """Return a new task; ``{id}`` in its folder is replaced by its id."""
         inputs, code = inputs or {}, code or (CODE[kind],)
         found = task_id(kind, params, inputs, code)
         start = f"{self.method.name}, seed {self.seed}{f', {strategy}' if strategy else ''}"
@@ -313,7 +313,7 @@ class _Branch:
 
     @property
     def _masks(self) -> dict[str, Input]:
-        """Return the task of the pseudo-masks by its role; nothing for ground truth."""
+        """Return the task of the pseudo-masks by its role; empty for ground truth."""
         return {"masks": list(self._stages.values())[-1].as_input} if self._stages else {}
 
     def _pseudo(self) -> Task:
@@ -334,7 +334,7 @@ class _Branch:
 
     @cached_property
     def _shared(self) -> dict[str, Any]:
-        """Return what trainings of all strategies have in common."""
+        """Return the values that trainings of all strategies share."""
         planner = self.planner
         preset = planner.preset.as_dict()
         for part, name in (("optimisation", "checkpoint_every"), ("model", "weights")):
@@ -426,7 +426,7 @@ class _Branch:
     def _compare(
         self, train: Task, scored: Mapping[str, Input], folders: Mapping[str, Mapping[str, str]]
     ) -> Task:
-        """Make the comparison of this call's strategies with all that are scored by then."""
+        """Return the task that compares this call's strategies with all that are scored by then."""
         sets = {name: str(opened.root) for name, opened in self.planner.sets.items()}
         strategies = self.planner.config.strategies
         return self._task(
@@ -442,7 +442,7 @@ class _Branch:
         )
 
     def _record(self, strategy: str) -> dict[str, Any]:
-        """Return what a result says that is known before anything ran; see ``ResultRecord``."""
+        """Return a result's values that are known before any task ran; see ``ResultRecord``."""
         planner, method = self.planner, self.method
         weak, labels = planner.weak(method) if method.stages else (None, "pixel masks")
         return {

@@ -1,4 +1,4 @@
-"""Imports as methods of the bench: ``--method import:NAME``."""
+"""Imported masks as methods of the bench: ``--method import:NAME``."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from sbdata.importers.record import (
 )
 
 PREFIX = "import:"
-"""Begins the name of a method that is an import."""
+"""Prefix of the name of a method that is an import."""
 
 
 def import_folder(method: str, work: Path) -> Path:
     """Return the folder of an import.
 
     Args:
-        method: ``import:NAME``, of an import in the work folder, or ``import:PATH``, which has a
-            slash in it.
-        work: folder of the bench.
+        method: Method name: ``import:NAME`` for an import in the work folder, or ``import:PATH``
+            with a slash in the path.
+        work: Work folder of the bench.
 
     Raises:
-        InputError: if there is no such import, listing those that there are.
+        InputError: if there is no such import; the message lists the existing ones.
 
     >>> import_folder("import:./there", Path("runs"))
     PosixPath('there')
@@ -53,9 +53,9 @@ def _is_path(name: str) -> bool:
 
 
 def absolute_import(method: str) -> str:
-    """Return ``import:PATH`` with an absolute path, which means the same in any process.
+    """Return ``import:PATH`` with an absolute path, which is valid in any process.
 
-    Other names of methods are returned as they are.
+    Other method names are returned unchanged.
     """
     name = method.removeprefix(PREFIX)
     if method.startswith(PREFIX) and _is_path(name):
@@ -64,11 +64,11 @@ def absolute_import(method: str) -> str:
 
 
 def find_import(method: str, work: Path) -> tuple[Record, Stage]:
-    """Return the record of an import, and the one stage that brings its masks into the bench.
+    """Return the record of an import, and the single stage that links its masks into the bench.
 
     Args:
-        method: see :func:`import_folder`.
-        work: folder of the bench.
+        method: Method name: ``import:NAME`` or ``import:PATH``, see :func:`import_folder`.
+        work: Work folder of the bench.
 
     Raises:
         InputError: if there is no such import.
@@ -91,11 +91,11 @@ def find_import(method: str, work: Path) -> tuple[Record, Stage]:
 
 
 def method_name(record: Record) -> str:
-    """Return how tables and files call an import."""
+    """Return the name of an import in tables and files."""
     return f"import-{record.name}"
 
 
 def paper_of(record: Record) -> str:
-    """Return what a result says of an import's origin."""
+    """Return the origin of an import, as a result states it."""
     source = record.origin.title or "unnamed source"
     return f"imported masks: {source}{f', {record.origin.url}' if record.origin.url else ''}"

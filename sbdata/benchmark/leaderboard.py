@@ -1,11 +1,11 @@
-"""Results of ``sbdata bench``, set side by side: one board a training set and scored set.
+"""Leaderboards: results of ``sbdata bench``, one board per training set and scored set.
 
-A board has a row for each method and strategy, with the mean over the seeds that were run. Results
-are averaged only if nothing but their seed and the version of the code differs; a board whose cell
-would mix others is refused. The protocol that most results of a board share
-is the board's; a row of another one (another split, refinement, multi-scale test, initialisation,
-training preset or set of the same name) stays, with a mark and a sentence that says what differs.
-Nothing is filled in: a pair of method and strategy without a result is "not run".
+A board has a row for each method and strategy, with the mean over its seeds. Results are averaged
+only if nothing but their seed and the version of the code differs; otherwise the board is refused.
+The protocol that most results of a board share is the board's. A row with another protocol (another
+split, refinement, multi-scale test, initialisation, training preset or set of the same name) is
+kept, with a mark and a footnote that describes the difference. No value is filled in: a pair of
+method and strategy without a result is "not run".
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from sbdata.formatting import count
 
 @dataclass(frozen=True)
 class Row:
-    """A method under a strategy.
+    """Row of a board: a method with a strategy.
 
     Attributes:
-        method: its name.
-        strategy: of the training.
-        kind: what the method sees, or ``controls``.
+        method: Name of the method.
+        strategy: Training strategy.
+        kind: Supervision of the method, or ``controls``.
         role: ``ceiling`` or ``floor`` of a control, the variant of a method, or empty.
-        seeds: that were run, sorted; none means that it was not run.
-        figures: by headline name; None where there is nothing to measure.
-        mark: of the footnote that says how its protocol differs, or empty.
+        seeds: Seeds that were run, sorted; empty if it was not run.
+        figures: Values by headline name; None if undefined.
+        mark: Mark of the footnote that describes how its protocol differs, or empty.
     """
 
     method: str
@@ -57,21 +57,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """The results on one scored set of methods trained on one set.
+    """Results of methods trained on one set and scored on one set.
 
     Attributes:
-        training: name of the training set.
-        scored: name of the scored set.
-        synthetic: whether images of either are generated.
-        n_images: of the scored set.
-        n_instances: by ``ia``, ``ia_small`` ...
-        n_classes: that have such an instance, likewise.
-        protocol: that the rows without a mark share.
-        rows: by kind, method and strategy.
-        pseudo_masks: what the methods made of the training set; None where that was not measured.
-        contrasts: by kind, method and pair.
-        footnotes: by mark.
-        notes: sentences that must stand beside the figures.
+        training: Name of the training set.
+        scored: Name of the scored set.
+        synthetic: True if images of either set are generated.
+        n_images: Number of images of the scored set.
+        n_instances: Number of instances by size: ``ia``, ``ia_small`` ...
+        n_classes: Number of classes with such an instance, by size.
+        protocol: Protocol that the rows without a mark share.
+        rows: Rows by kind, method and strategy.
+        pseudo_masks: Quality of the methods' pseudo-masks; None if it was not measured.
+        contrasts: Paired differences by kind, method and pair.
+        footnotes: Footnotes by mark.
+        notes: Sentences that must be shown with the values.
     """
 
     training: str
@@ -89,17 +89,17 @@ class Board:
 
     @property
     def name(self) -> str:
-        """Return the board's name: training set, slash, scored set."""
+        """Name of the board: training set, slash, scored set."""
         return f"{self.training}/{self.scored}"
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """Return the strategies of the rows, in their order."""
+        """Strategies of the rows, in their order."""
         return tuple(dict.fromkeys(sorted((r.strategy for r in self.rows), key=strategy_order)))
 
 
 def read_boards(paths: Sequence[Path]) -> list[Board]:
-    """Read result files and the differences beside them, and set them side by side.
+    """Read result files and the differences beside them, and arrange them in boards.
 
     Raises:
         InputError: see :func:`~sbdata.benchmark.entries.read_records` and :func:`make_boards`.
@@ -108,16 +108,16 @@ def read_boards(paths: Sequence[Path]) -> list[Board]:
 
 
 def make_boards(entries: Sequence[SetRecord], pairs: Sequence[Paired] = ()) -> list[Board]:
-    """Set results side by side; boards are sorted by training set and scored set.
+    """Arrange results in boards, sorted by training set and scored set.
 
     Args:
-        entries: the results.
-        pairs: paired differences between results that lie in the same folder.
+        entries: Results.
+        pairs: Paired differences between results in the same folder.
 
     Raises:
-        InputError: if two files give one cell or one set of pseudo-masks different figures, the
-            results of a cell differ in more than their seed, or a difference is not that of the
-            figures it belongs to.
+        InputError: if two files give different values for one cell or one set of pseudo-masks, the
+            results of a cell differ in more than their seed, or a difference does not match its
+            results.
     """
     check_masks_agree(entries)
     groups: dict[tuple[str, str], list[SetRecord]] = defaultdict(list)
@@ -206,7 +206,7 @@ def _order(row: Row) -> tuple[Any, ...]:
 
 
 def _means(entries: Sequence[SetRecord]) -> tuple[tuple[int, ...], dict[str, Mean | None]]:
-    """Return the seeds of a cell and the means of its figures."""
+    """Return the seeds of a cell and the means of its values."""
     entries = sorted(entries, key=lambda entry: entry.seed)
     names = dict.fromkeys(name for entry in entries for name in entry.figures)
     figures = {name: mean_of([entry.figures.get(name) for entry in entries]) for name in names}
@@ -216,7 +216,7 @@ def _means(entries: Sequence[SetRecord]) -> tuple[tuple[int, ...], dict[str, Mea
 def _without_repeats(
     entries: Sequence[SetRecord], marks: Mapping[int, str]
 ) -> tuple[list[SetRecord], list[str]]:
-    """Return one entry a cell and seed, and notes of files that say the same again."""
+    """Return one record per cell and seed, and notes on files with repeated values."""
     kept: dict[tuple[str, str, str, int], SetRecord] = {}
     notes = []
     for entry in entries:
@@ -238,15 +238,15 @@ def _without_repeats(
 
 def _repeated(former: SetRecord, entry: SetRecord) -> str:
     if former.file.name == entry.file.name:
-        return f"{entry.file.name} is there twice, with the same figures."
+        return f"{entry.file.name} was given twice, with the same figures."
     return f"{former.file.name} and {entry.file.name} have the same figures; one of them is shown."
 
 
 def _check_same_identity(entries: Sequence[SetRecord]) -> None:
-    """Make sure that the results of a cell differ in nothing but their seed and their code.
+    """Check that the results of a cell differ only in their seed and their code.
 
     Raises:
-        InputError: naming two files and what differs.
+        InputError: if they differ otherwise; the message names two files and the differences.
     """
     first = entries[0]
     for entry in entries[1:]:
@@ -261,7 +261,7 @@ def _check_same_identity(entries: Sequence[SetRecord]) -> None:
 
 
 def _differing(one: SetRecord, other: SetRecord, *, code: bool = False) -> list[str]:
-    """Return the names of what differs between two identities: the code alone, or the rest."""
+    """Return the names of the values that differ between two identities: code only, or the rest."""
     names = sorted({*one.identity, *other.identity})
     return [
         name
@@ -271,7 +271,7 @@ def _differing(one: SetRecord, other: SetRecord, *, code: bool = False) -> list[
 
 
 def _elsewhere(entries: Sequence[SetRecord], methods: set[str], strategies: set[str]) -> list[str]:
-    """Return notes of methods and strategies that have results on another set alone."""
+    """Return notes on methods and strategies that only have results on another set."""
     lacking = {
         "method": sorted(methods - {entry.method for entry in entries}),
         "strategy": sorted(strategies - {entry.strategy for entry in entries}, key=strategy_order),
@@ -293,7 +293,7 @@ def _versions(entries: Sequence[SetRecord]) -> list[str]:
 
 
 def _versions_within(entries: Sequence[SetRecord], marks: Mapping[int, str]) -> list[str]:
-    """Return notes of means over results whose code differs."""
+    """Return notes on means over results of different code versions."""
     codes: dict[tuple[str, str, str], set[tuple[str, ...]]] = defaultdict(set)
     for entry in entries:
         own = tuple(v for name, v in sorted(entry.identity.items()) if name.startswith("code: "))

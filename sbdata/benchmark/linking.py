@@ -1,7 +1,7 @@
 """Linking: imported masks as the only stage of a method.
 
-Little of sbdata is imported here: a stage's key covers all code that it can reach, and a change
-elsewhere need not make imported masks new.
+This module imports little of sbdata: a stage's key covers all code that it can reach, and a change
+elsewhere should not invalidate imported masks.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """What a result says of imported masks, and what its key depends on.
+    """Description of imported masks in a result; the stage's key depends on it.
 
     Attributes:
-        name: of the import.
-        source: title of the method, if it was named.
-        url: of the files.
-        layout: of the files.
-        rule: in words; empty for finished masks.
-        files_sha256: over the published files.
-        masks_sha256: over the masks.
+        name: Name of the import.
+        source: Title of the method, if given.
+        url: URL of the files.
+        layout: Layout of the files.
+        rule: Conversion rule in words; empty for finished masks.
+        files_sha256: SHA-256 over the published files.
+        masks_sha256: SHA-256 over the masks.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ImportSettings:
 
 
 def link_masks(task: StageContext, settings: ImportSettings) -> None:
-    """Take the masks of an import, whose folder is the stage's source.
+    """Link the masks of an import, whose folder is the stage's source.
 
     Raises:
         InputError: if masks are missing, of other sizes, or not those that were imported.
@@ -73,5 +73,5 @@ def link_masks(task: StageContext, settings: ImportSettings) -> None:
                 shutil.copyfile(file, temporary)
         task.progress(done, len(files))
     if digest_of(digests) != settings.masks_sha256:
-        msg = f"{folder}: the masks are not those that import.json tells of; {remedy}"
+        msg = f"{folder}: the masks are not those recorded in import.json; {remedy}"
         raise InputError(msg)

@@ -1,9 +1,9 @@
-"""Markers: what a task of the bench made, to be used again or made again.
+"""Markers: records of a bench task's output, by which it is reused or made again.
 
 A task writes a marker into its folder last. The marker lists the folder's files with sizes, times
-and hashes, and the content of the inputs that they were made from. So a file that was altered after
-the step is noticed, one that was lost is made again, and what was made from other inputs is not
-mixed in.
+and hashes, and the content of the inputs from which they were made. So a file that was altered
+after the task is detected, a missing file is made again, and results of other inputs are not mixed
+in.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sbdata.fingerprints import content_of
 from sbdata.storage import remove_leftovers
 
 STAGE_MARKER = ".stage.json"
-"""Name of a stage's marker; hidden, since a folder of masks holds nothing else to score."""
+"""Name of a stage's marker; hidden, so that a folder of masks holds only masks to score."""
 
 INPUTS = "inputs"
 
@@ -39,19 +39,19 @@ def usable(
     whole: bool = False,
     verify: bool = False,
 ) -> Marker | None:
-    """Return the marker of a folder that can be used as it is; None if it has to be made.
+    """Return the marker of a folder that can be used unchanged; None if it must be made.
 
     Args:
-        folder: of a step.
-        inputs: content of what the step reads now, by any names; a folder that was made from other
-            content is deleted. None passes over it.
-        name: of the marker.
-        whole: whether the step makes all of its files or none, so that the whole folder is deleted
-            if one was lost; else the others are kept.
-        verify: hash every file.
+        folder: Folder of a step.
+        inputs: Content of the step's current inputs, by any names; a folder made from other content
+            is deleted. None skips this check.
+        name: File name of the marker.
+        whole: True if the step makes all of its files or none: if one is missing, the whole folder
+            is deleted; else the others are kept.
+        verify: True to hash every file.
 
     Raises:
-        InputError: naming a file that was altered.
+        InputError: if a file was altered; the message names it.
     """
     problems = check_marker(folder, verify=verify, name=name)
     altered = [p for p in problems if p.kind not in ("missing", "no_marker")]
@@ -68,7 +68,7 @@ def usable(
         shutil.rmtree(folder)
         return None
     if problems or (inputs is not None and INPUTS not in marker.extra):
-        (folder / name).unlink(missing_ok=True)  # before anything in the folder changes
+        (folder / name).unlink(missing_ok=True)  # before any change in the folder
         return None
     return marker
 
@@ -81,14 +81,14 @@ def keep(
     name: str = MARKER,
     files: Iterable[str] | None = None,
 ) -> Marker:
-    """Say that a folder is finished.
+    """Mark a folder as finished; return its new marker.
 
     Args:
-        folder: of a step.
-        inputs: content of what the step read, by any names.
-        extra: further plain values.
-        name: of the marker.
-        files: that it vouches for, relative to the folder; all by default.
+        folder: Folder of a step.
+        inputs: Content of the step's inputs, by any names.
+        extra: Further plain values.
+        name: File name of the marker.
+        files: Files that the marker lists, relative to the folder; all by default.
     """
     remove_leftovers(folder)
     names = files_below(folder, name) if files is None else sorted(files)
@@ -96,12 +96,12 @@ def keep(
 
 
 def files_below(folder: Path, marker: str) -> list[str]:
-    """Return the paths of all files in a folder but its marker, relative, with slashes, sorted."""
+    """Return the relative paths of all files in a folder except its marker, sorted."""
     found = (path for path in folder.rglob("*") if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in found)
     return sorted(name for name in names if name != marker)
 
 
 def content_of_marker(marker: Marker) -> str:
-    """Return a hash over the names and the content of the files that a marker vouches for."""
+    """Return a hash over the names and contents of the files that a marker lists."""
     return content_of({name: record.sha256 for name, record in marker.files.items()})

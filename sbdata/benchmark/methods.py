@@ -1,4 +1,4 @@
-"""Methods: the baselines, imports and controls that a call of the bench names, resolved."""
+"""Methods: the baselines, imports and controls of a bench call, with resolved settings."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from sbdata.supervision import BOXES, SALIENCY
 
 @dataclass(frozen=True)
 class Method:
-    """A method with its settings resolved.
+    """Method with resolved settings.
 
     Attributes:
-        name: under which results list it.
-        paper: what it is.
-        supervision: what it sees.
-        control: whether it is a ceiling or a floor.
-        stages: by names that are distinct within the method, in the order they run; the last one
-            writes the pseudo-masks. None for ``full``.
-        variant: suffix of the name, such as ``hybrid``; empty for the method itself.
-        reference: the name of its entry point, or ``import:`` with the folder of an import.
-        settings: all of its settings as plain values.
+        name: Name in results.
+        paper: Title, venue and year, or a description.
+        supervision: Labels that the method uses.
+        control: True for a ceiling or a floor.
+        stages: Stages by names that are unique within the method, in the order they run; the last
+            one writes the pseudo-masks. None for ``full``.
+        variant: Variant suffix of the name, such as ``hybrid``; empty for the method itself.
+        reference: Name of its entry point, or ``import:`` with the folder of an import.
+        settings: All of its settings as plain values.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Method:
 
     @property
     def code(self) -> str:
-        """Return a hash of all code that the stages can reach."""
+        """Hash of all code that the stages can reach."""
         return hash_of([code_fingerprint(*code_of(stage)) for stage in self.stages.values()])
 
 
@@ -52,11 +52,11 @@ _CEILING = Method(FULL, CEILING, (PIXEL_MASKS,), True)
 
 
 def find_methods(config: BenchmarkConfig, cache: Path) -> dict[str, Method]:
-    """Resolve the methods that a call names, and their settings.
+    """Return the methods of a bench call with resolved settings.
 
     Args:
-        config: what is asked.
-        cache: folder of the cache, whose imports they may be.
+        config: Configuration of the call.
+        cache: Folder of the cache, in which imports are looked up.
 
     Returns:
         The methods by their own names, in the given order; ``import:NAME`` is ``import-NAME``.
@@ -108,7 +108,7 @@ def restored_method(reference: str, settings: Any) -> Method:
     """Return a method from :attr:`Method.reference` and :attr:`Method.settings`.
 
     Raises:
-        InputError: if it is not installed here, or the import is gone.
+        InputError: if it is not installed here, or the import does not exist any more.
     """
     if reference.startswith(PREFIX):
         return _imported(reference, Path())

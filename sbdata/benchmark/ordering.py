@@ -1,19 +1,19 @@
-"""The order in which methods and strategies are listed, and what a method counts as."""
+"""Order of methods and strategies in tables, and the roles of controls."""
 
 from __future__ import annotations
 
 from typing import Any
 
 CONTROLS = "controls"
-"""The kind of what is a ceiling or a floor instead of a method."""
+"""Kind of the methods that are a ceiling or a floor."""
 
-_STRATEGIES = ("ce", "sb", "sb-ft", "sb-ewc")  # in this order; others follow by name
-_KINDS = ("image labels", "image labels + saliency", "boxes")  # likewise
+_STRATEGIES = ("ce", "sb", "sb-ft", "sb-ewc")  # listed first, in this order; others by name
+_KINDS = ("image labels", "image labels + saliency", "boxes")  # listed first, in this order
 _ROLES = {"full": "ceiling", "labels-only": "floor"}
 
 
 def strategy_order(strategy: str) -> tuple[int, str]:
-    """Return what strategies are sorted by.
+    """Return the sort key of a strategy.
 
     >>> sorted(["dice", "sb-ewc", "ce"], key=strategy_order)
     ['ce', 'sb-ewc', 'dice']
@@ -22,14 +22,14 @@ def strategy_order(strategy: str) -> tuple[int, str]:
 
 
 def method_order(method: str, kind: str) -> tuple[Any, ...]:
-    """Return what methods are sorted by: their kind, controls last, then their name."""
+    """Return the sort key of a method: kind, with controls last, then name."""
     known = (*_KINDS, kind) if kind != CONTROLS else (*_KINDS, "", CONTROLS)
     roles = (*_ROLES, method)
     return known.index(kind), kind, roles.index(method) if kind == CONTROLS else 0, method
 
 
 def role_of(method: str, kind: str) -> str:
-    """Return ``ceiling`` or ``floor`` of a control, else nothing.
+    """Return ``ceiling`` or ``floor`` for a control, else an empty string.
 
     >>> role_of("full", "controls"), role_of("irn", "image labels")
     ('ceiling', '')

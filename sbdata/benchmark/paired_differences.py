@@ -1,4 +1,4 @@
-"""Contrasts: one strategy minus another of the same method, seed by seed and over the seeds."""
+"""Paired differences: one strategy minus another of the same method, per seed and over seeds."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from sbdata.benchmark.ordering import method_order
 from sbdata.errors import InputError
 
 PAIRS = (("sb-ewc", "ce"),)
-"""Strategies whose difference a claim for the paper's strategy rests on: minuend, subtrahend."""
+"""Pairs of strategies whose difference supports the paper's claim: minuend, subtrahend."""
 
-_CLOSE = 1e-6  # of a difference and the figures it is of, which were written as text
+_CLOSE = 1e-6  # tolerance between a difference and its values, which were rounded as text
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A strategy minus another, of one method.
+    """Differences of two strategies of one method.
 
     Attributes:
-        method: its name.
-        kind: what the method sees, or ``controls``.
-        minuend: a strategy.
-        subtrahend: a strategy.
-        seeds: the differences of each seed by headline name, with their intervals of the paired
-            bootstrap over images.
-        mean: of the seeds' differences, with the t-interval of their mean: how far it hangs on the
+        method: Name of the method.
+        kind: Supervision of the method, or ``controls``.
+        minuend: Name of the first strategy.
+        subtrahend: Name of the strategy that is subtracted.
+        seeds: Differences of each seed by headline name, with intervals of the paired bootstrap
+            over images.
+        mean: Mean of the seeds' differences with its t-interval, which shows the variability over
             seeds. None for one seed.
-        missing: why there is nothing: ``not run``, ``not compared``; else empty.
-        mark: of the footnote that says how the protocol of its results differs, or empty.
+        missing: Reason for missing values: ``not run``, ``not compared``; else empty.
+        mark: Mark of the footnote that describes how the protocol of its results differs, or empty.
     """
 
     method: str
@@ -49,15 +49,15 @@ class PairedDifference:
 def paired_differences(
     entries: Sequence[SetRecord], pairs: Sequence[Paired], marks: Mapping[int, str]
 ) -> tuple[list[PairedDifference], list[str]]:
-    """Return the differences of a board, and notes of those that cannot be shown.
+    """Return the paired differences of a board, and notes on those that cannot be shown.
 
     Args:
-        entries: of the board.
-        pairs: paired differences, of this board or another one.
-        marks: of the entries, by their ``id``.
+        entries: Records of the board.
+        pairs: Paired differences, of this board or another one.
+        marks: Marks of the records, by their ``id``.
 
     Raises:
-        InputError: if a difference is not that of the figures it lies beside.
+        InputError: if a difference does not match the values of its results.
     """
     found, notes = _by_pair(entries, pairs, marks)
     kinds = kinds_of(entries)
@@ -83,7 +83,7 @@ def _by_pair(
     dict[tuple[str, str, str, str], dict[int, Mapping[str, Change | None]]],
     list[str],
 ]:
-    """Return the changes by method, minuend, subtrahend and mark, and then by seed."""
+    """Return the differences by method, minuend, subtrahend and mark, and then by seed."""
     place = {(e.file.parent, e.method, e.strategy, e.seed, e.shared): e for e in entries}
     place |= _alone(entries)
     scored = entries[0].scored
@@ -112,9 +112,9 @@ def _by_pair(
 
 
 def _alone(entries: Sequence[SetRecord]) -> dict[tuple[Path, str, str, int, str], SetRecord]:
-    """Return the results that are the only ones of their folder, method, strategy and seed.
+    """Return the results that are unique in their folder, method, strategy and seed.
 
-    A file of differences that does not say which results it is of means those.
+    A file of differences without an identity of its results refers to these.
     """
     found: dict[tuple[Path, str, str, int, str], list[SetRecord]] = defaultdict(list)
     for e in entries:
@@ -125,7 +125,7 @@ def _alone(entries: Sequence[SetRecord]) -> dict[tuple[Path, str, str, int, str]
 def _missing(
     entries: Sequence[SetRecord], kinds: Mapping[str, str], there: set[tuple[str, str, str]]
 ) -> list[PairedDifference]:
-    """Return a contrast without figures for each of :data:`PAIRS` that a reader would look for."""
+    """Return a difference without values for each missing pair of :data:`PAIRS`."""
     run = {(entry.method, entry.strategy) for entry in entries}
     present = {entry.strategy for entry in entries}
     return [
@@ -149,7 +149,7 @@ def _order(contrast: PairedDifference) -> tuple[Any, ...]:
 
 
 def _check(pair: Paired, minuend: SetRecord, subtrahend: SetRecord) -> None:
-    """Make sure that differences are those of the figures they lie beside."""
+    """Check that differences match the values of the results beside them."""
     for name, change in pair.changes.items():
         values = (minuend.figures.get(name), subtrahend.figures.get(name))
         gap = None if values[0] is None or values[1] is None else values[0] - values[1]

@@ -1,8 +1,8 @@
-"""Quality: how good each method's pseudo-masks are, and at which stage small objects are lost.
+"""Quality of each method's pseudo-masks, and the stage at which small objects are lost.
 
-A segmenter learns what its pseudo-masks show. Whether a small object was ever there to be learned
-is asked of the masks themselves, on the training set's truth. All strategies of a method and seed
-learn from one set of masks, which therefore counts once.
+A segmenter learns what its pseudo-masks show. So the masks themselves are compared with the ground
+truth of the training set, to see if a small object could be learned at all. All strategies of a
+method and seed learn from the same masks, which therefore count once.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from sbdata.benchmark.ordering import method_order
 from sbdata.errors import InputError
 
 GROUND_TRUTH = "ground truth"
-"""Stands in the row of what was trained on true masks."""
+"""Text in the row of a method that was trained on ground-truth masks."""
 
 NOT_MEASURED = "not measured"
-"""Stands in the row of a method whose results say nothing of its pseudo-masks."""
+"""Text in the row of a method whose results have no values for its pseudo-masks."""
 
 
 @dataclass(frozen=True)
 class QualityRow:
-    """The pseudo-masks of a method.
+    """Quality of a method's pseudo-masks.
 
     Attributes:
-        method: its name.
-        kind: what the method sees, or ``controls``.
+        method: Name of the method.
+        kind: Supervision of the method, or ``controls``.
         role: ``ceiling`` or ``floor`` of a control, the variant of a method, or empty.
-        seeds: of which there are masks, sorted.
-        figures: by headline name, with 255 read as background; None where there is nothing to
-            measure.
-        lost: the share of the smallest instances that are lost, by stage, in the order in which
-            the method runs them.
-        missing: why there is nothing: :data:`GROUND_TRUTH`, :data:`NOT_MEASURED`; else empty.
-        mark: of the footnote that says what differs from the board's other masks, or empty.
+        seeds: Seeds with pseudo-masks, sorted.
+        figures: Values by headline name, with 255 read as background; None if undefined.
+        lost: Fraction of the smallest instances that are lost, by stage, in the order in which the
+            method runs them.
+        missing: Reason for missing values: :data:`GROUND_TRUTH`, :data:`NOT_MEASURED`; else empty.
+        mark: Mark of the footnote that describes the difference from the board's other masks, or
+            empty.
     """
 
     method: str
@@ -54,15 +54,15 @@ class QualityRow:
 
 @dataclass(frozen=True)
 class Quality:
-    """The pseudo-masks of one training set.
+    """Quality of the pseudo-masks of one training set.
 
     Attributes:
-        n_images: of the training set.
-        n_instances: of its truth, by ``ia``, ``ia_small`` ...
-        n_classes: that have such an instance, likewise.
-        smallest: name of the size whose losses the rows have.
-        lost_threshold: when an instance counts as lost: ``under 50 %`` of its pixels.
-        rows: by kind and method.
+        n_images: Number of images of the training set.
+        n_instances: Number of ground-truth instances by size: ``ia``, ``ia_small`` ...
+        n_classes: Number of classes with such an instance, by size.
+        smallest: Name of the size for which the rows list losses.
+        lost_threshold: Condition for a lost instance: ``under 50 %`` of its pixels.
+        rows: Rows by kind and method.
     """
 
     n_images: int
@@ -74,10 +74,10 @@ class Quality:
 
 
 def check_masks_agree(entries: Sequence[SetRecord]) -> None:
-    """Make sure that results of one method, seed and settings have the same pseudo-masks.
+    """Check that results of one method, seed and settings have the same pseudo-masks.
 
     Raises:
-        InputError: naming two files whose figures differ.
+        InputError: if values differ; the message names two files.
     """
     first: dict[tuple[Any, ...], SetRecord] = {}
     for entry in sorted(entries, key=lambda entry: str(entry.file)):
@@ -95,11 +95,11 @@ def check_masks_agree(entries: Sequence[SetRecord]) -> None:
 
 
 def make_quality(entries: Sequence[SetRecord], marks: Mapping[int, str]) -> Quality | None:
-    """Return a row a method, with its means over the seeds; None where no masks were measured.
+    """Return one row per method, with means over the seeds; None if no masks were measured.
 
     Args:
-        entries: of one board, of which :func:`check_masks_agree` holds.
-        marks: of the entries' pseudo-masks, by the entries' ``id``.
+        entries: Records of one board that passed :func:`check_masks_agree`.
+        marks: Marks of the records' pseudo-masks, by the records' ``id``.
     """
     entries = sorted(entries, key=record_order)
     masks: dict[tuple[str, str], dict[int, PseudoMasks]] = defaultdict(dict)
@@ -108,7 +108,7 @@ def make_quality(entries: Sequence[SetRecord], marks: Mapping[int, str]) -> Qual
             masks[entry.method, marks[id(entry)]].setdefault(entry.seed, entry.pseudo)
     if not masks:
         return None
-    # Rows without a mark are those that the numbers of instances are of.
+    # The numbers of instances are those of the rows without a mark.
     (_, shown), *_ = sorted(masks.items(), key=lambda item: item[0][1])
     of_set = next(iter(shown.values()))
     sizes = [name for name in of_set.n_instances if name not in ("ia", "ia_objects")]

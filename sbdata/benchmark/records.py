@@ -1,10 +1,10 @@
-"""Results: what one method, strategy and seed gave on every scored set, as one JSON file.
+"""Results: one method, strategy and seed on every scored set, as one JSON file.
 
-A result says all that is needed to get it again and to judge whether it may stand beside another:
-settings, seeds, hashes of data and code, versions, hardware. Those that its values depend on are
-its identity: a hash of it is part of the file's name, so that a result never replaces one of other
-settings, data or code. Wall times are kept apart, under
-``seconds`` and ``environment``: everything else is the same however often a run was stopped.
+A result holds everything that is needed to reproduce it and to judge if it may be compared with
+another: settings, seeds, hashes of data and code, versions, hardware. The part that its values
+depend on is its identity. A hash of the identity is part of the file's name, so a result never
+replaces one of other settings, data or code. Wall times are stored separately, under ``seconds``
+and ``environment``: everything else is the same however often a run was interrupted.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from sbdata.storage import remove_leftovers, write_text
 
 FORMAT = "sbdata.result.v2"
 DIFFERENCES_FORMAT = "sbdata.differences.v2"
-_DIGITS = 8  # of an identity in a file's name
+_DIGITS = 8  # digits of an identity in a file's name
 _REMEDY = "delete it and run 'sbdata bench' again"
 
 
 @dataclass(frozen=True)
 class Value:
-    """A figure and its 95 % interval over resamples of the images; None where undefined."""
+    """Value and its 95 % interval over resamples of the images; None where undefined."""
 
     value: float | None
     interval: tuple[float, ...] | None = None
@@ -37,15 +37,15 @@ class Value:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What two figures must have in common to be compared.
+    """Properties that must be equal for two values to be compared.
 
     Attributes:
-        scales: of the image at test time.
-        flip: whether mirrored images were averaged in.
-        refine: what predictions were refined by.
-        split: of the scored set.
-        initialisation: where the segmenter's backbone came from.
-        set_hash: logical hash of the scored set.
+        scales: Scales of the image at test time.
+        flip: True if mirrored images were averaged in.
+        refine: Refinement of the predictions.
+        split: Split of the scored set.
+        initialisation: Source of the segmenter backbone's weights.
+        set_hash: Logical hash of the scored set.
     """
 
     scales: tuple[float, ...]
@@ -58,17 +58,17 @@ class Protocol:
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """The figures on one evaluation set.
+    """Values on one evaluation set.
 
     Attributes:
-        logical_hash: of the set.
-        split: of its images.
-        metric: name and version.
-        n_images: scored.
-        n_instances: by ``ia``, ``ia_small`` ...
-        n_classes: with at least one such instance, by the same names.
-        figures: by the names of ``Summary.headline``.
-        protocol: of this set's figures.
+        logical_hash: Logical hash of the set.
+        split: Split of its images.
+        metric: Name and version of the metric.
+        n_images: Number of scored images.
+        n_instances: Number of instances by size: ``ia``, ``ia_small`` ...
+        n_classes: Number of classes with at least one such instance, by size.
+        figures: Values by the names of ``Summary.headline``.
+        protocol: Protocol of the values.
         predictions: SHA-256 over the predicted masks.
     """
 
@@ -85,16 +85,17 @@ class ScoredSet:
 
 @dataclass(frozen=True)
 class Training:
-    """What a method learned from.
+    """Training set and weak labels of a method.
 
     Attributes:
-        set: the training set's name.
-        logical_hash: of it.
-        images: how many.
-        weak_digest: of the photos and weak labels the method saw; None where it saw pixel masks.
-        labels: where image-level labels came from: ``manifest``, or a file's name and hash.
-        saliency: name and hash of the saliency maps that the method was given; None where it saw
-            none, or those that it made by its own settings.
+        set: Name of the training set.
+        logical_hash: Logical hash of the training set.
+        images: Number of images.
+        weak_digest: Digest of the photos and weak labels that the method saw; None if it saw pixel
+            masks.
+        labels: Source of the image-level labels: ``manifest``, or a file's name and hash.
+        saliency: Name and hash of the saliency maps given to the method; None if it used none, or
+            those that it made by its own settings.
         photos: SHA-256 over the photos.
     """
 
@@ -109,29 +110,28 @@ class Training:
 
 @dataclass(frozen=True)
 class ResultRecord:
-    """One method, strategy and seed.
+    """Result of one method, strategy and seed.
 
     Attributes:
-        method: its name.
-        paper: of the method, or what the control is for.
-        supervision: what the method saw.
-        control: whether it is a ceiling or a floor.
-        strategy: by which the segmenter was trained.
-        seed: of everything random.
-        synthetic: whether training or scored photos are generated.
-        preset: of the bench.
-        method_settings: of the method's stages, resolved, by stage.
-        training_preset: of the segmenter, resolved.
-        training: what the method learned from.
-        initialisation: where the segmenter's backbone came from.
-        pretrained: whether that was trained weights.
-        code: hashes of the source of ``sbdata``, what trains and scores, and of the ``baseline``.
-        environment: versions and hardware of the training.
-        seconds: that each stage took when it ran.
-        pseudo: figures of the pseudo-masks on the training set; None where there are none.
-        sets: by name.
-        variant: a word for what stands in the method's place, such as ``hybrid``; empty for the
-            method itself.
+        method: Name of the method.
+        paper: Title, venue and year of the method, or the purpose of the control.
+        supervision: Labels that the method used.
+        control: True for a ceiling or a floor.
+        strategy: Training strategy of the segmenter.
+        seed: Seed of everything random.
+        synthetic: True if training or scored photos are generated.
+        preset: Preset of the bench.
+        method_settings: Resolved settings of the method's stages, by stage.
+        training_preset: Resolved preset of the segmenter.
+        training: Training set and weak labels of the method.
+        initialisation: Source of the segmenter backbone's weights.
+        pretrained: True if those weights were pretrained.
+        code: Hashes of the source of ``sbdata``, which trains and scores, and of the ``baseline``.
+        environment: Versions and hardware of the training.
+        seconds: Duration of each stage in seconds, when it ran.
+        pseudo: Values of the pseudo-masks on the training set; None if there are none.
+        sets: Scored sets by name.
+        variant: Variant suffix, such as ``hybrid``; empty for the method itself.
     """
 
     method: str
@@ -155,24 +155,24 @@ class ResultRecord:
     variant: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, as the JSON file holds them."""
+        """Return plain values, as stored in the JSON file."""
         return {"format": FORMAT, IDENTITY: digest_of(self.identity), **as_plain(self)}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return all that the values depend on, as plain values."""
+        """All that the values depend on, as plain values."""
         plain = as_plain(self)
         found = {name: plain[name] for name in _IDENTITY}
         return {**found, "training_preset": _without_checkpoints(plain["training_preset"])}
 
     @property
     def shared_identity(self) -> str:
-        """Return a hash of the identity that the strategies of one method and seed share."""
+        """Hash of the identity that the strategies of one method and seed share."""
         return digest_of({k: v for k, v in self.identity.items() if k != "strategy"})
 
 
 IDENTITY = "identity"
-"""Key of a result's file under which the hash of its identity stands."""
+"""Key of the identity's hash in a result file."""
 
 _IDENTITY = (
     "method",
@@ -189,7 +189,7 @@ _IDENTITY = (
 
 
 def _without_checkpoints(preset: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out how often a checkpoint is written, which changes no value."""
+    """Return a preset without the checkpoint interval, which changes no value."""
     optimisation = preset.get("optimisation")
     if not isinstance(optimisation, Mapping):
         return dict(preset)
@@ -199,14 +199,14 @@ def _without_checkpoints(preset: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two strategies of one method and seed, compared on one set by the paired bootstrap.
+    """Comparison of two strategies of one method and seed on one set, by the paired bootstrap.
 
     Attributes:
-        set: its name.
-        first: the strategy that is compared.
-        second: the control that it is compared with.
-        differences: first minus second, by the names of ``Summary.headline``: ``value``,
-            ``interval`` and ``sign_change``; None where a figure is undefined.
+        set: Name of the set.
+        first: Strategy that is compared.
+        second: Control with which it is compared.
+        differences: First minus second, by the names of ``Summary.headline``: ``value``,
+            ``interval`` and ``sign_change``; None if a value is undefined.
     """
 
     set: str
@@ -217,13 +217,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairedDifferences:
-    """The paired differences of a method and seed.
+    """Paired differences of a method and seed.
 
     Attributes:
-        method: its name.
-        seed: of everything random.
-        training: key of pseudo-masks and training preset that all strategies share.
-        pairs: sorted by set, first and second.
+        method: Name of the method.
+        seed: Seed of everything random.
+        training: Key of pseudo-masks and training preset that all strategies share.
+        pairs: Compared pairs, sorted by set, first and second.
         identity: :attr:`ResultRecord.shared_identity` of the results that are compared.
     """
 
@@ -238,22 +238,22 @@ class PairedDifferences:
 
 
 def result_file(folder: Path, result: ResultRecord) -> Path:
-    """Return where a result lies; results of another identity lie elsewhere."""
+    """Return the path of a result; results of another identity have another path."""
     name = f"{result.method}.{result.strategy}.seed{result.seed}"
     return folder / f"{name}.{digest_of(result.identity)[:_DIGITS]}.json"
 
 
 def differences_file(folder: Path, found: PairedDifferences) -> Path:
-    """Return where paired differences lie; those of results of another identity lie elsewhere."""
+    """Return the path of paired differences; those of another identity have another path."""
     name = f"{found.method}-seed{found.seed}-differences"
     return folder / f"{name}.{digest_of([found.identity, found.training])[:_DIGITS]}.json"
 
 
 def write_result(folder: Path, result: ResultRecord) -> Path:
-    """Write a result, atomically; sets scored by an earlier call of the same run are kept.
+    """Write a result atomically; sets scored by an earlier call of the same run are kept.
 
-    A result of another identity (other settings, data or code) is never replaced. One process at a
-    time may write a result: what is found half-written was left by a killed one, and goes.
+    A result of another identity (other settings, data or code) is never replaced. Only one process
+    at a time may write a result: half-written files are those of a killed process and are deleted.
     """
     path = result_file(folder, result)
     remove_leftovers(folder, path.name)
@@ -273,7 +273,7 @@ def read_result(path: Path) -> ResultRecord:
     """Read a result.
 
     Raises:
-        InputError: naming the file, for one that is missing, damaged or no result.
+        InputError: if the file is missing, damaged or not a result; the message names it.
     """
     plain = _plain(path, FORMAT)
     identity = plain.pop(IDENTITY, None)
@@ -294,9 +294,9 @@ def read_result(path: Path) -> ResultRecord:
 
 
 def write_differences(folder: Path, found: PairedDifferences) -> Path:
-    """Write paired differences, atomically; pairs of an earlier call of the same run are kept.
+    """Write paired differences atomically; pairs of an earlier call of the same run are kept.
 
-    One process at a time may write them, as with :func:`write_result`.
+    Only one process at a time may write them, as with :func:`write_result`.
     """
     path = differences_file(folder, found)
     remove_leftovers(folder, path.name)
@@ -314,7 +314,7 @@ def read_differences(path: Path) -> PairedDifferences:
     """Read paired differences.
 
     Raises:
-        InputError: naming the file, for one that is missing, damaged or something else.
+        InputError: if the file is missing, damaged or of another kind; the message names it.
     """
     found = from_plain(PairedDifferences, _plain(path, DIFFERENCES_FORMAT), str(path))
     assert isinstance(found, PairedDifferences)  # noqa: S101 - for the type checker
@@ -322,7 +322,7 @@ def read_differences(path: Path) -> PairedDifferences:
 
 
 def _earlier(path: Path, read: Any) -> Any:
-    """Return what a file holds; None where there is none that can be read, to be replaced."""
+    """Return the content of a file; None if there is none or it is unreadable and gets replaced."""
     try:
         return read(path) if path.is_file() else None
     except InputError:
@@ -340,12 +340,12 @@ def _plain(path: Path, expected: str) -> dict[str, Any]:
 
 
 def is_version_1(format_: str) -> bool:
-    """Tell whether a file's format is that of results by ``ia_iou.v1`` and ``sb_ce.v1``."""
+    """Return True if a file has the format of results with ``ia_iou.v1`` and ``sb_ce.v1``."""
     return format_ in ("sbdata.result.v1", "sbdata.differences.v1")
 
 
 def said_of_version_1(path: Path) -> str:
-    """Return the sentence that refuses a result of version 1."""
+    """Return the message that refuses a result of version 1."""
     return (
         f"{path}: made with ia_iou.v1 and sb_ce.v1, which do not compare with version 2; remove "
         "the file and run 'sbdata bench' again"

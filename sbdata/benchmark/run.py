@@ -1,10 +1,10 @@
 """The bench: from image-level labels to scored, comparable results.
 
-Every task keeps what it made under its id, says so by a marker that is written last and lists the
-task's files, and is passed over if these are as they were then: one that was lost is made again,
-one that was altered is refused. So a bench that was killed goes on where it was, two benches at
-once share their work (a lock a task sees to it), and a further strategy, set or seed costs just
-what is new. :mod:`sbdata.benchmark.cache` says where things lie.
+Every task stores its output under its id. It writes a marker last, which lists the task's files. A
+finished task is skipped if its files are unchanged; a missing file is made again, and an altered
+one is refused. So a bench that was killed continues where it was, two benches at once share their
+work (each task has a lock), and a further strategy, set or seed costs only what is new.
+:mod:`sbdata.benchmark.cache` lists the folders.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sbdata.sets import check_files
 from sbdata.storage import remove_leftovers
 
 SHORT = 8
-"""Digits of an id that tables show."""
+"""Number of digits of an id that tables show."""
 
 
 def run_bench(
@@ -44,29 +44,29 @@ def run_bench(
     verify: bool = False,
     only: str | None = None,
 ) -> list[Path]:
-    """Run all that is asked and write one result a method, strategy and seed.
+    """Run all tasks of a configuration and write one result per method, strategy and seed.
 
-    What is there already is not done again; a call that was stopped in any way goes on.
+    Existing results are not computed again; an interrupted call continues.
 
     Args:
-        config: what is asked.
-        work: folder of the cache, which is kept between calls.
-        results: folder of the result files.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        workers: number of processes that cut training views.
-        executor: ``local`` or ``ray``.
-        processes: number of processes of the local executor.
-        threads: of PyTorch in each process.
-        watcher: is told how far it is.
-        verify: hash all files of what is there, not only those whose size or time changed.
-        only: beginning of the id of the one task to run.
+        config: Configuration of the bench.
+        work: Folder of the cache, which is kept between calls.
+        results: Folder of the result files.
+        device: Device name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        workers: Number of data-loading workers.
+        executor: Executor: ``local`` or ``ray``.
+        processes: Number of processes of the local executor.
+        threads: PyTorch threads per process.
+        watcher: Callback that receives the progress.
+        verify: True to hash all existing files, not only those whose size or time changed.
+        only: Beginning of the id of the only task to run.
 
     Returns:
         The files of the results that were run, in the order of methods, strategies and seeds.
 
     Raises:
-        InputError: for an unusable plan or set, a file that was altered after its task, or if a
-            task says so.
+        InputError: for an unusable plan or set, a file that was altered after its task, or an error
+            of a task.
     """
     from sbdata.benchmark.executors import run_tasks
     from sbdata.benchmark.run_task import run_task
@@ -101,7 +101,7 @@ def run_bench(
 
 
 def _check_photos(tasks: Sequence[Task], cache: Cache) -> None:
-    """Make sure that photos are those of the sets' checksums, before they are learned from."""
+    """Check that photos match the sets' checksums, before they are used for training."""
     roots = {}
     for task in tasks:
         about = task.context
@@ -113,19 +113,20 @@ def _check_photos(tasks: Sequence[Task], cache: Cache) -> None:
         check_files(cache.open_set(root, logical_hash), [IMAGES_FOLDER], cache.hashes)
     with locked(cache.root / HASHES):
         remove_leftovers(cache.root, HASHES)
-        cache.hashes.save()  # so that the processes of the executor need not read the photos again
+        cache.hashes.save()  # so that the executor's processes need not read the photos again
 
 
 def find_task(tasks: Sequence[Task], beginning: str, cache: Cache) -> Task:
-    """Return the one task whose id begins so, if what it reads is there.
+    """Return the only task whose id has a given beginning, if all its inputs are done.
 
     Raises:
-        InputError: for a beginning of no id, or of several; or naming the task to run first.
+        InputError: if no id or several ids begin like this, or an input is missing; the message
+            then names the task to run first.
     """
     found = [task for task in tasks if task.id.startswith(beginning)]
     if len(found) != 1 or not beginning:
         which = "no task's id begins" if not found else f"the ids of {len(found)} tasks begin"
-        msg = f"--only {beginning}: {which} so; --dry-run lists the ids of this call's tasks"
+        msg = f"--only {beginning}: {which} like this; --dry-run lists the ids of this call's tasks"
         raise InputError(msg)
     (task,) = found
     by_id = {each.id: each for each in tasks}
@@ -139,7 +140,7 @@ def find_task(tasks: Sequence[Task], beginning: str, cache: Cache) -> Task:
 
 
 def _missing(task: Task, by_id: dict[str, Task], cache: Cache) -> list[Task]:
-    """Return what a task lacks, beginning with what can be run now."""
+    """Return the missing inputs of a task, beginning with those that can run now."""
     lacking = [
         by_id[given.id] for given in task.inputs.values() if not cache.is_done(by_id[given.id])
     ]
@@ -148,12 +149,12 @@ def _missing(task: Task, by_id: dict[str, Task], cache: Cache) -> list[Task]:
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One task in a dry run's table.
+    """Row of a dry run's table: one task.
 
     Attributes:
-        task: the task.
-        done: whether its result is there already.
-        estimate: about how long it takes from its start.
+        task: Task.
+        done: True if its result exists already.
+        estimate: Estimated duration from its start.
     """
 
     task: Task
@@ -162,14 +163,14 @@ class PlanRow:
 
     @property
     def seconds(self) -> float:
-        """Return about how long it takes from now on."""
+        """Estimated remaining time in seconds."""
         return 0.0 if self.done else self.estimate.seconds
 
 
 def plan_bench(
     config: BenchmarkConfig, work: Path, results: Path | None = None, *, workers: int = 0
 ) -> tuple[PlanRow, ...]:
-    """Say what :func:`run_bench` would do; nothing is computed or written.
+    """Return what :func:`run_bench` would do; nothing is computed or written.
 
     Raises:
         InputError: for an unusable plan or set.

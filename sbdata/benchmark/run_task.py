@@ -1,4 +1,4 @@
-"""Running one task: a process, a job of a cluster and a notebook do it alike."""
+"""Running one task, in the same way in a process, a cluster job and a notebook."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ from sbdata.train.registry import FIRST_PHASE, MODEL
 from sbdata.train.samples import check_images, images_of_set
 from sbdata.train.strategies import needs_first_phase
 
-_POLL = 0.5  # seconds between looks at what torchrun's first process does
+_POLL = 0.5  # seconds between checks of the progress of torchrun's first process
 
 
 def run_task(
     task: Task, cache: Cache, device: str = "auto", on_progress: ProgressCallback | None = None
 ) -> float:
-    """Run one task, unless it is done; the tasks whose results it reads must be.
+    """Run one task unless it is done; the tasks whose results it reads must be done.
 
     Args:
-        task: to run.
-        cache: where results are kept.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        on_progress: is called while it runs.
+        task: Task to run.
+        cache: Cache of results.
+        device: Device name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        on_progress: Callback, called while the task runs.
 
     Returns:
-        The seconds it took.
+        The duration in seconds.
 
     Raises:
-        InputError: for whatever the task refuses, such as a file that was altered after its task.
+        InputError: if the task refuses its input, such as a file that was altered after its task.
     """
     began, new = time.perf_counter(), not (task.folder and cache.folder(task).exists())
     task.check()
@@ -62,7 +62,7 @@ def run_task(
         _train(task, cache, place, shown)
     elif not place.is_first:
         while task.folder and not cache.is_done(task):
-            time.sleep(_POLL)  # a barrier would give up after some minutes
+            time.sleep(_POLL)  # a barrier would time out after some minutes
     else:
         alone = DistributedContext(place.device, workers=place.workers)
         _STEPS[task.kind](task, cache, alone, shown)
@@ -105,7 +105,7 @@ def _train(task: Task, cache: Cache, place: DistributedContext, shown: ProgressC
     out, masks = folder.parent, _folders(task, cache).get("masks")
     if masks is not None:
         cache.hashes.learn(masks, finished_stage(masks).files)
-    cache.open_set(about["training"], about["training_hash"])  # which is checked
+    cache.open_set(about["training"], about["training_hash"])  # checks the set
     images = images_of_set(Path(about["training"]), masks, cache.hashes)
     with locked(folder, when=place.is_first):
         if not (folder / MARKER).is_file():
@@ -168,7 +168,7 @@ def _result(task: Task, cache: Cache, place: DistributedContext, shown: Progress
 
 
 def _compare(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
-    """Compare all strategies that this method and seed has, of earlier calls too."""
+    """Compare all strategies of this method and seed, including those of earlier calls."""
     pairs, about, train = [], task.context, cache.folder(task.inputs["train"])
     for name, folders in about["scores"].items():
         scores = {strategy: cache.root / folder for strategy, folder in folders.items()}
@@ -193,7 +193,7 @@ def _of(task: Task, shown: ProgressCallback) -> Callable[[int, int], None]:
 
 
 def _folders(task: Task, cache: Cache) -> dict[str, Path]:
-    """Return the folders of the tasks that a task reads, by their roles."""
+    """Return the folders of a task's inputs, by their roles."""
     return {role: cache.folder(given) for role, given in task.inputs.items()}
 
 

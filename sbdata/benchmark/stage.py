@@ -1,9 +1,9 @@
-"""Stages: functions from settings and earlier stages' folders to a folder, kept under a hash.
+"""Stages: functions from settings and earlier stages' folders to a folder, stored under a hash.
 
 The id of a stage's task is the fingerprint of its function, its settings with the files that they
 name, the ids of the stages it builds on, the content of photos and weak labels, the seed, and all
-code that it can reach. So what two methods have in common is computed once, and a changed constant,
-or a changed line of code, computes anew just what depends on it.
+code that it can reach. So work that two methods share is computed once, and a changed constant or
+line of code recomputes only what depends on it.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from sbdata.train.devices import DistributedContext
 
 STAGES = "stages"
-"""Folder of all stages in the cache."""
+"""Name of the cache folder of all stages."""
 
-_HASHES = FileHashes()  # of files that settings name, for the ids of this process
+_HASHES = FileHashes()  # hashes of files that settings name, for the ids of this process
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage function is given beside settings and inputs.
+    """Context that a stage function receives besides settings and inputs.
 
     Attributes:
-        weak: photos and weak labels.
-        folder: to write to. It may hold what a killed process left: go on, or begin again.
-        seed: of everything random.
-        place: device and workers.
-        progress: called with (done, in all).
-        source: folder of the stage's own inputs; None if it has none.
+        weak: Photos and weak labels.
+        folder: Output folder. It may hold files of a killed process: continue, or start again.
+        seed: Seed of everything random.
+        place: Device and workers.
+        progress: Callback, called with (done, total).
+        source: Folder of the stage's own inputs; None if it has none.
     """
 
     weak: WeakSet
@@ -57,7 +57,7 @@ class StageContext:
 
 
 StageFunction = Callable[..., None]
-"""``stage(task, settings, *inputs)``: inputs are the folders of the stages it builds on."""
+"""Function ``stage(task, settings, *inputs)``; inputs are the folders of earlier stages."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,16 @@ class Stage:
     """One step of a method.
 
     Attributes:
-        name: of the step: ``classifier``.
-        run: a function of a module, or its name, ``package.module:function``: then the module is
+        name: Name of the step: ``classifier``.
+        run: Function of a module, or its name ``package.module:function``; a named module is
             imported when the stage runs, so that a method can be planned without PyTorch.
-        settings: a frozen dataclass.
-        after: stages whose folders it is given, in order.
-        gpus: that the step can use, at most.
-        seconds_per_image: on one CPU core in the smoke preset, for the plan's estimate.
-        source: folder of what the stage reads besides photos and earlier stages; a setting has to
-            tell its content, since the path does not count.
+        settings: Frozen dataclass of settings.
+        after: Stages whose folders are passed to the function, in order.
+        gpus: Largest number of GPUs that the step can use.
+        seconds_per_image: Duration per image on one CPU core with the smoke preset, in seconds, for
+            the plan's estimate.
+        source: Folder that the stage reads besides photos and earlier stages; a setting must
+            identify its content, since the path is not part of the id.
     """
 
     name: str
@@ -86,21 +87,21 @@ class Stage:
 
     @property
     def function(self) -> str:
-        """Return the function's module and name, separated by a dot."""
+        """Module and name of the function, separated by a dot."""
         if isinstance(self.run, str):
             return self.run.replace(":", ".")
         return f"{self.run.__module__}.{self.run.__qualname__}"
 
     @property
     def module(self) -> str:
-        """Return the name of the function's module."""
+        """Name of the function's module."""
         return self.run.partition(":")[0] if isinstance(self.run, str) else self.run.__module__
 
     def loaded(self) -> StageFunction:
-        """Return the function.
+        """Return the function; imports its module if necessary.
 
         Raises:
-            InputError: if there is none of its name.
+            InputError: if there is no function of this name.
         """
         if not isinstance(self.run, str):
             return self.run
@@ -126,12 +127,12 @@ def stage_params(stage: Stage, weak_digest: str, seed: int) -> dict[str, Any]:
 
 
 def code_of(stage: Stage) -> tuple[str, ...]:
-    """Return the modules in which a stage's code begins: its own, and those of its context."""
+    """Return the entry modules of a stage's code: its own, and those of its context."""
     return (stage.module, __name__, "sbdata.train.devices")
 
 
 def key_of(stage: Stage, weak: WeakSet, seed: int) -> str:
-    """Return the id of the task of a stage, under which its folder is kept."""
+    """Return the id of a stage's task, under which its folder is stored."""
     earlier = ((s, key_of(s, weak, seed)) for s in stage.after)
     inputs = {
         str(place): Input(key, f"{STAGES}/{s.name}-{key}") for place, (s, key) in enumerate(earlier)
@@ -140,7 +141,7 @@ def key_of(stage: Stage, weak: WeakSet, seed: int) -> str:
 
 
 def in_order(last: Stage) -> Iterator[Stage]:
-    """Give a stage and all it builds on, each once, earlier ones first."""
+    """Yield a stage and all stages it builds on, each once, earlier ones first."""
     seen: list[Stage] = []
 
     def visit(stage: Stage) -> Iterator[Stage]:
@@ -163,26 +164,26 @@ def run_stage(
     *,
     verify: bool = False,
 ) -> tuple[Path, float]:
-    """Run one stage, unless it is done; its earlier stages must be.
+    """Run one stage unless it is done; its earlier stages must be done.
 
-    A stage that lost a file, or whose earlier stages were made anew with other results, is run
+    A stage with a missing file, or whose earlier stages were made again with other results, is run
     again from the start.
 
     Args:
-        stage: to run.
-        weak: photos and weak labels.
-        root: folder of all stages.
-        seed: of everything random.
-        place: device and workers.
-        progress: called with (done, in all).
-        verify: hash all files of what is done.
+        stage: Stage to run.
+        weak: Photos and weak labels.
+        root: Folder of all stages.
+        seed: Seed of everything random.
+        place: Device and workers.
+        progress: Callback, called with (done, total).
+        verify: True to hash all files of finished stages.
 
     Returns:
-        Its folder ``root/<name>-<id>``, and the seconds it took when it ran.
+        Its folder ``root/<name>-<id>``, and its duration in seconds when it ran.
 
     Raises:
-        InputError: naming a file of it, or of an earlier stage, that was altered; or an earlier
-            stage that is not done.
+        InputError: if a file of it or of an earlier stage was altered (the message names it), or an
+            earlier stage is not done.
     """
     folder = folder_of(stage, weak, root, seed)
     earlier = [folder_of(s, weak, root, seed) for s in stage.after]
@@ -207,7 +208,7 @@ def run_stage(
 
 
 def folder_of(stage: Stage, weak: WeakSet, root: Path, seed: int) -> Path:
-    """Return where a stage's results lie."""
+    """Return the folder of a stage's results."""
     return root / f"{stage.name}-{key_of(stage, weak, seed)}"
 
 
@@ -215,7 +216,7 @@ def finished_stage(folder: Path, *, verify: bool = False) -> Marker:
     """Return the marker of a stage's folder.
 
     Raises:
-        InputError: if the stage is not done, or a file of it was altered.
+        InputError: if the stage is not done, or one of its files was altered.
     """
     marker = usable(folder, name=STAGE_MARKER, verify=verify)
     if marker is None:
@@ -228,6 +229,6 @@ def content_of_stage(folder: Path, *, verify: bool = False) -> str:
     """Return a hash of all that a stage wrote.
 
     Raises:
-        InputError: if the stage is not done, or a file of it was altered.
+        InputError: if the stage is not done, or one of its files was altered.
     """
     return content_of_marker(finished_stage(folder, verify=verify))

@@ -1,9 +1,9 @@
 """Tasks: the steps of the bench as values, which any process can run.
 
 A task's id is the fingerprint of all that its result depends on: the kind of the step, its
-parameters, the ids of the tasks whose results it reads, and the source of every module that running
-it can reach. Whatever is only needed to run it, such as the path of a set that is identified by its
-hash, lies apart in ``context``: the id stays when a set is moved.
+parameters, the ids of the tasks whose results it reads, and the source of every module that it can
+reach. Values that are only needed to run it, such as the path of a set identified by its hash, are
+kept separately in ``context``: the id does not change when a set is moved.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from sbdata.fingerprints import fingerprint
 from sbdata.settings import as_plain, from_plain
 
 Kind = Literal["stage", "pseudo", "train", "predict", "score", "result", "compare"]
-"""A stage of a method, the score of its pseudo-masks, the training of a segmenter, the prediction
-of a set, its score, a result file, or the comparison of strategies."""
+"""Kind of a task: a stage of a method, the score of its pseudo-masks, the training of a segmenter,
+the prediction of a set, its score, a result file, or the comparison of strategies."""
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with (what, done, in all) while a task runs."""
+"""Called with (description, done, total) while a task runs."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """A task whose result another one reads.
+    """Reference to a task whose result another one reads.
 
     Attributes:
-        id: its id.
-        folder: its folder in the cache.
+        id: Id of the task.
+        folder: Folder of the task in the cache.
     """
 
     id: str
@@ -40,14 +40,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a task asks for.
+    """Resources that a task requests.
 
     Attributes:
-        cpus: number of CPU cores.
-        gpus: share of a GPU, if there are any.
-        workers: number of processes that cut training views.
-        images: number of images that it goes through.
-        seconds: estimated duration on one CPU core; 0 if nothing is known.
+        cpus: Number of CPU cores.
+        gpus: Fraction of a GPU, if there are any.
+        workers: Number of data-loading workers.
+        images: Number of images that it processes.
+        seconds: Estimated duration on one CPU core in seconds; 0 if unknown.
     """
 
     cpus: float = 1.0
@@ -59,19 +59,19 @@ class Resources:
 
 @dataclass(frozen=True)
 class Task:
-    """One step that runs by itself once the tasks that it needs are done.
+    """One step that can run on its own once the tasks that it needs are done.
 
     Attributes:
-        id: fingerprint of ``kind``, ``params``, ``inputs`` and the source behind ``code``.
-        kind: kind of step.
-        name: a title for people; it tells the task from a plan's other ones.
-        params: plain values that the result depends on.
-        inputs: tasks whose results it reads, by role.
-        code: modules in which its code begins.
-        folder: its folder in the cache; empty if it writes a result file instead.
-        context: plain values that only running it needs, such as paths.
-        after: ids of further tasks that have to end first, to share work with them.
-        resources: what it asks for.
+        id: Fingerprint of ``kind``, ``params``, ``inputs`` and the source behind ``code``.
+        kind: Kind of step.
+        name: Readable title, unique within a plan.
+        params: Plain values that the result depends on.
+        inputs: Tasks whose results it reads, by role.
+        code: Entry modules of its code.
+        folder: Folder of the task in the cache; empty if it writes a result file instead.
+        context: Plain values that are only needed to run it, such as paths.
+        after: Ids of further tasks that must finish first, to share work with them.
+        resources: Resources that it requests.
     """
 
     id: str
@@ -87,12 +87,12 @@ class Task:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Return the ids of all tasks that have to end first."""
+        """Ids of all tasks that must finish first."""
         return tuple(dict.fromkeys([*(given.id for given in self.inputs.values()), *self.after]))
 
     @property
     def as_input(self) -> Input:
-        """Return what another task needs to know to read this one's result."""
+        """Return the reference with which another task reads this one's result."""
         return Input(self.id, self.folder)
 
     def to_json(self) -> str:
@@ -101,10 +101,10 @@ class Task:
 
     @staticmethod
     def from_json(text: str) -> Task:
-        """Return the task of a text that :meth:`to_json` gave.
+        """Return the task in a text written by :meth:`to_json`.
 
         Raises:
-            InputError: if it is none.
+            InputError: if the text is not a task.
         """
         try:
             raw = json.loads(text)
@@ -116,10 +116,10 @@ class Task:
         return found
 
     def check(self) -> None:
-        """Make sure that this process has the code that the task was planned with.
+        """Check that this process has the code with which the task was planned.
 
         Raises:
-            InputError: if source was edited in between, so that two versions would be mixed.
+            InputError: if source was edited since, so that two versions would be mixed.
         """
         if self.id != task_id(self.kind, self.params, self.inputs, self.code):
             msg = (

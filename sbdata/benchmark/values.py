@@ -1,4 +1,4 @@
-"""Figures: what the score of a set, a comparison or pseudo-masks hands to a result file."""
+"""Values that scores of sets, comparisons and pseudo-masks contribute to a result file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sbdata.score.result import ScoreResult
 from sbdata.settings import as_plain
 
 LOST_THRESHOLD = "under 50 %"
-"""The share of an instance's pixels below which a result counts it as lost."""
+"""Fraction of an instance's pixels below which a result counts it as lost."""
 
 
 def figures_of(scored: ScoreResult) -> dict[str, Value]:
-    """Return the headline figures with their intervals, by name."""
+    """Return the headline values with their intervals, by name."""
     return {
         name: Value(value, _ends(scored.intervals[name]))
         for name, value in scored.summary.headline().items()
@@ -46,7 +46,7 @@ def differences_of(
 
 
 def pseudo_figures_of(score: PseudoScore) -> dict[str, Any]:
-    """Return the figures of pseudo-masks with 255 as background, and where instances were lost."""
+    """Return the values of pseudo-masks, with 255 as background, and the losses by stage."""
     scored, losses = score.as_background, score.losses.to_pylist()
     lost: dict[str, dict[str, Any]] = {}
     for row in losses:

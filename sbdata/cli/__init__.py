@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. One file a command group, imported when it is used."""
+"""The command line: parse, call, print. One file per command group, imported when it is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sbdata import __version__
 from sbdata.cli.output import say, use_plain_characters
 from sbdata.errors import InputError
 
-# name -> module that holds a click command of the same name, and the line that `--help` shows
+# name -> module that holds a click command of the same name, and its line in `--help`
 COMMANDS = {
     "app": ("sbdata.cli.app", "Look at a set in the FiftyOne app."),
     "bench": ("sbdata.cli.bench", "Run methods from weak labels to scores."),
@@ -33,11 +33,11 @@ COMMANDS = {
 
 
 OTHERS_CODE = frozenset({"app", "bench", "predict", "pseudo", "train"})
-"""Commands that run code of others, such as FiftyOne or a method, which may need pandas."""
+"""Commands that run third-party code, such as FiftyOne or a method, which may need pandas."""
 
 
 class _NoPandas:
-    """A finder that answers that pandas is not installed."""
+    """Import finder that reports pandas as not installed."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
@@ -46,7 +46,7 @@ class _NoPandas:
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a command's module only when that command is called."""
+    """Command group that imports a command's module only when that command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -65,34 +65,34 @@ class _LazyGroup(click.Group):
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sbdata")
 def cli() -> None:
-    """How well does a segmentation method see small objects?
+    """Measure how well a segmentation method sees small objects.
 
-    Exit status: 0 done; 1 the checked thing is wrong; 2 usage or bad input. Add --debug to any
+    Exit status: 0 success; 1 the check found a problem; 2 usage or input error. Add --debug to any
     command to see where an error came from.
     """
 
 
 def main() -> NoReturn:
-    """Run the command line; errors are one sentence on stderr, with ``--debug`` a traceback."""
+    """Run the command line; print errors as one sentence on stderr (``--debug``: a traceback)."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     use_plain_characters()
     if arguments[:1] and arguments[0] not in OTHERS_CODE:
-        # pyarrow imports pandas, if it is installed, at the first array that it makes: a third of a
-        # second that these commands have no use for.
+        # pyarrow imports pandas, if it is installed, with its first array: a third of a second that
+        # these commands do not need.
         sys.meta_path.insert(0, _NoPandas)
     try:
         status = cli.main(arguments, prog_name="sbdata", standalone_mode=False)
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would break into the farewell
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would interrupt the message
         _fail("stopped; run the same command again to go on", 130)
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
         say(text.getvalue(), err=True, nl=False)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
@@ -103,7 +103,7 @@ def main() -> NoReturn:
 
 
 def _sentence(error: Exception, arguments: Sequence[str]) -> str:
-    """Return what is said of an error."""
+    """Return the message for an error."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, OSError):

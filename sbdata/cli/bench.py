@@ -1,4 +1,4 @@
-"""``sbdata bench``: methods go from weak labels to pseudo-masks to segmenters to scores."""
+"""``sbdata bench``: from weak labels to pseudo-masks to segmenters to scores."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 @click.command()
 @click.option(
     "--method", "methods", multiple=True, metavar="NAME",
-    help="Repeatable [cam]; --list shows all.",
+    help="Method [cam]; may be repeated. --list shows all.",
 )  # fmt: skip
 @click.option(
     "--strategy", "strategies", multiple=True, metavar="NAME",
-    help="Repeatable [ce, sb-ewc]; --list shows all.",
+    help="Training strategy [ce, sb-ewc]; may be repeated. --list shows all.",
 )  # fmt: skip
 @click.option(
-    "--set", "sets", type=_FOLDER, multiple=True, help="To score; repeatable [data/shapes-b]."
-)
+    "--set", "sets", type=_FOLDER, multiple=True,
+    help="Evaluation set [data/shapes-b]; may be repeated.",
+)  # fmt: skip
 @click.option(
     "--train-set", type=_FOLDER, default=Path("data/shapes-train"), show_default=True,
-    help="Whose weak labels are learned from.",
+    help="Training set (with image-level labels).",
 )  # fmt: skip
 @click.option(
     "--preset",
@@ -49,18 +50,20 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     "--train-preset",
     help="Preset of the segmenter: a name or a YAML file [as --preset; wacv24 for paper].",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Number of seeds."
+)
 @click.option(
     "--first-seed", type=click.IntRange(min=0), default=0, show_default=True,
-    help="Where they begin: results of further seeds lie beside those that are there.",
+    help="First seed. Existing results of other seeds are kept.",
 )  # fmt: skip
 @click.option(
     "--option", "overrides", multiple=True, metavar="KEY=VALUE",
-    help="Changes the segmenter's preset. Repeatable.",
+    help="Change of the segmenter's preset; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--method-option", "method_overrides", multiple=True, metavar="METHOD:KEY=VALUE",
-    help="Changes a method's preset. Repeatable.",
+    help="Change of a method's preset; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--labels", type=_FOLDER,
@@ -77,24 +80,24 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--workers", type=click.IntRange(min=0), default=0, show_default=True,
-    help="Processes that cut training views ahead.",
+    help="Number of data-loading workers.",
 )  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
-    help="Processes of the local executor.",
+    help="Number of processes of the local executor.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch in each process.")
+@click.option("--threads", type=click.IntRange(min=1), help="PyTorch threads per process.")
 @click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option(
     "--verify", is_flag=True,
-    help="Hash all files of what is done, not only those whose size or time changed.",
+    help="Hash all files of finished steps, not only those whose size or time changed.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Show the tasks and their cost, and stop.")
+@click.option("--dry-run", is_flag=True, help="Show the tasks and their cost, then exit.")
 @click.option(
     "--only", metavar="ID",
-    help="Run one task: the one whose id, as --dry-run shows it, begins like this.",
+    help="Run only the task whose id (see --dry-run) begins like this.",
 )  # fmt: skip
-@click.option("--list", "listing", is_flag=True, help="Show methods and strategies, and stop.")
+@click.option("--list", "listing", is_flag=True, help="Show methods and strategies, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
     methods: tuple[str, ...],
@@ -123,13 +126,13 @@ def bench(
     listing: bool,
     as_json: bool,
 ) -> None:
-    """Run methods from image-level labels to a scored, comparable result.
+    """Run methods from image-level labels to scored, comparable results.
 
-    Every step is kept in WORK under a hash of its settings, inputs and code: what is there is not
-    done again, and a bench that was stopped goes on. A file of a step that was altered since is
-    refused, and one that was lost is made again. RESULTS gets one JSON file a method, strategy and
-    seed, and one of paired differences a method and seed, with a hash of all that they depend on in
-    their names: results of other settings, data or code stay. 'sbdata leaderboard' reads them.
+    Every step is stored in WORK under a hash of its settings, inputs and code. Finished steps are
+    not repeated, and an interrupted bench continues. A step's file that was altered is refused; a
+    missing one is made again. RESULTS receives one JSON file per method, strategy and seed, and one
+    of paired differences per method and seed. Their names contain a hash of all that they depend
+    on, so results of other settings, data or code are kept. 'sbdata leaderboard' reads them.
     """
     if listing:
         _list(as_json)
@@ -185,7 +188,7 @@ def bench(
 
 @contextmanager
 def _watching(*, quiet: bool) -> Iterator[Watcher]:
-    """Show each step's progress, and that of the whole bench with about how long is left."""
+    """Show each step's progress, the progress of the whole bench, and its remaining time."""
     from sbdata.cli.progress import showing_progress
 
     on_terminal = sys.stderr.isatty()
@@ -207,7 +210,7 @@ def _left(seconds: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Return a duration to the minute, or to the hour where it is long."""
+    """Return a duration rounded to minutes, or to hours if it is long."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "a minute"
@@ -271,7 +274,7 @@ def _show_plan(
 
 
 def _listed(names: list[str]) -> str:
-    """Return names in one cell; of many, the first and the number of the others."""
+    """Return names for one cell; if there are many, the first and the number of the others."""
     return " ".join(names if len(names) <= 3 else [*names[:2], f"+{len(names) - 2}"])
 
 

@@ -1,4 +1,4 @@
-"""``sbdata leaderboard``: results of ``sbdata bench`` set side by side."""
+"""``sbdata leaderboard``: compare the results of ``sbdata bench``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--readme",
     type=_PATH,
-    help="File whose text between '<!-- leaderboard:begin NAME -->' and '<!-- leaderboard:end NAME "
-    "-->' becomes the table; NAME is TRAINING/SCORED, or SCORED if that is enough.",
+    help="File in which the text between '<!-- leaderboard:begin NAME -->' and "
+    "'<!-- leaderboard:end NAME -->' is replaced by the table; NAME is TRAINING/SCORED, or SCORED "
+    "if that is unique.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def leaderboard(
@@ -104,6 +105,6 @@ def _print_board(board: Board) -> None:
 
 
 def _print_marked(board: Board, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; its last column, of marks, stands only if something is marked."""
+    """Print a table; its last column, the marks, is left out if no row is marked."""
     end = len(titles) if board.footnotes else len(titles) - 1
     print_table(list(titles[:end]), [list(row[:end]) for row in rows])

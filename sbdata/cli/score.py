@@ -1,4 +1,4 @@
-"""``sbdata score``: a folder of predictions against a ground truth."""
+"""``sbdata score``: score a folder of predictions against a ground truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sbdata.score.truth import GroundTruth
     from sbdata.sizes import SizeBins
 
-_MOVED_SHOWN = 5  # instances a comparison; summary.json lists more
+_MOVED_SHOWN = 5  # instances printed per comparison; summary.json lists more
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -39,12 +39,12 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--instances",
     type=click.Choice(["components"]),
-    help="Without instance masks: take each connected component of a class as an instance.",
+    help="Treat each connected component of a class as an instance, without --instance-masks.",
 )
 @click.option(
     "--taxonomy",
     help="Classes of --coco [coco80] or --class-masks [voc20]: a known name, 'own' for the COCO "
-    "file's categories, or a text file with a name a line.",
+    "file's categories, or a text file with one name per line.",
 )
 @click.option("--photos", type=_FOLDER, help="Photos for the report, with --coco or --class-masks.")
 @click.option(
@@ -59,7 +59,7 @@ _FOLDER = click.Path(path_type=Path)
     type=_FOLDER,
     default=Path("scores"),
     show_default=True,
-    help="The result goes to OUT/NAME.",
+    help="Output folder; the result is written to OUT/NAME.",
 )
 @click.option("--allow-missing", is_flag=True, help="Count missing predictions as background.")
 @click.option("--decode-palette", is_flag=True, help="Decode RGB predictions by VOC's palette.")
@@ -69,14 +69,14 @@ _FOLDER = click.Path(path_type=Path)
     type=click.Choice(["overlap", "area", "equal", "all"]),
     default="overlap",
     show_default=True,
-    help="How the false pixels of a region are attributed to the instances that it meets.",
+    help="How false pixels of a region are attributed to the instances that it overlaps.",
 )
 @click.option(
     "--rounding",
     type=click.Choice(["floor", "exact"]),
     default="floor",
     show_default=True,
-    help="Whether the false pixels attributed to an instance are rounded down.",
+    help="Rounding of the false pixels attributed to an instance: down, or none.",
 )
 @click.option(
     "--bins", metavar="A,B", help="Areas (pixels) that separate the sizes [those of the set]."
@@ -96,8 +96,8 @@ _FOLDER = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Threads that read and score, and with --coco also processes that draw the truth; the "
-    "result does not depend on it.",
+    help="Threads for reading and scoring, and with --coco also processes for drawing the truth; "
+    "the result does not depend on it.",
 )
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
 @click.option("--per-class", is_flag=True, help="Also print the values of each class.")
@@ -133,13 +133,13 @@ def score(
 ) -> None:
     """Score the predictions in PRED: mIoU, and instance-aware IoU by object size.
 
-    PRED is a folder of PNGs named <image_id>.png with class numbers, one of each image's size. The
-    whole folder is checked first; if anything is wrong, all of it is listed and nothing is scored.
-    Give one truth: --set, --voc, --coco or --class-masks.
+    PRED is a folder of PNGs named <image_id>.png with class numbers, each of its image's size. The
+    whole folder is checked first; if there are problems, all are listed and nothing is scored. Give
+    exactly one ground truth: --set, --voc, --coco or --class-masks.
     """
     from functools import partial
 
-    # Before Arrow is imported: its own allocator keeps the room that reading a large set takes.
+    # Before Arrow is imported: its own allocator keeps the memory that reading a large set takes.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from sbdata.cli.progress import showing_progress
     from sbdata.machine import check_output, writing_to
@@ -210,7 +210,7 @@ def _report(scored: ScoreResult, load: LoadImage, path: Path) -> None:
 
 # --- options --------------------------------------------------------------------------------------
 
-# which further options each truth takes
+# further options of each ground truth
 _TAKEN = {
     "--set": (),
     "--voc": ("--split",),
@@ -238,10 +238,10 @@ def _opener(
     options: ScoreOptions,
     workers: int,
 ) -> Callable[[], GroundTruth]:
-    """Return the function that opens the one truth that was given.
+    """Return the function that opens the given ground truth.
 
     Raises:
-        InputError: if there is none, or several, or options that it does not take.
+        InputError: if there is none, or several, or an option that it does not support.
     """
     from functools import partial
 

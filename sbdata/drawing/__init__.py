@@ -1,8 +1,8 @@
-"""Figures as SVG without scripts, for light and dark surroundings.
+"""Figures as SVG without scripts, for light and dark backgrounds.
 
-Reports, leaderboards, dataset cards and notebooks show the same figures. A figure is text that a
-page takes as it is (:class:`Figure`); each function lays it out for a width instead of shrinking
-it, so that letters have the same size on a phone and on a desk.
+Reports, leaderboards, dataset cards and notebooks show the same figures. A figure is SVG text that
+a page inserts unchanged (:class:`Figure`). Each function lays out its figure for a given width
+instead of scaling it, so that text has the same size on a phone and on a desktop.
 """
 
 from sbdata.drawing.scores import ia_by_area, ia_by_class_and_size, precision_by_size

@@ -1,4 +1,4 @@
-"""The axis of areas: a logarithmic scale with the limits and names of the sizes above it."""
+"""Area axis: a logarithmic scale, with the limits and names of the sizes above it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sbdata.sizes import SizeBins
 
 @dataclass(frozen=True)
 class AreaAxis:
-    """A logarithmic axis of areas in pixels.
+    """Logarithmic axis of areas in pixels.
 
     Attributes:
-        low: the area at its left end.
-        high: the area at its right end.
-        left: the left end in pixels of the figure.
-        right: the right end.
-        bins: of the sizes.
+        low: Area at the left end.
+        high: Area at the right end.
+        left: Position of the left end, in pixels of the figure.
+        right: Position of the right end, in pixels of the figure.
+        bins: Size bins.
     """
 
     low: float
@@ -32,7 +32,7 @@ class AreaAxis:
     bins: SizeBins
 
     def x(self, pixels: float) -> float:
-        """Return the place of an area."""
+        """Return the horizontal position of an area."""
         share = math.log(pixels / self.low) / math.log(self.high / self.low)
         return self.left + (self.right - self.left) * share
 
@@ -50,7 +50,7 @@ class AreaAxis:
 
     @property
     def head_height(self) -> float:
-        """Return how much room the names and limits of the sizes take above the figure."""
+        """Return the height of the sizes' names and limits above the figure."""
         rows = max(rows_without_overlap(self._names))
         return 33 + 15 * (rows + max(rows_without_overlap(self._edges), default=0))
 
@@ -67,7 +67,7 @@ class AreaAxis:
         return parts
 
     def foot(self, line_y: float, label_y: float) -> list[Markup]:
-        """Return ticks at round areas and what the axis shows."""
+        """Return ticks at round areas and the axis label."""
         ticks = [(self.x(tick), f"{tick:,}") for tick in _round_areas(self.low, self.high)]
         parts = []
         for (x, label), row in zip(ticks, rows_without_overlap(ticks), strict=True):
@@ -81,7 +81,7 @@ class AreaAxis:
 
 
 def _round_areas(low: float, high: float) -> list[int]:
-    """Return round areas within the axis: powers of ten, or finer where those are few."""
+    """Return round areas within the axis: powers of ten, or finer if these are few."""
     lowest, highest = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1,) if math.log10(high / low) > 2 else (1, 2, 5)
     ticks = [

@@ -1,4 +1,4 @@
-"""A map of cells by class and size: a colour, a value and a number in each."""
+"""Heat map of cells by class and size, with a colour, a value and a number in each cell."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from sbdata.sizes import SizeBins
 
 _GAP = 28  # pixels between two columns of classes
 _ROW = 32
-_MANY = 10  # classes that stand in one column
+_MANY = 10  # largest number of classes in one column
 
 
 @dataclass(frozen=True)
 class HeatCell:
-    """One cell.
+    """One cell of a heat map.
 
     Attributes:
-        said: its title.
-        step: which of the ten colours it has; None for one of nothing, which has a frame alone.
-        strong: its value, as text.
-        fine: beside or beneath the value.
-        hatched: whether its value rests on few instances.
+        said: Title of the cell.
+        step: Index of its colour, of ten; None for an empty cell, which only has a frame.
+        strong: Value as text.
+        fine: Text beside or beneath the value.
+        hatched: True if the value is based on few instances.
     """
 
     said: str
@@ -44,14 +44,14 @@ def heat_map(
     *,
     least_cell: float = 60,
 ) -> tuple[list[Markup], float, float]:
-    """Return the cells of a map with the names of classes and sizes, its width and its height.
+    """Return the cells of a heat map with class and size names, its width and its height.
 
     Args:
-        names: of the classes.
-        rows: the cells of each class, one a size.
-        bins: of the sizes.
-        width: in pixels. Many classes stand in two columns if their cells have room.
-        least_cell: how many pixels of width are room enough.
+        names: Names of the classes.
+        rows: Cells of each class, one per size.
+        bins: Size bins.
+        width: Width in pixels. Many classes are split into two columns if their cells fit.
+        least_cell: Smallest width of a cell in two columns, in pixels.
     """
     longest = max(width_of(name) for name in names) + 10
 
@@ -64,7 +64,7 @@ def heat_map(
     blocks = 2 if width >= 460 and len(rows) > _MANY and split(2)[1] >= least_cell else 1
     names_width, cell_width = split(blocks)
     block_width = names_width + len(bins.names) * cell_width
-    # Few sizes do not need all the room: the figure is then narrower.
+    # With few sizes the figure is narrower than the available width.
     width = max(math.ceil(blocks * block_width + _GAP * (blocks - 1)), min(width, 330))
     in_block = math.ceil(len(rows) / blocks)
     head, top = _head(bins, cell_width)
@@ -82,7 +82,7 @@ def heat_map(
 
 
 def _head(bins: SizeBins, cell_width: float) -> tuple[list[Markup], float]:
-    """Return the sizes' names above their columns, upright if too long, and where they end."""
+    """Return the sizes' names above their columns, vertical if too long, and their lower end."""
     middles = [(k + 0.5) * cell_width - 1 for k in range(len(bins.names))]
     if max(width_of(size, bold=True) for size in bins.names) > cell_width - 4:
         shown = [shortened(size, 120) for size in bins.names]

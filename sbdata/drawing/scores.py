@@ -1,4 +1,4 @@
-"""The figures of a score: IA by area, IA by class and size, region precision and IA."""
+"""Figures of a score: IA by area, IA by class and size, region precision and IA."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from sbdata.metrics.summary import Cell, CurvePoint
 def ia_by_area(summary: Summary, width: int = WIDE) -> Figure:
     """Draw the mean IA by half octaves of area, with n as bars beneath.
 
-    Points of fewer than ten instances are hollow. The line is broken where a half octave is
-    empty. The limits of the sizes are marked and the sizes named.
+    Points with fewer than ten instances are hollow. The line is broken at empty half octaves. The
+    limits of the sizes are marked and the sizes named.
     """
     name = "IA by area of the instance"
     points, bins = summary.curve, summary.bins
@@ -109,9 +109,10 @@ def _bars(
 def _bar_labels(
     points: Sequence[CurvePoint], axis: AreaAxis, bars_bottom: float
 ) -> tuple[list[Markup], float]:
-    """Return n of every bar, upright where there is no room to write it flat, and their end."""
+    """Return n of every bar, vertical if there is no room for horizontal text, and their end."""
     labels = [(_middle(point, axis), f"{point.n:,}") for point in points if point.n]
-    # The narrow half octaves of the smallest areas count as well: whole pixels are not even steps.
+    # This includes the narrow half octaves of the smallest areas, whose steps of whole pixels are
+    # uneven.
     room = min((b[0] - a[0] for a, b in pairwise(labels)), default=math.inf)
     widest = max(len(label) for _, label in labels) * LETTER
     if room > widest + 3:
@@ -127,7 +128,7 @@ def _bar_labels(
 
 
 def _share_grid(left: float, right: float, top: float, bottom: float) -> Iterable[Markup]:
-    """Yield the lines and labels of an axis from 0 to 1 and its name."""
+    """Yield the lines and labels of an axis from 0 to 1, and its name."""
     yield text(left - 8, top - 10, "IA", "end quiet")
     for share in (0, 0.2, 0.4, 0.6, 0.8, 1):
         y = bottom - (bottom - top) * share
@@ -142,9 +143,9 @@ def ia_by_class_and_size(summary: Summary, class_names: Sequence[str], width: in
     """Draw IA by class and size, with n in the cells; hatched if n < 10, a dash if n = 0.
 
     Args:
-        summary: of the scores.
-        class_names: of the classes 1..C.
-        width: in pixels. With many classes a wide figure has them in two columns.
+        summary: Summary of the scores.
+        class_names: Names of the classes 1..C.
+        width: Width in pixels. A wide figure shows many classes in two columns.
     """
     bins = summary.bins
     names = [class_names[of_class.class_id - 1] for of_class in summary.classes]
@@ -162,7 +163,7 @@ def ia_by_class_and_size(summary: Summary, class_names: Sequence[str], width: in
 
 
 def heat_step(value: float) -> int:
-    """Return which of the ten colours stands for a value between 0 and 1.
+    """Return the index of the colour, of ten, for a value between 0 and 1.
 
     >>> heat_step(0.0), heat_step(0.55), heat_step(1.0)
     (0, 5, 9)

@@ -1,4 +1,4 @@
-"""The figure of a dataset card: what sizes a set has, beside those of its source."""
+"""Figure of a dataset card: the sizes of a dataset beside those of its source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sbdata.drawing.svg import Figure, at, element, figure, line, rect, shortene
 from sbdata.formatting import NOTHING, count
 from sbdata.sizes import SizeBins
 
-_WIDTH = 480  # a page shows the file at this width or, on a phone, at a little less
+_WIDTH = 480  # a page shows the file at this width or, on a phone, slightly smaller
 _PLOT = 190
 
 
@@ -25,14 +25,14 @@ def size_distribution(
     edges: Sequence[float],
     bins: SizeBins,
 ) -> Figure:
-    """Draw the areas of a set and of its source as histograms, and its counts by class and size.
+    """Draw the areas of a dataset and of its source as histograms, and counts by class and size.
 
     Args:
-        name: of the set.
-        counts: number of instances by class and size.
-        areas: two histograms, of the source and of the set, under what the legend calls them.
-        edges: of the histograms' bins, in pixels.
-        bins: of the sizes.
+        name: Name of the dataset.
+        counts: Number of instances by class and size.
+        areas: Two histograms by legend label, of the source and of the dataset.
+        edges: Bin edges of the histograms, in pixels.
+        bins: Size bins.
     """
     present = [k for k in range(len(edges) - 1) if any(found[k] for found in areas.values())]
     ends = [edges[present[0]], edges[present[-1] + 1]] if present else [edges[0], edges[-1]]
@@ -89,7 +89,7 @@ def _key(place: int, label: str) -> list[Markup]:
 
 
 def _step(highest: float) -> float:
-    """Return the round quarter of an axis that holds a percentage.
+    """Return the round quarter of an axis that reaches a percentage.
 
     >>> _step(9.3), _step(41), _step(0)
     (2.5, 12.5, 1)
@@ -100,7 +100,7 @@ def _step(highest: float) -> float:
 def _outline(
     shares: Sequence[float], edges: Sequence[float], axis: AreaAxis, bottom: float, scale: float
 ) -> str:
-    """Return the path of a histogram's steps, as far as the axis reaches."""
+    """Return the path of a histogram's steps within the range of the axis."""
     steps = [f"M{at(axis.left)} {at(bottom)}"]
     for share, (low, high) in zip(shares, pairwise(edges), strict=True):
         if high > axis.low and low < axis.high:
@@ -111,7 +111,7 @@ def _outline(
 
 
 def _cell(said: str, n: int, counts: Mapping[str, Mapping[str, int]]) -> HeatCell:
-    """Return a cell whose colour goes by the logarithm of its number."""
+    """Return a cell coloured by the logarithm of its number."""
     if not n:
         return HeatCell(f"{said}: none", None, NOTHING)
     most = max(max(row.values()) for row in counts.values())

@@ -1,4 +1,4 @@
-"""The figures of a leaderboard: IA by size of one method under each strategy."""
+"""Figures of a leaderboard: IA by size of one method for each strategy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 from sbdata.drawing.svg import Figure, at, element, figure, line, polygon, text
 from sbdata.formatting import estimate
 
-_WIDTH, _HEIGHT = 168, 204  # of a method's figure
+_WIDTH, _HEIGHT = 168, 204  # size of a method's figure in pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 28, 166, 44, 162
 _COLOURS = 4
 _CORNERS = (
@@ -20,7 +20,7 @@ _CORNERS = (
 )
 
 Estimate = tuple[float, float | None]
-"""A mean over seeds and its standard deviation."""
+"""Mean over seeds and its standard deviation."""
 
 
 def ia_by_strategy(
@@ -31,18 +31,18 @@ def ia_by_strategy(
     strategies: Sequence[str],
     top: float,
 ) -> Figure:
-    """Draw IA of one method by size: the strategies of a size side by side on a thread.
+    """Draw IA of one method by size, with the strategies of a size side by side on a line.
 
-    Threads join the strategies of a size, never the sizes of a strategy: lines that rise from size
-    to size would look lower the further right they start.
+    Lines join the strategies of a size, never the sizes of a strategy: a line that rises from size
+    to size would look lower the further right it starts.
 
     Args:
-        method: its name.
-        kind: shown beneath the name.
-        sizes: number of instances of each size.
-        estimates: of each strategy that was run, one a size.
-        strategies: all that the board has, in the order of their marks.
-        top: where the axis ends.
+        method: Name of the method.
+        kind: Text beneath the name.
+        sizes: Number of instances of each size.
+        estimates: Estimates of each strategy that was run, one per size.
+        strategies: All strategies of the board, in the order of their marks.
+        top: Upper end of the axis.
     """
 
     def y_of(value: float) -> float:
@@ -86,14 +86,14 @@ def ia_by_strategy(
 
 
 def legend_mark(place: int) -> Markup:
-    """Return the mark of a strategy by its place in their order, for a legend."""
+    """Return the mark of the strategy with an index, for a legend."""
     mark = element("g", _mark(place, 7, 7), class_=series_class(place))
     return element("svg", mark, viewBox="0 0 14 14", width=14, height=14, class_="chart",
                    aria_hidden="true")  # fmt: skip
 
 
 def series_class(place: int) -> str:
-    """Return the CSS classes of a strategy: a colour, and from the fifth on a hollow mark.
+    """Return the CSS classes of a strategy: a colour, and a hollow mark from the fifth on.
 
     >>> series_class(1), series_class(5)
     ('s1', 's1 hollow')

@@ -1,7 +1,7 @@
-"""Elements of SVG, in which every plain string is escaped, and text whose width is estimated.
+"""SVG elements, in which every plain string is escaped, and estimated text widths.
 
-Names of images, classes and folders come from files and may hold anything. A string enters a
-figure as text or as an attribute's value, never as markup; only ``Markup`` is taken as it is.
+Names of images, classes and folders come from files and may contain anything. A string enters a
+figure as text or as an attribute's value, never as markup; only ``Markup`` is inserted unchanged.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ WIDE = 720
 NARROW = 344
 
 LETTER = 7.0
-"""Pixels of an average letter at 12 px, rather too many than too few."""
+"""Width in pixels of an average letter at 12 px, rather too large than too small."""
 
-_BOLD = 1.12  # how much wider a bold letter is
+_BOLD = 1.12  # width of a bold letter relative to a normal one
 
 
 class Figure(Markup):
-    """A figure as SVG text, whose colours are the CSS custom properties of ``chart.css``.
+    """Figure as SVG text, coloured by the CSS custom properties of ``chart.css``.
 
-    A page that shows figures has that style sheet once. A notebook shows the figure by itself.
+    A page with figures includes that style sheet once. A notebook shows a figure on its own.
     """
 
     __slots__ = ()
@@ -40,7 +40,7 @@ class Figure(Markup):
         return f"{head}><style>{chart_style()}</style>{rest}\n"
 
     def _repr_html_(self) -> str:
-        # An image of its own, so that the style changes nothing else in the notebook.
+        # Shown as a separate image, so that the style does not affect the rest of the notebook.
         data = base64.b64encode(self.standalone().encode()).decode()
         said = str(self).split("<title>", 1)[1].split("</title>", 1)[0]
         return f'<img src="data:image/svg+xml;base64,{data}" alt="{said}">'
@@ -53,13 +53,13 @@ def chart_style() -> str:
 
 
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
-    """Return one element.
+    """Return one SVG element.
 
     Args:
-        name: of the tag.
-        children: Markup is kept; anything else is shown as escaped text.
-        attributes: ``class_`` stands for ``class`` and ``stroke_width`` for ``stroke-width``. None
-            leaves an attribute out; numbers are written to a hundredth.
+        name: Name of the tag.
+        children: Content; Markup is kept, anything else is escaped text.
+        attributes: Attributes; ``class_`` stands for ``class`` and ``stroke_width`` for
+            ``stroke-width``. None omits an attribute; numbers are rounded to a hundredth.
 
     >>> print(element("text", "1 < 2 ", element("tspan", "&"), class_="note", x=0.501))
     <text class="note" x="0.5">1 &lt; 2 <tspan>&amp;</tspan></text>
@@ -81,7 +81,7 @@ def _value(value: object) -> str:
 
 
 def figure(said: str, width: float, height: float, parts: Iterable[Markup]) -> Figure:
-    """Return a figure of these elements; ``said`` is its title, for those who do not see it."""
+    """Return a figure with the given elements; ``said`` is its title and text alternative."""
     wide, tall = math.ceil(width), math.ceil(height)
     return Figure(
         element(
@@ -102,14 +102,14 @@ def figure(said: str, width: float, height: float, parts: Iterable[Markup]) -> F
 def text(
     x: float, y: float, label: str | Sequence[Markup], class_: str, full: str | None = None
 ) -> Markup:
-    """Return a line of text; if it is a shortened name, the full one is its title."""
+    """Return a line of text; if the label is a shortened name, the full one is its title."""
     parts = [label] if isinstance(label, str) else label
     title = element("title", full) if full is not None and full != label else ""
     return element("text", *parts, title, x=float(x), y=float(y), class_=class_)
 
 
 def upright(x: float, y: float, label: str, class_: str, full: str | None = None) -> Markup:
-    """Return a line of text that is read from below."""
+    """Return a vertical line of text, read from bottom to top."""
     title = element("title", full) if full is not None and full != label else ""
     turned = f"translate({at(x)} {at(y)}) rotate(-90)"
     return element("text", label, title, transform=turned, class_=class_)
@@ -128,18 +128,18 @@ def rect(x: float, y: float, width: float, height: float, class_: str | None = N
 
 
 def polygon(x: float, y: float, corners: Iterable[tuple[float, float]], class_: str) -> Markup:
-    """Return a polygon whose corners are given from its middle."""
+    """Return a polygon with corners relative to its centre."""
     points = " ".join(f"{at(x + dx)},{at(y + dy)}" for dx, dy in corners)
     return element("polygon", points=points, class_=class_)
 
 
 def at(value: float) -> str:
-    """Write a coordinate to a hundredth of a pixel, the same on every machine."""
+    """Return a coordinate rounded to a hundredth of a pixel, the same on every machine."""
     return f"{round(value, 2) + 0.0:g}" if abs(value) < 1e5 else f"{value:.0f}"
 
 
 def hatching(x: float, y: float, width: float, height: float) -> Markup:
-    """Return oblique lines that fill a rectangle, cut at its sides."""
+    """Return oblique lines that fill a rectangle, clipped at its sides."""
     lines = []
     step = 7
     for k in range(1, math.ceil((width + height) / step)):
@@ -154,7 +154,7 @@ def hatching(x: float, y: float, width: float, height: float) -> Markup:
 
 
 def width_of(label: str, *, bold: bool = False) -> float:
-    """Return about how wide a label is at 12 px, rather too much than too little."""
+    """Return the approximate width of a label at 12 px, rather too large than too small."""
     letters = 0.0
     for c in label:
         if east_asian_width(c) in "WF":
@@ -167,7 +167,7 @@ def width_of(label: str, *, bold: bool = False) -> float:
 
 
 def shortened(label: str, room: float) -> str:
-    """Return a label, cut with an ellipsis if it is too wide.
+    """Return a label, cut with an ellipsis if it is wider than the room.
 
     >>> shortened("pottedplant", 50)
     'potted…'
@@ -180,13 +180,13 @@ def shortened(label: str, room: float) -> str:
 
 
 def kept_inside(x: float, label: str, left: float, right: float) -> float:
-    """Return where a centred label has to stand so as not to leave the figure."""
+    """Return the position of a centred label at which it does not leave the figure."""
     half = width_of(label, bold=True) / 2
     return max(left + half, min(right - half, x))
 
 
 def rows_without_overlap(labels: Sequence[tuple[float, str]]) -> list[int]:
-    """Return for each centred label the first row in which it touches no earlier one."""
+    """Return for each centred label the first row in which it overlaps no earlier one."""
     ends: list[float] = []
     rows = []
     for x, label in labels:

@@ -1,1 +1,1 @@
-"""Pages, tables and charts: of scores, comparisons and leaderboards."""
+"""Pages, tables and charts of scores, comparisons and leaderboards."""

@@ -1,4 +1,4 @@
-"""The gallery of the worst small instances: photo, truth and prediction around each."""
+"""Gallery of the worst small instances: photo, truth and prediction around each."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sbdata.metrics.image import ia_iou
 from sbdata.score.result import LoadImage, ScoreResult
 
 MOST = 24
-_MARGIN = 0.75  # of the longer side of the instance's box, on each side of it
-_LEAST_SIDE = 64  # pixels of the image that are always shown
-_PHOTO_SIDE = 256  # a photo is stored with no more pixels a side than this
+_MARGIN = 0.75  # margin on each side of an instance, as a fraction of its box's longer side
+_LEAST_SIDE = 64  # smallest side of the shown square, in pixels of the image
+_PHOTO_SIDE = 256  # largest side of a stored photo, in pixels
 _QUALITY = 85
 _GREY = 128
 
@@ -30,7 +30,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Worst:
-    """One instance of the gallery; ``size`` is the smallest of the bins."""
+    """Instance of the gallery; ``size`` is the smallest of the bins."""
 
     image_id: str
     instance_id: int
@@ -40,14 +40,14 @@ class Worst:
 
 
 def worst_small(scored: ScoreResult, most: int = MOST) -> list[Worst]:
-    """Return instances of the smallest size in order of increasing IA, then of decreasing area.
+    """Return the worst instances of the smallest size: by increasing IA, then by decreasing area.
 
     Instances with an IA of 1 are left out.
     """
     tables, rows = scored.tables, scored.tables.instances
     values = ia_iou(rows)
     small = np.flatnonzero((scored.bins.index(rows["area"]) == 0) & (values < 1))
-    # Rows are sorted by image and instance, and lexsort keeps that order among equals.
+    # Rows are sorted by image and instance, and lexsort keeps that order among equal rows.
     order = small[np.lexsort((-rows["area"][small].astype(np.int64), values[small]))]
     return [
         Worst(
@@ -65,13 +65,13 @@ def picture_svg(worst: Worst, name: str, said: str, load_image: LoadImage) -> Ma
     """Draw three views of one instance: the photo, the truth on it, the prediction on it.
 
     Args:
-        worst: the instance.
-        name: an id for the photo, which no other picture of the document has.
-        said: what the picture shows, for those who do not see it.
-        load_image: gives the arrays of its image.
+        worst: Instance to draw.
+        name: Id of the photo, unique in the document.
+        said: Text alternative of the picture.
+        load_image: Function that returns the arrays of its image.
 
     Raises:
-        InputError: if the arrays differ in size or the instance is not in them.
+        InputError: if the arrays differ in size or do not contain the instance.
     """
     photo, class_map, instance_map, prediction = load_image(worst.image_id)
     if photo is None:
@@ -92,7 +92,7 @@ def picture_svg(worst: Worst, name: str, said: str, load_image: LoadImage) -> Ma
     crop = np.s_[rows.start : rows.stop, columns.start : columns.stop]
     instance, classes, guess = instance[crop], class_map[crop], prediction[crop]
     tall, wide = instance.shape
-    # Strokes are given in pixels of the image, so they grow with the crop.
+    # Strokes are given in pixels of the image, so they scale with the crop.
     stroke = max(tall, wide) / 110
     views = (
         (),
@@ -139,7 +139,7 @@ def picture_svg(worst: Worst, name: str, said: str, load_image: LoadImage) -> Ma
 
 
 def _crop(instance: Mask) -> tuple[range, range]:
-    """Return the rows and columns of a square around an instance, moved to lie in the image."""
+    """Return the rows and columns of a square around an instance, shifted to lie in the image."""
     ys, xs = np.flatnonzero(instance.any(axis=1)), np.flatnonzero(instance.any(axis=0))
     box = max(int(ys[-1] - ys[0]), int(xs[-1] - xs[0])) + 1
     side = max(_LEAST_SIDE, math.ceil(box * (1 + 2 * _MARGIN)))
@@ -164,7 +164,7 @@ def _data_uri(photo: npt.NDArray[np.uint8]) -> str:
 
 
 def _filled(mask: Mask, class_: str) -> Markup | str:
-    """Return a mask as a path of one rectangle a run of pixels in a row."""
+    """Return a mask as a path with one rectangle per run of pixels in a row."""
     if not mask.any():
         return ""
     steps = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
@@ -175,7 +175,7 @@ def _filled(mask: Mask, class_: str) -> Markup | str:
 
 
 def _outlined(mask: Mask, class_: str, stroke: float) -> Markup | str:
-    """Return the borders of a mask's pixels, twice: a dark casing below the line itself."""
+    """Return the borders of a mask's pixels, drawn twice: a dark casing below the line itself."""
     if not mask.any():
         return ""
     path = outline_path(mask)
@@ -190,7 +190,7 @@ def _outlined(mask: Mask, class_: str, stroke: float) -> Markup | str:
 def outline_path(mask: Mask) -> str:
     """Return the SVG path of all pixel edges between a mask and its outside.
 
-    The sides of the array are no edges: the mask may go on beyond them.
+    The sides of the array are not edges: the mask may continue beyond them.
 
     >>> outline_path(np.array([[True, True, False], [False, False, False]]))
     'M0 1H2M2 0V1'

@@ -22,8 +22,8 @@ from sbdata.report.leaderboard_text import (
 def markdown_of(board: Board) -> str:
     """Return a board as Markdown: the table, the pseudo-masks, the differences, the footnotes.
 
-    A cell of IA has the class mean and, beneath it, the instance mean. Of the differences, those
-    that a claim for the paper's strategy rests on are here; the page has all.
+    A cell of IA has the class mean and, beneath it, the instance mean. Only those differences are
+    shown that support the paper's claim; the HTML page has all.
     """
     parts = [_escaped(intro_of(board)), _table(board, rows_shown(board, "<br>"), words=3)]
     quality = board.pseudo_masks
@@ -42,7 +42,7 @@ def markdown_of(board: Board) -> str:
 
 
 def _table(board: Board, texts: Texts, *, words: int) -> str:
-    """Return a table; its last column, of marks, stands only if something is marked."""
+    """Return a table; its last column, the marks, is left out if no row is marked."""
     titles, rows = texts
     end = len(titles) if board.footnotes else len(titles) - 1
     rule = ["---" if k < words else "---:" for k in range(end)]
@@ -51,7 +51,7 @@ def _table(board: Board, texts: Texts, *, words: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    r"""Return a text that stands in a cell as it is; only our own line breaks are markup.
+    r"""Return a text escaped for a table cell; only our own line breaks remain markup.
 
     >>> print(_escaped("a|b <i> 1<br>2"))
     a\|b &lt;i> 1<br>2
@@ -66,15 +66,15 @@ _MARKER = re.compile(r"<!-- leaderboard:(begin|end) (\S+) -->")
 
 
 def names_in_readme(text: str) -> list[str]:
-    """Return the names of the tables that a text has markers for, in order."""
+    """Return the names of a text's table markers, in order."""
     return [name for edge, name in _MARKER.findall(text) if edge == "begin"]
 
 
 def write_into_readme(text: str, name: str, table: str) -> str:
-    """Return a text with what stands between the markers of a name replaced.
+    """Return a text with the table between the markers of a name replaced.
 
     The markers are ``<!-- leaderboard:begin NAME -->`` and ``<!-- leaderboard:end NAME -->``, each
-    once; they stay, so that doing it twice changes nothing.
+    once. They are kept, so repeating the replacement changes nothing.
 
     Raises:
         InputError: if the text lacks one of the markers, or has one twice or in the wrong order.
@@ -89,13 +89,13 @@ def write_into_readme(text: str, name: str, table: str) -> str:
 
 
 def write_boards_into_readme(text: str, boards: Sequence[Board]) -> str:
-    """Return a text in which every pair of markers encloses the table of the board it names.
+    """Return a text with the board's table between every pair of markers.
 
     A marker names a board in full, ``shapes-train/shapes-b``, or by its scored set alone if no
-    other board has that.
+    other board has this scored set.
 
     Raises:
-        InputError: if there are no markers, or one names no board or several.
+        InputError: if there are no markers, or a marker names no board or several.
     """
     names = names_in_readme(text)
     if not names:

@@ -1,6 +1,6 @@
-"""The boards as one HTML page that needs nothing else: no script, nothing over a network.
+"""Leaderboards as one self-contained HTML page: no script, no network access.
 
-It has the style of the score's report.
+It has the style of the score report.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from sbdata.report.leaderboard_text import (
 )
 from sbdata.report.pages import render
 
-_TOPS = (0.2, 0.4, 0.6, 0.8, 1.0)  # where the axis of a plot may end
+_TOPS = (0.2, 0.4, 0.6, 0.8, 1.0)  # possible upper ends of a plot's axis
 
 
 def page_of(boards: Sequence[Board]) -> str:
-    """Return the text of the page; the same boards give the same text."""
+    """Return the HTML of the page; the same boards give the same text."""
     return render(
         "leaderboard",
         title="Leaderboard",
@@ -60,7 +60,7 @@ def _heading(board: Board) -> str:
 
 
 def _shown(board: Board) -> dict[str, Any]:
-    """Return what the template shows of a board, beside the board itself."""
+    """Return the template's values for a board, besides the board itself."""
     quality, columns = board.pseudo_masks, columns_of(board)
     return {
         "board": board,
@@ -85,7 +85,7 @@ def _by_kind(rows: Sequence[Any]) -> list[tuple[str, list[Any]]]:
 def _contrast_tables(
     board: Board, columns: Sequence[Column]
 ) -> list[tuple[str, list[tuple[Column, str]]]]:
-    """Return two tables of differences, of class and instance means: a name, columns and keys."""
+    """Return two tables of differences, of class and instance means, as name, columns and keys."""
     if not board.contrasts:
         return []
     tables = []
@@ -96,7 +96,7 @@ def _contrast_tables(
 
 
 def _lines_of(contrast: PairedDifference) -> list[tuple[str, Any]]:
-    """Return the rows of a difference: each seed, then the mean of them."""
+    """Return the rows of a difference: each seed, then their mean."""
     lines: list[tuple[str, Any]] = [(f"{seed}", found) for seed, found in contrast.seeds.items()]
     if contrast.mean is not None:
         lines.append((f"mean of {len(contrast.seeds)}", contrast.mean))
@@ -107,10 +107,10 @@ def _lines_of(contrast: PairedDifference) -> list[tuple[str, Any]]:
 
 
 def _plots_of(board: Board) -> dict[str, Any] | None:
-    """Return a legend and, for each method, IA by size under each strategy; None if there is none.
+    """Return a legend and one plot per method, of IA by size for each strategy; None if empty.
 
-    A grid breaks the plots into as many columns as there is room for, so that text has the same
-    size on a phone and on a desk.
+    A grid arranges the plots in as many columns as fit, so that text has the same size on a phone
+    and on a desktop.
     """
     sizes = [name for name in board.n_instances if name not in ("ia", "ia_objects")]
     drawn = [row for row in board.rows if row.seeds and not row.mark]

@@ -1,4 +1,4 @@
-"""The words and cells of a board: the same in the printed tables, on the page and in Markdown."""
+"""Texts and cells of a board, the same in the printed tables, on the page and in Markdown."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _CELLS = (
 
 @dataclass(frozen=True)
 class Column:
-    """A metric as a column of a board.
+    """Column of a board: a metric.
 
     Attributes:
-        caption: its title.
-        doc: what it measures.
-        keys: of the values in a cell, one beneath the other.
+        caption: Column title.
+        doc: Description of the metric.
+        keys: Metric keys of the values in a cell, one beneath the other.
     """
 
     caption: str
@@ -40,7 +40,7 @@ class Column:
 
 
 def columns_of(table: Board | Quality) -> list[Column]:
-    """Return the columns of values: mIoU, IA by size, and what else the results have for boards."""
+    """Return the value columns: mIoU, IA by size, and any further metric of the results."""
     found = [Column("mIoU", explanation("miou"), ("miou",))]
     found += [
         Column(caption(name), explanation(name), (f"{name}.class_mean", f"{name}.instance_mean"))
@@ -61,7 +61,7 @@ def columns_of(table: Board | Quality) -> list[Column]:
 
 
 def intro_of(board: Board) -> str:
-    """Return the caption of a board: what was trained and scored on, and how to read a cell."""
+    """Return the caption of a board: training set, scored set, and the meaning of a cell."""
     synthetic = " (synthetic)" if board.synthetic else ""
     return (
         f"Trained on {board.training}, scored on {board.scored}{synthetic}: "
@@ -70,7 +70,7 @@ def intro_of(board: Board) -> str:
 
 
 def quality_said(board: Board, quality: Quality) -> str:
-    """Return the caption of the pseudo-masks: their truth, and what a miss is."""
+    """Return the caption of the pseudo-mask table: its ground truth, and what a miss is."""
     recall = quality.lost_threshold.replace("under 50 %", "< 0.5")
     return (
         f"Pseudo-masks of {board.training}, the masks that the segmenters learned from, against "
@@ -82,7 +82,7 @@ def quality_said(board: Board, quality: Quality) -> str:
 
 
 def _numbers_of(table: Board | Quality) -> str:
-    """Return how many instances and classes the IA of each size is of."""
+    """Return the numbers of instances and classes behind the IA of each size."""
     said = (
         f"{caption(name)}: {count(n, 'instance')}, "
         f"{count(table.n_classes.get(name, 0), 'class', 'classes')}"
@@ -92,17 +92,17 @@ def _numbers_of(table: Board | Quality) -> str:
 
 
 def miss_rate_title(quality: Quality) -> str:
-    """Return the title of the column of missed instances."""
+    """Return the title of the column of miss rates."""
     return caption(f"miss_rate_{quality.smallest}")
 
 
 def name_of_row(row: Row | QualityRow) -> str:
-    """Return a row's method, with its role if it is a control or a variant of the method."""
+    """Return a row's method, with its role if it is a control or a variant."""
     return f"{row.method} ({row.role})" if row.role else row.method
 
 
 def supervision_of(kind: str) -> str:
-    """Return the supervision of a row's method, or that it is a control.
+    """Return the supervision of a row's method, or ``control``.
 
     >>> supervision_of("boxes"), supervision_of("controls")
     ('boxes', 'control')
@@ -111,7 +111,7 @@ def supervision_of(kind: str) -> str:
 
 
 def mark_shown(item: Row | PairedDifference | QualityRow) -> str:
-    """Return the mark of another protocol, or that it is the board's; a dash if nothing was run.
+    """Return a row's protocol mark, ``same`` for the board's protocol, or a dash if it was not run.
 
     >>> mark_shown(Row("irn", "ce", "image labels", "", (0,)))
     'same'
@@ -128,7 +128,7 @@ def pair_of(contrast: PairedDifference) -> str:
 
 
 def estimate_shown(key: str, mean: Mean | None) -> str:
-    """Write the mean of a metric over seeds.
+    """Return the mean of a metric over seeds as text.
 
     >>> estimate_shown("miou", Mean(0.5, 0.25, 3)), estimate_shown("miou", None)
     ('0.500 ± 0.250', '–')
@@ -137,7 +137,7 @@ def estimate_shown(key: str, mean: Mean | None) -> str:
 
 
 def change_shown(key: str, found: Change | None) -> str:
-    """Write a difference and its interval.
+    """Return a difference and its interval as text.
 
     >>> change_shown("miou", Change(0.25, (-0.5, 1.0)))
     '+0.250 (−0.500 to +1.000)'
@@ -149,7 +149,7 @@ def change_shown(key: str, found: Change | None) -> str:
 
 
 def cells_of(row: Row | QualityRow, columns: Sequence[Column]) -> list[tuple[str, ...]]:
-    """Return a row's cells, one a column; a row without results says so in the first."""
+    """Return a row's cells, one per column; the first cell of an empty row gives the reason."""
     gap = missing_of(row)
     if gap:
         return [(gap,), *[("",)] * (len(columns) - 1)]
@@ -162,17 +162,17 @@ def cells_of(row: Row | QualityRow, columns: Sequence[Column]) -> list[tuple[str
 def changes_of(
     changes: Mapping[str, Change | None], columns: Sequence[Column]
 ) -> list[tuple[str, ...]]:
-    """Return the cells of one seed's differences, or of their mean, one a column."""
+    """Return the cells of one seed's differences, or of their mean, one per column."""
     return [tuple(change_shown(key, changes.get(key)) for key in column.keys) for column in columns]
 
 
 def missing_of(row: Row | QualityRow) -> str:
-    """Return why a row has no values; empty if it has some."""
+    """Return the reason for missing values; empty if there are values."""
     return row.missing if isinstance(row, QualityRow) else "" if row.seeds else "not run"
 
 
 def miss_rates_of(quality: Quality, row: QualityRow) -> tuple[str, ...]:
-    """Return a line a stage: the share of the smallest instances that are missed after it."""
+    """Return the miss rate of the smallest instances after each stage, one line per stage."""
     key = f"miss_rate_{quality.smallest}"
     lines = [f"{stage} {estimate_shown(key, mean)}" for stage, mean in row.lost.items()]
     return tuple(f"→ {line}" if place else line for place, line in enumerate(lines)) or (NOTHING,)
@@ -181,11 +181,11 @@ def miss_rates_of(quality: Quality, row: QualityRow) -> tuple[str, ...]:
 # --- tables of text -------------------------------------------------------------------------------
 
 Texts = tuple[list[str], list[list[str]]]
-"""Titles and rows of a table; the last column is of protocol marks."""
+"""Titles and rows of a table; the last column holds protocol marks."""
 
 
 def rows_shown(board: Board, line_break: str) -> Texts:
-    """Return a board as text, with ``line_break`` between the lines of a cell."""
+    """Return a board as text cells, with ``line_break`` between the lines of a cell."""
     columns = columns_of(board)
     titles = ["method", "supervision", "strategy", "seeds", *(c.caption for c in columns)]
     return [*titles, "protocol"], [
@@ -202,7 +202,7 @@ def rows_shown(board: Board, line_break: str) -> Texts:
 
 
 def quality_rows_shown(quality: Quality, line_break: str) -> Texts:
-    """Return the pseudo-masks as text, with ``line_break`` between the lines of a cell."""
+    """Return the pseudo-mask table as text, with ``line_break`` between the lines of a cell."""
     columns = columns_of(quality)
     titles = ["method", "supervision", "seeds", *(c.caption for c in columns)]
     return [*titles, miss_rate_title(quality), "protocol"], [
@@ -221,13 +221,13 @@ def quality_rows_shown(quality: Quality, line_break: str) -> Texts:
 def changes_shown(
     board: Board, contrasts: Sequence[PairedDifference], line_break: str, *, seeds: bool
 ) -> Texts:
-    """Return paired differences as text, with ``line_break`` between the lines of a cell.
+    """Return paired differences as text cells.
 
     Args:
-        board: of the differences.
-        contrasts: those to show.
-        line_break: stands between lines.
-        seeds: whether every seed has a row; otherwise the mean alone, or the only seed.
+        board: Board of the differences.
+        contrasts: Differences to show.
+        line_break: Separator of the lines of a cell.
+        seeds: True for a row per seed; else only the mean, or the only seed.
     """
     columns = columns_of(board)
     rows = []

@@ -1,7 +1,7 @@
-"""Pages from templates, in which everything but markup is escaped.
+"""HTML pages from templates, with all values escaped except markup.
 
-A page is one file. It has no script and asks for nothing over a network; its content policy forbids
-both. Values go through :mod:`sbdata.formatting`, whose functions the templates have as filters.
+A page is one file without scripts or network access; its content policy forbids both. Values are
+formatted by :mod:`sbdata.formatting`, whose functions are filters of the templates.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _FILTERS = ("caption", "change", "count", "estimate", "percent", "span")
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the text of the page that a template makes of values; the same gives the same.
+    """Return the HTML of a template filled with values; the same values give the same text.
 
     Args:
-        template: name of a page in ``sbdata/report/templates``.
-        values: what it shows. A string is text, whatever it holds; only Markup stands as it is.
+        template: Name of a page in ``sbdata/report/templates``.
+        values: Values to show. Strings are escaped; only Markup is inserted unchanged.
     """
     return _environment().get_template(f"{template}.html.j2").render(style=_style(), **values)
 

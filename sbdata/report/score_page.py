@@ -1,4 +1,4 @@
-"""The report of a score: one HTML file that needs nothing else, and its figures as SVG files.
+"""Report of a score: one self-contained HTML file, and its figures as SVG files.
 
 The same score gives the same bytes.
 """
@@ -33,10 +33,10 @@ def write_report(scored: ScoreResult, path: Path, load_image: LoadImage | None) 
     """Write the report as one HTML file, atomically.
 
     Args:
-        scored: what to report.
-        path: of the file.
-        load_image: image_id to photo ``(H, W, 3)`` uint8 (None if there is no photo), class map,
-            instance map and prediction, for the gallery; None leaves the gallery out.
+        scored: Score to report.
+        path: Path of the file.
+        load_image: Function from an image id to the photo, uint8 ``(H, W, 3)`` (None if there is no
+            photo), class map, instance map and prediction, for the gallery; None omits the gallery.
 
     Raises:
         InputError: if the arrays of an image do not belong together.
@@ -48,8 +48,8 @@ def write_figures(scored: ScoreResult, folder: Path) -> list[Path]:
     """Write each figure as an SVG file with its own style, atomically; return the paths.
 
     Args:
-        scored: what to draw.
-        folder: in which the files are put, such as ``scores/<name>/figures``.
+        scored: Score to draw.
+        folder: Output folder, such as ``scores/<name>/figures``.
     """
     paths = []
     for name, draw in _drawings(scored).items():
@@ -59,7 +59,7 @@ def write_figures(scored: ScoreResult, folder: Path) -> list[Path]:
 
 
 def report_html(scored: ScoreResult, load_image: LoadImage | None) -> str:
-    """Return the text of the report; see :func:`write_report`."""
+    """Return the HTML of the report; see :func:`write_report`."""
     worst = worst_small(scored)
     names = scored.bins.names
     return render(
@@ -122,7 +122,7 @@ def _picture(
 
 
 def _measured(scored: ScoreResult) -> dict[str, str]:
-    """Return what the values were computed from, as text by name."""
+    """Return the inputs and settings of the score, as text by name."""
     sizes = "; ".join(f"{n} {limits(scored.bins, k)}" for k, n in enumerate(scored.bins.names))
     listed: dict[str, Any] = {
         "predictions": scored.predictions,
@@ -137,7 +137,7 @@ def _measured(scored: ScoreResult) -> dict[str, str]:
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, the names of the levels joined."""
+    """Return nested mappings as a flat one, with joined names of the levels."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):

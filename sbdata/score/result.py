@@ -1,4 +1,4 @@
-"""What a scored folder consists of; the tables, the summary and the report are written from it."""
+"""Result of scoring a folder; tables, summary and report are written from it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ _PAGE = "sbdata.report.score_page"
 LoadImage = Callable[
     [str], tuple[npt.NDArray[Any] | None, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 ]
-"""image_id to photo ``(H, W, 3)`` uint8, class map, instance map and prediction ``(H, W)``.
+"""Function from an image id to the photo, uint8 ``(H, W, 3)``, and to class map, instance map and
+prediction, ``(H, W)``.
 
-The photo may be None where the truth has none: the masks are then shown on grey."""
+The photo is None if the truth has none; the masks are then shown on grey."""
 
 
 @dataclass(frozen=True)
 class InstanceChange:
-    """One instance whose IA differs between two predictions."""
+    """Instance whose IA differs between two predictions."""
 
     image_id: str
     instance_id: int
@@ -46,14 +47,14 @@ class InstanceChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A second folder of predictions against the first, on the same set.
+    """Comparison of a second folder of predictions with the first, on the same set.
 
     Attributes:
-        name: of the second folder.
-        figures: its own figures, by the names of ``Summary.headline``.
-        differences: the first folder's minus this one's, under the same bootstrap weights; None
-            for a figure that one of them lacks.
-        moved: the instances whose IA differs most, the largest difference first.
+        name: Name of the second folder.
+        figures: Values of the second folder, by the names of ``Summary.headline``.
+        differences: First folder's minus second folder's values, with the same bootstrap weights;
+            None for a value that one of them lacks.
+        moved: Instances whose IA differs most, the largest difference first.
     """
 
     name: str
@@ -64,26 +65,27 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """One folder of predictions, scored. A notebook shows its report.
+    """Result of scoring one folder of predictions. A notebook shows its report.
 
     Attributes:
-        name: of the run; the folder below ``scores/``.
-        predictions: the folder that was scored.
-        truth_name: of the set, or of what stood in for one.
-        synthetic: whether the images are generated.
-        taxonomy: of the classes.
-        bins: of the sizes.
-        options: of the metric.
-        summary: all figures.
+        name: Name of the run, and of its folder below ``scores/``.
+        predictions: Scored folder.
+        truth_name: Name of the set, or of the ground truth used in its place.
+        synthetic: True if the images are generated.
+        taxonomy: Taxonomy of the classes.
+        bins: Size bins.
+        options: Metric options.
+        summary: All values.
         intervals: 95 % intervals by the names of ``Summary.headline``; None where undefined.
-        tables: rows per instance, region and image.
-        compared: further folders, in the order given.
-        notes: sentences that must stand beside the figures, such as how many predictions were
-            missing and counted as background, or that instances are connected components.
-        provenance: versions, hashes of set and predictions, seed, resamples and the command.
-        photo_paths: image_id to photo, where the truth has photos; for the report's gallery.
-        image_sizes: image_id to width and height in pixels.
-        missing: images without a prediction, which counted as background.
+        tables: Rows per instance, region and image.
+        compared: Comparisons with further folders, in the order given.
+        notes: Sentences that must be shown with the values, such as the number of missing
+            predictions that counted as background, or that instances are connected components.
+        provenance: Versions, hashes of set and predictions, seed, resamples and the command.
+        photo_paths: Path of the photo by image id, if the truth has photos; for the report's
+            gallery.
+        image_sizes: Width and height in pixels, by image id.
+        missing: Images without a prediction, which counted as background.
     """
 
     name: str
@@ -106,12 +108,12 @@ class ScoreResult:
     def to_pandas(
         self, table: Literal["values", "instances", "regions", "images"] = "values"
     ) -> pd.DataFrame:
-        """Return one table of the result as a data frame; needs pandas, the extra ``pandas``.
+        """Return one table of the result as a data frame; needs pandas (extra ``pandas``).
 
         Args:
-            table: ``values`` has a row for each metric, with its value and the ends of its 95 %
-                interval; the others have a row for each instance, region or image, with the columns
-                of the result's Parquet files.
+            table: Table name. ``values`` has a row for each metric, with its value and the ends of
+                its 95 % interval; ``instances``, ``regions`` and ``images`` have a row for each
+                instance, region or image, with the columns of the result's Parquet files.
 
         Raises:
             ImportError: if pandas is not installed.
@@ -145,11 +147,11 @@ class ScoreResult:
         return of_rows
 
     def to_html(self, load_image: LoadImage | None = None) -> str:
-        """Return the report as the text of one HTML page that needs nothing else.
+        """Return the report as one self-contained HTML page.
 
         Args:
-            load_image: gives what the report shows of an image, as
-                :func:`~sbdata.score.run.loader_of` returns it; None leaves the pictures out.
+            load_image: Function that returns the photo and masks of an image, as returned by
+                :func:`~sbdata.score.run.loader_of`; None omits the pictures.
         """
         # The page is imported by name at the call: scoring without a report loads no templates, and
         # no score depends on the source of the pages (see sbdata.fingerprints).
@@ -157,7 +159,7 @@ class ScoreResult:
         return html
 
     def _repr_html_(self) -> str:
-        # A frame of its own, so that the page's style changes nothing else in the notebook.
+        # A separate frame, so that the page's style does not affect the rest of the notebook.
         page = escape(self.to_html())
         return (
             f'<iframe srcdoc="{page}" title="{escape(self.name)}" sandbox '

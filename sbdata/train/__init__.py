@@ -1,1 +1,1 @@
-"""What needs PyTorch (extra ``train``)."""
+"""Training, prediction and refinement; these modules need PyTorch (extra ``train``)."""

@@ -16,12 +16,12 @@ _GREY = (124, 116, 104)  # the mean colour of ImageNet
 
 @dataclass(frozen=True)
 class View:
-    """Which part of an image the network sees.
+    """Square region of an image that the network sees.
 
     Attributes:
-        box: left, upper, right, lower edge in pixels of the image; it may reach outside.
-        crop: side of the square that the box is drawn at.
-        flip: whether it is mirrored afterwards.
+        box: Left, upper, right, lower edge in pixels of the image; may extend beyond it.
+        crop: Side in pixels of the square to which the box is resized.
+        flip: True if the view is mirrored afterwards.
     """
 
     box: tuple[float, float, float, float]
@@ -30,14 +30,14 @@ class View:
 
 
 def draw_view(size: tuple[int, int], settings: Augmentation, rng: np.random.Generator) -> View:
-    """Draw a scale, a place and a side.
+    """Draw a random view: scale, position and mirroring.
 
-    A crop that is larger than the scaled image leaves it whole, at a random place in the crop.
+    If the scaled image is smaller than the crop, it is kept whole, at a random place in the crop.
 
     Args:
-        size: width and height of the image in pixels.
-        settings: crop, scales and flip.
-        rng: takes four draws, whatever the settings.
+        size: Width and height of the image in pixels.
+        settings: Crop, scales and flip.
+        rng: Random generator; always four draws, whatever the settings.
     """
     scale = settings.scales[rng.integers(len(settings.scales))]
     edges = []
@@ -51,12 +51,12 @@ def draw_view(size: tuple[int, int], settings: Augmentation, rng: np.random.Gene
 
 
 def cut_image(image: Image.Image, view: View) -> npt.NDArray[np.uint8]:
-    """Return the view of a photo, ``(crop, crop, 3)`` uint8, mean grey outside the image."""
+    """Return the view of a photo, uint8 ``(crop, crop, 3)``, mean grey outside the image."""
     return _cut(image, view, Image.Resampling.BILINEAR, Image.new("RGB", (view.crop,) * 2, _GREY))
 
 
 def cut_mask(mask: npt.NDArray[np.uint8], view: View) -> npt.NDArray[np.uint8]:
-    """Return the view of a class map, ``(crop, crop)`` uint8, nearest pixels, void outside."""
+    """Return the view of a class map, uint8 ``(crop, crop)``, nearest pixels, void outside."""
     ground = Image.new("L", (view.crop,) * 2, VOID)
     return _cut(Image.fromarray(mask), view, Image.Resampling.NEAREST, ground)
 
@@ -67,7 +67,7 @@ def _cut(
     left, upper, right, lower = view.box
     scale = view.crop / (right - left)
     inner = (max(left, 0), max(upper, 0), min(right, picture.width), min(lower, picture.height))
-    # Only the part inside the image is resampled; its place in the crop is in whole pixels.
+    # Only the part inside the image is resampled; its position in the crop is in whole pixels.
     start = (round((inner[0] - left) * scale), round((inner[1] - upper) * scale))
     end = (round((inner[2] - left) * scale), round((inner[3] - upper) * scale))
     size = (max(end[0] - start[0], 1), max(end[1] - start[1], 1))

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on as if it had not stopped; finished models."""
+"""Checkpoints, which hold all that an interrupted training needs to continue; trained models."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ CHECKPOINT_FORMAT = "sbdata.checkpoint.v3"
 
 
 def save_tensors(path: Path, values: Mapping[str, Any]) -> None:
-    """Write tensors and plain values atomically; any process may be killed at any time.
+    """Write tensors and plain values atomically; safe if a process is killed at any time.
 
     Raises:
-        OSError: naming the file, if it cannot be written.
+        OSError: if the file cannot be written; the message names it.
     """
     try:
         with writing(path) as temporary, temporary.open("wb") as stream:
@@ -40,7 +40,7 @@ def save_tensors(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _cause_on_disk(error: BaseException) -> OSError | None:
-    """Return why a stream could not be written, over which PyTorch's writer stumbles once more."""
+    """Return the disk error behind a failed write, which PyTorch's writer hides with its own."""
     at: BaseException | None = error
     while at is not None and not isinstance(at, OSError):
         at = at.__cause__ or at.__context__
@@ -48,23 +48,23 @@ def _cause_on_disk(error: BaseException) -> OSError | None:
 
 
 def load_tensors(path: Path, expected: str) -> dict[str, Any]:
-    """Read what :func:`save_tensors` wrote; nothing in the file is executed.
+    """Read a file that :func:`save_tensors` wrote; nothing in the file is executed.
 
     Args:
-        path: of the file.
-        expected: its ``format``.
+        path: Path of the file.
+        expected: Expected value of its ``format``.
 
     Raises:
-        InputError: for a file that is missing, damaged or something else.
+        InputError: if the file is missing, damaged or of another format.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a damaged file seems to hold
+            warnings.simplefilter("ignore")  # warnings about the contents of a damaged file
             values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise InputError(msg) from error
-    except Exception as error:  # damaged and hostile files raise whatever their bytes lead to
+    except Exception as error:  # damaged and hostile files raise all kinds of errors
         msg = f"{path}: not a readable weights file; delete it to begin again, or give another"
         raise InputError(msg) from error
     found = values.get("format") if isinstance(values, dict) else None
@@ -77,12 +77,13 @@ def load_tensors(path: Path, expected: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file that keeps a training between two steps, and whose training it is.
+    """File of a training's state between two steps, with the identity of the training.
 
     Attributes:
-        path: path of the file; the finished training leaves it there.
-        identity: plain values that tell this training from others; the state of another is refused.
-        begin: content of the checkpoint that the phase before this one left, if any.
+        path: Path of the file; the finished training leaves it there.
+        identity: Plain values that identify this training; the state of another training is
+            refused.
+        begin: Content of the previous phase's checkpoint, if any.
     """
 
     path: Path
@@ -90,10 +91,10 @@ class Checkpoint:
     begin: Mapping[str, Any] | None = None
 
     def load(self) -> Mapping[str, Any] | None:
-        """Return the state to go on from: the file's, or else that of the phase before.
+        """Return the state to continue from: the file's, or else that of the previous phase.
 
         Raises:
-            InputError: naming the file, if it is damaged or of another training.
+            InputError: if the file is damaged or of another training; the message names it.
         """
         if not self.path.is_file():
             return self.begin
@@ -108,7 +109,7 @@ class Checkpoint:
         return kept
 
     def save(self, values: Mapping[str, Any]) -> None:
-        """Write a state."""
+        """Write a state to the checkpoint."""
         about = {"format": CHECKPOINT_FORMAT, "identity": dict(self.identity)}
         save_tensors(self.path, {**about, **values})
 
@@ -117,7 +118,8 @@ def load_state(path: Path) -> dict[str, Any]:
     """Read the state of a training between two steps.
 
     Raises:
-        InputError: naming the file, if it is missing or damaged, or holds something else.
+        InputError: if the file is missing or damaged, or holds something else; the message names
+            it.
     """
     values = load_tensors(path, CHECKPOINT_FORMAT)
     wrong = [name for name, kind in _STATE.items() if not isinstance(values.get(name), kind)]
@@ -139,7 +141,7 @@ _STATE: Mapping[str, type | tuple[type, ...]] = {
     "rows": list,
     "seconds": (int, float),
 }
-"""What a checkpoint holds, and of which types."""
+"""Names and types of a checkpoint's values."""
 
 
 def save_model(
@@ -150,15 +152,15 @@ def save_model(
     about: Any,
     log: Sequence[Sequence[float]] = (),
 ) -> None:
-    """Write a trained segmenter with all that is needed to use it.
+    """Write a trained segmenter with everything needed to use it.
 
     Args:
-        path: of the file.
-        model: the segmenter.
-        settings: it was built with.
-        taxonomy: of its classes.
-        about: plain values that tell how it was trained.
-        log: rows of the training's log.
+        path: Path of the file.
+        model: Segmenter.
+        settings: Settings with which it was built.
+        taxonomy: Taxonomy of its classes.
+        about: Plain values that describe its training.
+        log: Rows of the training log.
     """
     save_tensors(
         path,
@@ -180,15 +182,15 @@ def load_model(path: Path, taxonomy: Taxonomy | None = None) -> tuple[Segmenter,
     """Read a trained segmenter.
 
     Args:
-        path: a ``model.pt``, or the folder that holds it.
-        taxonomy: that its classes must be, if any.
+        path: Path of a ``model.pt``, or of its folder.
+        taxonomy: Taxonomy that its classes must match, if any.
 
     Returns:
-        The segmenter on the CPU in evaluation mode, and its classes.
+        The segmenter on the CPU in evaluation mode, and its taxonomy.
 
     Raises:
-        InputError: for a file that is missing, damaged or of other classes, or has weights that
-            are not finite.
+        InputError: if the file is missing, damaged or of other classes, or has weights that are not
+            finite.
     """
     path = path / "model.pt" if path.is_dir() else path
     values = load_tensors(path, MODEL_FORMAT)
@@ -224,14 +226,14 @@ def _check_finite(state: Mapping[str, Any], path: Path) -> None:
 
 
 def about_model(path: Path) -> Any:
-    """Return what a model file tells about its training."""
+    """Return a model file's description of its training."""
     return load_tensors(path / "model.pt" if path.is_dir() else path, MODEL_FORMAT).get("about")
 
 
 def new_segmenter(
     settings: ModelSettings, taxonomy: Taxonomy, weights: str | None = None
 ) -> Segmenter:
-    """Build an untrained segmenter; its head is drawn by torch's global generator."""
+    """Build an untrained segmenter; its head is initialised with torch's global generator."""
     return build_segmenter(
         settings.backbone,
         n_classes=len(taxonomy),

@@ -1,7 +1,7 @@
-"""Where a run computes: one CPU, one GPU, or one of the processes that torchrun started.
+"""Compute device of a run: one CPU, one GPU, or one of the processes that torchrun started.
 
-Lightning Fabric places the parts of a training: precision, gradients of several processes, and
-what they tell each other. It is imported when a training begins, since that takes seconds.
+Lightning Fabric handles precision, the gradients of several processes and their communication. It
+is imported when a training begins, since the import takes seconds.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among those of the run.
+    """Device and rank of this process in a run of one or several processes.
 
     Attributes:
-        device: device that it computes on.
-        rank: number of the process; 0 writes files.
-        world_size: number of processes of the run.
-        workers: number of processes that cut training views for it.
+        device: Device on which this process computes.
+        rank: Rank of the process; rank 0 writes files.
+        world_size: Number of processes of the run.
+        workers: Number of data-loading workers of this process.
     """
 
     device: torch.device
@@ -38,19 +38,19 @@ class DistributedContext:
 
     @property
     def is_first(self) -> bool:
-        """Tell whether this process writes files and shows progress."""
+        """Return True if this process writes files and shows progress."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait for the other processes."""
+        """Wait for all other processes."""
         if self.world_size > 1:
             self.fabric().barrier()
 
     def fabric(self, precision: str = "32") -> Fabric:
-        """Return Lightning Fabric for one training, launched.
+        """Return a launched Lightning Fabric for one training.
 
         Args:
-            precision: ``32``, or mixed with ``bf16`` or ``fp16``.
+            precision: Precision ``32``, or mixed precision with ``bf16`` or ``fp16``.
         """
         from lightning_fabric import Fabric
         from lightning_fabric.plugins import MixedPrecision, Precision
@@ -61,17 +61,17 @@ class DistributedContext:
         from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy
 
         class Mixed(MixedPrecision):
-            """Autocasting that leaves a batch as it is: the weights of pixels stay float32."""
+            """Autocasting that does not convert batches: the weights of pixels stay float32."""
 
             def convert_input(self, data: Any) -> Any:
                 return data
 
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # not what it starts
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # hide start-up messages
         kind = self.device.type
         names = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
         plugin = Precision() if precision == "32" else Mixed(names[precision], kind)
         found: Fabric
-        if self.world_size == 1:  # whatever launched the process: torchrun, too, may have one
+        if self.world_size == 1:  # even under torchrun, which may start a single process
             found = Fabric(
                 accelerator=kind,
                 devices=1,
@@ -92,20 +92,20 @@ class DistributedContext:
 
 
 def init_distributed(device: str = "auto", workers: int = 0) -> DistributedContext:
-    """Find the device, and the other processes if torchrun started this one.
+    """Find the device, and join the other processes if torchrun started this one.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        workers: processes that cut training views.
+        device: Device name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        workers: Number of data-loading workers.
 
     Raises:
-        InputError: for a device that is not there.
+        InputError: if there is no such device.
     """
     rank = int(os.environ.get("RANK", "0"))
     found = find_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if found.type == "cuda":
         torch.cuda.set_device(found)
-        # cuBLAS is deterministic only with a workspace of fixed size, named before its first use.
+        # cuBLAS is deterministic only with a workspace of fixed size, set before its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     context = DistributedContext(found, rank, process_count(), workers)
     if context.world_size > 1:
@@ -117,11 +117,11 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
     """Return a device by its name.
 
     Args:
-        name: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        local_rank: number of the GPU that ``cuda`` means.
+        name: Device name: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        local_rank: Index of the GPU that ``cuda`` stands for.
 
     Raises:
-        InputError: for a device that is not there.
+        InputError: if there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,11 +1,12 @@
-"""Dilated depthwise convolutions of a CPU, made several times as fast by their phases.
+"""Fast dilated depthwise convolutions on a CPU, computed phase by phase.
 
-A convolution with dilation ``d`` never mixes pixels whose rows or columns differ modulo ``d``: it
+A convolution with dilation ``d`` never mixes pixels whose rows or columns differ modulo ``d``. It
 is an ordinary convolution on each of the ``d * d`` phases of the map (the "a trous" identity of
 Holschneider et al., "A real-time algorithm for signal analysis with the help of the wavelet
 transform", 1989; TensorFlow calls it space-to-batch). PyTorch's CPU kernels have a fast depthwise
-convolution without dilation only; at output stride 16 the dilated ones took a third of a training
-step of EfficientNet-Lite0 (``benchmarks/dilation.py`` measures both).
+convolution without dilation only. At output stride 16 the dilated ones took a third of a training
+step of EfficientNet-Lite0; the phases make them several times as fast (``benchmarks/dilation.py``
+measures both).
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from torch.nn import functional
 
 
 class PhasedConv2d(nn.Conv2d):
-    """An ``nn.Conv2d`` that computes its phases as a batch where the input lies on the CPU.
+    """``nn.Conv2d`` that computes its phases as a batch if the input is on the CPU.
 
-    Parameters, their names and the results, up to rounding, are those of ``nn.Conv2d``.
+    Parameters and their names are those of ``nn.Conv2d``; so are the results, up to rounding.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve ``(N, C, H, W)``; other devices have fast dilated kernels of their own."""
+        """Convolve ``(N, C, H, W)``; other devices use their own fast dilated kernels."""
         if input.device.type != "cpu":
             return super().forward(input)
         d = self.dilation[0]
@@ -29,7 +30,7 @@ class PhasedConv2d(nn.Conv2d):
         rows, columns = -(-height // d), -(-width // d)
         padded = functional.pad(input, (0, columns * d - width, 0, rows * d - height))
         phases = (
-            padded.permute(0, 2, 3, 1)  # the memory order of channels_last: views, one copy
+            padded.permute(0, 2, 3, 1)  # channels_last memory order: views, one copy
             .reshape(n, rows, d, columns, d, channels)
             .permute(2, 4, 0, 1, 3, 5)
             .reshape(d * d * n, rows, columns, channels)
@@ -48,7 +49,7 @@ class PhasedConv2d(nn.Conv2d):
 
 
 def phase_dilated(module: nn.Module) -> None:
-    """Replace the dilated depthwise convolutions inside a module, which keep their parameters."""
+    """Replace the dilated depthwise convolutions inside a module and keep their parameters."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if _is_dilated_depthwise(child):

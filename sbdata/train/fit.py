@@ -1,10 +1,10 @@
-"""The training loop, the same for segmenters, classifiers and every stage of a method.
+"""Training loop shared by segmenters, classifiers and every stage of a method.
 
-The views of a step are a function of the seed and the step (see ``views.Views``). The loss of a
-step is that of its whole batch, however the batch is divided: the shares of its parts add up over
-accumulated parts and over processes. So a step is the same step for one process or several, at
-once or accumulated, up to the order of additions; and a run that was killed ends, on one CPU, with
-the very weights of an unbroken one.
+The views of a step depend only on the seed and the step (see ``views.Views``). The loss of a step
+is that of its whole batch, however the batch is divided: the contributions of its parts add up over
+accumulated parts and over processes. So a step gives the same result with one process or several,
+at once or accumulated, up to the order of additions. A run that was killed ends, on one CPU, with
+exactly the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ from sbdata.train.views import Arrays, batches
 LOG_EVERY = 10
 Rows = Sequence[Sequence[float]]
 ProgressCallback = Callable[[int, int], None]
-"""Called with the number of steps done and that of the last step."""
+"""Called with the number of completed steps and the number of the last step."""
 
 LogCallback = Callable[[Rows, bool], None]
-"""Called with all rows of the log, and whether a checkpoint that holds them was just written."""
+"""Called with all rows of the log, and whether a checkpoint with them was just written."""
 
 
 class DivergedError(InputError):
-    """The loss or the weights are no longer numbers; the last good checkpoint is kept."""
+    """The loss or the weights are no longer finite; the last good checkpoint is kept."""
 
 
 class GradientAverage(Protocol):
-    """What takes in the gradient of every step, such as ``losses.MovingFisher``."""
+    """Accumulator of the gradient of every step, such as ``losses.MovingFisher``."""
 
     values: dict[str, Tensor]
 
     def update(self, model: nn.Module, *, may_overflow: bool) -> None:
-        """Take in the gradients that the parameters have now."""
+        """Update with the current gradients of the parameters."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How many steps are taken, and of how many views.
+    """Number of training steps, batch size and related settings.
 
     Attributes:
-        stop: number of the step before which the training ends.
-        batch_size: views of each stream in a step, over all processes and accumulated parts.
-        start: number of the first step, from 0.
-        accumulate: parts of a batch that pass through the network one after the other.
-        precision: ``32``, or mixed with ``bf16`` or ``fp16``.
-        checkpoint_every: steps between checkpoints.
-        advice: what the message says if the loss is no number any more.
+        stop: Number of the step before which the training ends.
+        batch_size: Views of each stream per step, over all processes and accumulated parts.
+        start: Number of the first step, from 0.
+        accumulate: Number of parts of a batch that pass through the network one after the other.
+        precision: Precision ``32``, or mixed precision with ``bf16`` or ``fp16``.
+        checkpoint_every: Steps between checkpoints.
+        advice: Advice in the error message if the loss is not finite.
     """
 
     stop: int
@@ -73,13 +73,13 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What a finished training says of itself.
+    """Summary of a finished training.
 
     Attributes:
-        steps: number of steps done, those of earlier phases included.
-        seconds: seconds that they took, those before an interruption included.
-        last_loss: mean over the last logged steps.
-        log: rows of step, loss, penalty and learning rate, those of earlier phases included.
+        steps: Number of steps done, including earlier phases.
+        seconds: Training time in seconds, including the time before an interruption.
+        last_loss: Mean loss over the last logged steps.
+        log: Rows of step, loss, penalty and learning rate, including earlier phases.
     """
 
     steps: int
@@ -104,26 +104,26 @@ def fit(
     on_log: LogCallback | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> TrainSummary:
-    """Train a model in place, going on from the checkpoint if there is one.
+    """Train a model in place; continue from the checkpoint if there is one.
 
     Args:
-        step_loss: gives the loss of a part of a batch; called with the part's tensors, on the
-            device, and with the sum of ``normaliser`` if there is one.
-        model: model on its device, in training mode; its weights are the start if there is no
-            checkpoint. Whoever builds it calls ``torch.manual_seed``.
-        optimiser: optimiser of the model's parameters. Each group has the rate that the schedule
-            takes, ``peak``; the result is multiplied by ``lr_mult`` if the group has one.
-        schedule: schedule of the learning rate.
-        streams: views; those of all streams together are a batch.
-        settings: steps, batches, precision.
-        context: device and processes.
-        checkpoint: file of the state between two steps.
-        normaliser: gives what a part adds to the divisor of the whole batch's loss; the losses of
-            the parts are then summed. Without it they are averaged.
-        penalty: gives what is added to the loss, once a step.
-        fisher: takes in the gradient of every step, and is kept in the checkpoint.
-        on_log: called in the first process when the log grew.
-        on_progress: called in the first process after each step.
+        step_loss: Loss of a part of a batch; called with the part's tensors on the device, and with
+            the sum of ``normaliser`` if there is one.
+        model: Model on its device, in training mode; its weights are the start if there is no
+            checkpoint. The caller calls ``torch.manual_seed`` before building it.
+        optimiser: Optimiser of the model's parameters. Each group has ``peak``, the rate given to
+            the schedule; the result is multiplied by ``lr_mult`` if the group has one.
+        schedule: Learning-rate schedule.
+        streams: Streams of views; the views of all streams together form a batch.
+        settings: Steps, batches, precision.
+        context: Device and processes.
+        checkpoint: File of the state between two steps.
+        normaliser: Function that gives a part's contribution to the divisor of the whole batch's
+            loss; the losses of the parts are then summed. Without it they are averaged.
+        penalty: Function that gives a term added to the loss once per step.
+        fisher: Accumulator of the gradient of every step; stored in the checkpoint.
+        on_log: Callback of the first process, called when the log grew.
+        on_progress: Callback of the first process, called after each step.
 
     Raises:
         DivergedError: if the loss or the weights are no longer finite.
@@ -165,7 +165,7 @@ def fit(
         held = torch.zeros((), device=device)
         if penalty is not None:
             held = penalty()
-            fabric.backward(held)  # the same in all processes, which do not exchange it
+            fabric.backward(held)  # the same in all processes; not exchanged
         if fisher is not None:
             fabric.strategy.precision.unscale_gradients(optimiser)
             fisher.update(model, may_overflow=settings.precision == "fp16")
@@ -185,7 +185,7 @@ def fit(
 
 
 class _Step(nn.Module):
-    """A loss with the model that it is of, as one module: forward is what processes share."""
+    """Module of a model and its loss: processes share gradients by its forward pass."""
 
     def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class _Step(nn.Module):
 
 
 def _share_of(settings: FitSettings, context: DistributedContext) -> int:
-    """Return the views of each stream in one part of a batch in one process."""
+    """Return the number of views of each stream in one part of a batch in one process."""
     whole = settings.batch_size // settings.accumulate
     if whole % context.world_size:
         msg = (
@@ -210,7 +210,7 @@ def _share_of(settings: FitSettings, context: DistributedContext) -> int:
 def _positions(
     settings: FitSettings, context: DistributedContext, share: int, start: int
 ) -> Iterator[range]:
-    """Give the views of each part that this process takes, from a step on."""
+    """Yield the view positions of each part for this process, beginning with a step."""
     for part in range(start * settings.accumulate, settings.stop * settings.accumulate):
         first = (part * context.world_size + context.rank) * share
         yield range(first, first + share)
@@ -218,7 +218,7 @@ def _positions(
 
 @dataclass
 class _Run:
-    """The state of a training between steps, in memory and in its checkpoint."""
+    """State of a training between steps, in memory and in its checkpoint."""
 
     settings: FitSettings
     context: DistributedContext
@@ -233,7 +233,7 @@ class _Run:
     noted: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def resume(self) -> int:
-        """Take up the checkpoint or else the phase before; return the step to go on with."""
+        """Load the checkpoint, or else the state of the previous phase; return the next step."""
         kept = self.checkpoint.load()
         if kept is None:
             return self.settings.start
@@ -246,7 +246,7 @@ class _Run:
             where = path if path.is_file() else before
             msg = f"{where} does not fit this run ({reason}); delete it to begin again"
             raise InputError(msg) from error
-        self._tell(saved=True)  # a kill may have come between the checkpoint and the log
+        self._tell(saved=True)  # the run may have been killed between checkpoint and log
         return int(kept["step"])
 
     def _take_up(self, kept: Mapping[str, Any]) -> None:
@@ -262,11 +262,11 @@ class _Run:
         self.rows, self.seconds = [list(row) for row in kept["rows"]], kept["seconds"]
 
     def note(self, loss: Tensor, penalty: Tensor) -> None:
-        """Keep the values of a step on the device: asking for them would wait for it."""
+        """Keep the values of a step on the device; reading them would wait for it."""
         self.noted.append((loss, penalty))
 
     def log(self, done: int) -> None:
-        """Add the mean loss since the last time, after making sure that it is a number."""
+        """Add the mean loss since the last log row, after checking that it is finite."""
         losses, penalties = (torch.stack(column) for column in zip(*self.noted, strict=True))
         loss = float(self.fabric.all_reduce(losses.mean(), reduce_op="sum"))
         penalty = float(penalties.mean())
@@ -278,7 +278,7 @@ class _Run:
         self._tell(saved=False)
 
     def save(self, done: int) -> None:
-        """Write the checkpoint, if the weights are numbers."""
+        """Write the checkpoint, if the weights are finite."""
         finite = torch.stack([p.detach().isfinite().all() for p in self.model.parameters()])
         if not bool(finite.all()):
             raise DivergedError(self._diverged(f"weights are not finite after step {done}"))
@@ -307,7 +307,7 @@ class _Run:
         states[self.context.rank] = state
         states = states.to(self.context.device)
         states = self.fabric.all_reduce(states, reduce_op="sum").to("cpu", torch.uint8)
-        return [row.clone() for row in states]  # a generator takes no part of another tensor
+        return [row.clone() for row in states]  # a generator cannot use a slice of a tensor
 
     def _tell(self, *, saved: bool) -> None:
         if self.on_log and self.context.is_first:

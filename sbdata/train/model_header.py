@@ -1,4 +1,4 @@
-"""What a file of a trained model must hold, compared before a network is built from it."""
+"""Checks of a trained model's file, made before a network is built from it."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _PARTS: Mapping[str, type | tuple[type, ...]] = {
 
 
 def check_model_file(values: Mapping[str, Any], path: Path) -> tuple[ModelSettings, Taxonomy]:
-    """Make sure that a file's values describe a model, and that its weights are the model's.
+    """Check that a file's values describe a model, and that its weights belong to it.
 
     Args:
-        values: of the file.
-        path: of the file, for the message.
+        values: Values of the file.
+        path: Path of the file, for the message.
 
     Returns:
-        The settings of the network, and its classes.
+        The settings of the network, and its taxonomy.
 
     Raises:
-        InputError: naming the file and the part that is missing or wrong.
+        InputError: if a part is missing or wrong; the message names the file and the part.
     """
 
     def wrong(what: str) -> InputError:

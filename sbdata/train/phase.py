@@ -1,4 +1,4 @@
-"""Phases: the steps of a segmenter's training that have one loss."""
+"""Phases: consecutive steps of a segmenter's training that share one loss."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps of a training that have one loss. Optimiser and schedule are those of the training.
+    """Consecutive steps of a training with one loss; optimiser and schedule are the training's.
 
     Attributes:
-        loss: name of a loss of ``sbdata.losses.make_loss``.
-        start: number of the first step, from 0.
-        stop: number of the step before which the phase ends.
-        seed: seed of order and views.
-        preset: all other settings; its steps are those of the whole training.
+        loss: Name of the loss, see ``sbdata.losses.make_loss``.
+        start: Number of the first step, from 0.
+        stop: Number of the step before which the phase ends.
+        seed: Seed of order and views.
+        preset: All other settings; its steps are those of the whole training.
     """
 
     loss: str
@@ -75,21 +75,20 @@ def run_phase(
     tensorboard: bool = False,
     on_progress: ProgressCallback | None = None,
 ) -> TrainSummary:
-    """Train a segmenter in place, going on from the folder's checkpoint if there is one.
+    """Train a segmenter in place; continue from the folder's checkpoint if there is one.
 
     Args:
-        model: segmenter on its device; its weights are the start of a phase that begins with
-            step 0.
-        images: images to train on, checked by ``samples.check_images``.
-        phase: loss, steps, settings.
-        folder: folder of ``checkpoint.pt``, which the finished phase leaves there, and ``log.csv``.
-        context: device and processes.
-        identity: plain values that tell this run from others; a checkpoint of another is refused.
-        begin: content of the checkpoint that the phase before this one left.
-        penalty: added to the loss, once a step.
-        fisher: updated by the gradient of every step, and kept in the checkpoint.
-        tensorboard: whether the log is written for TensorBoard, too.
-        on_progress: called with (steps done, number of the last step).
+        model: Segmenter on its device; its weights are the start of a phase that begins at step 0.
+        images: Images to train on, checked by ``samples.check_images``.
+        phase: Loss, steps, settings.
+        folder: Folder of ``checkpoint.pt``, which the finished phase leaves there, and ``log.csv``.
+        context: Device and processes.
+        identity: Plain values that identify this run; a checkpoint of another run is refused.
+        begin: Content of the previous phase's checkpoint.
+        penalty: Penalty added to the loss once per step.
+        fisher: Fisher estimate updated by the gradient of every step; stored in the checkpoint.
+        tensorboard: True to write the log for TensorBoard too.
+        on_progress: Callback, called with (steps done, number of the last step).
 
     Raises:
         DivergedError: if the loss or the weights are no longer finite.
@@ -145,14 +144,14 @@ def run_phase(
 
 
 def poly_schedule(settings: Optimisation) -> PolySchedule:
-    """Return the schedule of all phases of a training."""
+    """Return the learning-rate schedule of all phases of a training."""
     return PolySchedule(settings.steps, settings.poly_power, settings.update_every)
 
 
 def fisher_batches(
     images: TrainingImages, preset: Preset, seed: int, context: DistributedContext
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give views one by one for estimating the Fisher information, other ones than in training."""
+    """Yield single views for the Fisher estimate; they differ from those of the training."""
     views = views_of(images, preset.augmentation, seed, stream=1)
     each = ([position] for position in range(preset.ewc.images))
     for pictures, target in batches([views], each, context.workers):
@@ -164,11 +163,11 @@ def fisher_batches(
 
 @dataclass(frozen=True)
 class _LogFile:
-    """Writes the log of a training for people to read; its checkpoint holds the rows, too.
+    """Writer of a readable training log; the checkpoint holds the same rows.
 
     Attributes:
-        folder: folder of ``log.csv``.
-        board: writer of TensorBoard's files, or None.
+        folder: Folder of ``log.csv``.
+        board: Writer of TensorBoard files, or None.
     """
 
     folder: Path
@@ -185,7 +184,7 @@ class _LogFile:
 
 
 def write_log(folder: Path, rows: Sequence[Sequence[float]]) -> None:
-    """Write the rows of a training's log into its folder."""
+    """Write the rows of a training log to ``log.csv`` in a folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)

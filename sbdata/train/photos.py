@@ -1,4 +1,4 @@
-"""Photos on disk: a folder of them by id, and one of them in memory."""
+"""Photos on disk: a folder of photos by id, and the reading of one photo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def photos_in(folder: Path) -> dict[str, Path]:
     """Return the photos of a folder by id, sorted.
 
     Raises:
-        InputError: if it is no folder, holds no photo, or two of one name.
+        InputError: if there is no such folder, it holds no photo, or two photos have the same id.
     """
     if not folder.is_dir():
         msg = f"{folder}: no such folder; give a folder of .jpg or .png photos"
@@ -35,19 +35,19 @@ def photos_in(folder: Path) -> dict[str, Path]:
     for path in files:
         other = forms.setdefault(composed(path.stem), path)
         if other is not path:
-            msg = f"{folder}: {other.name} and {path.name} have one id; keep one of them"
+            msg = f"{folder}: {other.name} and {path.name} have the same id; keep one of them"
             raise InputError(msg)
         found[path.stem] = path
     return found
 
 
 def photos_of(folder: Path, image_ids: Iterable[str]) -> dict[str, Path | None]:
-    """Return the photo of each image in a folder, None for one without.
+    """Return the photo of each image in a folder, None for an image without one.
 
-    Names are found in whatever form the folder stores them, see :mod:`sbdata.file_names`.
+    Names are found in whatever Unicode form the folder stores them, see :mod:`sbdata.file_names`.
 
     Raises:
-        InputError: see :func:`photos_in`.
+        InputError: if there is no such folder, it holds no photo, or two photos have the same id.
     """
     there = photos_in(folder)
     names = FileNames(there, folder)
@@ -59,13 +59,13 @@ def open_photo(path: Path) -> Image.Image:
     """Open a JPEG or PNG file and read its header.
 
     Raises:
-        InputError: naming the file, if it is none.
+        InputError: if the file is not a JPEG or PNG photo; the message names it.
     """
     try:
         photo = open_image(path)
     except DAMAGE as error:
         raise _unreadable(path, error) from error
-    if photo.mode[0] in "IF":  # would be clipped to white
+    if photo.mode[0] in "IF":  # conversion would clip it to white
         photo.close()
         msg = f"{path}: a photo must have 8 bits a channel, not mode {photo.mode}; convert it"
         raise InputError(msg)
@@ -76,7 +76,7 @@ def read_photo(path: Path) -> Image.Image:
     """Read a JPEG or PNG file as RGB; its orientation tag is ignored, as annotations do.
 
     Raises:
-        InputError: naming the file, if it cannot be read.
+        InputError: if the file cannot be read; the message names it.
     """
     with open_photo(path) as photo:
         try:

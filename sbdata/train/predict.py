@@ -1,4 +1,4 @@
-"""Prediction: photos in, class maps out, at each photo's own size."""
+"""Prediction: class maps of photos, each at its photo's own size."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PREDICTED = HIDDEN_MARKER
 """Marker of a folder of predictions."""
 
 CODE = ("sbdata.train.predict", "sbdata.train.checkpoint", "sbdata.train.refine")
-"""Modules in which a prediction begins, for the fingerprint of its code."""
+"""Entry modules of prediction, for the fingerprint of its code."""
 
 _MADE_BY = ".made-by.json"
 _REMEDY = "choose another folder, or predict again what is there (--overwrite)"
@@ -49,20 +49,20 @@ def predict_image(
 ) -> Probabilities:
     """Return the class probabilities of one photo, at its own size.
 
-    The photo is seen at each scale, and mirrored as well if asked; each time the logits are resized
-    bilinearly to the photo's size and turned into probabilities, and those are averaged. Nothing is
-    padded or cropped.
+    The photo is predicted at each scale, and mirrored as well if ``flip`` is True. Each time, the
+    logits are resized bilinearly to the photo's size and turned into probabilities, which are then
+    averaged. Nothing is padded or cropped.
 
     Args:
-        model: ``(1, 3, h, w)`` uint8 or floats in [0, 1] to ``(1, C + 1, h', w')`` logits. It is
-            moved to the device, and left in the mode it was in.
-        image: ``(H, W, 3)`` uint8 RGB.
-        scales: of the photo, above 0.
-        flip: whether to average with the mirrored photo.
-        device: to compute on.
+        model: Network from ``(1, 3, h, w)``, uint8 or floats in [0, 1], to ``(1, C + 1, h', w')``
+            logits. It is moved to the device; its mode is restored afterwards.
+        image: RGB photo, uint8 ``(H, W, 3)``.
+        scales: Scales of the photo, above 0.
+        flip: True to average with the mirrored photo.
+        device: Compute device.
 
     Returns:
-        ``(C + 1, H, W)`` float32.
+        Probabilities, float32 ``(C + 1, H, W)``.
 
     Raises:
         InputError: if there is no scale or one is not above 0.
@@ -91,33 +91,34 @@ def predict_folder(
 ) -> int:
     """Write the class map of each photo as a palette PNG, ``<image_id>.png``.
 
-    Files that are there already are kept, so a run that was stopped goes on where it was; every
-    file is written whole or not at all. The folder remembers, in ``.made-by.json``, by which model,
-    which code and how its files were made; those of another are never mixed in. A photo that
-    changed since is predicted again. The marker of a finished folder, ``.complete.json``, lists its
-    files: one that was lost is predicted again, and one that was altered is refused.
+    Existing files are kept, so a run that was stopped continues where it was; files are written
+    atomically. The folder records, in ``.made-by.json``, the model, the code and the settings that
+    made its files. Files made in another way are never mixed in. A photo that changed since is
+    predicted again. The marker of a finished folder, ``.complete.json``, lists its files: a missing
+    file is predicted again, and an altered one is refused.
 
     Args:
-        model: as of :func:`predict_image`.
-        images: ids and paths of JPEG or PNG photos; taken in the order of their ids.
-        out: folder, made if need be.
-        scales: as of :func:`predict_image`.
-        flip: as of :func:`predict_image`.
-        refine: applied to the probabilities before the most probable class is taken.
-        refined_by: its name and settings, by which the folder remembers it.
-        device: to compute on.
-        progress: called after every image, kept ones too.
-        overwrite: whether to predict again what is there.
-        replace_others: whether to predict again what was made otherwise, instead of refusing it.
-        hashes: what is known of the photos' content.
+        model: Network as in :func:`predict_image`.
+        images: Ids and paths of JPEG or PNG photos; predicted in the order of their ids.
+        out: Output folder; created if necessary.
+        scales: Scales of the photo, above 0.
+        flip: True to average with the mirrored photo.
+        refine: Refinement of the probabilities, before the most probable class is taken.
+        refined_by: Name and settings of the refinement, recorded in the folder.
+        device: Compute device.
+        progress: Callback, called after every image, including kept ones.
+        overwrite: True to predict existing files again.
+        replace_others: True to predict files that were made in another way again, instead of
+            refusing them.
+        hashes: Known hashes of the photos.
 
     Returns:
-        How many files were written.
+        Number of files written.
 
     Raises:
-        InputError: for a photo that cannot be read, an id that cannot be a file's name or comes
-            twice, a scale that is not above 0, a model of more than 254 classes or whose outputs
-            are not finite, or a folder whose files were made otherwise or altered.
+        InputError: if a photo cannot be read, an id is not a valid file name or is repeated, a
+            scale is not above 0, the model has more than 254 classes or outputs that are not
+            finite, or the folder's files were made in another way or altered.
     """
     hashes = FileHashes() if hashes is None else hashes
     _check_scales(scales)
@@ -175,7 +176,7 @@ def _content(path: Path, hashes: FileHashes) -> str:
 
 
 def _is_complete(out: Path) -> bool:
-    """Tell whether a folder is finished and as it was then; one of altered files is refused."""
+    """Return True if a folder is finished and unchanged; a folder with altered files is refused."""
     problems = check_marker(out, name=PREDICTED)
     altered = [p for p in problems if p.kind not in ("missing", "no_marker")]
     if altered:
@@ -190,10 +191,10 @@ def _claimed(
     overwrite: bool,
     replace_others: bool,
 ) -> tuple[set[str], dict[str, str]]:
-    """Make sure that a folder's files were made alike.
+    """Check that all files of a folder were made in the same way.
 
     Returns:
-        Ids of the masks that must be made again, and the content of each photo whose mask the
+        Ids of the masks that must be made again, and the content hash of each photo whose mask the
         folder holds or will hold.
     """
     note = out / _MADE_BY
@@ -218,7 +219,7 @@ def _claimed(
 
 
 def _begin(out: Path, made_by: dict[str, Any], photos: dict[str, str], stale: set[str]) -> None:
-    """Write down how a folder's files are made, after deleting those that were made otherwise."""
+    """Delete files that were made in another way; then record how the folder's files are made."""
     (out / PREDICTED).unlink(missing_ok=True)
     for image_id in stale:
         (out / f"{image_id}.png").unlink(missing_ok=True)
@@ -241,7 +242,7 @@ def _probabilities(
     device: torch.device,
 ) -> Tensor:
     height, width = image.shape[:2]
-    # a copy, since photos of other libraries may be read-only
+    # a copy, because arrays from other libraries may be read-only
     whole = torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None] / 255
     total: Tensor | float = 0.0
     for scale in scales:
@@ -260,11 +261,11 @@ def _probabilities(
 
 @contextmanager
 def _ready(model: nn.Module, device: str | torch.device) -> Iterator[None]:
-    """Put a model into evaluation mode on a device, and each part back into its mode afterwards."""
+    """Set a model to evaluation mode on a device, and restore the mode of each part afterwards."""
     modes = [(part, part.training) for part in model.modules()]
     model.to(device)
     if torch.device(device).type == "cpu":
-        model.to(memory_format=torch.channels_last)  # 1.2 to 2 times as fast there
+        model.to(memory_format=torch.channels_last)  # 1.2 to 2 times as fast on this device
     model.eval()
     try:
         with torch.inference_mode():
@@ -287,6 +288,6 @@ def _check_ids(image_ids: Sequence[str]) -> None:
             msg = f"the image id {image_id!r} cannot be a file's name; give it another"
             raise InputError(msg)
         if image_id in seen:
-            msg = f"the image id {image_id!r} comes twice; ids must differ"
+            msg = f"the image id {image_id!r} is repeated; ids must differ"
             raise InputError(msg)
         seen.add(image_id)

@@ -1,4 +1,4 @@
-"""Presets: how a segmenter is trained and predicts, as YAML read into frozen dataclasses."""
+"""Presets: settings of a segmenter's training and prediction, from YAML to frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ RATES = (6, 12, 18, 24)
 """Dilations of the atrous head."""
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
-"""Distances in pixels of the neighbours that PAMR and PAR compare."""
+"""Distances, in pixels, of the neighbours that PAMR and PAR compare."""
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The network.
+    """Settings of the segmentation network.
 
     Attributes:
-        backbone: a timm model's name.
+        backbone: Name of a timm model.
         weights: ``auto``, ``none`` or a file; see ``sbdata.train.pretrained``.
-        output_stride: 8 or 16.
-        rates: of the head's atrous convolutions.
-        scales: further scales of the input in training and at test (MSC); none by default.
+        output_stride: Output stride, 8 or 16.
+        rates: Dilation rates of the head's atrous convolutions.
+        scales: Further scales of the input in training and at test time (MSC); none by default.
     """
 
     backbone: str
@@ -38,12 +38,12 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to a training image and, alike, to its mask.
+    """Random changes of a training image and, in the same way, of its mask.
 
     Attributes:
-        crop: side of the square crop in pixels, padded where the scaled image is smaller.
-        scales: of which one is drawn per image, relative to the image's own size.
-        flip: mirror half of the images.
+        crop: Side of the square crop in pixels; padded if the scaled image is smaller.
+        scales: Scales relative to the image's own size, of which one is drawn per image.
+        flip: True to mirror half of the images.
     """
 
     crop: int
@@ -56,19 +56,18 @@ class Optimisation:
     """Stochastic gradient descent with the poly schedule, lr · (1 − step / steps)^power.
 
     Attributes:
-        steps: optimiser steps; every strategy takes the same number.
-        batch_size: images a step, over all devices and accumulated parts.
-        accumulate: parts of a batch that pass through the network one after the other.
-        lr: learning rate of the backbone; the head's weights take ``head`` times, its biases
-            ``head_bias`` times as much.
-        momentum: of SGD.
-        weight_decay: of weights, not of biases.
-        head: see ``lr``.
-        head_bias: see ``lr``.
-        poly_power: of the schedule.
-        update_every: steps between changes of the learning rate.
-        precision: ``32``, or mixed with ``bf16`` or ``fp16``.
-        checkpoint_every: steps between checkpoints.
+        steps: Number of optimiser steps; the same for every strategy.
+        batch_size: Images per step, over all devices and accumulated parts.
+        accumulate: Number of parts of a batch that pass through the network one after the other.
+        lr: Learning rate of the backbone.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of weights; biases have none.
+        head: Factor on ``lr`` for the head's weights.
+        head_bias: Factor on ``lr`` for the head's biases.
+        poly_power: Power of the schedule.
+        update_every: Steps between changes of the learning rate.
+        precision: Precision ``32``, or mixed precision with ``bf16`` or ``fp16``.
+        checkpoint_every: Steps between checkpoints.
     """
 
     steps: int
@@ -87,14 +86,14 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class SizeBalance:
-    """The size-balanced loss, ``sb_ce.v2``; see ``sbdata.losses.size_weights``.
+    """Settings of the size-balanced loss, ``sb_ce.v2``; see ``sbdata.losses.size_weights``.
 
     Attributes:
-        tau: largest weight of a pixel.
-        normalizer: what the size of a region is compared with: the foreground of the image, or its
-            own class.
-        regions: filled outlines, or connected components.
-        reduction: divide by the sum of the weights, or by the number of pixels.
+        tau: Largest weight of a pixel.
+        normalizer: Reference for the size of a region: the foreground of the image, or its own
+            class.
+        regions: Type of the regions: filled outlines, or connected components.
+        reduction: Divisor of the loss: the sum of the weights, or the number of pixels.
     """
 
     tau: float = 5.0
@@ -105,14 +104,14 @@ class SizeBalance:
 
 @dataclass(frozen=True)
 class Ewc:
-    """Elastic weight consolidation after the switch.
+    """Settings of elastic weight consolidation after the switch.
 
     Attributes:
-        strength: λ of the penalty λ Σ F_i (θ_i − θ*_i)².
+        strength: Strength λ of the penalty λ Σ F_i (θ_i − θ*_i)².
         fisher: ``moving``: the moving average of squared gradients over all steps before the
             switch; ``sampled``: the mean of squared gradients of single images at the switch.
-        scale: ``minmax``: the Fisher is brought to 0..1 within each tensor; or ``none``.
-        images: of the training set, augmented, for ``sampled``.
+        scale: ``minmax`` scales the Fisher to 0..1 within each tensor; ``none`` does not.
+        images: Number of augmented training images for ``sampled``.
     """
 
     strength: float = 500.0
@@ -128,12 +127,12 @@ class CrfParameters:
     The defaults are those of DeepLab, in deeplab-pytorch and in the released code of Mun et al.
 
     Attributes:
-        gaussian_xy: standard deviation of the Gaussian term, in pixels.
-        gaussian_weight: weight of that term.
-        bilateral_xy: standard deviation of the bilateral term in space, in pixels.
-        bilateral_rgb: its standard deviation in colour, in steps of 0..255.
-        bilateral_weight: weight of the bilateral term.
-        iterations: of mean-field inference.
+        gaussian_xy: Standard deviation of the Gaussian term, in pixels.
+        gaussian_weight: Weight of the Gaussian term.
+        bilateral_xy: Standard deviation of the bilateral term in space, in pixels.
+        bilateral_rgb: Standard deviation of the bilateral term in colour, in steps of 0..255.
+        bilateral_weight: Weight of the bilateral term.
+        iterations: Number of mean-field iterations.
     """
 
     gaussian_xy: float = 1.0
@@ -146,13 +145,13 @@ class CrfParameters:
 
 @dataclass(frozen=True)
 class Inference:
-    """How predictions are made.
+    """Settings of a segmenter's predictions.
 
     Attributes:
-        scales: of the image whose probabilities are averaged.
-        flip: average those of the mirrored image, too.
-        refine: ``none``, ``pamr``, ``par`` or ``crf``.
-        crf: parameters of the CRF, for ``refine: crf``.
+        scales: Scales of the image whose probabilities are averaged.
+        flip: True to average with the mirrored image too.
+        refine: Refinement: ``none``, ``pamr``, ``par`` or ``crf``.
+        crf: Parameters of the CRF, for ``refine: crf``.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -163,17 +162,17 @@ class Inference:
 
 @dataclass(frozen=True)
 class Preset:
-    """How a segmenter is trained and predicts.
+    """Settings of a segmenter's training and predictions.
 
     Attributes:
-        name: of the preset.
-        model: the network.
-        augmentation: of the training images.
-        optimisation: steps, batches, learning rate.
-        switch: share of the steps after which a strategy of two phases changes its loss.
-        size_balance: the size-balanced loss.
-        ewc: elastic weight consolidation.
-        inference: how predictions are made.
+        name: Name of the preset.
+        model: Network settings.
+        augmentation: Augmentation of the training images.
+        optimisation: Steps, batches, learning rate.
+        switch: Fraction of the steps after which a two-phase strategy changes its loss.
+        size_balance: Settings of the size-balanced loss.
+        ewc: Settings of elastic weight consolidation.
+        inference: Prediction settings.
     """
 
     name: str
@@ -201,8 +200,8 @@ def load_preset(name_or_path: str, overrides: Sequence[str] = ()) -> Preset:
     """Read a bundled preset by name, or a YAML file, and apply overrides.
 
     Args:
-        name_or_path: ``smoke``, or a path ending in ``.yaml`` or ``.yml``.
-        overrides: ``key=value`` with dotted keys, such as ``optimisation.steps=100``.
+        name_or_path: Preset name such as ``smoke``, or a path ending in ``.yaml`` or ``.yml``.
+        overrides: Changes as ``key=value`` with dotted keys, such as ``optimisation.steps=100``.
 
     Raises:
         InputError: for an unknown preset or key, or a value of a wrong type or out of range.
@@ -215,7 +214,8 @@ def preset_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Pre
     """Build a preset from plain values and apply overrides.
 
     Raises:
-        InputError: naming ``where`` for unknown keys, wrong types and values out of range.
+        InputError: for unknown keys, wrong types and values out of range; the message names
+            ``where``.
     """
     preset = from_plain(Preset, overridden(raw, overrides, where, "--option"), where)
     assert isinstance(preset, Preset)  # noqa: S101 - for the type checker
@@ -224,10 +224,10 @@ def preset_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Pre
 
 
 def inference_of(about: Mapping[str, Any]) -> Inference:
-    """Return how a trained model's preset predicts, from what its file tells."""
+    """Return the prediction settings of a trained model, from its file's description."""
     preset = about.get("preset") if isinstance(about, dict) else None
     if not isinstance(preset, dict) or "inference" not in preset:
-        msg = "the model's file (model.pt) does not tell how it predicts; give another model"
+        msg = "the model's file (model.pt) has no prediction settings; give another model"
         raise InputError(msg)
     found = from_plain(Inference, preset["inference"], "the model (model.pt): about.preset")
     assert isinstance(found, Inference)  # noqa: S101 - for the type checker
@@ -238,7 +238,7 @@ def inference_of(about: Mapping[str, Any]) -> Inference:
 
 
 def _are_scales(scales: Sequence[float]) -> bool:
-    """Tell whether images may be scaled by all of these, which must be at least one."""
+    """Return True if there is at least one scale and images may be scaled by all of them."""
     return bool(scales) and all(0 < scale <= MAX_SCALE for scale in scales)
 
 

@@ -1,8 +1,8 @@
-"""Backbones and where their weights come from.
+"""Backbones and the sources of their weights.
 
-A backbone is a network of timm that ends in one feature map. What it starts from decides more
-about a result than most options do, so every backbone carries one sentence of provenance, and a
-file that does not fit is refused instead of being loaded in part.
+A backbone is a timm network that ends in one feature map. Its initial weights influence a result
+more than most options do. So every backbone has one sentence of provenance, and a file that does
+not fit is refused instead of being loaded in part.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from sbdata.train.weights import (
 
 _STRIDES = (8, 16)
 
-_WRAPPERS = ("module.", "base.", "scale.")  # that training code puts around a whole network
-_HEADS = ("fc.", "classifier.", "head.", "aspp.")  # of other tasks; never taken over
+_WRAPPERS = ("module.", "base.", "scale.")  # prefixes that training code adds to a network
+_HEADS = ("fc.", "classifier.", "head.", "aspp.")  # heads of other tasks; never loaded
 
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What a backbone expects of RGB in [0, 1]: ``(value - mean) / std``, channel by channel."""
+    """Input normalisation of a backbone, per channel of RGB in [0, 1]: ``(value - mean) / std``."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -51,22 +51,23 @@ class Normalisation:
 CAFFE_NORMALISATION = Normalisation(
     mean=(122.675 / 255, 116.669 / 255, 104.008 / 255), std=(1 / 255, 1 / 255, 1 / 255)
 )
-"""Pixel values in 0..255 less the mean, not divided (deeplab-pytorch, ``configs/voc12.yaml``)."""
+"""Pixel values in 0..255 minus the mean, not divided (deeplab-pytorch, ``configs/voc12.yaml``)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A network of features, and where its weights are from.
+    """Feature network with the provenance of its weights.
 
     Attributes:
-        name: timm's.
-        module: maps ``(N, 3, H, W)``, normalised, to a list of one ``(N, channels, h, w)`` map.
-        channels: of that map.
-        stride: pixels of the image between neighbours of the map.
-        normalisation: of the input.
-        provenance: one sentence for the result.
-        pretrained: whether any weights were loaded.
-        caffe: whether it was changed to the network of Caffe/MSRA weights.
+        name: Name of the timm model.
+        module: Network from normalised ``(N, 3, H, W)`` to a list of one ``(N, channels, h, w)``
+            map.
+        channels: Number of channels of that map.
+        stride: Stride of that map, in pixels of the image.
+        normalisation: Normalisation of the input.
+        provenance: Sentence on the source of the weights, for the result.
+        pretrained: True if any weights were loaded.
+        caffe: True if it was changed to the network of Caffe/MSRA weights.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Backbone:
 
 
 def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Backbone:
-    """Build a backbone and give it its weights.
+    """Build a backbone and load its weights.
 
     Weights:
         ``auto``: for ``tf_efficientnet_lite0`` the ImageNet weights of the installed package
@@ -88,7 +89,7 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
 
         ``none``: random numbers, from ``torch.manual_seed``. Batch norm is never trained here, so
         its statistics are taken once from seeded noise, and scales that timm starts at 0
-        (the last of each residual branch, which would stay silent for ever) start at 1.
+        (the last of each residual branch, which would never contribute) start at 1.
 
         Anything else is the path of a file (PyTorch or safetensors): a state dict, also inside
         ``{"state_dict": ...}`` or ``{"model": ...}``, also with ``module.``, ``base.`` or
@@ -100,25 +101,24 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
         - the Caffe/MSRA ResNets of deeplab-pytorch. ``layer1.conv1`` is the stem, ``layerK`` is
           timm's ``layer(K-1)``, ``blockB`` its block ``B-1``; ``reduce``, ``conv3x3`` and
           ``increase`` are convolutions 1 to 3, ``shortcut`` (or ``proj``) the projection, each
-          with a ``conv`` and a ``bn``. These weights were made for a slightly other network, so it
-          is changed to that: blocks stride in their first convolution, the first block of a
-          dilated stage dilates as the others do, the pooling rounds its size up. The stem's input
-          channels are turned from BGR to RGB, and the input is :data:`CAFFE_NORMALISATION`. The
-          COCO-pretrained ``deeplabv1_resnet101-coco.pth``, which the preset ``wacv24`` starts from,
-          is such a file; its ``fc`` is dropped.
+          with a ``conv`` and a ``bn``. These weights belong to a slightly different network, so
+          the backbone is changed to it: blocks stride in their first convolution, the first block
+          of a dilated stage dilates as the others do, the pooling rounds its size up. The stem's
+          input channels are reordered from BGR to RGB, and the input normalisation is
+          :data:`CAFFE_NORMALISATION`. The COCO-pretrained ``deeplabv1_resnet101-coco.pth``, from
+          which the preset ``wacv24`` starts, is such a file; its ``fc`` is dropped.
 
-        Every tensor of the backbone must be in the file in its shape. The provenance tells how many
-        there were, and an error names what is missing by the names of the file's layout.
+        The file must hold every tensor of the backbone in its shape. The provenance states their
+        number; an error names missing tensors in the file's layout.
 
     Args:
-        name: of a timm model.
+        name: Name of a timm model.
         weights: ``auto``, ``none`` or a path.
-        output_stride: 8 or 16.
+        output_stride: Output stride, 8 or 16.
 
     Raises:
-        InputError: for a name that timm does not know, a backbone that cannot have this stride,
-            weights that cannot be had, and a file that is unreadable or of another model.
-
+        InputError: if timm does not know the name, the backbone does not support the stride, the
+            weights are not available, or a file is unreadable or of another model.
     >>> load_backbone("resnet18", "none", output_stride=16).provenance
     'No pretrained weights: the backbone resnet18 starts from random numbers.'
     """
@@ -147,16 +147,16 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
 
 
 def backbone_elements(name: str, output_stride: int) -> int | None:
-    """Return how many numbers a backbone holds, without room for them; None if that is unknown.
+    """Return the number of elements of a backbone, without allocating them; None if unknown.
 
     Raises:
-        InputError: for a name that timm does not know, or a stride that it cannot have.
+        InputError: if timm does not know the name, or the backbone does not support the stride.
     """
     check_name(name)
     try:
         with torch.device("meta"):
             module = _build(name, output_stride)
-    except (RuntimeError, NotImplementedError):  # needs numbers to be built
+    except (RuntimeError, NotImplementedError):  # building it needs actual values
         return None
     return sum(int(value.numel()) for value in module.state_dict().values())
 
@@ -165,10 +165,10 @@ def backbone_elements(name: str, output_stride: int) -> int | None:
 
 
 def check_name(name: str) -> None:
-    """Make sure that timm knows a network.
+    """Check that timm knows a network.
 
     Raises:
-        InputError: naming those whose names are alike.
+        InputError: if it does not; the message suggests similar names.
     """
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -222,9 +222,9 @@ def _own_normalisation(name: str) -> Normalisation:
 
 
 def _settle_statistics(module: nn.Module) -> None:
-    """Give the batch norms of a random network the statistics of seeded noise.
+    """Set the batch norms of a random network to the statistics of seeded noise.
 
-    The noise has equal power in every octave, as photos have, at a photo's spread of values.
+    The noise has equal power in every octave, as photos have, and a photo's spread of values.
     """
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -232,7 +232,7 @@ def _settle_statistics(module: nn.Module) -> None:
         if norm.weight is not None and not norm.weight.any():
             nn.init.ones_(norm.weight)
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over what follows
+        norm.momentum = None  # plain mean over the following batches
     generator = torch.Generator().manual_seed(0)
     octaves = [
         nn.functional.interpolate(
@@ -255,7 +255,7 @@ def _settle_statistics(module: nn.Module) -> None:
 
 
 def _from_hub(name: str, output_stride: int) -> Backbone:
-    _build(name, output_stride)  # a stride that cannot be is said before anything is fetched
+    _build(name, output_stride)  # refuse an unsupported stride before anything is fetched
     try:
         module = _build(name, output_stride, fetch=True)
     except InputError:
@@ -283,10 +283,10 @@ def digest_of(module: nn.Module) -> str:
 
 
 def _read_state(path: Path) -> State:
-    """Read a state dict without running anything that the file may hold.
+    """Read a state dict without executing anything in the file.
 
     Raises:
-        InputError: if there is none.
+        InputError: if the file holds none.
     """
     check_there(path)
     try:
@@ -296,7 +296,7 @@ def _read_state(path: Path) -> State:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged and hostile files raise whatever their bytes lead to
+    except Exception as error:  # damaged and hostile files raise all kinds of errors
         reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
         msg = (
             f"{path}: not a readable state dict ({reason}); save one by "
@@ -390,7 +390,7 @@ def _in_timm_names(state: State, name: str) -> tuple[State, str]:
 
 
 def _unwrapped(state: State) -> State:
-    """Take off what training code puts before every name."""
+    """Strip the prefixes that training code adds to every name."""
     for wrapper in _WRAPPERS:
         if all(key.startswith(wrapper) for key in state):
             state = {key.removeprefix(wrapper): value for key, value in state.items()}
@@ -398,7 +398,7 @@ def _unwrapped(state: State) -> State:
 
 
 def lite0_in_timm_names(state: State) -> State:
-    """Rename the tensors of EfficientNet-PyTorch's EfficientNet Lite0; unknown names stay."""
+    """Rename the tensors of EfficientNet-PyTorch's EfficientNet Lite0; unknown names are kept."""
     places = [(stage, place) for stage, n in enumerate(_LITE0_STAGES) for place in range(n)]
 
     def renamed(key: str) -> str:
@@ -416,7 +416,7 @@ def lite0_in_timm_names(state: State) -> State:
 
 
 def caffe_in_timm_names(state: State) -> State:
-    """Rename the tensors of deeplab-pytorch's ResNets; its stem then takes RGB, not BGR."""
+    """Rename the tensors of deeplab-pytorch's ResNets; the stem then takes RGB, not BGR."""
 
     def renamed(key: str) -> str:
         if found := _CAFFE_STEM.fullmatch(key):
@@ -434,7 +434,7 @@ def caffe_in_timm_names(state: State) -> State:
 
 
 def _in_caffe_name(key: str) -> str:
-    """Return what deeplab-pytorch calls a tensor of timm's ResNets, for messages."""
+    """Return deeplab-pytorch's name of a tensor of timm's ResNets, for messages."""
     if found := _BLOCK_KEY.fullmatch(key):
         layer, block, part = int(found[1]) + 1, int(found[2]) + 1, _CAFFE_NAMES.get(found[3])
         return f"layer{layer}.block{block}.{part}.{found[4]}" if part else key
@@ -442,7 +442,7 @@ def _in_caffe_name(key: str) -> str:
 
 
 def become_caffe(module: nn.Module) -> None:
-    """Change a ResNet of timm to the network that Caffe/MSRA weights were trained in.
+    """Change a timm ResNet to the network in which Caffe/MSRA weights were trained.
 
     Source: the architecture of DeepLabV2 in kazuto1011/deeplab-pytorch (``libs/models``).
     """
@@ -459,26 +459,26 @@ def become_caffe(module: nn.Module) -> None:
 def _fill(
     module: nn.Module, state: State, name: str, path: Path, as_in_file: Callable[[str], str]
 ) -> int:
-    """Load a state dict into a backbone; every tensor of the backbone must be there.
+    """Load a state dict into a backbone; it must hold every tensor of the backbone.
 
     Some of timm's feature networks have ``_`` where the classifier has ``.`` in its names.
 
     Args:
-        module: the backbone.
-        state: tensors by timm's names.
-        name: of the backbone.
-        path: of the file, for messages.
-        as_in_file: what the file's layout calls a tensor of timm's.
+        module: Backbone.
+        state: Tensors by timm's names.
+        name: Name of the backbone.
+        path: Path of the file, for messages.
+        as_in_file: Function from timm's name of a tensor to that of the file's layout.
 
     Returns:
-        How many tensors were loaded.
+        Number of tensors loaded.
 
     Raises:
-        InputError: if a tensor is missing, has another shape, is not finite, or if there are
+        InputError: if a tensor is missing, has another shape or is not finite, or if there are
             tensors that only another model has.
     """
     given = {_plain(key): value for key, value in state.items()}
-    # Old files have no num_batches_tracked, and nothing reads it.
+    # Old files have no num_batches_tracked, and nothing uses it.
     wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     with torch.device("meta"):  # names only
         whole = timm.create_model(name).state_dict()
@@ -509,7 +509,7 @@ def _fill(
         if value.is_floating_point() and not value.isfinite().all():
             msg = f"{path}: {key} holds numbers that are not finite; give an undamaged file"
             raise InputError(msg)
-    module.load_state_dict(filled, strict=False)  # all that may lack is num_batches_tracked
+    module.load_state_dict(filled, strict=False)  # only num_batches_tracked may be missing
     return len(filled)
 
 

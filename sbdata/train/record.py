@@ -1,4 +1,4 @@
-"""``run.json``: what a finished training says of itself."""
+"""``run.json``: the record of a finished training."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _REMEDY = "delete the folder that it lies in to train again"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The content of a ``run.json``.
+    """Content of a ``run.json``.
 
     Attributes:
-        format: of the file.
-        strategy: by which the segmenter was trained.
-        seed: of the head's first weights, of order and views.
-        identity: all that the run depends on, by name; see
+        format: Format of the file.
+        strategy: Name of the training strategy.
+        seed: Seed of the head's initial weights, of order and views.
+        identity: All that the run depends on, by name; see
             :meth:`~sbdata.train.strategies.run_strategy`.
-        preset: of network, schedule and inference, resolved.
-        total_steps: of the optimiser.
-        switch_step: at which the loss changes; None if it does not.
-        seconds: that the training took.
-        last_loss: mean over the last logged steps.
-        initialisation: where the backbone's weights came from.
-        pretrained: whether those were trained weights.
-        synthetic: whether the photos are generated.
-        training_images: how many.
-        source: where photos and masks come from.
-        taxonomy: of the masks.
-        environment: versions and hardware.
-        ewc_stability: whether gradient descent can follow the penalty; None without EWC.
+        preset: Resolved preset of network, schedule and inference.
+        total_steps: Number of optimiser steps.
+        switch_step: Step at which the loss changes; None if it does not.
+        seconds: Training time in seconds.
+        last_loss: Mean loss over the last logged steps.
+        initialisation: Source of the backbone's weights.
+        pretrained: True if those weights were pretrained.
+        synthetic: True if the photos are generated.
+        training_images: Number of training images.
+        source: Source of photos and masks.
+        taxonomy: Taxonomy of the masks.
+        environment: Versions and hardware.
+        ewc_stability: Whether gradient descent can follow the penalty; None without EWC.
     """
 
     format: str
@@ -62,10 +62,10 @@ class RunRecord:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """Read the record of a run; it is checked to be what :class:`RunRecord` has.
+    """Read the record of a run and check its fields against :class:`RunRecord`.
 
     Raises:
-        InputError: naming the file, if it is missing, damaged or of another format.
+        InputError: if the file is missing, damaged or of another format; the message names it.
     """
     raw = read_json(path, _REMEDY)
     if not isinstance(raw, dict):

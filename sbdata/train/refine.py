@@ -1,8 +1,8 @@
 """Refinement: class probabilities that follow the edges of the photo.
 
-A refiner takes one photo and its class probabilities and returns probabilities again. Two average
-each pixel with neighbours of its colour (PAMR, PAR) and need PyTorch alone; the dense CRF needs
-the extra ``crf``.
+A refiner takes one photo and its class probabilities and returns new probabilities. Two refiners,
+PAMR and PAR, average each pixel with neighbours of similar colour and need PyTorch alone. The dense
+CRF needs the extra ``crf``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Photo = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 
 Refiner = Callable[[Photo, Probabilities], Probabilities]
-"""``refine(image, probabilities)``: ``(H, W, 3)`` uint8 RGB and ``(K, H, W)`` float32 in,
-``(K, H, W)`` float32 out; the arguments are left as they are."""
+"""Function ``refine(image, probabilities)``: uint8 RGB ``(H, W, 3)`` and float32 ``(K, H, W)`` in,
+float32 ``(K, H, W)`` out; the arguments are not changed."""
 
 REFINERS = ("none", "pamr", "par", "crf")
 
@@ -40,13 +40,13 @@ def make_refiner(
     """Return a refiner by name.
 
     Args:
-        name: ``none`` returns what it is given; ``pamr`` and ``par`` with their papers' settings;
-            ``crf``, the dense CRF.
-        device: that PAMR and PAR compute on; the CRF runs on the CPU.
-        crf: parameters of the CRF [DeepLab's].
+        name: ``none`` for the identity; ``pamr`` or ``par`` with their papers' settings; ``crf``
+            for the dense CRF.
+        device: Device of PAMR and PAR; the CRF runs on the CPU.
+        crf: Parameters of the CRF [DeepLab's].
 
     Raises:
-        InputError: for another name, and for ``crf`` where its package is not installed.
+        InputError: for an unknown name, and for ``crf`` if its package is not installed.
     """
     if name == "none":
         return lambda image, probabilities: probabilities
@@ -92,7 +92,7 @@ def _on_arrays(
 
 
 def affinity_weights(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """Return how much each pixel takes from each of its neighbours in PAMR.
+    """Return the weights with which PAMR averages the neighbours of each pixel.
 
     A pixel has the 8 neighbours of every dilation; beyond the edge of the image its outermost
     pixels repeat. With I the image and s the standard deviation over the 3 x 3 windows of all
@@ -104,11 +104,11 @@ def affinity_weights(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Te
     constants from visinf/1-stage-wseg (``models/mods/pamr.py``).
 
     Args:
-        images: ``(N, 3, H, W)`` floats in [0, 1].
-        dilations: in pixels.
+        images: Images, float ``(N, 3, H, W)`` in [0, 1].
+        dilations: Dilations in pixels.
 
     Returns:
-        ``(N, 8 * dilations, H, W)``; the weights of a pixel sum to 1.
+        Weights, ``(N, 8 * dilations, H, W)``; the weights of a pixel sum to 1.
     """
     spread = _spread(images, dilations, centres=True)
     exponents = [
@@ -121,22 +121,22 @@ def affinity_weights(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Te
 def pamr(
     images: Tensor, masks: Tensor, iterations: int = 10, dilations: Sequence[int] = DILATIONS
 ) -> Tensor:
-    """Refine masks by PAMR: replace each pixel by the mean of its neighbours, many times.
+    """Refine masks by PAMR: repeatedly replace each pixel by the mean of its neighbours.
 
-    The means are weighted by :func:`affinity_weights`, so a constant mask stays as it is and
-    values stay in the range they had.
+    The means are weighted by :func:`affinity_weights`, so a constant mask does not change and
+    values stay within their range.
 
     Args:
-        images: ``(N, 3, H, W)`` floats in [0, 1].
-        masks: ``(N, K, H, W)``.
-        iterations: 10 by default.
-        dilations: in pixels.
+        images: Images, float ``(N, 3, H, W)`` in [0, 1].
+        masks: Masks, ``(N, K, H, W)``.
+        iterations: Number of iterations.
+        dilations: Dilations in pixels.
     """
     return _averaged(masks, affinity_weights(images, dilations), iterations, dilations)
 
 
 def position_affinity_weights(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """Return how much each pixel takes from each of its neighbours in PAR.
+    """Return the weights with which PAR averages the neighbours of each pixel.
 
     The neighbours are those of :func:`affinity_weights`. With s the standard deviation over the
     neighbours (unbiased, without the centre), d the distances in pixels and t their own standard
@@ -144,18 +144,18 @@ def position_affinity_weights(images: Tensor, dilations: Sequence[int] = DILATIO
 
         softmax_n(-mean over channels of (|I_n - I_0| / (0.3 s))^2) + 0.01 softmax_n(-(d / 0.3 t)^2)
 
-    divided by 1.01, which the published code leaves out, so that they sum to 1. Classes do not
-    change by that.
+    divided by 1.01, so that they sum to 1. The published code omits this divisor; it does not
+    change the classes.
 
     Source: Ru et al., "Learning Affinity from Attention: End-to-End Weakly-Supervised Semantic
     Segmentation with Transformers" (CVPR 2022); constants from rulixiang/afa (``wetr/PAR.py``).
 
     Args:
-        images: ``(N, 3, H, W)`` floats in [0, 1].
-        dilations: in pixels.
+        images: Images, float ``(N, 3, H, W)`` in [0, 1].
+        dilations: Dilations in pixels.
 
     Returns:
-        ``(N, 8 * dilations, H, W)``; the weights of a pixel sum to 1.
+        Weights, ``(N, 8 * dilations, H, W)``; the weights of a pixel sum to 1.
     """
     spread = _spread(images, dilations, centres=False)
     exponents = [
@@ -171,12 +171,12 @@ def position_affinity_weights(images: Tensor, dilations: Sequence[int] = DILATIO
 def par(
     images: Tensor, masks: Tensor, iterations: int = 10, dilations: Sequence[int] = DILATIONS
 ) -> Tensor:
-    """Refine masks by PAR, as :func:`pamr` does with :func:`position_affinity_weights`."""
+    """Refine masks by PAR: :func:`pamr` with the weights of :func:`position_affinity_weights`."""
     return _averaged(masks, position_affinity_weights(images, dilations), iterations, dilations)
 
 
 def _averaged(masks: Tensor, weights: Tensor, iterations: int, dilations: Sequence[int]) -> Tensor:
-    """Average masks with their neighbours; one neighbour of all masks is held at a time."""
+    """Average masks with their neighbours, one neighbour of all masks in memory at a time."""
     for _ in range(iterations):
         mean = torch.zeros_like(masks)
         for place, near in enumerate(_neighbours(masks, dilations)):
@@ -186,7 +186,7 @@ def _averaged(masks: Tensor, weights: Tensor, iterations: int, dilations: Sequen
 
 
 def _neighbours(maps: Tensor, dilations: Sequence[int]) -> list[Tensor]:
-    """Return views of one padded copy, one a neighbour: by dilation, then by row and column."""
+    """Return views of one padded copy, one per neighbour: by dilation, then by row and column."""
     height, width = maps.shape[-2:]
     rim = max(dilations)
     padded = functional.pad(maps, [rim] * 4, mode="replicate")
@@ -221,10 +221,10 @@ CRF_PARAMETERS = {
     "mct": CrfParameters(4, 3, 83, 5, 3),
     "bbam": CrfParameters(1, 3, 80, 3, 4),
 }
-"""By the code they are from: the label CRF of IRN; PSA, also in SEAM and AFA; deeplab-pytorch;
-BANA; MCTformer at test time; BBAM."""
+"""CRF parameters by the code they come from: the label CRF of IRN; PSA, also in SEAM and AFA;
+deeplab-pytorch; BANA; MCTformer at test time; BBAM."""
 
-_CERTAIN = 1e-5  # probabilities below this are taken for it, since their logarithm has no bound
+_CERTAIN = 1e-5  # smaller probabilities are raised to this, since their logarithm is unbounded
 
 
 def dense_crf(
@@ -238,9 +238,9 @@ def dense_crf(
     Potentials" (NeurIPS 2011).
 
     Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        probabilities: ``(K, H, W)``, summing to 1 over K.
-        parameters: of the CRF.
+        image: RGB photo, uint8 ``(H, W, 3)``.
+        probabilities: Class probabilities, ``(K, H, W)``, summing to 1 over K.
+        parameters: Parameters of the CRF.
 
     Raises:
         InputError: if the package is not installed.
@@ -254,7 +254,7 @@ def dense_crf(
     field.addPairwiseBilateral(
         sxy=parameters.bilateral_xy,
         srgb=parameters.bilateral_rgb,
-        rgbim=np.array(image, np.uint8, order="C"),  # a copy: it takes no read-only array
+        rgbim=np.array(image, np.uint8, order="C"),  # a copy: the CRF needs a writable array
         compat=parameters.bilateral_weight,
     )
     refined = np.array(field.inference(parameters.iterations), np.float32)

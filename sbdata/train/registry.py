@@ -1,4 +1,4 @@
-"""Strategies by name: which losses train a segmenter. Nothing here needs PyTorch.
+"""Training strategies by name, defined by their losses. This module does not need PyTorch.
 
 :mod:`sbdata.train.strategies` runs them.
 """
@@ -11,22 +11,22 @@ from sbdata.errors import InputError
 from sbdata.plugins import Registry, modules_of_others
 
 FIRST_PHASE = "first-phase"
-"""Folder and name of the steps of cross-entropy before the switch, which strategies share."""
+"""Folder and name of the cross-entropy phase before the switch, which strategies share."""
 
 FIRST_LOSS = "ce"
 MODEL = "model.pt"
-"""File of a trained segmenter."""
+"""File name of a trained segmenter."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a segmenter is trained.
+    """Training strategy of a segmenter.
 
     Attributes:
-        name: of the strategy.
-        losses: one, or two: before and after the switch. The first of two is ``ce``.
-        summary: one line on what it is.
-        consolidated: whether EWC holds the weights after the switch.
+        name: Name of the strategy.
+        losses: One loss, or two: before and after the switch. The first of two is ``ce``.
+        summary: One-line description.
+        consolidated: True if EWC penalises changes of the weights after the switch.
 
     Raises:
         InputError: for other losses, or EWC without a switch.
@@ -53,7 +53,7 @@ class Strategy:
 
     @property
     def shares_first_phase(self) -> bool:
-        """Tell whether it begins with the steps that ``ce``, ``sb-ft`` and ``sb-ewc`` share."""
+        """Return True if it begins with the phase that ``ce``, ``sb-ft`` and ``sb-ewc`` share."""
         return self.losses[0] == FIRST_LOSS
 
 

@@ -13,12 +13,12 @@ Size = tuple[int, int]
 
 
 def resized(maps: Tensor, size: Sequence[int], *, antialias: bool = False) -> Tensor:
-    """Bring ``(N, C, h, w)`` maps to a size, bilinearly; corners are not aligned.
+    """Resize ``(N, C, h, w)`` maps bilinearly; corners are not aligned.
 
     Args:
-        maps: floating-point maps.
-        size: height and width. Maps that have it are returned as they are.
-        antialias: whether each pixel of a smaller size is a mean over all that it covers.
+        maps: Floating-point maps.
+        size: Height and width. Maps of this size are returned unchanged.
+        antialias: True if each pixel of a smaller result is a mean over all pixels that it covers.
     """
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
@@ -30,9 +30,9 @@ def resized(maps: Tensor, size: Sequence[int], *, antialias: bool = False) -> Te
 def nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Resize ``(N, H, W)`` maps to ``(N, h, w)``: each cell takes the pixel under its centre.
 
-    That is how Pillow's ``NEAREST`` samples, by which the released code resizes labels (a centre
-    that lies between two pixels takes the later one here; Pillow's rounding decides there).
-    ``mode="nearest"`` of PyTorch takes the pixel under the cell's corner, half a cell off.
+    Pillow's ``NEAREST``, with which the released code resizes labels, samples in the same way. If a
+    centre lies between two pixels, the later one is taken here; in Pillow, its rounding decides.
+    PyTorch's ``mode="nearest"`` takes the pixel under the cell's corner, half a cell off.
 
     >>> nearest(torch.tensor([[[1, 2, 3, 4, 5, 6]]]), (1, 2))
     tensor([[[2, 5]]])

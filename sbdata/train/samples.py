@@ -1,4 +1,4 @@
-"""Training samples: photos with their masks, checked once, and the views of them."""
+"""Training samples: photos with their masks, checked once, and the views cut from them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One photo and the mask it is trained on."""
+    """Photo and the mask on which the segmenter is trained."""
 
     image_id: str
     photo: Path
@@ -43,14 +43,14 @@ class TrainingImage:
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """What a segmenter is trained on.
+    """Training images of a segmenter.
 
     Attributes:
-        rows: photos and masks, sorted by id.
-        taxonomy: of the masks.
-        source: where they come from, for the result.
-        synthetic: whether the photos are generated.
-        hashes: what is known of the files' content.
+        rows: Photos and masks, sorted by id.
+        taxonomy: Taxonomy of the masks.
+        source: Source of photos and masks, for the result.
+        synthetic: True if the photos are generated.
+        hashes: Known hashes of the files.
     """
 
     rows: tuple[TrainingImage, ...]
@@ -64,28 +64,28 @@ class TrainingImages:
 
     @cached_property
     def masks_digest(self) -> str:
-        """Return a hash of the ids and the masks' bytes."""
+        """SHA-256 of the ids and the masks' bytes."""
         return content_of({row.image_id: self.hashes.sha256(row.mask) for row in self.rows})
 
     @cached_property
     def photos_digest(self) -> str:
-        """Return a hash of the ids and the photos' bytes."""
+        """SHA-256 of the ids and the photos' bytes."""
         return content_of({row.image_id: self.hashes.sha256(row.photo) for row in self.rows})
 
 
 def images_of_set(
     root: Path, masks: Path | None = None, hashes: FileHashes | None = None
 ) -> TrainingImages:
-    """Take the photos of a built set, with its own masks or a folder of others.
+    """Return the photos of a built dataset, with its own masks or those of a folder.
 
     Args:
-        root: the set.
-        masks: pseudo-masks, ``<image_id>.png``; the set's ground truth by default.
-        hashes: what is known of the files' content.
+        root: Folder of the dataset.
+        masks: Folder of pseudo-masks, ``<image_id>.png``; by default the dataset's ground truth.
+        hashes: Known hashes of the files.
 
     Raises:
-        InputError: if the folder is no set, a photo, or a mask of its own, is not the file that it
-            was built with, or photos lack a mask.
+        InputError: if the folder is not a dataset, if a photo or a mask of the dataset is not the
+            file with which it was built, or if photos lack a mask.
     """
     opened = open_set(root)
     hashes = FileHashes() if hashes is None else hashes
@@ -105,16 +105,16 @@ def images_of_set(
 def images_of_folders(
     photos: Path, masks: Path, taxonomy: Taxonomy, ids: Sequence[str] | None = None
 ) -> TrainingImages:
-    """Take the photos of a folder that have a mask in another.
+    """Return the photos of a folder, with their masks in another folder.
 
     Args:
-        photos: ``<image_id>.jpg``, ``.jpeg`` or ``.png``.
-        masks: ``<image_id>.png``, class numbers.
-        taxonomy: of the masks.
-        ids: to take; by default every photo, each of which must then have a mask.
+        photos: Folder of ``<image_id>.jpg``, ``.jpeg`` or ``.png`` files.
+        masks: Folder of ``<image_id>.png`` files with class numbers.
+        taxonomy: Taxonomy of the masks.
+        ids: Ids of the images to use; by default every photo, each of which must then have a mask.
 
     Raises:
-        InputError: if a folder is none or holds no photos, or a photo or mask is missing.
+        InputError: if a folder does not exist or holds no photos, or a photo or mask is missing.
     """
     wanted = sorted(photos_in(photos) if ids is None else set(ids))
     found = photos_of(photos, wanted)
@@ -147,16 +147,16 @@ def _with_masks(photos: Mapping[str, Path], folder: Path, remedy: str) -> tuple[
 
 
 def check_images(images: TrainingImages, progress: Progress | None = None) -> tuple[str, ...]:
-    """Look at every mask and at every photo's header before a long run begins.
+    """Check every mask and every photo's header before a long run begins.
 
     Returns:
-        Sentences that must be said beside the run: of masks that were decoded by colour, that hold
-        nothing to learn from, and of photos that are shown turned.
+        Notes to print with the run: on masks that were decoded by colour, on masks with nothing to
+        learn from, and on photos that viewers show rotated.
 
     Raises:
-        InputError: naming the file, for one that cannot be read, a mask of another size than its
-            photo, and class numbers that the taxonomy does not have; also if there is no pixel to
-            learn from in any mask.
+        InputError: if a file cannot be read, a mask differs in size from its photo or has class
+            numbers that the taxonomy does not have (the message names the file), or if no mask has
+            a pixel to learn from.
     """
     by_colour: list[str] = []
     void: list[str] = []
@@ -210,19 +210,20 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _read_mask(path: Path, taxonomy: Taxonomy, *, of_set: bool) -> MaskFile:
-    """Read a mask whose numbers a network for a taxonomy can learn.
+    """Read a mask and check that a network for a taxonomy can learn its numbers.
 
     Args:
         path: Path of the mask.
         taxonomy: Classes of the network.
-        of_set: Whether the images are a set's, which a message then names as the remedy.
+        of_set: Whether the images are a dataset's; the message then refers to the dataset's
+            classes.
 
     Raises:
         InputError: if it cannot be read, or has other numbers.
     """
     try:
         found = read_mask(path, classes=taxonomy)
-    except PngError as error:  # in a worker process only a plain error keeps its sentence
+    except PngError as error:  # only a plain error keeps its message across worker processes
         raise InputError(str(error)) from error
     values = found.values
     known = (values <= len(taxonomy)) | (values == VOID)
@@ -252,19 +253,19 @@ def _other_size(
     return InputError(msg)
 
 
-# --- views of them --------------------------------------------------------------------------------
+# --- views ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class MaskTarget:
-    """The labels of a view: its mask at the size of each output of a network, with size weights.
+    """Labels of a view: its mask at the size of each network output, with size weights.
 
     Attributes:
-        taxonomy: taxonomy of the masks.
-        of_set: whether the images are a set's.
-        balance: settings of the weights that follow each array of labels, or None for no weights.
-        sizes: sizes of the outputs, to which the labels are brought by nearest neighbour; by
-            default that of the view. Weights are those of the labels at that size.
+        taxonomy: Taxonomy of the masks.
+        of_set: Whether the images are a dataset's.
+        balance: Settings of the weights that follow each array of labels, or None for no weights.
+        sizes: Sizes of the outputs, to which the labels are resized by nearest neighbour; by
+            default that of the view. Weights are computed from the labels at that size.
     """
 
     taxonomy: Taxonomy
@@ -273,7 +274,7 @@ class MaskTarget:
     sizes: tuple[Size, ...] = ()
 
     def __call__(self, row: TrainingImage, view: View) -> Arrays:
-        """Return uint8 labels, and float32 weights if there are any, of each size."""
+        """Return uint8 labels, and float32 weights if there are any, for each size."""
         whole = np.array(
             cut_mask(_read_mask(row.mask, self.taxonomy, of_set=self.of_set).values, view)
         )
@@ -304,12 +305,12 @@ def views_of(
     """Return the views of a run.
 
     Args:
-        images: images to draw from, each once an epoch, in an order drawn anew for every epoch.
-        augmentation: crop, scales and flip of image and mask.
-        seed: seed of order and views.
-        stream: another number gives other views, in another order.
-        balance: see :class:`MaskTarget`.
-        sizes: see :class:`MaskTarget`.
+        images: Images to draw from, each once per epoch, in an order drawn anew for every epoch.
+        augmentation: Crop, scales and flip of image and mask.
+        seed: Seed of order and views.
+        stream: Number of the random stream; another number gives other views, in another order.
+        balance: Settings of the weights that follow each array of labels, or None for no weights.
+        sizes: Sizes of the outputs, to which the labels are resized; by default that of the view.
     """
     return Views(
         Shuffled(images.rows, seed, stream),

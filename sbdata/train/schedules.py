@@ -1,4 +1,4 @@
-"""Schedules of the learning rate: pure functions of the step."""
+"""Learning-rate schedules: pure functions of the step."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Schedule = Callable[[int, float], float]
-"""From a step, counted from 0, and a parameter group's own rate to the rate of the step."""
+"""Function from a step, counted from 0, and a group's own learning rate to that of the step."""
 
 
 def constant(step: int, lr: float) -> float:
-    """Return the rate as it is, at every step."""
+    """Return the given learning rate, at every step."""
     del step
     return lr
 
 
 @dataclass(frozen=True)
 class PolySchedule:
-    """The rate falls as lr · (1 − step / steps)^power.
+    """Learning rate that decreases as lr · (1 − step / steps)^power.
 
     Attributes:
-        steps: number of all steps.
-        power: exponent of the share of steps that are left.
-        update_every: steps between changes of the rate.
+        steps: Number of all steps.
+        power: Exponent of the fraction of remaining steps.
+        update_every: Steps between changes of the rate.
 
     >>> [PolySchedule(4, power=1, update_every=2)(step, 0.8) for step in range(4)]
     [0.8, 0.8, 0.4, 0.4]
@@ -34,23 +34,23 @@ class PolySchedule:
     update_every: int = 1
 
     def __call__(self, step: int, lr: float) -> float:
-        """Return the rate of a step."""
+        """Return the learning rate of a step."""
         step -= step % self.update_every
         return lr * float((1 - step / self.steps) ** self.power)
 
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """The rate rises linearly from ``first`` in a warm-up, then falls along half a cosine.
+    """Learning rate with a linear warm-up from ``first`` and then half a cosine.
 
-    The cosine counts from the start, too, so the warm-up ends a little below the group's own rate.
+    The cosine also counts from the start, so the warm-up ends slightly below the group's own rate.
 
     Attributes:
-        steps: number of all steps.
-        epochs: number of all epochs.
-        warm_up: epochs in which the rate rises.
-        first: the rate at the start of the warm-up.
-        last: the rate at the end of the cosine.
+        steps: Number of all steps.
+        epochs: Number of all epochs.
+        warm_up: Number of epochs in which the rate rises.
+        first: Learning rate at the start of the warm-up.
+        last: Learning rate at the end of the cosine.
 
     >>> [round(CosineSchedule(4, 2, last=0.2)(step, 1.0), 2) for step in (0, 2, 4)]
     [1.0, 0.6, 0.2]
@@ -63,7 +63,7 @@ class CosineSchedule:
     last: float = 1e-5
 
     def __call__(self, step: int, lr: float) -> float:
-        """Return the rate of a step."""
+        """Return the learning rate of a step."""
         epoch = step / self.steps * self.epochs
         if epoch < self.warm_up:
             return self.first + (lr - self.first) * epoch / self.warm_up

@@ -1,4 +1,4 @@
-"""The segmentation network: a backbone and DeepLabV2's head, with its multi-scale inputs.
+"""Segmentation network: a backbone with DeepLabV2's head and multi-scale inputs.
 
 Source: Chen et al., "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous
 Convolution, and Fully Connected CRFs" (TPAMI 2018), with the settings of
@@ -24,16 +24,16 @@ from sbdata.train.weights import DEFAULT_BACKBONE
 MAX_CLASSES = 254
 
 Loss = Any
-"""``loss(logits, target, weights=None)``: ``(N, C + 1, H, W)`` logits, ``(N, H, W)`` int64 classes
-with 255 for void, ``(N, H, W)`` pixel weights. See ``sbdata.losses``."""
+"""Function ``loss(logits, target, weights=None)``: logits ``(N, C + 1, H, W)``, int64 classes
+``(N, H, W)`` with 255 for void, pixel weights ``(N, H, W)``. See ``sbdata.losses``."""
 
 
 class Labels(NamedTuple):
-    """What one output of a network is compared with.
+    """Labels with which one output of a network is compared.
 
     Attributes:
-        target: ``(N, H, W)`` class numbers, 255 for void.
-        weights: ``(N, H, W)`` float32 size weights of the target, if the loss needs them.
+        target: Class numbers, ``(N, H, W)``; 255 is void.
+        weights: Size weights of the target, float32 ``(N, H, W)``, if the loss needs them.
     """
 
     target: Tensor
@@ -41,10 +41,10 @@ class Labels(NamedTuple):
 
 
 def labels_by_size(tensors: Iterable[Tensor]) -> dict[Size, Labels]:
-    """Sort the labels of a batch by their size.
+    """Return the labels of a batch by their size.
 
     Args:
-        tensors: ``(N, H, W)`` uint8 class numbers, each followed by its weights if there are any.
+        tensors: Class numbers, uint8 ``(N, H, W)``, each followed by its weights if there are any.
     """
     found: dict[Size, Labels] = {}
     for tensor in tensors:
@@ -55,14 +55,14 @@ def labels_by_size(tensors: Iterable[Tensor]) -> dict[Size, Labels]:
 
 
 class AtrousHead(nn.Module):
-    """Atrous convolutions of several rates, summed (DeepLabV2's ASPP).
+    """Atrous convolutions with several dilation rates, summed (DeepLabV2's ASPP).
 
     Weights are drawn from N(0, 0.01) by the global generator (``torch.manual_seed``), biases are 0.
 
     Args:
-        channels: of the features.
-        n_outputs: classes with the background.
-        rates: dilations of the 3 x 3 convolutions, in cells of the feature map.
+        channels: Number of channels of the features.
+        n_outputs: Number of classes, with the background.
+        rates: Dilations of the 3 x 3 convolutions, in cells of the feature map.
 
     Raises:
         InputError: if there is no rate or one is below 1.
@@ -89,24 +89,24 @@ class AtrousHead(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """A backbone with an atrous head; it normalises its input itself.
+    """Backbone with an atrous head that normalises its own input.
 
-    Batch norm is frozen always: its statistics and its scales stay as they were loaded, also after
-    ``train()``. Of the backbone the convolution weights alone are trained.
+    Batch norm is always frozen: its statistics and scales stay as loaded, even after ``train()``.
+    In the backbone, only the convolution weights are trained.
 
     Args:
-        backbone: of the features.
-        n_classes: foreground classes, C.
-        rates: of the head.
-        scales: further scales of the input (DeepLabV2's MSC: 0.5 and 0.75); none by default.
+        backbone: Feature network.
+        n_classes: Number of foreground classes C.
+        rates: Dilation rates of the head.
+        scales: Further scales of the input (DeepLabV2's MSC: 0.5 and 0.75); none by default.
 
     Attributes:
-        n_classes: C.
-        scales: as given.
-        stride: of the logits, in pixels.
-        provenance: where the backbone's weights are from, one sentence.
-        pretrained: whether it has any.
-        caffe: whether the backbone is the network of Caffe/MSRA weights.
+        n_classes: Number of foreground classes C.
+        scales: Further scales of the input.
+        stride: Stride of the logits, in pixels.
+        provenance: Sentence on the source of the backbone's weights.
+        pretrained: True if the backbone's weights were loaded.
+        caffe: True if the backbone is the network of Caffe/MSRA weights.
 
     Raises:
         InputError: for a number of classes outside 1..254 or a scale that is not above 0.
@@ -137,12 +137,12 @@ class Segmenter(nn.Module):
             values = torch.tensor(getattr(backbone.normalisation, name)).reshape(1, 3, 1, 1)
             self.register_buffer(name, values)
         for parameter in self.backbone.parameters():
-            if parameter.ndim <= 1:  # biases and the scales of norms: as DeepLab leaves them
+            if parameter.ndim <= 1:  # biases and scales of norms are frozen, as in DeepLab
                 parameter.requires_grad_(False)
         freeze_batch_norm(self)
 
     def train(self, mode: bool = True) -> Segmenter:
-        """Switch everything but batch norm, which stays frozen."""
+        """Set the mode of everything but batch norm, which stays frozen."""
         super().train(mode)
         freeze_batch_norm(self)
         return self
@@ -150,13 +150,13 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits at the features' stride.
 
-        With ``scales``, and in evaluation mode, they are the maximum over all scales.
+        With ``scales``, in evaluation mode, they are the maximum over all scales.
 
         Args:
-            images: ``(N, 3, H, W)`` RGB, uint8, or floats in [0, 1].
+            images: RGB images, ``(N, 3, H, W)``: uint8, or floats in [0, 1].
 
         Returns:
-            ``(N, C + 1, h, w)``.
+            Logits, ``(N, C + 1, h, w)``.
         """
         if self.scales and not self.training:
             return self.forward_scales(images)[-1]
@@ -165,8 +165,8 @@ class Segmenter(nn.Module):
     def forward_scales(self, images: Tensor) -> list[Tensor]:
         """Return the logits at scale 1, at each further scale, and their pixel-wise maximum.
 
-        Each has the size its scale gives; for the maximum they are resized bilinearly to the first.
-        Without ``scales`` the list holds the logits at scale 1 alone.
+        Each output has the size of its scale; for the maximum, all are resized bilinearly to the
+        first. Without ``scales`` the list holds only the logits at scale 1.
         """
         whole = self._normalised(images)
         height, width = whole.shape[-2:]
@@ -191,7 +191,7 @@ class Segmenter(nn.Module):
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
-    """Keep every batch norm of a module in evaluation mode, and its parameters from training."""
+    """Set every batch norm of a module to evaluation mode and stop training its parameters."""
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             part.eval()
@@ -211,12 +211,12 @@ def build_segmenter(
     """Build a network by name; see :func:`sbdata.train.pretrained.load_backbone` for the weights.
 
     Args:
-        backbone: timm's name.
-        n_classes: foreground classes, C.
+        backbone: Name of a timm model.
+        n_classes: Number of foreground classes C.
         weights: ``auto``, ``none`` or a file.
-        output_stride: 8 or 16.
-        rates: of the head.
-        scales: further scales of the input.
+        output_stride: Output stride, 8 or 16.
+        rates: Dilation rates of the head.
+        scales: Further scales of the input.
 
     Raises:
         InputError: for a backbone, weights or a number that cannot be used.
@@ -228,18 +228,18 @@ def build_segmenter(
 def parameter_groups(
     model: Segmenter, lr: float, weight_decay: float, head: float = 10, head_bias: float = 20
 ) -> list[dict[str, Any]]:
-    """Return what an optimiser is given: DeepLab's three groups of the trained parameters.
+    """Return DeepLab's three groups of trained parameters, for an optimiser.
 
     Args:
-        model: whose parameters are grouped.
-        lr: of the backbone's convolutions.
-        weight_decay: of all but the head's biases, which have none.
-        head: multiplies the learning rate of the head's weights.
-        head_bias: multiplies that of its biases.
+        model: Segmenter to train.
+        lr: Learning rate of the backbone's convolutions.
+        weight_decay: Weight decay of all but the head's biases, which have none.
+        head: Factor on ``lr`` for the head's weights.
+        head_bias: Factor on ``lr`` for the head's biases.
 
     Returns:
-        Dicts with ``name``, ``params``, ``lr``, ``weight_decay``, the rate ``peak`` that a
-        schedule takes, and ``lr_mult``, by which its result is multiplied.
+        Dicts with ``name``, ``params``, ``lr``, ``weight_decay``, the rate ``peak`` given to a
+        schedule, and ``lr_mult``, the factor on the schedule's result.
     """
     trained = [p for p in model.backbone.parameters() if p.requires_grad]
     weights = [p for p in model.head.parameters() if p.requires_grad and p.ndim > 1]
@@ -256,15 +256,15 @@ def parameter_groups(
 
 
 def training_outputs(model: Segmenter, images: Tensor) -> list[Tensor]:
-    """Return the logits that a loss is taken of.
+    """Return the logits for which a loss is computed.
 
     Without multi-scale inputs they are resized bilinearly to the images, so that every pixel of a
-    small object counts. With them there is one output for each scale and one for their maximum,
-    each at its own small size, as DeepLabV2 trains.
+    small object counts. With them there is one output per scale and one for their maximum, each at
+    its own small size, as in DeepLabV2's training.
 
     Args:
-        model: in training mode.
-        images: ``(N, 3, H, W)``.
+        model: Segmenter in training mode.
+        images: Images, ``(N, 3, H, W)``.
     """
     if not model.scales:
         return [resized(model(images), images.shape[-2:])]
@@ -272,7 +272,7 @@ def training_outputs(model: Segmenter, images: Tensor) -> list[Tensor]:
 
 
 def output_sizes(model: Segmenter, crop: int) -> tuple[Size, ...]:
-    """Return the sizes of :func:`training_outputs` for square images of a side; computes nothing.
+    """Return the sizes of :func:`training_outputs` for square images, without running the model.
 
     >>> backbone = load_backbone("resnet18", "none", output_stride=8)
     >>> output_sizes(Segmenter(backbone, 2, scales=(0.5, 0.75)), 321)
@@ -294,13 +294,12 @@ def segmenter_loss(
     """Return the loss of a batch, summed over the outputs of the network.
 
     Args:
-        model: in training mode.
-        images: ``(N, 3, H, W)``.
-        labels: for each size of an output, as :func:`output_sizes` tells them.
-        loss: called as ``loss(logits, target, weights)``.
-        normalisers: for a part of a larger batch: the normaliser of the whole batch for each size,
-            with a ``PixelRatio`` as the loss. The values of the parts then add up to that of the
-            batch.
+        model: Segmenter in training mode.
+        images: Images, ``(N, 3, H, W)``.
+        labels: Labels for each output size, as given by :func:`output_sizes`.
+        loss: Loss function, called as ``loss(logits, target, weights)``.
+        normalisers: Normaliser of the whole batch for each size, for a part of a larger batch, with
+            a ``PixelRatio`` as the loss. The values of the parts then add up to that of the batch.
     """
     parts = []
     for logits in training_outputs(model, images):

@@ -1,9 +1,9 @@
-"""Whether gradient descent can follow the penalty of elastic weight consolidation.
+"""Check that gradient descent can follow the penalty of elastic weight consolidation.
 
-Along a weight whose second derivative is ``h``, gradient descent at learning rate ``r`` with
-momentum ``m`` converges if ``r h < 2 (1 + m)`` and diverges beyond (for instance Goh, "Why momentum
-really works", Distill 2017). The penalty alone gives ``h = 2 λ F``. Rates only fall after the
-switch, so what holds there holds until the end.
+Along a weight with second derivative ``h``, gradient descent with learning rate ``r`` and momentum
+``m`` converges if ``r h < 2 (1 + m)`` and diverges beyond (for instance Goh, "Why momentum really
+works", Distill 2017). The penalty alone gives ``h = 2 λ F``. Learning rates only fall after the
+switch, so a condition that holds there holds until the end.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sbdata.losses import ElasticWeightConsolidation
 
 @dataclass(frozen=True)
 class Stability:
-    """The penalty's largest curvature against the limit of gradient descent.
+    """Largest curvature of the penalty, compared with the limit of gradient descent.
 
     Attributes:
-        group: of parameters with the largest product.
-        product: its learning rate times the largest curvature of the penalty in it.
-        limit: below which the product must lie.
+        group: Parameter group with the largest product.
+        product: Learning rate of the group times the largest curvature of the penalty in it.
+        limit: Bound below which the product must lie.
     """
 
     group: str
@@ -33,12 +33,12 @@ class Stability:
 
     @property
     def holds(self) -> bool:
-        """Tell whether gradient descent can follow the penalty."""
+        """Return True if gradient descent can follow the penalty."""
         return self.product < self.limit
 
     @property
     def warning(self) -> str | None:
-        """Return one sentence if the limit is passed."""
+        """Return a warning sentence if the limit is exceeded, else None."""
         if self.holds:
             return None
         return (
@@ -64,14 +64,14 @@ def stability_of(
     rate: float,
     momentum: float,
 ) -> Stability:
-    """Compare the penalty with the limit, group by group, and return the worst.
+    """Compare the penalty with the limit in each parameter group; return the worst group.
 
     Args:
-        penalty: at the switch.
-        model: that it is of.
-        groups: as ``segmenter.parameter_groups`` gives them.
-        rate: learning rate of the backbone at the switch.
-        momentum: of the optimiser.
+        penalty: Penalty at the switch.
+        model: Model that the penalty applies to.
+        groups: Parameter groups from ``segmenter.parameter_groups``.
+        rate: Learning rate of the backbone at the switch.
+        momentum: Momentum of the optimiser.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     products = {

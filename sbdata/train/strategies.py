@@ -1,9 +1,9 @@
-"""Strategies: which losses train a segmenter, in phases under one optimiser and one schedule.
+"""Strategies: training of a segmenter in phases under one optimiser and one schedule.
 
-A strategy has one loss, or one up to the switch and another from there on; nothing restarts, and
-every strategy takes the same number of steps. ``ce``, ``sb-ft`` and ``sb-ewc`` begin with the same
-steps of plain cross-entropy. These are done once: the state of the training at the switch is kept
-in a folder that the three share, and each goes on from it as from a checkpoint of its own.
+A strategy has one loss, or one before the switch and another after it. Nothing restarts at the
+switch, and every strategy takes the same number of steps. ``ce``, ``sb-ft`` and ``sb-ewc`` begin
+with the same phase of plain cross-entropy. It is run once: the training state at the switch is kept
+in a folder that the three share, and each continues from it as from its own checkpoint.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
 
 CODE = "sbdata.train.strategies"
-"""The module in which a training begins, for the fingerprint of its code."""
+"""Entry module of training, for the fingerprint of its code."""
 
 _LOG = logging.getLogger(__name__)
 _SWITCH_STATE = "switch.pt"
 
 
 def needs_first_phase(name: str, out: Path) -> bool:
-    """Tell whether a strategy has to do the shared first phase in a folder before its own steps.
+    """Return True if a strategy must first run, or finish, the shared first phase in a folder.
 
-    It has to finish it, too, where the process that did the steps was killed before the marker.
+    Its steps may all be done: a killed process may not have written the marker.
     """
     return find_strategy(name).shares_first_phase and not _is_shared(out)
 
@@ -91,28 +91,27 @@ def run_strategy(
     tensorboard: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train a segmenter by a strategy into ``out/<strategy>``, going on where a former call was.
+    """Train a segmenter by a strategy in ``out/<strategy>``; continue an interrupted run.
 
-    Strategies that begin with cross-entropy share ``out/first-phase``. What is finished is not done
-    again, if all that it depends on is the same: settings, classes, the content of photos, masks
-    and weights file, and the code.
+    Strategies that begin with cross-entropy share ``out/first-phase``. A finished run is not
+    repeated if everything that it depends on is the same: settings, classes, the content of photos,
+    masks and weights file, and the code.
 
     Args:
-        name: of the strategy.
-        images: to train on, checked by ``samples.check_images``.
-        preset: network, schedule and all other settings.
-        out: a folder of one preset, seed and training set.
-        place: device and processes.
-        seed: of the head's first weights, of order and views.
-        tensorboard: write logs for TensorBoard, too.
-        progress: called with (phase, number of steps done, number of its last step).
+        name: Name of the strategy.
+        images: Images to train on, checked by ``samples.check_images``.
+        preset: Network, schedule and all other settings.
+        out: Output folder for one preset, seed and training set.
+        place: Device and processes.
+        seed: Seed of the head's initial weights, of order and views.
+        tensorboard: True to write logs for TensorBoard too.
+        progress: Callback, called with (phase, number of steps done, number of its last step).
 
     Returns:
-        What ``run.json`` in the folder says.
+        The content of the folder's ``run.json``.
 
     Raises:
-        InputError: for an unknown strategy, or a folder that holds another run, or one whose files
-            were altered.
+        InputError: for an unknown strategy, or a folder that holds another run or altered files.
     """
     strategy = find_strategy(name)
     switch = _switch_step(strategy, preset)
@@ -143,7 +142,7 @@ def _switch_step(strategy: Strategy, preset: Preset) -> int:
 
 @dataclass(frozen=True)
 class _Job:
-    """What the phases of a strategy have in common."""
+    """Data that the phases of a strategy share."""
 
     images: TrainingImages
     preset: Preset
@@ -159,10 +158,10 @@ class _Job:
         return placed
 
     def first_phase(self, model: Segmenter, switch: int) -> dict[str, Any]:
-        """Do the shared steps, unless they are done; return the state of the training after them.
+        """Run the shared first phase, unless it is finished; return the training state after it.
 
-        The checkpoint that the phase leaves becomes that state by its name alone, in one operation
-        of the file system, so a run may be killed at any time.
+        The phase's checkpoint becomes that state by a rename, a single operation of the file
+        system, so a run may be killed at any time.
         """
         folder, state = self.out / FIRST_PHASE, _switch_state(self.out)
         identity = {"name": FIRST_PHASE, "switch": self.preset.switch, **self._common_settings()}
@@ -171,7 +170,7 @@ class _Job:
         problems = _checked(folder)
         if not state.is_file():
             if self.place.is_first:
-                (folder / MARKER).unlink(missing_ok=True)  # before anything in the folder changes
+                (folder / MARKER).unlink(missing_ok=True)  # before any change in the folder
             run_phase(
                 model,
                 self.images,
@@ -201,7 +200,7 @@ class _Job:
         identity: Mapping[str, Any],
         begin: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
-        """Do a strategy's own steps into its folder; return what its run.json says."""
+        """Run a strategy's own steps in its folder; return the content of its run.json."""
         folder, preset = self.out / strategy.name, self.preset
         steps = preset.optimisation.steps
         phase = Phase(strategy.losses[-1], switch, steps, self.seed, preset)
@@ -250,7 +249,7 @@ class _Job:
         return about
 
     def identity(self, strategy: Strategy) -> dict[str, Any]:
-        """Return what a strategy's weights depend on, by the names of the settings."""
+        """Return all that a strategy's weights depend on, by the names of the settings."""
         identity: dict[str, Any] = {"name": strategy.name, "losses": list(strategy.losses)}
         if len(strategy.losses) > 1:
             identity["switch"] = self.preset.switch
@@ -261,7 +260,7 @@ class _Job:
             identity["loss_code"] = code_fingerprint(*others)
         if strategy.consolidated:
             identity |= _dotted("ewc", as_plain(self.preset.ewc))
-        # No weight depends on it, but predictions made with the model by default do.
+        # Weights do not depend on it, but default predictions with the model do.
         return identity | _dotted("inference", as_plain(self.preset.inference))
 
     def _common_settings(self) -> dict[str, Any]:
@@ -290,7 +289,7 @@ class _Job:
         identity: Mapping[str, Any],
         moving: Mapping[str, torch.Tensor],
     ) -> _Consolidation:
-        """Hold a model where it is now, as the preset says."""
+        """Return a penalty that keeps a model near its current weights, as the preset says."""
         settings, optimisation = self.preset.ewc, self.preset.optimisation
         fisher = moving if settings.fisher == "moving" else self._sampled(model, folder, identity)
         scaled = scaled_fisher(fisher, settings.scale)
@@ -311,10 +310,10 @@ class _Job:
     def _sampled(
         self, model: Segmenter, folder: Path, identity: Mapping[str, Any]
     ) -> dict[str, torch.Tensor]:
-        """Estimate the Fisher information of the model as it is now, or read it again."""
+        """Estimate the Fisher information of the current model, or read a stored estimate."""
         path = folder / "fisher.pt"
         if not path.is_file():
-            self.place.wait()  # no process may look for the file while the first one writes it
+            self.place.wait()  # others look for the file only after the first process wrote it
             views = fisher_batches(self.images, self.preset, self.seed, self.place)
             counted = _counted(views, self._on_progress("fisher"), self.preset.ewc.images)
             model.eval()
@@ -337,7 +336,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Consolidation:
-    """A penalty and whether gradient descent can follow it; both None without EWC."""
+    """Penalty, and whether gradient descent can follow it; both None without EWC."""
 
     penalty: ElasticWeightConsolidation | None = None
     stability: Stability | None = None
@@ -351,13 +350,13 @@ def _switch_state(out: Path) -> Path:
 
 
 def _is_shared(out: Path) -> bool:
-    """Tell whether the first phase is finished, so that strategies only read it."""
+    """Return True if the first phase is finished, so that strategies only read it."""
     return _switch_state(out).is_file() and (out / FIRST_PHASE / MARKER).is_file()
 
 
 def _tidy(folder: Path, *needless: str) -> None:
-    """Delete what a killed process left half-written in a folder, and files of no more use."""
-    with suppress(OSError):  # of a folder that can only be read
+    """Delete half-written files of a killed process, and files that are no longer needed."""
+    with suppress(OSError):  # raised in a read-only folder
         remove_leftovers(folder)
         for path in (folder / name for name in needless):
             if path.is_file():
@@ -386,9 +385,9 @@ def _counted(items: Iterable[T], on_progress: ProgressCallback | None, total: in
 def _finished(
     folder: Path, identity: Mapping[str, Any], place: DistributedContext
 ) -> dict[str, Any] | None:
-    """Return what a finished run says, or None if there is none yet, or a file of it was lost.
+    """Return the record of a finished run; None if it is not finished or a file is missing.
 
-    A log that was lost is written again from the model's file, which has its rows.
+    A missing log is written again from the model's file, which holds its rows.
     """
     problems = _checked(folder)
     if not (folder / RUN_FILE).is_file():
@@ -401,12 +400,12 @@ def _finished(
             write_marker(folder, (MODEL, RUN_FILE, LOG))
         return done
     if problems and place.is_first:
-        (folder / MARKER).unlink(missing_ok=True)  # before anything in the folder changes
+        (folder / MARKER).unlink(missing_ok=True)  # before any change in the folder
     return None if problems else done
 
 
 def _checked(folder: Path) -> list[Problem]:
-    """Return what a folder lacks of what its marker lists; one of altered files is refused."""
+    """Return the files listed in a folder's marker that are missing; refuse altered files."""
     problems = check_marker(folder, verify=True)
     altered = [p for p in problems if p.kind not in ("missing", "no_marker")]
     if altered:

@@ -1,8 +1,7 @@
-"""Views: photos cut anew for every step, with what a loss compares them with.
+"""Views: photos cut anew for every step, with the targets of a loss.
 
-View ``p`` is a function of the seed and ``p`` alone. That is why any number of workers and
-processes sees the same views, and a run that was killed goes on with the view that it would have
-seen.
+View ``p`` depends only on the seed and ``p``. So any number of workers and processes sees the same
+views, and a run that was killed continues with the view that would have come next.
 """
 
 from __future__ import annotations
@@ -27,36 +26,36 @@ from sbdata.train.photos import read_photo
 
 
 class Row(Protocol):
-    """What a view is cut from: a photo and whatever else is known of it."""
+    """Source of a view: a photo and whatever else is known about it."""
 
     @property
     def photo(self) -> Path:
-        """Return the photo's file."""
+        """Path of the photo."""
 
 
 R = TypeVar("R", bound=Row)
 Arrays = tuple[npt.NDArray[Any], ...]
 Batch = tuple[Tensor, ...]
-"""Images ``(N, 3, S, S)`` uint8, and one tensor for each array that the target function gives."""
+"""Images, uint8 ``(N, 3, S, S)``, and one tensor for each array of the target function."""
 
 Crop = Callable[[Image.Image, np.random.Generator], tuple[Image.Image, View]]
-"""From a photo and a source of chance to the photo, perhaps of other colours, and a view of it."""
+"""Function from a photo and a random generator to the photo, perhaps recoloured, and a view."""
 
 Target = Callable[[R, View], Arrays]
-"""From a row and a view to the arrays that go with the pixels of the view."""
+"""Function from a row and a view to the arrays that belong to the view."""
 
 Alter = Callable[[Image.Image, R, np.random.Generator], tuple[Image.Image, R]]
-"""From a photo, its row and a source of chance to another photo and its row."""
+"""Function from a photo, its row and a random generator to another photo and its row."""
 
 
 @dataclass(frozen=True)
 class Shuffled(Generic[R]):
-    """The rows of a run: each once an epoch, in an order drawn anew for every epoch.
+    """Rows of a run, each once per epoch, in an order drawn anew for every epoch.
 
     Attributes:
-        rows: all rows.
-        seed: seed of the order.
-        stream: number that tells apart what one run draws for two purposes.
+        rows: All rows.
+        seed: Seed of the order.
+        stream: Number of the random stream; separates what one run draws for two purposes.
     """
 
     rows: Sequence[R]
@@ -70,23 +69,23 @@ class Shuffled(Generic[R]):
         return row
 
 
-@lru_cache(maxsize=4)  # the running epoch and the next, of two streams
+@lru_cache(maxsize=4)  # the current epoch and the next, for two streams
 def order(key: tuple[int, ...], n: int) -> npt.NDArray[np.int64]:
-    """Return the numbers below ``n`` in a random order that the key decides."""
+    """Return the numbers below ``n`` in a random order that depends on the key."""
     return np.random.default_rng(key).permutation(n)
 
 
 @dataclass(frozen=True)
 class Views(Dataset[Arrays], Generic[R]):
-    """All views of one run; all parts must be picklable, for workers.
+    """Dataset of all views of one run; all parts must be picklable, for workers.
 
     Attributes:
-        row_at: gives the row at a position of the run, such as :class:`Shuffled`.
-        crop: draws the view of a photo.
-        target: gives what goes with the view.
-        seed: seed of the views.
-        stream: number that tells apart what one run draws for two purposes.
-        alter: changes a photo and its row before the photo is cut.
+        row_at: Function that gives the row at a position of the run, such as :class:`Shuffled`.
+        crop: Function that draws the view of a photo.
+        target: Function that gives the targets of a view.
+        seed: Seed of the views.
+        stream: Number of the random stream; separates what one run draws for two purposes.
+        alter: Function that changes a photo and its row before the photo is cut.
     """
 
     row_at: Callable[[int], R]
@@ -108,7 +107,7 @@ class Views(Dataset[Arrays], Generic[R]):
 
 @dataclass(frozen=True)
 class _Streams(Dataset[Arrays]):
-    """Views of several streams, each asked for by its number and a position."""
+    """Views of several streams, indexed by stream number and position."""
 
     streams: tuple[Dataset[Arrays], ...]
 
@@ -125,16 +124,16 @@ def batches(
     *,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
-    """Give batches: the first stream's views at some positions, then those of the next one.
+    """Yield batches: the first stream's views at some positions, then those of the next stream.
 
     Args:
-        streams: views whose batches are put together.
-        positions: positions of each batch.
-        workers: processes that cut views ahead; 0 cuts them in this one.
-        pin_memory: whether batches are kept where a GPU copies them faster.
+        streams: Datasets of views whose batches are joined.
+        positions: Positions of each batch.
+        workers: Number of data-loading workers; 0 cuts views in this process.
+        pin_memory: True to keep batches in pinned memory, from which a GPU copies faster.
 
     Raises:
-        InputError: naming the file that cannot be read.
+        InputError: if a file cannot be read; the message names it.
     """
     numbers = range(len(streams))
     loader: DataLoader[Any] = DataLoader(
@@ -143,22 +142,22 @@ def batches(
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # else it would draw from the one that a run is resumed with
+        generator=torch.Generator(),  # its own: a resumed run depends on the global generator
         multiprocessing_context="spawn" if workers else None,
     )
     with starting_workers():
         drawn = iter(loader)
     try:
         yield from drawn
-    except InputError as error:  # a worker's error arrives with the worker's traceback in front
+    except InputError as error:  # a worker's message begins with its traceback
         raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 
 
 def in_steps(steps: Iterable[int], size: int) -> Iterator[range]:
-    """Give the positions of batches: step ``s`` has those from ``s * size`` on."""
+    """Yield the positions of batches: those of step ``s`` begin at ``s * size``."""
     return (range(step * size, (step + 1) * size) for step in steps)
 
 
 def _collate(views: list[Arrays]) -> Batch:
     pixels, *rest = (torch.from_numpy(np.stack(column)) for column in zip(*views, strict=True))
-    return pixels.permute(0, 3, 1, 2), *rest  # channels last in memory, as they lie
+    return pixels.permute(0, 3, 1, 2), *rest  # channels last in memory, without a copy

@@ -1,4 +1,4 @@
-"""First weights of a backbone, told apart without building it and without PyTorch."""
+"""Identity of a backbone's initial weights, without building it and without PyTorch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ WAYS_OUT = "give a weights file (weights=FILE), or start from random numbers (we
 
 
 def weights_content(name: str, weights: str) -> str:
-    """Return what tells the first weights of a backbone from others, without building it.
+    """Return a string that identifies the initial weights of a backbone, without building it.
 
     Args:
-        name: of a timm model.
-        weights: as of :func:`sbdata.train.pretrained.load_backbone`.
+        name: Name of a timm model.
+        weights: Weights as in :func:`sbdata.train.pretrained.load_backbone`.
 
     Returns:
-        The hash of a file's content; of what timm fetches, the model's name and timm's version; or
-        ``none``.
+        The hash of a file's content; the model's name and timm's version for weights that timm
+        fetches; or ``none``.
 
     Raises:
         InputError: if there is no such file.
@@ -37,7 +37,7 @@ def weights_content(name: str, weights: str) -> str:
 
 
 def lite0_file() -> Path:
-    """Return the file of ImageNet weights of the package for the default backbone.
+    """Return the path of the installed ImageNet weights of the default backbone.
 
     Raises:
         InputError: if the package is not installed.
@@ -54,7 +54,7 @@ def lite0_file() -> Path:
 
 
 def version_of(package: str) -> str:
-    """Return the version of an installed package, or that it is not known."""
+    """Return the version of an installed package, or that it is unknown."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -62,10 +62,10 @@ def version_of(package: str) -> str:
 
 
 def check_there(path: Path) -> None:
-    """Make sure that there is a file of weights.
+    """Check that a weights file exists.
 
     Raises:
-        InputError: if not.
+        InputError: if it does not.
     """
     if not path.is_file():
         msg = f"{path}: there is no such weights file; {WAYS_OUT}, or take weights=auto"

@@ -107,7 +107,9 @@ def test_one_task_is_run_once_what_it_reads_is_there(plan, log, tmp_path) -> Non
         files = only(name)
         assert len(files) == name.endswith("result")
     for beginning, which in (("", "the ids of 8 tasks begin"), ("xyz", "no task's id begins")):
-        with pytest.raises(InputError, match=f"--only {beginning}: {which} so; --dry-run lists"):
+        with pytest.raises(
+            InputError, match=f"--only {beginning}: {which} like this; --dry-run lists"
+        ):
             run_bench(plan(), work, results, only=beginning)
 
 

@@ -127,7 +127,7 @@ def test_the_same_cell_twice(tmp_path: Path) -> None:
     assert row(board, "irn", "ce").figures["miou"] == Mean(0.25, None, 1)
     (note,) = board.notes
     assert re.fullmatch(
-        r"irn\.ce\.seed0\.[0-9a-f]{8}\.json is there twice, with the same figures\.", note
+        r"irn\.ce\.seed0\.[0-9a-f]{8}\.json was given twice, with the same figures\.", note
     )
     write(tmp_path / "b", [result("irn", "ce", miou=0.5)])
     with pytest.raises(InputError, match=r"a/irn.*b/irn.*different figures on pets-b; leave one"):

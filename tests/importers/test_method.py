@@ -75,7 +75,7 @@ def test_masks_that_changed_are_refused(work: Path, weak: WeakSet, tmp_path: Pat
     masks = work / "imports" / "right" / "masks"
     _, stage = find_import("import:right", work)
     write_index_png(masks / "2007_000039.png", np.zeros_like(MASKS["2007_000039"]))
-    with pytest.raises(InputError, match=r"not those that import\.json tells of"):
+    with pytest.raises(InputError, match=r"not those recorded in import\.json"):
         run(stage, weak, tmp_path / "stages")
     folder = folder_of(stage, weak, tmp_path / "stages", 0)
     assert not (folder / ".stage.json").exists()

@@ -1,4 +1,4 @@
-"""The methods: one module each says its settings, its steps and its differences from the paper.
+"""The methods: one module each with its settings, steps and differences from the paper.
 
-Nothing here imports PyTorch: a step names its function, whose module is imported when it runs.
+No module here imports PyTorch: a step names its function, whose module is imported when it runs.
 """

@@ -1,9 +1,9 @@
 """AdvCAM: IRN on maps of photos that were changed to show more of their classes.
 
 Lee, Kim and Yoon, "Anti-Adversarially Manipulated Attributions for Weakly and Semi-Supervised
-Semantic Segmentation" (CVPR 2021): the maps of :mod:`sbdata_baselines.stages.attribution`, of a
-classifier that is not trained again; then IRN. Constants of the ``paper`` preset are those of
-jbeomlee93/AdvCAM.
+Semantic Segmentation" (CVPR 2021). The maps are those of
+:mod:`sbdata_baselines.stages.attribution`, from a classifier that is not trained again; then IRN
+follows. The ``paper`` preset uses the constants of jbeomlee93/AdvCAM.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class AdvCamSettings:
     """Hyperparameters of AdvCAM.
 
     Attributes:
-        classifier: its training.
-        climb: how its maps come about.
-        seeds: where they are sure.
-        boundary: the training of the edge map.
-        walk: along it.
-        masks: the threshold.
+        classifier: Classifier and training settings.
+        climb: Settings of the gradient ascent that gives the maps.
+        seeds: Thresholds of confident seeds.
+        boundary: Training settings of the edge map.
+        walk: Settings of the random walk.
+        masks: Pseudo-mask threshold and refinement.
     """
 
     classifier: ClassifierSettings
@@ -46,7 +46,7 @@ class AdvCamSettings:
 
 
 def build(settings: AdvCamSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of AdvCAM."""
     trained = Stage(
         "classifier",
         "sbdata_baselines.stages.classifier:train_classifier",

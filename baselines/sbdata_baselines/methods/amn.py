@@ -1,6 +1,6 @@
-"""AMN: its settings, its steps, and what a result says of it.
+"""AMN: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.amn`.
+The stages are implemented in :mod:`sbdata_baselines.amn`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class PixelSettings:
     """Settings of the network that classifies pixels.
 
     Attributes:
-        network: the backbone.
-        views: of photos and seeds.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
-        rates: of the head's atrous convolutions.
-        dropout: of the features.
-        smoothing: share of a pixel's probability that the other classes are given.
+        network: Backbone settings.
+        views: Settings of the views of photos and seeds.
+        optimiser: Optimiser settings.
+        schedule: Training length.
+        rates: Dilation rates of the head's atrous convolutions.
+        dropout: Dropout probability of the features.
+        smoothing: Fraction of a pixel's probability that is given to the other classes.
     """
 
     network: NetworkSettings
@@ -51,10 +51,10 @@ class AmnSettings:
     """Hyperparameters of AMN.
 
     Attributes:
-        irn: of the first seeds, of the boundary head and of the threshold.
-        pixels: the network.
-        seeds: of its maps.
-        walk: of its maps.
+        irn: IRN settings of the first seeds, the boundary head and the pseudo-masks.
+        pixels: Settings of the network that classifies pixels.
+        seeds: Thresholds of the seeds from that network's maps.
+        walk: Settings of the random walk of that network's maps.
     """
 
     irn: IrnSettings
@@ -64,7 +64,7 @@ class AmnSettings:
 
 
 def build(settings: AmnSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of AMN."""
     irn = settings.irn
     first = seeds_stage(activation_stage(irn.classifier, irn.activation), irn.seeds)
     pixels = Stage(

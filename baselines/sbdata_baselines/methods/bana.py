@@ -1,6 +1,6 @@
-"""BANA: its settings, its steps, and what a result says of it.
+"""BANA: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.bana`.
+The stages are implemented in :mod:`sbdata_baselines.bana`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ class PooledSettings(BackboneSettings):
     """Settings of the classifier of regions.
 
     Attributes:
-        grid: cells a side into which a view is cut for its prototypes of background.
-        parts: a side into which a box is cut; each is a sample of its class.
-        least_background: share of a view, below which its boxes are pooled with equal weights.
-        visible: share of a box that a view must show to learn from it.
+        grid: Number of cells per side into which a view is divided for background prototypes.
+        parts: Number of parts per side into which a box is divided; each is a sample of its class.
+        least_background: Fraction of background in a view below which its boxes are pooled with
+            equal weights.
+        visible: Fraction of a box that a view must show to learn from it.
     """
 
     grid: int = 4
@@ -35,13 +36,14 @@ class PooledSettings(BackboneSettings):
 
 @dataclass(frozen=True)
 class FittedSettings:
-    """Settings of Y_crf.
+    """Settings of BANA's first masks, Y_crf.
 
     Attributes:
-        threshold: share of a photo's largest attention to background below which it is taken for 0.
-        grid: cells a side into which a photo is cut for its prototypes of background.
-        refine: fits the scores to the photo: a dense CRF's parameters, which need the extra
-            ``crf``, or one of the ways that all methods share.
+        threshold: Fraction of a photo's largest background attention below which attention is set
+            to 0.
+        grid: Number of cells per side into which a photo is divided for background prototypes.
+        refine: Refinement that fits the scores to the photo: parameters of a dense CRF, which needs
+            the extra ``crf``, or a refinement that all methods share.
     """
 
     threshold: float = 0.99
@@ -51,10 +53,10 @@ class FittedSettings:
 
 @dataclass(frozen=True)
 class ChosenSettings:
-    """Which masks a segmenter learns from.
+    """Choice of the masks that a segmenter learns from.
 
     Attributes:
-        use: ``agreement`` of the two, 255 elsewhere; ``crf``; or ``ret``. All are kept.
+        use: ``agreement`` of the two masks, 255 elsewhere; ``crf``; or ``ret``. All three are kept.
     """
 
     use: Literal["agreement", "crf", "ret"] = "agreement"
@@ -65,9 +67,9 @@ class BanaSettings:
     """Hyperparameters of BANA.
 
     Attributes:
-        pooled: the classifier.
-        fitted: its scores, and how they are fitted to the photo.
-        masks: which are handed on.
+        pooled: Settings of the classifier of regions.
+        fitted: Settings of its scores and of their refinement.
+        masks: Choice of the pseudo-masks.
     """
 
     pooled: PooledSettings
@@ -76,7 +78,7 @@ class BanaSettings:
 
 
 def build(settings: BanaSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of BANA."""
     pooled = Stage(
         "pooled", "sbdata_baselines.bana:train_pooled", settings.pooled, seconds_per_image=0.3
     )

@@ -1,8 +1,8 @@
-"""CAM, the control: a classifier's activation maps, cut at a threshold.
+"""CAM, the control: a classifier's activation maps, thresholded.
 
 Zhou et al., "Learning Deep Features for Discriminative Localization" (CVPR 2016), with the
 classifier, the scales and the threshold of IRN's code (Ahn et al., CVPR 2019), which evaluates its
-maps in this way. What a method adds to these pseudo-masks is what it is worth.
+maps in this way. The value of a method is what it improves over these pseudo-masks.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class CamSettings:
     """Settings of the CAM baseline.
 
     Attributes:
-        classifier: its training.
-        activation: its maps.
-        masks: the threshold, and the refinement if any.
+        classifier: Classifier and training settings.
+        activation: Settings of the activation maps.
+        masks: Pseudo-mask threshold, and the refinement if any.
     """
 
     classifier: ClassifierSettings
@@ -31,7 +31,7 @@ class CamSettings:
 
 
 def build(settings: CamSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of CAM."""
     maps = activation_stage(settings.classifier, settings.activation)
     return Stage(
         "masks",
@@ -43,7 +43,7 @@ def build(settings: CamSettings) -> Stage:
 
 
 def activation_stage(classifier: ClassifierSettings, activation: ActivationSettings) -> Stage:
-    """Return the stage of a plain classifier's maps, which several methods begin with."""
+    """Return the stage of a plain classifier's maps, the first stage of several methods."""
     trained = Stage(
         "classifier",
         "sbdata_baselines.stages.classifier:train_classifier",

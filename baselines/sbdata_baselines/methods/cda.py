@@ -1,6 +1,6 @@
-"""CDA: its settings, its steps, and what a result says of it.
+"""CDA: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.cda`.
+The stages are implemented in :mod:`sbdata_baselines.cda`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sbdata_baselines.settings import BackboneSettings, BankSettings, PasteSetti
 
 @dataclass(frozen=True)
 class DecoupledSettings(BackboneSettings):
-    """Settings of the second classifier.
+    """Settings of CDA's second classifier.
 
-    Its batches hold ``schedule.batch_size`` photos as they are and as many with a pasted object.
+    A batch holds ``schedule.batch_size`` unchanged photos and as many with a pasted object.
 
     Attributes:
-        paste: how objects are pasted.
+        paste: Settings for pasting objects.
     """
 
     paste: PasteSettings = field(default_factory=PasteSettings)
@@ -33,9 +33,9 @@ class CdaSettings:
     """Hyperparameters of CDA.
 
     Attributes:
-        irn: of both rounds, but for the second classifier.
-        bank: which objects are taken from the first.
-        classifier: of the second round.
+        irn: IRN settings of both rounds, except for the second classifier.
+        bank: Settings of the objects cut out of the first pseudo-masks.
+        classifier: Settings of the second classifier.
     """
 
     irn: IrnSettings
@@ -44,7 +44,7 @@ class CdaSettings:
 
 
 def build(settings: CdaSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of CDA."""
     irn = settings.irn
     bank = Stage(
         "bank",

@@ -1,6 +1,6 @@
-"""Controls: its settings, its steps, and what a result says of it.
+"""Controls: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.controls`.
+The stages are implemented in :mod:`sbdata_baselines.controls`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from sbdata_baselines.settings import NoSettings
 
 
 def build(settings: NoSettings) -> Stage:
-    """Return the only stage."""
+    """Return the only stage of the control ``labels-only``."""
     return Stage(
         "masks",
         "sbdata_baselines.controls:label_stripes",

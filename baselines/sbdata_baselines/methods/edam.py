@@ -1,6 +1,6 @@
-"""EDAM: its settings, its steps, and what a result says of it.
+"""EDAM: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.edam`.
+The stages are implemented in :mod:`sbdata_baselines.edam`.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class AttentionSettings(BackboneSettings):
-    """Network settings; the transformer learns at the backbone's rate.
+    """Settings of EDAM's network; the transformer is trained at the backbone's learning rate.
 
     ``schedule.batch_size`` photos are half as many pairs.
 
     Attributes:
-        width: of the tokens.
-        heads: of the attention.
-        expansion: width of the transformer's hidden layer, in widths of a token.
-        dropout: of the transformer.
-        shared: one transformer for all classes, told by a further embedding which one it reads,
-            instead of one for each.
-        negatives: classes that neither photo has and that a pair is asked about, drawn anew each
+        width: Width of a token.
+        heads: Number of attention heads.
+        expansion: Width of the transformer's hidden layer, in token widths.
+        dropout: Dropout probability of the transformer.
+        shared: True for one transformer with a class embedding for all classes; False for one per
+            class.
+        negatives: Number of classes absent from both photos that are predicted too, drawn anew each
             time; None for all.
 
     Raises:
-        InputError: for values that cannot be.
+        InputError: for impossible values.
     """
 
     width: int = 128
@@ -63,13 +63,14 @@ class AttentionSettings(BackboneSettings):
 
 @dataclass(frozen=True)
 class SalientMaskSettings:
-    """Pseudo-masks from class masks and saliency.
+    """Settings of pseudo-masks from class masks and saliency.
 
     Attributes:
-        theta: what is not more salient than this is background.
-        lowest: alpha, below which a class mask counts for nothing, even on salient ground.
-        highest: beta, above which it counts on any ground.
-        refine: fits the masks to the photo first; the background's score is 1 less the largest.
+        theta: Saliency up to which a pixel is background.
+        lowest: Threshold alpha below which a class mask is ignored, even on salient pixels.
+        highest: Threshold beta above which a class mask counts on any pixel.
+        refine: Refinement of the masks before the thresholds; the background score is 1 minus the
+            largest class score.
     """
 
     theta: float
@@ -83,10 +84,10 @@ class EdamSettings:
     """Hyperparameters of EDAM.
 
     Attributes:
-        saliency: the maps, where none are given.
-        attention: the network.
-        activation: its class masks.
-        masks: how they become pseudo-masks.
+        saliency: Settings of the saliency maps that are computed if none are given.
+        attention: Network and training settings.
+        activation: Settings of the class masks.
+        masks: Thresholds and refinement of the pseudo-masks.
     """
 
     saliency: SaliencySettings
@@ -96,7 +97,7 @@ class EdamSettings:
 
 
 def build(settings: EdamSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of EDAM."""
     trained = Stage(
         "attention",
         "sbdata_baselines.edam:train_attention",

@@ -1,6 +1,6 @@
-"""EPS: its settings, its steps, and what a result says of it.
+"""EPS: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.eps`.
+The stages are implemented in :mod:`sbdata_baselines.eps`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class SalientSettings(BackboneSettings):
-    """Network and loss settings.
+    """Network and loss settings of EPS.
 
     Attributes:
-        overlap: tau, the share of a class's sure pixels that must be salient for its map to count
-            as foreground.
-        blend: lambda, the weight of the foreground maps against that of the background.
+        overlap: Threshold tau: fraction of a class's confident pixels that must be salient for its
+            map to count as foreground.
+        blend: Weight lambda of the foreground maps; the background has weight 1 - lambda.
     """
 
     overlap: float = 0.4
@@ -38,10 +38,10 @@ class EpsSettings:
     """Hyperparameters of EPS.
 
     Attributes:
-        saliency: the maps, where none are given.
-        salient: the network.
-        activation: its maps.
-        masks: the threshold.
+        saliency: Settings of the saliency maps that are computed if none are given.
+        salient: Network and loss settings.
+        activation: Settings of the activation maps.
+        masks: Pseudo-mask threshold and refinement.
     """
 
     saliency: SaliencySettings
@@ -51,7 +51,7 @@ class EpsSettings:
 
 
 def saliency_stage(settings: SaliencySettings) -> Stage:
-    """Return the stage of the maps, which several methods share."""
+    """Return the stage of the saliency maps, which several methods share."""
     return Stage(
         "saliency",
         "sbdata_baselines.stages.saliency_maps:saliency_maps",
@@ -62,7 +62,7 @@ def saliency_stage(settings: SaliencySettings) -> Stage:
 
 
 def build(settings: EpsSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of EPS."""
     saliency = saliency_stage(settings.saliency)
     trained = Stage(
         "salient",

@@ -1,9 +1,10 @@
-"""IRN: activation maps spread by a random walk that learned edges stop.
+"""IRN: activation maps spread by a random walk that stops at learned edges.
 
 Ahn, Cho and Kwak, "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations"
-(CVPR 2019): classifier and maps as :mod:`sbdata_baselines.cam`; seeds where they are sure; a
-boundary head that learns from the seeds which neighbours belong together; a walk along it; a
-threshold. Constants of the ``paper`` preset are those of ``run_sample.py`` in jiwoon-ahn/irn.
+(CVPR 2019). Classifier and maps are those of :mod:`sbdata_baselines.methods.cam`. Seeds are taken
+where the maps are confident. A boundary head learns from them which neighbours belong together. A
+random walk follows its edges, then a threshold. The ``paper`` preset uses the constants of
+``run_sample.py`` in jiwoon-ahn/irn.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ class IrnSettings:
     """Hyperparameters of IRN.
 
     Attributes:
-        classifier: its training.
-        activation: its maps.
-        seeds: where they are sure.
-        boundary: the training of the edge map.
-        walk: along it.
-        masks: the threshold.
+        classifier: Classifier and training settings.
+        activation: Settings of the activation maps.
+        seeds: Thresholds of confident seeds.
+        boundary: Training settings of the edge map.
+        walk: Settings of the random walk.
+        masks: Pseudo-mask threshold and refinement.
     """
 
     classifier: ClassifierSettings
@@ -46,14 +47,14 @@ class IrnSettings:
 
 
 def build(settings: IrnSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of IRN."""
     maps = activation_stage(settings.classifier, settings.activation)
     seeds = seeds_stage(maps, settings.seeds)
     return refined_stage(maps, seeds, settings.boundary, settings.walk, settings.masks)
 
 
 def seeds_stage(maps: Stage, settings: SeedSettings) -> Stage:
-    """Return the stage of the seeds of some maps."""
+    """Return the stage that makes seeds from the maps of a stage."""
     return Stage(
         "seeds",
         "sbdata_baselines.stages.labels:seed_labels",
@@ -69,11 +70,11 @@ def refined_stage(
     """Return the last stage of all methods that end with IRN's walk.
 
     Args:
-        maps: that are spread.
-        seeds: from which the edges are learned.
-        boundary: their training.
-        walk: along them.
-        masks: the threshold.
+        maps: Stage of the maps that are spread.
+        seeds: Stage of the seeds from which the edges are learned.
+        boundary: Training settings of the edge map.
+        walk: Settings of the random walk.
+        masks: Pseudo-mask threshold and refinement.
     """
     edges = Stage(
         "boundary",

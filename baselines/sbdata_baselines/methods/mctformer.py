@@ -1,6 +1,6 @@
-"""MCTformer: its settings, its steps, and what a result says of it.
+"""MCTformer: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.mctformer`.
+The stages are implemented in :mod:`sbdata_baselines.mctformer`.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """Network settings.
+    """Network and training settings of MCTformer.
 
     Attributes:
-        transformer: of timm, or a small one on a backbone's features.
-        views: of the photos.
-        optimiser: settings of the optimiser.
-        schedule: how long it is trained.
-        distortion: of the photos, before views are cut; then views have no scale of their own.
+        transformer: Settings of a timm transformer, or of a small one on a backbone's features.
+        views: Settings of the views of photos.
+        optimiser: Optimiser settings.
+        schedule: Training length.
+        distortion: Distortion of the photos before views are cut; the views then have no scale of
+            their own.
 
     Raises:
-        InputError: for values that cannot be.
+        InputError: for impossible values.
     """
 
     transformer: TransformerSettings | HybridSettings
@@ -55,16 +56,16 @@ class TokenSettings:
 
 @dataclass(frozen=True)
 class TokenMapSettings(ActivationSettings):
-    """How maps are read out of the network.
+    """Settings for computing MCTformer's maps.
 
     Attributes:
-        scales: scales of the photo, whose maps are summed.
-        flip: whether those of the mirrored photo are added.
-        last_layers: number of layers whose attention of the class tokens counts.
-        refine: whether maps are refined by the patches' affinity.
+        scales: Scales of the photo whose maps are summed.
+        flip: True to add the maps of the mirrored photo.
+        last_layers: Number of last layers whose class-token attention is used.
+        refine: True to refine the maps by the patches' affinity.
 
     Raises:
-        InputError: for no layer.
+        InputError: if ``last_layers`` is below 1.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -82,13 +83,14 @@ class MctFormerSettings:
     """Hyperparameters of MCTformer.
 
     Attributes:
-        tokens: the network.
-        maps: read out of it.
-        seeds: where they are sure.
-        pairwise: PSA's network.
-        walk: along its affinities. With ``background_power`` 0 its background map is 1 everywhere
-            and stays so, and nothing is rescaled.
-        masks: of the walked maps; the official background is one score, after the walk as before.
+        tokens: Network and training settings.
+        maps: Settings for computing the maps.
+        seeds: Settings of PSA's seeds.
+        pairwise: Settings of PSA's affinity network.
+        walk: Settings of the random walk along its affinities. With ``background_power`` 0 the
+            background map is 1 everywhere and stays so, and nothing is rescaled.
+        masks: Pseudo-mask settings for the maps after the walk; the official background is one
+            constant score, before and after the walk.
     """
 
     tokens: TokenSettings
@@ -100,7 +102,7 @@ class MctFormerSettings:
 
 
 def build(settings: MctFormerSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of MCTformer."""
     trained = Stage(
         "tokens", "sbdata_baselines.mctformer:train_tokens", settings.tokens, seconds_per_image=0.24
     )
@@ -143,7 +145,7 @@ def build(settings: MctFormerSettings) -> Stage:
 
 
 def variant_of(settings: MctFormerSettings) -> str:
-    """Return ``hybrid`` where the network is not the paper's transformer."""
+    """Return ``hybrid`` if the network is not the paper's transformer."""
     return "hybrid" if isinstance(settings.tokens.transformer, HybridSettings) else ""
 
 

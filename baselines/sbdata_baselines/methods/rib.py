@@ -1,8 +1,8 @@
-"""RIB: IRN on maps of a classifier that is trained anew on each photo, without a last activation.
+"""RIB: IRN on maps of a classifier that is trained again on each photo, without a last activation.
 
 Lee, Choi, Mok and Yoon, "Reducing Information Bottleneck for Weakly Supervised Semantic
-Segmentation" (NeurIPS 2021): the maps of :mod:`sbdata_baselines.stages.bottleneck`, then IRN.
-Constants of the ``paper`` preset are those of jbeomlee93/RIB for VOC.
+Segmentation" (NeurIPS 2021). The maps are those of :mod:`sbdata_baselines.stages.bottleneck`; then
+IRN follows. The ``paper`` preset uses the constants of jbeomlee93/RIB for VOC.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class RibSettings:
     """Hyperparameters of RIB.
 
     Attributes:
-        classifier: its training.
-        bottleneck: its training on each photo, and its maps.
-        seeds: where they are sure.
-        boundary: the training of the edge map.
-        walk: along it.
-        masks: the threshold.
+        classifier: Classifier and training settings.
+        bottleneck: Settings of the training on each photo and of its maps.
+        seeds: Thresholds of confident seeds.
+        boundary: Training settings of the edge map.
+        walk: Settings of the random walk.
+        masks: Pseudo-mask threshold and refinement.
     """
 
     classifier: ClassifierSettings
@@ -45,7 +45,7 @@ class RibSettings:
 
 
 def build(settings: RibSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of RIB."""
     trained = Stage(
         "classifier",
         "sbdata_baselines.stages.classifier:train_classifier",

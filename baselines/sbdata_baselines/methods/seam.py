@@ -1,6 +1,6 @@
-"""SEAM: its settings, its steps, and what a result says of it.
+"""SEAM: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.seam`.
+The stages are implemented in :mod:`sbdata_baselines.seam`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from sbdata_baselines.settings import (
 
 @dataclass(frozen=True)
 class EquivariantSettings(BackboneSettings):
-    """Network and loss settings.
+    """Network and loss settings of SEAM.
 
     Attributes:
-        down: scale of the second view of a pair, relative to the first.
-        lowest: share of pixels that the refined maps are pressed down on.
-        highest: share of differences between plain and refined maps that count.
-        width: of the features that are compared in the PCM.
-        dropout: of the last features' channels.
+        down: Scale of the second view of a pair, relative to the first.
+        lowest: Fraction of pixels on which the refined maps are pushed down.
+        highest: Fraction of the differences between plain and refined maps that count.
+        width: Number of channels of the features that the PCM compares.
+        dropout: Dropout probability of the last features' channels.
     """
 
     down: float = 0.3
@@ -44,12 +44,12 @@ class SeamSettings:
     """Hyperparameters of SEAM.
 
     Attributes:
-        equivariant: the network.
-        activation: its maps.
-        seeds: where they are sure.
-        pairwise: PSA's network.
-        walk: along its affinities.
-        masks: of the walked maps, which bring their background.
+        equivariant: Network and loss settings.
+        activation: Settings of the refined maps.
+        seeds: Settings of PSA's seeds.
+        pairwise: Settings of PSA's affinity network.
+        walk: Settings of the random walk along its affinities.
+        masks: Pseudo-mask settings for the maps after the walk, which include a background map.
     """
 
     equivariant: EquivariantSettings
@@ -61,7 +61,7 @@ class SeamSettings:
 
 
 def build(settings: SeamSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of SEAM."""
     trained = Stage(
         "equivariant",
         "sbdata_baselines.seam:train_equivariant",

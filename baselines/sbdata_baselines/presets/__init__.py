@@ -11,14 +11,14 @@ from sbdata.settings import read_settings
 
 
 def presets_of(method: str) -> dict[str, dict[str, Any]]:
-    """Return the plain settings of a method by preset.
+    """Return the settings of a method as plain values, by preset.
 
-    A part may be taken over from another method: ``irn: irn.paper`` stands for all that
-    ``irn.paper.yaml`` holds. ``base: irn.smoke`` takes over all of it, and the file's further keys
-    replace those of the same place.
+    A part may be taken from another method: ``irn: irn.paper`` stands for all of
+    ``irn.paper.yaml``. ``base: irn.smoke`` takes all of that preset; the file's other keys replace
+    its values in the same places.
 
     Raises:
-        InputError: for a file that is no mapping.
+        InputError: if a file is not a mapping.
     """
     folder = Path(str(resources.files(__name__)))
     files = sorted(folder.glob(f"{method}.*.yaml"))
@@ -42,7 +42,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a mapping with some values replaced, mappings within it likewise."""
+    """Return a mapping with some values replaced; nested mappings are merged the same way."""
     merged = dict(base)
     for key, value in changes.items():
         old = base.get(key)

@@ -1,8 +1,8 @@
 """Activation: a trained classifier's maps of the labelled classes, photo by photo.
 
-Zhou et al. (CVPR 2016) with IRN's sum over scales and mirrored images (Ahn et al., CVPR 2019); the
-maths is in :mod:`sbdata_baselines.stages.cam`. IRN keeps a second, coarse sum for its walk, which
-is the mean of the fine one over the walk's cells here.
+Zhou et al. (CVPR 2016) with IRN's sum over scales and mirrored images (Ahn et al., CVPR 2019). The
+maths is in :mod:`sbdata_baselines.stages.cam`. IRN keeps a second, coarse sum for its walk; here,
+that is the mean of the fine sum over the walk's cells.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sbdata_baselines.stages.photos import pending, pixels_of
 def summed_maps(
     task: StageContext, settings: ActivationSettings, maps_of: MapsOf
 ) -> Iterator[tuple[WeakImage, FloatMap]]:
-    """Give the photos that lack their maps, each with its maps summed over scales and sides."""
+    """Yield each photo without stored maps, with its maps summed over scales and mirror images."""
     for row in pending(task, ".npz"):
         yield (
             row,
@@ -33,11 +33,11 @@ def summed_maps(
 
 
 def write_class_maps(task: StageContext, settings: ActivationSettings, maps_of: MapsOf) -> None:
-    """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
+    """Write ``<image_id>.npz`` for each photo: the maps of its classes, each with maximum 1."""
     for row, summed in summed_maps(task, settings, maps_of):
         write_maps(task.folder, row.image_id, class_maps(summed, row.classes))
 
 
 def activation_maps(task: StageContext, settings: ActivationSettings, classifier: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
+    """Write ``<image_id>.npz`` for each photo: a classifier's class maps, each with maximum 1."""
     write_class_maps(task, settings, load_classifier(task, classifier).maps)

@@ -1,8 +1,8 @@
 """Affinity: heads and losses that learn which neighbouring cells belong to one class.
 
-IRN (Ahn et al., CVPR 2019) learns an edge map, PSA (Ahn and Kwak, CVPR 2018) features; either
-gives affinities of pairs (``walk.edge_affinities``, ``walk.feature_affinities``), which the seeds
-supervise. A pair is a cell and its neighbour at an offset, so everything about pairs has the shape
+IRN (Ahn et al., CVPR 2019) learns an edge map, PSA (Ahn and Kwak, CVPR 2018) learns features. Both
+give affinities of pairs (``walk.edge_affinities``, ``walk.feature_affinities``), supervised by the
+seeds. A pair is a cell and its neighbour at an offset, so all tensors over pairs have the shape
 ``(N, offsets, h, w)``.
 """
 
@@ -23,12 +23,12 @@ _EPS = 1e-5
 
 
 class PairLabels(NamedTuple):
-    """What the seeds say of pairs; each is bool ``(N, offsets, h, w)``.
+    """Labels of cell pairs according to the seeds, each bool ``(N, offsets, h, w)``.
 
     Attributes:
-        background: both cells are background.
-        foreground: both cells are of one class.
-        negative: the cells are of two classes, or one is background.
+        background: True if both cells are background.
+        foreground: True if both cells have the same foreground class.
+        negative: True if the cells have different labels.
     """
 
     background: Tensor
@@ -37,11 +37,11 @@ class PairLabels(NamedTuple):
 
 
 def pair_labels(seeds: Tensor, radius: int) -> PairLabels:
-    """Label pairs by seeds; a pair with a void cell, or one outside, is in no mask.
+    """Label pairs by seeds; a pair with a void cell, or with one outside, is in no mask.
 
     Args:
-        seeds: integer ``(N, h, w)``: classes, 0 background, 255 void.
-        radius: of ``walk.neighbours``.
+        seeds: Integer classes, ``(N, h, w)``; 0 is background, 255 void.
+        radius: Radius of ``walk.neighbours``, in cells.
     """
     there = _at_neighbours(seeds, radius, VOID)
     here = seeds[:, None]
@@ -57,12 +57,12 @@ def pair_labels(seeds: Tensor, radius: int) -> PairLabels:
 def boundary_loss(affinities: Tensor, labels: PairLabels) -> Tensor:
     """Return IRN's affinity loss, without its displacement terms.
 
-    ``(1/2 mean_bg[-log a] + 1/2 mean_fg[-log a] + mean_neg[-log(1 - a)]) / 2``, where an empty
-    mask contributes 0. The walk needs the edge map only; displacements tell instances apart.
+    The loss is ``(1/2 mean_bg[-log a] + 1/2 mean_fg[-log a] + mean_neg[-log(1 - a)]) / 2``. An
+    empty mask contributes 0. The walk needs the edge map only; displacements tell instances apart.
 
     Args:
-        affinities: ``(N, offsets, h, w)`` in [0, 1].
-        labels: of the same shape.
+        affinities: Affinities, ``(N, offsets, h, w)`` in [0, 1].
+        labels: Pair labels of the same shape.
     """
     alike = -torch.log(affinities + _EPS)
     unlike = -torch.log(1 - affinities + _EPS)
@@ -73,7 +73,7 @@ def boundary_loss(affinities: Tensor, labels: PairLabels) -> Tensor:
 def psa_loss(affinities: Tensor, labels: PairLabels) -> Tensor:
     """Return PSA's loss, ``1/4 mean_bg[-log a] + 1/4 mean_fg[-log a] + 1/2 mean_neg[-log(1 - a)]``.
 
-    IRN took over these weights, so it is :func:`boundary_loss` by another name.
+    IRN uses the same weights, so this equals :func:`boundary_loss`.
     """
     return boundary_loss(affinities, labels)
 
@@ -85,7 +85,7 @@ class BoundaryHead(nn.Module):
     the common size and rectified; a last 1 x 1 convolution over all of them gives the edge.
 
     Args:
-        channels: of the feature maps, in the order in which ``forward`` takes them.
+        channels: Numbers of channels of the feature maps, in the order of ``forward``.
     """
 
     def __init__(self, channels: Sequence[int]) -> None:
@@ -100,8 +100,9 @@ class BoundaryHead(nn.Module):
         """Return edges in [0, 1], ``(N, h, w)``.
 
         Args:
-            features: ``(N, C_k, h_k, w_k)``; detach them to keep the backbone as it is.
-            size: h and w, those of the first map by default (stride 4 in IRN).
+            features: Feature maps, ``(N, C_k, h_k, w_k)``; detach them to keep the backbone
+                unchanged.
+            size: Output h and w; by default those of the first map (stride 4 in IRN).
         """
         size = size or features[0].shape[-2:]
         sides = [
@@ -114,12 +115,12 @@ class BoundaryHead(nn.Module):
 class AffinityHead(nn.Module):
     """PSA's head: features whose differences tell classes apart.
 
-    Three maps go each through a 1 x 1 convolution and ELU, are resized to one size and joined by
-    another 1 x 1 convolution and ELU.
+    Each of three maps goes through a 1 x 1 convolution and ELU and is resized to one size; another
+    1 x 1 convolution and ELU joins them.
 
     Args:
-        channels: of the feature maps, in the order in which ``forward`` takes them.
-        widths: to which they are brought.
+        channels: Numbers of channels of the feature maps, in the order of ``forward``.
+        widths: Numbers of channels to which the maps are projected.
     """
 
     def __init__(self, channels: Sequence[int], widths: Sequence[int] = (64, 128, 256)) -> None:
@@ -134,8 +135,8 @@ class AffinityHead(nn.Module):
         """Return features ``(N, sum of widths, h, w)`` for ``walk.feature_affinities``.
 
         Args:
-            features: ``(N, C_k, h_k, w_k)``.
-            size: h and w, those of the first map by default (stride 8 in PSA).
+            features: Feature maps, ``(N, C_k, h_k, w_k)``.
+            size: Output h and w; by default those of the first map (stride 8 in PSA).
         """
         size = size or features[0].shape[-2:]
         sides = [
@@ -146,7 +147,7 @@ class AffinityHead(nn.Module):
 
 
 def _at_neighbours(values: Tensor, radius: int, outside: float) -> Tensor:
-    """Return ``(N, offsets, h, w)``: at each cell of ``(N, h, w)`` the values of its neighbours."""
+    """Return the values of the neighbours of each cell of ``(N, h, w)``, ``(N, offsets, h, w)``."""
     height, width = values.shape[-2:]
     margin = radius - 1
     padded = functional.pad(values, (margin, margin, 0, margin), value=outside)

@@ -1,9 +1,9 @@
-"""Attention: the blocks of a vision transformer with the weights that they look with.
+"""Attention: the blocks of a vision transformer, with their attention weights.
 
-timm computes attention in one fused step, which is fast and keeps no weights; maps are made of the
-weights. Here the same layers are run step by step (Vaswani et al., "Attention Is All You Need",
-NeurIPS 2017, equation 1; Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, equations
-2 and 3).
+timm computes attention in one fused step, which is fast and keeps no weights; maps are made from
+the weights. Here, the same layers are run step by step (Vaswani et al., "Attention Is All You
+Need", NeurIPS 2017, equation 1; Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021,
+equations 2 and 3).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "proj", "proj_drop"}
 
 
 def through(block: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Put tokens through a block of timm's vision transformer.
+    """Pass tokens through a block of timm's vision transformer.
 
     Args:
-        block: ``timm.models.vision_transformer.Block``.
-        tokens: ``(N, T, D)``.
+        block: Block of type ``timm.models.vision_transformer.Block``.
+        tokens: Tokens, ``(N, T, D)``.
 
     Returns:
-        What ``block(tokens)`` returns, ``(N, T, D)``, and the weights of its attention,
-        ``(N, heads, T, T)``; row i says how much token i takes of each, and sums to 1.
+        The output of ``block(tokens)``, ``(N, T, D)``, and its attention weights, ``(N, heads, T,
+        T)``; row i holds the weights of all tokens for token i and sums to 1.
     """
     taken, weights = attended(block.attn, block.norm1(tokens))
     tokens = tokens + block.drop_path1(block.ls1(taken))
@@ -33,14 +33,15 @@ def through(block: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attended(attention: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Put tokens through timm's attention, with its own weights of queries, keys and values.
+    """Pass tokens through timm's attention, with its own query, key and value weights.
 
     Args:
-        attention: ``timm.models.vision_transformer.Attention`` that :func:`check_plain` lets pass.
-        tokens: ``(N, T, D)``.
+        attention: Module of type ``timm.models.vision_transformer.Attention`` accepted by
+            :func:`check_plain`.
+        tokens: Tokens, ``(N, T, D)``.
 
     Returns:
-        As :func:`through`.
+        The output, ``(N, T, D)``, and the attention weights, ``(N, heads, T, T)``.
     """
     three = attention.qkv(tokens).unflatten(2, (3, attention.num_heads, -1))
     queries, keys, values = three.permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, T, width)
@@ -51,10 +52,10 @@ def attended(attention: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_plain(blocks: nn.Module) -> None:
-    """Refuse attention that does more than :func:`attended`, such as one with gates.
+    """Check that the attention does no more than :func:`attended`; gates, for example, are refused.
 
     Raises:
-        InputError: naming the part that is unknown here.
+        InputError: if a part is not supported; the message names it.
     """
     for block in blocks.children():
         attention = getattr(block, "attn", None)
@@ -67,14 +68,14 @@ def check_plain(blocks: nn.Module) -> None:
 
 
 def refined_maps(maps: Tensor, affinity: Tensor) -> Tensor:
-    """Give each patch the values of the patches that it looks at, ``sum_j A_ij maps_j``.
+    """Give each patch the weighted sum of all patches' values, ``sum_j A_ij maps_j``.
 
     Xu et al., "Multi-class Token Transformer for Weakly Supervised Semantic Segmentation" (CVPR
     2022), the patch-level pairwise affinity. As there, rows of ``A`` need not sum to 1.
 
     Args:
-        maps: ``(N, C, h, w)``.
-        affinity: ``A``, ``(N, h w, h w)``.
+        maps: Maps, ``(N, C, h, w)``.
+        affinity: Affinity matrix ``A``, ``(N, h w, h w)``.
 
     >>> maps = torch.tensor([[[[1.0, 0.0]]]])
     >>> refined_maps(maps, torch.tensor([[[0.5, 0.5], [0.25, 0.75]]])).tolist()

@@ -2,12 +2,12 @@
 
 Lee, Kim and Yoon, "Anti-Adversarially Manipulated Attributions for Weakly and Semi-Supervised
 Semantic Segmentation" (AdvCAM, CVPR 2021). For each class of a photo, gradient ascent raises its
-score and lowers the other classes'; what already stands out is held where it is. The attributions
-of all steps are summed. Facts of the code, where the paper leaves them open, are those
-of jbeomlee93/AdvCAM (``obtain_CAM_masking.py``, ``gradCAM.py``).
+score and lowers the scores of the other classes, while attributions that are already salient are
+held constant. The attributions of all steps are summed. Details that the paper leaves open follow
+the code of jbeomlee93/AdvCAM (``obtain_CAM_masking.py``, ``gradCAM.py``).
 
 Differences from the official code: Grad-CAM's weights are computed in closed form, which saves one
-of two backward passes (:func:`attribution`); the last step, whose outcome nobody sees, is left out.
+of two backward passes (:func:`attribution`); the last step, whose result is not used, is omitted.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _TINY = 1e-12
 
 
 class Ascent(NamedTuple):
-    """A moment of a climb.
+    """State of a gradient ascent before its next step.
 
     Attributes:
-        values: ``(N, D, H, W)``: the photo and its mirror image, or features of theirs.
-        attribution: ``(N, h, w)``, of the class that is climbed to.
-        objective: that the next step raises.
+        values: Photo and its mirror image, or their features, ``(N, D, H, W)``.
+        attribution: Attribution of the class whose score is raised, ``(N, h, w)``.
+        objective: Objective that the next step raises.
     """
 
     values: Tensor
@@ -48,21 +48,21 @@ class Ascent(NamedTuple):
 
 
 def attribution(activations: Tensor, positive: int) -> Tensor:
-    """Return Grad-CAM as AdvCAM weighs it: the positive activations times a share of each image.
+    """Return AdvCAM's Grad-CAM: the positive activations times a fraction per image.
 
-    AdvCAM's weights of the features F are, image by image, the sum over pixels of the gradients of
-    ``sum over pixels of relu(Z)``, divided by the number of positive gradients of the batch. Where
+    AdvCAM's weights of the features F are, for each image, the sum over pixels of the gradients of
+    ``sum over pixels of relu(Z)``, divided by the number of positive gradients of the batch. If
     ``Z = w · F`` comes from a 1 x 1 convolution, a gradient is w at the n pixels at which Z is
-    positive and 0 elsewhere, so the weights are ``w n / (sum of n over the batch * number of
-    positive w)`` and the attribution is ``relu(Z)`` times that fraction. It is a constant to the
-    gradient, as in the code.
+    positive and 0 elsewhere. So the weights are ``w n / (sum of n over the batch * number of
+    positive w)`` and the attribution is ``relu(Z)`` times that fraction. The gradient treats the
+    fraction as a constant, as in the official code.
 
     Args:
-        activations: ``(N, h, w)``, Z of one class.
-        positive: number of the head's weights of that class that are above 0.
+        activations: Activations Z of one class, ``(N, h, w)``.
+        positive: Number of the head's positive weights of that class.
 
     Returns:
-        ``(N, h, w)``.
+        Attributions, ``(N, h, w)``.
     """
     pixels = (activations > 0).sum(dim=(1, 2))
     share = pixels / (pixels.sum() * positive + _TINY)
@@ -70,7 +70,7 @@ def attribution(activations: Tensor, positive: int) -> Tensor:
 
 
 def both_ways(maps: Tensor, flip: bool) -> Tensor:
-    """Add the second of ``(2, h, w)`` maps, mirrored back, to the first; ``(h, w)``."""
+    """Add the second of ``(2, h, w)`` maps, mirrored back, to the first; return ``(h, w)``."""
     return maps[0] + maps[1].flip(-1) if flip else maps[0]
 
 
@@ -79,15 +79,15 @@ def objective(
 ) -> Tensor:
     """Return ``sum over images (y_c - sum of the other y_k) - lambda * sum |R - R_0| M``.
 
-    ``y`` is the mean over pixels of the positive activations, M is 1 where R exceeds ``salient``
+    ``y`` is the mean over pixels of the positive activations; M is 1 where R exceeds ``salient``
     times its maximum.
 
     Args:
-        activations: ``(N, C, h, w)``.
-        row: of the class c among them.
-        found: R, ``(h, w)``, of this step.
-        start: R_0, of the first.
-        settings: lambda and tau.
+        activations: Activations, ``(N, C, h, w)``.
+        row: Index of the class c among the activations.
+        found: Attribution R of this step, ``(h, w)``.
+        start: Attribution R_0 of the first step, ``(h, w)``.
+        settings: Settings with lambda and tau.
     """
     scores = activations.relu().mean(dim=(2, 3))
     stands_out = found.detach() > settings.salient * found.detach().max()
@@ -98,16 +98,16 @@ def objective(
 def climbing(
     head: Head, values: Tensor, row: int, settings: ClimbSettings, unit: float = 1.0
 ) -> Iterator[Ascent]:
-    """Climb for ever, from ``values`` on; a step is taken when the next moment is asked for.
+    """Yield the states of an endless gradient ascent from ``values``; each request takes one step.
 
-    No value leaves the range that all of them span.
+    All values stay within the range that the initial values span.
 
     Args:
-        head: of a classifier; its weights need no gradients.
-        values: ``(N, D, H, W)``.
-        row: of the class among the head's.
-        settings: of the climb.
-        unit: in which ``settings.step`` is meant.
+        head: Head of a classifier; its weights need no gradients.
+        values: Initial values, ``(N, D, H, W)``.
+        row: Index of the class in the head's output.
+        settings: Settings of the ascent.
+        unit: Unit of ``settings.step``.
     """
     positive = int((head.conv.weight[row] > 0).sum())
     start: Tensor | None = None
@@ -129,17 +129,17 @@ def climbing(
 def climbed_maps(
     images: Tensor, parts: SplitClassifier, rows: Sequence[int], steps: int, settings: ClimbSettings
 ) -> Tensor:
-    """Return the attributions of some classes, each summed over a climb of its own.
+    """Return the attributions of some classes, each summed over its own gradient ascent.
 
     Args:
-        images: ``(N, 3, H, W)``, a photo and, with ``settings.flip``, its mirror image.
-        parts: of a classifier.
-        rows: of the classes among the head's.
-        steps: of a climb.
-        settings: of the climbs.
+        images: Photo and, with ``settings.flip``, its mirror image, ``(N, 3, H, W)``.
+        parts: Parts of a classifier.
+        rows: Indices of the classes in the head's output.
+        steps: Number of steps of one ascent.
+        settings: Settings of the ascents.
 
     Returns:
-        ``(N, classes, h, w)``.
+        Attributions, ``(N, classes, h, w)``.
     """
     values = parts.backbone(images)
     unit = float(values.std()) if settings.first else 1.0
@@ -151,7 +151,7 @@ def climbed_maps(
 
 
 def adversarial_maps(task: StageContext, settings: ClimbSettings, classifier: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
+    """Write ``<image_id>.npz`` for each photo: AdvCAM's class maps, each with maximum 1."""
     model = load_classifier(task, classifier)
     model.requires_grad_(False)
     parts = split(model, settings.first)

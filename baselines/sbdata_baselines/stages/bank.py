@@ -1,10 +1,10 @@
-"""Bank: objects cut out of pseudo-masks, and how they are pasted into other photos.
+"""Bank: objects cut out of pseudo-masks, and their pasting into other photos.
 
 Su et al., "Context Decoupling Augmentation for Weakly Supervised Semantic Segmentation" (ICCV
 2021), with the constants of its code for VOC.
 
-Differences from the official code: objects are pasted into the photo before it is resized and cut,
-not after; those whose rotation leaves no pixel are not pasted.
+Differences from the official code: objects are pasted before the photo is resized and cut, not
+after; an object is not pasted if its rotation leaves no pixel.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _INDEX = "bank.json"
 def object_bank(task: StageContext, settings: BankSettings, masks: Path) -> None:
     """Cut the objects out of all pseudo-masks.
 
-    Writes ``<image_id>.png``, RGBA with the object opaque, for each photo that gives one, and
-    ``bank.json``: the ids of each class.
+    Write ``<image_id>.png``, RGBA with the object opaque, for each photo that yields one, and
+    ``bank.json`` with the ids of each class.
     """
     task.folder.mkdir(parents=True, exist_ok=True)
     index: dict[int, list[str]] = {}
@@ -52,7 +52,7 @@ def object_bank(task: StageContext, settings: BankSettings, masks: Path) -> None
 
 
 def only_class(mask: LabelMap, ratio: tuple[float, ...]) -> int | None:
-    """Return the class of a mask that has exactly one, of a share of its pixels in the range.
+    """Return a mask's only class, or None if it has several or its pixel fraction is out of range.
 
     >>> only_class(np.array([[0, 3], [0, 3]], np.uint8), (0.1, 0.7))
     3
@@ -66,7 +66,7 @@ def only_class(mask: LabelMap, ratio: tuple[float, ...]) -> int | None:
 
 
 def cut_out(photo: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Return the tight box around an object, ``(h, w, 4)`` uint8 RGBA, opaque on the object."""
+    """Return the tight crop of an object, uint8 RGBA ``(h, w, 4)``, opaque on the object."""
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     alpha = np.where(inside[box], np.uint8(255), np.uint8(0))
@@ -75,12 +75,12 @@ def cut_out(photo: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> npt.
 
 @dataclass(frozen=True)
 class Paster:
-    """Pastes an object of a class that a photo has not: an ``Alter`` of views.
+    """Function that pastes an object of a class missing from a photo; an ``Alter`` of views.
 
     Attributes:
-        folder: of the objects.
-        index: ids by class.
-        settings: of the pasting.
+        folder: Folder of the objects.
+        index: Object ids by class.
+        settings: Settings for pasting.
     """
 
     folder: Path
@@ -90,7 +90,7 @@ class Paster:
     def __call__(
         self, photo: Image.Image, row: WeakImage, rng: np.random.Generator
     ) -> tuple[Image.Image, WeakImage]:
-        """Return a photo with one object more, and its row; or the same if there is none."""
+        """Return a photo with one more object, and its row; both unchanged if none fits."""
         absent = [entry for entry in self.index if entry[0] not in row.classes]
         if not absent:
             return photo, row
@@ -109,13 +109,13 @@ class Paster:
 
 
 def load_paster(folder: Path, settings: PasteSettings) -> Paster:
-    """Open what :func:`object_bank` wrote."""
+    """Return a paster of the objects that :func:`object_bank` wrote."""
     index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
     return Paster(folder, tuple((int(k), tuple(ids)) for k, ids in index.items()), settings)
 
 
 def turned(thing: Image.Image, degrees: float) -> Image.Image:
-    """Rotate an RGBA object; its box grows as it must."""
+    """Rotate an RGBA object and enlarge its canvas to fit."""
     colours = thing.convert("RGB").rotate(degrees, Image.Resampling.BICUBIC, expand=True)
     alpha = thing.getchannel("A").rotate(degrees, Image.Resampling.NEAREST, expand=True)
     colours.putalpha(alpha)
@@ -123,7 +123,7 @@ def turned(thing: Image.Image, degrees: float) -> Image.Image:
 
 
 def shrunk(thing: Image.Image, size: tuple[int, int], share: float) -> Image.Image:
-    """Shrink an RGBA object, if need be, to a share of a photo's width and height."""
+    """Shrink an RGBA object, if necessary, to a fraction of a photo's width and height."""
     scale = min(1.0, size[0] * share / thing.width, size[1] * share / thing.height)
     width, height = (max(1, int(side * scale)) for side in thing.size)
     if (width, height) == thing.size:
@@ -137,13 +137,13 @@ def shrunk(thing: Image.Image, size: tuple[int, int], share: float) -> Image.Ima
 def pasted_at(
     photo: npt.NDArray[np.uint8], thing: npt.NDArray[np.uint8], top: int, left: int
 ) -> npt.NDArray[np.uint8]:
-    """Return a photo whose pixels under an object are the object's; no others change.
+    """Return a photo with an object pasted; pixels outside the object do not change.
 
     Args:
-        photo: ``(H, W, 3)`` uint8.
-        thing: ``(h, w, 4)`` uint8 RGBA; a pixel counts where it is opaque at all.
-        top: row of the object's upper left corner.
-        left: its column.
+        photo: Photo, uint8 ``(H, W, 3)``.
+        thing: Object, uint8 RGBA ``(h, w, 4)``; every pixel with alpha above 0 is pasted.
+        top: Row of the object's upper left corner.
+        left: Column of the object's upper left corner.
     """
     result: npt.NDArray[np.uint8] = photo.copy()
     under = result[top : top + thing.shape[0], left : left + thing.shape[1]]

@@ -1,15 +1,15 @@
-"""Bottleneck: a classifier that is trained anew, for a few steps, on each photo it looks at.
+"""Bottleneck: a classifier that is trained again, for a few steps, on each photo.
 
 Lee, Choi, Mok and Yoon, "Reducing Information Bottleneck for Weakly Supervised Semantic
-Segmentation" (RIB, NeurIPS 2021): the last layer's sigmoid, or softmax, keeps what a classifier
-needs and drops the rest. So the loss of these steps has none; it raises the mean of the activations
-that are not discriminative, of the photo and of others that share no class with it.
-The maps of all steps are summed. Facts of the code, where the paper leaves them open, are those of
-jbeomlee93/RIB (``obtain_RIB_CAM.py``).
+Segmentation" (RIB, NeurIPS 2021). The sigmoid or softmax of the last layer keeps only what a
+classifier needs. So the loss of these steps has none: it raises the mean of the activations that
+are not discriminative, for the photo and for others that share no class with it. The maps of all
+steps are summed. Details that the paper leaves open follow the code of jbeomlee93/RIB
+(``obtain_RIB_CAM.py``).
 
-Differences from the official code: maps that fill the photo, which end the steps, are not summed,
+Differences from the official code: maps that fill the photo end the steps and are not summed,
 whereas the code sums those of its first scale; photos without labels are never among the others;
-the last step, whose outcome nobody sees, is left out.
+the last step, whose result is not used, is omitted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sbdata_baselines.stages.splitting import Head, SplitClassifier, split
 from sbdata_baselines.stages.training import new_optimiser
 
 Others = tuple[Tensor, Tensor]
-"""What the backbone gave of other photos, and their labels ``(n, C)``."""
+"""Backbone output of other photos, and their labels ``(n, C)``."""
 
 _EPS = 1e-5
 
@@ -46,12 +46,12 @@ _EPS = 1e-5
 def quiet_means(activations: Tensor, discriminative: float) -> Tensor:
     """Return RIB's global non-discriminative region pooling, ``(N, C)``.
 
-    The mean over all pixels, of which those count 0 that reach the given share of the map's
-    maximum.
+    It is the mean over all pixels; pixels that reach the given fraction of the map's maximum count
+    as 0.
 
     Args:
-        activations: ``(N, C, h, w)``.
-        discriminative: share of the maximum.
+        activations: Activations, ``(N, C, h, w)``.
+        discriminative: Fraction of the maximum.
     """
     values = activations.detach()
     quiet = values / values.amax(dim=(2, 3), keepdim=True) < discriminative
@@ -59,11 +59,11 @@ def quiet_means(activations: Tensor, discriminative: float) -> Tensor:
 
 
 def filled_share(maps: Tensor, bright: float) -> float:
-    """Return the share of pixels at which some map exceeds a share of its own maximum.
+    """Return the fraction of pixels at which some map exceeds a fraction of its own maximum.
 
     Args:
-        maps: ``(K, h, w)``, not negative.
-        bright: share of the maximum.
+        maps: Non-negative maps, ``(K, h, w)``.
+        bright: Fraction of the maximum.
     """
     peaks = maps.amax(dim=(1, 2), keepdim=True)
     return float((maps / (peaks + _EPS) > bright).any(dim=0).float().mean())
@@ -76,19 +76,17 @@ def reduced_maps(
     feed: Iterator[Others],
     settings: BottleneckSettings,
 ) -> list[Tensor]:
-    """Train a classifier on a photo, and sum the maps that it has at each step.
-
-    Afterwards its weights are what they were.
+    """Train a classifier on a photo and sum its maps over the steps; then restore its weights.
 
     Args:
-        parts: parts of the classifier; of the head is trained what requires gradients.
-        inputs: what the backbone gave of each scale, ``(N, D, h, w)``.
-        rows: of the photo's classes among the head's.
-        feed: gives other photos for each step.
-        settings: of the steps.
+        parts: Parts of the classifier; the head's parameters that require gradients are trained.
+        inputs: Backbone output for each scale, ``(N, D, h, w)``.
+        rows: Indices of the photo's classes in the head's output.
+        feed: Iterator of other photos, one item per step.
+        settings: Settings of the steps.
 
     Returns:
-        ``(1, classes, h, w)`` of each scale.
+        Summed maps of each scale, ``(1, classes, h, w)``.
     """
     with restored(p for p in parts.head.parameters() if p.requires_grad):
         optimiser = new_optimiser(settings.optimiser, parts.head, parts.head.parts)
@@ -121,7 +119,7 @@ def reduced_maps(
 
 @contextmanager
 def restored(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Give parameters, at the end, the values that they have now."""
+    """Restore the current values of parameters at the end of the context."""
     kept = [(parameter, parameter.detach().clone()) for parameter in parameters]
     try:
         yield
@@ -145,7 +143,7 @@ def _read(activations: Tensor, flip: bool) -> Tensor:
 
 def _of_others(head: Head, values: Tensor, labels: Tensor, discriminative: float) -> Tensor:
     if not len(values):
-        return labels.sum()  # of nothing: 0
+        return labels.sum()  # the sum of an empty tensor: 0
     return (quiet_means(head(values), discriminative) * labels).sum()
 
 
@@ -153,14 +151,14 @@ def _of_others(head: Head, values: Tensor, labels: Tensor, discriminative: float
 
 
 def disjoint(rows: Sequence[WeakImage], classes: tuple[int, ...]) -> tuple[WeakImage, ...]:
-    """Return the photos that have labels, but none of these."""
+    """Return the photos that have labels, but none of the given classes."""
     return tuple(row for row in rows if row.classes and not set(row.classes) & set(classes))
 
 
 def fresh_others(
     task: StageContext, settings: BottleneckSettings, backbone: nn.Module
 ) -> Callable[[int], Iterator[Others]]:
-    """Return what draws new views for each step on the photo of a number."""
+    """Return a function from a photo's index to new views of other photos for each step."""
 
     def feed(number: int) -> Iterator[Others]:
         rows = disjoint(task.weak.rows, task.weak.rows[number].classes)
@@ -177,7 +175,7 @@ def fresh_others(
 def pooled_others(
     task: StageContext, settings: BottleneckSettings, backbone: nn.Module
 ) -> Callable[[int], Iterator[Others]]:
-    """Draw views once; return what chooses some of them for each step on the photo of a number."""
+    """Draw views once; return a function from a photo's index to an iterator of some of them."""
     rows = tuple(row for row in task.weak.rows if row.classes)
     views = weak_views(replace(task.weak, rows=rows), settings.views, task.seed)
     each = ([position] for position in range(min(settings.pool, len(rows))))
@@ -211,7 +209,7 @@ def _nobody(task: StageContext) -> Others:
 
 
 def bottleneck_maps(task: StageContext, settings: BottleneckSettings, classifier: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
+    """Write ``<image_id>.npz`` for each photo: RIB's class maps, each with maximum 1."""
     parts = split(load_classifier(task, classifier), settings.first)
     others = pooled_others if settings.pool else fresh_others
     feed = others(task, settings, parts.backbone)
@@ -231,7 +229,7 @@ def bottleneck_maps(task: StageContext, settings: BottleneckSettings, classifier
 
 
 def scaled(photo: npt.NDArray[np.uint8], scale: float, flip: bool) -> Tensor:
-    """Return a resized (bicubic) photo and, with ``flip``, its mirror image; ``(N, 3, h, w)``."""
+    """Return a resized (bicubic) photo and, with ``flip``, its mirror image, ``(N, 3, h, w)``."""
     if scale != 1:
         height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
         photo = np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))

@@ -1,11 +1,11 @@
-"""Boundary: IRN's edge map, learned from seeds, and the walk of the maps that it stops.
+"""Boundary: IRN's edge map, learned from seeds, and the random walk that stops at its edges.
 
 Ahn, Cho and Kwak, "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations"
 (CVPR 2019), sections 3 and 4. The maths is in :mod:`sbdata_baselines.stages.affinity` and
 :mod:`sbdata_baselines.stages.walk`.
 
 Differences from the official code: the displacement branch, which only tells instances apart, is
-left out; the stem's map is read before its pooling and brought to stride 4 by interpolation.
+omitted; the stem's map is taken before its pooling and interpolated to stride 4.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from sbdata_baselines.stages.walk import edge_affinities, transition, walked_map
 
 EdgesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
-_STRIDE = 4  # of the edge map, in pixels
+_STRIDE = 4  # stride of the edge map, in pixels
 
 
 class EdgeNetwork(nn.Module):
-    """A backbone that is not trained, and the boundary head on its maps.
+    """Frozen backbone with a boundary head on its maps.
 
     Args:
-        settings: settings of the backbone.
-        n_classes: number of classes, which edges do not depend on.
+        settings: Backbone settings.
+        n_classes: Number of classes; the edges do not depend on it.
     """
 
     def __init__(self, settings: BoundarySettings, n_classes: int) -> None:
@@ -47,7 +47,7 @@ class EdgeNetwork(nn.Module):
         self.head = BoundaryHead(self.pyramid.channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return edges in [0, 1], ``(N, h, w)``, at stride 4 or the next that there is."""
+        """Return edges in [0, 1], ``(N, h, w)``, at stride 4 or the next available stride."""
         with torch.no_grad():
             features = self.pyramid(images)
         place = next(k for k, stride in enumerate(self.pyramid.strides) if stride >= _STRIDE)
@@ -56,7 +56,7 @@ class EdgeNetwork(nn.Module):
 
 
 def train_boundary(task: StageContext, settings: BoundarySettings, seeds: Path) -> None:
-    """Train the boundary head on the seeds; writes ``model.pt``."""
+    """Train the boundary head on the seeds; write ``model.pt``."""
     network = new_network(task, settings, EdgeNetwork)
     views = weak_views(task.weak, settings.views, task.seed, seeds=seeds)
 
@@ -69,7 +69,7 @@ def train_boundary(task: StageContext, settings: BoundarySettings, seeds: Path) 
 
 
 def walk_maps(task: StageContext, settings: WalkSettings, maps: Path, boundary: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the maps spread up to the edges."""
+    """Write ``<image_id>.npz`` for each photo: the maps spread up to the edges."""
     edges_of = load_boundary(task, boundary, settings.flip)
     for row in pending(task, ".npz"):
         found = read_maps(maps, row.image_id)
@@ -90,9 +90,9 @@ def load_boundary(task: StageContext, folder: Path, flip: bool = True) -> EdgesO
     """Return the function from a photo to its edge map.
 
     Args:
-        task: whose seed and device are taken.
-        folder: that :func:`train_boundary` wrote to.
-        flip: take the mean with the edges of the mirrored photo.
+        task: Context that provides seed and device.
+        folder: Folder that :func:`train_boundary` wrote.
+        flip: True to average with the edges of the mirrored photo.
     """
     settings = settings_of(folder, BoundarySettings)
     network = new_network(task, settings, EdgeNetwork)

@@ -1,10 +1,11 @@
-"""Boundary prior: saliency from how much of a region's outline lies on the image's border.
+"""Boundary prior: saliency from the fraction of a region's outline on the image's border.
 
 Zhu et al., "Saliency Optimization from Robust Background Detection" (CVPR 2014), with the clipping
-of small differences of Wei et al., "Geodesic Saliency Using Background Priors" (ECCV 2012). A
-region of like colours of which much lies on the border is background; what differs from the
-background stands out; a quadratic programme over superpixels joins the two and smooths. Nothing is
-learned. Objects that touch the border widely, or have the background's colours, are missed.
+of small differences from Wei et al., "Geodesic Saliency Using Background Priors" (ECCV 2012). A
+region of similar colours with much of its outline on the border is background; what differs from
+the background is salient. A quadratic programme over superpixels combines and smooths the two.
+Nothing is learned. Objects are missed if they touch the border widely or have the background's
+colours.
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ Matrix = npt.NDArray[np.float64]
 _LIKE = 10.0  # sigma of colour differences, in Lab units
 _CONNECTED = 1.0  # sigma of the boundary connectivity
 _NEAR = 0.25  # sigma of distances, the longer side being 1
-_SMOOTH = 0.1  # least link between neighbours
-_UNSEEN = 1e-3  # a contrast that is rounding alone
-_MIDDLE, _STEEPNESS = 0.3, 10.0  # of the last curve; see :func:`spread`
+_SMOOTH = 0.1  # smallest weight between neighbours
+_UNSEEN = 1e-3  # contrasts below this are rounding errors
+_MIDDLE, _STEEPNESS = 0.3, 10.0  # parameters of the last curve; see :func:`spread`
 
 
 def boundary_saliency(
     image: npt.NDArray[np.uint8], side: int = 300, count: int = 300
 ) -> npt.NDArray[np.uint8]:
-    """Return how much each pixel stands out from what reaches the border, 0..255.
+    """Return how much each pixel stands out from regions that reach the border, 0..255.
 
     Args:
-        image: uint8 ``(H, W, 3)`` RGB.
-        side: to which the longer side is reduced for the work, in pixels.
-        count: of superpixels, about (the paper has 200): 15 x 15 pixels each in a reduced image,
-            below which objects melt into what is around them.
+        image: RGB image, uint8 ``(H, W, 3)``.
+        side: Length of the longer side after resizing, in pixels.
+        count: Approximate number of superpixels (200 in the paper): 15 x 15 pixels each in a
+            reduced image; smaller objects merge with their surroundings.
 
     Returns:
-        uint8 ``(H, W)``. What stands out most is 255 however faint it is; an image of one colour
-        gives zeros.
+        Saliency, uint8 ``(H, W)``. The most salient pixel is 255, however small its contrast; an
+        image of one colour gives zeros.
 
     Raises:
         InputError: if the image has another shape or type.
@@ -70,7 +71,7 @@ def boundary_saliency(
 
 
 def distances(points: Matrix) -> Matrix:
-    """Return the Euclidean distance of all pairs of ``(n, d)`` points, ``(n, n)``."""
+    """Return the Euclidean distances of all pairs of ``(n, d)`` points, ``(n, n)``."""
     apart: Matrix = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
     return apart
 
@@ -78,19 +79,19 @@ def distances(points: Matrix) -> Matrix:
 def geodesics(
     unlike: Matrix, pairs: npt.NDArray[np.int64], border: npt.NDArray[np.int64]
 ) -> Matrix:
-    """Return the shortest paths between superpixels whose steps cost colour differences.
+    """Return the shortest paths between superpixels, with colour differences as step costs.
 
-    Superpixels on the border are neighbours of each other, so that an object across the image does
-    not part the background. A step below the mean, over all superpixels, of the difference to the
-    most alike neighbour costs nothing, lest noise adds up on long paths.
+    Superpixels on the border are neighbours of each other, so an object across the image does not
+    split the background. A step costs nothing if it is below the mean, over all superpixels, of the
+    difference to the most similar neighbour; otherwise noise would add up on long paths.
 
     Args:
-        unlike: ``(n, n)`` colour differences.
-        pairs: ``(m, 2)`` neighbours.
-        border: numbers of the superpixels on the border.
+        unlike: Colour differences, ``(n, n)``.
+        pairs: Neighbours, ``(m, 2)``.
+        border: Indices of the superpixels on the border.
 
     Returns:
-        ``(n, n)``, infinite where no path leads.
+        Path lengths, ``(n, n)``; infinite for unconnected superpixels.
     """
     n = len(unlike)
     linked = np.zeros((n, n), bool)
@@ -102,7 +103,7 @@ def geodesics(
     noise = float(known.mean()) if len(known) else 0.0
     rows, columns = np.nonzero(linked & ~np.eye(n, dtype=bool))
     costs = unlike[rows, columns]
-    # SciPy takes a stored 0 for an edge in some versions and for none in others.
+    # Some SciPy versions treat a stored 0 as an edge, others as no edge.
     costs = np.where(costs < noise, 0, costs) + np.finfo(np.float32).tiny
     found: Matrix = dijkstra(sparse.csr_array((costs, (rows, columns)), shape=(n, n)))
     return found
@@ -111,12 +112,12 @@ def geodesics(
 def background_weights(paths: Matrix, border: npt.NDArray[np.int64]) -> Vector:
     """Return the probability of background from the boundary connectivity.
 
-    A superpixel's region are all others, by how short the path to them is; the connectivity is the
-    region's part on the border, divided by the root of its area.
+    A superpixel's region contains all superpixels, weighted by how short the path to them is. The
+    connectivity is the region's part on the border, divided by the square root of its area.
 
     Args:
-        paths: ``(n, n)`` of :func:`geodesics`.
-        border: numbers of the superpixels on the border.
+        paths: Path lengths from :func:`geodesics`, ``(n, n)``.
+        border: Indices of the superpixels on the border.
     """
     region = np.exp(-(paths**2) / (2 * _LIKE**2))
     connectivity = region[:, border].sum(axis=1) / np.sqrt(region.sum(axis=1))
@@ -125,14 +126,14 @@ def background_weights(paths: Matrix, border: npt.NDArray[np.int64]) -> Vector:
 
 
 def contrast(unlike: Matrix, apart: Matrix, background: Vector) -> Vector:
-    """Return how much superpixels differ from the background near them, max 1.
+    """Return how much superpixels differ from the background near them, with maximum 1.
 
-    What is below the mean counts for nothing here, else it lifts textured background.
+    Values below the mean are set to 0; otherwise textured background would become salient.
 
     Args:
-        unlike: ``(n, n)`` colour differences.
-        apart: ``(n, n)`` distances.
-        background: ``(n,)`` probabilities.
+        unlike: Colour differences, ``(n, n)``.
+        apart: Distances, ``(n, n)``.
+        background: Background probabilities, ``(n,)``.
     """
     near = np.exp(-(apart**2) / (2 * _NEAR**2))
     found: Vector = (unlike * near) @ background
@@ -145,16 +146,16 @@ def contrast(unlike: Matrix, apart: Matrix, background: Vector) -> Vector:
 def optimised(
     unlike: Matrix, pairs: npt.NDArray[np.int64], background: Vector, foreground: Vector
 ) -> Vector:
-    """Return the saliency that fits both weights and is smooth, max 1.
+    """Return smooth saliency that fits both weights, with maximum 1.
 
-    It minimises ``sum_i b_i s_i^2 + f_i (s_i - 1)^2 + sum_ij w_ij (s_i - s_j)^2``, where ``w_ij``
-    falls with the colour difference of neighbours.
+    It minimises ``sum_i b_i s_i^2 + f_i (s_i - 1)^2 + sum_ij w_ij (s_i - s_j)^2``; the weight
+    ``w_ij`` decreases with the colour difference of neighbours.
 
     Args:
-        unlike: ``(n, n)`` colour differences.
-        pairs: ``(m, 2)`` neighbours.
-        background: b, ``(n,)``.
-        foreground: f, ``(n,)``.
+        unlike: Colour differences, ``(n, n)``.
+        pairs: Neighbours, ``(m, 2)``.
+        background: Background weights b, ``(n,)``.
+        foreground: Foreground weights f, ``(n,)``.
     """
     if not foreground.any():
         return foreground
@@ -169,10 +170,10 @@ def optimised(
 
 
 def spread(salient: Vector) -> Vector:
-    """Push values apart by a logistic curve that keeps 0 and 1.
+    """Increase the contrast of values by a logistic curve that keeps 0 and 1.
 
-    Values of :func:`optimised` part objects from background best near 0.3 (IoU with the true
-    foreground, generated shapes and VOC photos alike); methods round at one half.
+    Values of :func:`optimised` separate objects from background best near 0.3 (by IoU with the true
+    foreground, on generated shapes and on VOC photos); methods round at one half.
     """
     low, high, curve = (
         1 / (1 + np.exp(_STEEPNESS * (_MIDDLE - values)))

@@ -1,4 +1,4 @@
-"""Boxes: those of a photo, and those that a view of it shows, with the ground that none covers."""
+"""Boxes: those of a photo, those visible in a view, and the background outside all of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sbdata.train.views import Arrays, Shuffled, Views
 from sbdata.weak_labels.weak_set import Box, WeakImage, WeakSet
 from sbdata_baselines.settings import ViewSettings
 
-_STREAM = 3  # of chance: the order of the photos; their views are those of stream 0
+_STREAM = 3  # random stream of the photos' order; their views use stream 0
 
 
 def boxes_of(row: WeakImage) -> tuple[Box, ...]:
     """Return the boxes of a photo; there may be none.
 
     Raises:
-        InputError: if boxes are not given at all.
+        InputError: if the photo comes without box annotations.
     """
     if row.boxes is None:
         msg = f"image {row.image_id} comes without boxes, which this method learns from; give them"
@@ -32,14 +32,14 @@ def boxes_of(row: WeakImage) -> tuple[Box, ...]:
 def regions_of(
     boxes: tuple[Box, ...], size: tuple[int, int]
 ) -> tuple[tuple[int, ...], npt.NDArray[np.bool_]]:
-    """Return the classes that have a box, and where the boxes of each are.
+    """Return the classes that have a box, and the region that the boxes of each class cover.
 
     Args:
-        boxes: of a photo.
-        size: its height and width.
+        boxes: Boxes of a photo.
+        size: Height and width of the photo.
 
     Returns:
-        Class numbers, ascending, and bool ``(K, H, W)`` in their order.
+        Class numbers, ascending, and regions in the same order, bool ``(K, H, W)``.
 
     >>> classes, regions = regions_of((Box(4, 0, 0, 2, 1), Box(4, 1, 0, 2, 1)), (1, 4))
     >>> classes, regions.astype(int).tolist()
@@ -54,7 +54,7 @@ def regions_of(
 
 
 def pixels_in(box: Box) -> tuple[slice, slice]:
-    """Return the rows and columns of a box."""
+    """Return the row and column slices of a box."""
     return slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
 
 
@@ -63,23 +63,23 @@ def pixels_in(box: Box) -> tuple[slice, slice]:
 
 @dataclass(frozen=True)
 class BoxTarget:
-    """What goes with a view of a photo: its boxes, and the background.
+    """Target of a view: its boxes and its background.
 
     Attributes:
-        count: rows of boxes in each view; those that are not needed hold zeros.
-        visible: share of a box's area that a view must show for the box to be in it. What a view
-            shows of other boxes is no background either.
+        count: Number of box rows of each view; unused rows hold zeros.
+        visible: Fraction of a box's area that a view must show for the box to be included. The
+            visible part of an excluded box is not background either.
     """
 
     count: int
     visible: float = 0.0
 
     def __call__(self, row: WeakImage, view: View) -> Arrays:
-        """Return what a view shows.
+        """Return the boxes and the background of a view.
 
         Returns:
             Boxes, float32 ``(count, 5)``: class, left, upper, right and lower edge in pixels of
-            the view; and background, uint8 ``(S, S)``: 1 where the photo is and no box.
+            the view; and background, uint8 ``(S, S)``: 1 for pixels of the photo outside all boxes.
         """
         boxes = np.zeros((self.count, 5), np.float32)
         seen = seen_boxes(boxes_of(row), view, self.visible)
@@ -93,10 +93,10 @@ def box_views(
     """Return all views of one run: pixels, boxes, background.
 
     Args:
-        weak: photos with boxes, each seen once an epoch, in an order drawn anew for every epoch.
-        settings: settings of the views.
-        seed: seed of order and views.
-        visible: see :class:`BoxTarget`.
+        weak: Photos with boxes, each seen once per epoch, in an order drawn anew for every epoch.
+        settings: Settings of the views.
+        seed: Seed of order and views.
+        visible: Fraction of a box's area that a view must show for the box to be included.
 
     Raises:
         InputError: if boxes are not given.
@@ -106,15 +106,15 @@ def box_views(
 
 
 def seen_boxes(boxes: tuple[Box, ...], view: View, visible: float = 0.0) -> npt.NDArray[np.float32]:
-    """Return what a view shows of a photo's boxes.
+    """Return the boxes of a photo that a view shows.
 
     Args:
-        boxes: of the photo.
-        view: of it.
-        visible: share of a box's area that must be seen.
+        boxes: Boxes of the photo.
+        view: View of the photo.
+        visible: Fraction of a box's area that must be visible.
 
     Returns:
-        float32 ``(n, 5)``: class, left, upper, right, lower edge in pixels of the view.
+        Boxes, float32 ``(n, 5)``: class, left, upper, right, lower edge in pixels of the view.
     """
     found = []
     for box in boxes:
@@ -129,15 +129,15 @@ def seen_boxes(boxes: tuple[Box, ...], view: View, visible: float = 0.0) -> npt.
 def seen_background(
     boxes: tuple[Box, ...], view: View, size: tuple[int, int]
 ) -> npt.NDArray[np.uint8]:
-    """Return 1 for the pixels of a view that lie in the photo and, wholly, in none of its boxes.
+    """Return 1 for pixels of a view that lie in the photo and, entirely, outside all boxes.
 
     Args:
-        boxes: of the photo.
-        view: of it.
-        size: height and width of the photo.
+        boxes: Boxes of the photo.
+        view: View of the photo.
+        size: Height and width of the photo.
 
     Returns:
-        uint8 ``(crop, crop)``.
+        Background, uint8 ``(crop, crop)``.
     """
     background = np.zeros((view.crop, view.crop), np.uint8)
     left, upper, right, lower = _edges(Box(0, 0, 0, size[1], size[0]), view)
@@ -149,7 +149,7 @@ def seen_background(
 
 
 def _edges(box: Box, view: View) -> npt.NDArray[np.float64]:
-    """Return left, upper, right, lower edge of a box in pixels of a view, which may be outside."""
+    """Return left, upper, right, lower edge of a box in pixels of a view, possibly outside it."""
     left, upper, right, _ = view.box
     scale = view.crop / (right - left)
     edges = np.array([
@@ -168,10 +168,10 @@ def _area(edges: npt.NDArray[np.float64]) -> float:
 
 
 def _touched(start: float, stop: float) -> slice:
-    """Return the pixels of which a stretch covers at least a part."""
+    """Return the pixels that an interval covers at least partly."""
     return slice(max(math.floor(start), 0), max(math.ceil(stop), 0))
 
 
 def _held(start: float, stop: float) -> slice:
-    """Return the pixels that a stretch covers wholly."""
+    """Return the pixels that an interval covers entirely."""
     return slice(max(math.ceil(start), 0), max(math.floor(stop), 0))

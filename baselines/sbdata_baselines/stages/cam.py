@@ -21,9 +21,9 @@ from sbdata_baselines.settings import SCALES
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap, max_normalised
 
 MapsOf = Callable[[Tensor], Tensor]
-"""From images, float32 ``(N, 3, h, w)`` RGB in [0, 1], to one map a class, ``(N, C, h', w')``.
+"""Function from images, float32 RGB ``(N, 3, h, w)`` in [0, 1], to class maps ``(N, C, h', w')``.
 
-The network's own colour normalisation happens inside.
+It includes the network's own colour normalisation.
 """
 
 
@@ -36,19 +36,19 @@ def multi_scale_maps(
     device: str | torch.device = "cpu",
     rectify: bool = True,
 ) -> FloatMap:
-    """Sum the positive activations of an image over scales, and over its mirror image.
+    """Sum the positive activations of an image over scales and over its mirror image.
 
     Args:
-        maps_of: the network; it runs without gradients unless it asks for them itself.
-        image: uint8 ``(H, W, 3)``.
-        scales: by which the image is resized (bicubic) before each run.
-        flip: whether each run also sees the mirrored image, whose maps are mirrored back.
-        size: height and width of the maps, the image's own by default.
-        device: where ``maps_of`` wants its images.
-        rectify: take negative activations for 0; AMN sums logits as they are.
+        maps_of: Network; it runs without gradients unless it enables them itself.
+        image: Image, uint8 ``(H, W, 3)``.
+        scales: Factors by which the image is resized (bicubic) before each run.
+        flip: True to run on the mirrored image too and mirror its maps back.
+        size: Height and width of the maps, by default those of the image.
+        device: Device of the images given to ``maps_of``.
+        rectify: True to replace negative activations by 0; AMN sums logits unchanged.
 
     Returns:
-        float32 ``(C, H, W)``: sums, not yet normalised.
+        Sums before normalisation, float32 ``(C, H, W)``.
 
     Raises:
         InputError: if the image has another shape or type, or there is no scale.
@@ -75,18 +75,18 @@ def multi_scale_maps(
 
 
 def class_maps(activations: npt.NDArray[Any], present: Iterable[int]) -> ClassMaps:
-    """Keep the maps of the classes an image is labelled with, each divided by its largest value.
+    """Return the maps of an image's labelled classes, each divided by its largest value.
 
     Args:
-        activations: ``(C, H, W)``; class c is in row c - 1.
-        present: class numbers from 1.
+        activations: Activations, ``(C, H, W)``; class c is in row c - 1.
+        present: Class numbers, from 1.
 
     Raises:
-        InputError: for a class without a row.
+        InputError: if a class has no row.
     """
     classes = tuple(sorted(set(present)))
     if classes and not 1 <= classes[0] <= classes[-1] <= len(activations):
-        msg = f"classes {classes} are not all in 1..{len(activations)}, the maps that there are"
+        msg = f"classes {classes} are not all in 1..{len(activations)}, the available maps"
         raise InputError(msg)
     rows = [number - 1 for number in classes]
     return ClassMaps(classes, max_normalised(activations[rows]))

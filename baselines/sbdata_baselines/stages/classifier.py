@@ -1,8 +1,8 @@
-"""Classifier: a network that learns from image-level labels and thereby localises.
+"""Classifier: a network that learns from image-level labels and localises objects as a result.
 
-Zhou et al., "Learning Deep Features for Discriminative Localization" (CVPR 2016), as IRN (Ahn et
-al., CVPR 2019) trains it: a 1 x 1 convolution without bias on the last features gives a map for
-each class, its spatial mean is the class's logit, and the loss is the multi-label soft margin.
+Zhou et al., "Learning Deep Features for Discriminative Localization" (CVPR 2016), trained as in
+IRN (Ahn et al., CVPR 2019). A 1 x 1 convolution without bias on the last features gives a map for
+each class; its spatial mean is the class's logit. The loss is the multi-label soft margin.
 
 Differences from IRN's code: photos are resized bilinearly, views are padded with ImageNet's mean
 colour, the scales of batch norm are not trained.
@@ -27,11 +27,11 @@ from sbdata_baselines.stages.training import load_network, new_network, train_ne
 
 
 class Classifier(nn.Module):
-    """A backbone, a map for each class, and their spatial means.
+    """Backbone with one map per class, whose spatial means are the logits.
 
     Args:
-        pyramid: the backbone.
-        n_classes: C, without background.
+        pyramid: Backbone.
+        n_classes: Number of classes C, without background.
     """
 
     def __init__(self, pyramid: Pyramid, n_classes: int) -> None:
@@ -40,17 +40,17 @@ class Classifier(nn.Module):
         self.head = nn.Conv2d(pyramid.channels[-1], n_classes, 1, bias=False)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return the activations ``(N, C, h, w)``, before anything cuts off the negative ones."""
+        """Return the activations, ``(N, C, h, w)``, including negative ones."""
         activations: Tensor = self.head(self.pyramid(images)[-1])
         return activations
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits ``(N, C)``."""
+        """Return the logits, ``(N, C)``."""
         return self.maps(images).mean(dim=(2, 3))
 
 
 def train_classifier(task: StageContext, settings: ClassifierSettings) -> None:
-    """Train a classifier on the photos and their labels; writes ``model.pt``."""
+    """Train a classifier on the photos and their labels; write ``model.pt``."""
     fit_classifier(task, settings, [weak_views(task.weak, settings.views, task.seed)])
 
 
@@ -67,20 +67,20 @@ def fit_classifier(
 
 
 def plain_classifier(settings: ClassifierSettings, n_classes: int) -> Classifier:
-    """Build a classifier; its head is drawn by torch's global generator."""
+    """Return a new classifier; its head is initialised with torch's global generator."""
     return Classifier(build_pyramid(settings.network), n_classes)
 
 
 def classifier_with_background(settings: Any, n_classes: int) -> Classifier:
-    """Build a classifier whose first map is the background's.
+    """Return a new classifier whose first map is the background.
 
     Args:
-        settings: settings of a method, of which ``network`` is the backbone.
-        n_classes: number of classes, without background.
+        settings: Settings of a method; ``network`` is the backbone.
+        n_classes: Number of classes, without background.
     """
     return Classifier(build_pyramid(settings.network), n_classes + 1)
 
 
 def load_classifier(task: StageContext, folder: Path) -> Classifier:
-    """Read what :func:`train_classifier` wrote; on the task's device, in evaluation mode."""
+    """Return the trained classifier of a folder, on the task's device, in evaluation mode."""
     return load_network(task, folder, ClassifierSettings, plain_classifier)

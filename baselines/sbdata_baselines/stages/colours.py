@@ -1,4 +1,4 @@
-"""Colours: a photo made smaller, in a space in which distances are differences that one sees."""
+"""Colours: photos made smaller, and a colour space with perceptual distances."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sbdata_baselines.stages.maps import FloatMap
 
 _TO_XYZ = np.array(
     [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-)  # of linear sRGB, IEC 61966-2-1
+)  # linear sRGB, IEC 61966-2-1
 
 
 def lab(image: npt.NDArray[np.uint8]) -> FloatMap:
     """Return CIE L*a*b* (white point D65) of sRGB colours.
 
     Args:
-        image: uint8 ``(H, W, 3)``.
+        image: Image, uint8 ``(H, W, 3)``.
 
     Returns:
-        float32 ``(H, W, 3)``; L in [0, 100].
+        Lab colours, float32 ``(H, W, 3)``; L in [0, 100].
 
     >>> lab(np.full((1, 1, 3), 255, np.uint8)).round(2).tolist()
     [[[100.0, 0.0, 0.0]]]

@@ -1,8 +1,8 @@
-"""Distortion: the strong changes of photos with which DeiT, and what is built on it, is trained.
+"""Distortion: the strong photo augmentations for training DeiT and networks based on it.
 
 Touvron et al., "Training data-efficient image transformers & distillation through attention" (ICML
-2021): a random part of the photo, RandAugment (Cubuk et al., CVPR-W 2020) and random
-erasing (Zhong et al., AAAI 2020), all by timm. A photo keeps its labels, whatever is left of it.
+2021): a random part of the photo, RandAugment (Cubuk et al., CVPR-W 2020) and random erasing
+(Zhong et al., AAAI 2020), all by timm. A photo keeps its labels, even if its objects are lost.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from sbdata_baselines.settings import Distortion
 
 @dataclass(frozen=True)
 class Distorted:
-    """Change photos; an ``Alter`` of :mod:`sbdata.train.views`.
+    """Function that changes photos; an ``Alter`` of :mod:`sbdata.train.views`.
 
     Attributes:
-        side: of the square that comes out, to be cut by views of the same ``crop``.
-        settings: how.
+        side: Side of the square result in pixels, equal to the ``crop`` of the views.
+        settings: Distortion settings.
     """
 
     side: int
@@ -39,12 +39,12 @@ class Distorted:
     def __call__(
         self, photo: Image.Image, row: WeakImage, rng: np.random.Generator
     ) -> tuple[Image.Image, WeakImage]:
-        """Return a square view of a photo, and its row as it is."""
+        """Return a square view of a photo, and its unchanged row."""
         with seeded(int(rng.integers(2**31))):
             values = _transform(self.side, self.settings)(photo)
         mean = torch.tensor(IMAGENET_DEFAULT_MEAN)[:, None, None]
         std = torch.tensor(IMAGENET_DEFAULT_STD)[:, None, None]
-        # Only the noise of an erased rectangle reaches beyond the colours that there are.
+        # Only the noise of an erased rectangle exceeds the range of valid colours.
         pixels = ((values * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
         return Image.fromarray(pixels.permute(1, 2, 0).numpy()), row
 
@@ -68,7 +68,7 @@ def _transform(side: int, settings: Distortion) -> Any:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the three global sources of chance that timm draws from, and put them back after."""
+    """Seed the three global random generators that timm uses, and restore them afterwards."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)

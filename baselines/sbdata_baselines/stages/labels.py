@@ -1,4 +1,4 @@
-"""Labels: the stages that turn maps into seeds, and into the pseudo-masks a method ends with.
+"""Labels: the stages that turn maps into seeds and into a method's final pseudo-masks.
 
 The maths is in :mod:`sbdata_baselines.stages.seeds` and :mod:`sbdata_baselines.stages.masks`.
 """
@@ -18,7 +18,7 @@ from sbdata_baselines.stages.seeds import alpha_seeds, confident_seeds
 
 
 def seed_labels(task: StageContext, settings: SeedSettings, maps: Path) -> None:
-    """Write ``<image_id>.png`` of each photo: sure classes, 0 sure background, 255 between."""
+    """Write IRN's seeds of each photo as ``<image_id>.png``: class, 0 background, 255 uncertain."""
     refine = refiner_of(settings.refine, task.place.device)
     for row in pending(task, ".png"):
         found = read_maps(maps, row.image_id)
@@ -34,7 +34,7 @@ def seed_labels(task: StageContext, settings: SeedSettings, maps: Path) -> None:
 
 
 def alpha_seed_labels(task: StageContext, settings: AlphaSeedSettings, maps: Path) -> None:
-    """Write ``<image_id>.png`` of each photo: sure classes, 0 sure background, 255 between."""
+    """Write PSA's seeds of each photo as ``<image_id>.png``: class, 0 background, 255 uncertain."""
     refine = refiner_of(settings.refine, task.place.device)
     for row in pending(task, ".png"):
         found = read_maps(maps, row.image_id)

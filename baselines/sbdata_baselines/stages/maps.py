@@ -1,4 +1,4 @@
-"""Class maps: how strongly each class of an image shows at each pixel, in memory and on disk."""
+"""Class maps: how strongly each class of an image is present at each pixel; and their files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MAX_CLASS = 254
 
 @dataclass(frozen=True, eq=False)
 class ClassMaps:
-    """The maps of the classes that are present in one image.
+    """Maps of the classes that are present in one image.
 
     Attributes:
-        classes: numbers from 1, ascending; empty for an image without objects.
-        maps: float32 ``(K, H, W)`` in [0, 1], in the order of ``classes``.
-        background: float32 ``(H, W)`` in [0, 1] where the method makes a background map, or None.
-        normalisation: how the maps came into [0, 1]: ``"max"``, ``"minmax"`` or ``"softmax"``.
+        classes: Class numbers from 1, ascending; empty for an image without objects.
+        maps: Maps in the order of ``classes``, float32 ``(K, H, W)`` in [0, 1].
+        background: Background map, float32 ``(H, W)`` in [0, 1], or None if the method has none.
+        normalisation: Normalisation of the maps: ``"max"``, ``"minmax"`` or ``"softmax"``.
 
     Raises:
         InputError: if the parts do not fit together, or a value lies outside [0, 1].
@@ -47,12 +47,12 @@ class ClassMaps:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return height and width in pixels."""
+        """Height and width in pixels."""
         return self.maps.shape[1], self.maps.shape[2]
 
 
 def _fault_of(maps: ClassMaps) -> str | None:
-    """Return what is wrong with class maps, as the end of a sentence."""
+    """Return what is wrong with class maps, as the end of a sentence, or None."""
     if maps.normalisation not in NORMALISATIONS:
         return f"normalised by {maps.normalisation!r}, not by one of {', '.join(NORMALISATIONS)}"
     if maps.maps.dtype != np.float32 or maps.maps.ndim != 3:
@@ -74,7 +74,7 @@ def _fault_of(maps: ClassMaps) -> str | None:
 
 
 def _is_unit(values: npt.NDArray[Any]) -> bool:
-    """Tell whether all values lie in [0, 1]; a NaN does not."""
+    """Return True if all values lie in [0, 1]; False for NaN."""
     return values.size == 0 or bool(values.min() >= 0 and values.max() <= 1)
 
 
@@ -85,8 +85,8 @@ def max_normalised(maps: npt.NDArray[Any], eps: float = 1e-5) -> FloatMap:
     """Divide each map by its largest value, as IRN does; negative values become 0.
 
     Args:
-        maps: ``(K, H, W)`` activations.
-        eps: is added to the divisor, so that a map of zeros stays one.
+        maps: Activations, ``(K, H, W)``.
+        eps: Constant added to the divisor, so that a map of zeros stays zero.
 
     >>> max_normalised(np.array([[[0.0, 2.0, 4.0]]]), eps=0).tolist()
     [[[0.0, 0.5, 1.0]]]
@@ -100,8 +100,8 @@ def minmax_normalised(maps: npt.NDArray[Any], eps: float = 1e-5) -> FloatMap:
     """Stretch each map from its smallest to its largest value, as SEAM and AMN do.
 
     Args:
-        maps: ``(K, H, W)`` activations.
-        eps: is added to the divisor, so that a constant map becomes zeros.
+        maps: Activations, ``(K, H, W)``.
+        eps: Constant added to the divisor, so that a constant map becomes zeros.
 
     >>> minmax_normalised(np.array([[[-1.0, 1.0, 3.0]]]), eps=0).tolist()
     [[[0.0, 0.5, 1.0]]]
@@ -115,7 +115,7 @@ def minmax_normalised(maps: npt.NDArray[Any], eps: float = 1e-5) -> FloatMap:
 
 
 def _divided(values: FloatMap, divisor: npt.NDArray[Any]) -> FloatMap:
-    """Divide; where values and divisor are 0, so is the answer."""
+    """Divide; return 0 where both values and divisor are 0."""
     quotient: FloatMap = values / np.maximum(divisor, np.finfo(np.float32).tiny)
     return quotient
 
@@ -124,10 +124,10 @@ def _divided(values: FloatMap, divisor: npt.NDArray[Any]) -> FloatMap:
 
 
 def file_of(folder: Path, image_id: str, suffix: str) -> Path:
-    """Return the file that a stage keeps of an image.
+    """Return the path of the file that a stage stores for an image.
 
     Raises:
-        InputError: if the id cannot be a file's name.
+        InputError: if the id is not a valid file name.
     """
     if not is_safe_stem(image_id):
         msg = f"{image_id!r} cannot name a file in {folder}; use ids without slashes"
@@ -136,10 +136,10 @@ def file_of(folder: Path, image_id: str, suffix: str) -> Path:
 
 
 def write_maps(folder: Path, image_id: str, maps: ClassMaps) -> Path:
-    """Write ``<image_id>.npz`` atomically, the values as float16 (off by at most 2.5e-4).
+    """Write ``<image_id>.npz`` atomically, with values as float16 (error at most 2.5e-4).
 
     Raises:
-        InputError: if the id cannot be a file's name.
+        InputError: if the id is not a valid file name.
     """
     path = file_of(folder, image_id, ".npz")
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -155,10 +155,10 @@ def write_maps(folder: Path, image_id: str, maps: ClassMaps) -> Path:
 
 
 def read_maps(folder: Path, image_id: str) -> ClassMaps:
-    """Read what :func:`write_maps` wrote; the values come back as float32.
+    """Return the maps that :func:`write_maps` wrote; the values are float32 again.
 
     Raises:
-        InputError: if the file is missing, damaged or something else.
+        InputError: if the file is missing, damaged or not a file of class maps.
     """
     path = file_of(folder, image_id, ".npz")
     try:

@@ -1,4 +1,4 @@
-"""Pseudo masks: what the segmentation network is trained on."""
+"""Pseudo-masks: the masks on which the segmentation network is trained."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def write_pseudo_mask(folder: Path, image_id: str, mask: LabelMap) -> Path:
     """Write ``<image_id>.png`` in VOC's palette, atomically.
 
     Args:
-        folder: is made if need be.
-        image_id: a safe file name.
-        mask: uint8 ``(H, W)``: classes, 0 background, 255 void.
+        folder: Output folder; created if necessary.
+        image_id: Image id, a safe file name.
+        mask: Classes, uint8 ``(H, W)``; 0 is background, 255 void.
 
     Raises:
-        InputError: if the id cannot be a file's name or the mask is something else.
+        InputError: if the id is not a valid file name, or the mask has another shape or type.
     """
     if mask.dtype != np.uint8 or mask.ndim != 2 or mask.size == 0:
         msg = f"{image_id}: a mask must be uint8 of shape (H, W), not {mask.dtype} {mask.shape}"
@@ -40,18 +40,18 @@ def refined_mask(
     background: float | FloatMap,
     power: float = 1.0,
 ) -> LabelMap:
-    """Give each pixel its class after the scores were fitted to the image.
+    """Return each pixel's class after the scores were fitted to the image.
 
     Args:
-        maps: of the present classes.
-        image: uint8 ``(H, W, 3)``.
-        refine: is applied to the scores, scaled to sum to 1 at each pixel; with None the result
-            is ``seeds.argmax_mask``.
-        background: one score for all pixels, or a map of them.
-        power: to which the maps are raised first.
+        maps: Maps of the present classes.
+        image: Image, uint8 ``(H, W, 3)``.
+        refine: Refinement of the scores, scaled to sum to 1 at each pixel; with None the result is
+            ``seeds.argmax_mask``.
+        background: Background score, one for all pixels or a map.
+        power: Exponent applied to the maps first.
 
     Returns:
-        uint8 ``(H, W)`` class numbers.
+        Class numbers, uint8 ``(H, W)``.
 
     Raises:
         InputError: if image and maps differ in size.

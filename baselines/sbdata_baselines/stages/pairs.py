@@ -14,21 +14,21 @@ from sbdata.weak_labels.weak_set import WeakImage, WeakSet
 from sbdata_baselines.settings import ViewSettings
 from sbdata_baselines.stages.photos import LabelTarget
 
-_STREAM = 2  # of chance; views of the two sides take 0 and 1
+_STREAM = 2  # random stream of the pairs; views of the two sides use 0 and 1
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Either the first or the second photo of all pairs of one run.
+    """Sequence of the first or of the second photos of all pairs of one run.
 
-    Pair ``p`` is a function of the seed and ``p`` alone, so the two sides fit together. In an
-    epoch every photo that has a class is first once, in an order drawn anew; its partner is any
-    other photo with one of its classes, or itself if there is none.
+    Pair ``p`` depends only on the seed and ``p``, so the two sides match. In each epoch, every
+    photo that has a class is the first photo once, in an order drawn anew. Its partner is any other
+    photo with one of its classes, or itself if there is none.
 
     Attributes:
-        rows: photos.
-        seed: seed of the pairs.
-        side: 0 for the first photos, 1 for their partners.
+        rows: Photos.
+        seed: Seed of the pairs.
+        side: Side, 0 for the first photos, 1 for their partners.
 
     Raises:
         InputError: if no photo has a class.
@@ -44,11 +44,11 @@ class Pairs:
             raise InputError(msg)
 
     def __call__(self, position: int) -> WeakImage:
-        """Return this side's photo of a pair."""
+        """Return this side's photo of the pair at a position."""
         return self.pair(position)[self.side]
 
     def pair(self, position: int) -> tuple[WeakImage, WeakImage]:
-        """Return both photos of a pair."""
+        """Return both photos of the pair at a position."""
         first = Shuffled(self._labelled, self.seed, _STREAM)(position)
         rng = np.random.default_rng((self.seed, _STREAM, 1, position))
         common = first.classes[rng.integers(len(first.classes))]

@@ -1,10 +1,10 @@
-"""Pairwise: PSA's features, learned from seeds, and the walk along their likeness.
+"""Pairwise: PSA's features, learned from seeds, and the random walk along their similarity.
 
 Ahn and Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision for Weakly
 Supervised Semantic Segmentation" (CVPR 2018), with SEAM's constants. The maths is in
 :mod:`sbdata_baselines.stages.affinity` and :mod:`sbdata_baselines.stages.walk`.
 
-Differences from the official code: the three depths of any backbone of timm stand for those of
+Differences from the official code: the last three depths of any timm backbone replace those of
 ResNet-38, and the last two share a stride; the walk's result is divided by its largest value.
 """
 
@@ -39,11 +39,11 @@ AffinitiesOf = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 class AffinityNetwork(nn.Module):
-    """A backbone and PSA's head on its last three depths.
+    """Backbone with PSA's head on its last three depths.
 
     Args:
-        pyramid: the backbone.
-        widths: of the head.
+        pyramid: Backbone.
+        widths: Numbers of channels of the head.
     """
 
     def __init__(self, pyramid: Pyramid, widths: tuple[int, ...]) -> None:
@@ -58,7 +58,7 @@ class AffinityNetwork(nn.Module):
 
 
 def train_pairwise(task: StageContext, settings: PairwiseSettings, seeds: Path) -> None:
-    """Train the affinity network on the seeds; writes ``model.pt``."""
+    """Train the affinity network on the seeds; write ``model.pt``."""
     model = new_network(task, settings, _network)
     views = weak_views(task.weak, settings.views, task.seed, seeds=seeds)
 
@@ -73,7 +73,7 @@ def train_pairwise(task: StageContext, settings: PairwiseSettings, seeds: Path) 
 def walk_pairwise(
     task: StageContext, settings: PairwiseWalkSettings, maps: Path, pairwise: Path
 ) -> None:
-    """Write ``<image_id>.npz`` of each photo: the maps and their background, spread."""
+    """Write ``<image_id>.npz`` for each photo: the maps and their background after the walk."""
     radius = settings_of(pairwise, PairwiseSettings).radius
     model = load_network(task, pairwise, PairwiseSettings, _network)
     offsets = neighbours(radius)

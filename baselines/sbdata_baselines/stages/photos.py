@@ -1,7 +1,7 @@
 """Photos: one by one for inference, and as random views for training.
 
-A view is a resized, mirrored and cut photo with the labels of the whole, as IRN (Ahn et al., CVPR
-2019) trains its classifier, and, if a stage learns from seeds, the same view of them.
+A view is a resized, mirrored and cut photo with the image-level labels of the whole photo, as IRN
+(Ahn et al., CVPR 2019) trains its classifier. If a stage learns from seeds, they are cut with it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from sbdata_baselines.stages.maps import file_of
 
 @dataclass(frozen=True)
 class LabelTarget:
-    """What goes with a view of a photo: its labels, and the same view of its seeds, if any.
+    """Target of a view: the photo's labels, and the same view of its seeds, if any.
 
     Attributes:
-        n_classes: number of classes, without background.
-        seeds: folder of class maps that are cut with the photos.
+        n_classes: Number of classes, without background.
+        seeds: Folder of class maps that are cut with the photos.
     """
 
     n_classes: int
     seeds: Path | None = None
 
     def __call__(self, row: WeakImage, view: View) -> Arrays:
-        """Return labels ``(C,)`` float32 of 0 and 1, and seeds ``(S, S)`` uint8, if any."""
+        """Return labels, float32 ``(C,)`` of 0 and 1, and seeds, if any, uint8 ``(S, S)``."""
         labels = one_hot(row.classes, self.n_classes)
         if self.seeds is None:
             return (labels,)
@@ -58,19 +58,19 @@ def weak_views(
     """Return all views of one run.
 
     Args:
-        weak: photos, each seen once an epoch, in an order drawn anew for every epoch.
-        settings: settings of the views.
-        seed: seed of order and views.
-        stream: number that tells apart what one run draws for two purposes.
-        seeds: folder of class maps that are cut with the photos.
-        alter: changes a photo and its classes before it is cut.
+        weak: Photos, each seen once per epoch, in an order drawn anew for every epoch.
+        settings: Settings of the views.
+        seed: Seed of order and views.
+        stream: Number of the random stream; separates what one run draws for two purposes.
+        seeds: Folder of class maps that are cut with the photos.
+        alter: Function that changes a photo and its classes before it is cut.
     """
     target = LabelTarget(len(weak.taxonomy), seeds)
     return Views(Shuffled(weak.rows, seed, stream), settings, target, seed, stream, alter)
 
 
 def one_hot(classes: tuple[int, ...], n_classes: int) -> npt.NDArray[np.float32]:
-    """Return a vector with 1 for the classes that are present.
+    """Return a vector with 1 for the classes that are present and 0 for the others.
 
     >>> one_hot((1, 3), 4).tolist()
     [1.0, 0.0, 1.0, 0.0]
@@ -81,7 +81,7 @@ def one_hot(classes: tuple[int, ...], n_classes: int) -> npt.NDArray[np.float32]
 
 
 def pending(task: StageContext, suffix: str) -> Iterator[WeakImage]:
-    """Give the photos whose file a stage has not written yet, and tell of the progress."""
+    """Yield the photos whose file a stage has not written yet, and report progress."""
     task.folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(task.folder)
     for done, row in enumerate(task.weak.rows, start=1):
@@ -91,14 +91,14 @@ def pending(task: StageContext, suffix: str) -> Iterator[WeakImage]:
 
 
 def pixels_of(row: WeakImage) -> npt.NDArray[np.uint8]:
-    """Return a photo, ``(H, W, 3)`` uint8 RGB."""
-    return np.array(read_photo(row.photo))  # a copy: the dense CRF takes none that is read-only
+    """Return a photo, uint8 RGB ``(H, W, 3)``."""
+    return np.array(read_photo(row.photo))  # a copy: the dense CRF needs a writable array
 
 
 def jittered(
     photo: Image.Image, jitter: tuple[float, ...], rng: np.random.Generator
 ) -> Image.Image:
-    """Change the colours, in a fixed order of the four changes (torchvision's is random)."""
+    """Jitter the colours, with the four changes in a fixed order (torchvision's is random)."""
     brightness, contrast, saturation, hue = jitter
     photo = colours.adjust_brightness(photo, rng.uniform(1 - brightness, 1 + brightness))
     photo = colours.adjust_contrast(photo, rng.uniform(1 - contrast, 1 + contrast))

@@ -1,10 +1,10 @@
-"""Pooling: the features of a box without those of the background that it holds.
+"""Pooling: the features of a box without those of the background inside it.
 
 Oh, Kim and Ham, "Background-Aware Pooling and Noise-Aware Loss for Weakly-Supervised Semantic
-Segmentation" (CVPR 2021): the ground outside all boxes gives prototypes of background; what looks
-like them inside a box weighs little in the mean of the box's features. The features are constant
-within a cell here, and a box takes of each cell the area that it covers, so that one smaller than a
-cell has features, too.
+Segmentation" (CVPR 2021). The background outside all boxes gives prototypes. Cells of a box that
+look like them get little weight in the mean of the box's features. Here, features are constant
+within a cell, and each cell is weighted by the area that the box covers, so a box smaller than a
+cell has features too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_TINY = 1e-6  # the least weight, so that a box that is all background has features
+_TINY = 1e-6  # smallest weight, so that a box with only background has features
 
 
 def region_samples(
@@ -24,22 +24,23 @@ def region_samples(
     parts: int = 2,
     least_background: float = 0.125,
 ) -> tuple[Tensor, Tensor]:
-    """Return what the classifier of regions learns from: features, and the class of each.
+    """Return training samples of the region classifier: features, and the class of each.
 
-    Each box gives ``parts ** 2`` samples of its class, each cell of the grid that has background
-    one of background. An image with too little background is not looked at for it: its boxes are
-    pooled with equal weights.
+    Each box gives ``parts ** 2`` samples of its class; each grid cell that has background gives one
+    sample of background. An image with too little background gives none, and its boxes are pooled
+    with equal weights.
 
     Args:
-        features: ``(N, D, h, w)``.
-        boxes: ``(N, B, 5)``: class, left, upper, right, lower edge in pixels; class 0 is no box.
-        background: ``(N, H, W)``, 1 outside all boxes.
-        grid: cells of background a side.
-        parts: of a box a side.
-        least_background: share of an image.
+        features: Features, ``(N, D, h, w)``.
+        boxes: Boxes, ``(N, B, 5)``: class, left, upper, right, lower edge in pixels; class 0 is no
+            box.
+        background: Background, ``(N, H, W)``; 1 outside all boxes.
+        grid: Number of background cells per side.
+        parts: Number of parts of a box per side.
+        least_background: Smallest fraction of an image that must be background.
 
     Returns:
-        ``(M, D)`` and int64 ``(M,)``.
+        Features, ``(M, D)``, and classes, int64 ``(M,)``.
     """
     size = (features.shape[-2], features.shape[-1])
     prototypes, valid = background_prototypes(features, shares_of(background, size), grid)
@@ -56,14 +57,14 @@ def region_samples(
 
 
 def shares_of(background: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the share of background in each cell of a map.
+    """Return the fraction of background in each cell of a map.
 
     Args:
-        background: ``(N, H, W)``, 1 outside all boxes.
-        size: height and width of the map.
+        background: Background, ``(N, H, W)``; 1 outside all boxes.
+        size: Height and width of the map.
 
     Returns:
-        float32 ``(N, h, w)`` in [0, 1].
+        Fractions, float32 ``(N, h, w)`` in [0, 1].
     """
     return functional.adaptive_avg_pool2d(background[:, None].float(), size)[:, 0]
 
@@ -72,12 +73,13 @@ def background_prototypes(features: Tensor, shares: Tensor, grid: int) -> tuple[
     """Return the mean background features of each cell of a regular grid.
 
     Args:
-        features: ``(N, D, h, w)``.
-        shares: ``(N, h, w)``, of background.
-        grid: cells a side; a map that it does not divide is continued by ground of no account.
+        features: Features, ``(N, D, h, w)``.
+        shares: Background fractions, ``(N, h, w)``.
+        grid: Number of cells per side; a map that it does not divide is padded with zero weight.
 
     Returns:
-        ``(N, grid ** 2, D)``, and bool ``(N, grid ** 2)``: whether the cell has background.
+        Prototypes, ``(N, grid ** 2, D)``, and bool ``(N, grid ** 2)``, True if the cell has
+        background.
     """
     sums = _grid_sums(features * shares[:, None], grid)
     area = _grid_sums(shares[:, None], grid)
@@ -86,17 +88,17 @@ def background_prototypes(features: Tensor, shares: Tensor, grid: int) -> tuple[
 
 
 def background_attention(features: Tensor, prototypes: Tensor, valid: Tensor) -> Tensor:
-    """Return how much each position looks like background.
+    """Return how similar each position is to the background.
 
-    It is the mean over the valid prototypes of the positive part of the cosine.
+    It is the mean over the valid prototypes of the positive part of the cosine similarity.
 
     Args:
-        features: ``(N, D, h, w)``.
-        prototypes: ``(N, J, D)``.
-        valid: bool ``(N, J)``; where none is, the attention is 0.
+        features: Features, ``(N, D, h, w)``.
+        prototypes: Background prototypes, ``(N, J, D)``.
+        valid: Validity of the prototypes, bool ``(N, J)``; with none valid, the attention is 0.
 
     Returns:
-        ``(N, h, w)`` in [0, 1].
+        Attention, ``(N, h, w)`` in [0, 1].
     """
     directions = functional.normalize(features.flatten(2), dim=1)
     likeness = (functional.normalize(prototypes, dim=2) @ directions).relu() * valid[:, :, None]
@@ -105,15 +107,15 @@ def background_attention(features: Tensor, prototypes: Tensor, valid: Tensor) ->
 
 
 def pooled_parts(features: Tensor, areas: Tensor, attention: Tensor) -> Tensor:
-    """Return the means of features, weighed by area and by ``1 - attention``.
+    """Return the means of features, weighted by area and by ``1 - attention``.
 
     Args:
-        features: ``(N, D, h, w)``.
-        areas: ``(N, R, h * w)``, that a region has of each cell.
-        attention: ``(N, h, w)``, to background.
+        features: Features, ``(N, D, h, w)``.
+        areas: Area of each cell that a region covers, ``(N, R, h * w)``.
+        attention: Attention to background, ``(N, h, w)``.
 
     Returns:
-        ``(N, R, D)``; 0 for a region without area.
+        Means, ``(N, R, D)``; 0 for a region without area.
     """
     weights = areas * (1 - attention).clamp(min=_TINY).flatten(1)[:, None]
     weights = weights / weights.sum(dim=2, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
@@ -121,15 +123,15 @@ def pooled_parts(features: Tensor, areas: Tensor, attention: Tensor) -> Tensor:
 
 
 def part_areas(boxes: Tensor, size: tuple[int, int], parts: int) -> Tensor:
-    """Return the area that each part of each box has in common with each cell of a map.
+    """Return the area that each part of each box covers of each cell of a map.
 
     Args:
-        boxes: ``(N, B, 4)``: left, upper, right, lower edge in cells.
-        size: height and width of the map.
-        parts: into which a box is cut, a side.
+        boxes: Boxes, ``(N, B, 4)``: left, upper, right, lower edge in cells.
+        size: Height and width of the map.
+        parts: Number of parts per side into which a box is divided.
 
     Returns:
-        ``(N, B * parts ** 2, h * w)``; a box's parts follow each other row by row.
+        Areas, ``(N, B * parts ** 2, h * w)``; the parts of a box follow each other row by row.
 
     >>> part_areas(torch.tensor([[[0.5, 0.0, 2.0, 1.0]]]), (1, 3), 1).tolist()
     [[[0.5, 1.0, 0.0]]]
@@ -141,7 +143,7 @@ def part_areas(boxes: Tensor, size: tuple[int, int], parts: int) -> Tensor:
 
 
 def _lengths(start: Tensor, stop: Tensor, count: int, parts: int) -> Tensor:
-    """Return the ``(N, B, parts, count)`` lengths that parts of stretches share with unit cells."""
+    """Return the lengths that parts of intervals cover of unit cells, ``(N, B, parts, count)``."""
     steps = torch.arange(parts + 1, device=start.device) / parts
     edges = start[..., None] + (stop - start)[..., None] * steps
     cells = torch.arange(count, device=start.device)
@@ -152,7 +154,7 @@ def _lengths(start: Tensor, stop: Tensor, count: int, parts: int) -> Tensor:
 
 
 def _grid_sums(maps: Tensor, grid: int) -> Tensor:
-    """Sum ``(N, D, h, w)`` maps over the cells of a grid, ``(N, D, grid, grid)``."""
+    """Sum ``(N, D, h, w)`` maps over the cells of a grid; return ``(N, D, grid, grid)``."""
     height, width = maps.shape[-2:]
     padded = functional.pad(maps, (0, -width % grid, 0, -height % grid))
     return padded.unflatten(3, (grid, -1)).unflatten(2, (grid, -1)).sum(dim=(3, 5))

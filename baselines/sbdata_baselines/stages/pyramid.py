@@ -1,8 +1,8 @@
-"""Pyramid: a backbone that gives its maps of all depths, and how much of it is trained.
+"""Pyramid: a backbone that returns the feature maps of all depths, and is partly trained.
 
-IRN's and PSA's heads read several depths, a classifier the last. As in the official codes of IRN
-and of what is built on it, batch norm keeps the statistics of ImageNet; here it keeps its scales,
-too, which they train beyond the frozen part.
+The heads of IRN and PSA use several depths, a classifier the last. As in the official codes of IRN
+and of methods built on it, batch norm keeps the statistics of ImageNet. Here it keeps its scales
+too, which those codes train beyond the frozen part.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from sbdata_baselines.settings import NetworkSettings
 
 
 class Pyramid(nn.Module):
-    """A backbone that gives the maps of all its depths; it normalises its input itself.
+    """Backbone that returns the maps of all its depths and normalises its own input.
 
     Args:
-        backbone: of which the maps are.
-        frozen: depths whose weights stay.
+        backbone: Backbone that computes the maps.
+        frozen: Number of depths whose weights are not trained.
 
     Attributes:
-        channels: of the maps, finest first.
-        strides: of the maps, in pixels.
+        channels: Numbers of channels of the maps, finest first.
+        strides: Strides of the maps in pixels, finest first.
 
     Raises:
-        InputError: if it has no such depth.
+        InputError: if the backbone has fewer depths than ``frozen``.
     """
 
     mean: Tensor
@@ -38,7 +38,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, backbone: Backbone, frozen: int = 0) -> None:
         super().__init__()
-        # Channels last in memory: depthwise convolutions are a third faster on a CPU.
+        # Channels-last memory: depthwise convolutions are a third faster on a CPU.
         self.backbone = backbone.module.to(memory_format=torch.channels_last)
         depths = backbone.module.feature_info.info
         if not 0 <= frozen <= len(depths):
@@ -58,7 +58,7 @@ class Pyramid(nn.Module):
         freeze_batch_norm(self)
 
     def train(self, mode: bool = True) -> Pyramid:
-        """Switch everything but batch norm, which stays frozen."""
+        """Set the mode of everything but batch norm, which stays frozen."""
         super().train(mode)
         freeze_batch_norm(self)
         return self
@@ -67,10 +67,11 @@ class Pyramid(nn.Module):
         """Return the maps of all depths, finest first.
 
         Args:
-            images: ``(N, 3, H, W)`` RGB, uint8, or floats in [0, 1].
+            images: RGB images, ``(N, 3, H, W)``: uint8, or floats in [0, 1].
 
         Returns:
-            ``(N, channels[k], h_k, w_k)``, neighbours ``strides[k]`` pixels apart.
+            Maps, ``(N, channels[k], h_k, w_k)``; neighbouring cells are ``strides[k]`` pixels
+            apart.
         """
         self._maps.clear()
         self.backbone(self.normalised(images).contiguous(memory_format=torch.channels_last))
@@ -79,7 +80,7 @@ class Pyramid(nn.Module):
         return maps
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Return images as the backbone expects them."""
+        """Return images normalised for the backbone."""
         values = images if images.is_floating_point() else images.to(self.mean.dtype) / 255
         return (values - self.mean) / self.std
 
@@ -94,8 +95,8 @@ def build_pyramid(settings: NetworkSettings, frozen: int | None = None) -> Pyram
     """Load a backbone and its weights.
 
     Args:
-        settings: of the backbone.
-        frozen: depths whose weights stay, those of ``settings`` by default.
+        settings: Backbone settings.
+        frozen: Number of depths whose weights are not trained, by default that of ``settings``.
 
     Raises:
         InputError: see ``sbdata.train.pretrained.load_backbone``.
@@ -107,10 +108,10 @@ def build_pyramid(settings: NetworkSettings, frozen: int | None = None) -> Pyram
 
 
 def _freeze_through(backbone: nn.Module, name: str) -> None:
-    """Freeze all parameters up to those of a part; timm registers them in the order of use."""
+    """Freeze all parameters up to those of a part; timm registers them in order of use."""
     named = list(backbone.named_parameters())
     inside = [place for place, (key, _) in enumerate(named) if key.startswith(f"{name}.")]
-    if not inside:  # an activation, which follows the norm that has its number: act1, bn1
+    if not inside:  # an activation follows the norm with the same number: act1, bn1
         inside = [
             p for p, (key, _) in enumerate(named) if key.startswith(name.replace("act", "bn"))
         ]

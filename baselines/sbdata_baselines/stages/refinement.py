@@ -1,4 +1,4 @@
-"""Refinement: which of the ways to fit class scores to a photo a stage takes, and how hard."""
+"""Refinement: the function that fits class scores to a photo, chosen by the settings."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _CRFS = {"crf": "deeplab", "label-crf": "label", "psa-crf": "psa"}
 
 
 def refiner_of(settings: Refinement, device: torch.device) -> Refiner | None:
-    """Return the function, or None for no refinement.
+    """Return the refinement function, or None for no refinement.
 
     Raises:
-        InputError: for a CRF where its package is not installed.
+        InputError: if a CRF is chosen and its package is not installed.
     """
     if settings.name == "none":
         return None
     if settings.name in _CRFS:
-        make_refiner("crf")  # says what to install
+        make_refiner("crf")  # raises an error that names the package to install
         return partial(dense_crf, parameters=CRF_PARAMETERS[_CRFS[settings.name]])
     average = par if settings.name == "par" else pamr
 

@@ -1,9 +1,9 @@
-"""Retrieval: masks within boxes, by scores fitted to the photo and by prototypes of those.
+"""Retrieval: masks within boxes, by fitted scores and by prototypes of the fitted regions.
 
 Oh, Kim and Ham, "Background-Aware Pooling and Noise-Aware Loss for Weakly-Supervised Semantic
-Segmentation" (CVPR 2021). Features count at the photo's size, to which they are brought bilinearly.
-All of them would take gigabytes there; but with the matrices of rows and columns R and C, by which
-a map f becomes R f C', sums and lengths of the features follow from the small maps.
+Segmentation" (CVPR 2021). Features are used at the photo's size, enlarged bilinearly. All of them
+together would take gigabytes. But a map f is enlarged to R f C' by matrices of rows and columns, R
+and C, so sums and lengths of the features follow from the small maps.
 """
 
 from __future__ import annotations
@@ -36,19 +36,21 @@ def box_scores(
     """Return probabilities of background and of the classes that have a box.
 
     Outside all boxes everything is background. Inside, a class's score is the positive part of its
-    activation divided by its largest value in the box, background's is the attention to background,
-    or 0 where that is below ``threshold`` of its largest value; their softmax is the probability.
+    activation divided by its largest value in the box. The background's score is the attention to
+    background, or 0 below ``threshold`` of its largest value. The softmax of the scores is the
+    probability.
 
     Args:
-        features: ``(D, h, w)``.
-        weights: ``(C + 1, D)`` of the classifier, background first.
-        boxes: of the photo.
-        size: height and width of the photo.
-        threshold: share of the largest attention.
-        grid: cells of background a side.
+        features: Features, ``(D, h, w)``.
+        weights: Weights of the classifier, ``(C + 1, D)``, background first.
+        boxes: Boxes of the photo.
+        size: Height and width of the photo.
+        threshold: Fraction of the largest attention.
+        grid: Number of background cells per side.
 
     Returns:
-        float32 ``(K + 1, H, W)``, background first, then the classes in ascending order.
+        Probabilities, float32 ``(K + 1, H, W)``: background first, then the classes in ascending
+        order.
     """
     if not boxes:
         return np.ones((1, *size), np.float32)
@@ -77,16 +79,16 @@ def fitted_mask(
     boxes: tuple[Box, ...],
     refine: Refiner | None,
 ) -> LabelMap:
-    """Return Y_crf: each pixel's likeliest class once the scores were fitted to the photo.
+    """Return Y_crf: each pixel's most probable class after the scores were fitted to the photo.
 
     Args:
-        probabilities: of :func:`box_scores`.
-        photo: uint8 ``(H, W, 3)``.
-        boxes: of the photo; no class goes beyond its own.
-        refine: fits the scores to the photo; None leaves them as they are.
+        probabilities: Probabilities from :func:`box_scores`.
+        photo: Photo, uint8 ``(H, W, 3)``.
+        boxes: Boxes of the photo; each class stays inside its own boxes.
+        refine: Refinement that fits the scores to the photo; None leaves them unchanged.
 
     Returns:
-        uint8 ``(H, W)`` class numbers.
+        Class numbers, uint8 ``(H, W)``.
     """
     if not boxes:
         return np.zeros(photo.shape[:2], np.uint8)
@@ -99,7 +101,7 @@ def fitted_mask(
 def _attention(features: Tensor, weight: Tensor, outside: Tensor, grid: int) -> Tensor:
     """Return the attention to background, ``(h, w)``.
 
-    Where boxes leave no background, the classifier's weight of background is its prototype.
+    If boxes leave no background, the classifier's background weight is the prototype.
     """
     size = (features.shape[-2], features.shape[-1])
     shares = shares_of(outside[None].to(features.device), size)
@@ -115,19 +117,19 @@ def _attention(features: Tensor, weight: Tensor, outside: Tensor, grid: int) -> 
 def retrieved_mask(
     features: Tensor, weights: Tensor, fitted: LabelMap, boxes: tuple[Box, ...]
 ) -> LabelMap:
-    """Return Y_ret: the class of whose prototype each pixel's features are most alike.
+    """Return Y_ret: the class whose prototype is most similar to each pixel's features.
 
-    A prototype is the mean direction of the features where ``fitted`` has the class;
-    of a class that is nowhere, the classifier's weight.
+    A prototype is the mean direction of the features over the pixels that ``fitted`` assigns to the
+    class, or the classifier's weight if there are none.
 
     Args:
-        features: ``(D, h, w)``.
-        weights: ``(C + 1, D)`` of the classifier, background first.
-        fitted: uint8 ``(H, W)``, Y_crf.
-        boxes: of the photo; no class goes beyond its own.
+        features: Features, ``(D, h, w)``.
+        weights: Weights of the classifier, ``(C + 1, D)``, background first.
+        fitted: Mask Y_crf, uint8 ``(H, W)``.
+        boxes: Boxes of the photo; each class stays inside its own boxes.
 
     Returns:
-        uint8 ``(H, W)`` class numbers.
+        Class numbers, uint8 ``(H, W)``.
     """
     classes, regions = regions_of(boxes, fitted.shape)
     numbers = np.array((0, *classes), np.uint8)
@@ -141,14 +143,14 @@ def retrieved_mask(
 
 
 def mean_directions(features: Tensor, places: Tensor) -> Tensor:
-    """Return the means of the features, each divided by its length, over some places.
+    """Return the means over regions of the features, each divided by its length.
 
     Args:
-        features: ``(D, h, w)``, which are brought to the size of the places.
-        places: bool ``(K, H, W)``.
+        features: Features, ``(D, h, w)``; enlarged to the size of the regions.
+        places: Regions, bool ``(K, H, W)``.
 
     Returns:
-        ``(K, D)``; 0 for no place.
+        Mean directions, ``(K, D)``; 0 for an empty region.
     """
     size = (places.shape[-2], places.shape[-1])
     weights = places / _lengths(features, size)
@@ -158,15 +160,15 @@ def mean_directions(features: Tensor, places: Tensor) -> Tensor:
 
 
 def cosines(features: Tensor, vectors: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the cosine of each vector and the features at each pixel.
+    """Return the cosine similarity of each vector and the features at each pixel.
 
     Args:
-        features: ``(D, h, w)``, which are brought to ``size``.
-        vectors: ``(K, D)``.
-        size: height and width.
+        features: Features, ``(D, h, w)``; enlarged to ``size``.
+        vectors: Vectors, ``(K, D)``.
+        size: Height and width of the result.
 
     Returns:
-        ``(K, H, W)``.
+        Cosines, ``(K, H, W)``.
     """
     units = functional.normalize(vectors, dim=1)
     along = torch.einsum("kd,dhw->khw", units, features)  # enlarging commutes with it
@@ -174,7 +176,7 @@ def cosines(features: Tensor, vectors: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def agreement_mask(fitted: LabelMap, retrieved: LabelMap) -> LabelMap:
-    """Return the class where two masks have the same, and 255 elsewhere.
+    """Return the class where two masks agree, and 255 elsewhere.
 
     >>> agreement_mask(np.array([[0, 3]], np.uint8), np.array([[0, 0]], np.uint8)).tolist()
     [[0, 255]]
@@ -183,16 +185,16 @@ def agreement_mask(fitted: LabelMap, retrieved: LabelMap) -> LabelMap:
 
 
 def _lengths(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the length of the features at each pixel, ``(H, W)``, never 0."""
+    """Return the length of the features at each pixel, ``(H, W)``, always above 0."""
     rows, columns = _matrices(features, size)
     tall = torch.einsum("yi,dij->ydj", rows, features)
-    products = tall.transpose(1, 2) @ tall  # of each two columns of the small map
+    products = tall.transpose(1, 2) @ tall  # of every two columns of the small map
     squares = torch.einsum("yjx,xj->yx", products @ columns.T, columns)
     return squares.clamp(min=torch.finfo(features.dtype).tiny).sqrt()
 
 
 def _matrices(features: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return R ``(H, h)`` and C ``(W, w)``, which enlarge a map f bilinearly: R f C'."""
+    """Return R ``(H, h)`` and C ``(W, w)``; R f C' enlarges a map f bilinearly."""
     rows, columns = (
         functional.interpolate(torch.eye(old)[None], new, mode="linear", align_corners=False)[0].T
         for old, new in zip(features.shape[-2:], size, strict=True)
@@ -201,6 +203,6 @@ def _matrices(features: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def _numbered(rows: npt.NDArray[np.intp], classes: tuple[int, ...]) -> LabelMap:
-    """Turn rows of a stack, background first, into class numbers."""
+    """Convert row indices of a stack, background first, to class numbers."""
     numbers: LabelMap = np.array((0, *classes), np.uint8)[rows]
     return numbers

@@ -2,7 +2,7 @@
 
 Zhang et al., "Minimum Barrier Salient Object Detection at 80 FPS" (ICCV 2015), without its
 preference for the image's centre. A pixel is salient if every path from the border to it crosses a
-large range of colours. That is a prior, not a detector: objects that touch the border, or are much
+large range of colours. This is a prior, not a detector: objects that touch the border, or are much
 smaller than the largest one, are often missed.
 """
 
@@ -22,9 +22,9 @@ from sbdata.images import DAMAGE, open_image
 from sbdata_baselines.stages.colours import lab, reduced
 from sbdata_baselines.stages.maps import FloatMap, file_of
 
-_STRIP = 0.1  # of a side, the border whose colours are background
-_COLOUR_NOISE = 1.0  # variance that no border is below, in Lab units squared
-_STEEPNESS = 10.0  # of the contrast curve
+_STRIP = 0.1  # width of the border with background colours, as a fraction of a side
+_COLOUR_NOISE = 1.0  # smallest variance of a border, in Lab units squared
+_STEEPNESS = 10.0  # steepness of the contrast curve
 
 
 def saliency(
@@ -36,16 +36,16 @@ def saliency(
     """Return how much each pixel stands out from the border, 0..255.
 
     Args:
-        image: uint8 ``(H, W, 3)`` RGB.
-        side: to which the longer side is reduced for the work, in pixels.
-        backgroundness: whether to add the distance from the border's colours, which finds objects
-            that touch one side.
-        smoothing: spots are flattened that are narrower than this times the root of the mean
-            saliency, in pixels of the reduced image; 0 for none.
+        image: RGB image, uint8 ``(H, W, 3)``.
+        side: Length of the longer side after resizing, in pixels.
+        backgroundness: True to add the distance from the border's colours, which finds objects that
+            touch one side.
+        smoothing: Factor on the square root of the mean saliency: spots narrower than the product,
+            in pixels of the reduced image, are flattened; 0 for none.
 
     Returns:
-        uint8 ``(H, W)``. What stands out most is near 255 however faint it is; an image of one
-        colour gives zeros.
+        Saliency, uint8 ``(H, W)``. The most salient pixel is near 255, however small its contrast;
+        an image of one colour gives zeros.
 
     Raises:
         InputError: if the image has another shape or type.
@@ -70,12 +70,12 @@ def read_saliency(folder: Path, image_id: str, size: tuple[int, int]) -> npt.NDA
     """Read ``<image_id>.png``, an 8-bit grey saliency map that another method made.
 
     Args:
-        folder: of the maps.
-        image_id: of the image.
-        size: the image's height and width.
+        folder: Folder of the maps.
+        image_id: Id of the image.
+        size: Height and width of the image.
 
     Returns:
-        uint8 ``(H, W)``, 255 most salient.
+        Saliency, uint8 ``(H, W)``; 255 is most salient.
 
     Raises:
         InputError: if the file is missing, not an 8-bit grey PNG, or of another size.
@@ -112,10 +112,10 @@ def sum_of_barriers(colours: FloatMap) -> FloatMap:
     """Return the minimum barrier distance from the border, summed over the channels.
 
     Args:
-        colours: float32 ``(H, W, 3)``.
+        colours: Colours, float32 ``(H, W, 3)``.
 
     Returns:
-        float32 ``(H, W)``, in units of the colours.
+        Distances in units of the colours, float32 ``(H, W)``.
     """
     total = np.zeros(colours.shape[:2], np.float32)
     for channel in range(colours.shape[2]):
@@ -124,16 +124,16 @@ def sum_of_barriers(colours: FloatMap) -> FloatMap:
 
 
 def border_contrast(colours: FloatMap) -> FloatMap:
-    """Return how unlike each pixel is to the colours of the four sides of the border.
+    """Return how much each pixel differs from the colours of the image's four borders.
 
-    To each side it is the Mahalanobis distance, divided by its largest value. The largest of the
-    four is left out, since the object may cover that side.
+    The difference to each border is the Mahalanobis distance, divided by its largest value. The
+    largest of the four is left out, since the object may cover that border.
 
     Args:
-        colours: float32 ``(H, W, 3)`` in Lab.
+        colours: Lab colours, float32 ``(H, W, 3)``.
 
     Returns:
-        float32 ``(H, W)`` in [0, 3].
+        Differences, float32 ``(H, W)`` in [0, 3].
     """
     height, width = colours.shape[:2]
     rows, columns = max(1, round(_STRIP * height)), max(1, round(_STRIP * width))
@@ -152,16 +152,16 @@ def border_contrast(colours: FloatMap) -> FloatMap:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def barrier_distance(plane: FloatMap, passes: int) -> FloatMap:
-    """Return about the smallest range of values on any path from the border to each pixel.
+    """Return approximately the smallest range of values on any path from the border to each pixel.
 
     FastMBD (algorithm 1 of the paper): raster scans, forwards and backwards in turn, in which a
-    pixel takes over the better of two neighbours' paths. The value is the range of a real path, so
-    it is never below the true minimum.
+    pixel takes the better of two neighbours' paths. The value is the range of a real path, so it is
+    never below the true minimum.
     """
     height, width = plane.shape
     distance = np.full((height, width), np.inf, np.float32)
     distance[0], distance[-1], distance[:, 0], distance[:, -1] = 0, 0, 0, 0
-    high, low = plane.copy(), plane.copy()  # of the path found so far
+    high, low = plane.copy(), plane.copy()  # largest and smallest value on the path found so far
     for turn in range(passes):
         step = 1 if turn % 2 == 0 else -1
         for row in range(1, height - 1):
@@ -188,7 +188,7 @@ def _stretched(values: npt.NDArray[Any]) -> FloatMap:
 
 
 def _contrasted(values: FloatMap) -> FloatMap:
-    """Push values apart about one half by a logistic curve that keeps 0 and 1."""
+    """Increase contrast around one half by a logistic curve that keeps 0 and 1."""
     ends = 1 / (1 + np.exp(_STEEPNESS / 2)), 1 / (1 + np.exp(-_STEEPNESS / 2))
     curve = 1 / (1 + np.exp(-_STEEPNESS * (values - 0.5)))
     contrasted: FloatMap = ((curve - ends[0]) / (ends[1] - ends[0])).astype(np.float32)
@@ -208,7 +208,7 @@ def _smoothed(values: FloatMap, width: float) -> FloatMap:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _reconstructed(marker: FloatMap, mask: FloatMap) -> FloatMap:
-    """Let a marker grow to its neighbours, nowhere above the mask, until it stands still."""
+    """Grow a marker to its neighbours, never above the mask, until it no longer changes."""
     height, width = mask.shape
     grown = np.minimum(marker, mask)
     changed = True

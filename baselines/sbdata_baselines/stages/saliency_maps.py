@@ -1,6 +1,6 @@
-"""Saliency maps: those that were given, or those of a built-in provider, for all methods alike.
+"""Saliency maps: given maps, or those of a built-in provider, shared by all methods.
 
-Every method that takes saliency begins with :func:`saliency_stage`, so the maps are made once.
+Every method that uses saliency begins with :func:`saliency_stage`, so the maps are made once.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from sbdata_baselines.stages.photos import pending, pixels_of
 from sbdata_baselines.stages.saliency import read_saliency, saliency
 
 HIGHEST = VOID - 1
-"""Level of what stands out most; 255 is left for what lies outside a view of the photo."""
+"""Level of the most salient pixels; 255 marks pixels outside the photo."""
 
 Provider = Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.uint8]]
-"""From a photo and the side to which it is reduced to a map, 0..255."""
+"""Function from a photo and the length of its longer side after resizing to a map, 0..255."""
 
 _PROVIDERS: dict[str, Provider] = {"boundary": boundary_saliency, "mbd": saliency}
 
 
 def saliency_maps(task: StageContext, settings: SaliencySettings) -> None:
-    """Write ``<image_id>.png`` of each photo: 8-bit grey levels, 0..254.
+    """Write ``<image_id>.png`` for each photo: 8-bit grey levels, 0..254.
 
     Raises:
-        InputError: naming the given map that is missing or cannot be used.
+        InputError: if a given map is missing or cannot be used; the message names it.
     """
     provider = _PROVIDERS[settings.provider]
     for row in pending(task, ".png"):
@@ -57,10 +57,10 @@ def read_salience(folder: Path, image_id: str) -> FloatMap:
 
 
 def salience_of(levels: Tensor) -> Tensor:
-    """Return views of maps as floats in [0, 1]; outside the photo nothing is salient.
+    """Return views of maps as floats in [0, 1]; pixels outside the photo are 0.
 
     Args:
-        levels: integers ``(N, h, w)``, 255 outside.
+        levels: Integer levels, ``(N, h, w)``; 255 outside the photo.
 
     >>> salience_of(torch.tensor([[[0, 127, 254, 255]]])).tolist()
     [[[0.0, 0.5, 1.0, 0.0]]]

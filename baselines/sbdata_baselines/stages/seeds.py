@@ -1,8 +1,8 @@
-"""Seeds: the pixels whose class the maps are sure of; the others are void (255).
+"""Seeds: the pixels whose class is certain according to the maps; the others are void (255).
 
-Two rules are in use. IRN compares the maps with two constant background scores, PSA and SEAM with
-``(1 - max) ** alpha`` for two alphas. In both, what wins against the strong background is sure
-foreground, and what loses to the weak one is sure background.
+There are two rules. IRN compares the maps with two constant background scores; PSA and SEAM use
+``(1 - max) ** alpha`` for two alphas. In both, what exceeds the strong background is certain
+foreground, and what is below the weak one is certain background.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def confident_seeds(
     """Return IRN's seeds from two constant background scores.
 
     Args:
-        maps: of the present classes.
-        image: uint8 ``(H, W, 3)``, for ``refine``.
-        foreground: score that a class must exceed to be sure.
-        background: score that no class may exceed where background is sure.
-        refine: is applied to either labelling; None leaves them as they are.
-        certainty: probability that a label is given when it is handed to ``refine``; the other
-            labels share the rest.
+        maps: Maps of the present classes.
+        image: Image for ``refine``, uint8 ``(H, W, 3)``.
+        foreground: Score that a class must exceed to be a foreground seed.
+        background: Score that no class may exceed in a background seed.
+        refine: Refinement of both labellings; None leaves them unchanged.
+        certainty: Probability of each pixel's label in the input of ``refine``; the other labels
+            share the rest.
 
     Returns:
-        uint8 ``(H, W)``: a class, 0, or 255 between the two.
+        Seeds, uint8 ``(H, W)``: a class, 0, or 255 for uncertain pixels.
     """
 
     def labelled(score: float) -> LabelMap:
@@ -49,7 +49,7 @@ def confident_seeds(
     strong, weak = labelled(foreground), labelled(background)
     seeds = np.full_like(strong, VOID)
     seeds[weak == 0] = 0
-    seeds[strong > 0] = strong[strong > 0]  # refinement may disagree; foreground then stands
+    seeds[strong > 0] = strong[strong > 0]  # refined labellings may disagree: foreground wins
     return seeds
 
 
@@ -63,34 +63,34 @@ def alpha_seeds(
     """Return the seeds of PSA and SEAM, from two alphas.
 
     Args:
-        maps: of the present classes.
-        image: uint8 ``(H, W, 3)``, for ``refine``.
-        low: alpha of the strong background; classes that win are sure.
-        high: alpha of the weak one; background that wins is sure.
-        refine: is applied to the scores, scaled to sum to 1; None leaves them as they are.
+        maps: Maps of the present classes.
+        image: Image for ``refine``, uint8 ``(H, W, 3)``.
+        low: Exponent alpha of the strong background; classes that exceed it are seeds.
+        high: Exponent alpha of the weak background; pixels that it wins are background seeds.
+        refine: Refinement of the scores, scaled to sum to 1; None leaves them unchanged.
 
     Returns:
-        uint8 ``(H, W)``: a class, 0, or 255 between the two.
+        Seeds, uint8 ``(H, W)``: a class, 0, or 255 for uncertain pixels.
     """
     strong, weak = (
         mask_of(score_stack(maps, alpha_background(maps, alpha)), maps, image, refine)
         for alpha in (low, high)
     )
     seeds = np.where(strong > 0, strong, np.uint8(VOID))
-    seeds[weak == 0] = 0  # refinement may disagree; background then stands
+    seeds[weak == 0] = 0  # refined labellings may disagree: background wins
     return seeds
 
 
 def argmax_mask(maps: ClassMaps, background: float | FloatMap, power: float = 1.0) -> LabelMap:
-    """Give each pixel its strongest class, or background where none exceeds it.
+    """Return each pixel's strongest class, or background if none exceeds it.
 
     Args:
-        maps: of the present classes.
-        background: one score for all pixels, or a map of them.
-        power: to which the maps are raised first.
+        maps: Maps of the present classes.
+        background: Background score, one for all pixels or a map.
+        power: Exponent applied to the maps first.
 
     Returns:
-        uint8 ``(H, W)`` class numbers; a class that equals the background loses.
+        Class numbers, uint8 ``(H, W)``; a class that equals the background loses.
 
     >>> maps = ClassMaps((3, 7), np.array([[[0.9, 0.2, 0.1]], [[0.5, 0.6, 0.25]]], np.float32))
     >>> argmax_mask(maps, background=0.25).tolist()
@@ -106,10 +106,10 @@ def alpha_background(maps: ClassMaps, alpha: float) -> FloatMap:
 
 
 def score_stack(maps: ClassMaps, background: float | FloatMap, power: float = 1.0) -> FloatMap:
-    """Put the background's score before the maps, which are raised to a power first.
+    """Stack the background's score and the maps, which are raised to a power first.
 
     Returns:
-        float32 ``(K + 1, H, W)``.
+        Scores, float32 ``(K + 1, H, W)``, background first.
     """
     stack = np.empty((len(maps.maps) + 1, *maps.size), np.float32)
     stack[0] = background
@@ -120,13 +120,13 @@ def score_stack(maps: ClassMaps, background: float | FloatMap, power: float = 1.
 def mask_of(
     stack: FloatMap, maps: ClassMaps, image: npt.NDArray[np.uint8], refine: Refiner | None
 ) -> LabelMap:
-    """Give each pixel the class of its largest score, after refinement.
+    """Return the class of each pixel's largest score, after refinement.
 
     Args:
-        stack: float32 ``(K + 1, H, W)`` scores, not negative, background first.
-        maps: whose classes the rows after the first are.
-        image: uint8 ``(H, W, 3)``, for ``refine``.
-        refine: is applied to the scores, scaled to sum to 1 at each pixel.
+        stack: Non-negative scores, float32 ``(K + 1, H, W)``, background first.
+        maps: Class maps; their classes are those of the rows after the first.
+        image: Image for ``refine``, uint8 ``(H, W, 3)``.
+        refine: Refinement of the scores, scaled to sum to 1 at each pixel.
     """
     if refine is not None:
         total = stack.sum(axis=0)
@@ -136,7 +136,7 @@ def mask_of(
 
 
 def _label_stack(labels: npt.NDArray[Any], count: int, certainty: float) -> FloatMap:
-    """Return probabilities ``(count, H, W)``, ``certainty`` for the label of each pixel."""
+    """Return probabilities, ``(count, H, W)``, with ``certainty`` for the label of each pixel."""
     if count == 1:
         return np.ones((1, *labels.shape), np.float32)
     chosen = np.arange(count)[:, None, None] == labels
@@ -144,6 +144,6 @@ def _label_stack(labels: npt.NDArray[Any], count: int, certainty: float) -> Floa
 
 
 def _numbered(labels: npt.NDArray[Any], maps: ClassMaps) -> LabelMap:
-    """Turn rows of a stack into class numbers."""
+    """Convert row indices of a stack to class numbers."""
     numbers: LabelMap = np.array((0, *maps.classes), np.uint8)[labels]
     return numbers

@@ -1,7 +1,7 @@
-"""Splitting: a classifier cut in two, so that its first parts run once and its last ones often.
+"""Splitting: a classifier cut in two, so that its first parts run once and its last parts often.
 
-Methods that climb, or train anew, for each photo run the network many times. With all of it as the
-head they are what their papers describe; cut later, they cost a fraction.
+Methods that use gradient ascent, or train again, for each photo run the network many times. With
+the whole network as the head they match their papers; with a later cut they cost a fraction.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from sbdata.errors import InputError
 from sbdata_baselines.stages.classifier import Classifier
 
-_PROBE = 64  # side of the noise that a cut network is tried on
+_PROBE = 64  # side of the random images on which a cut network is tested
 
 
 class Head(nn.Module):
-    """The last parts of a backbone, and the head; they share their weights with the classifier.
+    """Last parts of a backbone and the classifier's head; they share the classifier's weights.
 
     Args:
-        parts: that follow each other.
-        conv: a 1 x 1 convolution to one map a class.
+        parts: Parts to run in sequence.
+        conv: Convolution, 1 x 1, to one map per class.
     """
 
     def __init__(self, parts: Sequence[nn.Module], conv: nn.Conv2d) -> None:
@@ -32,32 +32,32 @@ class Head(nn.Module):
         self.conv = conv
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return the activations ``(N, C, h, w)`` of what the backbone gave."""
+        """Return the activations of the backbone's output, ``(N, C, h, w)``."""
         for part in self.parts:
             found = part(values)
-            values = found[-1] if isinstance(found, list) else found  # a whole backbone's is one
+            values = found[-1] if isinstance(found, list) else found  # a whole backbone: a list
         activations: Tensor = self.conv(values)
         return activations
 
 
 class Backbone(nn.Module):
-    """The classifier up to the cut: the normalisation of the photo, and the first parts.
+    """Classifier up to the cut: the normalisation of the photo, and the first parts.
 
     Args:
-        model: the classifier.
-        parts: that follow each other; may be none.
+        model: Classifier.
+        parts: Parts to run in sequence; may be empty.
     """
 
     def __init__(self, model: Classifier, parts: Sequence[nn.Module]) -> None:
         super().__init__()
         self.pyramid = model.pyramid
-        self.parts = list(parts)  # of the pyramid, which registers them
+        self.parts = list(parts)  # a plain list: the pyramid registers the parts
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return what the head is given, without gradients.
+        """Return the head's input, without gradients.
 
         Args:
-            images: ``(N, 3, H, W)`` RGB, uint8, or floats in [0, 1].
+            images: RGB images, ``(N, 3, H, W)``: uint8, or floats in [0, 1].
         """
         with torch.no_grad():
             values = self.pyramid.normalised(images).contiguous(memory_format=torch.channels_last)
@@ -67,23 +67,23 @@ class Backbone(nn.Module):
 
 
 class SplitClassifier(NamedTuple):
-    """A classifier in two, ``head(backbone(images))`` of which are its maps."""
+    """Classifier in two parts; its maps are ``head(backbone(images))``."""
 
     backbone: Backbone
     head: Head
 
 
 def split(model: Classifier, first: str = "") -> SplitClassifier:
-    """Cut a classifier.
+    """Cut a classifier in two.
 
     Args:
-        model: in evaluation mode.
-        first: name of the backbone's part that the head begins with: ``layer4`` of a ResNet,
-            ``blocks.6`` of an EfficientNet. With none, that is the whole backbone, and what
-            comes before just normalises the photo.
+        model: Classifier in evaluation mode.
+        first: Name of the backbone part that the head begins with: ``layer4`` of a ResNet,
+            ``blocks.6`` of an EfficientNet. If empty, the head includes the whole backbone, and the
+            part before it only normalises the photo.
 
     Raises:
-        InputError: for an unknown name, or a backbone whose parts do not simply follow each other.
+        InputError: if the name is unknown, or the backbone's parts do not simply follow each other.
     """
     if not first:
         return SplitClassifier(Backbone(model, ()), Head([model.pyramid.backbone], model.head))
@@ -101,7 +101,7 @@ def split(model: Classifier, first: str = "") -> SplitClassifier:
 
 
 def _chain(model: Classifier) -> dict[str, nn.Module]:
-    """Return the parts of a backbone by name; a sequence that holds a depth gives its members."""
+    """Return the parts of a backbone by name; sequences with a depth are split into members."""
     backbone = model.pyramid.backbone
     depths = [str(depth["module"]) for depth in backbone.feature_info.info]
     parts: dict[str, nn.Module] = {}
@@ -114,7 +114,7 @@ def _chain(model: Classifier) -> dict[str, nn.Module]:
 
 
 def _is_whole(parts: SplitClassifier, model: Classifier) -> bool:
-    """Tell, by noise, whether both parts together are the classifier."""
+    """Return True if both parts together equal the classifier, tested on random images."""
     noise = torch.Generator().manual_seed(0)
     weight = model.head.weight
     image = torch.rand(1, 3, _PROBE, _PROBE, generator=noise).to(weight.device)

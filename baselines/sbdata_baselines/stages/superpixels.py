@@ -1,8 +1,8 @@
-"""Superpixels: small regions of like colour, about equally large, and which of them touch.
+"""Superpixels: small regions of similar colour and about equal size, and which of them touch.
 
 Achanta et al., "SLIC Superpixels Compared to State-of-the-Art Superpixel Methods" (TPAMI 2012):
-k-means over colour and place, in which a centre looks only at pixels nearby. Pieces of a superpixel
-that do not hang together are left as they are.
+k-means over colour and position, in which a centre considers only nearby pixels. Disconnected
+pieces of a superpixel are left as they are.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ Labels = npt.NDArray[np.int32]
 def superpixels(
     colours: FloatMap, count: int, compactness: float = 10.0, rounds: int = 5
 ) -> Labels:
-    """Divide an image.
+    """Divide an image into superpixels.
 
     Args:
-        colours: float32 ``(H, W, 3)`` in Lab.
-        count: about how many there shall be.
-        compactness: colour difference that weighs as much as a distance of one superpixel.
-        rounds: of k-means.
+        colours: Lab colours, float32 ``(H, W, 3)``.
+        count: Approximate number of superpixels.
+        compactness: Colour difference with the weight of a distance of one superpixel.
+        rounds: Number of k-means iterations.
 
     Returns:
-        int32 ``(H, W)``: 0, 1, ... without gaps, in the order of a grid's cells.
+        Labels, int32 ``(H, W)``: 0, 1, ... without gaps, in the order of a grid's cells.
 
     >>> superpixels(np.zeros((2, 4, 3), np.float32), 2).tolist()
     [[0, 0, 1, 1], [0, 0, 1, 1]]
     """
     height, width = colours.shape[:2]
-    # An image thinner than a cell of that area has its cells in one row.
+    # If the image is thinner than a cell of that area, all cells lie in one row.
     longest = max(height, width) / max(count, 1)
     step = max(1.0, float(np.sqrt(height * width / max(count, 1))), longest)
     rows, columns = (max(1, round(side / step)) for side in (height, width))
@@ -53,15 +53,15 @@ def superpixels(
 
 
 def means(labels: Labels, values: npt.NDArray[Any], count: int) -> npt.NDArray[np.float64]:
-    """Return the mean of values over each superpixel, NaN for one without a pixel.
+    """Return the mean of values over each superpixel, NaN for one without pixels.
 
     Args:
-        labels: ``(H, W)``.
-        values: ``(H, W, D)``.
-        count: of superpixels.
+        labels: Labels, ``(H, W)``.
+        values: Values, ``(H, W, D)``.
+        count: Number of superpixels.
 
     Returns:
-        float64 ``(count, D)``.
+        Means, float64 ``(count, D)``.
     """
     flat = labels.ravel()
     sums = [
@@ -73,10 +73,10 @@ def means(labels: Labels, values: npt.NDArray[Any], count: int) -> npt.NDArray[n
 
 
 def touching(labels: Labels) -> npt.NDArray[np.int64]:
-    """Return the pairs of superpixels that share an edge of two pixels, each once.
+    """Return the pairs of superpixels that share a pixel edge, each once.
 
     Returns:
-        int64 ``(pairs, 2)``, sorted; the smaller number of a pair comes first.
+        Pairs, int64 ``(pairs, 2)``, sorted; the smaller label of a pair comes first.
 
     >>> touching(np.array([[0, 0, 1], [2, 2, 1]], np.int32)).tolist()
     [[0, 1], [0, 2], [1, 2]]
@@ -104,9 +104,9 @@ def _move_to_nearest(
     weight: float,
     labels: Labels,
 ) -> None:
-    """Give each pixel, in place, its nearest centre of those not farther than the reach.
+    """Assign each pixel, in place, to its nearest centre within the reach.
 
-    A pixel that none reaches stays where it is.
+    A pixel with no centre in reach keeps its label.
     """
     height, width = labels.shape
     best = np.full((height, width), np.inf)

@@ -1,9 +1,10 @@
-"""Tokens: a transformer with a token for each class, whose attention tells where the class is.
+"""Tokens: a transformer with one token per class, whose attention shows where the class is.
 
 Xu et al., "Multi-class Token Transformer for Weakly Supervised Semantic Segmentation" (MCTformer,
 CVPR 2022), version 2. The tokens of C classes and of the h x w patches go through the blocks of a
-vision transformer together. The mean of a class's token is its first logit; a 3 x 3 convolution of
-the patches' tokens gives it a map, whose mean is its second one. No norm follows the last block.
+vision transformer together. The mean of a class's token is its first logit. A 3 x 3 convolution of
+the patches' tokens gives the class's map, whose mean is its second logit. No norm follows the last
+block.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from sbdata_baselines.stages.pyramid import Pyramid, build_pyramid
 
 
 class TokenNetwork(nn.Module):
-    """A classifier with a token for each class.
+    """Classifier with one token per class.
 
     Args:
-        patches: gives the patches' tokens, ``(N, D, h, w)``, of images ``(N, 3, H, W)``.
-        blocks: of timm's vision transformer.
-        class_tokens: ``(C, D)``, where they begin.
-        class_positions: ``(C, D)``, what is added to them.
-        patch_positions: ``(D, g, g)``, what is added to the patches of a training view.
+        patches: Module from images, ``(N, 3, H, W)``, to patch tokens, ``(N, D, h, w)``.
+        blocks: Blocks of timm's vision transformer.
+        class_tokens: Initial class tokens, ``(C, D)``.
+        class_positions: Position embeddings of the class tokens, ``(C, D)``.
+        patch_positions: Position embeddings of the patches of a training view, ``(D, g, g)``.
 
     Raises:
-        InputError: for blocks whose attention cannot be looked into.
+        InputError: if the attention weights of a block cannot be computed.
     """
 
     def __init__(
@@ -57,30 +58,31 @@ class TokenNetwork(nn.Module):
 
     @property
     def places(self) -> list[Tensor]:
-        """Return the parameters that are tokens or positions, which no weight decay pulls at."""
+        """Return the parameters that are tokens or positions, which have no weight decay."""
         return [self.class_tokens, self.class_positions, self.patch_positions]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of the class tokens and of the patches, both ``(N, C)``.
 
         Args:
-            images: ``(N, 3, H, W)`` RGB, uint8, or floats in [0, 1].
+            images: RGB images, ``(N, 3, H, W)``: uint8, or floats in [0, 1].
         """
         tokens, grid = self._first(images)
         tokens = self.blocks(tokens)
         return self._class_logits(tokens), self._patch_maps(tokens, grid).mean(dim=(2, 3))
 
     def maps(self, images: Tensor, last_layers: int, refine: bool = True) -> Tensor:
-        """Return where the classes are, ``(N, C, h, w)``, not negative, not normalised.
+        """Return class maps, ``(N, C, h, w)``, non-negative and not normalised.
 
-        What class tokens take of each patch, summed over the last blocks, times the positive part
-        of the patches' maps; then :func:`sbdata_baselines.stages.attention.refined_maps` by what
-        patches take of each other, summed over all blocks. Weights are means over the heads.
+        The attention of class tokens to each patch, summed over the last blocks, is multiplied by
+        the positive part of the patches' maps.
+        :func:`sbdata_baselines.stages.attention.refined_maps` then applies the attention between
+        patches, summed over all blocks. Attention is averaged over the heads.
 
         Args:
-            images: ``(N, 3, H, W)``.
-            last_layers: whose attention of the class tokens counts.
-            refine: whether the patches' affinity is applied.
+            images: Images, ``(N, 3, H, W)``.
+            last_layers: Number of last blocks whose class-token attention is used.
+            refine: True to apply the patches' affinity.
         """
         tokens, grid = self._first(images)
         classes = len(self.class_tokens)
@@ -113,14 +115,14 @@ class TokenNetwork(nn.Module):
 
 
 def positions_at(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return the positions of a grid, interpolated (bicubic) unless it is that of the training.
+    """Return the position embeddings of a grid, interpolated (bicubic) if its size differs.
 
     Args:
-        positions: ``(D, g, g)``.
-        grid: its height and width, in patches.
+        positions: Position embeddings of the training grid, ``(D, g, g)``.
+        grid: Height and width of the new grid, in patches.
 
     Returns:
-        ``(D, *grid)``.
+        Position embeddings, ``(D, *grid)``.
     """
     if tuple(positions.shape[1:]) == grid:
         return positions
@@ -128,26 +130,26 @@ def positions_at(positions: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def token_loss(logits: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
-    """Return the sum of the multi-label soft margins of both logits; each has weight 1.
+    """Return the sum of the multi-label soft margin losses of both logits, each with weight 1.
 
     Args:
-        logits: of :class:`TokenNetwork`, both ``(N, C)``.
-        labels: ``(N, C)`` of 0 and 1.
+        logits: Logits of :class:`TokenNetwork`, both ``(N, C)``.
+        labels: Image labels, ``(N, C)`` of 0 and 1.
     """
     margin = functional.multilabel_soft_margin_loss
     return margin(logits[0], labels) + margin(logits[1], labels)
 
 
-# --- what reads the patches -----------------------------------------------------------------------
+# --- patch embeddings -----------------------------------------------------------------------------
 
 
 class PixelPatches(nn.Module):
-    """The patches of a vision transformer; a photo is resized to whole ones.
+    """Patch embedding of a vision transformer; a photo is resized to whole patches.
 
     Args:
-        project: timm's convolution, whose stride is the side of a patch.
-        mean: of the colours, in [0, 1].
-        std: of the colours.
+        project: Convolution of timm whose stride is the side of a patch.
+        mean: Means of the colour channels, in [0, 1].
+        std: Standard deviations of the colour channels.
     """
 
     mean: Tensor
@@ -160,7 +162,7 @@ class PixelPatches(nn.Module):
         self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return ``(N, D, h, w)``."""
+        """Return patch tokens, ``(N, D, h, w)``."""
         values = images if images.is_floating_point() else images.to(self.mean.dtype) / 255
         sides = zip(values.shape[-2:], self.project.stride, strict=True)
         whole = [max(round(length / side), 1) * side for length, side in sides]
@@ -171,11 +173,11 @@ class PixelPatches(nn.Module):
 
 
 class FeaturePatches(nn.Module):
-    """The cells of a backbone's last features, brought to a token's width.
+    """Cells of a backbone's last features, projected to a token's width.
 
     Args:
-        pyramid: the backbone.
-        width: of a token.
+        pyramid: Backbone.
+        width: Width of a token.
     """
 
     def __init__(self, pyramid: Pyramid, width: int) -> None:
@@ -184,7 +186,7 @@ class FeaturePatches(nn.Module):
         self.join = nn.Conv2d(pyramid.channels[-1], width, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return ``(N, D, h, w)``."""
+        """Return patch tokens, ``(N, D, h, w)``."""
         patches: Tensor = self.join(self.pyramid(images)[-1])
         return patches
 
@@ -195,18 +197,19 @@ class FeaturePatches(nn.Module):
 def build_network(
     settings: TransformerSettings | HybridSettings, n_classes: int, crop: int
 ) -> TokenNetwork:
-    """Build a network; what is random in it is drawn by torch's global generator.
+    """Return a new network; its random parameters are drawn with torch's global generator.
 
-    All class tokens of a vision transformer begin as its one class token does, as in the official
-    code.
+    All class tokens are initialised with the single class token of the vision transformer, as in
+    the official code.
 
     Args:
-        settings: of the transformer.
-        n_classes: C, without background.
-        crop: side of a training view in pixels, whose patches have positions of their own.
+        settings: Settings of the transformer.
+        n_classes: Number of classes C, without background.
+        crop: Side of a training view in pixels; its patches have their own position embeddings.
 
     Raises:
-        InputError: for a model that is no plain vision transformer, or weights that cannot be had.
+        InputError: if the model is not a plain vision transformer, or its weights are not
+            available.
     """
     if isinstance(settings, HybridSettings):
         return _hybrid(settings, n_classes, crop)
@@ -251,12 +254,13 @@ def _hybrid(settings: HybridSettings, n_classes: int, crop: int) -> TokenNetwork
 
 
 def load_transformer(settings: TransformerSettings, crop: int) -> VisionTransformer:
-    """Build a vision transformer for views of a size, and give it its weights.
+    """Return a vision transformer with its weights, for views of a given size.
 
     Positions of another size are interpolated; a classifier's weights are left out.
 
     Raises:
-        InputError: for a model that is no plain vision transformer, or weights that cannot be had.
+        InputError: if the model is not a plain vision transformer, or its weights are not
+            available.
     """
     name, weights = settings.model, settings.weights
     if not timm.is_model(name) or get_pretrained_cfg(name) is None:
@@ -287,13 +291,13 @@ def load_transformer(settings: TransformerSettings, crop: int) -> VisionTransfor
 
 
 def _fill(model: VisionTransformer, path: Path, name: str) -> None:
-    """Give a transformer the weights of a file, in timm's or DeiT's layout."""
+    """Load the weights of a transformer from a file in timm's or DeiT's layout."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = checkpoint_filter_fn(state, model)
         state = {k: v for k, v in state.items() if not k.startswith("head.")}
         model.load_state_dict(state)
-    except Exception as error:  # damaged and hostile files raise whatever their bytes lead to
+    except Exception as error:  # damaged and hostile files raise all kinds of errors
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         msg = f"{path}: no weights of {name} ({reason}); give its state dict, saved by torch.save"
         raise InputError(msg) from error

@@ -1,7 +1,7 @@
-"""Training: how every stage that learns does so, by the loop of ``sbdata.train.fit``.
+"""Training: the training loop of all stages that learn, based on ``sbdata.train.fit``.
 
-A stage that was killed goes on from its last checkpoint and ends, on one CPU, with the very weights
-of an unbroken run.
+A killed stage continues from its last checkpoint. On one CPU, it ends with exactly the weights of
+an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ Optimiser = Sgd | Adam | AdamW
 
 
 class TrainSettings(Protocol):
-    """The settings of a stage that learns."""
+    """Settings of a stage that learns."""
 
     @property
     def optimiser(self) -> Optimiser:
-        """Return the optimiser's settings."""
+        """Optimiser settings."""
 
     @property
     def schedule(self) -> Schedule:
-        """Return how long it learns."""
+        """Training length."""
 
 
 def train_network(
@@ -54,20 +54,21 @@ def train_network(
     undecayed: Iterable[Tensor] = (),
     batch_size: int | None = None,
 ) -> None:
-    """Train a model in place and write it to ``model.pt`` of the task's folder.
+    """Train a model in place and write it to ``model.pt`` in the task's folder.
 
     Args:
-        task: context of the stage, whose folder holds the checkpoint.
-        settings: a frozen dataclass, kept beside the weights.
-        model: model on its device; its parameters that require gradients are trained.
-        streams: views; those of all streams together are a batch.
-        step_loss: called with the tensors of a batch, on the device.
-        backbone: see :func:`new_optimiser`.
-        undecayed: see :func:`new_optimiser`.
-        batch_size: views of each stream in a step; those of the schedule by default.
+        task: Context of the stage; its folder holds the checkpoint.
+        settings: Frozen dataclass of settings, stored with the weights.
+        model: Model on its device; its parameters that require gradients are trained.
+        streams: Streams of views; the views of all streams together form a batch.
+        step_loss: Loss function, called with the tensors of a batch on the device.
+        backbone: Part of ``model`` that is trained at the plain learning rate; all of it by
+            default.
+        undecayed: Parameters without weight decay, besides one-dimensional ones, for AdamW.
+        batch_size: Views of each stream per step; by default that of the schedule.
 
     Raises:
-        InputError: if the loss or the weights are no numbers any more.
+        InputError: if the loss or the weights are no longer finite.
     """
     if (task.folder / MODEL).is_file():
         return
@@ -104,11 +105,11 @@ def new_optimiser(
     """Return an optimiser of all parameters that require gradients.
 
     Args:
-        settings: settings of the optimiser.
-        model: model whose parameters are trained.
-        backbone: part of ``model`` whose parameters take the plain learning rate, while all others
-            take ``head`` times as much; all of it by default.
-        undecayed: parameters without weight decay, beside those of one dimension, for AdamW.
+        settings: Optimiser settings.
+        model: Model whose parameters are trained.
+        backbone: Part of ``model`` that is trained at the plain learning rate, all other parameters
+            at ``head`` times that rate; all of it by default.
+        undecayed: Parameters without weight decay, besides one-dimensional ones, for AdamW.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     if isinstance(settings, AdamW):
@@ -140,16 +141,17 @@ def new_optimiser(
     return kind(groups, lr=settings.lr)
 
 
-# --- networks that stages train and others read ---------------------------------------------------
+# --- networks that stages train and later load ----------------------------------------------------
 
 
 def new_network(task: StageContext, settings: Any, build: Callable[[Any, int], M]) -> M:
-    """Build a network on the task's device; torch's global generator is seeded before.
+    """Build a network on the task's device, after seeding torch's global generator.
 
     Args:
-        task: context of the stage.
-        settings: settings of the network.
-        build: builds it of the settings and the number of classes, without background.
+        task: Context of the stage.
+        settings: Settings of the network.
+        build: Function that builds it from the settings and the number of classes, without
+            background.
     """
     torch.manual_seed(task.seed)
     model = build(settings, len(task.weak.taxonomy))
@@ -158,16 +160,17 @@ def new_network(task: StageContext, settings: Any, build: Callable[[Any, int], M
 
 
 def load_network(task: StageContext, folder: Path, kind: Any, build: Callable[[Any, int], M]) -> M:
-    """Read a network that :func:`train_network` wrote, in evaluation mode.
+    """Load a network that :func:`train_network` wrote, in evaluation mode.
 
     Args:
-        task: context of the stage.
-        folder: folder of ``model.pt``.
-        kind: dataclass of its settings.
-        build: see :func:`new_network`.
+        task: Context of the stage.
+        folder: Folder of ``model.pt``.
+        kind: Dataclass of its settings.
+        build: Function that builds it from the settings and the number of classes, without
+            background.
 
     Raises:
-        InputError: if there is none, or one of another kind.
+        InputError: if there is no model, or one of another kind.
     """
     model = new_network(task, settings_of(folder, kind), build)
     load_trained(model, folder)
@@ -176,7 +179,7 @@ def load_network(task: StageContext, folder: Path, kind: Any, build: Callable[[A
 
 
 def settings_of(folder: Path, kind: Any) -> Any:
-    """Return the settings, of the dataclass ``kind``, with which a model was trained.
+    """Return the settings, an instance of the dataclass ``kind``, with which a model was trained.
 
     Raises:
         InputError: if there is no model, or one of another kind.
@@ -186,10 +189,10 @@ def settings_of(folder: Path, kind: Any) -> Any:
 
 
 def load_trained(model: nn.Module, folder: Path) -> None:
-    """Give a model, built as it was for training, the weights that :func:`train_network` wrote.
+    """Load the weights that :func:`train_network` wrote into a model built as for training.
 
     Raises:
-        InputError: if there are none, or those of another model.
+        InputError: if there are no weights, or those of another model.
     """
     state = load_tensors(folder / MODEL, MODEL_FORMAT)["model"]
     try:

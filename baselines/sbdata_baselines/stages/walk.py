@@ -5,8 +5,8 @@ Ahn and Kwak, "Learning Pixel-level Semantic Affinity" (PSA, CVPR 2018), and Ahn
 
 With ``a_ij`` the affinity of cells i and j and ``A = a ** beta`` (1 on the diagonal), the walk is
 ``M T^t`` with ``T_ij = A_ij / sum_k A_kj``. Columns of T sum to 1, so a map's value becomes a mean
-of its neighbours' and a constant map stays as it is. ``T^t`` is never formed: ``M`` is multiplied t
-times by the sparse T.
+of its neighbours' values and a constant map does not change. ``T^t`` is never computed: ``M`` is
+multiplied t times by the sparse T.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from sbdata.train.resize import resized
 from sbdata_baselines.stages.maps import ClassMaps, FloatMap
 
 Offset = tuple[int, int]
-"""Rows and columns from a cell to its neighbour."""
+"""Row and column offset from a cell to its neighbour."""
 
 
 def neighbours(radius: int) -> list[Offset]:
     """Return the offsets ``(dy, dx)`` of the half disc ``dy^2 + dx^2 < radius^2``.
 
-    Of each pair of opposite offsets the one is listed that leads down, or right in its own row.
+    Of two opposite offsets, only the one that points down, or right in the same row, is listed.
 
     Raises:
-        InputError: for a radius below 2, in which there is no neighbour.
+        InputError: for a radius below 2, which contains no neighbour.
 
     >>> neighbours(2)
     [(0, 1), (1, -1), (1, 0), (1, 1)]
@@ -56,8 +56,8 @@ def neighbours(radius: int) -> list[Offset]:
 def line_cells(offset: Offset) -> list[Offset]:
     """Return the cells whose centre is nearer than 1 to the segment from (0, 0) to an offset.
 
-    All of them lie in the segment's bounding box, where the distance to the segment is that to the
-    line through it.
+    All of them lie in the segment's bounding box. There, the distance to the segment is the
+    distance to the line through it.
 
     >>> line_cells((1, 1))
     [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -80,12 +80,12 @@ def edge_affinities(edges: Tensor, radius: int) -> Tensor:
     Differentiable; the gradient goes to the one cell that holds the maximum.
 
     Args:
-        edges: float ``(N, h, w)`` in [0, 1].
-        radius: of :func:`neighbours`.
+        edges: Edge map, float ``(N, h, w)`` in [0, 1].
+        radius: Radius of :func:`neighbours`, in cells.
 
     Returns:
-        ``(N, offsets, h, w)``: at ``[n, k, y, x]`` the affinity of cell (y, x) and the cell at
-        offset k from it; 0 where that lies outside.
+        Affinities, ``(N, offsets, h, w)``: at ``[n, k, y, x]`` the affinity of cell (y, x) and the
+        cell at offset k from it; 0 if that cell lies outside.
     """
     height, width = edges.shape[-2:]
     margin = radius - 1
@@ -108,11 +108,12 @@ def feature_affinities(features: Tensor, radius: int) -> Tensor:
     """Return PSA's affinities ``a_ij = exp(-mean over the channels of |f_i - f_j|)``.
 
     Args:
-        features: float ``(N, C, h, w)``.
-        radius: of :func:`neighbours`.
+        features: Features, float ``(N, C, h, w)``.
+        radius: Radius of :func:`neighbours`, in cells.
 
     Returns:
-        As :func:`edge_affinities`.
+        Affinities, ``(N, offsets, h, w)``: at ``[n, k, y, x]`` the affinity of cell (y, x) and the
+        cell at offset k from it; 0 if that cell lies outside.
     """
     height, width = features.shape[-2:]
     margin = radius - 1
@@ -130,15 +131,15 @@ def feature_affinities(features: Tensor, radius: int) -> Tensor:
 
 
 def transition(edge: npt.NDArray[Any], radius: int = 5, beta: float = 10) -> sparse.csr_array:
-    """Return IRN's transition matrix of an edge map; no link leads over the border.
+    """Return IRN's transition matrix of an edge map; no link crosses the map's border.
 
     Args:
-        edge: ``(h, w)`` in [0, 1].
-        radius: of :func:`neighbours`.
-        beta: exponent of the affinities.
+        edge: Edge map, ``(h, w)`` in [0, 1].
+        radius: Radius of :func:`neighbours`, in cells.
+        beta: Exponent of the affinities.
 
     Returns:
-        float64 ``(h w, h w)`` whose columns sum to 1.
+        Transition matrix, float64 ``(h w, h w)``; its columns sum to 1.
     """
     edges = torch.tensor(np.asarray(edge, np.float32))[None]
     values = edge_affinities(edges, radius)[0].numpy()
@@ -151,14 +152,14 @@ def transition_from_affinities(
     """Return the transition matrix of symmetric affinities, with 1 on the diagonal.
 
     Args:
-        values: ``(offsets, h, w)`` in [0, 1], as :func:`edge_affinities` of one image. What
-            belongs to a neighbour outside the grid is not read.
-        offsets: of the neighbours.
-        shape: h and w of the grid.
-        beta: exponent of the affinities.
+        values: Affinities of one image, ``(offsets, h, w)`` in [0, 1], as from
+            :func:`edge_affinities`. Values of neighbours outside the grid are ignored.
+        offsets: Offsets of the neighbours.
+        shape: Height and width of the grid.
+        beta: Exponent of the affinities.
 
     Returns:
-        float64 ``(h w, h w)`` whose columns sum to 1.
+        Transition matrix, float64 ``(h w, h w)``; its columns sum to 1.
     """
     height, width = shape
     cells = height * width
@@ -200,20 +201,21 @@ def random_walk(
     """Return ``(M * damping) T^steps`` by products of a vector and the sparse matrix.
 
     Args:
-        maps: ``(K, h, w)``.
-        transition: ``(h w, h w)``.
-        steps: 256 in IRN (eight squarings), 64 in PSA (six).
-        damping: ``(h, w)`` factor of the maps, IRN's ``1 - B``, so that edges send nothing.
+        maps: Maps M, ``(K, h, w)``.
+        transition: Transition matrix T, ``(h w, h w)``.
+        steps: Number of steps: 256 in IRN (eight squarings), 64 in PSA (six).
+        damping: Factor on the maps, ``(h, w)``, such as IRN's ``1 - B``, so that edges send
+            nothing.
 
     Returns:
-        float32 ``(K, h, w)``.
+        Maps after the walk, float32 ``(K, h, w)``.
     """
     walked = np.array(maps, np.float64)
     if damping is not None:
         walked *= damping
     forward = transition.T.tocsr()
-    # Map by map, which SciPy multiplies faster than all at once. In float64, since the rounding of
-    # 256 steps in float32 moves a constant map by 3e-4; it takes no longer.
+    # SciPy multiplies faster map by map than all at once. In float64, because the rounding of 256
+    # steps in float32 changes a constant map by 3e-4; it takes no longer.
     for place, start in enumerate(walked):
         values = start.ravel()
         for _ in range(steps):
@@ -230,19 +232,20 @@ def walked_maps(
     damping: npt.NDArray[Any] | None = None,
     power: float = 1.0,
 ) -> ClassMaps:
-    """Walk class maps on a coarser grid and bring them back to their size.
+    """Spread class maps by a walk on a coarser grid and resize them to their original size.
 
     The maps are averaged onto the grid, walked, enlarged (bilinear) and divided by the largest
-    value of all, so that classes keep their proportions. A background map, where there is one,
-    walks along.
+    value of all maps, so that classes keep their proportions. A background map, if any, is walked
+    too.
 
     Args:
-        maps: of the present classes.
-        transition: of the grid's cells.
-        grid: its height and width, for example those of the edge map.
-        steps: of the walk.
-        damping: see :func:`random_walk`.
-        power: to which the maps of the classes are raised before (AdvCAM, RIB, AMN).
+        maps: Maps of the present classes.
+        transition: Transition matrix of the grid's cells.
+        grid: Height and width of the grid, for example those of the edge map.
+        steps: Number of steps.
+        damping: Factor on the maps, ``(h, w)``, such as IRN's ``1 - B``, so that edges send
+            nothing.
+        power: Exponent applied to the class maps first (AdvCAM, RIB, AMN).
     """
     rows = maps.maps ** np.float32(power)
     if maps.background is not None:

@@ -1,5 +1,5 @@
-"""What each kind of task of the bench does, given its inputs and the folder for its result.
+"""Steps of the bench: the work of each kind of task, from its inputs and its output folder.
 
-Each module is where a task's code begins: its fingerprint covers all that the module can reach, and
-nothing else. So none of them imports the bench, which knows all of them.
+Each module is the entry point of a task's code: its fingerprint covers exactly what the module can
+reach. So none of them imports the bench, which imports all of them.
 """

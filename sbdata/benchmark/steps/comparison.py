@@ -14,7 +14,7 @@ from sbdata.score.tables_file import read_tables
 from sbdata.sets import EvaluationSet
 
 CONTROLS = ("ce",)
-"""Strategies that the others are compared with."""
+"""Strategies with which the others are compared."""
 
 
 def compared_pairs(
@@ -23,10 +23,10 @@ def compared_pairs(
     """Compare each strategy with each control, from the tables of their scores.
 
     Args:
-        scores: folder of each strategy's score, by the strategy's name.
-        opened: the set that was scored.
-        name: of the set.
-        progress: called with (strategies read, strategies in all).
+        scores: Folder of each strategy's score, by strategy name.
+        opened: Scored set.
+        name: Name of the set.
+        progress: Callback, called with (strategies read, total strategies).
     """
     controls = [control for control in CONTROLS if control in scores]
     if not controls or len(scores) < 2:

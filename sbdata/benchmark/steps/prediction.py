@@ -24,16 +24,16 @@ def predict_set(
     hashes: FileHashes,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Write the masks of a set's photos; those that the same model made already are kept.
+    """Write the masks of a set's photos; existing masks of the same model are kept.
 
     Args:
-        model: folder of the trained segmenter.
-        opened: the set.
-        folder: for the masks; it holds nothing else.
-        inference: how they are predicted.
-        place: device.
-        hashes: what is known of the photos' content.
-        progress: called with (images done, images in all).
+        model: Folder of the trained segmenter.
+        opened: Set to predict.
+        folder: Output folder of the masks; it holds nothing else.
+        inference: Prediction settings.
+        place: Device.
+        hashes: Known hashes of the photos.
+        progress: Callback, called with (images done, total images).
     """
     check_files(opened, [IMAGES_FOLDER], hashes)
     segmenter, _ = load_model(model, opened.taxonomy)

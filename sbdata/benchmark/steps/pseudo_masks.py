@@ -1,4 +1,4 @@
-"""Scores of pseudo-masks against the training set's truth, stage by stage."""
+"""Scores of pseudo-masks against the training set's ground truth, stage by stage."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ def write_pseudo_figures(
     hashes: FileHashes,
     progress: Progress,
 ) -> None:
-    """Score a method's pseudo-masks, and the class masks that it had before.
+    """Score a method's pseudo-masks, and the class masks of its earlier stages.
 
     Args:
-        stages: folder of each stage by its name, in their order; the last one's are the
-            pseudo-masks.
-        opened: the training set.
-        folder: for the figures.
-        hashes: what is known of the files' content.
-        progress: called with (images done, images in all).
+        stages: Folder of each stage by name, in their order; the last one holds the pseudo-masks.
+        opened: Training set.
+        folder: Output folder of the values.
+        hashes: Known hashes of the files.
+        progress: Callback, called with (images done, total images).
     """
     ids = opened.image_ids
     *earlier, last = stages
@@ -61,10 +60,10 @@ def write_pseudo_figures(
 
 
 def read_pseudo_figures(folder: Path) -> dict[str, Any]:
-    """Return the figures that :func:`write_pseudo_figures` wrote.
+    """Return the values that :func:`write_pseudo_figures` wrote.
 
     Raises:
-        InputError: naming the file, if it is missing or damaged.
+        InputError: if the file is missing or damaged; the message names it.
     """
     remedy = "delete the folder that it lies in to have the pseudo-masks scored again"
     found = read_json(folder / FIGURES, remedy)
@@ -75,7 +74,7 @@ def read_pseudo_figures(folder: Path) -> dict[str, Any]:
 
 
 def _holds_masks(folder: Path, image_ids: tuple[str, ...]) -> bool:
-    """Tell whether a stage wrote class masks, which have a palette, for all images."""
+    """Return True if a stage wrote class masks, which have a palette, for all images."""
     files = [folder / f"{image_id}.png" for image_id in image_ids]
     if not all(file.is_file() for file in files):
         return False
@@ -84,7 +83,7 @@ def _holds_masks(folder: Path, image_ids: tuple[str, ...]) -> bool:
 
 
 def _masks_alone(folder: Path, image_ids: tuple[str, ...], place: Path) -> Path:
-    """Link a stage's masks into a folder that holds nothing else, as scoring wants it."""
+    """Link a stage's masks into a folder without other files, as scoring requires."""
     place.mkdir(parents=True)
     for image_id in image_ids:
         (place / f"{image_id}.png").symlink_to(folder / f"{image_id}.png")

@@ -1,4 +1,4 @@
-"""Results: what the tasks of a method, strategy and seed left becomes one record."""
+"""Results: one record from the outputs of a method's, strategy's and seed's tasks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sbdata.train.record import RUN_FILE, read_run
 
 
 def record_of(planned: Mapping[str, Any], train: Path) -> ResultRecord:
-    """Return a record without scores: what was planned, and what the training says of itself.
+    """Return a record without scores, from the planned values and the training's record.
 
     Args:
-        planned: plain values of the record's fields that were known before anything ran.
-        train: folder of the trained segmenter.
+        planned: Plain values of the record's fields that were known before any task ran.
+        train: Folder of the trained segmenter.
     """
     about = read_run(train / RUN_FILE)
     found = from_plain(
@@ -47,10 +47,10 @@ def result_of(
     """Return the record of a method, strategy and seed.
 
     Args:
-        planned: as of :func:`record_of`.
-        sets: logical hash, split, and whether it is synthetic, of each evaluation set by name.
-        folders: of the tasks it is made from, by their roles: ``stage NAME``, ``pseudo``,
-            ``train``, ``predict SET``, ``score SET``.
+        planned: Plain values of the record's fields that were known before any task ran.
+        sets: Logical hash, split, and whether it is synthetic, of each evaluation set by name.
+        folders: Folders of its input tasks by role: ``stage NAME``, ``pseudo``, ``train``,
+            ``predict SET``, ``score SET``.
     """
     plain = as_plain(record_of(planned, folders["train"]))
     stages = {
@@ -86,6 +86,6 @@ def result_of(
 
 
 def _seconds(folder: Path, marker: str) -> float:
-    """Return how long a task took when it ran."""
+    """Return the duration of a task in seconds, when it ran."""
     found = read_marker(folder, name=marker)
     return 0.0 if found is None else float(found.extra.get("seconds", 0.0))

@@ -28,14 +28,14 @@ _REMEDY = "delete the folder that it lies in to have the predictions scored agai
 
 @dataclass(frozen=True)
 class SetScore:
-    """The values of one strategy on one set.
+    """Values of one strategy on one set.
 
     Attributes:
-        metric: name and version.
-        n_images: scored.
-        n_instances: by ``ia``, ``ia_small`` ...
-        n_classes: with at least one such instance, by the same names.
-        figures: by the names of ``Summary.headline``.
+        metric: Name and version of the metric.
+        n_images: Number of scored images.
+        n_instances: Number of instances by size: ``ia``, ``ia_small`` ...
+        n_classes: Number of classes with at least one such instance, by size.
+        figures: Values by the names of ``Summary.headline``.
         predictions: SHA-256 over the predicted masks.
     """
 
@@ -68,7 +68,7 @@ def read_score(folder: Path) -> SetScore:
     """Return the values that :func:`score_set` wrote.
 
     Raises:
-        InputError: naming the file, if it is missing or damaged.
+        InputError: if the file is missing or damaged; the message names it.
     """
     path = folder / VALUES
     try:

@@ -22,16 +22,16 @@ def train_segmenter(
     seed: int,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train a segmenter into ``out/<strategy>``; return what its ``run.json`` says.
+    """Train a segmenter in ``out/<strategy>``; return the content of its ``run.json``.
 
     Args:
-        strategy: by which it is trained.
-        images: photos and masks, checked.
-        preset: of the segmenter. How it predicts is no part of the training here.
-        out: folder of one method, seed and preset.
-        place: device and processes.
-        seed: of everything random.
-        progress: called with (phase, number of steps done, number of its last step).
+        strategy: Training strategy.
+        images: Photos and masks, checked.
+        preset: Segmenter's preset. Its prediction settings do not affect the training.
+        out: Output folder for one method, seed and preset.
+        place: Device and processes.
+        seed: Seed of everything random.
+        progress: Callback, called with (phase, number of steps done, number of its last step).
     """
     alike = replace(preset, inference=Inference())
     return run_strategy(strategy, images, alike, out, place, seed=seed, progress=progress)
