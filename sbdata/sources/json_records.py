@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -64,12 +64,15 @@ class Records:
         return len(self.span)
 
 
+_Id = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
+
+
 class _Ids(msgspec.Struct):
     """The ids of a record; msgspec passes over its other values."""
 
-    id: int = MISSING
-    image_id: int = MISSING
-    category_id: int = MISSING
+    id: _Id = MISSING
+    image_id: _Id = MISSING
+    category_id: _Id = MISSING
 
 
 class _Key:
@@ -201,15 +204,18 @@ def _records(path: Path, data: mmap.mmap | bytes, array: msgspec.Raw) -> Records
 def _ids(text: bytes) -> tuple[int, int, int]:
     try:
         ids = _RECORD.decode(text)
-        found = (ids.id, ids.image_id, ids.category_id)
-    except msgspec.DecodeError:  # one of them is no integer
+    except msgspec.DecodeError:  # one of them is no such integer
         try:
             record = json.loads(text)
         except ValueError:  # whoever parses it will say where
             record = {}
-        found = tuple(record.get(key) for key in ("id", "image_id", "category_id"))
-    a, b, c = (n if type(n) is int and abs(n) <= _LARGEST else MISSING for n in found)
-    return a, b, c
+        a, b, c = (_id(record.get(key)) for key in ("id", "image_id", "category_id"))
+        return a, b, c
+    return ids.id, ids.image_id, ids.category_id
+
+
+def _id(value: Any) -> int:
+    return value if type(value) is int and abs(value) <= _LARGEST else MISSING
 
 
 def _mark(data: mmap.mmap | bytes) -> int:
