@@ -26,6 +26,7 @@ from sbdata.quoting import quoted
 from sbdata.text_files import BYTE_ORDER_MARK, other_kind
 
 Record = dict[str, Any]
+_Buffer = mmap.mmap | bytes | bytearray
 
 MISSING = np.iinfo(np.int64).min
 """The value of an id that a record lacks, or has as something else than an integer of 63 bits."""
@@ -163,7 +164,7 @@ def _parse_leniently(text: bytes, path: Path, start: int) -> Record:
     return record
 
 
-def _find(path: Path, data: mmap.mmap | bytes, arrays: Sequence[str]) -> dict[str, Records]:
+def _find(path: Path, data: _Buffer, arrays: Sequence[str]) -> dict[str, Records]:
     text = memoryview(data)
     values: dict[str, msgspec.Raw] = {}
     for key, value in _TOP.decode(text[_mark(data) :]).items():
@@ -178,7 +179,7 @@ def _find(path: Path, data: mmap.mmap | bytes, arrays: Sequence[str]) -> dict[st
     return {key: _records(path, data, values[key]) for key in arrays if key in values}
 
 
-def _records(path: Path, data: mmap.mmap | bytes, array: msgspec.Raw) -> Records:
+def _records(path: Path, data: _Buffer, array: msgspec.Raw) -> Records:
     start = at = _address(array) - _address(data)
     if bytes(memoryview(array)[:1]) != b"[":
         what = f"what starts at byte {at} must be an array of objects"
@@ -218,7 +219,7 @@ def _id(value: Any) -> int:
     return value if type(value) is int and abs(value) <= _LARGEST else MISSING
 
 
-def _mark(data: mmap.mmap | bytes) -> int:
+def _mark(data: _Buffer) -> int:
     return 3 if data[:3] == BYTE_ORDER_MARK else 0
 
 
@@ -241,19 +242,20 @@ def _depth(text: bytes) -> int:
     return deepest
 
 
-def _plain_copy(data: mmap.mmap | bytes) -> bytes:
+def _plain_copy(data: _Buffer) -> bytearray:
     """Return a text of the same length with other values where msgspec is stricter than json."""
-    return _NO_NUMBER.sub(_plain, data)
+    plain = bytearray(data)
+    for found in _NO_NUMBER.finditer(data):
+        token = found[0]
+        if token[:1] != b'"':
+            plain[found.start() : found.end()] = b"0." + b"0" * (len(token) - 2)
+        elif b"\\" in token:
+            token = _HALF.sub(lambda m: b"\\u0000" if len(m[0]) == 6 else m[0], token)
+            plain[found.start() : found.end()] = token
+    return plain
 
 
-def _plain(found: re.Match[bytes]) -> bytes:
-    token = found[0]
-    if token[:1] == b'"':
-        return _HALF.sub(lambda m: b"\\u0000" if len(m[0]) == 6 else m[0], token)
-    return b"0." + b"0" * (len(token) - 2)
-
-
-def _not_json(path: Path, data: mmap.mmap | bytes, reason: str) -> InputError:
+def _not_json(path: Path, data: _Buffer, reason: str) -> InputError:
     """Return the error for a text that msgspec does not take, with the byte where it went wrong."""
     place = re.search(r" \(byte (\d+)\)$", reason)
     behind = "trailing characters" in reason  # whose place is that of the second one
