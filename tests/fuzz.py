@@ -9,6 +9,7 @@ the reader. What ends otherwise is printed with the seed that makes it again, an
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import random
@@ -73,7 +74,7 @@ def revalued(good: bytes, chance: random.Random) -> bytes:
         if chance.randrange(5) == 0:
             del holder[key]
         else:
-            holder[key] = chance.choice(VALUES)
+            holder[key] = copy.deepcopy(chance.choice(VALUES))
         if not isinstance(tree, dict | list) or not tree:
             break
     return json.dumps(tree).encode()

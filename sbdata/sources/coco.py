@@ -1,8 +1,8 @@
 """COCO-format annotation files: MS COCO's own, and any file of the same shape.
 
-The file is never parsed whole. One pass finds where each record lies (``json_spans``); the index
-built from that, sorted by image, is all that stays in memory, and a chunk of images parses only
-its own records.
+The file is never parsed whole. ``json_records`` finds where each record lies; the index built from
+that, sorted by image, is all that stays in memory, and a chunk of images parses only its own
+records.
 
 An image with even one unusable annotation of a wanted class is rejected: an object that is there
 but cannot be drawn would count every method's correct pixels as wrong.
@@ -11,8 +11,6 @@ but cannot be drawn would count every method's correct pixels as wrong.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from sbdata.errors import InputError
 from sbdata.file_names import composed
@@ -33,15 +30,19 @@ from sbdata.quoting import has_controls, quoted
 from sbdata.recipe import SourceSpec
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
 from sbdata.sources.identity import coco_image, identities_of
-from sbdata.sources.json_spans import MISSING, Spans, find_spans
+from sbdata.sources.json_records import (
+    MISSING,
+    Record,
+    Records,
+    find_records,
+    parse_records,
+    read_records,
+)
 from sbdata.storage import inside, is_safe_name, is_safe_stem, unsafe_reason
 from sbdata.taxonomy import CLASS_MAPS
 
 _ARRAYS = ("images", "annotations", "categories", "licenses")
-_BATCH = 1024  # image records parsed in one go while indexing
 _KNOWN_SPLIT = re.compile(r"(?:train|val)(2014|2017)")
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class CocoSource:
         rejections: list[Rejection] = []
         index = self.index
         with self.file.open("rb") as stream:
-            records = _parse(stream.fileno(), self.file, index.image_span[positions])
+            records = parse_records(stream.fileno(), self.file, index.image_span[positions])
             for position, record in zip(positions, records, strict=True):
                 own = slice(index.first[position], index.first[position + 1])
                 try:
@@ -171,7 +172,7 @@ class CocoSource:
                         self._image(
                             str(index.image_id[position]),
                             record,
-                            _parse(stream.fileno(), self.file, index.annotation_span[own]),
+                            parse_records(stream.fileno(), self.file, index.annotation_span[own]),
                             index.annotation_id[own].tolist(),
                         )
                     )
@@ -194,7 +195,7 @@ class CocoSource:
         """List the images by ascending id; those whose names are unsafe to follow are left out."""
         members = []
         root = self.root.resolve()
-        records = _all_records(self.file, self.index.image_span)
+        records = read_records(self.file, self.index.image_span)
         for image_id, record in zip(self.index.image_id.tolist(), records, strict=True):
             file_name = self.photos.of(record)
             if file_name is not None and is_safe_name(file_name):
@@ -435,41 +436,6 @@ def _number(value: Any) -> int:
     return value if type(value) is int else MISSING
 
 
-# --- records --------------------------------------------------------------------------------------
-
-
-def _parse(descriptor: int, path: Path, spans: npt.NDArray[np.int64]) -> list[Record]:
-    """Read and parse the records at some places of an open file."""
-    texts = [os.pread(descriptor, stop - start, start) for start, stop in spans.tolist()]
-    try:
-        records: list[Record] = orjson.loads(b"[" + b",".join(texts) + b"]")
-    except orjson.JSONDecodeError:  # one of them is broken, or has NaN, which some writers emit
-        return [
-            _parse_leniently(text, path, start)
-            for text, start in zip(texts, spans[:, 0].tolist(), strict=True)
-        ]
-    return records
-
-
-def _parse_leniently(text: bytes, path: Path, start: int) -> Record:
-    try:
-        record: Record = json.loads(text)
-    except ValueError as error:
-        msg = f"{path}: not valid JSON in the record at byte {start}; download or write it again"
-        raise InputError(msg) from error
-    return record
-
-
-def _all_records(path: Path, spans: npt.NDArray[np.int64]) -> Iterator[Record]:
-    with path.open("rb") as stream:
-        for i in range(0, len(spans), _BATCH):
-            yield from _parse(stream.fileno(), path, spans[i : i + _BATCH])
-
-
-def _spans(spans: Spans) -> npt.NDArray[np.int64]:
-    return np.stack([spans.start, spans.stop], axis=1)
-
-
 # --- opening --------------------------------------------------------------------------------------
 
 
@@ -556,7 +522,7 @@ def open_annotations(
     if spec.options:
         msg = f"source {spec.name}: unknown option {quoted(sorted(spec.options)[0])}; it takes none"
         raise InputError(msg)
-    found = find_spans(file, _ARRAYS, ("id", "image_id", "category_id"))
+    found = find_records(file, _ARRAYS)
     missing = [key for key in _ARRAYS[:3] if key not in found]
     if missing:
         msg = f"{file}: not a COCO-format instance file, it has no {missing[0]!r} array"
@@ -565,12 +531,12 @@ def open_annotations(
         msg = f"{file}: the split is empty, it lists no images; give another one by --set"
         raise InputError(msg)
     for key in ("images", "annotations"):
-        nameless = np.flatnonzero(found[key].fields["id"] == MISSING)
+        nameless = np.flatnonzero(found[key].id == MISSING)
         if nameless.size:
-            record = next(_all_records(file, _spans(found[key])[nameless[:1]]))
+            record = next(read_records(file, found[key].span[nameless[:1]]))
             msg = (
                 f"{file}: not a COCO-format file, the record at byte "
-                f"{found[key].start[nameless[0]]} of its {key} {_id_problem(record, 'id')}"
+                f"{found[key].span[nameless[0], 0]} of its {key} {_id_problem(record, 'id')}"
             )
             raise InputError(msg)
     categories = _categories(file, found["categories"])
@@ -621,7 +587,7 @@ def _strays(
     for annotation_id, image_id, start, stop in strays.tolist():
         detail = f"the annotation belongs to image {image_id}, which is not listed"
         if image_id == MISSING:
-            record = next(_all_records(file, np.array([[start, stop]])))
+            record = next(read_records(file, np.array([[start, stop]])))
             problem = _id_problem(record, "image_id")
             detail = f"the annotation belongs to no image: it {problem}"
         yield Rejection(source, relative, "unknown_image", detail, "", str(annotation_id))
@@ -639,9 +605,9 @@ def _wanted(spec: SourceSpec) -> frozenset[str] | None:
     return None if spec.class_map is None else frozenset(spec.class_map)
 
 
-def _categories(file: Path, spans: Spans) -> dict[int, str]:
+def _categories(file: Path, found: Records) -> dict[int, str]:
     categories: dict[int, str] = {}
-    for record in _all_records(file, _spans(spans)):
+    for record in read_records(file, found.span):
         number, name = record.get("id"), record.get("name")
         if (
             type(number) is not int
@@ -661,10 +627,10 @@ def _categories(file: Path, spans: Spans) -> dict[int, str]:
     return categories
 
 
-def _licenses(file: Path, spans: Spans | None) -> dict[int, str]:
-    if spans is None:
+def _licenses(file: Path, found: Records | None) -> dict[int, str]:
+    if found is None:
         return {}
-    records = _all_records(file, _spans(spans))
+    records = read_records(file, found.span)
     named = ((_number(r.get("id")), r.get("name") or r.get("url")) for r in records)
     return {
         number: printable(text) if has_controls(text) else text
@@ -674,35 +640,33 @@ def _licenses(file: Path, spans: Spans | None) -> dict[int, str]:
 
 
 def _index(
-    images: Spans,
-    annotations: Spans,
+    images: Records,
+    annotations: Records,
     categories: Mapping[int, str],
     wanted: frozenset[str] | None,
     file: Path,
     photos: PhotoNames,
 ) -> tuple[Index, npt.NDArray[np.int64]]:
     """Group annotations by image; return the index, and those of no image, see ``_strays``."""
-    by_id = np.argsort(images.fields["id"], kind="stable")
-    image_id = images.fields["id"][by_id]
-    image_span = _spans(images)[by_id]
+    by_id = np.argsort(images.id, kind="stable")
+    image_id = images.id[by_id]
+    image_span = images.span[by_id]
 
     known = np.array(sorted(categories), np.int64)
     used = np.array(
         sorted(i for i, name in categories.items() if wanted is None or name in wanted), np.int64
     )
-    strange = ~np.isin(annotations.fields["category_id"], known)
-    kept = np.flatnonzero(strange | np.isin(annotations.fields["category_id"], used))
-    owner_id = annotations.fields["image_id"][kept]
+    strange = ~np.isin(annotations.category_id, known)
+    kept = np.flatnonzero(strange | np.isin(annotations.category_id, used))
+    owner_id = annotations.image_id[kept]
     position = np.minimum(np.searchsorted(image_id, owner_id), len(image_id) - 1)
     listed = image_id[position] == owner_id
     stray = kept[~listed]
-    strays = np.column_stack(
-        [annotations.fields["id"][stray], owner_id[~listed], _spans(annotations)[stray]]
-    )
+    strays = np.column_stack([annotations.id[stray], owner_id[~listed], annotations.span[stray]])
     kept, position = kept[listed], position[listed]
-    order = np.lexsort((annotations.fields["id"][kept], position))
+    order = np.lexsort((annotations.id[kept], position))
     kept, position = kept[order], position[order]
-    annotation_id = annotations.fields["id"][kept]
+    annotation_id = annotations.id[kept]
 
     flaws: dict[int, Flaw] = {}
     for i in _repeated(annotation_id)[::-1].tolist():
@@ -720,7 +684,7 @@ def _index(
         image_span=image_span,
         first=np.searchsorted(position, np.arange(len(image_id) + 1)),
         annotation_id=annotation_id,
-        annotation_span=_spans(annotations)[kept],
+        annotation_span=annotations.span[kept],
         flaws=flaws,
     )
     return index, strays
@@ -741,13 +705,13 @@ def _same_names(
     Stems are compared by a 64-bit digest, so that a million of them stay small.
     """
     digests = np.empty(len(image_span), np.uint64)
-    for i, record in enumerate(_all_records(file, image_span)):
+    for i, record in enumerate(read_records(file, image_span)):
         # A record without a name is refused for that; here it only must not equal another.
         stem = composed(PurePosixPath(photos.of(record) or f"\0{i}").stem)
         digest = hashlib.blake2b(stem.encode(errors="surrogatepass"), digest_size=8).digest()
         digests[i] = int.from_bytes(digest, "little")
     places = _repeated(digests)
-    records = _all_records(file, image_span[places])
+    records = read_records(file, image_span[places])
     return {
         int(i): PurePosixPath(photos.of(record) or "").stem
         for i, record in zip(places, records, strict=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
-import orjson
+import numpy as np
 
 from sbdata.errors import InputError
 from sbdata.quoting import quoted
-from sbdata.sources.json_spans import Spans, find_spans
+from sbdata.sources.json_records import find_records, read_records
 from sbdata.taxonomy import Taxonomy
 from sbdata.weak_labels.voc_files import read_voc_files
 from sbdata.weak_labels.weak_set import Box
@@ -145,19 +144,19 @@ def _size_of(tree: ElementTree.ElementTree[Any]) -> tuple[int, int] | None:
 
 
 def _read_coco(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Boxes:
-    spans = find_spans(path, _ARRAYS, ("id", "image_id"))
-    absent = next((name for name in _ARRAYS if name not in spans), None)
+    given = find_records(path, _ARRAYS)
+    absent = next((name for name in _ARRAYS if name not in given), None)
     if absent is not None:
         msg = f"{path}: not a COCO-format file, it has no {absent!r}; write images, annotations "
         raise InputError(f"{msg}and categories")
     names = {
         record["id"]: record.get("name")
-        for record in _records(path, spans["categories"])
+        for record in read_records(path, given["categories"].span)
         if type(record.get("id")) is int
     }
     images: dict[int, tuple[str, tuple[int, int] | None]] = {}
     found: dict[str, list[Box]] = {}
-    for record in _records(path, spans["images"]):
+    for record in read_records(path, given["images"].span):
         image_id = _image_id(record)
         if image_id not in wanted:
             continue
@@ -170,7 +169,9 @@ def _read_coco(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Boxes:
             raise InputError(msg)
         images[number] = (image_id, _image_size(record))
         found[image_id] = []
-    for record in _records(path, spans["annotations"], images):
+    annotations = given["annotations"]
+    own = np.fromiter((i in images for i in annotations.image_id.tolist()), bool)
+    for record in read_records(path, annotations.span[own]):
         if record.get("iscrowd"):
             continue
         image_id, size = images[record["image_id"]]
@@ -221,30 +222,3 @@ def _image_size(record: dict[str, Any]) -> tuple[int, int] | None:
     if type(height) is int and type(width) is int and height > 0 and width > 0:
         return height, width
     return None
-
-
-def _records(
-    path: Path, spans: Spans, images: Collection[int] | None = None
-) -> Iterator[dict[str, Any]]:
-    """Parse the records of an array one by one, for all or only some images."""
-    with path.open("rb") as stream:
-        owners = spans.fields["image_id"].tolist()
-        for start, stop, owner in zip(
-            spans.start.tolist(), spans.stop.tolist(), owners, strict=True
-        ):
-            if images is not None and owner not in images:
-                continue
-            stream.seek(start)
-            yield _parsed(stream.read(stop - start), path, start)
-
-
-def _parsed(text: bytes, path: Path, start: int) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        try:
-            record = json.loads(text)  # accepts NaN, which some writers emit
-        except ValueError as error:
-            msg = f"{path}: not valid JSON in the record at byte {start}; write it again"
-            raise InputError(msg) from error
-    return record

@@ -437,12 +437,22 @@ def test_a_file_that_is_no_json_or_ends_early_is_refused(tmp_path: Path, text: s
         open_coco(SPEC, "train2017", tmp_path)
 
 
-def test_a_broken_record_is_named_by_its_place(tmp_path: Path) -> None:
+def test_a_broken_value_is_named_by_its_place(tmp_path: Path) -> None:
     write(tmp_path, content([image(1)], [annotation(1, 1)]))
     path = tmp_path / "annotations" / "instances_train2017.json"
     text = path.read_text().replace('"area": 100.0', '"area": 1x0.0')
     path.write_text(text)
-    at = text.index('{"id": 1, "image_id"')
+    at = text.index("x0.0")
+    with pytest.raises(InputError, match=f"not valid JSON, expected ',' or '}}' at byte {at};"):
+        open_coco(SPEC, "train2017", tmp_path)
+
+
+def test_a_record_with_broken_text_is_named_by_its_place(tmp_path: Path) -> None:
+    write(tmp_path, content([image(1)], [annotation(1, 1)]))
+    path = tmp_path / "annotations" / "instances_train2017.json"
+    data = path.read_bytes().replace(b'"area": 100.0', b'"area": "\xff"')
+    path.write_bytes(data)
+    at = data.index(b'{"id": 1, "image_id"')
     source = open_coco(SPEC, "train2017", tmp_path)
     with pytest.raises(InputError, match=f"not valid JSON in the record at byte {at};"):
         source.read(source.chunks(5)[0])

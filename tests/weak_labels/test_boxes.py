@@ -178,7 +178,7 @@ SAME_ID = [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[1, 2]", "not valid JSON"),
+        ("[1, 2]", "not a COCO-format file, no object"),
         ('{"images": [], "annotations": []}', "not a COCO-format file, it has no 'categories'"),
         (coco(images=TWICE), "image a or its id 8 comes twice"),
         (coco(images=SAME_ID), "image b or its id 7 comes twice"),
@@ -193,7 +193,10 @@ SAME_ID = [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]
         (one(bbox=[0, 0, 33, 3]), r"annotation 1 \(dark blue\): its bbox reaches outside"),
         (one(bbox=[0, 0, math.nan, 3]), r"annotation 1 .*: its bbox has a coordinate that is no"),
         (one(bbox=[0, 0, 10**400, 3]), r"annotation 1 .*: its bbox int too large"),
-        (one(bbox=[0]).__repr__().replace("'", '"').replace("[0]", "[01]"), "not valid JSON in"),
+        (
+            one(bbox=[0]).__repr__().replace("'", '"').replace("[0]", "[01]"),
+            "not valid JSON, invalid number",
+        ),
     ],
 )
 def test_faults_of_json_name_file_and_object(tmp_path: Path, content: Any, message: str) -> None:
