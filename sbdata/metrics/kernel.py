@@ -59,11 +59,11 @@ def _join_rows(start, stop, label, row_first, width, diagonal):
     """Return each run's component's earliest run; touching runs of one label are joined.
 
     Args:
-        start: of each run, a place in the flat map; runs do not cross rows.
-        stop: of each run, one past its last place.
-        label: of each run.
+        start: Start of each run, a place in the flat map; runs do not cross rows.
+        stop: One past the last place of each run.
+        label: Label of each run.
         row_first: the first run of each row, and the count of runs at the end.
-        width: of the map.
+        width: Width of the map.
         diagonal: 1 if touching corners join (8 neighbours), else 0.
     """
     parent = np.arange(label.size, dtype=np.int32)
@@ -98,11 +98,11 @@ def _join_nested(parent, start, stop, label, width, n_classes):
     hole, and on the left of a component's first pixel the hole around the component.
 
     Args:
-        parent: of each run, its component's earliest run; becomes its region's.
-        start: of each run, a place in the flat map; runs do not cross rows.
-        stop: of each run, one past its last place.
-        label: of each run, at most ``n_classes``.
-        width: of the map.
+        parent: Earliest run of each run's component; becomes that of its region.
+        start: Start of each run, a place in the flat map; runs do not cross rows.
+        stop: One past the last place of each run.
+        label: Label of each run, at most ``n_classes``.
+        width: Width of the map.
         n_classes: the highest label.
     """
     components = np.zeros(n_classes + 1, np.int32)
@@ -169,7 +169,7 @@ def count_image(prediction, truth, instances, width, index_of, class_of, n_class
         prediction: uint8, the predicted class of every pixel, row by row.
         truth: uint8, the true class; 255 is void.
         instances: uint8 or uint16, the instance number.
-        width: of the image.
+        width: Width of the image.
         index_of: int32, by instance number: its place in ``class_of``, or what else it stands for.
         class_of: uint8, the class of each instance.
         n_classes: the highest class number.

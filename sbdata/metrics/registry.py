@@ -37,7 +37,7 @@ class Metric:
         doc: one sentence that says what is measured.
         compute: gives the values, or those of each mean, such as ``class_mean``: the mean's values
             have the name ``<key>.class_mean``. None for a metric that is computed elsewhere.
-        per: what a value is the mean of. A value of few instances or regions has no interval.
+        per: Items that a value is the mean of. A value of few instances or regions has no interval.
         on_boards: whether the metric is a column of leaderboards.
     """
 

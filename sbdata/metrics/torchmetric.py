@@ -26,10 +26,10 @@ class InstanceAwareIoU(Metric):
     processes. Counting happens on the CPU.
 
     Args:
-        num_classes: the number of foreground classes, C; background is class 0 beside them.
-        bins: of the sizes.
-        options: of the metric.
-        kwargs: of ``torchmetrics.Metric``.
+        num_classes: Number of foreground classes, C; background is class 0 beside them.
+        bins: Size bins.
+        options: Metric options.
+        kwargs: Options of ``torchmetrics.Metric``.
 
     >>> metric = InstanceAwareIoU(num_classes=2)
     >>> target = torch.tensor([[[1, 1, 0, 2]]])

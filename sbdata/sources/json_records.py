@@ -92,8 +92,8 @@ def find_records(path: Path, arrays: Sequence[str]) -> dict[str, Records]:
     """Find the records in some arrays of a JSON file.
 
     Args:
-        path: of a JSON file with an object at its top.
-        arrays: keys of the wanted arrays of records.
+        path: JSON file with an object at its top.
+        arrays: Keys of the wanted arrays of records.
 
     Returns:
         The records of each wanted array that the file has.
@@ -132,9 +132,9 @@ def parse_records(descriptor: int, path: Path, span: npt.NDArray[np.int64]) -> l
     """Read and parse the records at some places of an open file.
 
     Args:
-        descriptor: of the open file.
-        path: that messages name.
-        span: as in :class:`Records`.
+        descriptor: Descriptor of the open file.
+        path: Path of the file, for messages.
+        span: Start and stop of each record, in bytes, ``(N, 2)`` int64.
 
     Raises:
         InputError: naming the place of a record that is broken.

@@ -18,13 +18,13 @@ from sbdata.weak_labels.weak_set import WeakSet, weak_set
 
 @dataclass(frozen=True)
 class WeakSources:
-    """Where the weak labels that a method sees come from.
+    """Origin of the weak labels that a method sees.
 
     Attributes:
-        with_boxes: whether it sees boxes.
-        labels: file of image-level labels; None for the set's own.
-        boxes: file or folder of boxes; None for the set's own.
-        saliency: folder of saliency maps; None if it sees none, or makes them itself.
+        with_boxes: Whether it sees boxes.
+        labels: File of image-level labels; None for the set's own.
+        boxes: File or folder of boxes; None for the set's own.
+        saliency: Folder of saliency maps; None if it sees none, or makes them itself.
     """
 
     with_boxes: bool = False
@@ -38,10 +38,10 @@ class WeakSources:
         """Return the weak labels of a training set.
 
         Args:
-            opened: the training set.
-            folder: where its photos are linked; None only to tell supervisions apart, see
+            opened: Training set.
+            folder: Folder to link its photos in; None only to tell supervisions apart, see
                 :func:`~sbdata.weak_labels.weak_set.weak_set`.
-            hashes: what is known of the files' content.
+            hashes: Known hashes of the files.
 
         Raises:
             InputError: naming a file or folder that does not cover every image, or whose content
