@@ -288,4 +288,4 @@ def test_command_line(sets, preset_file, third_party, tmp_path) -> None:
     assert methods["full"]["supervision"] == ["pixel_masks"]
     assert methods["stripes"]["presets"] == ["smoke", "wide"]
     assert methods["irn"]["differences"]
-    assert "is no sbdata Baseline" in methods["broken"]["paper"]
+    assert "is not a Baseline" in methods["broken"]["paper"]

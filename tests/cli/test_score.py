@@ -164,7 +164,7 @@ def test_a_kill_while_a_result_is_replaced_loses_neither(folder: Path, tmp_path:
 
 def test_workers_are_said_to_be_what_they_are(folder: Path) -> None:
     said = " ".join(sbdata("score", "--help", cwd=folder).stdout.split())
-    assert "Threads that read and score, and with --coco also processes that draw the truth" in said
+    assert "Threads for reading and scoring, and with --coco also processes for drawing" in said
 
 
 def test_missing_predictions_when_allowed(folder: Path) -> None:
