@@ -199,3 +199,12 @@ def score_album(tmp_path: Path) -> ScoreAlbum:
         return write_result(scored, tmp_path / "scores")
 
     return score
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the browser tests in the order of their file: they share one page, as a user does."""
+    places = [place for place, item in enumerate(items) if item.path.name == "test_browser.py"]
+    ordered = sorted((items[place] for place in places), key=lambda item: item.location[1] or 0)
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
