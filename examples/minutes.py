@@ -22,8 +22,8 @@ _TRAINING = ("train", "predict")
 
 @click.command()
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option("--method", "only", multiple=True, help="Repeatable [all].")
-@click.option("--strategy", "strategies", multiple=True, help="Repeatable [all].")
+@click.option("--method", "only", multiple=True, help="May be repeated [all].")
+@click.option("--strategy", "strategies", multiple=True, help="May be repeated [all].")
 @click.option("--seed", default=0, show_default=True)
 def main(results: Path, only: tuple[str, ...], strategies: tuple[str, ...], seed: int) -> None:
     """Tell the minutes of one seed of the results in the folder RESULTS."""

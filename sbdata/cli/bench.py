@@ -75,8 +75,20 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     "--boxes", type=_FOLDER,
     help="Boxes: a JSON file in COCO's format, or a folder of VOC's XML [the set's].",
 )  # fmt: skip
-@click.option("--work", type=_FOLDER, default=Path("runs/bench"), show_default=True)
-@click.option("--results", type=_FOLDER, default=Path("results/bench"), show_default=True)
+@click.option(
+    "--work",
+    type=_FOLDER,
+    default=Path("runs/bench"),
+    show_default=True,
+    help="Folder to keep the results of tasks in.",
+)
+@click.option(
+    "--results",
+    type=_FOLDER,
+    default=Path("results/bench"),
+    show_default=True,
+    help="Folder to write result files to.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--workers", type=click.IntRange(min=0), default=0, show_default=True,
@@ -87,7 +99,13 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     help="Number of processes of the local executor.",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="PyTorch threads per process.")
-@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where tasks run: on this machine, or on a Ray cluster (extra ray).",
+)
 @click.option(
     "--verify", is_flag=True,
     help="Hash all files of finished steps, not only those whose size or time changed.",

@@ -167,7 +167,7 @@ def check_name(name: str) -> str:
         InputError: If the name is not valid.
     """
     if not _NAME.fullmatch(name):
-        msg = f"{name!r} is no name for an import; give one of letters, digits, '-', '_' and '.'"
+        msg = f"invalid import name {name!r}; use letters, digits, '-', '_' and '.'"
         raise InputError(msg)
     return name
 
