@@ -95,7 +95,7 @@ def test_names_of_imports(work: Path, tmp_path: Path, monkeypatch) -> None:
         import_folder("import:wrong", work)
     with pytest.raises(InputError, match="no such import; there is none"):
         import_folder("import:wrong", tmp_path / "nowhere")
-    with pytest.raises(InputError, match="no name for an import"):
+    with pytest.raises(InputError, match="invalid import name"):
         import_folder("import:", work)
     with pytest.raises(InputError, match="no import; 'sbdata pseudo import' writes one"):
         find_import(f"import:{tmp_path}", work)
