@@ -9,13 +9,13 @@ from pathlib import Path
 from sbdata.benchmark.cache import Cache, locked
 from sbdata.benchmark.durations import note_duration
 from sbdata.benchmark.markers import content_of_marker, keep, usable
-from sbdata.benchmark.methods import restored_method
 from sbdata.benchmark.records import PairedDifferences, write_differences, write_result
 from sbdata.benchmark.stage import (
+    StageContext,
     content_of_stage,
     finished_stage,
-    key_of,
     run_stage,
+    stage_of,
 )
 from sbdata.benchmark.steps.comparison import compared_pairs
 from sbdata.benchmark.steps.prediction import predict_set
@@ -76,18 +76,11 @@ Step = Callable[[Task, Cache, DistributedContext, ProgressCallback], None]
 
 
 def _stage(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
-    about = task.context
-    stage = restored_method(about["method"], about["settings"]).stages[about["about"]["stage"]]
-    with locked(cache.folder(task)):
-        weak, seed, folder = cache.weak_set(task), task.params["seed"], cache.folder(task)
-        if key_of(stage, weak, seed) != task.id:
-            msg = (
-                f"{task.name}: its method, or a file that its settings name, was changed while the "
-                "bench ran; run the same command again"
-            )
-            raise InputError(msg)
-        told = _of(task, shown)
-        run_stage(stage, weak, folder.parent, seed, place, told, verify=cache.verify)
+    folder, stage = cache.folder(task), stage_of(task)
+    with locked(folder):
+        weak, seed, told = cache.weak_set(task), task.params["seed"], _of(task, shown)
+        context = StageContext(weak, folder, seed, place, told, stage.source)
+        run_stage(stage, context, [*_folders(task, cache).values()], verify=cache.verify)
 
 
 def _pseudo(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
