@@ -73,7 +73,7 @@ class Eta:
             self._seen = self._now()
             self._say(what, done, total, self._left[key] * done / total)
 
-    def finished(self, task: Task, seconds: float) -> None:
+    def finished(self, task: Task) -> None:
         """Count a task that has ended, whatever it took."""
         self._seen = self._now()
         self._passed += self._left.pop(task.id)

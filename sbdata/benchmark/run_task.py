@@ -9,7 +9,12 @@ from pathlib import Path
 from sbdata.benchmark.cache import Cache, locked
 from sbdata.benchmark.durations import note_duration
 from sbdata.benchmark.markers import content_of_marker, keep, usable
-from sbdata.benchmark.records import PairedDifferences, write_differences, write_result
+from sbdata.benchmark.records import (
+    PairedDifferences,
+    ResultRecord,
+    write_differences,
+    write_result,
+)
 from sbdata.benchmark.stage import (
     StageContext,
     content_of_stage,
@@ -39,7 +44,7 @@ _POLL = 0.5  # seconds between looks at what torchrun's first process does
 
 def run_task(
     task: Task, cache: Cache, device: str = "auto", on_progress: ProgressCallback | None = None
-) -> float:
+) -> Written | None:
     """Run one task, unless it is done; the tasks whose results it reads must be.
 
     Args:
@@ -49,11 +54,12 @@ def run_task(
         on_progress: is called while it runs.
 
     Returns:
-        The seconds it took.
+        The file of a result and what it holds; None from a task of another kind.
 
     Raises:
         InputError: for whatever the task refuses, such as a file that was altered after its task.
     """
+    written = None
     began, new = time.perf_counter(), not (task.folder and cache.folder(task).exists())
     task.check()
     place = init_distributed(device, task.resources.workers)
@@ -65,14 +71,14 @@ def run_task(
             time.sleep(_POLL)  # a barrier would give up after some minutes
     else:
         alone = DistributedContext(place.device, workers=place.workers)
-        _STEPS[task.kind](task, cache, alone, shown)
-    seconds = time.perf_counter() - began
+        written = _STEPS[task.kind](task, cache, alone, shown)
     if new and task.folder and place.is_first:
-        note_duration(cache.root, task, seconds)
-    return seconds
+        note_duration(cache.root, task, time.perf_counter() - began)
+    return written
 
 
-Step = Callable[[Task, Cache, DistributedContext, ProgressCallback], None]
+Written = tuple[Path, ResultRecord]
+Step = Callable[[Task, Cache, DistributedContext, ProgressCallback], Written | None]
 
 
 def _stage(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
@@ -153,11 +159,13 @@ def _predicted(folder: Path) -> Marker:
     return marker
 
 
-def _result(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
+def _result(
+    task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback
+) -> Written:
     found = result_of(task.params["record"], task.params["sets"], _folders(task, cache))
     scored = cache.folder(task.inputs["train"])
     with locked(scored.with_name(f"{scored.name}-result")):  # a second bench may add another set
-        write_result(Path(task.context["results"]), found)
+        return write_result(Path(task.context["results"]), found)
 
 
 def _compare(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:

@@ -62,7 +62,7 @@ def of_strategy(results: Path, strategy: str) -> Path:
 
 def test_method_of_another_package_is_run_and_scored(plan, sets, log, tmp_path) -> None:
     asked = plan(strategies=("ce", "sb-ft", "sb-ewc"), methods=("stripes", "full"))
-    files = run_bench(asked, tmp_path / "work", tmp_path / "results", device="cpu", threads=1)
+    files = list(run_bench(asked, tmp_path / "work", tmp_path / "results", device="cpu", threads=1))
     assert [f.name[:-14] for f in files] == [
         f"{m}.{s}.seed0" for m in ("stripes", "full") for s in ("ce", "sb-ft", "sb-ewc")
     ]
@@ -288,4 +288,4 @@ def test_command_line(sets, preset_file, third_party, tmp_path) -> None:
     assert methods["full"]["supervision"] == ["pixel_masks"]
     assert methods["stripes"]["presets"] == ["smoke", "wide"]
     assert methods["irn"]["differences"]
-    assert "is no sbdata Baseline" in methods["broken"]["paper"]
+    assert "is not a Baseline" in methods["broken"]["paper"]
