@@ -585,7 +585,7 @@ def _other_formats(folder: Path) -> dict[str, Format]:
     from sbdata.taxonomy import named_taxonomy
     from tests.benchmark.result_examples import result
 
-    written = write_result(folder / "results", result("cam", "ce"))
+    written = write_result(folder / "results", result("cam", "ce"))[0]
     good = written.read_bytes()
     array = io.BytesIO()
     np.save(array, {1: np.ones((4, 5), np.float32)}, allow_pickle=True)

@@ -61,7 +61,7 @@ def test_sizes_of_images(width: int, height: int, name: str, fits: bool) -> None
 
 
 def test_every_damaged_result_is_named(tmp_path: Path) -> None:
-    good = write_result(tmp_path, result("cam", "ce"))
+    good = write_result(tmp_path, result("cam", "ce"))[0]
     plain = json.loads(good.read_text())
     deep, half = tmp_path / "deep.json", tmp_path / "half.json"
     deep.write_text('{"format": ' + "[" * 100_000)

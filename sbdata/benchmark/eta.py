@@ -74,8 +74,8 @@ class Eta:
             self._seen = self._now()
             self._say(what, done, total, self._left[key] * done / total)
 
-    def finished(self, task: Task, seconds: float) -> None:
-        """Count a finished task, whatever time it took."""
+    def finished(self, task: Task) -> None:
+        """Count a task that has ended, whatever it took."""
         self._seen = self._now()
         self._passed += self._left.pop(task.id)
         self._say("" if self._ended.startswith(task.name) else task.name, 1, 1, 0.0)

@@ -20,17 +20,17 @@ from sbdata.parallel import process_pool
 
 EXECUTORS = ("local", "ray")
 
-Finished = Callable[[Task, float], None]
-"""Called with a finished task and its duration in seconds."""
+Finished = Callable[[Task, Any], None]
+"""Called with a task that has ended and what it returned."""
 
 
 class RunTask(Protocol):
-    """Function that runs a task and returns its duration in seconds."""
+    """A function that runs a task; what it returns is passed on."""
 
     def __call__(
         self, task: Task, *, device: str, on_progress: ProgressCallback | None = None
-    ) -> float:
-        """Run a task on a device; return its duration in seconds."""
+    ) -> Any:
+        """Run a task on a device."""
 
 
 def run_tasks(
@@ -65,7 +65,7 @@ def run_tasks(
     if executor not in EXECUTORS:
         msg = f"no executor called {executor!r}; choose from {', '.join(EXECUTORS)}"
         raise InputError(msg)
-    finished = finished or (lambda task, seconds: None)
+    finished = finished or (lambda task, returned: None)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if executor == "local":
         from sbdata.train.devices import find_device
@@ -86,7 +86,7 @@ def run_tasks(
 
 
 def _run_as_ready(
-    tasks: Sequence[Task], submit: Callable[[Task], Future[float] | None], finished: Finished
+    tasks: Sequence[Task], submit: Callable[[Task], Future[Any] | None], finished: Finished
 ) -> None:
     """Submit each task when the tasks that it needs are done.
 
@@ -97,7 +97,7 @@ def _run_as_ready(
     order: TopologicalSorter[str] = TopologicalSorter(needed)
     order.prepare()
     ready: list[str] = []
-    running: dict[Future[float], str] = {}
+    running: dict[Future[Any], str] = {}
     while order.is_active():
         ready += order.get_ready()
         for name in tuple(ready):
@@ -130,7 +130,7 @@ def _run_in_processes(
     finished: Finished,
 ) -> None:
     threads = threads or max(1, usable_cores() // processes)
-    free, busy = _gpus(device), set[Future[float]]()
+    free, busy = _gpus(device), set[Future[Any]]()
     on_gpus = bool(free)
     died = (
         "a process of the bench died, possibly out of memory; run the same command again to go on, "
@@ -140,13 +140,13 @@ def _run_in_processes(
         processes, died, start=set_threads, arguments=(threads,), finish=True
     ) as hand:
 
-        def submit(task: Task) -> Future[float] | None:
+        def submit(task: Task) -> Future[Any] | None:
             busy.difference_update([future for future in busy if future.done()])
             needs_gpu = on_gpus and task.resources.gpus > 0
             if len(busy) >= processes or (needs_gpu and not free):
                 return None
             taken = free.pop(0) if needs_gpu else "cpu"
-            future: Future[float] = hand(_run_on, run, task, taken)
+            future: Future[Any] = hand(_run_on, run, task, taken)
             busy.add(future)
             if needs_gpu:
                 future.add_done_callback(lambda _: free.append(taken))
@@ -155,7 +155,7 @@ def _run_in_processes(
         _run_as_ready(tasks, submit, finished)
 
 
-def _run_on(run: RunTask, task: Task, device: str, threads: int | None = None) -> float:
+def _run_on(run: RunTask, task: Task, device: str, threads: int | None = None) -> Any:
     if threads is not None:
         set_threads(threads)
     return run(task, device=device)
@@ -202,7 +202,7 @@ def _run_by_ray(
         raise InputError(msg)
     references: list[Any] = []
 
-    def submit(task: Task) -> Future[float]:
+    def submit(task: Task) -> Future[Any]:
         needed = task.resources
         gpus = needed.gpus if on_gpus else 0
         remote = ray.remote(_run_on).options(
@@ -211,7 +211,7 @@ def _run_by_ray(
         place = "cuda" if gpus else "cpu"
         reference = remote.remote(run, task, place, threads or max(1, int(needed.cpus)))
         references.append(reference)
-        future: Future[float] = reference.future()
+        future: Future[Any] = reference.future()
         return future
 
     try:

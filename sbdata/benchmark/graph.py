@@ -16,7 +16,7 @@ from typing import Any
 from sbdata.benchmark.cache import Cache
 from sbdata.benchmark.config import BenchmarkConfig
 from sbdata.benchmark.methods import Method, find_methods
-from sbdata.benchmark.stage import STAGES, code_of, stage_params
+from sbdata.benchmark.stage import STAGES, code_of, stage_context, stage_params
 from sbdata.benchmark.tasks import Input, Kind, Resources, Task, task_id
 from sbdata.checksums import read_checksums
 from sbdata.errors import InputError
@@ -289,8 +289,7 @@ class _Branch:
             context = {
                 **planner.place,
                 "sources": as_plain(planner.sources(method)),
-                "method": method.reference,
-                "settings": method.settings,
+                **stage_context(stage),
             }
             task = self._task(
                 "stage",

@@ -9,11 +9,10 @@ from typing import Any
 
 from sbdata.benchmark.baseline import CEILING, FULL, PIXEL_MASKS, Baseline, find_baseline
 from sbdata.benchmark.config import BenchmarkConfig
-from sbdata.benchmark.imported import PREFIX, find_import, import_folder, method_name, paper_of
+from sbdata.benchmark.imported import PREFIX, find_import, method_name, paper_of
 from sbdata.benchmark.stage import Stage, code_of, in_order
 from sbdata.errors import InputError
 from sbdata.fingerprints import code_fingerprint, hash_of
-from sbdata.settings import as_plain, from_plain
 from sbdata.supervision import BOXES, SALIENCY
 
 
@@ -22,15 +21,13 @@ class Method:
     """Method with resolved settings.
 
     Attributes:
-        name: Name in results.
-        paper: Title, venue and year, or a description.
-        supervision: Labels that the method uses.
-        control: True for a ceiling or a floor.
-        stages: Stages by names that are unique within the method, in the order they run; the last
-            one writes the pseudo-masks. None for ``full``.
-        variant: Variant suffix of the name, such as ``hybrid``; empty for the method itself.
-        reference: Name of its entry point, or ``import:`` with the folder of an import.
-        settings: All of its settings as plain values.
+        name: under which results list it.
+        paper: what it is.
+        supervision: what it sees.
+        control: whether it is a ceiling or a floor.
+        stages: by names that are distinct within the method, in the order they run; the last one
+            writes the pseudo-masks. None for ``full``.
+        variant: suffix of the name, such as ``hybrid``; empty for the method itself.
     """
 
     name: str
@@ -39,8 +36,6 @@ class Method:
     control: bool
     stages: Mapping[str, Stage] = field(default_factory=dict)
     variant: str = ""
-    reference: str = ""
-    settings: Any = None
 
     @property
     def code(self) -> str:
@@ -104,29 +99,10 @@ def find_methods(config: BenchmarkConfig, cache: Path) -> dict[str, Method]:
     return found
 
 
-def restored_method(reference: str, settings: Any) -> Method:
-    """Return a method from :attr:`Method.reference` and :attr:`Method.settings`.
-
-    Raises:
-        InputError: if it is not installed here, or the import does not exist any more.
-    """
-    if reference.startswith(PREFIX):
-        return _imported(reference, Path())
-    baseline = find_baseline(reference)
-    where = f"method {reference}"
-    return _resolved(reference, baseline, from_plain(baseline.settings, settings, where))
-
-
 def _imported(called: str, cache: Path) -> Method:
     record, stage = find_import(called, cache)
-    return Method(
-        method_name(record),
-        paper_of(record),
-        record.supervision,
-        False,
-        {stage.name: stage},
-        reference=f"{PREFIX}{import_folder(called, cache).absolute()}",
-    )
+    name, paper = method_name(record), paper_of(record)
+    return Method(name, paper, record.supervision, False, {stage.name: stage})
 
 
 def _resolved(called: str, baseline: Baseline, settings: Any) -> Method:
@@ -144,6 +120,4 @@ def _resolved(called: str, baseline: Baseline, settings: Any) -> Method:
         baseline.control,
         stages,
         baseline.variant(settings),
-        called,
-        as_plain(settings),
     )

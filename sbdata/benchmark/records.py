@@ -249,11 +249,13 @@ def differences_file(folder: Path, found: PairedDifferences) -> Path:
     return folder / f"{name}.{digest_of([found.identity, found.training])[:_DIGITS]}.json"
 
 
-def write_result(folder: Path, result: ResultRecord) -> Path:
-    """Write a result atomically; sets scored by an earlier call of the same run are kept.
+def write_result(folder: Path, result: ResultRecord) -> tuple[Path, ResultRecord]:
+    """Write a result, atomically; sets scored by an earlier call of the same run are kept.
 
-    A result of another identity (other settings, data or code) is never replaced. Only one process
-    at a time may write a result: half-written files are those of a killed process and are deleted.
+    Returns the file and what it holds.
+
+    A result of another identity (other settings, data or code) is never replaced. One process at a
+    time may write a result: what is found half-written was left by a killed one, and goes.
     """
     path = result_file(folder, result)
     remove_leftovers(folder, path.name)
@@ -266,7 +268,7 @@ def write_result(folder: Path, result: ResultRecord) -> Path:
         )
     result = replace(result, sets=dict(sorted(result.sets.items())))
     write_text(path, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
-    return path
+    return path, result
 
 
 def read_result(path: Path) -> ResultRecord:

@@ -9,7 +9,7 @@ work (each task has a lock), and a further strategy, set or seed costs only what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from sbdata.benchmark.config import BenchmarkConfig
 from sbdata.benchmark.durations import Estimate, estimate_durations
 from sbdata.benchmark.eta import Eta, Watcher
 from sbdata.benchmark.graph import plan_tasks
-from sbdata.benchmark.records import result_file
+from sbdata.benchmark.records import ResultRecord
 from sbdata.benchmark.tasks import Task
 from sbdata.errors import InputError
 from sbdata.layout import IMAGES_FOLDER
@@ -43,8 +43,8 @@ def run_bench(
     watcher: Watcher | None = None,
     verify: bool = False,
     only: str | None = None,
-) -> list[Path]:
-    """Run all tasks of a configuration and write one result per method, strategy and seed.
+) -> Mapping[Path, ResultRecord]:
+    """Run all that is asked and write one result a method, strategy and seed.
 
     Existing results are not computed again; an interrupted call continues.
 
@@ -62,7 +62,7 @@ def run_bench(
         only: Beginning of the id of the only task to run.
 
     Returns:
-        The files of the results that were run, in the order of methods, strategies and seeds.
+        The results that were run, by their files, in the order of methods, strategies and seeds.
 
     Raises:
         InputError: for an unusable plan or set, a file that was altered after its task, or an error
@@ -70,7 +70,6 @@ def run_bench(
     """
     from sbdata.benchmark.executors import run_tasks
     from sbdata.benchmark.run_task import run_task
-    from sbdata.benchmark.steps.results import record_of
     from sbdata.train.pretrained import check_name
 
     cache = Cache(work.absolute(), verify)
@@ -79,6 +78,13 @@ def run_bench(
     check_name(config.segmenter_preset().model.backbone)
     _check_photos(tasks, cache)
     clock = Eta(tasks, cache.is_done, watcher, estimate_durations(cache.root, tasks))
+    written: list[tuple[Path, ResultRecord]] = []
+
+    def finished(task: Task, returned: tuple[Path, ResultRecord] | None) -> None:
+        clock.finished(task)
+        if returned is not None:
+            written.append(returned)
+
     run_tasks(
         tasks,
         partial(run_task, cache=cache),
@@ -87,17 +93,14 @@ def run_bench(
         threads=threads,
         device=device,
         on_progress=clock.told,
-        finished=clock.finished,
+        finished=finished,
     )
-    records = [
-        record_of(task.params["record"], cache.folder(task.inputs["train"]))
-        for task in tasks
-        if task.kind == "result"
-    ]
-    methods = list(dict.fromkeys(record.method for record in records))
+    methods = list(dict.fromkeys(task.context["about"]["method"] for task in tasks))
     strategies = config.strategies
-    records.sort(key=lambda r: (methods.index(r.method), strategies.index(r.strategy), r.seed))
-    return [result_file(results.absolute(), record) for record in records]
+    written.sort(
+        key=lambda w: (methods.index(w[1].method), strategies.index(w[1].strategy), w[1].seed)
+    )
+    return dict(written)
 
 
 def _check_photos(tasks: Sequence[Task], cache: Cache) -> None:

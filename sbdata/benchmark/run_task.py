@@ -9,13 +9,18 @@ from pathlib import Path
 from sbdata.benchmark.cache import Cache, locked
 from sbdata.benchmark.durations import note_duration
 from sbdata.benchmark.markers import content_of_marker, keep, usable
-from sbdata.benchmark.methods import restored_method
-from sbdata.benchmark.records import PairedDifferences, write_differences, write_result
+from sbdata.benchmark.records import (
+    PairedDifferences,
+    ResultRecord,
+    write_differences,
+    write_result,
+)
 from sbdata.benchmark.stage import (
+    StageContext,
     content_of_stage,
     finished_stage,
-    key_of,
     run_stage,
+    stage_of,
 )
 from sbdata.benchmark.steps.comparison import compared_pairs
 from sbdata.benchmark.steps.prediction import predict_set
@@ -39,8 +44,8 @@ _POLL = 0.5  # seconds between checks of the progress of torchrun's first proces
 
 def run_task(
     task: Task, cache: Cache, device: str = "auto", on_progress: ProgressCallback | None = None
-) -> float:
-    """Run one task unless it is done; the tasks whose results it reads must be done.
+) -> Written | None:
+    """Run one task, unless it is done; the tasks whose results it reads must be.
 
     Args:
         task: Task to run.
@@ -49,11 +54,12 @@ def run_task(
         on_progress: Callback, called while the task runs.
 
     Returns:
-        The duration in seconds.
+        The file of a result and what it holds; None from a task of another kind.
 
     Raises:
         InputError: if the task refuses its input, such as a file that was altered after its task.
     """
+    written = None
     began, new = time.perf_counter(), not (task.folder and cache.folder(task).exists())
     task.check()
     place = init_distributed(device, task.resources.workers)
@@ -65,29 +71,22 @@ def run_task(
             time.sleep(_POLL)  # a barrier would time out after some minutes
     else:
         alone = DistributedContext(place.device, workers=place.workers)
-        _STEPS[task.kind](task, cache, alone, shown)
-    seconds = time.perf_counter() - began
+        written = _STEPS[task.kind](task, cache, alone, shown)
     if new and task.folder and place.is_first:
-        note_duration(cache.root, task, seconds)
-    return seconds
+        note_duration(cache.root, task, time.perf_counter() - began)
+    return written
 
 
-Step = Callable[[Task, Cache, DistributedContext, ProgressCallback], None]
+Written = tuple[Path, ResultRecord]
+Step = Callable[[Task, Cache, DistributedContext, ProgressCallback], Written | None]
 
 
 def _stage(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
-    about = task.context
-    stage = restored_method(about["method"], about["settings"]).stages[about["about"]["stage"]]
-    with locked(cache.folder(task)):
-        weak, seed, folder = cache.weak_set(task), task.params["seed"], cache.folder(task)
-        if key_of(stage, weak, seed) != task.id:
-            msg = (
-                f"{task.name}: its method, or a file that its settings name, was changed while the "
-                "bench ran; run the same command again"
-            )
-            raise InputError(msg)
-        told = _of(task, shown)
-        run_stage(stage, weak, folder.parent, seed, place, told, verify=cache.verify)
+    folder, stage = cache.folder(task), stage_of(task)
+    with locked(folder):
+        weak, seed, told = cache.weak_set(task), task.params["seed"], _of(task, shown)
+        context = StageContext(weak, folder, seed, place, told, stage.source)
+        run_stage(stage, context, [*_folders(task, cache).values()], verify=cache.verify)
 
 
 def _pseudo(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
@@ -160,11 +159,13 @@ def _predicted(folder: Path) -> Marker:
     return marker
 
 
-def _result(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
+def _result(
+    task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback
+) -> Written:
     found = result_of(task.params["record"], task.params["sets"], _folders(task, cache))
     scored = cache.folder(task.inputs["train"])
     with locked(scored.with_name(f"{scored.name}-result")):  # a second bench may add another set
-        write_result(Path(task.context["results"]), found)
+        return write_result(Path(task.context["results"]), found)
 
 
 def _compare(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:

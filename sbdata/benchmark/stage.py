@@ -9,19 +9,20 @@ line of code recomputes only what depends on it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sbdata.benchmark.markers import STAGE_MARKER, content_of_marker, keep, usable
-from sbdata.benchmark.tasks import Input, task_id
+from sbdata.benchmark.tasks import Task
 from sbdata.completion import Marker
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.fingerprints import files_named_in
-from sbdata.settings import as_plain
+from sbdata.settings import as_plain, from_plain
 from sbdata.weak_labels.weak_set import WeakSet
 
 if TYPE_CHECKING:
@@ -87,15 +88,13 @@ class Stage:
 
     @property
     def function(self) -> str:
-        """Module and name of the function, separated by a dot."""
-        if isinstance(self.run, str):
-            return self.run.replace(":", ".")
-        return f"{self.run.__module__}.{self.run.__qualname__}"
+        """Return the function's module and name, separated by a colon."""
+        return self.run if isinstance(self.run, str) else _name_of(self.run)
 
     @property
     def module(self) -> str:
-        """Name of the function's module."""
-        return self.run.partition(":")[0] if isinstance(self.run, str) else self.run.__module__
+        """Return the name of the function's module."""
+        return self.function.partition(":")[0]
 
     def loaded(self) -> StageFunction:
         """Return the function; imports its module if necessary.
@@ -103,15 +102,21 @@ class Stage:
         Raises:
             InputError: if there is no function of this name.
         """
-        if not isinstance(self.run, str):
-            return self.run
-        module, _, name = self.run.partition(":")
-        try:
-            found: StageFunction = getattr(import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            msg = f"stage {self.name}: there is no function {self.run} ({error}); correct its name"
-            raise InputError(msg) from error
-        return found
+        return self.run if callable(self.run) else _loaded(self.run, f"stage {self.name}")
+
+
+def _name_of(thing: Any) -> str:
+    """Return the module and the name of a function or class; see :func:`_loaded`."""
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def _loaded(named: str, where: str) -> Any:
+    module, _, name = named.partition(":")
+    try:
+        return attrgetter(name)(import_module(module))
+    except (ImportError, AttributeError) as error:
+        msg = f"{where}: there is no {named} ({error}); correct its name"
+        raise InputError(msg) from error
 
 
 def stage_params(stage: Stage, weak_digest: str, seed: int) -> dict[str, Any]:
@@ -120,24 +125,49 @@ def stage_params(stage: Stage, weak_digest: str, seed: int) -> dict[str, Any]:
     return {
         "function": stage.function,
         "settings": settings,
-        "files": {name: _HASHES.sha256(path) for name, path in files_named_in(settings)},
+        "files": _content_of_files(settings),
         "seed": seed,
         "weak": weak_digest,
     }
 
 
+def stage_context(stage: Stage) -> dict[str, Any]:
+    """Return what else it takes to run a stage, as plain values; see :func:`stage_of`."""
+    return {
+        "stage": stage.name,
+        "settings": _name_of(type(stage.settings)),
+        "source": None if stage.source is None else str(stage.source),
+    }
+
+
+def stage_of(task: Task) -> Stage:
+    """Return the stage that a task runs, without the earlier ones.
+
+    Raises:
+        InputError: if a file that its settings name is another one now.
+    """
+    params, about = task.params, task.context
+    if _content_of_files(params["settings"]) != params["files"]:
+        msg = (
+            f"{task.name}: a file that its settings name was changed while the bench ran; run the "
+            "same command again"
+        )
+        raise InputError(msg)
+    return Stage(
+        about["stage"],
+        params["function"],
+        from_plain(_loaded(about["settings"], task.name), params["settings"], task.name),
+        source=None if about["source"] is None else Path(about["source"]),
+    )
+
+
+def _content_of_files(settings: Any) -> dict[str, str]:
+    return {name: _HASHES.sha256(path) for name, path in files_named_in(settings)}
+
+
 def code_of(stage: Stage) -> tuple[str, ...]:
     """Return the entry modules of a stage's code: its own, and those of its context."""
     return (stage.module, __name__, "sbdata.train.devices")
-
-
-def key_of(stage: Stage, weak: WeakSet, seed: int) -> str:
-    """Return the id of a stage's task, under which its folder is stored."""
-    earlier = ((s, key_of(s, weak, seed)) for s in stage.after)
-    inputs = {
-        str(place): Input(key, f"{STAGES}/{s.name}-{key}") for place, (s, key) in enumerate(earlier)
-    }
-    return task_id("stage", stage_params(stage, weak.digest, seed), inputs, code_of(stage))
 
 
 def in_order(last: Stage) -> Iterator[Stage]:
@@ -155,61 +185,38 @@ def in_order(last: Stage) -> Iterator[Stage]:
 
 
 def run_stage(
-    stage: Stage,
-    weak: WeakSet,
-    root: Path,
-    seed: int,
-    place: DistributedContext,
-    progress: Progress,
-    *,
-    verify: bool = False,
-) -> tuple[Path, float]:
-    """Run one stage unless it is done; its earlier stages must be done.
+    stage: Stage, context: StageContext, earlier: Sequence[Path], *, verify: bool = False
+) -> None:
+    """Run one stage, unless it is done; its earlier stages must be.
 
     A stage with a missing file, or whose earlier stages were made again with other results, is run
     again from the start.
 
     Args:
-        stage: Stage to run.
-        weak: Photos and weak labels.
-        root: Folder of all stages.
-        seed: Seed of everything random.
-        place: Device and workers.
-        progress: Callback, called with (done, total).
-        verify: True to hash all files of finished stages.
-
-    Returns:
-        Its folder ``root/<name>-<id>``, and its duration in seconds when it ran.
+        stage: to run.
+        context: what it is given.
+        earlier: folders of the stages that it builds on, in their order.
+        verify: hash all files of what is done.
 
     Raises:
         InputError: if a file of it or of an earlier stage was altered (the message names it), or an
             earlier stage is not done.
     """
-    folder = folder_of(stage, weak, root, seed)
-    earlier = [folder_of(s, weak, root, seed) for s in stage.after]
+    folder = context.folder
     inputs = {path.name: content_of_stage(path, verify=verify) for path in earlier}
-    marker = usable(folder, inputs, name=STAGE_MARKER, whole=True, verify=verify)
-    if marker is not None:
-        return folder, float(marker.extra["seconds"])
+    if usable(folder, inputs, name=STAGE_MARKER, whole=True, verify=verify) is not None:
+        return
     began = time.perf_counter()
-    context = StageContext(weak, folder, seed, place, progress, stage.source)
     folder.mkdir(parents=True, exist_ok=True)
     stage.loaded()(context, stage.settings, *earlier)
-    seconds = time.perf_counter() - began
     said = {
         "stage": stage.name,
         "function": stage.function,
         "settings": as_plain(stage.settings),
-        "seed": seed,
-        "seconds": seconds,
+        "seed": context.seed,
+        "seconds": time.perf_counter() - began,
     }
     keep(folder, inputs, said, name=STAGE_MARKER)
-    return folder, seconds
-
-
-def folder_of(stage: Stage, weak: WeakSet, root: Path, seed: int) -> Path:
-    """Return the folder of a stage's results."""
-    return root / f"{stage.name}-{key_of(stage, weak, seed)}"
 
 
 def finished_stage(folder: Path, *, verify: bool = False) -> Marker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from sbdata.cli.tables import print_table
 if TYPE_CHECKING:
     from sbdata.benchmark.config import BenchmarkConfig
     from sbdata.benchmark.eta import BenchProgress, Watcher
+    from sbdata.benchmark.records import ResultRecord
 
 _FOLDER = click.Path(path_type=Path)
 _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean",
@@ -182,7 +183,7 @@ def bench(
         check_output(folder)
     first = init_distributed(device).is_first if executor == "local" else True
     with _watching(quiet=as_json or not first) as watcher:
-        files = run_bench(
+        written = run_bench(
             plan,
             work,
             results,
@@ -195,8 +196,8 @@ def bench(
             verify=verify,
             only=only,
         )
-    if first and (files or as_json):
-        _show_results(files, as_json)
+    if first and (written or as_json):
+        _show_results(written, as_json)
     elif first:
         say(f"--only {only}: done")
 
@@ -296,24 +297,22 @@ def _listed(names: list[str]) -> str:
     return " ".join(names if len(names) <= 3 else [*names[:2], f"+{len(names) - 2}"])
 
 
-def _show_results(files: list[Path], as_json: bool) -> None:
-    from sbdata.benchmark.records import read_result
-
+def _show_results(written: Mapping[Path, ResultRecord], as_json: bool) -> None:
     if as_json:
-        say(json.dumps([{"file": str(f), **read_result(f).as_dict()} for f in files]))
+        say(json.dumps([{"file": str(file), **r.as_dict()} for file, r in written.items()]))
         return
     rows = []
-    for file in files:
-        result = read_result(file)
+    for result in written.values():
         for name, scored in result.sets.items():
             values = [scored.figures[figure].value for figure in _SHOWN if figure in scored.figures]
             cells = ["–" if value is None else f"{value:.3f}" for value in values]
             rows.append([f"{result.method}, {result.strategy}", str(result.seed), name, *cells])
-    if any(read_result(file).synthetic for file in files):
+    if any(result.synthetic for result in written.values()):
         say("synthetic photos")
     header = [name.removesuffix(".class_mean") for name in _SHOWN]
     print_table(["method, strategy", "seed", "set", *header[: len(rows[0]) - 3]], rows)
-    say(f"{files[0].parent}: {len(files)} results; 'sbdata leaderboard' makes a page of them")
+    folder = next(iter(written)).parent
+    say(f"{folder}: {len(written)} results; 'sbdata leaderboard' makes a page of them")
 
 
 def _list(as_json: bool) -> None:

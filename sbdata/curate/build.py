@@ -47,6 +47,7 @@ from sbdata.curate.scan_sources import (
     compared_statistics,
     join_images,
     open_all,
+    open_compared,
     scan_all,
     source_statistics,
 )
@@ -116,6 +117,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
     check_output(_staging_folder(out))
     opened = open_all(recipe, inputs)
     splits = open_splits(recipe, inputs.roots)
+    compared = open_compared(recipe, inputs)
     found = source_fingerprints(recipe, inputs.roots)
     contents = {name: one["content"] for name, one in found.items()}
     roots = {name: str(root.resolve()) for name, root in sorted(inputs.roots.items())}
@@ -164,7 +166,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
                 for split, found in zip(training, members, strict=True)
             ],
             "source": before.as_dict(),
-            "compared": compared_statistics(recipe, staging / "scan", inputs),
+            "compared": compared_statistics(recipe, compared, staging / "scan", inputs),
         }
         manifest = make_manifest(
             recipe.name, chosen.images, chosen.instances, taxonomy, recipe.bins, extra

@@ -72,27 +72,45 @@ def scan_all(
     return [_scan(recipe, one.source, one.spec, folder, inputs) for one in opened]
 
 
-def compared_statistics(recipe: Recipe, folder: Path, inputs: Inputs) -> list[dict[str, Any]]:
-    """Measure the ordinary sets that a recipe compares with its own.
-
-    Args:
-        recipe: Recipe that names the sets in ``compare``.
-        folder: Folder that keeps the scans.
-        inputs: Build inputs with the folders of the sources; a set that is missing there is
-            reported in the result.
-
-    Returns:
-        Plain values for each set: its name, its statistics or None, and the reason if it is
-        missing.
-    """
+def open_compared(recipe: Recipe, inputs: Inputs) -> list[tuple[str, Opened | InputError]]:
+    """Open the ordinary sets that a recipe names in ``compare``; a missing one is its error."""
     known = {spec.name: spec for spec in recipe.sources}
-    measured: list[dict[str, Any]] = []
+    found: list[tuple[str, Opened | InputError]] = []
     for name in recipe.compare:
         source_name, split = source_and_split(name, {*known, *inputs.roots, *FORMATS})
         spec = known.get(source_name, SourceSpec(source_name, (split,)))
         try:
             source = open_source(spec, split, inputs.roots.get(source_name))
-            scanned = _scan(recipe, source, spec, folder, inputs)
+            found.append((name, Opened(spec, source)))
+        except InputError as error:
+            found.append((name, error))
+    return found
+
+
+def compared_statistics(
+    recipe: Recipe,
+    compared: Sequence[tuple[str, Opened | InputError]],
+    folder: Path,
+    inputs: Inputs,
+) -> list[dict[str, Any]]:
+    """Measure the ordinary sets that a recipe compares with its own.
+
+    Args:
+        recipe: Recipe with the classes and size bins.
+        compared: Sets returned by :func:`open_compared`.
+        folder: Folder that keeps the scans.
+        inputs: Build inputs with the number of workers.
+
+    Returns:
+        Plain values for each set: its name, its statistics or None, and the reason if it is
+        missing.
+    """
+    measured: list[dict[str, Any]] = []
+    for name, one in compared:
+        try:
+            if isinstance(one, InputError):
+                raise one
+            scanned = _scan(recipe, one.source, one.spec, folder, inputs)
         except InputError as error:
             measured.append({"set": name, "statistics": None, "missing": str(error)})
             continue

@@ -12,7 +12,7 @@ from sbdata_baselines.methods.controls import LABELS_ONLY
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import NetworkSettings, Refinement, Schedule, Sgd, ViewSettings
 
-from sbdata.benchmark.stage import Progress, StageContext, in_order, run_stage
+from sbdata.benchmark.stage import Progress, StageContext, in_order
 from sbdata.errors import InputError
 from sbdata.masks import VOID, read_index_png, write_index_png
 from sbdata.train.refine import CRF_PARAMETERS, CrfParameters
@@ -20,6 +20,7 @@ from sbdata.weak_labels.weak_set import weak_set
 from tests.baselines.boxed_examples import write_boxed
 from tests.baselines.shapes_examples import mean_iou, write_shapes
 from tests.baselines.weak_examples import CPU, last_stage, run_all, task_of, tiny
+from tests.benchmark.stage_runs import run_stage
 
 PAPER = (
     *tiny("pooled", "{crop: 64, rescale: [0.5, 1.5], jitter: [0.5, 0.5, 0.5, 0.0]}"),
@@ -63,7 +64,7 @@ def test_forty_shapes_from_boxes_to_masks(tmp_path: Path) -> None:
     weak = weak_set(truth, tmp_path / "weak", boxes=True)
     folders = {}
     for stage in in_order(last_stage(BASELINE, "smoke", SMALL)):
-        folders[stage.name], _ = run_stage(
+        folders[stage.name] = run_stage(
             stage, weak, tmp_path / "run", 0, CPU, lambda done, total: None
         )
     floor = mean_iou(run_all(last_stage(LABELS_ONLY, "smoke"), plain, tmp_path / "run"), truth)

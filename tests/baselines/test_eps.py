@@ -12,7 +12,7 @@ from sbdata_baselines.methods.controls import LABELS_ONLY
 from sbdata_baselines.methods.edam import BASELINE as EDAM
 from sbdata_baselines.methods.eps import BASELINE
 
-from sbdata.benchmark.stage import in_order, key_of
+from sbdata.benchmark.stage import in_order
 from tests.baselines.shapes_examples import mean_iou, write_shapes
 from tests.baselines.weak_examples import (
     assert_only_labelled,
@@ -21,6 +21,7 @@ from tests.baselines.weak_examples import (
     tiny,
     write_weak,
 )
+from tests.benchmark.stage_runs import key_of
 
 PAPER = (
     *tiny("salient", "{crop: 64, long_side: [64, 80], jitter: [0.3, 0.3, 0.3, 0.1]}"),

@@ -9,7 +9,7 @@ from sbdata_baselines.methods.cam import BASELINE as CAM
 from sbdata_baselines.methods.controls import LABELS_ONLY
 from sbdata_baselines.methods.irn import BASELINE
 
-from sbdata.benchmark.stage import in_order, run_stage
+from sbdata.benchmark.stage import in_order
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.masks import LabelMap, read_index_png
@@ -24,6 +24,7 @@ from tests.baselines.weak_examples import (
     tiny,
     write_weak,
 )
+from tests.benchmark.stage_runs import run_stage
 
 PAPER = (
     *tiny("classifier", "{crop: 48, long_side: [48, 64]}"),
@@ -89,7 +90,7 @@ def test_forty_shapes_from_labels_to_masks(
 
     # Killed in the walk: what was written stays, the rest is the same again.
     walk = list(in_order(last))[-2]
-    folder, _ = run_stage(walk, weak, tmp_path, 0, CPU, lambda done, total: None)
+    folder = run_stage(walk, weak, tmp_path, 0, CPU, lambda done, total: None)
     files = sorted(folder.glob("*.npz"))
     first = {path.name: path.read_bytes() for path in files}
     for path in files[20:]:

@@ -8,7 +8,7 @@ import pytest
 from sbdata_baselines.methods.cam import BASELINE as CAM
 from sbdata_baselines.methods.controls import LABELS_ONLY
 
-from sbdata.benchmark.stage import in_order, run_stage
+from sbdata.benchmark.stage import in_order
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.recipe import load_recipe
@@ -16,6 +16,7 @@ from sbdata.score.pseudo_masks import score_pseudo
 from sbdata.sets import open_set
 from sbdata.weak_labels.weak_set import weak_set
 from tests.baselines.weak_examples import CPU, last_stage, run_all, task_of
+from tests.benchmark.stage_runs import run_stage
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
@@ -34,7 +35,7 @@ def test_cam_is_far_above_the_floor_on_photos_it_was_not_trained_on(
     weak = {name: weak_set(opened[name], tmp_path / "weak" / name, labels=None) for name in opened}
     classifier, maps, masks = in_order(last_stage(CAM, "photos", CHEAPER))
     stages = tmp_path / "stages"
-    trained, _ = run_stage(classifier, weak["train"], stages, 0, CPU, lambda *_: None)
+    trained = run_stage(classifier, weak["train"], stages, 0, CPU, lambda *_: None)
     folders = {name: task_of(weak["val"], tmp_path / name) for name in ("maps", "masks")}
     maps.loaded()(folders["maps"], maps.settings, trained)
     masks.loaded()(folders["masks"], masks.settings, folders["maps"].folder)

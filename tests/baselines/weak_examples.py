@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from sbdata.benchmark.baseline import Baseline
-from sbdata.benchmark.stage import Stage, StageContext, in_order, run_stage
+from sbdata.benchmark.stage import Stage, StageContext, in_order
 from sbdata.masks import LabelMap, read_index_png
 from sbdata.taxonomy import Taxonomy
 from sbdata.train.devices import DistributedContext
 from sbdata.weak_labels.weak_set import WeakImage, WeakSet
+from tests.benchmark.stage_runs import run_stage
 
 TWO = Taxonomy("two", ("red", "blue"))
 COLOURS = {1: (220, 30, 30), 2: (30, 30, 220)}
@@ -61,7 +62,7 @@ def last_stage(baseline: Baseline, preset: str, overrides: tuple[str, ...] = ())
 def run_all(last: Stage, weak: WeakSet, root: Path) -> Path:
     """Run a method's stages in order; return the last one's folder."""
     for stage in in_order(last):
-        folder, _ = run_stage(stage, weak, root, 0, CPU, lambda done, total: None)
+        folder = run_stage(stage, weak, root, 0, CPU, lambda done, total: None)
     return folder
 
 

@@ -35,10 +35,8 @@ OLD = 10**18  # ns: files that are not fresh need not be hashed again to be trus
 
 
 def again(benched: Path, plan: BenchmarkConfig, **options: Any) -> list[Path]:
-    files: list[Path] = run_bench(
-        plan, benched / "work", benched / "results", device="cpu", threads=1, **options
-    )
-    return files
+    work, results = benched / "work", benched / "results"
+    return list(run_bench(plan, work, results, device="cpu", threads=1, **options))
 
 
 def repainted(path: Path) -> None:

@@ -20,19 +20,19 @@ MEASURED = {"first": Estimate(10.0, "2 former runs")}
 def test_time_left_follows_what_estimates_were_worth() -> None:
     now, said = [0.0], list[BenchProgress]()
     clock = Eta(TASKS, lambda task: task.name == "cached", said.append, MEASURED, lambda: now[0])
-    clock.finished(TASKS[0], 0.1)
+    clock.finished(TASKS[0])
     assert said[-1] == BenchProgress("cached", 1, 1, 1, 3, None)
     now[0] = 10.0
     clock.told("first", 2, 4)  # half of 10 estimated seconds took 10: 35 are left
     assert said[-1] == BenchProgress("first", 2, 4, 1, 3, pytest.approx(35 * (10 + 60) / (5 + 60)))
     now[0] = 20.0
-    clock.finished(TASKS[1], 20.0)
+    clock.finished(TASKS[1])
     assert said[-1].seconds_left == pytest.approx(30 * (20 + 60) / (10 + 60))
     now[0] = 50.0
     clock.told("train (first-phase)", 1, 2)  # of which nothing is known until it ends
     assert said[-1].seconds_left == pytest.approx(30 * (20 + 60) / (10 + 60))
     clock.told("train (sb-ft)", 2, 2)
-    clock.finished(TASKS[2], 1.0)
+    clock.finished(TASKS[2])
     assert said[-1].what == ""  # its end was told
     assert (said[-1].seconds_left, said[-1].tasks_done) == (0.0, 3)
     clock.told("nothing", 0, 0)
@@ -43,7 +43,7 @@ def test_a_slow_start_is_not_taken_for_the_rest() -> None:
     tasks = (example("masks", seconds=1.0), example("long", seconds=3600.0))
     clock = Eta(tasks, lambda task: False, said.append, now=lambda: now[0])
     now[0] = 10.0  # for what was estimated at one second
-    clock.finished(tasks[0], 10.0)
+    clock.finished(tasks[0])
     assert said[-1].seconds_left == pytest.approx(3600 * 70 / 61)
     now[0] += 1800
     clock.told("long", 1, 4)  # half as fast as it was estimated to be
@@ -53,7 +53,7 @@ def test_a_slow_start_is_not_taken_for_the_rest() -> None:
 def test_no_watcher_is_no_matter() -> None:
     clock = Eta(TASKS, lambda task: False)
     clock.told("first", 1, 2)
-    clock.finished(TASKS[0], 1.0)
+    clock.finished(TASKS[0])
 
 
 @pytest.mark.parametrize(

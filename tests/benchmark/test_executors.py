@@ -170,8 +170,15 @@ def test_two_processes_and_ray_give_what_one_gives(plan, ray_of_two, tmp_path) -
         "two": {"processes": 2},
         "ray": {"executor": "ray"},
     }.items():
-        files = run_bench(
-            asked, tmp_path / name, tmp_path / name / "results", device="cpu", threads=1, **options
+        files = list(
+            run_bench(
+                asked,
+                tmp_path / name,
+                tmp_path / name / "results",
+                device="cpu",
+                threads=1,
+                **options,
+            )
         )
         folder = files[0].parent
         assert len(files) == 4

@@ -91,7 +91,7 @@ def test_one_task_is_run_once_what_it_reads_is_there(plan, log, tmp_path) -> Non
 
     def only(name: str) -> list[Path]:
         beginning = planned(plan(), tmp_path)[name].id[:SHORT]
-        return run_bench(plan(), work, results, device="cpu", only=beginning)
+        return list(run_bench(plan(), work, results, device="cpu", only=beginning))
 
     ids = {name: task.id[:SHORT] for name, task in planned(plan(), tmp_path).items()}
     first = ids["stripes, seed 0: marks"]

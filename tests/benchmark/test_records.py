@@ -40,7 +40,7 @@ RESULT = ResultRecord(
 
 
 def test_result_comes_back(tmp_path: Path) -> None:
-    path = write_result(tmp_path, RESULT)
+    path = write_result(tmp_path, RESULT)[0]
     assert re.fullmatch(r"stripes\.ce\.seed1\.[0-9a-f]{8}\.json", path.name)
     assert read_result(path) == RESULT
     assert json.loads(path.read_text())["format"] == "sbdata.result.v2"
@@ -48,7 +48,7 @@ def test_result_comes_back(tmp_path: Path) -> None:
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
     found = PairedDifferences("m", 0, "key", ())
-    paths = [write_result(tmp_path, RESULT), write_differences(tmp_path, found)]
+    paths = [write_result(tmp_path, RESULT)[0], write_differences(tmp_path, found)]
     for path in paths:
         path.with_name(f".{path.name}.01234567.part").touch()
     other = tmp_path / ".another.json.01234567.part"  # of a bench that may be at work
@@ -61,12 +61,12 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
 def test_further_sets_of_one_run_are_kept(tmp_path: Path) -> None:
     write_result(tmp_path, RESULT)
     other = replace(RESULT, sets={"other": SCORED}, seconds={"train": 9.0})
-    path = write_result(tmp_path, other)
+    path = write_result(tmp_path, other)[0]
     assert list(read_result(path).sets) == ["other", "three"]
-    path = write_result(tmp_path, replace(other, pseudo={"figures": {}}))  # other masks
+    path = write_result(tmp_path, replace(other, pseudo={"figures": {}}))[0]  # other masks
     assert list(read_result(path).sets) == ["other"]
     path.write_text("damaged")
-    assert list(read_result(write_result(tmp_path, RESULT)).sets) == ["three"]
+    assert list(read_result(write_result(tmp_path, RESULT)[0]).sets) == ["three"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_further_sets_of_one_run_are_kept(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_results_are_told(tmp_path: Path, change, message: str) -> None:
-    path = write_result(tmp_path, RESULT)
+    path = write_result(tmp_path, RESULT)[0]
     raw = json.loads(path.read_text())
     change(raw)
     path.write_text(json.dumps(raw))
@@ -118,8 +118,8 @@ def test_missing_results_are_told(tmp_path: Path) -> None:
 def test_a_result_never_replaces_one_of_another_identity(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    first, other = write_result(tmp_path, RESULT), replace(RESULT, **change)
-    second = write_result(tmp_path, other)
+    first, other = write_result(tmp_path, RESULT)[0], replace(RESULT, **change)
+    second = write_result(tmp_path, other)[0]
     assert first != second
     assert read_result(first) == RESULT
     assert read_result(second) == other
@@ -139,8 +139,8 @@ def test_a_result_never_replaces_one_of_another_identity(
 )
 def test_what_changes_no_value_is_no_identity(tmp_path: Path, change: dict[str, Any]) -> None:
     plain = replace(RESULT, training_preset={"name": "tiny", "optimisation": {}})
-    path = write_result(tmp_path, plain)
-    assert write_result(tmp_path, replace(plain, **change)) == path
+    path = write_result(tmp_path, plain)[0]
+    assert write_result(tmp_path, replace(plain, **change))[0] == path
     assert read_result(path).sets == RESULT.sets
     assert read_result(path).synthetic
 
@@ -151,7 +151,7 @@ def test_strategies_of_a_run_share_an_identity() -> None:
 
 
 def test_a_result_whose_settings_were_edited_is_refused(tmp_path: Path) -> None:
-    path = write_result(tmp_path, RESULT)
+    path = write_result(tmp_path, RESULT)[0]
     path.write_text(path.read_text().replace('"preset": "smoke"', '"preset": "paper"'))
     with pytest.raises(InputError, match=r"\.json: was edited: its settings are not those of its"):
         read_result(path)

@@ -62,7 +62,7 @@ def of_strategy(results: Path, strategy: str) -> Path:
 
 def test_method_of_another_package_is_run_and_scored(plan, sets, log, tmp_path) -> None:
     asked = plan(strategies=("ce", "sb-ft", "sb-ewc"), methods=("stripes", "full"))
-    files = run_bench(asked, tmp_path / "work", tmp_path / "results", device="cpu", threads=1)
+    files = list(run_bench(asked, tmp_path / "work", tmp_path / "results", device="cpu", threads=1))
     assert [f.name[:-14] for f in files] == [
         f"{m}.{s}.seed0" for m in ("stripes", "full") for s in ("ce", "sb-ft", "sb-ewc")
     ]

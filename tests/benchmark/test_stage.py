@@ -17,7 +17,7 @@ import sbdata
 from sbdata import fingerprints
 from sbdata.benchmark.baseline import find_baseline
 from sbdata.benchmark.markers import STAGE_MARKER as DONE
-from sbdata.benchmark.stage import Stage, in_order, key_of, run_stage
+from sbdata.benchmark.stage import Stage, in_order
 from sbdata.completion import read_marker, write_marker
 from sbdata.errors import InputError
 from sbdata.sets import open_set
@@ -25,6 +25,7 @@ from sbdata.train.devices import DistributedContext
 from sbdata.weak_labels.weak_set import WeakSet, weak_set
 from tests.baselines.weak_examples import last_stage
 from tests.benchmark.conftest import Sets
+from tests.benchmark.stage_runs import key_of, run_stage
 
 PLACE = DistributedContext(torch.device("cpu"))
 
@@ -40,7 +41,7 @@ def last(third_party: Path) -> Stage:
 
 
 def run(stage: Stage, weak: WeakSet, root: Path, seed: int = 0) -> Path:
-    return run_stage(stage, weak, root, seed, PLACE, lambda done, total: None)[0]
+    return run_stage(stage, weak, root, seed, PLACE, lambda done, total: None)
 
 
 def test_key_changes_with_settings_inputs_and_seed(
@@ -283,5 +284,5 @@ def test_a_function_may_be_named_by_text(last: Stage, weak: WeakSet, tmp_path: P
     assert key_of(named, weak, 0) == key_of(first, weak, 0)
     assert run(named, weak, tmp_path) == run(first, weak, tmp_path)
     for wrong in ("stripes.marks:nothing", "stripes.nothing:marks", "stripes"):
-        with pytest.raises(InputError, match=f"stage marks: there is no function {wrong}"):
+        with pytest.raises(InputError, match=f"stage marks: there is no {wrong}"):
             run(replace(first, run=wrong), weak, tmp_path)

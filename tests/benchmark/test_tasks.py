@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
 from sbdata.benchmark.cache import Cache
 from sbdata.benchmark.run import run_bench
 from sbdata.benchmark.run_task import run_task
-from sbdata.benchmark.tasks import Task
+from sbdata.benchmark.tasks import Task, task_id
 from sbdata.errors import InputError
 from tests.benchmark.conftest import planned, without_times
 
@@ -51,6 +52,20 @@ def test_a_task_of_another_set_is_refused(plan, sets, tmp_path) -> None:
     other = replace(stage, context={**stage.context, "training": str(sets.further)})
     with pytest.raises(InputError, match="the set has changed since the bench began"):
         run_task(other, Cache(tmp_path / "work"), "cpu")
-    changed = replace(stage, context={**stage.context, "settings": {"marks": {"start": 0.4}}})
-    with pytest.raises(InputError, match="was changed while the bench ran"):
-        run_task(changed, Cache(tmp_path / "work"), "cpu")
+    params = {**stage.params, "settings": {"start": 0.4}}
+    with pytest.raises(InputError, match="was edited while the bench ran"):
+        run_task(replace(stage, params=params), Cache(tmp_path / "work"), "cpu")
+
+
+def test_a_file_that_settings_name_is_refused_if_it_changed(plan, tmp_path) -> None:
+    stage = planned(plan(), tmp_path)["stripes, seed 0: marks"]
+    (tmp_path / "weights.pth").write_bytes(b"first")
+    params = {**stage.params, "settings": {"weights": str(tmp_path / "weights.pth")}}
+    params["files"] = {"weights": sha256(b"first").hexdigest()}
+    found = task_id(stage.kind, params, stage.inputs, stage.code)
+    task = replace(stage, id=found, params=params)
+    with pytest.raises(InputError, match="unknown key 'weights'"):  # it is as it was
+        run_task(task, Cache(tmp_path / "work"), "cpu")
+    (tmp_path / "weights.pth").write_bytes(b"other")
+    with pytest.raises(InputError, match="a file that its settings name was changed while the b"):
+        run_task(task, Cache(tmp_path / "work"), "cpu")

@@ -15,13 +15,14 @@ from sbdata.benchmark.imported import (
     method_name,
     paper_of,
 )
-from sbdata.benchmark.stage import Stage, code_of, folder_of, key_of, run_stage
+from sbdata.benchmark.stage import Stage, code_of
 from sbdata.errors import InputError
 from sbdata.importers.folder import Request, import_masks
 from sbdata.importers.target import Target
 from sbdata.masks import read_index_png, write_index_png
 from sbdata.train.devices import DistributedContext
 from sbdata.weak_labels.weak_set import WeakSet, weak_set
+from tests.benchmark.stage_runs import folder_of, key_of, run_stage
 from tests.importers.published import MASKS, save_picture
 
 
@@ -43,7 +44,7 @@ def weak(target: Target, tmp_path: Path) -> WeakSet:
 
 def run(stage: Stage, weak: WeakSet, root: Path) -> Path:
     place = DistributedContext.__new__(DistributedContext)  # is not looked at
-    return run_stage(stage, weak, root, 0, place, lambda done, total: None)[0]
+    return run_stage(stage, weak, root, 0, place, lambda done, total: None)
 
 
 def test_the_stage_has_the_masks(work: Path, weak: WeakSet, tmp_path: Path) -> None:

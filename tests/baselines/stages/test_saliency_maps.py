@@ -14,9 +14,9 @@ from sbdata_baselines.stages.photos import pixels_of, weak_views
 from sbdata_baselines.stages.saliency import saliency
 from sbdata_baselines.stages.saliency_maps import read_salience, salience_of, saliency_maps
 
-from sbdata.benchmark.stage import key_of
 from sbdata.errors import InputError
 from tests.baselines.weak_examples import task_of, write_weak
+from tests.benchmark.stage_runs import key_of
 
 
 @pytest.mark.parametrize(
