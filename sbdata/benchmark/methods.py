@@ -22,10 +22,10 @@ class Method:
 
     Attributes:
         name: under which results list it.
-        paper: what it is.
-        supervision: what it sees.
-        control: whether it is a ceiling or a floor.
-        stages: by names that are distinct within the method, in the order they run; the last one
+        paper: Title, venue and year, or the purpose of a control.
+        supervision: Kinds of labels that it sees.
+        control: Whether it is a ceiling or a floor.
+        stages: Stages by names that are distinct within the method, in running order; the last one
             writes the pseudo-masks. None for ``full``.
         variant: suffix of the name, such as ``hybrid``; empty for the method itself.
     """

@@ -193,8 +193,8 @@ def run_stage(
     again from the start.
 
     Args:
-        stage: to run.
-        context: what it is given.
+        stage: Stage to run.
+        context: Photos, weak labels, folder, seed and device of the stage.
         earlier: folders of the stages that it builds on, in their order.
         verify: hash all files of what is done.
 

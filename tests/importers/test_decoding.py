@@ -298,7 +298,7 @@ def test_names_that_two_images_share_are_no_ones() -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "..", ".a", "a:b", "a" * 70, "-a"])
 def test_names_of_imports(name: str) -> None:
-    with pytest.raises(InputError, match="no name for an import"):
+    with pytest.raises(InputError, match="invalid import name"):
         check_name(name)
     assert check_name("irn-v1.2_final") == "irn-v1.2_final"
     assert VOC20.name_of(1) == "aeroplane"
