@@ -43,6 +43,7 @@ class Baseline:
         differences: from the official code, and why; one sentence each.
         backbone: of the official code.
         control: whether it is a ceiling or a floor instead of a method.
+        of_paper: whether it is one of the ten methods that Mun et al. (WACV 2024) train on.
         published: the paper's figures with their protocol, for the docs; never put beside ours.
         variant: settings to the word by which tables call what stands in the method's place, such
             as ``hybrid``; nothing for the method itself.
@@ -58,6 +59,7 @@ class Baseline:
     differences: tuple[str, ...] = ()
     backbone: str = ""
     control: bool = False
+    of_paper: bool = False
     published: Mapping[str, str] = field(default_factory=dict)
     variant: Callable[[Any], str] = _itself
 
@@ -124,6 +126,7 @@ def describe_baselines() -> list[dict[str, Any]]:
                 "year": found.year,
                 "supervision": list(found.supervision),
                 "control": found.control,
+                "of_paper": found.of_paper,
                 "presets": sorted(found.presets),
                 "backbone": found.backbone,
                 "differences": list(found.differences),
