@@ -69,6 +69,36 @@ class Adam:
 
 
 @dataclass(frozen=True)
+class SteppedSgd(Sgd):
+    """Stochastic gradient descent whose rate falls to a tenth at some epochs.
+
+    Attributes:
+        milestones: epochs after which the rate is a tenth of what it was; ``poly_power`` is unused.
+    """
+
+    milestones: tuple[int, ...] = ()
+
+    def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
+        """Return the schedule of the learning rate."""
+        return schedules.StepSchedule(steps, epochs, self.milestones)
+
+
+@dataclass(frozen=True)
+class SteppedAdam(Adam):
+    """Adam whose rates fall to a tenth at some epochs.
+
+    Attributes:
+        milestones: epochs after which a rate is a tenth of what it was.
+    """
+
+    milestones: tuple[int, ...] = ()
+
+    def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
+        """Return the schedule of the learning rate."""
+        return schedules.StepSchedule(steps, epochs, self.milestones)
+
+
+@dataclass(frozen=True)
 class AdamW:
     """Adam with decoupled weight decay, linear warm-up and cosine decay of the learning rate.
 
@@ -234,6 +264,43 @@ class ViewSettings:
             scale = float(rng.uniform(self.rescale[0], self.rescale[1]))
         view = draw_view(photo.size, Augmentation(self.crop, (scale,), self.flip), rng)
         return (jittered(photo, self.jitter, rng) if self.jitter else photo), view
+
+
+@dataclass(frozen=True)
+class SquareViewSettings:
+    """How views of photos are drawn that are resized to a square, whatever their shape.
+
+    Attributes:
+        side: side of the square in pixels.
+        crop: side of the square that is cut out of it; ``side`` to see all of the photo.
+        flip: whether half of the views are mirrored.
+        jitter: largest changes of brightness, contrast, saturation and hue; none by default.
+
+    Raises:
+        InputError: for values that cannot be.
+    """
+
+    side: int
+    crop: int
+    flip: bool = True
+    jitter: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.crop <= self.side:
+            msg = f"views: crop must lie in 16..side, not {self.crop} of {self.side}"
+        elif len(self.jitter) not in (0, 4) or any(not 0 <= j <= 0.5 for j in self.jitter):
+            msg = "views: jitter must be four numbers in 0..0.5"
+        else:
+            return
+        raise InputError(msg)
+
+    def __call__(self, photo: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, View]:
+        """Resize a photo, change its colours, and draw a view of the square."""
+        from sbdata_baselines.stages.photos import jittered  # PyTorch, which nothing else needs
+
+        square = photo.resize((self.side, self.side), Image.Resampling.BILINEAR)
+        view = draw_view(square.size, Augmentation(self.crop, (1.0,), self.flip), rng)
+        return (jittered(square, self.jitter, rng) if self.jitter else square), view
 
 
 @dataclass(frozen=True)

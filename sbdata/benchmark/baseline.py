@@ -44,6 +44,7 @@ class Baseline:
         differences: Differences from the official code, with reasons; one sentence each.
         backbone: Backbone of the official code.
         control: True for a ceiling or a floor instead of a method.
+        of_paper: Whether it is one of the ten methods that Mun et al. (WACV 2024) train on.
         published: Published values with their protocol, for the docs; never listed beside ours.
         variant: Function from settings to the variant suffix in tables, such as ``hybrid``; empty
             for the method itself.
@@ -59,6 +60,7 @@ class Baseline:
     differences: tuple[str, ...] = ()
     backbone: str = ""
     control: bool = False
+    of_paper: bool = False
     published: Mapping[str, str] = field(default_factory=dict)
     variant: Callable[[Any], str] = _itself
 
@@ -125,6 +127,7 @@ def describe_baselines() -> list[dict[str, Any]]:
                 "year": found.year,
                 "supervision": list(found.supervision),
                 "control": found.control,
+                "of_paper": found.of_paper,
                 "presets": sorted(found.presets),
                 "backbone": found.backbone,
                 "differences": list(found.differences),

@@ -61,7 +61,7 @@ _CONTROLS = ("no pixel", "under 50 %")
 @click.option(
     "--conflict",
     type=_SCORE,
-    help="Mark pixels as ignored (255) if two classes score above this value.",
+    help="Mark pixels as ignored (255) if more scores than one lie above this value.",
 )
 @click.option(
     "--doubt", type=_SCORE,

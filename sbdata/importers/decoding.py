@@ -147,7 +147,10 @@ def mask_of_maps(
     if rule.confidence is not None:
         ignored |= _shares(stack).max(axis=0) < rule.confidence
     if rule.conflict is not None:
-        ignored |= (scores > rule.conflict).sum(axis=0) > 1
+        strong = (scores > rule.conflict).sum(axis=0)
+        if rule.background == "saliency":
+            strong = strong + (background > rule.conflict)
+        ignored |= strong > rule.most
     if rule.doubt is not None:
         ignored |= (best == 0) & (scores > rule.doubt).any(axis=0)
     if rule.salient is not None and saliency is not None:

@@ -24,7 +24,9 @@ class Rule:
         level: Parameter of ``background``.
         normalise: Normalisation of each map, done first: by its ``max``, or ``min-max`` to [0, 1].
         floor: Class scores below this value become 0.
-        conflict: Pixels with more than one class score above this value become 255.
+        conflict: Pixels with more than ``most`` scores above this value become 255; 1 - the
+            saliency map counts as a score, other backgrounds do not.
+        most: Number of such scores that a pixel may have.
         doubt: Background pixels with a class score above this value become 255.
         salient: Background pixels with a saliency of at least this value become 255.
         confidence: Pixels whose winner has less than this share of all scores become 255.
@@ -39,6 +41,7 @@ class Rule:
     normalise: Normalise = "none"
     floor: float = 0.0
     conflict: float | None = None
+    most: int = 1
     doubt: float | None = None
     salient: float | None = None
     confidence: float | None = None
@@ -64,7 +67,7 @@ class Rule:
             "constant": f"background {self.level:g}",
             "power": f"background (1 - largest class score)^{self.level:g}",
             "saliency": "background 1 - saliency"
-            + (f" (0 or 1 at {self.level:g})" if self.level else ""),
+            + (f" (0 or 1 at {self.level:.3g})" if self.level else ""),
             "map": "background from the file",
         }[self.background]
         parts = [what]
@@ -75,9 +78,9 @@ class Rule:
         if self.refine != "none":
             parts.append(f"refined by {self.refine}")
         ignored = {
-            f"two classes above {self.conflict}": self.conflict,
+            f"more than {self.most} scores above {self.conflict}": self.conflict,
             f"background with a class above {self.doubt}": self.doubt,
-            f"background with a saliency from {self.salient}": self.salient,
+            f"background with a saliency from {self.salient or 0:.3g}": self.salient,
             f"less than {self.confidence} of the scores": self.confidence,
         }
         given = [text for text, value in ignored.items() if value is not None]
@@ -97,7 +100,7 @@ class Changes:
             ``map``.
         normalise: Normalisation of each map, see :class:`Rule`.
         floor: Class scores below this value become 0.
-        conflict: Pixels with more than one class score above this value become 255.
+        conflict: Pixels with too many scores above this value become 255, see :class:`Rule`.
         doubt: Background pixels with a class score above this value become 255.
         salient: Background pixels with a saliency of at least this value become 255.
         confidence: Pixels whose winner has less than this share of all scores become 255.

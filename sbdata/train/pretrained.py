@@ -114,7 +114,7 @@ def load_backbone(name: str, weights: str = "auto", *, output_stride: int) -> Ba
     Args:
         name: Name of a timm model.
         weights: ``auto``, ``none`` or a path.
-        output_stride: Output stride, 8 or 16.
+        output_stride: Output stride, 8 or 16. A VGG has no last pooling then.
 
     Raises:
         InputError: if timm does not know the name, the backbone does not support the stride, the
@@ -181,6 +181,8 @@ def _build(name: str, output_stride: int, *, fetch: bool = False) -> nn.Module:
     if output_stride not in _STRIDES:
         msg = f"the output stride must be 8 or 16, not {output_stride}"
         raise InputError(msg)
+    if name.startswith("vgg"):
+        return _vgg(name, output_stride, fetch=fetch)
     try:
         module: nn.Module = timm.create_model(
             name,
@@ -193,6 +195,30 @@ def _build(name: str, output_stride: int, *, fetch: bool = False) -> nn.Module:
         raise _wrong_stride(name, output_stride) from error
     if module.feature_info.reduction()[-1] != output_stride:
         raise _wrong_stride(name, output_stride)
+    return module
+
+
+def _vgg(name: str, output_stride: int, *, fetch: bool) -> nn.Module:
+    """Build a VGG without its last pooling.
+
+    For stride 8 the pooling before it is one of 3 x 3 pixels with stride 1, and the convolutions
+    after it dilate by 2, as in DeepLab's LargeFOV and the weakly supervised methods built on it.
+    """
+    module: nn.Module = timm.create_model(
+        name, pretrained=fetch, features_only=True, out_indices=(4,)
+    )
+    depths = module.feature_info.info[:5]
+    for depth in depths:
+        depth["module"] = depth["module"].replace(".", "_")
+    if output_stride == _STRIDES[0]:
+        depths[-1]["reduction"] = output_stride
+        parts = list(module.children())
+        (*_, fourth) = (n for n, part in enumerate(parts) if isinstance(part, nn.MaxPool2d))
+        parts[fourth].kernel_size, parts[fourth].stride, parts[fourth].padding = 3, 1, 1
+        for part in parts[fourth:]:
+            if isinstance(part, nn.Conv2d):
+                part.dilation = part.padding = (2, 2)
+    module.feature_info.info = depths
     return module
 
 

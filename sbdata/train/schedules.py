@@ -68,3 +68,26 @@ class CosineSchedule:
         if epoch < self.warm_up:
             return self.first + (lr - self.first) * epoch / self.warm_up
         return self.last + (lr - self.last) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+
+
+@dataclass(frozen=True)
+class StepSchedule:
+    """The rate falls to a tenth at each of some epochs.
+
+    Attributes:
+        steps: number of all steps.
+        epochs: number of all epochs.
+        milestones: epochs after which the rate is a tenth of what it was.
+
+    >>> [round(StepSchedule(6, 3, (1, 2))(step, 1.0), 2) for step in range(6)]
+    [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+    """
+
+    steps: int
+    epochs: int
+    milestones: tuple[int, ...]
+
+    def __call__(self, step: int, lr: float) -> float:
+        """Return the rate of a step."""
+        passed = sum(step * self.epochs >= m * self.steps for m in self.milestones)
+        return lr * 0.1**passed

@@ -18,6 +18,7 @@ METHODS = {
     "bana": "bana:BASELINE",
     "cam": "cam:BASELINE",
     "cda": "cda:BASELINE",
+    "drs": "drs:BASELINE",
     "edam": "edam:BASELINE",
     "eps": "eps:BASELINE",
     "irn": "irn:BASELINE",

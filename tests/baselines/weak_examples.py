@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -48,6 +50,16 @@ def write_weak(
     return WeakSet(tuple(rows), TWO, synthetic=True), truth
 
 
+def with_true_saliency(weak: WeakSet, truth: dict[str, LabelMap], folder: Path) -> WeakSet:
+    """Write saliency maps of what is an object, and return the photos with them."""
+    folder.mkdir()
+    for image_id, mask in truth.items():
+        Image.fromarray(np.where(mask > 0, np.uint8(255), np.uint8(0))).save(
+            folder / f"{image_id}.png"
+        )
+    return replace(weak, saliency=folder)
+
+
 def task_of(weak: WeakSet, folder: Path, seed: int = 0) -> StageContext:
     """Return a task whose progress nobody looks at."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,3 +94,48 @@ def assert_only_labelled(weak: WeakSet, masks: Path) -> None:
         mask = read_index_png(masks / f"{row.image_id}.png")
         assert mask.shape == row.size
         assert set(mask.ravel().tolist()) <= {0, *row.classes}
+
+
+class KilledError(Exception):
+    """Raised in the place of a kill."""
+
+
+def stage_broken_off(stage: Stage, weak: WeakSet, folder: Path, *inputs: Path, at: int) -> None:
+    """Run a stage that is killed once when it tells of step or photo ``at``, and again."""
+
+    def kill(done: int, total: int) -> None:
+        if done == at:
+            raise KilledError
+
+    folder.mkdir(parents=True)
+    run = stage.loaded()
+    with pytest.raises(KilledError):
+        run(StageContext(weak, folder, 0, CPU, kill), stage.settings, *inputs)
+    run(task_of(weak, folder), stage.settings, *inputs)
+
+
+def assert_kills_change_nothing(last: Stage, weak: WeakSet, root: Path, at: int = 2) -> None:
+    """Check that each stage, killed and run again, writes what an unbroken one does.
+
+    Each gets the folders of unbroken stages.
+    """
+    folders: dict[int, Path] = {}
+    for number, stage in enumerate(in_order(last)):
+        inputs = [folders[id(earlier)] for earlier in stage.after]
+        whole, broken = (root / f"{number}-{stage.name}-{how}" for how in ("whole", "broken"))
+        folders[id(stage)] = whole
+        stage.loaded()(task_of(weak, whole), stage.settings, *inputs)
+        stage_broken_off(stage, weak, broken, *inputs, at=at)
+        names = sorted(path.name for path in whole.iterdir())
+        assert names == sorted(path.name for path in broken.iterdir()), stage.name
+        for name in names:
+            assert_same_content(whole / name, broken / name)
+
+
+def assert_same_content(one: Path, other: Path) -> None:
+    """Check that two files of weights, maps or masks hold the same values."""
+    if one.suffix == ".pt":
+        first, second = (torch.load(path, weights_only=True)["model"] for path in (one, other))
+        assert all(torch.equal(first[key], second[key]) for key in first | second), one
+    else:
+        assert one.read_bytes() == other.read_bytes(), one

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,7 +43,8 @@ def pixel(scores: list[float], rule: Rule, salient: float, own: float, classes: 
     share = everything[best] / total if total else 1 / len(everything)
     if rule.confidence is not None and share < rule.confidence:
         return 255
-    if rule.conflict is not None and sum(s > rule.conflict for s in scores) > 1:
+    rivals = everything if rule.background == "saliency" else scores
+    if rule.conflict is not None and sum(s > rule.conflict for s in rivals) > rule.most:
         return 255
     if best == 0:
         if rule.doubt is not None and any(s > rule.doubt for s in scores):
@@ -63,16 +66,17 @@ MAYBE = st.one_of(st.none(), SIXTEENTHS)
     level=st.sampled_from([0.25, 0.5, 1.0]),
     floor=SIXTEENTHS,
     conflict=MAYBE,
+    most=st.sampled_from([1, 2]),
     doubt=MAYBE,
     salient=MAYBE,
     confidence=st.sampled_from([None, 0.3, 0.61]),
 )
 def test_rules_pixel_by_pixel(
-    data, kind, level, floor, conflict, doubt, salient, confidence
+    data, kind, level, floor, conflict, most, doubt, salient, confidence
 ) -> None:
     level = {"saliency": data.draw(st.sampled_from([0.0, 0.5])), "power": 1.0}.get(kind, level)
     rule = Rule(
-        kind, level, floor=floor, conflict=conflict, doubt=doubt, salient=salient,
+        kind, level, floor=floor, conflict=conflict, most=most, doubt=doubt, salient=salient,
         confidence=confidence,
     )  # fmt: skip
     count = data.draw(st.integers(0, 3))
@@ -126,6 +130,21 @@ def test_what_a_rule_needs_must_be_there() -> None:
         mask_of_maps(maps, Rule("map"))
 
 
+def test_the_rules_of_drs_and_nsrom_at_their_levels() -> None:
+    """Saliency 50 is background in DRS and 51 is not; 31 is kept by NS-ROM and 32 is not."""
+    maps = ClassMaps((4, 5), np.array([[[0.1, 0.1, 0.95]], [[0.0, 0.0, 0.95]]], np.float32))
+    drs, nsrom = SOURCES["drs"].rule, SOURCES["ns-rom"].rule
+    assert drs is not None
+    assert nsrom is not None
+    saliency = np.array([[50, 51, 51]], np.float32) / 255
+    assert mask_of_maps(maps, drs, saliency).tolist() == [[0, 255, 4]]
+    saliency = np.array([[50, 51, 50]], np.float32) / 255  # the background is the third strong one
+    assert mask_of_maps(maps, drs, saliency).tolist() == [[0, 255, 255]]
+    saliency = np.array([[31, 32, 0]], np.float32) / 255
+    rule = replace(nsrom, sparse=None)
+    assert mask_of_maps(maps, rule, saliency).tolist() == [[0, 255, 255]]
+
+
 # --- rules as they are given ----------------------------------------------------------------------
 
 
@@ -136,7 +155,7 @@ def test_changes_of_a_rule() -> None:
     drs = SOURCES["drs"].rule
     assert drs is not None
     assert Changes(conflict=0.5).applied(drs) == Rule(
-        "saliency", floor=0.2, conflict=0.5, salient=1.0
+        "saliency", 50 / 255, floor=0.2, conflict=0.5, most=2, salient=51 / 255
     )
     for text in ("cat", "power:x", "map:1", "-1", "nan", "inf", "power:0", ""):
         with pytest.raises(InputError, match="background"):

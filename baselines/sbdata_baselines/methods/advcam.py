@@ -75,6 +75,7 @@ BASELINE = Baseline(
     presets=presets_of("advcam"),
     build=build,
     backbone="ResNet-50, output stride 16",
+    of_paper=True,
     differences=(
         "As irn, whose classifier it takes; the official one is trained below stride 8, too.",
         "A step of 0.08, as in the official code; the paper has 0.008.",

@@ -126,6 +126,7 @@ BASELINE = Baseline(
     build=build,
     supervision=(IMAGE_LABELS, BOXES),
     backbone="VGG-16, output stride 8",
+    of_paper=True,
     differences=(
         "The noise-aware loss of the segmenter is not used: all methods' segmenters are trained by "
         "the same strategies, or these could not be compared. The default masks are its reliable "

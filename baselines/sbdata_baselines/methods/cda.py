@@ -83,6 +83,7 @@ BASELINE = Baseline(
     presets=presets_of("cda"),
     build=build,
     backbone="ResNet-50, output stride 16",
+    of_paper=True,
     differences=(
         "As irn; and objects are pasted before the photo is resized and cut, not after.",
         "Presets smoke and photos take objects from 2 % of a photo on, not 10 %: small ones, too.",

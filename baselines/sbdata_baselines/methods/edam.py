@@ -133,6 +133,7 @@ BASELINE = Baseline(
     build=build,
     supervision=(IMAGE_LABELS, SALIENCY),
     backbone="ResNet-38d (Wide ResNet), output stride 8",
+    of_paper=True,
     differences=(
         "Saliency maps are those that are given, else an unlearned prior's, which is far weaker "
         "than the official PoolNet.",

@@ -111,6 +111,7 @@ BASELINE = Baseline(
     presets=presets_of("irn"),
     build=build,
     backbone="ResNet-50, output stride 16",
+    of_paper=True,
     differences=(
         "The displacement branch is left out: it only tells instances apart.",
         "The walk multiplies by a sparse matrix 256 times instead of squaring a dense one 8 times.",

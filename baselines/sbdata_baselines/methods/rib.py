@@ -74,6 +74,7 @@ BASELINE = Baseline(
     presets=presets_of("rib"),
     build=build,
     backbone="ResNet-50, output stride 16",
+    of_paper=True,
     differences=(
         "As irn, whose classifier it takes.",
         "Maps that fill the photo end the steps and are not summed; the official code sums those "

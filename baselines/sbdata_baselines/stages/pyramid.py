@@ -108,12 +108,9 @@ def build_pyramid(settings: NetworkSettings, frozen: int | None = None) -> Pyram
 
 
 def _freeze_through(backbone: nn.Module, name: str) -> None:
-    """Freeze all parameters up to those of a part; timm registers them in order of use."""
-    named = list(backbone.named_parameters())
-    inside = [place for place, (key, _) in enumerate(named) if key.startswith(f"{name}.")]
-    if not inside:  # an activation follows the norm with the same number: act1, bn1
-        inside = [
-            p for p, (key, _) in enumerate(named) if key.startswith(name.replace("act", "bn"))
-        ]
-    for _, parameter in named[: max(inside) + 1]:
-        parameter.requires_grad_(False)
+    """Freeze all parameters up to those of a part; timm registers them in the order of use."""
+    names = [key for key, _ in backbone.named_modules()]
+    last = max(n for n, key in enumerate(names) if key == name or key.startswith(f"{name}."))
+    for key in names[: last + 1]:
+        for parameter in backbone.get_submodule(key).parameters(recurse=False):
+            parameter.requires_grad_(False)

@@ -1,0 +1,207 @@
+"""DRS: its settings, its steps, and what a result says of it.
+
+The steps themselves are in :mod:`sbdata_baselines.drs`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sbdata.benchmark.baseline import Baseline
+from sbdata.benchmark.stage import Stage
+from sbdata.errors import InputError
+from sbdata.supervision import IMAGE_LABELS, SALIENCY
+from sbdata_baselines.methods.eps import saliency_stage
+from sbdata_baselines.presets import presets_of
+from sbdata_baselines.settings import (
+    NetworkSettings,
+    SaliencySettings,
+    Schedule,
+    SquareViewSettings,
+    SteppedAdam,
+    SteppedSgd,
+)
+
+
+@dataclass(frozen=True)
+class SuppressedSettings:
+    """Settings of the classifier whose activations are suppressed.
+
+    Attributes:
+        network: settings of the backbone.
+        views: settings of the views of photos.
+        optimiser: settings of the optimiser.
+        schedule: how long the network is trained.
+        width: channels of the three convolutions before the maps.
+        delta: share of each channel's maximum that stays; 0 learns it (the learnable form).
+        suppressed: depths of the backbone, from the end, whose activations are suppressed, too;
+            those of the three convolutions always are. A VGG has 5.
+    """
+
+    network: NetworkSettings
+    views: SquareViewSettings
+    optimiser: SteppedSgd
+    schedule: Schedule
+    width: int = 512
+    delta: float = 0.0
+    suppressed: int = 5
+
+
+@dataclass(frozen=True)
+class SidesSettings:
+    """How maps are read out of a network.
+
+    Attributes:
+        sides: of the squares to which a photo is resized; the largest value of all counts.
+
+    Raises:
+        InputError: if there is none, or one is below 16.
+    """
+
+    sides: tuple[int, ...] = (256, 320, 384)
+
+    def __post_init__(self) -> None:
+        if not self.sides or min(self.sides) < 16:
+            msg = f"sides: give at least one, of at least 16 pixels, not {list(self.sides)}"
+            raise InputError(msg)
+
+
+@dataclass(frozen=True)
+class RefiningSettings:
+    """Settings of the network that learns to give the maps of the first one.
+
+    Attributes:
+        network: settings of the backbone.
+        views: settings of the views of photos and maps; they show all of a photo.
+        optimiser: settings of the optimiser.
+        schedule: how long the network is trained.
+        width: channels of the three convolutions before the maps.
+
+    Raises:
+        InputError: if views are cut.
+    """
+
+    network: NetworkSettings
+    views: SquareViewSettings
+    optimiser: SteppedAdam
+    schedule: Schedule
+    width: int = 512
+
+    def __post_init__(self) -> None:
+        if self.views.crop != self.views.side:
+            msg = "views: the refinement network sees whole photos; let crop equal side"
+            raise InputError(msg)
+
+
+@dataclass(frozen=True)
+class BinarySaliencySettings:
+    """Pseudo-masks from maps and a saliency map of two levels.
+
+    Attributes:
+        salient: saliency above which a pixel stands out; else its background has the score 1.
+        floor: alpha, class scores below which are 0.
+        conflict: scores above this are strong.
+        most: strong scores that a pixel may have; with more it is 255.
+        doubt: whether salient pixels without a class are 255.
+    """
+
+    salient: float
+    floor: float = 0.2
+    conflict: float = 0.9
+    most: int = 2
+    doubt: bool = True
+
+
+@dataclass(frozen=True)
+class DrsSettings:
+    """Hyperparameters of DRS.
+
+    Attributes:
+        saliency: how saliency maps are made if none are given.
+        suppressed: settings of the classifier.
+        activation: settings of its maps.
+        refining: settings of the refinement network.
+        refined: settings of that network's maps.
+        masks: settings of the pseudo-masks.
+    """
+
+    saliency: SaliencySettings
+    suppressed: SuppressedSettings
+    activation: SidesSettings
+    refining: RefiningSettings
+    refined: SidesSettings
+    masks: BinarySaliencySettings
+
+
+def build(settings: DrsSettings) -> Stage:
+    """Return the last stage."""
+    trained = Stage(
+        "suppressed",
+        "sbdata_baselines.drs:train_suppressed",
+        settings.suppressed,
+        seconds_per_image=0.5,
+    )
+    maps = Stage(
+        "suppressed-maps",
+        "sbdata_baselines.drs:suppressed_maps",
+        settings.activation,
+        (trained,),
+        seconds_per_image=0.1,
+    )
+    refining = Stage(
+        "refining",
+        "sbdata_baselines.drs:train_refining",
+        settings.refining,
+        (maps,),
+        seconds_per_image=0.6,
+    )
+    refined = Stage(
+        "refined-maps",
+        "sbdata_baselines.drs:refined_maps",
+        settings.refined,
+        (refining,),
+        seconds_per_image=0.1,
+    )
+    return Stage(
+        "masks",
+        "sbdata_baselines.drs:binary_saliency_masks",
+        settings.masks,
+        (refined, saliency_stage(settings.saliency)),
+        gpus=0.0,
+        seconds_per_image=0.02,
+    )
+
+
+BASELINE = Baseline(
+    name="drs",
+    paper=(
+        "DRS: Kim, Han and Kim, Discriminative Region Suppression for Weakly-Supervised Semantic "
+        "Segmentation, AAAI 2021"
+    ),
+    year=2021,
+    settings=DrsSettings,
+    presets=presets_of("drs"),
+    build=build,
+    supervision=(IMAGE_LABELS, SALIENCY),
+    backbone="VGG-16, output stride 8",
+    of_paper=True,
+    differences=(
+        "Saliency maps are those that are given, else an unlearned prior's, which is far weaker "
+        "than the official ones.",
+        "Both networks are those of their last epoch; the official code keeps the epoch whose "
+        "pseudo-masks fit the ground truth of the training images best.",
+        "Biases learn at the rate of their weights, not at twice that.",
+        "How new weights of the convolutions start, and that the share is computed from the mean "
+        "of the rectified activations, are guesses.",
+        "Maps are resized to the photo before they are compared between sizes, without aligning "
+        "their corners, and the refined ones are cut off at 1.",
+        "Presets smoke and photos suppress the three convolutions of the head alone: the "
+        "activations of an EfficientNet are bounded, and not made for it.",
+    ),
+    published={
+        "VOC 2012 val / test": (
+            "71.2 / 71.4 mIoU with a ResNet-101 DeepLabV2, ImageNet and COCO weights; the official "
+            "page's rerun 69.4, with CRF 70.4"
+        ),
+    },
+)

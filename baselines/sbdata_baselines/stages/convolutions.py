@@ -1,0 +1,68 @@
+"""Convolutions: the head that DRS and NS-ROM put on a VGG, in the place of its linear layers.
+
+Three 3 x 3 convolutions, each with an activation, and a 1 x 1 convolution to the maps, whose
+spatial means are the classes' logits. New weights are drawn as He et al. (ICCV 2015) do for ReLU,
+those of the 1 x 1 convolution from N(0, 0.01); biases are 0. A guess: the papers do not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from sbdata_baselines.stages.pyramid import Pyramid
+
+CONVOLUTIONS = 3
+
+
+class ConvolvedClassifier(nn.Module):
+    """A backbone, three convolutions, and a map for each class.
+
+    Args:
+        pyramid: the backbone.
+        n_classes: C, without background.
+        width: channels of the convolutions.
+        activations: what follows each convolution, in order.
+        last: what the maps are computed from is put through this first; nothing by default.
+    """
+
+    def __init__(
+        self,
+        pyramid: Pyramid,
+        n_classes: int,
+        width: int,
+        activations: Sequence[nn.Module],
+        last: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        layers: list[nn.Module] = []
+        channels = pyramid.channels[-1]
+        for activation in activations:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), activation]
+            channels = width
+        self.convolutions = nn.Sequential(*layers)
+        self.last = nn.Identity() if last is None else last
+        self.head = nn.Conv2d(channels, n_classes, 1)
+        for part in self.convolutions:
+            if isinstance(part, nn.Conv2d) and part.bias is not None:
+                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+                nn.init.zeros_(part.bias)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the activations ``(N, C, h, w)``, before anything cuts off the negative ones."""
+        features = self.last(self.convolutions(self.pyramid(images)[-1]))
+        activations: Tensor = self.head(features)
+        return activations
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits ``(N, C)``."""
+        return self.maps(images).mean(dim=(2, 3))
+
+
+def rectifiers() -> list[nn.Module]:
+    """Return a plain ReLU for each convolution."""
+    return [nn.ReLU() for _ in range(CONVOLUTIONS)]
