@@ -155,14 +155,14 @@ def build(settings: BbamSettings) -> Stage:
         "detector",
         "sbdata_baselines.stages.detector:train_detector",
         settings.detector,
-        seconds_per_image=0.5,
+        seconds_per_image=0.17,
     )
     attributions = Stage(
         "attributions",
         "sbdata_baselines.bbam:attribution_maps",
         settings.perturbation,
         (detector,),
-        seconds_per_image=5.0,
+        seconds_per_image=0.7,
     )
     objects = Stage(
         "objects",
@@ -170,7 +170,7 @@ def build(settings: BbamSettings) -> Stage:
         settings.objects,
         (attributions,),
         gpus=0.0,
-        seconds_per_image=0.1,
+        seconds_per_image=0.08,
     )
     return Stage(
         "masks",
@@ -178,7 +178,7 @@ def build(settings: BbamSettings) -> Stage:
         NoSettings(),
         (objects,),
         gpus=0.0,
-        seconds_per_image=0.01,
+        seconds_per_image=0.003,
     )
 
 

@@ -174,7 +174,7 @@ def first_mask(boxes: Tensor, crop: int, cells: int) -> Tensor:
     for low, high in ((boxes[:, 1], boxes[:, 3]), (boxes[:, 0], boxes[:, 2])):
         held = (places >= low[:, None]) & (places <= high[:, None] - 1)
         nearest = (places - ((low + high - 1) / 2)[:, None]).abs().argmin(1)
-        held[torch.arange(len(boxes)), nearest] = True
+        held[torch.arange(len(boxes), device=boxes.device), nearest] = True
         inside.append(held)
     rows, columns = inside
     return (rows[:, :, None] & columns[:, None, :]).any(0).float()
