@@ -11,7 +11,6 @@ The ``paper`` preset uses the constants of cvlab-yonsei/BANA.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +21,15 @@ from torch.nn import functional
 
 from sbdata.benchmark.stage import StageContext
 from sbdata.masks import read_index_png
-from sbdata.train.preset import CrfParameters
-from sbdata.train.refine import Refiner, dense_crf, make_refiner
 from sbdata_baselines.methods.bana import ChosenSettings, FittedSettings, PooledSettings
-from sbdata_baselines.settings import NoSettings, Refinement
+from sbdata_baselines.settings import NoSettings
 from sbdata_baselines.stages.boxes import box_views, boxes_of
 from sbdata_baselines.stages.classifier import Classifier, classifier_with_background
 from sbdata_baselines.stages.maps import file_of
 from sbdata_baselines.stages.masks import write_pseudo_mask
 from sbdata_baselines.stages.photos import pending, pixels_of
 from sbdata_baselines.stages.pooling import region_samples
-from sbdata_baselines.stages.refinement import refiner_of
+from sbdata_baselines.stages.refinement import crf_or_refiner
 from sbdata_baselines.stages.retrieval import (
     agreement_mask,
     box_scores,
@@ -68,7 +65,7 @@ def train_pooled(task: StageContext, settings: PooledSettings) -> None:
 def fitted_masks(task: StageContext, settings: FittedSettings, pooled: Path) -> None:
     """Write the mask Y_crf of each photo as ``<image_id>.png``."""
     model = load_network(task, pooled, PooledSettings, classifier_with_background)
-    refine = _refiner(settings.refine, task.place.device)
+    refine = crf_or_refiner(settings.refine, task.place.device)
     for row in pending(task, ".png"):
         boxes, photo = boxes_of(row), pixels_of(row)
         with torch.inference_mode():
@@ -117,10 +114,3 @@ def _features(task: StageContext, model: Classifier, photo: npt.NDArray[np.uint8
     image = torch.from_numpy(photo).permute(2, 0, 1)[None].to(task.place.device)
     features: Tensor = model.pyramid(image)[-1][0]
     return features
-
-
-def _refiner(settings: CrfParameters | Refinement, device: torch.device) -> Refiner | None:
-    if isinstance(settings, Refinement):
-        return refiner_of(settings, device)
-    make_refiner("crf")  # says what to install
-    return partial(dense_crf, parameters=settings)

@@ -16,6 +16,7 @@ METHODS = {
     "advcam": "advcam:BASELINE",
     "amn": "amn:BASELINE",
     "bana": "bana:BASELINE",
+    "bbam": "bbam:BASELINE",
     "cam": "cam:BASELINE",
     "cda": "cda:BASELINE",
     "drs": "drs:BASELINE",

@@ -113,8 +113,8 @@ def test_one_task_is_run_once_what_it_reads_is_there(plan, log, tmp_path) -> Non
             run_bench(plan(), work, results, only=beginning)
 
 
-OURS = ("advcam", "amn", "bana", "cam", "cda", "edam", "eps", "irn", "labels-only", "mctformer",
-        "rib", "seam")  # fmt: skip
+OURS = ("advcam", "amn", "bana", "bbam", "cam", "cda", "edam", "eps", "irn", "labels-only",
+        "mctformer", "rib", "seam")  # fmt: skip
 
 LIGHT = """
 import sys

@@ -91,6 +91,22 @@ def test_the_record(published: Path, target: Target, tmp_path: Path) -> None:
     assert (row["lost"], row["to_background"]) == (1, 1)  # the cat
 
 
+def test_the_masks_that_bbam_publishes(target: Target, tmp_path: Path) -> None:
+    """Pictures in VOC's palette, 255 where in doubt, in a folder ``Semantic_labels``."""
+    folder = tmp_path / "Semantic_labels"
+    for image_id, mask in MASKS.items():
+        doubtful = mask.copy()
+        doubtful[0] = 255
+        save_picture(folder / f"{image_id}.png", doubtful, "P")
+    record = import_masks(Request(folder, target, "theirs", source="bbam"), tmp_path / "out")
+    assert (record.layout, record.rule, record.supervision) == ("index-pictures", None, ("boxes",))
+    assert record.origin.title == "BBAM, CVPR 2021"
+    for image_id, mask in MASKS.items():
+        taken = read_index_png(tmp_path / "out" / "masks" / f"{image_id}.png")
+        assert (taken[0] == 255).all()
+        np.testing.assert_array_equal(taken[1:], mask[1:])
+
+
 def test_masks_of_the_same_pixels_have_one_digest(published, target, tmp_path) -> None:
     first = import_masks(Request(published, target, "a"), tmp_path / "a")
     for path in published.iterdir():

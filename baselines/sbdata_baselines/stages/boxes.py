@@ -118,7 +118,7 @@ def seen_boxes(boxes: tuple[Box, ...], view: View, visible: float = 0.0) -> npt.
     """
     found = []
     for box in boxes:
-        whole = _edges(box, view)
+        whole = edges_in(box, view)
         inner = np.clip(whole, 0, view.crop)
         share = _area(inner) / _area(whole)
         if share > 0 and share >= visible:
@@ -140,16 +140,16 @@ def seen_background(
         Background, uint8 ``(crop, crop)``.
     """
     background = np.zeros((view.crop, view.crop), np.uint8)
-    left, upper, right, lower = _edges(Box(0, 0, 0, size[1], size[0]), view)
+    left, upper, right, lower = edges_in(Box(0, 0, 0, size[1], size[0]), view)
     background[_held(upper, lower), _held(left, right)] = 1
     for box in boxes:
-        left, upper, right, lower = _edges(box, view)
+        left, upper, right, lower = edges_in(box, view)
         background[_touched(upper, lower), _touched(left, right)] = 0
     return background
 
 
-def _edges(box: Box, view: View) -> npt.NDArray[np.float64]:
-    """Return left, upper, right, lower edge of a box in pixels of a view, possibly outside it."""
+def edges_in(box: Box, view: View) -> npt.NDArray[np.float64]:
+    """Return left, upper, right, lower edge of a box in pixels of a view, which may be outside."""
     left, upper, right, _ = view.box
     scale = view.crop / (right - left)
     edges = np.array([

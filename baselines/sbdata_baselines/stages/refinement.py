@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from sbdata.train.preset import CrfParameters
 from sbdata.train.refine import (
     CRF_PARAMETERS,
     Photo,
@@ -44,3 +45,15 @@ def refiner_of(settings: Refinement, device: torch.device) -> Refiner | None:
         return result
 
     return refine
+
+
+def crf_or_refiner(settings: CrfParameters | Refinement, device: torch.device) -> Refiner | None:
+    """Return the function for a dense CRF of these parameters, or for a shared way; None for none.
+
+    Raises:
+        InputError: for a CRF where its package is not installed.
+    """
+    if isinstance(settings, Refinement):
+        return refiner_of(settings, device)
+    make_refiner("crf")  # says what to install
+    return partial(dense_crf, parameters=settings)
