@@ -90,7 +90,7 @@ def binary_saliency_mask(
     """Give salient pixels their strongest class, others background, and 255 in doubt.
 
     Args:
-        maps: of the present classes.
+        maps: Maps of the present classes.
         salience: ``(H, W)`` in [0, 1].
         settings: settings of the pseudo-masks.
 

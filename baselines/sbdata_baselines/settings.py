@@ -268,7 +268,7 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class SquareViewSettings:
-    """How views of photos are drawn that are resized to a square, whatever their shape.
+    """Settings of views of photos that are resized to a square, whatever their shape.
 
     Attributes:
         side: side of the square in pixels.

@@ -31,7 +31,7 @@ class SuppressedSettings:
         network: settings of the backbone.
         views: settings of the views of photos.
         optimiser: settings of the optimiser.
-        schedule: how long the network is trained.
+        schedule: Duration of the training.
         width: channels of the three convolutions before the maps.
         delta: share of each channel's maximum that stays; 0 learns it (the learnable form).
         suppressed: depths of the backbone, from the end, whose activations are suppressed, too;
@@ -49,10 +49,10 @@ class SuppressedSettings:
 
 @dataclass(frozen=True)
 class SidesSettings:
-    """How maps are read out of a network.
+    """Settings of reading maps out of a network.
 
     Attributes:
-        sides: of the squares to which a photo is resized; the largest value of all counts.
+        sides: Sides of the squares to which a photo is resized; the largest value of all counts.
 
     Raises:
         InputError: if there is none, or one is below 16.
@@ -74,7 +74,7 @@ class RefiningSettings:
         network: settings of the backbone.
         views: settings of the views of photos and maps; they show all of a photo.
         optimiser: settings of the optimiser.
-        schedule: how long the network is trained.
+        schedule: Duration of the training.
         width: channels of the three convolutions before the maps.
 
     Raises:
@@ -117,7 +117,7 @@ class DrsSettings:
     """Hyperparameters of DRS.
 
     Attributes:
-        saliency: how saliency maps are made if none are given.
+        saliency: Settings of the saliency maps that are made if none are given.
         suppressed: settings of the classifier.
         activation: settings of its maps.
         refining: settings of the refinement network.

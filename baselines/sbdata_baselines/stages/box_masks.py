@@ -154,7 +154,7 @@ def merged_mask(
     foreground is 255.
 
     Args:
-        boxes: of the objects.
+        boxes: Boxes of the objects.
         foregrounds: pixels of each box that belong to its object, ``(h, w)``.
         wides: pixels of each box that may belong to it.
         size: height and width of the photo.

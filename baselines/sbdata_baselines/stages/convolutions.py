@@ -23,8 +23,8 @@ class ConvolvedClassifier(nn.Module):
         pyramid: the backbone.
         n_classes: C, without background.
         width: channels of the convolutions.
-        activations: what follows each convolution, in order.
-        last: what the maps are computed from is put through this first; nothing by default.
+        activations: Modules after each convolution, in order.
+        last: Module that the input of the maps passes through; none by default.
     """
 
     def __init__(

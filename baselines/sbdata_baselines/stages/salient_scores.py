@@ -27,7 +27,7 @@ def scored_labels(
     """Give each pixel its strongest class, background, or 255 if the cues disagree.
 
     Args:
-        maps: of the present classes.
+        maps: Maps of the present classes.
         background: score of the background, ``(H, W)``; it wins a tie.
         floor: class scores below this are 0.
         conflict: score above which a class, or the background, is strong.

@@ -30,13 +30,13 @@ def square_views(weak: WeakSet, settings: SquareViewSettings, seed: int) -> View
 
 @dataclass(frozen=True)
 class MapTarget:
-    """What goes with a view of a whole photo: its class maps, in 255 levels.
+    """Target of a view of a whole photo: its class maps, in 255 levels.
 
     Attributes:
-        n_classes: number of classes, without background.
-        maps: folder of the maps.
-        side: side of the square to which they are resized; 0 keeps their size.
-        strongest: whether each pixel keeps its strongest class alone.
+        n_classes: Number of classes, without background.
+        maps: Folder of the maps.
+        side: Side of the square to which they are resized; 0 keeps their size.
+        strongest: Whether each pixel keeps its strongest class alone.
     """
 
     n_classes: int
@@ -83,7 +83,7 @@ def seen_at_sides(
         maps_of: the network.
         image: uint8 ``(H, W, 3)``.
         sides: sides of the squares in pixels.
-        device: where ``maps_of`` wants its images.
+        device: Device that ``maps_of`` takes its images on.
     """
     photo = Image.fromarray(image)
     for side in sides:
@@ -110,7 +110,7 @@ def strongest_maps(
         image: uint8 ``(H, W, 3)``.
         classes: numbers of the classes that are present, from 1.
         sides: sides of the squares to which the photo is resized.
-        device: where ``maps_of`` wants its images.
+        device: Device that ``maps_of`` takes its images on.
         normalise: divide the maps of each size by their maxima; else they are cut off at 1.
     """
     size = (image.shape[0], image.shape[1])

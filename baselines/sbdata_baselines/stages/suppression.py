@@ -67,7 +67,7 @@ def suppress_last(backbone: nn.Module, depths: int, delta: float = 0.0) -> None:
 
     Args:
         backbone: network of timm that returns features.
-        depths: how many of its depths, counted from the end; 0 for none.
+        depths: Number of its depths, counted from the end; 0 for none.
         delta: see :class:`Suppression`.
 
     Raises:
