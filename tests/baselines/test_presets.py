@@ -24,6 +24,7 @@ METHODS = {
     "irn": "irn:BASELINE",
     "labels-only": "controls:LABELS_ONLY",
     "mctformer": "mctformer:BASELINE",
+    "nsrom": "nsrom:BASELINE",
     "rib": "rib:BASELINE",
     "seam": "seam:BASELINE",
 }
