@@ -325,17 +325,17 @@ def _list(as_json: bool) -> None:
         say(json.dumps({"methods": methods, "strategies": strategies}, indent=2))
         return
     print_table(
-        ["method", "", "supervision", "presets", "of the ten"],
+        ["method", "ten", "", "supervision", "presets"],
         [
             [
                 m["name"],
+                "yes" if m.get("of_paper") else "–",
                 m["paper"],
                 ", ".join(m["supervision"]),
                 ", ".join(m["presets"]),
-                "yes" if m.get("of_paper") else "–",
             ]
             for m in methods
         ],
     )
-    say("of the ten: trained on in 'Small Objects Matters' (Mun et al., WACV 2024)")
+    say("ten: trained on in 'Small Objects Matters' (Mun et al., WACV 2024)")
     print_table(["strategy", ""], [list(row) for row in strategies.items()])

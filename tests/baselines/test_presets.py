@@ -25,6 +25,7 @@ METHODS = {
     "irn": "irn:BASELINE",
     "labels-only": "controls:LABELS_ONLY",
     "mctformer": "mctformer:BASELINE",
+    "nsrom": "nsrom:BASELINE",
     "rib": "rib:BASELINE",
     "seam": "seam:BASELINE",
 }
