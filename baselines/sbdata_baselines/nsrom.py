@@ -101,7 +101,7 @@ def round_loss(model: Segmenter, images: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of all outputs, summed; labels of 255 alone give 0.
 
     Args:
-        model: in training mode.
+        model: Network in training mode.
         images: ``(N, 3, S, S)``.
         labels: ``(N, S, S)`` classes, 0 background, 255 void.
     """
@@ -130,7 +130,7 @@ def whole_maps(
         image: uint8 ``(H, W, 3)``.
         classes: numbers of the classes that are present, from 1.
         side: side of the square.
-        device: where ``maps_of`` wants its images.
+        device: Device that ``maps_of`` takes its images on.
     """
     maps = np.zeros((len(classes), *image.shape[:2]), np.float32)
     if not classes:
@@ -149,8 +149,8 @@ def first_round_labels(
     """Return the labels of the first round.
 
     Args:
-        maps: of the integral network.
-        earlier: of the first classifier.
+        maps: Maps of the integral network.
+        earlier: Maps of the first classifier.
         salience: ``(H, W)`` in [0, 1].
         settings: settings of the labels.
 

@@ -21,7 +21,7 @@ from sbdata_baselines.stages.potential import (
 from sbdata_baselines.stages.reasoning import GlobalReasoning
 from torch.nn import functional
 
-from sbdata.benchmark.stage import in_order, key_of
+from sbdata.benchmark.stage import in_order
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
 from sbdata.train.segmenter import build_segmenter
@@ -33,6 +33,7 @@ from tests.baselines.weak_examples import (
     with_true_saliency,
     write_weak,
 )
+from tests.benchmark.stage_runs import key_of
 
 NETWORK = "network={backbone: resnet10t, weights: none, output_stride: 16, frozen: 0}"
 CLASSIFIERS = ("accumulating", "integral")

@@ -35,7 +35,7 @@ class ReasoningSettings:
         network: settings of the backbone.
         views: settings of the views of photos, which must show all of them and not be mirrored.
         optimiser: settings of the optimiser.
-        schedule: how long the network is trained.
+        schedule: Duration of the training.
         width: channels of the three convolutions before the maps.
         nodes: nodes of the graph.
         states: numbers that a node holds.
@@ -73,7 +73,7 @@ class AccumulatingSettings(ReasoningSettings):
 
 @dataclass(frozen=True)
 class SideSettings:
-    """How maps are read out of a network.
+    """Settings of reading maps out of a network.
 
     Attributes:
         side: side of the square to which a photo is resized.
@@ -115,7 +115,7 @@ class RoundSettings:
         model: settings of the network.
         views: settings of the views of photos and labels.
         optimiser: settings of the optimiser.
-        schedule: how long the network is trained.
+        schedule: Duration of the training.
     """
 
     model: ModelSettings
@@ -126,7 +126,7 @@ class RoundSettings:
 
 @dataclass(frozen=True)
 class PredictionSettings:
-    """How the first segmenter predicts the training photos.
+    """Settings of the first segmenter's predictions of the training photos.
 
     Attributes:
         scales: scales of the photo.
@@ -160,7 +160,7 @@ class NsromSettings:
     """Hyperparameters of NS-ROM.
 
     Attributes:
-        saliency: how saliency maps are made if none are given.
+        saliency: Settings of the saliency maps that are made if none are given.
         accumulating: settings of the first classifier.
         earlier: settings of its maps after the last epoch.
         integral: settings of the network that learns the accumulated maps.

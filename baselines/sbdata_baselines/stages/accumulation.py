@@ -74,7 +74,7 @@ class Visits:
 
 @dataclass(frozen=True)
 class VisitTarget:
-    """What goes with a view of a visit.
+    """Target of a view of a visit.
 
     Attributes:
         n_classes: number of classes, without background.

@@ -16,8 +16,8 @@ class GlobalReasoning(nn.Module):
     """Features to which those of the graph are added.
 
     Args:
-        channels: of the features.
-        nodes: how many nodes the graph has.
+        channels: Channels of the features.
+        nodes: Number of nodes of the graph.
         states: numbers that a node holds.
     """
 
