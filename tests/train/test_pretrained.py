@@ -401,10 +401,15 @@ def test_an_unknown_name_brings_close_ones():
         load_backbone("resnet5", "none", output_stride=16)
 
 
-@pytest.mark.parametrize("name", ["vgg16", "vit_small_patch16_224"])
-def test_a_backbone_that_cannot_have_the_stride(name):
+def test_a_backbone_that_cannot_have_the_stride():
     with pytest.raises(InputError, match="cannot have output stride 8"):
-        load_backbone(name, "none", output_stride=8)
+        load_backbone("vit_small_patch16_224", "none", output_stride=8)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_a_vgg_has_the_stride_without_its_last_poolings(stride):
+    backbone = load_backbone("vgg16", "none", output_stride=stride).module
+    assert backbone(torch.zeros(1, 3, 64, 64))[-1].shape == (1, 512, 64 // stride, 64 // stride)
 
 
 def test_strides_are_8_or_16():
