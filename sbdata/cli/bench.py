@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sbdata.benchmark.records import ResultRecord
 
 _FOLDER = click.Path(path_type=Path)
+_PAPER = 90  # characters of a title that --list shows; --json has all
 _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean",
           "ia_large.class_mean")  # fmt: skip
 
@@ -330,7 +332,7 @@ def _list(as_json: bool) -> None:
             [
                 m["name"],
                 "yes" if m.get("of_paper") else "–",
-                m["paper"],
+                textwrap.shorten(m["paper"], _PAPER, placeholder="…"),
                 ", ".join(m["supervision"]),
                 ", ".join(m["presets"]),
             ]

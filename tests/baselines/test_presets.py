@@ -90,3 +90,9 @@ def test_cam_irn_cda_and_amn_share_the_first_classifier() -> None:
 def test_an_unknown_option_is_named() -> None:
     with pytest.raises(InputError, match="unknown key 'radios'"):
         last_stage(baseline("irn"), "smoke", ("walk.radios=5",))
+
+
+def test_the_methods_of_the_paper_are_marked() -> None:
+    """Of the ten that Mun et al. (WACV 2024) train on, those that are here."""
+    ten = {"irn", "cda", "nsrom", "drs", "eps", "edam", "advcam", "rib", "bana", "bbam"}
+    assert {name for name in METHODS if baseline(name).of_paper} == ten & set(METHODS)
