@@ -41,6 +41,7 @@ def folders(shapes_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 def test_every_public_name_is_there() -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
     for module in (sbdata, importlib.import_module("sbdata.metrics")):
         for name in module.__all__:
             assert hasattr(module, name), name

@@ -229,6 +229,7 @@ def test_two_predictions_of_one_image_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("listed", "kept"), FORMS)
 def test_training_images(tmp_path: Path, listed: str, kept: str) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
     from sbdata.taxonomy import VOC20
     from sbdata.train.samples import check_images, images_of_folders
 

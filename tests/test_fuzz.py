@@ -16,6 +16,7 @@ from tests.fuzz_formats import Format, formats
 
 @pytest.mark.slow
 def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
     found = fuzz(tmp_path, inputs=40, seed=17)
     assert [(one.seed, one.error) for one in found] == []
 
@@ -51,6 +52,7 @@ READ_FROM_OUTSIDE = [
 
 
 def test_every_format_has_a_good_file_that_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
     known = formats(tmp_path)
     assert sorted(known) == sorted(READ_FROM_OUTSIDE)
     for format_ in known.values():

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_killed_command_leaves_nothing_half_taken(command: str, tmp_path: Path) -> None:
+    if command in ("train", "bench"):
+        pytest.importorskip("torch", reason="the extra `train` is not installed")
     tried = kill_command(command, tmp_path / "box", moments=1, seed=7)
     assert tried.faults == []
     assert tried.killed.total() + tried.killed_after + tried.ended == len(tried.steps) >= 2
@@ -56,6 +58,7 @@ def test_the_kills_find_what_is_wrong(function: str, said: str | None, tmp_path:
 
 
 def test_the_record_names_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
     out = tmp_path / "kills.json"
     one = {"moments": 2, "faults": [], "minutes": 0.5}
     out.write_text(json.dumps(record({"train": one}, 1, 0)))

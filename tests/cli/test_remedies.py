@@ -102,6 +102,8 @@ KINDS = (colours, reordered, void, beyond, cut, nothing)
 def test_options_and_commands_that_are_named_exist(
     places: dict[str, str], tmp_path: Path, name: str, kind: Callable[[Path, Any], None]
 ) -> None:
+    if name.startswith("train"):
+        pytest.importorskip("torch", reason="the extra `train` is not installed")
     values = np.zeros((100, 120), np.uint8)
     values[10:40, 10:40] = 15
     for folder, write in (("good", write_index_png), ("bad", kind)):

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+
 from sbdata.benchmark.imported import (
     absolute_import,
     find_import,
