@@ -93,6 +93,6 @@ def test_an_unknown_option_is_named() -> None:
 
 
 def test_the_methods_of_the_paper_are_marked() -> None:
-    """Of the ten that Mun et al. (WACV 2024) train on, those that are here."""
+    """The methods here that are among the ten of Mun et al. (WACV 2024) are marked, no others."""
     ten = {"irn", "cda", "nsrom", "drs", "eps", "edam", "advcam", "rib", "bana", "bbam"}
     assert {name for name in METHODS if baseline(name).of_paper} == ten & set(METHODS)

@@ -452,7 +452,7 @@ def test_an_altered_record_is_refused_by_its_name(
 def test_a_model_that_was_altered_is_refused(
     finished: tuple[Path, dict[str, Any]], images: TrainingImages, tmp_path: Path
 ) -> None:
-    """Of the same size, and with the time of the one that was trained."""
+    """Write another model of the same size, with the time of the trained one."""
     shutil.copytree(finished[0] / "sb", tmp_path / "sb")
     path = tmp_path / "sb/model.pt"
     whole, times = bytearray(path.read_bytes()), path.stat()

@@ -42,14 +42,19 @@ def build(settings: CamSettings) -> Stage:
     )
 
 
-def activation_stage(classifier: ClassifierSettings, activation: ActivationSettings) -> Stage:
-    """Return the stage of a plain classifier's maps, the first stage of several methods."""
-    trained = Stage(
+def classifier_stage(settings: ClassifierSettings) -> Stage:
+    """Return the stage that trains a plain classifier, which several methods begin with."""
+    return Stage(
         "classifier",
         "sbdata_baselines.stages.classifier:train_classifier",
-        classifier,
+        settings,
         seconds_per_image=0.39,
     )
+
+
+def activation_stage(classifier: ClassifierSettings, activation: ActivationSettings) -> Stage:
+    """Return the stage of a plain classifier's maps, the first stage of several methods."""
+    trained = classifier_stage(classifier)
     return Stage(
         "maps",
         "sbdata_baselines.stages.activation:activation_maps",

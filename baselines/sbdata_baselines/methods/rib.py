@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
+from sbdata_baselines.methods.cam import classifier_stage
 from sbdata_baselines.methods.irn import refined_stage, seeds_stage
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
@@ -46,12 +47,7 @@ class RibSettings:
 
 def build(settings: RibSettings) -> Stage:
     """Return the last stage of RIB."""
-    trained = Stage(
-        "classifier",
-        "sbdata_baselines.stages.classifier:train_classifier",
-        settings.classifier,
-        seconds_per_image=0.39,
-    )
+    trained = classifier_stage(settings.classifier)
     maps = Stage(
         "bottleneck-maps",
         "sbdata_baselines.stages.bottleneck:bottleneck_maps",

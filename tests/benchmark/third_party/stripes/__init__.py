@@ -26,7 +26,7 @@ class Masks:
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the method."""
+    """Settings of the method."""
 
     marks: Marks = Marks()
     masks: Masks = Masks()
