@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
 from sbdata.errors import InputError
+from sbdata_baselines.methods.seam import pairwise_masks
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
     ActivationSettings,
@@ -113,34 +114,8 @@ def build(settings: MctFormerSettings) -> Stage:
         (trained,),
         seconds_per_image=0.11,
     )
-    seeds = Stage(
-        "seeds",
-        "sbdata_baselines.stages.labels:alpha_seed_labels",
-        settings.seeds,
-        (maps,),
-        seconds_per_image=0.03,
-    )
-    pairs = Stage(
-        "pairwise",
-        "sbdata_baselines.stages.pairwise:train_pairwise",
-        settings.pairwise,
-        (seeds,),
-        seconds_per_image=0.11,
-    )
-    walked = Stage(
-        "walk",
-        "sbdata_baselines.stages.pairwise:walk_pairwise",
-        settings.walk,
-        (maps, pairs),
-        seconds_per_image=0.12,
-    )
-    return Stage(
-        "masks",
-        "sbdata_baselines.stages.labels:pseudo_masks",
-        settings.masks,
-        (walked,),
-        gpus=0.0,
-        seconds_per_image=0.01,
+    return pairwise_masks(
+        maps, settings.seeds, settings.pairwise, settings.walk, settings.masks, 0.11
     )
 
 

@@ -75,31 +75,54 @@ def build(settings: SeamSettings) -> Stage:
         (trained,),
         seconds_per_image=0.2,
     )
-    seeds = Stage(
+    return pairwise_masks(
+        maps, settings.seeds, settings.pairwise, settings.walk, settings.masks, 0.16
+    )
+
+
+def pairwise_masks(
+    maps: Stage,
+    seeds: AlphaSeedSettings,
+    pairwise: PairwiseSettings,
+    walk: PairwiseWalkSettings,
+    masks: MaskSettings,
+    train_seconds: float,
+) -> Stage:
+    """Return the last stage: seeds of maps, a pairwise affinity network, its walk, masks.
+
+    Args:
+        maps: Stage of the class maps.
+        seeds: Settings of the seeds.
+        pairwise: Settings of the affinity network.
+        walk: Settings of the random walk.
+        masks: Settings of the pseudo-masks.
+        train_seconds: Seconds of its training per image, for the plan's estimate.
+    """
+    found = Stage(
         "seeds",
         "sbdata_baselines.stages.labels:alpha_seed_labels",
-        settings.seeds,
+        seeds,
         (maps,),
         seconds_per_image=0.03,
     )
     pairs = Stage(
         "pairwise",
         "sbdata_baselines.stages.pairwise:train_pairwise",
-        settings.pairwise,
-        (seeds,),
-        seconds_per_image=0.16,
+        pairwise,
+        (found,),
+        seconds_per_image=train_seconds,
     )
     walked = Stage(
         "walk",
         "sbdata_baselines.stages.pairwise:walk_pairwise",
-        settings.walk,
+        walk,
         (maps, pairs),
         seconds_per_image=0.12,
     )
     return Stage(
         "masks",
         "sbdata_baselines.stages.labels:pseudo_masks",
-        settings.masks,
+        masks,
         (walked,),
         gpus=0.0,
         seconds_per_image=0.01,
