@@ -12,7 +12,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_VARIABLE = "NUMBA_CACHE_DIR"
+VARIABLE = "NUMBA_CACHE_DIR"
+"""Environment variable that names the folder of compiled code."""
 
 
 def keep_compiled_code() -> None:
@@ -20,17 +21,18 @@ def keep_compiled_code() -> None:
 
     Call this before numba is imported.
     """
-    if os.environ.get(_VARIABLE):
+    if os.environ.get(VARIABLE):
         return
     package = Path(__file__).resolve().parent
     beside = package / "__pycache__"
     if not os.access(beside if beside.is_dir() else package, os.W_OK | os.X_OK) and not _can_make(
-        _user_cache() / "numba"
+        user_cache() / "numba"
     ):
-        os.environ[_VARIABLE] = str(_private_folder())
+        os.environ[VARIABLE] = str(_private_folder())
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """Return the folder of the user's caches; numba's is its subfolder ``numba``."""
     if sys.platform == "darwin":
         place = "~/Library/Caches"
     elif sys.platform == "win32":

@@ -216,14 +216,12 @@ def _class_mean(figures: Mapping[str, float | None], key: str) -> float | None:
     return figures[key if key == "miou" else f"{key}.class_mean"]
 
 
-def _figure(
-    opened: EvaluationSet, values: Mapping[str, Mapping[str, float | None]]
-) -> Figure:
+def _figure(opened: EvaluationSet, values: Mapping[str, Mapping[str, float | None]]) -> Figure:
     with open_image(opened.image_path(_SHOWN)) as image:
         photo = np.asarray(image.convert("RGB"))
     masks = predictions_of(opened, _SHOWN)
     return predictors_figure(
-        f"Two predictions with the same mIoU, on {len(opened)} synthetic images",
+        f"Two predictors with the same mIoU, on {len(opened)} synthetic images",
         photo,
         opened.instance_map(_SHOWN),
         [

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from sbdata import __version__
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say, use_plain_characters
 from sbdata.errors import InputError
 
@@ -64,7 +65,11 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
 
 
-@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("sbdata quickstart --open", "sbdata score predictions --set data/shapes-b"),
+)
 @click.version_option(__version__, prog_name="sbdata")
 def cli() -> None:
     """Measure how well a segmentation method sees small objects.

@@ -79,10 +79,9 @@ def _print(found: Quickstart) -> None:
         for name, values in found.values.items()
     ]
     print_table(["predictor", *map(caption, KEYS)], rows)
-    small = caption("ia_small")
     say(
-        f"'{NAMES[WITHOUT_SMALL]}' and '{NAMES[BLURRED]}' have nearly the same mIoU; only {small}, "
-        "the IA of small objects, shows that the first misses every small object."
+        f"'{NAMES[WITHOUT_SMALL]}' and '{NAMES[BLURRED]}' have nearly the same mIoU, and only the "
+        f"IA by size ({', '.join(map(caption, KEYS[2:]))}) shows which objects each of them loses."
     )
     say(f"report: {found.report}")
     say(f"figure: {found.figure}")

@@ -19,8 +19,8 @@ from sbdata.formatting import caption, estimate
 from sbdata.masks import VOID, LabelMap
 
 _GAP = 12  # pixels between panels
-_PHOTO_SIDE = 320  # longer side of the embedded photo, in pixels
-_QUALITY = 80
+_PHOTO_SIDE = 240  # longer side of the embedded photo, in pixels
+_QUALITY = 75
 _LEFT = 28  # left end of the bars' axis
 _BARS = 130  # height of a bar of value 1
 
@@ -62,15 +62,21 @@ def predictors_figure(
     height = width * tall / wide
     image = element("image", id="photo", href=_data_uri(photo), width=wide, height=tall)
     outlines = [
-        outlined(instance_map == k, "truth", wide / 160)
+        outlined(instance_map == k, "truth", wide / 200)
         for k in np.unique(instance_map).tolist()
         if k not in (0, VOID)
     ]
+    # Within a copy, rules of the style sheet apply only below an element of the class itself.
+    drawn = element("g", *outlines, id="outlines", class_="chart")
+    again = element("use", href="#outlines")
     truth = (instance_map > 0) & (instance_map != VOID)
     shown: list[tuple[str, list[Markup | str]]] = [
         ("image", []),
-        ("truth", [filled(truth, "predicted"), *outlines]),
-        *((p.name, [filled(p.prediction > 0, "predicted"), *outlines]) for p in predictors),
+        ("truth", [filled(truth, "predicted"), drawn]),
+        *(
+            (p.name, [filled(p.prediction > 0, f"predicted {_series(k)}"), again])
+            for k, p in enumerate(predictors)
+        ),
     ]
     top = 34
     parts = [text(0, 13, title, "start strong")]
@@ -90,7 +96,7 @@ def predictors_figure(
             )
         )
     below = top + 16 + height + 18
-    note = "Outline: true objects. Fill: objects of the truth or the prediction."
+    note = "Outline: true objects. Fill: pixels marked as an object."
     parts += [text(0, below, note, "start quiet fine"), *_legend(predictors, below + 26)]
     bars_top = below + 56
     parts += _bars(predictors, bars_top, bars_top + _BARS)
