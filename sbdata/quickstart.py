@@ -175,7 +175,8 @@ def blurred(classes: LabelMap, radius: int) -> LabelMap:
     padded = np.pad(classes, radius, mode="edge")
     present = np.unique(classes)
     counts = np.stack([_box_sums(padded == number, side) for number in present])
-    return present[np.argmax(counts, axis=0)]
+    found: LabelMap = present[np.argmax(counts, axis=0)]
+    return found
 
 
 def _box_sums(mask: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.int64]:
