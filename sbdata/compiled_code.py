@@ -31,6 +31,17 @@ def keep_compiled_code() -> None:
         os.environ[VARIABLE] = str(_private_folder())
 
 
+def compiled_files() -> list[Path]:
+    """Return the files of compiled code that numba has written so far, of sbdata and of others.
+
+    numba takes the folder of its variable, or that beside the package, or the user's cache.
+    """
+    named = os.environ.get(VARIABLE)
+    package = Path(__file__).resolve().parent
+    beside = [] if named else sorted(package.glob("**/__pycache__/*.nb[ci]"))
+    return beside or sorted(Path(named or user_cache() / "numba").glob("*/*.nb[ci]"))
+
+
 def user_cache() -> Path:
     """Return the folder of the user's caches; numba's is its subfolder ``numba``."""
     if sys.platform == "darwin":

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from sbdata import __version__
+from sbdata.compiled_code import VARIABLE, compiled_files
 
 CORE = (
     "click", "filelock", "imagehash", "jinja2", "markupsafe", "msgspec", "numba", "numpy", "orjson",
@@ -265,20 +266,17 @@ def _weights(package: str | None) -> Iterable[Folder]:
 
 
 def _caches(folder: Path) -> Iterable[Folder]:
-    from sbdata.compiled_code import VARIABLE, user_cache
-
     yield _folder("published datasets", folder / "data" / "sources", shown="data/sources")
     yield _folder("all data", folder / "data", shown="data")
     yield _folder("bench cache", folder / "runs" / "bench", shown="runs/bench")
-    package = Path(__file__).resolve().parent
+    files = compiled_files()
     if os.environ.get(VARIABLE):
-        yield _folder("compiled code", Path(os.environ[VARIABLE]), VARIABLE)
-    elif beside := sum(path.stat().st_size for path in package.glob("**/__pycache__/*.nb[ci]")):
-        yield Folder("compiled code", without_home(package), beside)
-    elif os.environ.get("XDG_CACHE_HOME"):
-        yield _folder("compiled code", user_cache() / "numba", "XDG_CACHE_HOME")
+        place = f"in the folder of {VARIABLE}"
+    elif files and "__pycache__" in files[0].parts:
+        place = "beside the package"
     else:
-        yield _folder("compiled code", user_cache() / "numba")
+        place = "in the user's cache"
+    yield Folder("compiled code", place, sum(path.stat().st_size for path in files) or None)
 
 
 def _folder(what: str, path: Path, variable: str | None = None, shown: str = "") -> Folder:

@@ -110,7 +110,7 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 def test_pytorch_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = "print('a warning'); print('{\"cuda\": [\"H1\"], \"built_for_cuda\": \"13.0\"}')"
+    answer = 'print(\'a warning\'); print(\'{"cuda": ["H1"], "built_for_cuda": "13.0"}\')'
     monkeypatch.setattr(doctor, "_ASK_TORCH", answer)
     assert doctor._devices("2.6") == (("cpu", "cuda:0 H1"), "PyTorch sees 1 CUDA device")
     monkeypatch.setattr(doctor, "_ASK_TORCH", "raise OSError('no libcuda')")

@@ -14,9 +14,18 @@ from click.testing import CliRunner
 
 from sbdata.cli import cli
 from sbdata.errors import InputError
-from sbdata.quickstart import BLURRED, PERFECT, WITHOUT_SMALL, Quickstart, blurred, run_quickstart
+from sbdata.formatting import estimate
+from sbdata.quickstart import (
+    BLURRED,
+    NAMES,
+    PERFECT,
+    WITHOUT_SMALL,
+    Quickstart,
+    blurred,
+    run_quickstart,
+)
 
-PICTURE = Path(__file__).resolve().parent.parent / "docs" / "quickstart.svg"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -71,7 +80,15 @@ def test_the_committed_picture_is_todays(found: Quickstart) -> None:
     def without_photo(path: Path) -> str:  # its bytes depend on the JPEG encoder
         return re.sub(r"data:image/jpeg;base64,[\w+/=]+", "", path.read_text())
 
-    assert without_photo(PICTURE) == without_photo(found.figure)
+    assert without_photo(DOCS / "quickstart.svg") == without_photo(found.figure)
+
+
+def test_the_page_shows_todays_values(found: Quickstart) -> None:
+    page = (DOCS / "quickstart.md").read_text()
+    for name, values in found.values.items():
+        cells = (NAMES[name], *(estimate(key, value) for key, value in values.items()))
+        assert f"| {' | '.join(cells)} |" in page
+    assert f"{found.instances} instances" in page
 
 
 @pytest.mark.parametrize("name", ["predictions", "quickstart.json"])

@@ -93,7 +93,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would interrupt the message
-        _fail("stopped; run the same command again to go on", 130)
+        _fail("stopped; run the same command again to continue", 130)
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)

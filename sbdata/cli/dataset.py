@@ -52,7 +52,7 @@ def _folder_meant(argument: str) -> Path | None:
     if not folder.is_dir():
         return None
     if argument in bundled_recipes():
-        say(f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True)
+        say(f"{argument}: the bundled recipe is used; write ./{argument} for the folder", err=True)
         return None
     return folder
 

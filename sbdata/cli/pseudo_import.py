@@ -201,7 +201,7 @@ def _target(
     from sbdata.taxonomy import named_taxonomy
 
     if (set_folder is None) == (list_file is None):
-        msg = "say what images the files are for: --set, or --list with --photos"
+        msg = "give the images of the files: --set, or --list with --photos"
         raise InputError(msg)
     if set_folder is not None:
         return target_of_set(set_folder)

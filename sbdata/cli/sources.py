@@ -321,10 +321,10 @@ def _ask(
     if yes or (total < ASK_FROM and not unknown):
         return
     if quiet or not _is_asked():
-        msg = f"{amount} would be downloaded; say that you want it by --yes"
+        msg = f"{amount} would be downloaded; confirm it by --yes"
         raise InputError(msg)
     if not click.confirm(f"Download {amount}?"):
-        msg = "nothing was downloaded, as you said; run it again to be asked again"
+        msg = "nothing was downloaded; run the command again to be asked again"
         raise InputError(msg)
 
 

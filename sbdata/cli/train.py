@@ -225,7 +225,7 @@ def _opened(
     chosen = None
     if ids is not None:
         if not ids.is_file():
-            msg = f"{ids}: no such file; --ids takes a text file with an image id a line"
+            msg = f"{ids}: no such file; --ids takes a text file with one image id per line"
             raise InputError(msg)
         chosen = [name for line in read_lines(ids, "image ids") for name in line.split()]
     return images_of_folders(images, masks, named_taxonomy(taxonomy or "voc20"), chosen)
