@@ -7,6 +7,7 @@ contents of the sources, so an interrupted build ends with the same set.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ from sbdata.curate.materialise import (
     write_rejected,
     write_set,
 )
-from sbdata.curate.notes import set_notes, source_notes, unmatched_notes
+from sbdata.curate.notes import opened_notes, set_notes, source_notes
 from sbdata.curate.scan_sources import (
     Opened,
     compared_statistics,
@@ -64,6 +65,7 @@ from sbdata.quoting import quoted
 from sbdata.recipe import Recipe, SourceSpec
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source
 from sbdata.sources.rejections import count_reasons, describe_rejections
+from sbdata.sources.sbd import sbd_folders
 from sbdata.sources.voc import devkit_folders
 from sbdata.storage import write_bytes, write_text
 
@@ -116,6 +118,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
     """
     check_output(_staging_folder(out))
     opened = open_all(recipe, inputs)
+    check_listed(recipe, opened)
     splits = open_splits(recipe, inputs.roots)
     compared = open_compared(recipe, inputs)
     found = source_fingerprints(recipe, inputs.roots)
@@ -134,6 +137,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         training = hash_splits(
             splits,
             staging / "training",
+            hashed=recipe.near_duplicate_bits is not None,
             workers=inputs.workers,
             progress=partial(inputs.progress, "training"),
         )
@@ -148,6 +152,8 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
                 recipe, "none of the scanned images is a candidate", rejections, out
             )
 
+        if recipe.select is None:  # known before hours of fetching
+            check_expected(recipe, candidates["image_id"].to_pylist(), rejections)
         check_names(candidates["image_id"].to_pylist(), staging)
         chosen = choose_images(
             recipe, candidates, scans, training, staging / "set" / IMAGES_FOLDER, inputs
@@ -155,6 +161,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         rejections += chosen.rejections
         if not chosen.images.num_rows:
             raise _nothing_left(recipe, "no image is left", rejections, out)
+        check_expected(recipe, chosen.images["image_id"].to_pylist(), rejections)
         extra = {
             "recipe": recipe.as_dict(),
             "synthetic": recipe.synthetic or any(one.source.generated for one in opened),
@@ -171,9 +178,63 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         manifest = make_manifest(
             recipe.name, chosen.images, chosen.instances, taxonomy, recipe.bins, extra
         )
-        unmatched = unmatched_notes(recipe, opened)
-        record_sources(staging / "set", manifest.logical_hash, found, unmatched)
+        notes = opened_notes(recipe, opened)
+        record_sources(staging / "set", manifest.logical_hash, found, notes)
         return _finish(manifest, rejections, staging, out, inputs)
+
+
+_EXPECT_REMEDY = "correct the source, or build without this check by --set expect=null"
+
+
+def check_listed(recipe: Recipe, opened: Sequence[Opened]) -> None:
+    """Check that the sources list as many images as the recipe expects.
+
+    Raises:
+        InputError: If the number differs; the message has it for each split.
+    """
+    if recipe.expect is None or recipe.expect.listed is None:
+        return
+    listed = {f"{one.spec.name} {one.source.split}": one.listed or 0 for one in opened}
+    found = sum(listed.values())
+    if found != recipe.expect.listed:
+        named = ", ".join(f"{name} {count:,}" for name, count in listed.items())
+        msg = (
+            f"recipe {recipe.name}: its sources list {found:,} images ({named}), "
+            f"{recipe.expect.listed:,} are published; {_EXPECT_REMEDY}"
+        )
+        raise InputError(msg)
+
+
+def check_expected(
+    recipe: Recipe, image_ids: Sequence[str], rejections: Sequence[Rejection]
+) -> None:
+    """Check that a set has the published number of images, and the published ids.
+
+    Args:
+        recipe: Recipe with the published facts.
+        image_ids: Ids of the set's images.
+        rejections: Items that were left out, for the error message.
+
+    Raises:
+        InputError: If the number or the ids differ.
+    """
+    expect = recipe.expect
+    if expect is None:
+        return
+    wrong = ""
+    digest = hashlib.sha256("".join(f"{i}\n" for i in sorted(image_ids)).encode()).hexdigest()
+    if expect.images not in (None, len(image_ids)):
+        wrong = f"{len(image_ids):,} images, {expect.images:,} are published"
+    elif expect.ids_sha256 not in (None, digest):
+        wrong = (
+            f"{len(image_ids):,} images, which are not the published ones: their ids have the "
+            f"SHA-256 {digest[:12]}, published is {str(expect.ids_sha256)[:12]}"
+        )
+    if wrong:
+        said = describe_rejections(rejections)
+        left_out = f"; left out: {said}" if said else ""
+        msg = f"recipe {recipe.name}: {wrong}{left_out}; {_EXPECT_REMEDY}"
+        raise InputError(msg)
 
 
 def check_names(image_ids: Sequence[str], folder: Path) -> None:
@@ -308,7 +369,8 @@ def _holders(
     """Yield the rows of a manifest, grouped by the source that may hold their images locally."""
     published = [row for row in rows if row["sha256_of"] == "file"]
     if published:
-        yield ImageFolders(devkit_folders(root) if root else ()), published
+        folders = (*devkit_folders(root), *sbd_folders(root)) if root else ()
+        yield ImageFolders(folders), published
     if len(published) < len(rows):
         for split in spec.splits:
             source = open_source(spec, split, root)

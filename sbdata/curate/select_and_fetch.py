@@ -87,7 +87,7 @@ def choose_images(
         new = {a.image_id: a for a in answers if isinstance(a, Fetched)}
         hashes = {i: a.phash for i, a in new.items()}
         twins = []
-        for split in training:
+        for split in training if recipe.near_duplicate_bits is not None else ():
             found = training_duplicates(rows, hashes, split, recipe.near_duplicate_bits)
             duplicates[split.name] += len(found)
             twins += found

@@ -212,6 +212,12 @@ def _open_voc(spec: SourceSpec, split: str, root: Path | None) -> Source:
     return open_voc(spec, split, root)
 
 
+def _open_sbd(spec: SourceSpec, split: str, root: Path | None) -> Source:
+    from sbdata.sources.sbd import open_sbd
+
+    return open_sbd(spec, split, root)
+
+
 def _open_coco(spec: SourceSpec, split: str, root: Path | None) -> Source:
     from sbdata.sources.coco import open_coco
 
@@ -227,7 +233,13 @@ def _open_lvis(spec: SourceSpec, split: str, root: Path | None) -> Source:
 FORMATS: Registry[Opener] = Registry(
     "sbdata.sources",
     "source format",
-    {"shapes": _open_shapes, "voc": _open_voc, "coco": _open_coco, "lvis": _open_lvis},
+    {
+        "shapes": _open_shapes,
+        "voc": _open_voc,
+        "sbd": _open_sbd,
+        "coco": _open_coco,
+        "lvis": _open_lvis,
+    },
     lambda opener: "" if callable(opener) else "is not a function that opens a source",
 )
 """Functions that open one split of a source, by the name of its format."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sbdata import __version__
+from sbdata.file_names import composed
 from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, INSTANCES_SCHEMA, images_schema
 from sbdata.masks import (
     MAX_INSTANCES,
@@ -114,6 +115,7 @@ class _Task:
     mapping: ClassMap
     bins: SizeBins
     split: str
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def scan_source(
     split: str,
     folder: Path,
     *,
+    without: Collection[str] = (),
     workers: int = 1,
     chunk_images: int = 256,
     progress: Callable[[int, int], None] | None = None,
@@ -151,6 +154,7 @@ def scan_source(
         split: Value of the images' ``split`` column.
         folder: Folder to write the tables to. A finished scan of the same inputs in it is reused;
             an unfinished one is redone.
+        without: Ids of images to pass over, with composed letters; another source has them.
         workers: Number of processes; 1 scans in this process. The tables do not depend on it.
         chunk_images: Number of images that a process takes at a time.
         progress: Callback, called with (images done, total images).
@@ -158,7 +162,7 @@ def scan_source(
     Raises:
         InputError: If the source cannot be read, or a worker process dies.
     """
-    task = _Task(source, mapping, bins, split)
+    task = _Task(source, mapping, bins, split, tuple(sorted(without)))
     scan, marker, identity = Scan(folder), folder / _MARKER, _identity(task)
     chunks = source.chunks(chunk_images)
     total = sum(chunk.stop - chunk.start for chunk in chunks)
@@ -208,7 +212,7 @@ def _identity(task: _Task) -> str:
     """
     stream = _HashingStream()
     mapping = (task.mapping.taxonomy, sorted(task.mapping.names.items()))
-    content = (__version__, task.source, mapping, task.bins, task.split)
+    content = (__version__, task.source, mapping, task.bins, task.split, task.without)
     pickle.Pickler(stream, protocol=5).dump(content)
     return stream.digest.hexdigest()
 
@@ -306,7 +310,9 @@ class _Drawn:
 
 def _scan_chunk(task: _Task, chunk: Chunk) -> _Part:
     images, found = task.source.read(chunk)
-    rejections = list(found)
+    passed_over = frozenset(task.without)
+    images = [image for image in images if composed(image.image_id) not in passed_over]
+    rejections = [r for r in found if composed(r.image_id) not in passed_over]
     drawn: list[_Drawn] = []
     for image in images:
         mapped = [(o, task.mapping.class_of(o.category)) for o in image.objects]
