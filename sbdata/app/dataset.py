@@ -75,6 +75,7 @@ def load_set(
     import fiftyone as fo
 
     opened = open_set(Path(root).resolve())
+    check_has_masks(opened.manifest, opened.root, "the app")
     _check_files(opened)
     name = dataset_name(opened.name)
     masks = masks.resolve()

@@ -46,6 +46,7 @@ from sbdata.curate.notes import opened_notes, set_notes, source_notes
 from sbdata.curate.scan_sources import (
     Opened,
     compared_statistics,
+    has_labels_only,
     join_images,
     open_all,
     open_compared,
@@ -53,7 +54,13 @@ from sbdata.curate.scan_sources import (
     source_statistics,
 )
 from sbdata.curate.select_and_fetch import choose_images, fetch_rows, not_had
-from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics_of
+from sbdata.curate.statistics import (
+    LabelStatistics,
+    SizeStatistics,
+    label_statistics_of,
+    statistics_from,
+    statistics_of_set,
+)
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched
@@ -79,7 +86,7 @@ class Built:
     Attributes:
         root: Folder of the set.
         manifest: Manifest of the set.
-        before: Statistics of everything in the sources.
+        before: Statistics of everything in the sources; None for a set with labels only.
         after: Statistics of the set.
         fresh: True if the set was built by this call, False if it existed already.
         notes: Other facts that affect the set's numbers, one sentence each.
@@ -87,8 +94,8 @@ class Built:
 
     root: Path
     manifest: Manifest
-    before: SizeStatistics
-    after: SizeStatistics
+    before: SizeStatistics | None
+    after: SizeStatistics | LabelStatistics
     fresh: bool
     notes: tuple[str, ...] = ()
 
@@ -103,7 +110,7 @@ class Measured:
         notes: Other facts that affect the numbers, one sentence each.
     """
 
-    statistics: SizeStatistics
+    statistics: SizeStatistics | LabelStatistics
     rejections: tuple[Rejection, ...]
     notes: tuple[str, ...]
 
@@ -129,7 +136,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         taxonomy = recipe.classes()
         scans = scan_all(recipe, opened, staging / "scan", inputs)
         images = join_images(scans)
-        before = source_statistics(scans, recipe)
+        labels_only = has_labels_only(recipe, images)
         rejections = [r for scanned in scans for r in scanned.scan.rejections()]
         kept, refused = filter_images(images, recipe.filters)
         rejections += refused
@@ -172,11 +179,17 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
                 describe_check(split, len(found), chosen.duplicates[split.name])
                 for split, found in zip(training, members, strict=True)
             ],
-            "source": before.as_dict(),
+            "source": {} if labels_only else source_statistics(scans, recipe).as_dict(),
             "compared": compared_statistics(recipe, compared, staging / "scan", inputs),
         }
         manifest = make_manifest(
-            recipe.name, chosen.images, chosen.instances, taxonomy, recipe.bins, extra
+            recipe.name,
+            chosen.images,
+            chosen.instances,
+            taxonomy,
+            recipe.bins,
+            extra,
+            labels_only=labels_only,
         )
         notes = opened_notes(recipe, opened)
         record_sources(staging / "set", manifest.logical_hash, found, notes)
@@ -322,6 +335,10 @@ def measure_sources(recipe: Recipe, inputs: Inputs) -> Measured:
             workers=inputs.workers,
             progress=partial(inputs.progress, "photos"),
         )
+        images = join_images(scanned)
+        if has_labels_only(recipe, images):
+            found = label_statistics_of(images, recipe.classes())
+            return Measured(found, rejections, notes)
         return Measured(source_statistics(scanned, recipe), rejections, notes)
 
 
@@ -355,10 +372,7 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
         )
         raise InputError(msg)
     _remove_emptied(out)
-    before = statistics_from(manifest.meta["source"])
-    after = statistics_of(
-        manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
-    )
+    before, after = _statistics(manifest)
     notes = set_notes(manifest, out)
     return Built(out, manifest, before, after, fresh=False, notes=notes)
 
@@ -390,17 +404,23 @@ def _finish(
         workers=inputs.workers,
         progress=partial(inputs.progress, "masks"),
     )
-    before = statistics_from(manifest.meta["source"])
-    after = statistics_of(
-        manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
-    )
-    write_text(root / FIGURE, card_figure(manifest, after, before).standalone())
+    before, after = _statistics(manifest)
+    if before is not None and isinstance(after, SizeStatistics):
+        write_text(root / FIGURE, card_figure(manifest, after, before).standalone())
     write_text(root / "README.md", dataset_card(manifest, after))
     described = orjson.dumps(croissant(manifest, root), option=orjson.OPT_INDENT_2)
     write_bytes(root / "dataset.json", described + b"\n")
     write_checksums(root, workers=inputs.workers)
     root.replace(out)
     return Built(out, manifest, before, after, fresh=True, notes=set_notes(manifest, out))
+
+
+def _statistics(
+    manifest: Manifest,
+) -> tuple[SizeStatistics | None, SizeStatistics | LabelStatistics]:
+    """Return the statistics of a set's sources and of the set."""
+    before = None if manifest.labels_only else statistics_from(manifest.meta["source"])
+    return before, statistics_of_set(manifest)
 
 
 def _staging_folder(out: Path) -> Path:

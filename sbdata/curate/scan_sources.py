@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -60,7 +60,7 @@ def open_all(recipe: Recipe, inputs: Inputs) -> list[Opened]:
     """
     opened = []
     home: dict[str, str] = {}
-    for spec in recipe.sources:
+    for spec in (spec_with_classes(given, recipe) for given in recipe.sources):
         for split in spec.splits:
             source = open_source(spec, split, inputs.roots.get(spec.name))
             if recipe.overlay is not None:
@@ -182,6 +182,40 @@ def _overlaid(recipe: Recipe, source: Source, spec: SourceSpec, inputs: Inputs) 
         finer_map=class_map(taxonomy, finer.class_map),
         min_iou=overlay.min_iou,
     )
+
+
+def has_labels_only(recipe: Recipe, images: pa.Table) -> bool:
+    """Return True if the scanned images have labels only, False if they have masks.
+
+    Raises:
+        InputError: If some have masks and others not, or the recipe needs masks and there are none.
+    """
+    kinds = images["labels_only"].unique().to_pylist()
+    if len(kinds) == 2:
+        msg = (
+            f"recipe {recipe.name}: some of its sources have masks, others labels only; build a "
+            "set of each kind"
+        )
+        raise InputError(msg)
+    needing = {"select": recipe.select, "overlay": recipe.overlay}
+    needed = [key for key, given in needing.items() if given is not None]
+    if kinds == [True] and needed:
+        msg = (
+            f"recipe {recipe.name}: its images have labels only, and {needed[0]} needs masks; "
+            f"leave it out by --set {needed[0]}=null"
+        )
+        raise InputError(msg)
+    return bool(kinds == [True])
+
+
+def spec_with_classes(spec: SourceSpec, recipe: Recipe) -> SourceSpec:
+    """Return a source entry that names the classes of its labels, if it is of the format labels.
+
+    A recipe names them only if they are others than the set's.
+    """
+    if spec.reader != "labels" or "classes" in spec.options:
+        return spec
+    return replace(spec, options={**spec.options, "classes": list(recipe.classes().classes)})
 
 
 def join_images(scanned: Sequence[Scanned]) -> pa.Table:

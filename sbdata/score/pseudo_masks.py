@@ -296,6 +296,7 @@ def score_pseudo(
     if twice is not None:
         msg = f"two stages are called {twice!r}; give each its own name ({LAST!r} are the masks)"
         raise InputError(msg)
+    check_has_masks(opened.manifest, opened.root, "scoring pseudo-masks")
     check_files(opened, [OBJECTS_FOLDER], hashes)
     truth = truth_from_set(opened.root)
     options = ScoreOptions(

@@ -25,7 +25,13 @@ import pyarrow.parquet as pq
 
 from sbdata import __version__
 from sbdata.file_names import composed
-from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, INSTANCES_SCHEMA, images_schema
+from sbdata.manifest import (
+    BOXES_FIELD,
+    IMAGES_FILE,
+    INSTANCES_FILE,
+    INSTANCES_SCHEMA,
+    images_schema,
+)
 from sbdata.masks import (
     MAX_INSTANCES,
     VOID,
@@ -51,14 +57,17 @@ _REJECTIONS_SCHEMA = pa.schema([pa.field(f.name, pa.string(), False) for f in fi
 
 
 def scan_schema(bins: SizeBins) -> pa.Schema:
-    """Return the schema of a scan's images: that of a manifest, plus two columns for the filters.
+    """Return the schema of a scan's images: that of a manifest, plus further columns.
 
+    ``boxes`` and ``labels_only`` are for sets without masks.
     ``crowd_share`` is the share of the image's pixels that crowd regions of mapped classes make
     void. ``not_exhaustive`` lists the mapped classes that may have more objects than are annotated.
     """
     return pa.schema(
         [
             *images_schema(bins),
+            BOXES_FIELD,
+            pa.field("labels_only", pa.bool_(), nullable=False),
             pa.field("crowd_share", pa.float64(), nullable=False),
             pa.field("not_exhaustive", pa.list_(pa.int16()), nullable=False),
         ]
@@ -375,6 +384,7 @@ def _image_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
     rows = []
     for one in drawn:
         image, seen = one.image, one.seen
+        classes, boxes = _weak_labels(task, image)
         unsure = (task.mapping.class_of(name) for name in image.not_exhaustive)
         sizes = np.bincount(
             task.bins.index(one.visible.area[seen]), minlength=len(task.bins.names)
@@ -393,7 +403,9 @@ def _image_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
                 "sha256": image.sha256,
                 "sha256_of": image.sha256_of,
                 "phash": None,
-                "labels": sorted(set(one.classes[seen].tolist())),
+                "labels": sorted({*one.classes[seen].tolist(), *classes}),
+                "boxes": boxes,
+                "labels_only": image.labels is not None,
                 "void_rle": one.void,
                 "crowd_share": one.crowd_pixels / (image.width * image.height),
                 "not_exhaustive": sorted({c for c in unsure if c is not None}),
@@ -401,6 +413,22 @@ def _image_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
             }
         )
     return pa.RecordBatch.from_pylist(rows, schema=scan_schema(task.bins))
+
+
+def _weak_labels(
+    task: _Task, image: AnnotatedImage
+) -> tuple[list[int], list[dict[str, int]] | None]:
+    """Return class numbers and boxes of an image with labels only; nothing for others."""
+    mapped = map(task.mapping.class_of, image.labels or ())
+    boxes = None
+    if image.boxes is not None:
+        numbered = ((task.mapping.class_of(box.category), box) for box in image.boxes)
+        boxes = [
+            {"class_id": c, "x": b.x, "y": b.y, "width": b.width, "height": b.height}
+            for c, b in numbered
+            if c is not None
+        ]
+    return [c for c in mapped if c is not None], boxes
 
 
 def _instance_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:

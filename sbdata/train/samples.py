@@ -88,6 +88,8 @@ def images_of_set(
             file with which it was built, or if photos lack a mask.
     """
     opened = open_set(root)
+    if masks is None:
+        check_has_masks(opened.manifest, root, "training on ground truth")
     hashes = FileHashes() if hashes is None else hashes
     check_files(opened, (IMAGES_FOLDER, *((CLASSES_FOLDER,) if masks is None else ())), hashes)
     folder = masks or root / CLASSES_FOLDER
