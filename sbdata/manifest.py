@@ -490,7 +490,7 @@ def _check_names(images: pa.Table, where: str) -> None:
 
 
 def _check_labels(manifest: Manifest, where: str) -> None:
-    """Check that a set with labels only has no masks, and that its labels and boxes are possible."""
+    """Check that a set with labels only has no masks, and that labels and boxes are possible."""
     images = manifest.images
     masks = manifest.instances.num_rows or images["void_rle"].null_count != images.num_rows
     if masks or manifest.meta.get("truth") != "none":

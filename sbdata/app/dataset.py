@@ -20,6 +20,7 @@ from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, class_path, image_path
 from sbdata.mask_files import PngError
 from sbdata.masks import voc_palette
 from sbdata.parallel import Progress
+from sbdata.manifest import check_has_masks
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.taxonomy import Taxonomy
 

@@ -249,6 +249,10 @@ def _show_plan(
 
     rows = plan_bench(plan, work, results, workers=workers)
     total = sum(row.seconds for row in rows)
+    kinds = {row.task.kind for row in rows}
+    unscored = ""
+    if "stage" in kinds and "pseudo" not in kinds:
+        unscored = "Pseudo-masks are not scored: the training set has labels only, no pixel truth."
     if as_json:
         tasks = [
             {
@@ -266,7 +270,8 @@ def _show_plan(
             }
             for row in rows
         ]
-        say(json.dumps({"tasks": tasks, "estimated_seconds": total}, indent=2))
+        left_out = {"left_out": [unscored]} if unscored else {}
+        say(json.dumps({"tasks": tasks, "estimated_seconds": total, **left_out}, indent=2))
         return
     print_table(
         ["task", "kind", "id", "needs", "cpus", "gpus", "images", "", "estimate", "from"],
@@ -286,6 +291,8 @@ def _show_plan(
             for row in rows
         ],
     )
+    if unscored:
+        say(unscored)
     to_do = sum(not row.done for row in rows)
     say(
         f"{to_do} of {len(rows)} tasks to do, about {_duration(total)}. Estimates are from former "

@@ -325,7 +325,9 @@ def _print_counts(measured: SizeStatistics | LabelStatistics) -> None:
 
     if isinstance(measured, LabelStatistics):
         boxes = measured.boxes or {}
-        labelled = [[n, f"{i:,}", f"{boxes[n]:,}" if boxes else "–"] for n, i in measured.labelled.items()]
+        labelled = [
+            [n, f"{i:,}", f"{boxes[n]:,}" if boxes else "–"] for n, i in measured.labelled.items()
+        ]
         print_table(["class", "images", "boxes"], labelled)
         return
     sizes = measured.sizes

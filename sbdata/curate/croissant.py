@@ -98,7 +98,11 @@ def croissant(manifest: Manifest, folder: Path) -> dict[str, Any]:
     licences = sorted({text for text in manifest.images["license"].to_pylist() if text})
     labels_only = manifest.labels_only
     # Croissant has no type for a list of boxes.
-    images = labels_schema().remove(len(labels_schema()) - 1) if labels_only else images_schema(manifest.bins)
+    images = (
+        labels_schema().remove(len(labels_schema()) - 1)
+        if labels_only
+        else images_schema(manifest.bins)
+    )
     tables = ((IMAGES_FILE, "images-table"), (INSTANCES_FILE, "instances-table"))
     return {
         "@context": _CONTEXT,

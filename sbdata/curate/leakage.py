@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sbdata.curate.duplicates import hash_members, near_duplicates
+from sbdata.curate.scan_sources import spec_with_classes
 from sbdata.errors import InputError
 from sbdata.parallel import Progress
 from sbdata.recipe import Recipe, SourceSpec, source_and_split
@@ -73,7 +74,7 @@ def open_splits(recipe: Recipe, roots: Mapping[str, Path]) -> list[OpenedSplit]:
     Raises:
         InputError: If a split cannot be read and is not listed under ``unchecked``.
     """
-    specs = {spec.name: spec for spec in recipe.sources}
+    specs = {spec.name: spec_with_classes(spec, recipe) for spec in recipe.sources}
     if recipe.overlay is not None:
         specs.setdefault(recipe.overlay.source.name, recipe.overlay.source)
     opened = []

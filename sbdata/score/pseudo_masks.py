@@ -26,6 +26,7 @@ from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.file_names import stored
 from sbdata.layout import OBJECTS_FOLDER
+from sbdata.manifest import check_has_masks
 from sbdata.mask_files import CONVERT, PngError
 from sbdata.masks import VOID
 from sbdata.metrics import ImageTruth

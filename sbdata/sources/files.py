@@ -42,6 +42,11 @@ def annotation_files(spec: SourceSpec, split: str, root: Path | None) -> list[Pa
         return open_voc(spec, split, root).annotation_files()
     if spec.reader == "sbd":
         return open_sbd(spec, split, root).annotation_files()
+    if spec.reader == "labels":
+        options = (spec.options.get(name) for name in ("boxes", "list"))
+        named = [name for name in (spec.annotations, *options) if isinstance(name, str)]
+        paths = [root / name.replace("{split}", split) for name in named]
+        return [f for p in paths for f in ([p] if p.is_file() else sorted(p.glob("*.xml")))]
     return []
 
 

@@ -111,9 +111,7 @@ class SbdSource:
 
         if not is_safe_stem(image_id):
             detail = f"{quoted(image_id)} is not a plain image id"
-            return None, Rejection(
-                self.name, f"{self.split}.txt", "unsafe_path", detail, image_id
-            )
+            return None, Rejection(self.name, f"{self.split}.txt", "unsafe_path", detail, image_id)
         found: dict[str, npt.NDArray[Any]] = {}
         for folder, variable, fields in _FILES:
             try:

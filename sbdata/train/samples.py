@@ -20,6 +20,7 @@ from sbdata.fingerprints import content_of
 from sbdata.images import orientation_of
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER
 from sbdata.losses.weights import size_weights
+from sbdata.manifest import check_has_masks
 from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
 from sbdata.sets import check_files, open_set
 from sbdata.taxonomy import Taxonomy

@@ -134,7 +134,7 @@ def test_one_image_in_two_sources_is_refused_unless_the_recipe_says_which(
     inputs: Inputs, tmp_path: Path
 ) -> None:
     recipe = load_recipe("voc-trainaug", (*MINI, "same_image=refuse"))
-    with pytest.raises(InputError, match="2007_000039 occurs in more than one split.*same_image"):
+    with pytest.raises(InputError, match=r"2007_000039 occurs in more than one split.*same_image"):
         build_set(recipe, tmp_path / "set", inputs)
 
 
