@@ -17,10 +17,10 @@ from sbdata.app.runs import detach_outdated, detach_runs
 from sbdata.app.samples import IMAGE_ID, INSTANCES, TRUTH, declare_fields, sample_fields
 from sbdata.errors import InputError
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, class_path, image_path
+from sbdata.manifest import check_has_masks
 from sbdata.mask_files import PngError
 from sbdata.masks import voc_palette
 from sbdata.parallel import Progress
-from sbdata.manifest import check_has_masks
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.taxonomy import Taxonomy
 

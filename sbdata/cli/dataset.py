@@ -180,7 +180,8 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
         listed = [{"path": str(d.path), "kind": d.kind, "detail": d.detail} for d in damages]
         said: dict[str, Any] = {"set": str(path), "good": not damages, "damages": listed}
         if not damages:
-            said["manifest_version"] = read_manifest(path, check_hash=False).meta["version"]
+            read = read_manifest(path, check_hash=False)
+            said |= {"manifest_version": read.meta["version"], "labels_only": read.labels_only}
         say(json.dumps(said, indent=2))
     else:
         for damage in damages[:_SHOWN]:
@@ -188,6 +189,8 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
         if len(damages) > _SHOWN:
             say(f"... and {len(damages) - _SHOWN} more (--json lists all)")
         good = "every file is as the manifest says"
+        if not damages and read_manifest(path, check_hash=False).labels_only:
+            good += "; it has labels only, so there are no masks to check"
         say(f"{path}: {f'{len(damages)} damages' if damages else good}")
         if not damages and read_manifest(path, check_hash=False).meta["version"] == 1:
             say(

@@ -148,8 +148,8 @@ def open_labels(spec: SourceSpec, split: str, root: Path | None) -> LabelledPhot
             ``JPEGImages`` by default. Options: ``boxes``, a file or folder of boxes (see
             :func:`~sbdata.weak_labels.boxes.read_boxes`); ``list``, a text file of the image ids to
             take; ``classes``, a list of class names or the name of a known taxonomy, if the files
-            use others than the set. Paths are relative to the root and may contain ``{split}``; photos
-            must lie within it.
+            use others than the set. Paths are relative to the root and may contain ``{split}``;
+            photos must lie within it.
         split: Name of the split.
         root: Folder of the photos and labels.
 
