@@ -70,8 +70,8 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option(
     "--labels", type=_FOLDER,
-    help="Image-level labels: a CSV with image_id,classes, a folder of VOC's XML, or a "
-    "cls_labels.npy [the set's].",
+    help="Image-level labels: a .csv, .txt, .json, COCO or cls_labels.npy file, or a folder of "
+    "VOC's XML [the set's].",
 )  # fmt: skip
 @click.option("--saliency", type=_FOLDER, help="Saliency maps <image_id>.png [the built-in ones].")
 @click.option(
