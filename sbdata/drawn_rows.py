@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sbdata.manifest import Manifest, ManifestError
+from sbdata.manifest import Manifest, ManifestError, check_has_masks
 from sbdata.masks import VOID, LabelMap, MaskError, draw_masks
 
 
@@ -33,7 +33,12 @@ class DrawnRow:
 
 
 def drawn_rows(manifest: Manifest) -> Iterator[DrawnRow]:
-    """Yield the data to draw for each image, in the manifest's order."""
+    """Yield the data to draw for each image, in the manifest's order.
+
+    Raises:
+        InputError: If the set has labels only.
+    """
+    check_has_masks(manifest, f"set {manifest.name}", "drawing")
     instances = manifest.instances
     owners = instances["image_id"].to_pylist()
     numbers = instances["instance_id"].to_pylist()

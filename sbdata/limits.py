@@ -24,6 +24,9 @@ MAX_YAML_VALUES = 50_000
 MAX_MAPS_BYTES = 1 << 30
 """Largest size of a file of an image's activation maps, or of labels, in bytes."""
 
+MAX_MAT_BYTES = 256 * 2**20
+"""Largest size of a MATLAB file in bytes, and of what its compressed parts unfold to."""
+
 MAX_CROP = 4096
 """Longest side of a training crop, in pixels."""
 

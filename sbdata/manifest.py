@@ -9,6 +9,10 @@ Parquet files of equal content may differ between library versions.
 The hash of version 1 covers the rows, the taxonomy and the bins, but not the rest of the header.
 Manifests of version 1 can be read and keep their version and hash, so that published sets remain
 the same.
+
+Version 3 is that of a set with *labels only*: photos, image-level labels and perhaps boxes, but no
+masks. Its instances table is empty, its images table has boxes instead of counts by size, and its
+header says ``"truth": "none"``. A set with masks is of version 2.
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ from sbdata.storage import is_safe_stem, writing
 from sbdata.taxonomy import Taxonomy
 
 VERSION = 2
-_READ = (1, VERSION)
+LABELS_VERSION = 3
+_READ = (1, VERSION, LABELS_VERSION)
 IMAGES_FILE = "images.parquet"
 INSTANCES_FILE = "instances.parquet"
 _HEADER_KEY = b"sbdata"
@@ -83,6 +88,23 @@ INSTANCES_SCHEMA = pa.schema(
     ]
 )
 """One row per visible instance; ``rle`` is the COCO compressed RLE of its visible mask."""
+
+
+BOXES_FIELD = pa.field(
+    "boxes",
+    pa.list_(
+        pa.field(
+            "element",
+            pa.struct([(name, pa.int32()) for name in ("class_id", "x", "y", "width", "height")]),
+        )
+    ),
+)
+"""Boxes of an image in pixels, ``x`` and ``y`` of the upper left corner; null if none are given."""
+
+
+def labels_schema() -> pa.Schema:
+    """Return the schema of ``images.parquet`` in a set with labels only."""
+    return pa.schema([*_IMAGES_HEAD, BOXES_FIELD])
 
 
 def images_schema(bins: SizeBins) -> pa.Schema:
@@ -132,6 +154,11 @@ class Manifest:
         return SizeBins(tuple(named["edges"]), tuple(named["names"]))
 
     @property
+    def labels_only(self) -> bool:
+        """Return True if the set has image-level labels and perhaps boxes, but no masks."""
+        return bool(self.meta["version"] == LABELS_VERSION)
+
+    @property
     def name(self) -> str:
         """Return the set's name."""
         return str(self.meta["name"])
@@ -149,32 +176,37 @@ def make_manifest(
     taxonomy: Taxonomy,
     bins: SizeBins,
     extra: Mapping[str, Any],
+    *,
+    labels_only: bool = False,
 ) -> Manifest:
     """Sort and check the tables, compute the logical hash and return the manifest.
 
     Args:
         name: Name of the set.
-        images: Images table with at least the columns of :func:`images_schema`; others are dropped.
+        images: Images table with at least the columns of :func:`images_schema`, or of
+            :func:`labels_schema`; others are dropped.
         instances: Instances table with at least the columns of ``INSTANCES_SCHEMA``.
         taxonomy: Classes.
         bins: Size bins.
         extra: Further parts of the header (recipe, rejections, selection, leakage, synthetic). If
             it does not have ``synthetic``, the set is synthetic if any of its images is generated.
+        labels_only: True for a set without masks.
 
     Raises:
         ManifestError: If a column is missing or has another type, or the tables contradict each
             other.
     """
     images, instances = _sorted(
-        _conform(images, images_schema(bins), "images"),
+        _conform(images, labels_schema() if labels_only else images_schema(bins), "images"),
         _conform(instances, INSTANCES_SCHEMA, "instances"),
     )
     meta: dict[str, Any] = {
         "name": name,
-        "version": VERSION,
+        "version": LABELS_VERSION if labels_only else VERSION,
         "taxonomy": {"name": taxonomy.name, "classes": list(taxonomy.classes)},
         "bins": {"edges": list(bins.edges), "names": list(bins.names)},
         "synthetic": _has_generated(images),
+        **({"truth": "none"} if labels_only else {}),
         **extra,
     }
     manifest = Manifest(images, instances, meta)
@@ -254,8 +286,9 @@ def read_manifest(folder: Path, *, check_hash: bool = True) -> Manifest:
     if headers[0] != headers[1]:
         msg = f"{folder}: {IMAGES_FILE} and {INSTANCES_FILE} belong to different sets; rebuild it"
         raise ManifestError(msg)
-    bins = Manifest(tables[0], tables[1], headers[0]).bins
-    _check_schema(tables[0], images_schema(bins), folder / IMAGES_FILE)
+    unchecked = Manifest(tables[0], tables[1], headers[0])
+    wanted = labels_schema() if unchecked.labels_only else images_schema(unchecked.bins)
+    _check_schema(tables[0], wanted, folder / IMAGES_FILE)
     _check_schema(tables[1], INSTANCES_SCHEMA, folder / INSTANCES_FILE)
     manifest = Manifest(*_sorted(tables[0], tables[1]), headers[0])
     _check_consistency(manifest, str(folder))
@@ -295,7 +328,7 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         raise ManifestError(msg) from error
     if not isinstance(meta, dict) or meta.get("version") not in _READ:
         found = meta.get("version") if isinstance(meta, dict) else None
-        known = " and ".join(map(str, _READ))
+        known = ", ".join(map(str, _READ))
         msg = f"{path}: manifest version {found!r:.20}, this sbdata reads {known}; rebuild the set"
         raise SchemaError(msg)
     _check_header(meta, path)
@@ -400,6 +433,8 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
             raise ManifestError(msg)
     _check_names(images, where)
     _check_claims(manifest, where)
+    if manifest.labels_only:
+        _check_labels(manifest, where)
     numbers = pc.min_max(instances["instance_id"]).as_py()
     if instances.num_rows and not 1 <= numbers["min"] <= numbers["max"] <= MAX_INSTANCES:
         msg = f"{where}: an instance_id that is not between 1 and {MAX_INSTANCES}; rebuild the set"
@@ -452,6 +487,53 @@ def _check_names(images: pa.Table, where: str) -> None:
             f"most {MAX_JPEG_SIDE:,}; rebuild the set"
         )
         raise ManifestError(msg)
+
+
+def _check_labels(manifest: Manifest, where: str) -> None:
+    """Check that a set with labels only has no masks, and that labels and boxes are possible."""
+    images = manifest.images
+    masks = manifest.instances.num_rows or images["void_rle"].null_count != images.num_rows
+    if masks or manifest.meta.get("truth") != "none":
+        msg = f"{where}: a set with labels only has masks or claims other truth; rebuild the set"
+        raise ManifestError(msg)
+    for row in images.select(["image_id", "labels", "boxes", "width", "height"]).to_pylist():
+        labels, boxes = row["labels"], row["boxes"] or ()
+        wrong = ""
+        if labels != sorted({c for c in labels if c and 1 <= c <= len(manifest.taxonomy)}):
+            wrong = f"labels {quoted(labels, 40)} are not sorted numbers of its classes"
+        elif not {box["class_id"] for box in boxes} <= set(labels):
+            wrong = "a box of a class that is no label of it"
+        elif any(not _is_inside(box, row["width"], row["height"]) for box in boxes):
+            wrong = "a box that does not lie in the image"
+        if wrong:
+            msg = f"{where}: image {row['image_id']}: {wrong}; rebuild the set"
+            raise ManifestError(msg)
+
+
+def _is_inside(box: Mapping[str, int | None], width: int, height: int) -> bool:
+    x, y, across, down = (box[name] for name in ("x", "y", "width", "height"))
+    if x is None or y is None or across is None or down is None:
+        return False
+    return min(x, y) >= 0 < min(across, down) and x + across <= width and y + down <= height
+
+
+def check_has_masks(manifest: Manifest, where: Path | str, what: str) -> None:
+    """Check that a set has pixel truth.
+
+    Args:
+        manifest: Manifest of the set.
+        where: Folder of the set, for the message.
+        what: What needs masks, as the subject of a sentence with a singular verb.
+
+    Raises:
+        InputError: If the set has labels only.
+    """
+    if manifest.labels_only:
+        msg = (
+            f"{where}: a set with labels only, and {what} needs its masks; give a set that was "
+            "built from masks"
+        )
+        raise InputError(msg)
 
 
 def _check_claims(manifest: Manifest, where: str) -> None:

@@ -15,7 +15,10 @@ from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import TAXONOMIES, Taxonomy
 
 _SOURCE_SPLIT = re.compile(r"[^-].*-.*[^-]")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST = 10**9  # of instances, nodes and columns
+_SAME_IMAGE = ("refuse", "first")
+_LATER_KEYS = ("same_image", "expect")  # left out of a header by default: hashes stay as they were
 _FORMER_KEY = "judges"
 
 
@@ -25,7 +28,8 @@ class SourceSpec:
 
     Attributes:
         name: Name of the source in ``--source-root NAME=PATH`` and in the tables.
-        format: Format of the source (``shapes``, ``voc``, ``coco``, ``lvis``); the name by default.
+        format: Format of the source (``shapes``, ``voc``, ``sbd``, ``coco``, ``lvis``, ``labels``);
+            the name by default.
         splits: Splits of the dataset, in order.
         class_map: Name of a map, a mapping of names, or None for identity.
         annotations: Annotation file relative to the root, may contain ``{split}``; the format's
@@ -99,6 +103,22 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Published facts that a set must agree with; a value of None is not checked.
+
+    Attributes:
+        listed: Number of images that the splits of the sources list, before anything is left out.
+        images: Number of images of the set.
+        ids_sha256: SHA-256 of the set's image ids, sorted, each followed by a line feed: that of
+            the set's list in ``ImageSets/Segmentation``.
+    """
+
+    listed: int | None = None
+    images: int | None = None
+    ids_sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Definition of how an evaluation set is chosen.
 
@@ -110,6 +130,10 @@ class Recipe:
         description: One or two sentences for the dataset card.
         synthetic: True if the images are generated; every output then says so. A set with images of
             a source that generates them is always synthetic.
+        same_image: What happens if several splits of the sources list an image of one id:
+            ``refuse`` stops the build; ``first`` takes image and masks from the first split that
+            lists it, in the order of the recipe, and never from a later one, even if the first has
+            no usable mask.
         overlay: Finer masks, or None.
         bins: Size intervals.
         filters: Conditions that candidate images must meet.
@@ -121,7 +145,8 @@ class Recipe:
         compare: Ordinary sets, each ``SOURCE-SPLIT``, whose sizes and balance are shown next to
             this set's in the manifest and on the card, if they are available.
         near_duplicate_bits: Largest Hamming distance of two 64-bit perceptual hashes that counts as
-            a near duplicate.
+            a near duplicate; None to compare identities alone.
+        expect: Published number and ids of the images, or None.
         split: Name of the list in ``ImageSets/Segmentation``.
         seed: Seed of the order among equally good images.
     """
@@ -132,6 +157,7 @@ class Recipe:
     sources: tuple[SourceSpec, ...]
     description: str = ""
     synthetic: bool = False
+    same_image: str = "refuse"
     overlay: Overlay | None = None
     bins: SizeBins = field(default_factory=SizeBins)
     filters: Filters = field(default_factory=Filters)
@@ -139,7 +165,8 @@ class Recipe:
     exclude_overlap_with: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
-    near_duplicate_bits: int = 6
+    near_duplicate_bits: int | None = 6
+    expect: Expected | None = None
     split: str = "val"
     seed: int = 0
 
@@ -161,7 +188,8 @@ class Recipe:
         """Return the resolved recipe as plain JSON-like values."""
         plain = as_plain(self)
         assert isinstance(plain, dict)  # noqa: S101 - for the type checker
-        return plain
+        unchanged = {f.name: f.default for f in fields(self) if f.name in _LATER_KEYS}
+        return {k: v for k, v in plain.items() if k not in unchanged or v != unchanged[k]}
 
 
 def bundled_recipes() -> list[str]:
@@ -251,8 +279,16 @@ def _check(recipe: Recipe, where: str) -> None:
         raise wrong("filters.max_crowd_share", "between 0 and 1")
     if recipe.overlay and not 0 < recipe.overlay.min_iou <= 1:
         raise wrong("overlay.min_iou", "above 0 and at most 1")
-    if not 0 <= recipe.near_duplicate_bits <= 64:
-        raise wrong("near_duplicate_bits", "between 0 and 64")
+    if recipe.same_image not in _SAME_IMAGE:
+        raise wrong("same_image", f"one of {', '.join(_SAME_IMAGE)}")
+    if recipe.near_duplicate_bits is not None and not 0 <= recipe.near_duplicate_bits <= 64:
+        raise wrong("near_duplicate_bits", "between 0 and 64, or null")
+    if recipe.expect is not None:
+        expect = recipe.expect
+        if min(1 if n is None else n for n in (expect.listed, expect.images)) < 1:
+            raise wrong("expect.listed and expect.images", "at least 1, or null")
+        if expect.ids_sha256 is not None and not _SHA256.fullmatch(expect.ids_sha256):
+            raise wrong("expect.ids_sha256", "64 lower-case hex digits, or null")
     for key in ("exclude_overlap_with", "compare"):
         if not all(_SOURCE_SPLIT.fullmatch(named) for named in getattr(recipe, key)):
             raise wrong(key, "a list of SOURCE-SPLIT, such as voc-trainaug")

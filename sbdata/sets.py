@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,14 @@ from sbdata.layout import (
     image_path,
     object_path,
 )
-from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, Manifest, is_manifest, read_manifest
+from sbdata.manifest import (
+    IMAGES_FILE,
+    INSTANCES_FILE,
+    Manifest,
+    check_has_masks,
+    is_manifest,
+    read_manifest,
+)
 from sbdata.mask_files import MaskFile, read_mask
 from sbdata.masks import LabelMap, MaskError
 from sbdata.sizes import SizeBins
@@ -69,6 +77,11 @@ class EvaluationSet:
     def logical_hash(self) -> str:
         """Hash that identifies the set."""
         return self.manifest.logical_hash
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether the set has labels, and perhaps boxes, but no masks."""
+        return self.manifest.labels_only
 
     @cached_property
     def image_ids(self) -> tuple[str, ...]:
@@ -116,6 +129,7 @@ class EvaluationSet:
         Raises:
             InputError: If the id is unknown, or the PNG cannot be read or has another size.
         """
+        check_has_masks(self.manifest, self.root, "a class map")
         size = self.size_of(image_id)
         found = read_mask(class_path(self.root, image_id), classes=self.taxonomy)
         return self._of_size(found, class_path(self.root, image_id), size)
@@ -128,6 +142,7 @@ class EvaluationSet:
         Raises:
             InputError: If the id is unknown, or the PNG cannot be read or has another size.
         """
+        check_has_masks(self.manifest, self.root, "an instance map")
         size = self.size_of(image_id)
         found = read_mask(object_path(self.root, image_id), instances=True)
         return self._of_size(found, object_path(self.root, image_id), size)
@@ -137,6 +152,36 @@ class EvaluationSet:
         self._check_id(image_id)
         start, length = self._places.get(image_id, (0, 0))
         return self.manifest.instances.slice(start, length)
+
+    @cached_property
+    def _weak_rows(self) -> Mapping[str, Mapping[str, Any]]:
+        rows = self.manifest.images.select(["labels", "boxes"]).to_pylist()
+        return dict(zip(self.image_ids, rows, strict=True))
+
+    def labels_of(self, image_id: str) -> tuple[int, ...]:
+        """Return the class numbers in an image, sorted: its image-level labels."""
+        if self.labels_only:
+            return tuple(self._weak_rows[image_id]["labels"])
+        return tuple(sorted(set(self.instances_of(image_id)["class_id"].to_pylist())))
+
+    def boxes_of(self, image_id: str) -> list[tuple[int, int, int, int, int]]:
+        """Return class number, x, y, width and height of each object's box.
+
+        Raises:
+            InputError: If the set has labels only, without boxes.
+        """
+        names = ("class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h")
+        if not self.labels_only:
+            table = self.instances_of(image_id).select(names).to_pydict()
+            return list(zip(*table.values(), strict=True))
+        boxes = self._weak_rows[image_id]["boxes"]
+        if boxes is None:
+            msg = (
+                f"{self.root}: a set with labels only, without boxes; give them by --boxes, or "
+                "build the set with the option boxes"
+            )
+            raise InputError(msg)
+        return [tuple(box.values()) for box in boxes]
 
     def _of_size(self, found: MaskFile, path: Path, size: tuple[int, int]) -> LabelMap:
         height, width = found.values.shape
@@ -170,7 +215,9 @@ def open_set(root: str | os.PathLike[str]) -> EvaluationSet:
         raise InputError(msg)
     if not is_manifest(root):
         raise _not_a_set(root)
-    folders = (IMAGES_FOLDER, CLASSES_FOLDER, OBJECTS_FOLDER)
+    manifest = read_manifest(root)
+    masks = () if manifest.labels_only else (CLASSES_FOLDER, OBJECTS_FOLDER)
+    folders = (IMAGES_FOLDER, *masks)
     absent = [folder for folder in folders if not (root / folder).is_dir()]
     if absent:
         msg = (
@@ -178,7 +225,7 @@ def open_set(root: str | os.PathLike[str]) -> EvaluationSet:
             "'sbdata dataset build' and open that"
         )
         raise InputError(msg)
-    return EvaluationSet(root, read_manifest(root))
+    return EvaluationSet(root, manifest)
 
 
 _PATHS = {IMAGES_FOLDER: image_path, CLASSES_FOLDER: class_path, OBJECTS_FOLDER: object_path}

@@ -43,6 +43,7 @@ def formats(folder: Path) -> dict[str, Format]:
         _coco_format,
         _manifest_format,
         _voc_formats,
+        _sbd_format,
         _photo_formats,
         _label_formats,
         _built_formats,
@@ -292,6 +293,27 @@ def _with_good_sums(data: bytes) -> bytes:
     return bytes(out)
 
 
+def _sbd_format(folder: Path) -> dict[str, Format]:
+    from sbdata.recipe import SourceSpec
+    from sbdata.sources.sbd import open_sbd
+    from tests.sources.miniatures import mat
+
+    root = folder / "sbd"
+    mask = np.eye(20, dtype=np.uint8)
+    _path(root, "val.txt")(b"a1\n")
+    _path(root, "cls/a1.mat")(mat("GTcls", Segmentation=mask))
+    objects = _path(root, "inst/a1.mat")
+    packed = mat("GTinst", Segmentation=mask, Categories=np.array([[1]], np.uint8))
+    unpacked = packed[:128] + zlib.decompress(packed[136:])
+
+    def read(data: bytes) -> None:
+        objects(data)
+        source = open_sbd(SourceSpec("sbd", ("val",)), "val", root)
+        source.read(source.chunks(1)[0])
+
+    return {"sbd-mat": Format(unpacked, read), "sbd-mat-packed": Format(packed, read)}
+
+
 def _photo_formats(folder: Path) -> dict[str, Format]:
     from sbdata.fetch.photos import PhotoError, decode_photo
     from sbdata.images import orientation_of
@@ -324,6 +346,7 @@ def _label_formats(folder: Path) -> dict[str, Format]:
     from sbdata.weak_labels.labels import read_labels
 
     vectors, table = _path(folder, "labels.npy"), _path(folder, "labels.csv")
+    lines, plain = _path(folder, "labels.txt"), _path(folder, "labels.json")
     xml, boxes = _path(folder, "labels/a1.xml"), _path(folder, "boxes.json")
     listed = _path(folder, "ids.txt")
     array = io.BytesIO()
@@ -339,6 +362,19 @@ def _label_formats(folder: Path) -> dict[str, Format]:
         "labels-csv": Format(
             b"image_id,classes\na1,cat dog\nb1,8\nc1,\n",
             lambda data: read_labels(table(data), VOC20, ids),
+        ),
+        "labels-txt": Format(
+            b"a1 cat dog\nb1 8\nc1\n", lambda data: read_labels(lines(data), VOC20, ids)
+        ),
+        "labels-json": Format(
+            b'{"a1": ["cat", 12], "b1": []}',
+            lambda data: read_labels(plain(data), VOC20, ids),
+            values=True,
+        ),
+        "labels-coco": Format(
+            json.dumps(content).encode(),
+            lambda data: read_labels(plain(data), VOC20, ids),
+            values=True,
         ),
         "labels-xml": Format(VOC_XML, lambda data: read_labels(xml(data).parent, VOC20, ids)),
         "boxes-xml": Format(VOC_XML, lambda data: read_boxes(xml(data).parent, VOC20, ids)),

@@ -444,7 +444,7 @@ def test_a_wrong_schema_is_refused_with_the_column_named(folder, file, change, m
 def test_another_version_is_refused(folder):
     for file in (IMAGES_FILE, INSTANCES_FILE):
         rewrite(folder, file, lambda t: with_header(t, version=99))
-    with pytest.raises(SchemaError, match="version 99, this sbdata reads 1 and 2; rebuild"):
+    with pytest.raises(SchemaError, match="version 99, this sbdata reads 1, 2, 3; rebuild"):
         read_manifest(folder)
 
 

@@ -17,6 +17,7 @@ from sbdata.app.runs import detach_outdated, detach_runs
 from sbdata.app.samples import IMAGE_ID, INSTANCES, TRUTH, declare_fields, sample_fields
 from sbdata.errors import InputError
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, class_path, image_path
+from sbdata.manifest import check_has_masks
 from sbdata.mask_files import PngError
 from sbdata.masks import voc_palette
 from sbdata.parallel import Progress
@@ -75,6 +76,7 @@ def load_set(
     import fiftyone as fo
 
     opened = open_set(Path(root).resolve())
+    check_has_masks(opened.manifest, opened.root, "the app")
     _check_files(opened)
     name = dataset_name(opened.name)
     masks = masks.resolve()

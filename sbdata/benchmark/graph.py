@@ -24,11 +24,12 @@ from sbdata.file_hashes import FileHashes
 from sbdata.fingerprints import code_fingerprint, content_of
 from sbdata.layout import image_path
 from sbdata.machine import process_count
+from sbdata.manifest import check_has_masks
 from sbdata.recipe import bundled_recipes
 from sbdata.score.run import ScoreOptions
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.settings import as_plain
-from sbdata.supervision import BOXES, SALIENCY
+from sbdata.supervision import BOXES, LABELS_ONLY, SALIENCY
 from sbdata.train.preset import Preset
 from sbdata.train.registry import STRATEGIES, find_strategy
 from sbdata.train.weights import weights_content
@@ -73,6 +74,9 @@ def plan_tasks(
     methods = find_methods(config, cache.root)
     training = _open_set(config.training)
     sets = _open_sets(config, training)
+    ceiling = next((method.name for method in methods.values() if not method.stages), None)
+    if ceiling is not None:
+        check_has_masks(training.manifest, training.root, f"method {ceiling}")
     return Planner(config, methods, training, sets, results, workers, cache.hashes).tasks()
 
 
@@ -80,6 +84,7 @@ def _open_sets(config: BenchmarkConfig, training: EvaluationSet) -> dict[str, Ev
     found: dict[str, EvaluationSet] = {}
     for root in config.sets:
         opened = _open_set(root)
+        check_has_masks(opened.manifest, root, "scoring")
         if opened.name in found:
             msg = f"{root}: a set called {opened.name} is scored already; name each set once"
             raise InputError(msg)
@@ -195,7 +200,10 @@ class Planner:
         sources = self.sources(method)
         if sources not in self._weak:
             weak = sources.read(self.training, None, self.hashes)
-            self._weak[sources] = weak, sources.describe()
+            said = sources.describe()
+            if self.training.labels_only:
+                said += f"; {LABELS_ONLY}"
+            self._weak[sources] = weak, said
         return self._weak[sources]
 
 
@@ -209,7 +217,8 @@ class _Branch:
 
     def add_all(self) -> None:
         planner, config = self.planner, self.planner.config
-        pseudo = self._pseudo() if self._stages else None
+        scorable = bool(self._stages) and not planner.training.labels_only
+        pseudo = self._pseudo() if scorable else None
         strategies = [*config.strategies, *(s for s in STRATEGIES if s not in config.strategies)]
         folders: dict[str, dict[str, str]] = {name: {} for name in planner.sets}
         first_phase: Task | None = None

@@ -30,6 +30,7 @@ from sbdata.benchmark.paired_differences import PairedDifference, paired_differe
 from sbdata.benchmark.pseudo_mask_quality import Quality, check_masks_agree, make_quality
 from sbdata.errors import InputError
 from sbdata.formatting import count
+from sbdata.supervision import LABELS_ONLY
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ def _board(
                 f"Where methods see saliency, its maps are {s}."
                 for s in reference.saliency.values()
             ),
+            *_without_truth(first),
             *_versions(kept),
             *_versions_within(kept, marks),
             *skipped,
@@ -282,6 +284,16 @@ def _elsewhere(entries: Sequence[SetRecord], methods: set[str], strategies: set[
         f"({', '.join(names)})."
         for what, names in lacking.items()
         if names
+    ]
+
+
+def _without_truth(entry: SetRecord) -> list[str]:
+    """Return a note if the pseudo-masks of the training set could not be scored."""
+    if not entry.labels.endswith(LABELS_ONLY):
+        return []
+    return [
+        f"The pseudo-masks of {entry.training} were not scored: the set has {LABELS_ONLY}, so "
+        "only the trained segmenters were."
     ]
 
 

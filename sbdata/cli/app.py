@@ -129,9 +129,11 @@ def app(
 
 def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
     from sbdata.app.run_folder import check_run, check_runs, read_run
+    from sbdata.manifest import check_has_masks
     from sbdata.sets import open_set
 
     opened = open_set(set_folder.resolve())
+    check_has_masks(opened.manifest, opened.root, "the app")
     runs = [read_run(folder) for folder in scores]
     check_runs(runs)
     for run in runs:

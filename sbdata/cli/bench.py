@@ -85,8 +85,8 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option(
     "--labels", type=_FOLDER,
-    help="Image-level labels: a CSV with image_id,classes, a folder of VOC's XML, or a "
-    "cls_labels.npy [the set's].",
+    help="Image-level labels: a .csv, .txt, .json, COCO or cls_labels.npy file, or a folder of "
+    "VOC's XML [the set's].",
 )  # fmt: skip
 @click.option("--saliency", type=_FOLDER, help="Saliency maps <image_id>.png [the built-in ones].")
 @click.option(
@@ -264,6 +264,10 @@ def _show_plan(
 
     rows = plan_bench(plan, work, results, workers=workers)
     total = sum(row.seconds for row in rows)
+    kinds = {row.task.kind for row in rows}
+    unscored = ""
+    if "stage" in kinds and "pseudo" not in kinds:
+        unscored = "Pseudo-masks are not scored: the training set has labels only, no pixel truth."
     if as_json:
         tasks = [
             {
@@ -281,7 +285,8 @@ def _show_plan(
             }
             for row in rows
         ]
-        say(json.dumps({"tasks": tasks, "estimated_seconds": total}, indent=2))
+        left_out = {"left_out": [unscored]} if unscored else {}
+        say(json.dumps({"tasks": tasks, "estimated_seconds": total, **left_out}, indent=2))
         return
     print_table(
         ["task", "kind", "id", "needs", "cpus", "gpus", "images", "", "estimate", "from"],
@@ -301,6 +306,8 @@ def _show_plan(
             for row in rows
         ],
     )
+    if unscored:
+        say(unscored)
     to_do = sum(not row.done for row in rows)
     say(
         f"{to_do} of {len(rows)} tasks to do, about {_duration(total)}. Estimates are from former "

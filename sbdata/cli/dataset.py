@@ -21,7 +21,7 @@ from sbdata.quoting import shortened
 
 if TYPE_CHECKING:
     from sbdata.curate.build import Built
-    from sbdata.curate.statistics import SizeStatistics
+    from sbdata.curate.statistics import LabelStatistics, SizeStatistics
     from sbdata.recipe import Recipe
 
 _HEADER = ("candidates", "rejected", "selection", "leakage", "compared", "recipe")
@@ -191,7 +191,8 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
         listed = [{"path": str(d.path), "kind": d.kind, "detail": d.detail} for d in damages]
         said: dict[str, Any] = {"set": str(path), "good": not damages, "damages": listed}
         if not damages:
-            said["manifest_version"] = read_manifest(path, check_hash=False).meta["version"]
+            read = read_manifest(path, check_hash=False)
+            said |= {"manifest_version": read.meta["version"], "labels_only": read.labels_only}
         say(json.dumps(said, indent=2))
     else:
         for damage in damages[:_SHOWN]:
@@ -199,6 +200,8 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
         if len(damages) > _SHOWN:
             say(f"... and {len(damages) - _SHOWN} more (--json lists all)")
         good = "every file is as the manifest says"
+        if not damages and read_manifest(path, check_hash=False).labels_only:
+            good += "; it has labels only, so there are no masks to check"
         say(f"{path}: {f'{len(damages)} damages' if damages else good}")
         if not damages and read_manifest(path, check_hash=False).meta["version"] == 1:
             say(
@@ -237,7 +240,7 @@ def stats(
     from sbdata.curate.inputs import Inputs
     from sbdata.curate.materialise import read_rejections_of
     from sbdata.curate.notes import set_notes
-    from sbdata.curate.statistics import statistics_of
+    from sbdata.curate.statistics import SizeStatistics, statistics_of_set
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
     from sbdata.sources.rejections import count_reasons, first_reasons
@@ -249,9 +252,7 @@ def stats(
             raise InputError(msg)
         manifest = read_manifest(folder)
         synthetic = manifest.meta["synthetic"]
-        measured = statistics_of(
-            manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
-        )
+        measured = statistics_of_set(manifest)
         rejected = manifest.meta.get("rejected", {})
         first = first_reasons(read_rejections_of(folder))
         notes = set_notes(manifest, folder)
@@ -277,8 +278,9 @@ def stats(
     else:
         say(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
         _print_counts(measured)
-        _print_areas(measured)
-        _print_balance({"balance": measured})
+        if isinstance(measured, SizeStatistics):
+            _print_areas(measured)
+            _print_balance({"balance": measured})
         if rejected:
             say(f"left out, in no number above: {_counted(rejected)}")
             _print_first(first)
@@ -320,7 +322,11 @@ def manifest(path: Path, out: Path | None, as_json: bool) -> None:
 # --- printing -------------------------------------------------------------------------------------
 
 
-def _amount(measured: SizeStatistics) -> str:
+def _amount(measured: SizeStatistics | LabelStatistics) -> str:
+    from sbdata.curate.statistics import LabelStatistics
+
+    if isinstance(measured, LabelStatistics):
+        return f"{measured.images:,} images with labels only; without masks there are no sizes"
     return f"{measured.instances:,} instances in {measured.images:,} images"
 
 
@@ -338,7 +344,16 @@ def _print_notes(notes: Iterable[str]) -> None:
         say(f"note: {printable(note)}")
 
 
-def _print_counts(measured: SizeStatistics) -> None:
+def _print_counts(measured: SizeStatistics | LabelStatistics) -> None:
+    from sbdata.curate.statistics import LabelStatistics
+
+    if isinstance(measured, LabelStatistics):
+        boxes = measured.boxes or {}
+        labelled = [
+            [n, f"{i:,}", f"{boxes[n]:,}" if boxes else "–"] for n, i in measured.labelled.items()
+        ]
+        print_table(["class", "images", "boxes"], labelled)
+        return
     sizes = measured.sizes
     rows = [
         [name, *(f"{row[s]:,}" for s in sizes), f"{sum(row.values()):,}"]
@@ -376,7 +391,7 @@ def _built_as_dict(built: Built) -> dict[str, Any]:
         "name": meta["name"],
         "synthetic": meta["synthetic"],
         "logical_hash": built.manifest.logical_hash,
-        "before": built.before.as_dict(),
+        "before": built.before and built.before.as_dict(),
         "after": built.after.as_dict(),
         **{key: meta[key] for key in _HEADER},
         "rejected_such_as": first_reasons(read_rejections_of(built.root)),
@@ -386,7 +401,7 @@ def _built_as_dict(built: Built) -> dict[str, Any]:
 
 def _print_built(built: Built) -> None:
     from sbdata.curate.materialise import read_rejections_of
-    from sbdata.curate.statistics import statistics_from
+    from sbdata.curate.statistics import SizeStatistics, statistics_from
     from sbdata.sources.rejections import first_reasons
 
     meta = built.manifest.meta
@@ -397,7 +412,8 @@ def _print_built(built: Built) -> None:
         for other in meta["compared"]
         if other["statistics"]
     }
-    _print_balance({"source, before": built.before, "set, after": built.after, **others})
+    if built.before is not None and isinstance(built.after, SizeStatistics):
+        _print_balance({"source, before": built.before, "set, after": built.after, **others})
     chosen = meta["selection"]
     if chosen:
         off = [c for c in chosen["cells"] if c["shortfall"] or c["excess"]]

@@ -7,6 +7,7 @@ contents of the sources, so an interrupted build ends with the same set.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,10 +42,11 @@ from sbdata.curate.materialise import (
     write_rejected,
     write_set,
 )
-from sbdata.curate.notes import set_notes, source_notes, unmatched_notes
+from sbdata.curate.notes import opened_notes, set_notes, source_notes
 from sbdata.curate.scan_sources import (
     Opened,
     compared_statistics,
+    has_labels_only,
     join_images,
     open_all,
     open_compared,
@@ -52,7 +54,13 @@ from sbdata.curate.scan_sources import (
     source_statistics,
 )
 from sbdata.curate.select_and_fetch import choose_images, fetch_rows, not_had
-from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics_of
+from sbdata.curate.statistics import (
+    LabelStatistics,
+    SizeStatistics,
+    label_statistics_of,
+    statistics_from,
+    statistics_of_set,
+)
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched
@@ -64,6 +72,7 @@ from sbdata.quoting import quoted
 from sbdata.recipe import Recipe, SourceSpec
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source
 from sbdata.sources.rejections import count_reasons, describe_rejections
+from sbdata.sources.sbd import sbd_folders
 from sbdata.sources.voc import devkit_folders
 from sbdata.storage import write_bytes, write_text
 
@@ -77,7 +86,7 @@ class Built:
     Attributes:
         root: Folder of the set.
         manifest: Manifest of the set.
-        before: Statistics of everything in the sources.
+        before: Statistics of everything in the sources; None for a set with labels only.
         after: Statistics of the set.
         fresh: True if the set was built by this call, False if it existed already.
         notes: Other facts that affect the set's numbers, one sentence each.
@@ -85,8 +94,8 @@ class Built:
 
     root: Path
     manifest: Manifest
-    before: SizeStatistics
-    after: SizeStatistics
+    before: SizeStatistics | None
+    after: SizeStatistics | LabelStatistics
     fresh: bool
     notes: tuple[str, ...] = ()
 
@@ -101,7 +110,7 @@ class Measured:
         notes: Other facts that affect the numbers, one sentence each.
     """
 
-    statistics: SizeStatistics
+    statistics: SizeStatistics | LabelStatistics
     rejections: tuple[Rejection, ...]
     notes: tuple[str, ...]
 
@@ -116,6 +125,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
     """
     check_output(_staging_folder(out))
     opened = open_all(recipe, inputs)
+    check_listed(recipe, opened)
     splits = open_splits(recipe, inputs.roots)
     compared = open_compared(recipe, inputs)
     found = source_fingerprints(recipe, inputs.roots)
@@ -126,7 +136,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         taxonomy = recipe.classes()
         scans = scan_all(recipe, opened, staging / "scan", inputs)
         images = join_images(scans)
-        before = source_statistics(scans, recipe)
+        labels_only = has_labels_only(recipe, images)
         rejections = [r for scanned in scans for r in scanned.scan.rejections()]
         kept, refused = filter_images(images, recipe.filters)
         rejections += refused
@@ -134,6 +144,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         training = hash_splits(
             splits,
             staging / "training",
+            hashed=recipe.near_duplicate_bits is not None,
             workers=inputs.workers,
             progress=partial(inputs.progress, "training"),
         )
@@ -148,6 +159,8 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
                 recipe, "none of the scanned images is a candidate", rejections, out
             )
 
+        if recipe.select is None:  # known before hours of fetching
+            check_expected(recipe, candidates["image_id"].to_pylist(), rejections)
         check_names(candidates["image_id"].to_pylist(), staging)
         chosen = choose_images(
             recipe, candidates, scans, training, staging / "set" / IMAGES_FOLDER, inputs
@@ -155,6 +168,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         rejections += chosen.rejections
         if not chosen.images.num_rows:
             raise _nothing_left(recipe, "no image is left", rejections, out)
+        check_expected(recipe, chosen.images["image_id"].to_pylist(), rejections)
         extra = {
             "recipe": recipe.as_dict(),
             "synthetic": recipe.synthetic or any(one.source.generated for one in opened),
@@ -165,15 +179,75 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
                 describe_check(split, len(found), chosen.duplicates[split.name])
                 for split, found in zip(training, members, strict=True)
             ],
-            "source": before.as_dict(),
+            "source": {} if labels_only else source_statistics(scans, recipe).as_dict(),
             "compared": compared_statistics(recipe, compared, staging / "scan", inputs),
         }
         manifest = make_manifest(
-            recipe.name, chosen.images, chosen.instances, taxonomy, recipe.bins, extra
+            recipe.name,
+            chosen.images,
+            chosen.instances,
+            taxonomy,
+            recipe.bins,
+            extra,
+            labels_only=labels_only,
         )
-        unmatched = unmatched_notes(recipe, opened)
-        record_sources(staging / "set", manifest.logical_hash, found, unmatched)
+        notes = opened_notes(recipe, opened)
+        record_sources(staging / "set", manifest.logical_hash, found, notes)
         return _finish(manifest, rejections, staging, out, inputs)
+
+
+_EXPECT_REMEDY = "correct the source, or build without this check by --set expect=null"
+
+
+def check_listed(recipe: Recipe, opened: Sequence[Opened]) -> None:
+    """Check that the sources list as many images as the recipe expects.
+
+    Raises:
+        InputError: If the number differs; the message has it for each split.
+    """
+    if recipe.expect is None or recipe.expect.listed is None:
+        return
+    listed = {f"{one.spec.name} {one.source.split}": one.listed or 0 for one in opened}
+    found = sum(listed.values())
+    if found != recipe.expect.listed:
+        named = ", ".join(f"{name} {count:,}" for name, count in listed.items())
+        msg = (
+            f"recipe {recipe.name}: its sources list {found:,} images ({named}), "
+            f"{recipe.expect.listed:,} are published; {_EXPECT_REMEDY}"
+        )
+        raise InputError(msg)
+
+
+def check_expected(
+    recipe: Recipe, image_ids: Sequence[str], rejections: Sequence[Rejection]
+) -> None:
+    """Check that a set has the published number of images, and the published ids.
+
+    Args:
+        recipe: Recipe with the published facts.
+        image_ids: Ids of the set's images.
+        rejections: Items that were left out, for the error message.
+
+    Raises:
+        InputError: If the number or the ids differ.
+    """
+    expect = recipe.expect
+    if expect is None:
+        return
+    wrong = ""
+    digest = hashlib.sha256("".join(f"{i}\n" for i in sorted(image_ids)).encode()).hexdigest()
+    if expect.images not in (None, len(image_ids)):
+        wrong = f"{len(image_ids):,} images, {expect.images:,} are published"
+    elif expect.ids_sha256 not in (None, digest):
+        wrong = (
+            f"{len(image_ids):,} images, which are not the published ones: their ids have the "
+            f"SHA-256 {digest[:12]}, published is {str(expect.ids_sha256)[:12]}"
+        )
+    if wrong:
+        said = describe_rejections(rejections)
+        left_out = f"; left out: {said}" if said else ""
+        msg = f"recipe {recipe.name}: {wrong}{left_out}; {_EXPECT_REMEDY}"
+        raise InputError(msg)
 
 
 def check_names(image_ids: Sequence[str], folder: Path) -> None:
@@ -261,6 +335,10 @@ def measure_sources(recipe: Recipe, inputs: Inputs) -> Measured:
             workers=inputs.workers,
             progress=partial(inputs.progress, "photos"),
         )
+        images = join_images(scanned)
+        if has_labels_only(recipe, images):
+            found = label_statistics_of(images, recipe.classes())
+            return Measured(found, rejections, notes)
         return Measured(source_statistics(scanned, recipe), rejections, notes)
 
 
@@ -294,10 +372,7 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
         )
         raise InputError(msg)
     _remove_emptied(out)
-    before = statistics_from(manifest.meta["source"])
-    after = statistics_of(
-        manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
-    )
+    before, after = _statistics(manifest)
     notes = set_notes(manifest, out)
     return Built(out, manifest, before, after, fresh=False, notes=notes)
 
@@ -308,7 +383,8 @@ def _holders(
     """Yield the rows of a manifest, grouped by the source that may hold their images locally."""
     published = [row for row in rows if row["sha256_of"] == "file"]
     if published:
-        yield ImageFolders(devkit_folders(root) if root else ()), published
+        folders = (*devkit_folders(root), *sbd_folders(root)) if root else ()
+        yield ImageFolders(folders), published
     if len(published) < len(rows):
         for split in spec.splits:
             source = open_source(spec, split, root)
@@ -328,17 +404,23 @@ def _finish(
         workers=inputs.workers,
         progress=partial(inputs.progress, "masks"),
     )
-    before = statistics_from(manifest.meta["source"])
-    after = statistics_of(
-        manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
-    )
-    write_text(root / FIGURE, card_figure(manifest, after, before).standalone())
+    before, after = _statistics(manifest)
+    if before is not None and isinstance(after, SizeStatistics):
+        write_text(root / FIGURE, card_figure(manifest, after, before).standalone())
     write_text(root / "README.md", dataset_card(manifest, after))
     described = orjson.dumps(croissant(manifest, root), option=orjson.OPT_INDENT_2)
     write_bytes(root / "dataset.json", described + b"\n")
     write_checksums(root, workers=inputs.workers)
     root.replace(out)
     return Built(out, manifest, before, after, fresh=True, notes=set_notes(manifest, out))
+
+
+def _statistics(
+    manifest: Manifest,
+) -> tuple[SizeStatistics | None, SizeStatistics | LabelStatistics]:
+    """Return the statistics of a set's sources and of the set."""
+    before = None if manifest.labels_only else statistics_from(manifest.meta["source"])
+    return before, statistics_of_set(manifest)
 
 
 def _staging_folder(out: Path) -> Path:

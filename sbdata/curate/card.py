@@ -8,49 +8,80 @@ from typing import Any
 
 import yaml
 
-from sbdata.curate.statistics import SizeStatistics, area_edges, statistics_from
+from sbdata.curate.statistics import LabelStatistics, SizeStatistics, area_edges, statistics_from
 from sbdata.drawing import Figure, size_distribution
 from sbdata.manifest import Manifest
 
 FIGURE = "size_distribution.svg"
 
 
-def dataset_card(manifest: Manifest, chosen: SizeStatistics) -> str:
+def dataset_card(manifest: Manifest, chosen: SizeStatistics | LabelStatistics) -> str:
     """Return the dataset card of a set as Markdown text.
 
     Args:
         manifest: Manifest of the set; its header holds the size statistics of the source.
-        chosen: Size statistics of the set.
+        chosen: Statistics of the set.
     """
     meta = manifest.meta
     recipe = meta["recipe"]
-    source = statistics_from(meta["source"])
     title = f"# {manifest.name}" + (" (synthetic)" if meta["synthetic"] else "")
     parts = [
         _front_matter(manifest, chosen),
         title,
         recipe["description"],
+        *(
+            _labels_parts(manifest, chosen)
+            if isinstance(chosen, LabelStatistics)
+            else _sizes_parts(manifest, chosen)
+        ),
+        "## How it was chosen",
+        _curation(meta),
+        "## Splits that it does not overlap with",
+        _leakage(meta["leakage"]),
+        "## Licences and provenance",
+        _provenance(manifest),
+        "## Layout",
+        _LABELS_LAYOUT if manifest.labels_only else _LAYOUT,
+        "## Limits",
+        _limits(manifest),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _sizes_parts(manifest: Manifest, chosen: SizeStatistics) -> list[str]:
+    source = statistics_from(manifest.meta["source"])
+    return [
         f"{chosen.images:,} images, {chosen.instances:,} instances, {len(chosen.counts)} classes. "
-        f"Definition `{recipe['version']}`; logical hash `{manifest.logical_hash}`.",
+        + _definition(manifest),
         f"![Areas of the instances beside the source's; counts by class and size]({FIGURE})",
         "## Instances by class and size",
         _sizes_line(manifest),
         _counts_table(chosen),
         "## Balance",
         _balance_table(manifest, chosen, source),
-        _selection(meta["selection"]),
-        "## How it was chosen",
-        _curation(meta),
-        "## Training data that it does not overlap with",
-        _leakage(meta["leakage"]),
-        "## Licences and provenance",
-        _provenance(manifest),
-        "## Layout",
-        _LAYOUT,
-        "## Limits",
-        _limits(meta),
+        _selection(manifest.meta["selection"]),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _labels_parts(manifest: Manifest, chosen: LabelStatistics) -> list[str]:
+    boxes = chosen.boxes
+    header = ["class", "images", *([] if boxes is None else ["boxes"])]
+    rows = [
+        (name, f"{n:,}", *([] if boxes is None else [f"{boxes[name]:,}"]))
+        for name, n in chosen.labelled.items()
+    ]
+    return [
+        f"{chosen.images:,} images with labels only, {len(chosen.labelled)} classes. "
+        + _definition(manifest),
+        "## Images by class",
+        "There are no masks, so nothing is known about the sizes of objects.",
+        _table(header, rows),
+    ]
+
+
+def _definition(manifest: Manifest) -> str:
+    version = manifest.meta["recipe"]["version"]
+    return f"Definition `{version}`; logical hash `{manifest.logical_hash}`."
 
 
 def card_figure(manifest: Manifest, chosen: SizeStatistics, source: SizeStatistics) -> Figure:
@@ -69,13 +100,22 @@ instance), `dataset.json` (Croissant), `rejected.csv` (what was left out and why
 smaller on top; areas are the pixels that remain visible."""
 
 
-def _front_matter(manifest: Manifest, chosen: SizeStatistics) -> str:
+_LABELS_LAYOUT = """\
+As a PASCAL VOC devkit without masks: `JPEGImages/` and `ImageSets/Segmentation/`. Beside them
+`images.parquet` (the manifest: one row an image, with its labels and perhaps boxes; the table
+`instances.parquet` is empty), `dataset.json` (Croissant), `rejected.csv` (what was left out and
+why) and `checksums.txt` (for `sha256sum -c checksums.txt`)."""
+
+
+def _front_matter(manifest: Manifest, chosen: SizeStatistics | LabelStatistics) -> str:
     count = chosen.images
     step = next((s for limit, s in ((1_000, "n<1K"), (10_000, "1K<n<10K")) if count < limit), None)
     fields = {
         "pretty_name": manifest.name,
         "license": "cc0-1.0" if manifest.meta["synthetic"] else "other",
-        "task_categories": ["image-segmentation"],
+        "task_categories": [
+            "image-classification" if manifest.labels_only else "image-segmentation"
+        ],
         "annotations_creators": ["machine-generated" if manifest.meta["synthetic"] else "found"],
         "source_datasets": sorted(set(manifest.images["source"].to_pylist())),
         "size_categories": [step or "10K<n<100K"],
@@ -191,8 +231,10 @@ def _provenance(manifest: Manifest) -> str:
     )
 
 
-def _limits(meta: Mapping[str, Any]) -> str:
-    if meta["synthetic"]:
+def _limits(manifest: Manifest) -> str:
+    if manifest.labels_only:
+        return "There is no pixel truth: the set is to train from, and nothing can be scored on it."
+    if manifest.meta["synthetic"]:
         return "The images are generated. Scores on them say nothing about photographs."
     return (
         "Objects that the sources' annotators missed are missing here too. A balanced set does "

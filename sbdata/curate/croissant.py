@@ -11,7 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, INSTANCES_SCHEMA, Manifest, images_schema
+from sbdata.manifest import (
+    IMAGES_FILE,
+    INSTANCES_FILE,
+    INSTANCES_SCHEMA,
+    Manifest,
+    images_schema,
+    labels_schema,
+)
 from sbdata.storage import sha256_of
 
 CITATION = (
@@ -89,6 +96,13 @@ def croissant(manifest: Manifest, folder: Path) -> dict[str, Any]:
     """
     recipe = manifest.meta["recipe"]
     licences = sorted({text for text in manifest.images["license"].to_pylist() if text})
+    labels_only = manifest.labels_only
+    # Croissant has no type for a list of boxes.
+    images = (
+        labels_schema().remove(len(labels_schema()) - 1)
+        if labels_only
+        else images_schema(manifest.bins)
+    )
     tables = ((IMAGES_FILE, "images-table"), (INSTANCES_FILE, "instances-table"))
     return {
         "@context": _CONTEXT,
@@ -102,10 +116,10 @@ def croissant(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "citeAs": CITATION,
         "distribution": [
             *(_file_object(folder / file, name) for file, name in tables),
-            *(_file_set(*described) for described in _FILE_SETS),
+            *(_file_set(*described) for described in _FILE_SETS[: 1 if labels_only else None]),
         ],
         "recordSet": [
-            _record_set("images", "images-table", images_schema(manifest.bins), ["image_id"]),
+            _record_set("images", "images-table", images, ["image_id"]),
             _record_set(
                 "instances", "instances-table", INSTANCES_SCHEMA, ["image_id", "instance_id"]
             ),

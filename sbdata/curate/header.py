@@ -82,7 +82,8 @@ def check_header(manifest: Manifest, folder: Path) -> Recipe:
                 _part(_Cell, cell, "selection.cells")
         for check in meta["leakage"]:
             _part(_LeakageCheck, check, "leakage")
-        _check_statistics(meta["source"], manifest, "source")
+        if not manifest.labels_only:
+            _check_statistics(meta["source"], manifest, "source")
         for other in meta["compared"]:
             measured = _part(_Compared, other, "compared").statistics
             if measured is not None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sbdata.curate.duplicates import hash_members, near_duplicates
+from sbdata.curate.scan_sources import spec_with_classes
 from sbdata.errors import InputError
 from sbdata.parallel import Progress
 from sbdata.recipe import Recipe, SourceSpec, source_and_split
@@ -51,6 +52,7 @@ class TrainingSplit:
         identities: Identities of all its images.
         hashes: Perceptual hash (16 hex digits) by id, for the images available locally.
         unreadable: Number of images that are available but cannot be decoded.
+        hashed: True if near duplicates are looked for.
     """
 
     name: str
@@ -59,6 +61,7 @@ class TrainingSplit:
     identities: frozenset[str] = frozenset()
     hashes: Mapping[str, str] = field(default_factory=dict)
     unreadable: int = 0
+    hashed: bool = True
 
 
 def open_splits(recipe: Recipe, roots: Mapping[str, Path]) -> list[OpenedSplit]:
@@ -71,7 +74,7 @@ def open_splits(recipe: Recipe, roots: Mapping[str, Path]) -> list[OpenedSplit]:
     Raises:
         InputError: If a split cannot be read and is not listed under ``unchecked``.
     """
-    specs = {spec.name: spec for spec in recipe.sources}
+    specs = {spec.name: spec_with_classes(spec, recipe) for spec in recipe.sources}
     if recipe.overlay is not None:
         specs.setdefault(recipe.overlay.source.name, recipe.overlay.source)
     opened = []
@@ -98,6 +101,7 @@ def hash_splits(
     opened: Sequence[OpenedSplit],
     cache: Path,
     *,
+    hashed: bool = True,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[TrainingSplit]:
@@ -106,6 +110,7 @@ def hash_splits(
     Args:
         opened: Splits returned by :func:`open_splits`.
         cache: Folder that keeps the hashes between runs.
+        hashed: False to compare images by identity alone.
         workers: Number of parallel processes or threads.
         progress: Callback, called with (done, total) images of each training split.
     """
@@ -115,11 +120,12 @@ def hash_splits(
         if source is None:
             found.append(TrainingSplit(split.name, checked=False))
             continue
-        if members:
-            warm_up(source, members[0].file_name)
-        hashed = hash_members(
+        hashing = members if hashed else ()
+        if hashing:
+            warm_up(source, hashing[0].file_name)
+        found_hashes = hash_members(
             source,
-            members,
+            hashing,
             workers=workers,
             processes=source.generated,
             cache=cache / f"{place}.json",
@@ -132,8 +138,9 @@ def hash_splits(
                 name=split.name,
                 members=len(members),
                 identities=identities,
-                hashes=hashed.hashes,
-                unreadable=hashed.unreadable,
+                hashes=found_hashes.hashes,
+                unreadable=found_hashes.unreadable,
+                hashed=hashed,
             )
         )
     return found
@@ -216,6 +223,11 @@ def describe_check(split: TrainingSplit, members: int, duplicates: int) -> dict[
     hashed = len(split.hashes)
     if not split.checked:
         result = "not checked: the recipe lists it under `unchecked`"
+    elif not split.hashed:
+        result = (
+            f"checked: {split.members:,} images compared by identity; left out {members:,} "
+            "members; near duplicates were not looked for"
+        )
     else:
         result = (
             f"checked: {split.members:,} images compared by identity, {hashed:,} hashed; "

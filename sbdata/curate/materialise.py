@@ -58,7 +58,7 @@ def write_set(
     this call, or :func:`write_checksums` must be called after them.
 
     Args:
-        manifest: Manifest of the set.
+        manifest: Manifest of the set; one with labels only gets no masks.
         root: Folder of the set.
         rejections: Items left out during the build, for ``rejected.csv``.
         workers: Number of threads that draw and write masks.
@@ -67,15 +67,17 @@ def write_set(
     Raises:
         InputError: If an image is missing, or a mask of the manifest does not fit its image.
     """
-    rows = list(drawn_rows(manifest))
-    absent = [row.image_id for row in rows if not image_path(root, row.image_id).is_file()]
+    rows = [] if manifest.labels_only else list(drawn_rows(manifest))
+    ids = manifest.images["image_id"].to_pylist()
+    absent = [image_id for image_id in ids if not image_path(root, image_id).is_file()]
     if absent:
         msg = (
             f"{image_path(root, absent[0])}: no such file, nor {len(absent) - 1} other images of "
             "the set; fetch them before the set is written"
         )
         raise InputError(msg)
-    for folder in (".", IMAGES_FOLDER, CLASSES_FOLDER, OBJECTS_FOLDER, LISTS_FOLDER):
+    masks = () if manifest.labels_only else (CLASSES_FOLDER, OBJECTS_FOLDER)
+    for folder in (".", IMAGES_FOLDER, *masks, LISTS_FOLDER):
         (root / folder).mkdir(parents=True, exist_ok=True)
         remove_leftovers(root / folder)
     (root / CHECKSUMS_FILE).unlink(missing_ok=True)  # the set is unfinished from here on
@@ -116,7 +118,8 @@ def remove_strangers(manifest: Manifest, root: Path) -> list[Path]:
         The paths of the deleted files.
     """
     ids = manifest.images["image_id"].to_pylist()
-    wanted = {path(root, i) for path in (image_path, class_path, object_path) for i in ids}
+    paths = (image_path,) if manifest.labels_only else (image_path, class_path, object_path)
+    wanted = {path(root, i) for path in paths for i in ids}
     wanted |= {root / name for name in image_lists(manifest)}
     made = (
         (IMAGES_FOLDER, "*.jpg"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from sbdata.taxonomy import class_map, describe_unmatched
 _SHOWN = 3
 
 
-def unmatched_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
-    """Return a note on the classes of a recipe that no category of a COCO-format source maps to.
+def opened_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
+    """Return the notes on a recipe's sources that follow from their lists alone.
+
+    They are about classes that no category of a COCO-format source maps to, and about images that
+    several splits list.
 
     Args:
         recipe: Recipe with the classes.
@@ -38,6 +42,12 @@ def unmatched_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
             mapping = class_map(recipe.classes(), one.spec.class_map)
             unmatched = mapping.unmatched(source.categories.values())
             notes.append(describe_unmatched(unmatched, source.file.name))
+        for home, count in sorted(Counter(one.elsewhere.values()).items()):
+            listed = "1 image" if count == 1 else f"{count:,} images"
+            notes.append(
+                f"{listed} that {one.spec.name} {one.source.split} lists, too: taken with masks "
+                f"from {home}, which comes first in the recipe"
+            )
     return [note for note in notes if note]
 
 
@@ -132,7 +142,7 @@ def source_notes(
             photos[row["image_id"]] = found
     turned = turned_photos(photos, workers=workers, progress=progress)
     notes = (
-        *unmatched_notes(recipe, opened),
+        *opened_notes(recipe, opened),
         turned_note(turned),
         describe_case(row["image_id"] for row in names),
     )

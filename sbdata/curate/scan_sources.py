@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -24,10 +24,20 @@ from sbdata.taxonomy import class_map
 
 @dataclass(frozen=True)
 class Opened:
-    """Opened split of a recipe's source, with finer masks applied if the recipe asks for them."""
+    """Opened split of a recipe's source, with finer masks applied if the recipe asks for them.
+
+    Attributes:
+        spec: Source entry of the recipe.
+        source: Opened split.
+        listed: Number of images that the split lists; None if nothing depends on it.
+        elsewhere: Split that each image is taken from instead, by image id; empty unless the
+            recipe says ``same_image: first``.
+    """
 
     spec: SourceSpec
     source: Source
+    listed: int | None = None
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,12 +59,22 @@ def open_all(recipe: Recipe, inputs: Inputs) -> list[Opened]:
         InputError: If a source is missing.
     """
     opened = []
-    for spec in recipe.sources:
+    home: dict[str, str] = {}
+    for spec in (spec_with_classes(given, recipe) for given in recipe.sources):
         for split in spec.splits:
             source = open_source(spec, split, inputs.roots.get(spec.name))
             if recipe.overlay is not None:
                 source = _overlaid(recipe, source, spec, inputs)
-            opened.append(Opened(spec, source))
+            if recipe.expect is None and recipe.same_image == "refuse":
+                opened.append(Opened(spec, source))
+                continue
+            names = (PurePosixPath(member.file_name).stem for member in source.members())
+            ids = list(map(composed, names))
+            first = recipe.same_image == "first"
+            elsewhere = {i: home[i] for i in ids if i in home} if first else {}
+            opened.append(Opened(spec, source, len(ids), elsewhere))
+            for image_id in ids:
+                home.setdefault(image_id, f"{spec.name} {split}")
     return opened
 
 
@@ -69,7 +89,7 @@ def scan_all(
         folder: Folder that keeps the scans; finished ones are reused.
         inputs: Build inputs with the number of workers.
     """
-    return [_scan(recipe, one.source, one.spec, folder, inputs) for one in opened]
+    return [_scan(recipe, one, folder, inputs) for one in opened]
 
 
 def open_compared(recipe: Recipe, inputs: Inputs) -> list[tuple[str, Opened | InputError]]:
@@ -110,7 +130,7 @@ def compared_statistics(
         try:
             if isinstance(one, InputError):
                 raise one
-            scanned = _scan(recipe, one.source, one.spec, folder, inputs)
+            scanned = _scan(recipe, one, folder, inputs)
         except InputError as error:
             measured.append({"set": name, "statistics": None, "missing": str(error)})
             continue
@@ -119,15 +139,15 @@ def compared_statistics(
     return measured
 
 
-def _scan(
-    recipe: Recipe, source: Source, spec: SourceSpec, folder: Path, inputs: Inputs
-) -> Scanned:
+def _scan(recipe: Recipe, one: Opened, folder: Path, inputs: Inputs) -> Scanned:
+    source = one.source
     scan = scan_source(
         source,
-        class_map(recipe.classes(), spec.class_map),
+        class_map(recipe.classes(), one.spec.class_map),
         recipe.bins,
         recipe.split,
-        folder / f"{spec.name}-{source.split}",
+        folder / f"{one.spec.name}-{source.split}",
+        without=one.elsewhere,
         workers=inputs.workers,
         progress=partial(inputs.progress, f"scan {source.split}"),
     )
@@ -164,6 +184,40 @@ def _overlaid(recipe: Recipe, source: Source, spec: SourceSpec, inputs: Inputs) 
     )
 
 
+def has_labels_only(recipe: Recipe, images: pa.Table) -> bool:
+    """Return True if the scanned images have labels only, False if they have masks.
+
+    Raises:
+        InputError: If some have masks and others not, or the recipe needs masks and there are none.
+    """
+    kinds = images["labels_only"].unique().to_pylist()
+    if len(kinds) == 2:
+        msg = (
+            f"recipe {recipe.name}: some of its sources have masks, others labels only; build a "
+            "set of each kind"
+        )
+        raise InputError(msg)
+    needing = {"select": recipe.select, "overlay": recipe.overlay}
+    needed = [key for key, given in needing.items() if given is not None]
+    if kinds == [True] and needed:
+        msg = (
+            f"recipe {recipe.name}: its images have labels only, and {needed[0]} needs masks; "
+            f"leave it out by --set {needed[0]}=null"
+        )
+        raise InputError(msg)
+    return bool(kinds == [True])
+
+
+def spec_with_classes(spec: SourceSpec, recipe: Recipe) -> SourceSpec:
+    """Return a source entry that names the classes of its labels, if it is of the format labels.
+
+    A recipe names them only if they are others than the set's.
+    """
+    if spec.reader != "labels" or "classes" in spec.options:
+        return spec
+    return replace(spec, options={**spec.options, "classes": list(recipe.classes().classes)})
+
+
 def join_images(scanned: Sequence[Scanned]) -> pa.Table:
     """Return the images of all scans as one table, sorted by id."""
     table = pa.concat_tables([s.scan.images() for s in scanned]).sort_by("image_id")
@@ -173,7 +227,7 @@ def join_images(scanned: Sequence[Scanned]) -> pa.Table:
     if twice is not None:
         msg = (
             f"image id {twice} occurs in more than one split of the recipe's sources; take one of "
-            "them out by --set"
+            "them out by --set, or say same_image=first if it is the same image in all of them"
         )
         raise InputError(msg)
     return table

@@ -87,8 +87,9 @@ def choose_images(
         new = {a.image_id: a for a in answers if isinstance(a, Fetched)}
         hashes = {i: a.phash for i, a in new.items()}
         twins = []
+        bits = recipe.near_duplicate_bits
         for split in training:
-            found = training_duplicates(rows, hashes, split, recipe.near_duplicate_bits)
+            found = [] if bits is None else training_duplicates(rows, hashes, split, bits)
             duplicates[split.name] += len(found)
             twins += found
         lost = [

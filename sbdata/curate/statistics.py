@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,54 @@ class SizeStatistics:
         return {**asdict(self), "balance": self.balance.as_dict()}
 
 
+@dataclass(frozen=True)
+class LabelStatistics:
+    """Statistics of a set with labels only, which has no sizes.
+
+    Attributes:
+        images: Number of images.
+        labelled: Number of images with each class, by class name.
+        boxes: Number of boxes of each class, by class name; None if the set has no boxes.
+    """
+
+    images: int
+    labelled: Mapping[str, int]
+    boxes: Mapping[str, int] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON-like values."""
+        return asdict(self)
+
+
+def label_statistics_of(images: pa.Table, taxonomy: Taxonomy) -> LabelStatistics:
+    """Count the labels and boxes of images with labels only.
+
+    Args:
+        images: Images table with the columns labels and boxes.
+        taxonomy: Classes to count; a class of no image counts 0.
+    """
+    classes = taxonomy.classes
+    labels = Counter(c for of_one in images["labels"].to_pylist() for c in of_one)
+    boxes = images["boxes"].to_pylist()
+    boxed = Counter(box["class_id"] for of_one in boxes for box in of_one or ())
+    return LabelStatistics(
+        images=images.num_rows,
+        labelled={name: labels[c] for c, name in enumerate(classes, start=1)},
+        boxes=None
+        if None in boxes
+        else {name: boxed[c] for c, name in enumerate(classes, start=1)},
+    )
+
+
+def statistics_of_set(manifest: Manifest) -> SizeStatistics | LabelStatistics:
+    """Return the statistics of a set: of sizes, or of labels if it has no masks."""
+    if manifest.labels_only:
+        return label_statistics_of(manifest.images, manifest.taxonomy)
+    return statistics_of(
+        manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
+    )
+
+
 def statistics_of(
     images: int, instances: pa.Table, taxonomy: Taxonomy, bins: SizeBins
 ) -> SizeStatistics:
@@ -102,6 +151,8 @@ def statistics_from(plain: Mapping[str, Any]) -> SizeStatistics:
 
 def counts_as_text(manifest: Manifest) -> str:
     """Return a manifest's counts as a small text table, suited to reviewing diffs."""
+    if manifest.labels_only:
+        return _labels_as_text(label_statistics_of(manifest.images, manifest.taxonomy), manifest)
     measured = statistics_of(
         manifest.images.num_rows, manifest.instances, manifest.taxonomy, manifest.bins
     )
@@ -116,5 +167,16 @@ def counts_as_text(manifest: Manifest) -> str:
     lines += [
         name.ljust(width) + "".join(str(row[size]).rjust(9) for size in sizes)
         for name, row in measured.counts.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _labels_as_text(measured: LabelStatistics, manifest: Manifest) -> str:
+    width = max(len(name) for name in manifest.taxonomy.classes) + 2
+    lines = [
+        f"# {manifest.name}, labels only" + (" (synthetic)" if manifest.meta["synthetic"] else ""),
+        f"# logical hash {manifest.logical_hash}",
+        f"# images {measured.images}",
+        *(f"{name.ljust(width)}{n:>9}" for name, n in measured.labelled.items()),
     ]
     return "\n".join(lines) + "\n"

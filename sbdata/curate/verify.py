@@ -175,7 +175,8 @@ def _named_by(manifest: Manifest) -> set[str]:
     """Return the files of images, masks and lists that a manifest names."""
     here = Path()
     ids = manifest.images["image_id"].to_pylist()
-    paths = (path(here, i) for path in (image_path, class_path, object_path) for i in ids)
+    kinds = (image_path,) if manifest.labels_only else (image_path, class_path, object_path)
+    paths = (path(here, i) for path in kinds for i in ids)
     return {*(path.as_posix() for path in paths), *image_lists(manifest)}
 
 
@@ -233,9 +234,22 @@ def _check_images(
             strict=True,
         )
     ]
+    if manifest.labels_only:
+        columns = (manifest.images[n].to_pylist() for n in ("image_id", "width", "height"))
+        photos = list(zip(*columns, hashes, strict=True))
+        photo = partial(_check_photo_of, root, missing)
+        return _all(run_each(photo, photos, workers=workers, progress=progress))
     rows = list(zip(drawn_rows(manifest), _claims(manifest), hashes, strict=True))
     check = partial(_check_image, root, missing, manifest.bins)
     return _all(run_each(check, rows, workers=workers, progress=progress))
+
+
+def _check_photo_of(
+    root: Path, missing: Collection[str], of: tuple[str, int, int, str | None]
+) -> list[Damage]:
+    image_id, width, height, sha256 = of
+    name = image_path(Path(), image_id).as_posix()
+    return [] if name in missing else _check_photo(root, name, (width, height), sha256)
 
 
 def _check_image(

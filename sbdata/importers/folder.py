@@ -361,7 +361,9 @@ def _record(found: Detected, made: Sequence[_Made], folder: Path) -> Record:
     outside = _outside_labels(target, made)
     bins = SizeBins() if opened is None else opened.bins
     areas = (
-        None if opened is None else opened.manifest.instances["area"].to_numpy().astype(np.int64)
+        None
+        if opened is None or opened.labels_only
+        else opened.manifest.instances["area"].to_numpy().astype(np.int64)
     )
     return Record(
         name=request.name,

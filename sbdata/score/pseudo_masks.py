@@ -26,6 +26,7 @@ from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.file_names import stored
 from sbdata.layout import OBJECTS_FOLDER
+from sbdata.manifest import check_has_masks
 from sbdata.mask_files import CONVERT, PngError
 from sbdata.masks import VOID
 from sbdata.metrics import ImageTruth
@@ -296,6 +297,7 @@ def score_pseudo(
     if twice is not None:
         msg = f"two stages are called {twice!r}; give each its own name ({LAST!r} are the masks)"
         raise InputError(msg)
+    check_has_masks(opened.manifest, opened.root, "scoring pseudo-masks")
     check_files(opened, [OBJECTS_FOLDER], hashes)
     truth = truth_from_set(opened.root)
     options = ScoreOptions(

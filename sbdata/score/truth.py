@@ -27,7 +27,13 @@ from sbdata.formatting import count
 from sbdata.images import PHOTO_SUFFIXES
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.litter import is_litter
-from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest
+from sbdata.manifest import (
+    Manifest,
+    check_has_masks,
+    is_manifest,
+    make_manifest,
+    read_manifest,
+)
 from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
 from sbdata.quoting import quoted
@@ -140,6 +146,7 @@ def truth_from_set(root: Path) -> GroundTruth:
         InputError: If the folder is not a set, or its manifest was edited.
     """
     manifest = read_manifest(root) if is_manifest(root) else open_set(root).manifest
+    check_has_masks(manifest, root, "scoring")
     pa.default_memory_pool().release_unused()  # memory that reading needed temporarily
     photos = _photos_in(root / IMAGES_FOLDER, manifest.images["image_id"].to_pylist())
     return _drawn_truth(

@@ -54,6 +54,17 @@ class AnnotatedObject:
 
 
 @dataclass(frozen=True)
+class AnnotatedBox:
+    """Box of one object in whole pixels, without a mask; ``x, y`` is its upper left corner."""
+
+    category: str
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class AnnotatedImage:
     """One image of a source with all its annotations.
 
@@ -72,6 +83,8 @@ class AnnotatedImage:
             versions.
         void: RLE of pixels that belong to no class and are never counted, or None.
         not_exhaustive: Categories that may have more objects in the image than are annotated.
+        labels: Categories in an image that has labels only; None for an image with masks.
+        boxes: Boxes in an image that has labels only; None if there are none at hand.
     """
 
     image_id: str
@@ -86,6 +99,8 @@ class AnnotatedImage:
     sha256_of: str = "file"
     void: bytes | None = None
     not_exhaustive: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = None
+    boxes: tuple[AnnotatedBox, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -212,6 +227,12 @@ def _open_voc(spec: SourceSpec, split: str, root: Path | None) -> Source:
     return open_voc(spec, split, root)
 
 
+def _open_sbd(spec: SourceSpec, split: str, root: Path | None) -> Source:
+    from sbdata.sources.sbd import open_sbd
+
+    return open_sbd(spec, split, root)
+
+
 def _open_coco(spec: SourceSpec, split: str, root: Path | None) -> Source:
     from sbdata.sources.coco import open_coco
 
@@ -227,7 +248,13 @@ def _open_lvis(spec: SourceSpec, split: str, root: Path | None) -> Source:
 FORMATS: Registry[Opener] = Registry(
     "sbdata.sources",
     "source format",
-    {"shapes": _open_shapes, "voc": _open_voc, "coco": _open_coco, "lvis": _open_lvis},
+    {
+        "shapes": _open_shapes,
+        "voc": _open_voc,
+        "sbd": _open_sbd,
+        "coco": _open_coco,
+        "lvis": _open_lvis,
+    },
     lambda opener: "" if callable(opener) else "is not a function that opens a source",
 )
 """Functions that open one split of a source, by the name of its format."""

@@ -13,6 +13,7 @@ from sbdata.errors import InputError
 from sbdata.recipe import SourceSpec
 from sbdata.sources.coco import coco_file
 from sbdata.sources.lvis import lvis_file
+from sbdata.sources.sbd import open_sbd
 from sbdata.sources.voc import open_voc
 from sbdata.storage import sha256_of
 
@@ -31,13 +32,22 @@ def annotation_files(spec: SourceSpec, split: str, root: Path | None) -> list[Pa
     Raises:
         InputError: If files are missing.
     """
-    if root is None or spec.reader not in ("coco", "lvis", "voc"):
+    if root is None:
         return []
     if spec.reader == "coco":
         return [coco_file(spec, split, root)]
     if spec.reader == "lvis":
         return [lvis_file(spec, split, root)]
-    return open_voc(spec, split, root).annotation_files()
+    if spec.reader == "voc":
+        return open_voc(spec, split, root).annotation_files()
+    if spec.reader == "sbd":
+        return open_sbd(spec, split, root).annotation_files()
+    if spec.reader == "labels":
+        options = (spec.options.get(name) for name in ("boxes", "list"))
+        named = [name for name in (spec.annotations, *options) if isinstance(name, str)]
+        paths = [root / name.replace("{split}", split) for name in named]
+        return [f for p in paths for f in ([p] if p.is_file() else sorted(p.glob("*.xml")))]
+    return []
 
 
 def fingerprint(files: list[Path]) -> Fingerprint:

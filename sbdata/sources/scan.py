@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -24,7 +24,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sbdata import __version__
-from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, INSTANCES_SCHEMA, images_schema
+from sbdata.file_names import composed
+from sbdata.manifest import (
+    BOXES_FIELD,
+    IMAGES_FILE,
+    INSTANCES_FILE,
+    INSTANCES_SCHEMA,
+    images_schema,
+)
 from sbdata.masks import (
     MAX_INSTANCES,
     VOID,
@@ -50,14 +57,17 @@ _REJECTIONS_SCHEMA = pa.schema([pa.field(f.name, pa.string(), False) for f in fi
 
 
 def scan_schema(bins: SizeBins) -> pa.Schema:
-    """Return the schema of a scan's images: that of a manifest, plus two columns for the filters.
+    """Return the schema of a scan's images: that of a manifest, plus further columns.
 
+    ``boxes`` and ``labels_only`` are for sets without masks.
     ``crowd_share`` is the share of the image's pixels that crowd regions of mapped classes make
     void. ``not_exhaustive`` lists the mapped classes that may have more objects than are annotated.
     """
     return pa.schema(
         [
             *images_schema(bins),
+            BOXES_FIELD,
+            pa.field("labels_only", pa.bool_(), nullable=False),
             pa.field("crowd_share", pa.float64(), nullable=False),
             pa.field("not_exhaustive", pa.list_(pa.int16()), nullable=False),
         ]
@@ -114,6 +124,7 @@ class _Task:
     mapping: ClassMap
     bins: SizeBins
     split: str
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,7 @@ def scan_source(
     split: str,
     folder: Path,
     *,
+    without: Collection[str] = (),
     workers: int = 1,
     chunk_images: int = 256,
     progress: Callable[[int, int], None] | None = None,
@@ -151,6 +163,7 @@ def scan_source(
         split: Value of the images' ``split`` column.
         folder: Folder to write the tables to. A finished scan of the same inputs in it is reused;
             an unfinished one is redone.
+        without: Ids of images to pass over, with composed letters; another source has them.
         workers: Number of processes; 1 scans in this process. The tables do not depend on it.
         chunk_images: Number of images that a process takes at a time.
         progress: Callback, called with (images done, total images).
@@ -158,7 +171,7 @@ def scan_source(
     Raises:
         InputError: If the source cannot be read, or a worker process dies.
     """
-    task = _Task(source, mapping, bins, split)
+    task = _Task(source, mapping, bins, split, tuple(sorted(without)))
     scan, marker, identity = Scan(folder), folder / _MARKER, _identity(task)
     chunks = source.chunks(chunk_images)
     total = sum(chunk.stop - chunk.start for chunk in chunks)
@@ -208,7 +221,7 @@ def _identity(task: _Task) -> str:
     """
     stream = _HashingStream()
     mapping = (task.mapping.taxonomy, sorted(task.mapping.names.items()))
-    content = (__version__, task.source, mapping, task.bins, task.split)
+    content = (__version__, task.source, mapping, task.bins, task.split, task.without)
     pickle.Pickler(stream, protocol=5).dump(content)
     return stream.digest.hexdigest()
 
@@ -306,7 +319,9 @@ class _Drawn:
 
 def _scan_chunk(task: _Task, chunk: Chunk) -> _Part:
     images, found = task.source.read(chunk)
-    rejections = list(found)
+    passed_over = frozenset(task.without)
+    images = [image for image in images if composed(image.image_id) not in passed_over]
+    rejections = [r for r in found if composed(r.image_id) not in passed_over]
     drawn: list[_Drawn] = []
     for image in images:
         mapped = [(o, task.mapping.class_of(o.category)) for o in image.objects]
@@ -369,6 +384,7 @@ def _image_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
     rows = []
     for one in drawn:
         image, seen = one.image, one.seen
+        classes, boxes = _weak_labels(task, image)
         unsure = (task.mapping.class_of(name) for name in image.not_exhaustive)
         sizes = np.bincount(
             task.bins.index(one.visible.area[seen]), minlength=len(task.bins.names)
@@ -387,7 +403,9 @@ def _image_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
                 "sha256": image.sha256,
                 "sha256_of": image.sha256_of,
                 "phash": None,
-                "labels": sorted(set(one.classes[seen].tolist())),
+                "labels": sorted({*one.classes[seen].tolist(), *classes}),
+                "boxes": boxes,
+                "labels_only": image.labels is not None,
                 "void_rle": one.void,
                 "crowd_share": one.crowd_pixels / (image.width * image.height),
                 "not_exhaustive": sorted({c for c in unsure if c is not None}),
@@ -395,6 +413,22 @@ def _image_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
             }
         )
     return pa.RecordBatch.from_pylist(rows, schema=scan_schema(task.bins))
+
+
+def _weak_labels(
+    task: _Task, image: AnnotatedImage
+) -> tuple[list[int], list[dict[str, int]] | None]:
+    """Return class numbers and boxes of an image with labels only; nothing for others."""
+    mapped = map(task.mapping.class_of, image.labels or ())
+    boxes = None
+    if image.boxes is not None:
+        numbered = ((task.mapping.class_of(box.category), box) for box in image.boxes)
+        boxes = [
+            {"class_id": c, "x": b.x, "y": b.y, "width": b.width, "height": b.height}
+            for c, b in numbered
+            if c is not None
+        ]
+    return [c for c in mapped if c is not None], boxes
 
 
 def _instance_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:

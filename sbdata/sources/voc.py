@@ -320,24 +320,32 @@ def _devkit(root: Path, name: str) -> Path:
 def _ids(base: Path, root: Path, split: str) -> tuple[str, ...]:
     path = base / _LISTS / f"{split}.txt"
     if path.is_file():
-        ids = _read_list(path)
-    elif split == "trainaug" and (sbd := _sbd(base, root)) is not None:
+        return read_id_list(path)
+    if split == "trainaug" and (sbd := _sbd(base, root)) is not None:
         train, val = (_read_list(base / _LISTS / f"{name}.txt") for name in ("train", "val"))
         augmented = [i for name in ("train", "val") for i in _read_list(sbd / f"{name}.txt")]
-        ids = list(train_aug(train, val, augmented))
-    else:
-        lists = sorted(p.stem for p in (base / _LISTS).glob("*.txt"))
-        msg = f"{path}: no such list; lists there: {', '.join(lists) or 'none'}"
-        if split == "trainaug":
-            msg += "; `sbdata sources fetch voc sbd` makes it"
-        raise InputError(msg)
+        return train_aug(train, val, augmented)
+    lists = sorted(p.stem for p in (base / _LISTS).glob("*.txt"))
+    msg = f"{path}: no such list; lists there: {', '.join(lists) or 'none'}"
+    if split == "trainaug":
+        msg += "; `sbdata sources fetch voc sbd` makes it"
+    raise InputError(msg)
+
+
+def read_id_list(path: Path) -> tuple[str, ...]:
+    """Read a list of image ids, one a line; further words of a line are ignored.
+
+    Raises:
+        InputError: If the list is empty, or has an id twice.
+    """
+    ids = _read_list(path)
     if not ids:
-        msg = f"{path}: the list is empty; restore it from the devkit"
+        msg = f"{path}: the list is empty; restore it from its archive"
         raise InputError(msg)
     forms = Counter(map(composed, ids))
     if len(forms) < len(ids):
         twice = next(i for i in ids if forms[composed(i)] > 1)
-        msg = f"{path}: {twice} is listed twice; restore it from the devkit"
+        msg = f"{path}: {twice} is listed twice; restore it from its archive"
         raise InputError(msg)
     return tuple(ids)
 

@@ -20,6 +20,7 @@ from sbdata.fingerprints import content_of
 from sbdata.images import orientation_of
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER
 from sbdata.losses.weights import size_weights
+from sbdata.manifest import check_has_masks
 from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
 from sbdata.sets import check_files, open_set
 from sbdata.taxonomy import Taxonomy
@@ -88,6 +89,8 @@ def images_of_set(
             file with which it was built, or if photos lack a mask.
     """
     opened = open_set(root)
+    if masks is None:
+        check_has_masks(opened.manifest, root, "training on ground truth")
     hashes = FileHashes() if hashes is None else hashes
     check_files(opened, (IMAGES_FOLDER, *((CLASSES_FOLDER,) if masks is None else ())), hashes)
     folder = masks or root / CLASSES_FOLDER

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -144,6 +144,46 @@ def _size_of(tree: ElementTree.ElementTree[Any]) -> tuple[int, int] | None:
 
 
 def _read_coco(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Boxes:
+    found: dict[str, list[Box]] = {}
+    for image_id, size, where, record, class_id in _coco_objects(path, taxonomy, wanted, []):
+        of_image = found.setdefault(image_id, [])
+        if record is not None:
+            of_image.append(_coco_box(where, record, class_id, taxonomy, size))
+    return {image_id: tuple(boxes) for image_id, boxes in found.items()}
+
+
+def read_coco_labels(
+    path: Path, taxonomy: Taxonomy, wanted: set[str], others: list[str]
+) -> dict[str, tuple[int, ...]]:
+    """Read the classes of some images from a file in COCO's format; crowds are ignored.
+
+    Args:
+        path: JSON file; its annotations need neither masks nor boxes.
+        taxonomy: Classes, identified by their names.
+        wanted: Ids of the images to read.
+        others: List to which the ids of the file's other images are appended.
+
+    Raises:
+        InputError: If something cannot be read, a class is not in the taxonomy, or an image occurs
+            twice.
+    """
+    found: dict[str, set[int]] = {}
+    for image_id, _, _, record, class_id in _coco_objects(path, taxonomy, wanted, others):
+        of_image = found.setdefault(image_id, set())
+        if record is not None:
+            of_image.add(class_id)
+    return {image_id: tuple(sorted(classes)) for image_id, classes in found.items()}
+
+
+def _coco_objects(
+    path: Path, taxonomy: Taxonomy, wanted: set[str], others: list[str]
+) -> Iterator[tuple[str, tuple[int, int] | None, str, dict[str, Any] | None, int]]:
+    """Yield each wanted image once without an object, then its objects.
+
+    Yields:
+        Id and size of the image, name of the annotation for messages, its record and class; None
+        and 0 in place of the last two for the image itself.
+    """
     given = find_records(path, _ARRAYS)
     absent = next((name for name in _ARRAYS if name not in given), None)
     if absent is not None:
@@ -155,10 +195,11 @@ def _read_coco(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Boxes:
         if type(record.get("id")) is int
     }
     images: dict[int, tuple[str, tuple[int, int] | None]] = {}
-    found: dict[str, list[Box]] = {}
+    found: set[str] = set()
     for record in read_records(path, given["images"].span):
         image_id = _image_id(record)
-        if image_id not in wanted:
+        if image_id is None or image_id not in wanted:
+            others += [] if image_id is None else [image_id]
             continue
         number = record.get("id")
         if type(number) is not int:
@@ -168,25 +209,21 @@ def _read_coco(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Boxes:
             msg = f"{path}: image {image_id} or its id {number} comes twice; keep one of them"
             raise InputError(msg)
         images[number] = (image_id, _image_size(record))
-        found[image_id] = []
+        found.add(image_id)
+        yield image_id, images[number][1], "", None, 0
     annotations = given["annotations"]
     own = np.fromiter((i in images for i in annotations.image_id.tolist()), bool)
     for record in read_records(path, annotations.span[own]):
         if record.get("iscrowd"):
             continue
         image_id, size = images[record["image_id"]]
-        found[image_id].append(_coco_box(path, record, names, taxonomy, size))
-    return {image_id: tuple(boxes) for image_id, boxes in found.items()}
+        where = f"{path}: annotation {record.get('id')!r:.40}"
+        yield image_id, size, where, record, _coco_class(where, record, names, taxonomy)
 
 
-def _coco_box(
-    path: Path,
-    record: dict[str, Any],
-    names: dict[Any, Any],
-    taxonomy: Taxonomy,
-    size: tuple[int, int] | None,
-) -> Box:
-    where = f"{path}: annotation {record.get('id')!r:.40}"
+def _coco_class(
+    where: str, record: dict[str, Any], names: dict[Any, Any], taxonomy: Taxonomy
+) -> int:
     number = record.get("category_id")
     name = names.get(number) if type(number) is int else None
     if name is None:
@@ -195,6 +232,17 @@ def _coco_box(
     if name not in taxonomy.classes:
         msg = f"{where}: {name!r:.60} is no class of {taxonomy.name}; rename or remove it"
         raise InputError(msg)
+    return taxonomy.id_of(name)
+
+
+def _coco_box(
+    where: str,
+    record: dict[str, Any],
+    class_id: int,
+    taxonomy: Taxonomy,
+    size: tuple[int, int] | None,
+) -> Box:
+    name = taxonomy.name_of(class_id)
     given = record.get("bbox")
     if (
         not isinstance(given, list)
@@ -205,7 +253,7 @@ def _coco_box(
         raise InputError(msg)
     try:
         x, y, width, height = map(float, given)
-        return whole_box(taxonomy.id_of(name), (x, y, x + width, y + height), size)
+        return whole_box(class_id, (x, y, x + width, y + height), size)
     except (ValueError, OverflowError) as error:
         msg = f"{where} ({name}): its bbox {error}; correct the file"
         raise InputError(msg) from error

@@ -78,7 +78,8 @@ class WeakSources:
 def _labels_origin(path: Path) -> str:
     if not path.is_file():
         return f"VOC XML {path.name}"
-    return f"{'npy' if path.suffix.lower() == '.npy' else 'csv'} {path.name}{_hash(path)}"
+    kind = path.suffix.lower().removeprefix(".")
+    return f"{kind if kind in ('npy', 'txt', 'json') else 'csv'} {path.name}{_hash(path)}"
 
 
 def _hash(path: Path) -> str:

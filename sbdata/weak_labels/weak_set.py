@@ -159,12 +159,10 @@ def weak_set(
         remove_leftovers(folder) if folder.is_dir() else folder.mkdir(parents=True)
     rows = []
     for image_id in opened:
-        instances = opened.instances_of(image_id)
-        classes = sorted(set(instances["class_id"].to_pylist()))
+        classes = list(opened.labels_of(image_id))
         found, size = None, opened.size_of(image_id)
         if boxes is True:
-            table = instances.select(["class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h"])
-            found = tuple(Box(*values) for values in zip(*table.to_pydict().values(), strict=True))
+            found = tuple(Box(*values) for values in opened.boxes_of(image_id))
         elif boxes is not False:
             found = _own_boxes(boxes, image_id, size)
             classes = sorted({box.class_id for box in found})

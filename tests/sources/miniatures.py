@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import yaml
 from PIL import Image
+from scipy.io import savemat
+from scipy.sparse import csc_array
 
 from sbdata.masks import voc_palette
 from sbdata.settings import as_plain
@@ -112,10 +114,7 @@ def voc_files() -> dict[str, bytes]:
         files[f"Annotations/{image_id}.xml"] = voc_xml(image_id, names)
         files[f"JPEGImages/{image_id}.jpg"] = photo(seed)
         if image_id in (*TRAIN, *VAL):
-            classes, objects = np.zeros(SIZE[::-1], int), np.zeros(SIZE[::-1], int)
-            for number, name in enumerate(names, start=1):
-                box = (slice(10, 40), slice(10 + 50 * (number - 1), 40 + 50 * (number - 1)))
-                classes[box], objects[box] = VOC20.id_of(name), number
+            classes, objects = drawn(names)
             files[f"SegmentationClass/{image_id}.png"] = palette_png(classes)
             files[f"SegmentationObject/{image_id}.png"] = palette_png(objects)
     for name, ids in (("train", TRAIN), ("val", VAL), ("trainval", sorted(TRAIN + VAL))):
@@ -125,13 +124,37 @@ def voc_files() -> dict[str, bytes]:
     return {f"VOCdevkit/VOC2012/{name}": data for name, data in files.items()}
 
 
+def drawn(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a class map and an object map with a square of each class."""
+    classes, objects = np.zeros(SIZE[::-1], np.uint8), np.zeros(SIZE[::-1], np.uint8)
+    for number, name in enumerate(names, start=1):
+        box = (slice(10, 40), slice(10 + 50 * (number - 1), 40 + 50 * (number - 1)))
+        classes[box], objects[box] = VOC20.id_of(name), number
+    return classes, objects
+
+
+def mat(variable: str, **fields: Any) -> bytes:
+    """Return a compressed MATLAB 5 file, with sparse boundaries, as SBD's are."""
+    out = io.BytesIO()
+    boundaries = np.empty((2, 1), object)
+    boundaries[:, 0] = [csc_array(np.eye(5)), csc_array(np.eye(3))]
+    content = {"Boundaries": boundaries, **fields}
+    savemat(out, {variable: content}, do_compression=True)
+    return out.getvalue()
+
+
 def sbd_files() -> dict[str, bytes]:
     files = {"README": b"Semantic Boundaries Dataset\n"}
     for name, ids in (("train", SBD_TRAIN), ("val", SBD_VAL)):
         files[f"dataset/{name}.txt"] = "".join(f"{image_id}\n" for image_id in ids).encode()
         for image_id in ids:
-            files[f"dataset/cls/{image_id}.mat"] = f"MATLAB 5.0 {image_id}".encode()
-            files[f"dataset/inst/{image_id}.mat"] = f"MATLAB 5.0 inst {image_id}".encode()
+            classes, objects = drawn(LABELS[image_id].split())
+            kinds = np.array([VOC20.id_of(name) for name in LABELS[image_id].split()], np.uint8)
+            files[f"dataset/cls/{image_id}.mat"] = mat("GTcls", Segmentation=classes)
+            files[f"dataset/inst/{image_id}.mat"] = mat(
+                "GTinst", Segmentation=objects, Categories=kinds[:, None]
+            )
+            files[f"dataset/img/{image_id}.jpg"] = photo([*LABELS].index(image_id))
     return {f"benchmark_RELEASE/{name}": data for name, data in files.items()}
 
 

@@ -36,7 +36,7 @@ def test_any_classes_of_coco_come_back() -> None:
     ("lines", "message"),
     [
         (["image,classes"], "line 1: must be the header image_id,classes"),
-        (["image_id,classes", "a,red", "a,red"], "line 3: image a was in line 2 already"),
+        (["image_id,classes", "a,red", "a,red"], "line 3: image 'a' was in line 2 already"),
         (["image_id,classes", "a,green"], "line 2: 'green' is no class of two; .* 1..2"),
         (["image_id,classes", "a,dark"], "line 2: 'dark' is no class"),
         (["image_id,classes", "a,3"], "line 2: '3' is no class"),
