@@ -80,6 +80,9 @@ def read_photo(path: Path) -> Image.Image:
     """
     with open_photo(path) as photo:
         try:
+            photo.load()
+            if photo.mode == "RGB":
+                return photo  # conversion would copy it
             converted: Image.Image = photo.convert("RGB")
         except DAMAGE as error:
             raise _unreadable(path, error) from error
