@@ -125,7 +125,8 @@ def _cores_of(device: torch.device) -> int:
     """Return the number of cores that load data for a device, if nobody says how many."""
     if device.type != "cuda":
         return 0
-    return min(max(usable_cores() // torch.cuda.device_count(), 1), _MOST_WORKERS)
+    gpus: int = torch.cuda.device_count()
+    return min(max(usable_cores() // gpus, 1), _MOST_WORKERS)
 
 
 def find_device(name: str, local_rank: int = 0) -> torch.device:

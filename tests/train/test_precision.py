@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sbdata.train import precision
 from sbdata.train.precision import mixed, networks_in, precision_on
 from sbdata.train.preset import Precision
-from sbdata.train.segmenter import Segmenter, labels_by_size, segmenter_loss
+from sbdata.train.segmenter import labels_by_size, segmenter_loss
 from sbdata.train.strategies import run_strategy
 from tests.train.training_runs import CPU, fresh
 from tests.train.training_sets import tiny_preset, write_pictures
