@@ -466,7 +466,6 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu [cuda]")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
-    parser.add_argument("--scale", type=float, help="not used; for make speed, which passes it")
     parser.add_argument("--minutes", type=float, default=8.0, help="time of all parts [8]")
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="JSON file [gpu.json]")
     parser.add_argument("--notes", type=Path, help=argparse.SUPPRESS)
@@ -490,7 +489,7 @@ def main() -> None:
         kept = json.loads(options.out.read_text())
         same = ("format", "quick", "environment")
         if any(kept.get(key) != whole[key] for key in same):
-            raise SystemExit(f"{options.out}: measured elsewhere; choose another --out")
+            raise SystemExit(f"{options.out}: of another machine or size; choose another --out")
         whole["parts"] = kept["parts"]
     done = {name for name, part in whole["parts"].items() if part["error"] is None}
     failed = False
