@@ -75,7 +75,12 @@ class Job:
 
 def wacv24(quick: bool, precision: Precision, steps: int) -> Preset:
     """Return the preset with random weights; ``quick`` takes a small network and crop."""
-    tiny = ["model.backbone=mobilenetv3_small_050", "augmentation.crop=64"] if quick else []
+    tiny = [
+        "model.backbone=mobilenetv3_small_050",
+        "augmentation.crop=64",
+        "optimisation.batch_size=2",
+    ]
+    tiny = tiny if quick else []
     changes = ["model.weights=none", f"optimisation.steps={steps}", *tiny]
     return load_preset("wacv24", [*changes, f"optimisation.precision='{precision}'"])
 
@@ -108,7 +113,7 @@ def waited(device: torch.device) -> float:
 
 def steps(job: Job) -> Found:
     """Measure steps on batches that lie on the device; losses take turns."""
-    device, rounds, each = find_device(job.device), 2 if job.quick else 6, 1 if job.quick else 5
+    device, rounds, each = find_device(job.device), 1 if job.quick else 6, 1 if job.quick else 5
     images = pictures(job.folder, 2 if job.quick else 20)
     seconds: dict[str, float] = {}
     for precision in PRECISIONS:
@@ -282,7 +287,7 @@ def smoke(job: Job) -> Found:
     preset = load_preset("smoke", ["model.weights=none", "optimisation.precision='32'"])
     if job.quick:
         preset = replace(preset, augmentation=replace(preset.augmentation, crop=64))
-    losses = {}
+    losses: dict[str, float] = {}
     for where in ("cpu", job.device):
         place = DistributedContext(find_device(where))
         torch.manual_seed(0)

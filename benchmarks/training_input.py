@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from sbdata.losses import size_weights
 from sbdata.mask_files import read_mask
@@ -47,6 +47,7 @@ from sbdata.train.resize import nearest
 from sbdata.train.samples import TrainingImages, images_of_folders, views_of
 from sbdata.train.segmenter import build_segmenter, output_sizes
 
+ImageFile.MAXBLOCK = 1 << 22  # Pillow's buffer is too small for noise of quality 100
 WANTED = 200  # images a second that a card like an H200 may take; a guess until one is measured
 HEIGHT, WIDTH = 375, 500  # of most photos of VOC
 Pixels = npt.NDArray[np.uint8]

@@ -81,9 +81,8 @@ def read_photo(path: Path) -> Image.Image:
     with open_photo(path) as photo:
         try:
             photo.load()
-            if photo.mode == "RGB":
-                return photo  # conversion would copy it
-            converted: Image.Image = photo.convert("RGB")
+            # Conversion would copy a photo that is RGB.
+            converted: Image.Image = photo if photo.mode == "RGB" else photo.convert("RGB")
         except DAMAGE as error:
             raise _unreadable(path, error) from error
     return converted

@@ -144,11 +144,11 @@ def predict_folder(
         return 0
     _begin(out, made_by, photos, stale)
     written = 0
-    missing = [path for image_id, path in sorted(images) if not targets[image_id].exists()]
+    missing = {i: path for i, path in sorted(images) if not targets[i].exists()}
     with _ready(model, device), ThreadPoolExecutor(1) as pool:
-        read = in_order(pool.submit, _pixels_of, missing, _AHEAD)
+        read = in_order(pool.submit, _pixels_of, list(missing.values()), _AHEAD)
         for done, (image_id, path) in enumerate(sorted(images), start=1):
-            if not targets[image_id].exists():
+            if image_id in missing:
                 photo = next(read)
                 found = _probabilities(model, photo, scales, flip, torch.device(device))
                 _check_usable(found, path)
