@@ -71,7 +71,10 @@ def _cut(
     start = (round((inner[0] - left) * scale), round((inner[1] - upper) * scale))
     end = (round((inner[2] - left) * scale), round((inner[3] - upper) * scale))
     size = (max(end[0] - start[0], 1), max(end[1] - start[1], 1))
-    ground.paste(picture.resize(size, resampling, box=inner), start)
+    if size == (inner[2] - inner[0], inner[3] - inner[1]) and all(e == int(e) for e in inner):
+        ground.paste(picture.crop(tuple(map(int, inner))), start)  # the pixels of a resizing
+    else:
+        ground.paste(picture.resize(size, resampling, box=inner), start)
     if view.flip:
         ground = ground.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(ground)
