@@ -24,7 +24,7 @@ from sbdata.machine import starting_workers
 from sbdata.train.augment import View, cut_image
 from sbdata.train.photos import read_photo
 
-_AHEAD = 4  # batches that each worker prepares for a GPU, which is faster than PyTorch's 2 assume
+_AHEAD = 4  # batches that each worker prepares for a GPU; PyTorch's default is 2
 
 
 class Row(Protocol):
