@@ -73,7 +73,7 @@ def _cut(
     size = (max(end[0] - start[0], 1), max(end[1] - start[1], 1))
     in_pixels = all(float(edge).is_integer() for edge in inner)
     if in_pixels and size[0] == inner[2] - inner[0] and size[1] == inner[3] - inner[1]:
-        ground.paste(picture.crop(tuple(map(int, inner))), start)  # the pixels of a resizing
+        ground.paste(picture.crop(inner), start)  # the pixels of a resizing
     else:
         ground.paste(picture.resize(size, resampling, box=inner), start)
     if view.flip:
