@@ -59,7 +59,7 @@ from sbdata.train.segmenter import labels_by_size, output_sizes, parameter_group
 from sbdata.train.views import batches, in_steps
 
 FORMAT = "sbdata.gpu-benchmark.v1"
-SHARES = {"steps": 0.2, "loop": 0.3, "smoke": 0.25, "stages": 0.25}
+SHARES = {"steps": 0.15, "loop": 0.25, "smoke": 0.3, "stages": 0.3}
 PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
 Found = Iterator[tuple[str, Any]]
 
@@ -362,7 +362,7 @@ def stages(job: Job) -> Found:
     few = ["--set", "sources.0.options={seed: 0, pool: 40, train: 12}"]
     _sbdata(job, "dataset", "build", "shapes-b", *few, "--set", "select.quota=4")
     _sbdata(job, "dataset", "build", "shapes-train", *few)
-    cache, data = Cache(job.folder / "work"), job.folder / "data"
+    cache, data, failed = Cache(job.folder / "work"), job.folder / "data", []
     for method in sorted(BASELINES):
         began = time.perf_counter()
         try:
@@ -380,7 +380,10 @@ def stages(job: Job) -> Found:
             said: dict[str, Any] = {"ran": ran}
         except Exception as error:  # one method must not keep the others from being measured
             said = {"error": f"{type(error).__name__}: {error!s:.500}"}
+            failed.append(method)
         yield method, {**said, "seconds": round(time.perf_counter() - began, 2)}
+    if failed:
+        raise RuntimeError(f"failed: {', '.join(failed)}")
 
 
 def _with_inputs(task: Task, tasks: dict[str, Task]) -> Iterator[Task]:
