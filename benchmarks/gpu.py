@@ -47,6 +47,7 @@ from sbdata.benchmark.tasks import Task
 from sbdata.errors import InputError
 from sbdata.losses.registry import make_loss
 from sbdata.masks import write_index_png
+from sbdata.settings import as_plain
 from sbdata.storage import write_text
 from sbdata.taxonomy import VOC20
 from sbdata.train.checkpoint import new_segmenter
@@ -367,7 +368,11 @@ def stages(job: Job) -> Found:
         began = time.perf_counter()
         try:
             config = BenchmarkConfig(
-                (method,), ("ce",), data / "shapes-train", (data / "shapes-b",)
+                (method,),
+                ("ce",),
+                data / "shapes-train",
+                (data / "shapes-b",),
+                method_overrides=_shortened(method) if job.quick else (),
             )
             planned = plan_tasks(config, cache, job.folder / "results")
             tasks = {task.id: task for task in planned if task.kind == "stage"}
@@ -375,7 +380,7 @@ def stages(job: Job) -> Found:
             ran = []
             for task in _with_inputs(left[0], tasks) if left else ():
                 if not cache.is_done(task):
-                    run_task(_shortened(task) if job.quick else task, cache, job.device)
+                    run_task(task, cache, job.device)
                     ran.append(task.name)
             said: dict[str, Any] = {"ran": ran}
         except Exception as error:  # one method must not keep the others from being measured
@@ -392,12 +397,17 @@ def _with_inputs(task: Task, tasks: dict[str, Task]) -> Iterator[Task]:
     yield task
 
 
-def _shortened(task: Task) -> Task:
-    """Return a task that learns for one epoch; its folder must not be kept."""
-    settings = dict(task.params["settings"])
-    if isinstance(settings.get("schedule"), dict):
-        settings["schedule"] = {**settings["schedule"], "epochs": 1}
-    return replace(task, params={**task.params, "settings": settings})
+def _shortened(method: str) -> tuple[str, ...]:
+    """Return changes of a method's settings with which every stage learns for one epoch."""
+    from sbdata.benchmark.baseline import find_baseline
+
+    def found(values: Any, above: str) -> Iterator[str]:
+        for key, value in values.items() if isinstance(values, dict) else ():
+            if key == "epochs":
+                yield f"{above}epochs=1"
+            yield from found(value, f"{above}{key}.")
+
+    return tuple(found(as_plain(find_baseline(method).resolved("smoke")), f"{method}:"))
 
 
 PARTS: dict[str, Callable[[Job], Found]] = {
