@@ -12,7 +12,7 @@ from PIL import Image
 from sbdata.errors import InputError
 from sbdata.train import schedules
 from sbdata.train.augment import View, draw_view
-from sbdata.train.preset import DILATIONS, Augmentation
+from sbdata.train.preset import DILATIONS, Augmentation, Precision
 from sbdata.train.weights import DEFAULT_BACKBONE
 
 SCALES = (1.0, 0.5, 1.5, 2.0)
@@ -141,6 +141,7 @@ class Schedule:
         epochs: Number of times that each photo is seen.
         batch_size: Photos per step.
         checkpoint_every: Steps between checkpoints.
+        precision: Precision of the backbone, as in a segmenter's preset.
 
     Raises:
         InputError: for impossible values.
@@ -149,6 +150,7 @@ class Schedule:
     epochs: int
     batch_size: int
     checkpoint_every: int = 50
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.checkpoint_every) < 1:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from sbdata.benchmark.tasks import ProgressCallback, Task
 from sbdata.errors import InputError
+from sbdata.machine import usable_cores
 from sbdata.parallel import process_pool
 
 EXECUTORS = ("local", "ray")
@@ -159,13 +160,6 @@ def _run_on(run: RunTask, task: Task, device: str, threads: int | None = None) -
     if threads is not None:
         set_threads(threads)
     return run(task, device=device)
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpus(device: str) -> list[str]:

@@ -58,7 +58,7 @@ _FISHER = 1.5  # cost of one image of EWC's sampled Fisher information, in train
 
 
 def plan_tasks(
-    config: BenchmarkConfig, cache: Cache, results: Path, *, workers: int = 0
+    config: BenchmarkConfig, cache: Cache, results: Path, *, workers: int | None = None
 ) -> tuple[Task, ...]:
     """Return the tasks of a bench call, each after the tasks that it needs.
 
@@ -66,7 +66,7 @@ def plan_tasks(
         config: Configuration of the call.
         cache: Cache of results; imports are looked up there.
         results: Folder of the result files.
-        workers: Number of data-loading workers per training.
+        workers: Number of data-loading workers per training; None to leave it to the device.
 
     Raises:
         InputError: for an unknown method, preset or setting, or a set that cannot be used.
@@ -119,7 +119,7 @@ class Planner:
         training: Training set.
         sets: Evaluation sets by name.
         results: Folder of the result files.
-        workers: Number of data-loading workers per training.
+        workers: Number of data-loading workers per training; None to leave it to the device.
         hashes: Known hashes of saliency maps.
     """
 
@@ -128,7 +128,7 @@ class Planner:
     training: EvaluationSet
     sets: Mapping[str, EvaluationSet]
     results: Path
-    workers: int = 0
+    workers: int | None = None
     hashes: FileHashes | None = None
     _tasks: dict[str, Task] = field(default_factory=dict)
 
@@ -370,7 +370,7 @@ class _Branch:
             "train",
             {**self._shared, "strategy": strategy},
             Resources(
-                cpus=1.0 + planner.workers,
+                cpus=1.0 + (planner.workers or 0),
                 gpus=1.0,
                 workers=planner.workers,
                 images=len(planner.training),

@@ -36,7 +36,7 @@ def run_bench(
     results: Path,
     *,
     device: str = "auto",
-    workers: int = 0,
+    workers: int | None = None,
     executor: str = "local",
     processes: int = 1,
     threads: int | None = None,
@@ -53,7 +53,7 @@ def run_bench(
         work: Folder of the cache, which is kept between calls.
         results: Folder of the result files.
         device: Device name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        workers: Number of data-loading workers.
+        workers: Number of data-loading workers; by default as in ``init_distributed``.
         executor: Executor: ``local`` or ``ray``.
         processes: Number of processes of the local executor.
         threads: PyTorch threads per process.
@@ -171,7 +171,7 @@ class PlanRow:
 
 
 def plan_bench(
-    config: BenchmarkConfig, work: Path, results: Path | None = None, *, workers: int = 0
+    config: BenchmarkConfig, work: Path, results: Path | None = None, *, workers: int | None = None
 ) -> tuple[PlanRow, ...]:
     """Return what :func:`run_bench` would do; nothing is computed or written.
 

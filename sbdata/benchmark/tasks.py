@@ -45,14 +45,14 @@ class Resources:
     Attributes:
         cpus: Number of CPU cores.
         gpus: Fraction of a GPU, if there are any.
-        workers: Number of data-loading workers.
+        workers: Number of data-loading workers; None to leave it to the device.
         images: Number of images that it processes.
         seconds: Estimated duration on one CPU core in seconds; 0 if unknown.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
-    workers: int = 0
+    workers: int | None = None
     images: int = 0
     seconds: float = 0.0
 

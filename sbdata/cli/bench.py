@@ -109,8 +109,8 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True,
-    help="Number of data-loading workers.",
+    "--workers", type=click.IntRange(min=0),
+    help="Number of data-loading workers [0 on a CPU; on a GPU its share of the cores, 8 at most].",
 )  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
@@ -152,7 +152,7 @@ def bench(
     work: Path,
     results: Path,
     device: str,
-    workers: int,
+    workers: int | None,
     jobs: int,
     threads: int | None,
     executor: str,
@@ -257,7 +257,7 @@ def _duration(seconds: float) -> str:
 
 
 def _show_plan(
-    plan: BenchmarkConfig, work: Path, results: Path, workers: int, as_json: bool
+    plan: BenchmarkConfig, work: Path, results: Path, workers: int | None, as_json: bool
 ) -> None:
     from sbdata.benchmark.durations import ROUGH
     from sbdata.benchmark.run import SHORT, plan_bench

@@ -92,8 +92,9 @@ _FOLDER = click.Path(path_type=Path)
     "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."
 )
 @click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True,
-    help="Number of data-loading workers; the result does not depend on it.",
+    "--workers", type=click.IntRange(min=0),
+    help="Number of data-loading workers; the result does not depend on it [0 on a CPU; on a GPU "
+    "its share of the cores, 8 at most].",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Number of PyTorch threads on the CPU.")
 @click.option("--tensorboard", is_flag=True, help="Also write logs for TensorBoard.")
@@ -112,7 +113,7 @@ def train(
     out: Path,
     seed: tuple[int, ...],
     device: str,
-    workers: int,
+    workers: int | None,
     threads: int | None,
     tensorboard: bool,
     listing: bool,

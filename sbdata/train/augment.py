@@ -71,7 +71,11 @@ def _cut(
     start = (round((inner[0] - left) * scale), round((inner[1] - upper) * scale))
     end = (round((inner[2] - left) * scale), round((inner[3] - upper) * scale))
     size = (max(end[0] - start[0], 1), max(end[1] - start[1], 1))
-    ground.paste(picture.resize(size, resampling, box=inner), start)
+    in_pixels = all(float(edge).is_integer() for edge in inner)
+    if in_pixels and size[0] == inner[2] - inner[0] and size[1] == inner[3] - inner[1]:
+        ground.paste(picture.crop(inner), start)  # the pixels of a resizing
+    else:
+        ground.paste(picture.resize(size, resampling, box=inner), start)
     if view.flip:
         ground = ground.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(ground)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sbdata.errors import InputError
-from sbdata.machine import process_count
+from sbdata.machine import process_count, usable_cores
+
+_MOST_WORKERS = 8
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -46,11 +49,11 @@ class DistributedContext:
         if self.world_size > 1:
             self.fabric().barrier()
 
-    def fabric(self, precision: str = "32") -> Fabric:
+    def fabric(self, *, scaled: bool = False) -> Fabric:
         """Return a launched Lightning Fabric for one training.
 
         Args:
-            precision: Precision ``32``, or mixed precision with ``bf16`` or ``fp16``.
+            scaled: True to scale the loss, so that gradients in float16 do not underflow.
         """
         from lightning_fabric import Fabric
         from lightning_fabric.plugins import MixedPrecision, Precision
@@ -60,16 +63,18 @@ class DistributedContext:
         )
         from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy
 
-        class Mixed(MixedPrecision):
-            """Autocasting that does not convert batches: the weights of pixels stay float32."""
+        class Scaled(MixedPrecision):
+            """Scaling of the loss alone; ``sbdata.train.precision`` says what is autocast."""
+
+            def forward_context(self) -> AbstractContextManager[None]:
+                return nullcontext()
 
             def convert_input(self, data: Any) -> Any:
                 return data
 
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # hide start-up messages
         kind = self.device.type
-        names = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
-        plugin = Precision() if precision == "32" else Mixed(names[precision], kind)
+        plugin = Scaled("16-mixed", kind) if scaled else Precision()
         found: Fabric
         if self.world_size == 1:  # even under torchrun, which may start a single process
             found = Fabric(
@@ -91,12 +96,13 @@ class DistributedContext:
         return found
 
 
-def init_distributed(device: str = "auto", workers: int = 0) -> DistributedContext:
+def init_distributed(device: str = "auto", workers: int | None = None) -> DistributedContext:
     """Find the device, and join the other processes if torchrun started this one.
 
     Args:
         device: Device name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        workers: Number of data-loading workers.
+        workers: Number of data-loading workers; by default none on a CPU, and on a GPU its share of
+            the cores that this process may use, 8 at most.
 
     Raises:
         InputError: if there is no such device.
@@ -107,10 +113,20 @@ def init_distributed(device: str = "auto", workers: int = 0) -> DistributedConte
         torch.cuda.set_device(found)
         # cuBLAS is deterministic only with a workspace of fixed size, set before its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if workers is None:
+        workers = _cores_of(found)
     context = DistributedContext(found, rank, process_count(), workers)
     if context.world_size > 1:
         context.fabric()  # joins the other processes
     return context
+
+
+def _cores_of(device: torch.device) -> int:
+    """Return the number of cores that load data for a device, if nobody says how many."""
+    if device.type != "cuda":
+        return 0
+    gpus: int = torch.cuda.device_count()
+    return min(max(usable_cores() // gpus, 1), _MOST_WORKERS)
 
 
 def find_device(name: str, local_rank: int = 0) -> torch.device:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from torch.utils.data import Dataset
 from sbdata.errors import InputError
 from sbdata.train.checkpoint import Checkpoint
 from sbdata.train.devices import DistributedContext
+from sbdata.train.precision import networks_in, precision_on
+from sbdata.train.preset import Precision
 from sbdata.train.schedules import Schedule
 from sbdata.train.views import Arrays, batches
 
@@ -57,7 +59,7 @@ class FitSettings:
         batch_size: Views of each stream per step, over all processes and accumulated parts.
         start: Number of the first step, from 0.
         accumulate: Number of parts of a batch that pass through the network one after the other.
-        precision: Precision ``32``, or mixed precision with ``bf16`` or ``fp16``.
+        precision: Precision of the networks; see ``precision.precision_on``.
         checkpoint_every: Steps between checkpoints.
         advice: Advice in the error message if the loss is not finite.
     """
@@ -66,7 +68,7 @@ class FitSettings:
     batch_size: int
     start: int = 0
     accumulate: int = 1
-    precision: Literal["32", "bf16", "fp16"] = "32"
+    precision: Precision = "32"
     checkpoint_every: int = 50
     advice: str = "lower optimiser.lr"
 
@@ -130,15 +132,17 @@ def fit(
         InputError: for a checkpoint of another run, or a batch that the processes cannot share.
     """
     share = _share_of(settings, context)
-    fabric = context.fabric(settings.precision)
-    step_module, stepper = fabric.setup(_Step(model, step_loss), optimiser, move_to_device=False)
+    precision = precision_on(context.device, settings.precision)
+    fabric = context.fabric(scaled=precision == "fp16")
+    whole_step = _Step(model, step_loss, precision, context.device)
+    step_module, stepper = fabric.setup(whole_step, optimiser, move_to_device=False)
     run = _Run(settings, context, checkpoint, model, optimiser, fabric, fisher, on_log)
     start = run.resume()
     feed = batches(
         streams,
         _positions(settings, context, share, start),
         context.workers,
-        pin_memory=context.device.type == "cuda",
+        for_gpu=context.device.type == "cuda",
     )
     device, world = context.device, context.world_size
     began = time.perf_counter() - run.seconds
@@ -168,7 +172,7 @@ def fit(
             fabric.backward(held)  # the same in all processes; not exchanged
         if fisher is not None:
             fabric.strategy.precision.unscale_gradients(optimiser)
-            fisher.update(model, may_overflow=settings.precision == "fp16")
+            fisher.update(model, may_overflow=precision == "fp16")
         stepper.step()
         run.note(total, held.detach())
         done = step + 1
@@ -187,12 +191,19 @@ def fit(
 class _Step(nn.Module):
     """Module of a model and its loss: processes share gradients by its forward pass."""
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[..., Tensor],
+        precision: Precision,
+        device: torch.device,
+    ) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.loss, self.precision, self.device = model, loss, precision, device
 
     def forward(self, *batch: Tensor) -> Tensor:
-        return self.loss(*batch)
+        with networks_in(self.precision, self.device):
+            return self.loss(*batch)
 
 
 def _share_of(settings: FitSettings, context: DistributedContext) -> int:

@@ -154,8 +154,13 @@ def fisher_batches(
     """Yield single views for the Fisher estimate; they differ from those of the training."""
     views = views_of(images, preset.augmentation, seed, stream=1)
     each = ([position] for position in range(preset.ewc.images))
-    for pictures, target in batches([views], each, context.workers):
-        yield pictures.to(context.device), target.to(context.device).long()
+    device = context.device
+    feed = batches([views], each, context.workers, for_gpu=device.type == "cuda")
+    for pictures, target in feed:
+        yield (
+            pictures.to(device, non_blocking=True),
+            target.to(device, non_blocking=True).long(),
+        )
 
 
 # --- the log --------------------------------------------------------------------------------------

@@ -80,7 +80,9 @@ def read_photo(path: Path) -> Image.Image:
     """
     with open_photo(path) as photo:
         try:
-            converted: Image.Image = photo.convert("RGB")
+            photo.load()
+            # Conversion would copy a photo that is RGB.
+            converted: Image.Image = photo if photo.mode == "RGB" else photo.convert("RGB")
         except DAMAGE as error:
             raise _unreadable(path, error) from error
     return converted

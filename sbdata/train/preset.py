@@ -13,6 +13,9 @@ from sbdata.settings import as_plain, bundled, from_plain, overridden, read_sett
 RATES = (6, 12, 18, 24)
 """Dilations of the atrous head."""
 
+Precision = Literal["auto", "32", "bf16", "fp16"]
+"""Precision of a training; see ``sbdata.train.precision``."""
+
 DILATIONS = (1, 2, 4, 8, 12, 24)
 """Distances, in pixels, of the neighbours that PAMR and PAR compare."""
 
@@ -66,7 +69,8 @@ class Optimisation:
         head_bias: Factor on ``lr`` for the head's biases.
         poly_power: Power of the schedule.
         update_every: Steps between changes of the learning rate.
-        precision: Precision ``32``, or mixed precision with ``bf16`` or ``fp16``.
+        precision: Precision of the network: float32 (``32``), mixed with ``bf16`` or ``fp16``, or
+            ``auto``: ``bf16`` on cards that multiply it in hardware, else ``32``.
         checkpoint_every: Steps between checkpoints.
     """
 
@@ -80,7 +84,7 @@ class Optimisation:
     head_bias: float = 20.0
     poly_power: float = 0.9
     update_every: int = 1
-    precision: Literal["32", "bf16", "fp16"] = "32"
+    precision: Precision = "auto"
     checkpoint_every: int = 500
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -38,7 +39,11 @@ def nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
     tensor([[[2, 5]]])
     """
     rows, columns = (
-        (torch.arange(new, device=maps.device) * 2 + 1) * old // (2 * new)
-        for old, new in zip(maps.shape[-2:], size, strict=True)
+        _centres(old, new, maps.device) for old, new in zip(maps.shape[-2:], size, strict=True)
     )
     return maps[:, rows[:, None], columns[None, :]]
+
+
+@lru_cache(maxsize=64)  # finding them takes longer than reading the pixels of a small map
+def _centres(old: int, new: int, device: torch.device) -> Tensor:
+    return (torch.arange(new, device=device) * 2 + 1) * old // (2 * new)

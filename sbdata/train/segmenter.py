@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
+from sbdata.train.precision import mixed
 from sbdata.train.preset import RATES
 from sbdata.train.pretrained import Backbone, load_backbone
 from sbdata.train.resize import Size, resized
@@ -185,6 +186,7 @@ class Segmenter(nn.Module):
         values = images if images.is_floating_point() else images.to(self.mean.dtype) / 255
         return (values - self.mean) / self.std
 
+    @mixed
     def _logits(self, normalised: Tensor) -> Tensor:
         logits: Tensor = self.head(self.backbone(normalised)[-1])
         return logits

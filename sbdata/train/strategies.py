@@ -13,7 +13,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +47,7 @@ from sbdata.train.phase import (
     run_phase,
     write_log,
 )
+from sbdata.train.precision import precision_on
 from sbdata.train.preset import Preset
 from sbdata.train.record import RUN_FILE, RUN_FORMAT, read_run
 from sbdata.train.registry import (
@@ -95,7 +96,7 @@ def run_strategy(
 
     Strategies that begin with cross-entropy share ``out/first-phase``. A finished run is not
     repeated if everything that it depends on is the same: settings, classes, the content of photos,
-    masks and weights file, and the code.
+    masks and weights file, and the code. The precision ``auto`` is that of the device.
 
     Args:
         name: Name of the strategy.
@@ -115,6 +116,9 @@ def run_strategy(
     """
     strategy = find_strategy(name)
     switch = _switch_step(strategy, preset)
+    optimisation = preset.optimisation
+    precision = precision_on(place.device, optimisation.precision)
+    preset = replace(preset, optimisation=replace(optimisation, precision=precision))
     job = _Job(images, preset, out, place, seed, tensorboard, progress)
     identity = job.identity(strategy)
     if place.is_first:

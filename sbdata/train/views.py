@@ -24,6 +24,8 @@ from sbdata.machine import starting_workers
 from sbdata.train.augment import View, cut_image
 from sbdata.train.photos import read_photo
 
+_AHEAD = 4  # batches that each worker prepares for a GPU; PyTorch's default is 2
+
 
 class Row(Protocol):
     """Source of a view: a photo and whatever else is known about it."""
@@ -122,15 +124,18 @@ def batches(
     positions: Iterable[Iterable[int]],
     workers: int = 0,
     *,
-    pin_memory: bool = False,
+    for_gpu: bool = False,
 ) -> Iterator[Batch]:
     """Yield batches: the first stream's views at some positions, then those of the next stream.
+
+    The workers live until the last batch: a loader is iterated once, so none has to persist.
 
     Args:
         streams: Datasets of views whose batches are joined.
         positions: Positions of each batch.
         workers: Number of data-loading workers; 0 cuts views in this process.
-        pin_memory: True to keep batches in pinned memory, from which a GPU copies faster.
+        for_gpu: True to keep batches in pinned memory, from which a GPU copies while it computes,
+            and to prepare more of them ahead.
 
     Raises:
         InputError: if a file cannot be read; the message names it.
@@ -141,7 +146,8 @@ def batches(
         batch_sampler=([(n, p) for n in numbers for p in batch] for batch in positions),
         num_workers=workers,
         collate_fn=_collate,
-        pin_memory=pin_memory,
+        pin_memory=for_gpu,
+        prefetch_factor=_AHEAD if for_gpu and workers else None,
         generator=torch.Generator(),  # its own: a resumed run depends on the global generator
         multiprocessing_context="spawn" if workers else None,
     )

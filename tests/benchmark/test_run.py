@@ -73,6 +73,7 @@ def test_method_of_another_package_is_run_and_scored(plan, sets, log, tmp_path) 
     assert (result.synthetic, result.pretrained, result.control) == (True, False, False)
     assert result.method_settings == {"marks": {"start": 0.2}, "masks": {"share": 0.4}}
     assert result.training.images == 6
+    assert result.training_preset["optimisation"]["precision"] == "32", "not auto: that of a CPU"
     assert set(result.seconds) == {"marks", "masks", "train", "predict"}
     scored = result.sets["three"]
     assert scored.n_images == 3

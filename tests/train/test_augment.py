@@ -84,3 +84,18 @@ def test_flip_mirrors_columns(flip: bool) -> None:
     mask = np.tile(np.arange(32, dtype=np.uint8), (32, 1))
     target = cut_mask(mask, View((0.0, 0.0, 32.0, 32.0), 32, flip))
     np.testing.assert_array_equal(target[0], np.arange(32)[:: -1 if flip else 1])
+
+
+@pytest.mark.parametrize("edges", [(3, 5), (-4, 2), (20, -7)])
+def test_a_cut_without_rescaling_has_the_pixels_of_a_resizing(edges: tuple[int, int]) -> None:
+    """It is cropped instead; a resizing of the same box, by filter, is the reference."""
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    left, upper = edges
+    view = View((float(left), float(upper), left + 32.0, upper + 32.0), 32, flip=False)
+    inside = (max(left, 0), max(upper, 0), min(left + 32, 50), min(upper + 32, 40))
+    size = (inside[2] - inside[0], inside[3] - inside[1])
+    wanted = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=inside))
+    y, x = inside[1] - upper, inside[0] - left
+    found = cut_image(image, view)[y : y + size[1], x : x + size[0]]
+    assert np.array_equal(found, wanted)

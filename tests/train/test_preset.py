@@ -74,7 +74,7 @@ def test_overrides_and_files(tmp_path: Path) -> None:
         ("optimisation.steps=many", "steps must be int, not 'many'"),
         ("optimisation.steps=0", "optimisation.steps must be at least 1"),
         ("optimisation.accumulate=3", "multiple of optimisation.accumulate"),
-        ("optimisation.precision=int8", "must be one of 32, bf16, fp16"),
+        ("optimisation.precision=int8", "must be one of auto, 32, bf16, fp16"),
         ("model.output_stride=4", "model.output_stride must be 8 or 16"),
         ("model.rates=[]", "model.rates must be a list of positive numbers"),
         ("augmentation.crop=8", "augmentation.crop must be at least 32"),

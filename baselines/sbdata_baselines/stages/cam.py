@@ -63,7 +63,7 @@ def multi_scale_maps(
     by_scale = []
     with torch.no_grad():
         for scale in scales:
-            batch = _batch(_rescaled(image, scale), flip).to(device)
+            batch = _batch(_rescaled(image, scale), flip, device)
             maps = maps_of(batch).float()
             if rectify:
                 maps = maps.relu()
@@ -99,6 +99,6 @@ def _rescaled(image: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.uint
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _batch(image: npt.NDArray[np.uint8], flip: bool) -> Tensor:
-    one = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
+def _batch(image: npt.NDArray[np.uint8], flip: bool, device: str | torch.device) -> Tensor:
+    one = torch.tensor(image).to(device).permute(2, 0, 1)[None].float() / 255
     return torch.cat([one, one.flip(-1)]) if flip else one

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from sbdata.train.precision import mixed
 from sbdata_baselines.stages.pyramid import Pyramid
 
 CONVOLUTIONS = 3
@@ -54,13 +55,18 @@ class ConvolvedClassifier(nn.Module):
 
     def maps(self, images: Tensor) -> Tensor:
         """Return the activations ``(N, C, h, w)``, before anything cuts off the negative ones."""
-        features = self.last(self.convolutions(self.pyramid(images)[-1]))
+        features = self.last(self._convolved(self.pyramid(images)[-1]))
         activations: Tensor = self.head(features)
         return activations
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, C)``."""
         return self.maps(images).mean(dim=(2, 3))
+
+    @mixed
+    def _convolved(self, features: Tensor) -> Tensor:
+        convolved: Tensor = self.convolutions(features)
+        return convolved
 
 
 def rectifiers() -> list[nn.Module]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sbdata.errors import InputError
+from sbdata.train.precision import mixed
 from sbdata.train.pretrained import Backbone, load_backbone
 from sbdata.train.segmenter import freeze_batch_norm
 from sbdata_baselines.settings import NetworkSettings
@@ -63,6 +64,7 @@ class Pyramid(nn.Module):
         freeze_batch_norm(self)
         return self
 
+    @mixed
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps of all depths, finest first.
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sbdata.errors import InputError
+from sbdata.train.precision import mixed
 from sbdata.train.resize import resized
 from sbdata_baselines.settings import HybridSettings, TransformerSettings
 from sbdata_baselines.stages.attention import check_plain, refined_maps, through
@@ -68,7 +69,7 @@ class TokenNetwork(nn.Module):
             images: RGB images, ``(N, 3, H, W)``: uint8, or floats in [0, 1].
         """
         tokens, grid = self._first(images)
-        tokens = self.blocks(tokens)
+        tokens = self._through_blocks(tokens)
         return self._class_logits(tokens), self._patch_maps(tokens, grid).mean(dim=(2, 3))
 
     def maps(self, images: Tensor, last_layers: int, refine: bool = True) -> Tensor:
@@ -104,6 +105,11 @@ class TokenNetwork(nn.Module):
         patches = patches + positions_at(self.patch_positions, grid)
         classes = (self.class_tokens + self.class_positions).expand(len(patches), -1, -1)
         return torch.cat([classes, patches.flatten(2).transpose(1, 2)], dim=1), grid
+
+    @mixed
+    def _through_blocks(self, tokens: Tensor) -> Tensor:
+        through_all: Tensor = self.blocks(tokens)
+        return through_all
 
     def _class_logits(self, tokens: Tensor) -> Tensor:
         return tokens[:, : len(self.class_tokens)].mean(dim=2)

@@ -85,6 +85,7 @@ def train_network(
             steps,
             batch_size or schedule.batch_size,
             checkpoint_every=schedule.checkpoint_every,
+            precision=schedule.precision,
             advice="Lower optimiser.lr, or delete the stage's folder to begin again",
         ),
         task.place,
@@ -155,6 +156,8 @@ def new_network(task: StageContext, settings: Any, build: Callable[[Any, int], M
     """
     torch.manual_seed(task.seed)
     model = build(settings, len(task.weak.taxonomy))
+    if task.place.device.type == "cuda":  # on a CPU, weights would have other last bits
+        model.to(memory_format=torch.channels_last)
     model.to(task.place.device)
     return model
 

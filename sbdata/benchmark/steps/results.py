@@ -18,15 +18,20 @@ from sbdata.train.record import RUN_FILE, read_run
 def record_of(planned: Mapping[str, Any], train: Path) -> ResultRecord:
     """Return a record without scores, from the planned values and the training's record.
 
+    The precision is that of the training: a plan's ``auto`` depends on the device.
+
     Args:
         planned: Plain values of the record's fields that were known before any task ran.
         train: Folder of the trained segmenter.
     """
     about = read_run(train / RUN_FILE)
+    preset = planned["training_preset"]
+    precision = {"precision": about["preset"]["optimisation"]["precision"]}
     found = from_plain(
         ResultRecord,
         {
             **planned,
+            "training_preset": {**preset, "optimisation": {**preset["optimisation"], **precision}},
             "synthetic": about["synthetic"],
             "initialisation": about["initialisation"],
             "pretrained": about["pretrained"],
