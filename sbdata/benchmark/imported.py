@@ -11,6 +11,7 @@ from sbdata.errors import InputError
 from sbdata.importers.record import (
     IMPORTS_FOLDER,
     MASKS_FOLDER,
+    RECORD,
     Record,
     check_name,
     read_record,
@@ -73,7 +74,20 @@ def find_import(method: str, work: Path) -> tuple[Record, Stage]:
     Raises:
         InputError: if there is no such import.
     """
-    folder = import_folder(method, work)
+    return import_in(import_folder(method, work))
+
+
+def is_import(folder: Path) -> bool:
+    """Return True if 'sbdata pseudo import' wrote a folder."""
+    return (folder / RECORD).is_file()
+
+
+def import_in(folder: Path) -> tuple[Record, Stage]:
+    """Return the record of the import in a folder, and the stage that links its masks.
+
+    Raises:
+        InputError: if the folder holds no import.
+    """
     record = read_record(folder)
     settings = ImportSettings(
         name=record.name,
@@ -84,10 +98,19 @@ def find_import(method: str, work: Path) -> tuple[Record, Stage]:
         files_sha256=record.origin.sha256,
         masks_sha256=record.masks_sha256,
     )
+    return record, _stage(settings, folder)
+
+
+def planned_import(name: str, folder: Path) -> Stage:
+    """Return the stage of masks that are still to be imported, to plan with."""
+    later = "known once they are imported"
+    return _stage(ImportSettings(name, later, "", later, later, later, later), folder)
+
+
+def _stage(settings: ImportSettings, folder: Path) -> Stage:
     source = (folder / MASKS_FOLDER).absolute()
     run = "sbdata.benchmark.linking:link_masks"
-    stage = Stage("masks", run, settings, gpus=0.0, seconds_per_image=0.005, source=source)
-    return record, stage
+    return Stage("masks", run, settings, gpus=0.0, seconds_per_image=0.005, source=source)
 
 
 def method_name(record: Record) -> str:

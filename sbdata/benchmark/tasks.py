@@ -48,6 +48,7 @@ class Resources:
         workers: Number of data-loading workers.
         images: Number of images that it processes.
         seconds: Estimated duration on one CPU core in seconds; 0 if unknown.
+        on_cpu: Part of it that a GPU does not shorten.
     """
 
     cpus: float = 1.0
@@ -55,6 +56,7 @@ class Resources:
     workers: int = 0
     images: int = 0
     seconds: float = 0.0
+    on_cpu: float = 0.0
 
 
 @dataclass(frozen=True)

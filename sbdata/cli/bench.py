@@ -244,7 +244,7 @@ def _duration(seconds: float) -> str:
 def _show_plan(
     plan: BenchmarkConfig, work: Path, results: Path, workers: int, as_json: bool
 ) -> None:
-    from sbdata.benchmark.durations import ROUGH
+    from sbdata.benchmark.costs import BASIS
     from sbdata.benchmark.run import SHORT, plan_bench
 
     rows = plan_bench(plan, work, results, workers=workers)
@@ -289,7 +289,7 @@ def _show_plan(
     to_do = sum(not row.done for row in rows)
     say(
         f"{to_do} of {len(rows)} tasks to do, about {_duration(total)}. Estimates are from former "
-        f"runs of the kind in {work}, else rough ({ROUGH}). Nothing was computed; '--only ID' runs "
+        f"runs of the kind in {work}, else rough ({BASIS}). Nothing was computed; '--only ID' runs "
         "one task."
     )
 

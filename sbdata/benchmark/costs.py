@@ -1,0 +1,230 @@
+"""Cost model: durations of tasks and the space that they take, from measured speeds of networks.
+
+Speeds are those of ``results/steps.json``, measured by ``benchmarks/steps.py`` on one CPU core.
+The work of a network is counted in pixels, those of all views, scales and epochs. A stage of a
+method costs what it was measured to cost in the preset ``smoke``, times the ratio of the work of
+its settings to that of ``smoke``. Such an estimate tells hours from weeks and may be wrong by a
+factor of three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sbdata.benchmark.stage import Stage
+from sbdata.benchmark.tasks import Resources, Task
+from sbdata.settings import as_plain
+from sbdata.train.preset import Preset
+from sbdata.train.registry import find_strategy
+
+BASIS = "measured steps, one CPU core"
+"""Basis of the estimates, in words."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Speed of a segmentation network on one CPU core.
+
+    Attributes:
+        train: Seconds per million pixels of training views.
+        predict: Seconds per million pixels of predicted photos.
+        parameters: Number of parameters.
+    """
+
+    train: float
+    predict: float
+    parameters: int
+
+
+SPEEDS: Mapping[tuple[str, int], Speed] = {
+    ("tf_efficientnet_lite0", 16): Speed(0.0, 0.0, 0),
+    ("resnet50", 16): Speed(0.0, 0.0, 0),
+    ("resnet101", 16): Speed(0.0, 0.0, 0),
+    ("resnet101", 8): Speed(0.0, 0.0, 0),
+    ("vgg16", 8): Speed(0.0, 0.0, 0),
+}
+"""Speeds by backbone and output stride: those of ``results/steps.json``."""
+
+CRF = 0.0
+"""Seconds of the CRF per million pixels of a photo, from ``results/steps.json``; on the CPU."""
+
+GPU = 200.0
+"""Speed of a GPU over one CPU core: a guess, from tens of TFLOP/s against some 100 GFLOP/s. It
+stands until ``benchmarks/gpu.py`` was run on a GPU."""
+
+SCORE = 0.02
+"""Seconds to score an image of the generated shapes."""
+
+COMPARE = 1.0
+"""Seconds to compare two strategies on a set by the bootstrap."""
+
+_OTHER = ("resnet50", 16)  # network that stands for those that were not measured
+_SMOKE = ("tf_efficientnet_lite0", 16)
+_SMOKE_PIXELS = 320 * 280 / 1e6  # mean size of the generated shapes, in million pixels
+_FISHER = 1.5  # cost of one image of EWC's sampled Fisher information, in training views
+
+
+def speed_of(backbone: str, stride: int) -> Speed:
+    """Return the speed of a network; that of ResNet-50 if it was not measured.
+
+    A backbone that was measured at another stride has its speed there.
+    """
+    name = backbone.partition(".")[0]
+    found = SPEEDS.get((name, stride))
+    same = [speed for (other, _), speed in SPEEDS.items() if other == name]
+    return found or (same[0] if same else SPEEDS[_OTHER])
+
+
+def gpu_seconds(resources: Resources) -> float:
+    """Return the estimated seconds that a task holds a GPU; 0 for a task without one."""
+    if not resources.gpus:
+        return 0.0
+    return resources.on_cpu + (resources.seconds - resources.on_cpu) / GPU
+
+
+def cpu_seconds(resources: Resources) -> float:
+    """Return the estimated seconds of one core beside a GPU: tasks that need none."""
+    return 0.0 if resources.gpus else resources.seconds
+
+
+# --- segmenters -----------------------------------------------------------------------------------
+
+
+def training_seconds(preset: Preset, strategy: str, *, shared: bool) -> float:
+    """Return the duration of a training.
+
+    Args:
+        preset: Preset of the segmenter.
+        strategy: Name of the strategy.
+        shared: True if another strategy has run the phase before the switch.
+    """
+    chosen, steps = find_strategy(strategy), preset.optimisation.steps
+    share = 1.0 - preset.switch if shared else 1.0
+    views = share * steps * preset.optimisation.batch_size
+    if chosen.consolidated and preset.ewc.fisher == "sampled":
+        views += preset.ewc.images * _FISHER
+    speed = speed_of(preset.model.backbone, preset.model.output_stride)
+    return speed.train * views * _scales(preset) * preset.augmentation.crop**2 / 1e6
+
+
+def prediction_seconds(preset: Preset, images: int, pixels: float) -> tuple[float, float]:
+    """Return the duration of the prediction of a set, and the part of it that stays on the CPU.
+
+    Args:
+        preset: Preset of the segmenter.
+        images: Number of images.
+        pixels: Their mean size, in million pixels.
+    """
+    views = sum(s * s for s in preset.inference.scales) * (2 if preset.inference.flip else 1)
+    speed = speed_of(preset.model.backbone, preset.model.output_stride)
+    refined = CRF * pixels * images if preset.inference.refine == "crf" else 0.0
+    return speed.predict * views * _scales(preset) * images * pixels + refined, refined
+
+
+def scoring_seconds(images: int, pixels: float) -> float:
+    """Return the duration of the score of a set of ``images`` of ``pixels`` million pixels each."""
+    return SCORE * images * pixels / _SMOKE_PIXELS
+
+
+def _scales(preset: Preset) -> float:
+    return 1.0 + sum(s * s for s in preset.model.scales)
+
+
+# --- stages of methods ----------------------------------------------------------------------------
+
+
+def stage_seconds(
+    stage: Stage, reference: Stage | None, images: int, pixels: float
+) -> tuple[float, float]:
+    """Return the duration of a stage, and the part of it that stays on the CPU.
+
+    Args:
+        stage: Stage with its settings.
+        reference: The same stage with the settings of the preset ``smoke``; None if there is none.
+        images: Number of images.
+        pixels: Their mean size, in million pixels.
+    """
+    known = _work(reference, _SMOKE_PIXELS) if reference is not None else 0.0
+    factor = _work(stage, pixels) / known if known else pixels / _SMOKE_PIXELS
+    refine = as_plain(stage.settings).get("refine") or {}
+    named = refine.get("name", "") if isinstance(refine, Mapping) else str(refine)
+    refined = CRF * pixels * images if named.endswith("crf") else 0.0
+    return stage.seconds_per_image * images * factor + refined, refined
+
+
+def _work(stage: Stage, pixels: float) -> float:
+    """Return the work of a stage per image, in seconds of its network, or else in pixels.
+
+    Settings are known by the names that the methods share: ``network`` or ``model``, ``views``,
+    ``schedule``, ``scales`` and ``steps``.
+    """
+    settings = as_plain(stage.settings)
+    speed = next(_networks(stage), None)
+    schedule, views = settings.get("schedule"), settings.get("views")
+    if speed is not None and isinstance(schedule, Mapping) and isinstance(views, Mapping):
+        crop = float(views.get("crop", 0)) ** 2 / 1e6
+        return speed.train * crop * float(schedule.get("epochs", 1)) * _seen(settings.get("model"))
+    work = pixels if speed is None or not stage.gpus else speed.predict * pixels
+    return work * _seen(settings, alone=True) * _steps(settings)
+
+
+def _networks(stage: Stage) -> Iterator[Speed]:
+    """Yield the speeds of the networks of a stage and, after it, of those that it builds on."""
+    settings = as_plain(stage.settings)
+    for name in ("network", "model"):
+        found = settings.get(name)
+        if isinstance(found, Mapping) and "backbone" in found:
+            yield speed_of(str(found["backbone"]), int(found.get("output_stride", 16)))
+    for former in stage.after:
+        yield from _networks(former)
+
+
+def _seen(settings: Any, *, alone: bool = False) -> float:
+    """Return how often the scales of some settings show each pixel of a photo."""
+    if not isinstance(settings, Mapping):
+        return 1.0
+    scales = settings.get("scales")
+    numbers = [s for s in scales if isinstance(s, int | float)] if isinstance(scales, list) else []
+    if not numbers:
+        return 1.0
+    area = sum(float(s) ** 2 for s in numbers) + (0.0 if alone else 1.0)
+    return area * (2.0 if settings.get("flip") else 1.0)
+
+
+def _steps(settings: Mapping[str, Any]) -> float:
+    """Return the number of steps that some settings take on each photo, weighted by their area."""
+    total = 0.0
+    for value in settings.values():
+        if isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
+            total += sum(float(v.get("steps", 0)) * float(v.get("scale", 1)) ** 2 for v in value)
+    steps = settings.get("steps")
+    return total or (float(steps) if isinstance(steps, int | float) and steps else 1.0)
+
+
+# --- space ----------------------------------------------------------------------------------------
+
+_MASK, _MAP, _SCORE_BYTES = 40_000.0, 400_000.0, 2_000.0  # per million pixels; per image
+_FILES_OF_A_TRAINING = 4  # of a network's size: model, momentum and weights at the switch
+_WEIGHT = 4  # bytes of a float
+
+
+def bytes_of(task: Task, images: int, pixels: float) -> float:
+    """Return the space that the result of a task takes."""
+    settings = task.params.get("settings", {})
+    if task.kind == "train":
+        model = task.context["preset"]["model"]
+        speed = speed_of(model["backbone"], model["output_stride"])
+        return _FILES_OF_A_TRAINING * _WEIGHT * speed.parameters
+    if task.kind == "stage":
+        trained = isinstance(settings, Mapping) and settings.get("schedule")
+        if trained:
+            found = settings.get("network") or settings.get("model") or {}
+            speed = speed_of(str(found.get("backbone", "")), int(found.get("output_stride", 16)))
+            return _WEIGHT * float(speed.parameters)
+        kind = _MASK if task.context["stage"] in ("masks", "seeds", "labels") else _MAP
+        return kind * images * pixels
+    if task.kind == "predict":
+        return _MASK * images * pixels
+    return _SCORE_BYTES * images if task.kind in ("score", "pseudo") else 0.0
