@@ -72,7 +72,7 @@ def measured(name: str, images: TrainingImages, scale: float) -> dict[str, Any]:
         began = time.process_time()
         predict_image(model, photo)
         taken = time.process_time() - began
-        predicted.append(taken / (share * photo.shape[0] * photo.shape[1] / 1e6))
+        predicted.append(taken / (share * _PHOTO[0] * _PHOTO[1] / 1e6))
     return {
         "crop": preset.augmentation.crop,
         "batch_size": preset.optimisation.batch_size,
@@ -100,7 +100,7 @@ def crf_seconds(scale: float) -> float | None:
     except Exception as error:
         print(f"the CRF was not measured: {error}")
         return None
-    return round(statistics.median(taken) / (photo.shape[0] * photo.shape[1] / 1e6), 3)
+    return round(statistics.median(taken) / (_PHOTO[0] * _PHOTO[1] / 1e6), 3)
 
 
 def main() -> None:

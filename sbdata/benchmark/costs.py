@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sbdata.benchmark.stage import Stage
-from sbdata.benchmark.tasks import Resources, Task
+from sbdata.benchmark.tasks import Resources
 from sbdata.settings import as_plain
 from sbdata.train.preset import Preset
 from sbdata.train.registry import find_strategy
@@ -205,26 +205,31 @@ def _steps(settings: Mapping[str, Any]) -> float:
 
 # --- space ----------------------------------------------------------------------------------------
 
-_MASK, _MAP, _SCORE_BYTES = 40_000.0, 400_000.0, 2_000.0  # per million pixels; per image
-_FILES_OF_A_TRAINING = 4  # of a network's size: model, momentum and weights at the switch
-_WEIGHT = 4  # bytes of a float
+_MASK, _MAPS, _TABLE = 40_000.0, 400_000.0, 2_000.0  # bytes per million pixels, twice; per image
+_MASKS = ("labels", "masks", "seeds")  # names of the stages that write masks and no maps
+_FILES = 4  # that a training leaves, of a network's size: weights, momentum and both at the switch
+_WEIGHT = 4  # bytes of a number
 
 
-def bytes_of(task: Task, images: int, pixels: float) -> float:
-    """Return the space that the result of a task takes."""
-    settings = task.params.get("settings", {})
-    if task.kind == "train":
-        model = task.context["preset"]["model"]
-        speed = speed_of(model["backbone"], model["output_stride"])
-        return _FILES_OF_A_TRAINING * _WEIGHT * speed.parameters
-    if task.kind == "stage":
-        trained = isinstance(settings, Mapping) and settings.get("schedule")
-        if trained:
-            found = settings.get("network") or settings.get("model") or {}
-            speed = speed_of(str(found.get("backbone", "")), int(found.get("output_stride", 16)))
-            return _WEIGHT * float(speed.parameters)
-        kind = _MASK if task.context["stage"] in ("masks", "seeds", "labels") else _MAP
-        return kind * images * pixels
-    if task.kind == "predict":
-        return _MASK * images * pixels
-    return _SCORE_BYTES * images if task.kind in ("score", "pseudo") else 0.0
+def space_of_training(preset: Preset) -> float:
+    """Return the bytes that a training leaves."""
+    speed = speed_of(preset.model.backbone, preset.model.output_stride)
+    return float(_FILES * _WEIGHT * speed.parameters)
+
+
+def space_of_stage(stage: Stage, images: int, pixels: float) -> float:
+    """Return the bytes that a stage leaves: a network, masks or maps of each image."""
+    speed = next(_networks(stage), None)
+    if speed is not None and "schedule" in as_plain(stage.settings):
+        return float(_WEIGHT * speed.parameters)
+    return (_MASK if stage.name in _MASKS else _MAPS) * images * pixels
+
+
+def space_of_masks(images: int, pixels: float) -> float:
+    """Return the bytes of the masks of a set."""
+    return _MASK * images * pixels
+
+
+def space_of_score(images: int) -> float:
+    """Return the bytes of the score tables of a set."""
+    return _TABLE * images

@@ -293,13 +293,13 @@ def _saliency(result: ResultRecord) -> str:
 
 def flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
     """Return nested mappings as a flat one of texts, so that values can be compared and shown."""
-    flat: dict[str, str] = {}
+    found: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            flat |= flat(value, f"{above}{name}: ")
+            found |= flat(value, f"{above}{name}: ")
         else:
-            flat[f"{above}{name}"] = value if isinstance(value, str) else json.dumps(value)
-    return flat
+            found[f"{above}{name}"] = value if isinstance(value, str) else json.dumps(value)
+    return found
 
 
 # --- pseudo-masks ---------------------------------------------------------------------------------

@@ -19,6 +19,10 @@ from sbdata.benchmark.costs import (
     COMPARE,
     prediction_seconds,
     scoring_seconds,
+    space_of_masks,
+    space_of_score,
+    space_of_stage,
+    space_of_training,
     stage_seconds,
     training_seconds,
 )
@@ -182,7 +186,7 @@ class Planner:
         found = {}
         for opened in (self.training, *self.sets.values()):
             if isinstance(opened, UnbuiltSet):
-                found[opened.logical_hash] = LATER
+                found[opened.logical_hash] = opened.logical_hash
                 continue
             sums = read_checksums(opened.root)
             names = {i: image_path(Path(), i).as_posix() for i in opened}
@@ -213,11 +217,31 @@ class Planner:
         """Return the weak labels that a method may see, and their source in words."""
         sources = self.sources(method)
         if isinstance(self.training, UnbuiltSet):
-            return WeakLabelsOfUnbuilt(), LATER
+            return WeakLabelsOfUnbuilt(self.training.logical_hash), LATER
         if sources not in self._weak:
             weak = sources.read(self.training, None, self.hashes)
             self._weak[sources] = weak, sources.describe()
         return self._weak[sources]
+
+    @cached_property
+    def _resources(self) -> dict[tuple[str, str], Resources]:
+        return {}
+
+    def stage_resources(self, method: Method, part: str) -> Resources:
+        """Return what a stage of a method requests; the same for every seed."""
+        if (method.name, part) not in self._resources:
+            stage, images = method.stages[part], len(self.training)
+            size = pixels_of(self.training)
+            seconds, on_cpu = stage_seconds(stage, method.reference.get(part), images, size)
+            space = space_of_stage(stage, images, size)
+            self._resources[method.name, part] = Resources(
+                gpus=min(stage.gpus, 1.0),
+                images=images,
+                seconds=seconds,
+                on_cpu=on_cpu,
+                space=space,
+            )
+        return self._resources[method.name, part]
 
 
 @dataclass(frozen=True)
@@ -306,7 +330,7 @@ class _Branch:
         found: dict[str, Task] = {}
         if not method.stages:
             return found
-        digest, images = planner.weak(method)[0].digest, len(planner.training)
+        digest = planner.weak(method)[0].digest
         ids: dict[int, Input] = {}
         for part, stage in method.stages.items():
             context = {
@@ -314,19 +338,11 @@ class _Branch:
                 "sources": as_plain(planner.sources(method)),
                 **stage_context(stage),
             }
-            seconds, on_cpu = stage_seconds(
-                stage, method.reference.get(part), images, pixels_of(planner.training)
-            )
             task = self._task(
                 "stage",
                 part,
                 stage_params(stage, digest, self.seed),
-                Resources(
-                    gpus=min(stage.gpus, 1.0),
-                    images=images,
-                    seconds=seconds,
-                    on_cpu=on_cpu,
-                ),
+                planner.stage_resources(method, part),
                 inputs={str(n): ids[id(s)] for n, s in enumerate(stage.after)},
                 context=context,
                 folder=f"{STAGES}/{stage.name}-{{id}}",
@@ -349,7 +365,11 @@ class _Branch:
                 "pseudo",
                 "score of the pseudo-masks",
                 {"truth": training.logical_hash},
-                Resources(images=len(training), seconds=2 * _seconds_to_score(training)),
+                Resources(
+                    images=len(training),
+                    seconds=2 * _seconds_to_score(training),
+                    space=space_of_score(len(training)),
+                ),
                 inputs={part: task.as_input for part, task in self._stages.items()},
                 context=self.planner.place,
                 folder=f"pseudo/{self.method.name}-{{id}}",
@@ -393,6 +413,7 @@ class _Branch:
                 workers=planner.workers,
                 images=len(planner.training),
                 seconds=training_seconds(planner.preset, strategy, shared=shared),
+                space=space_of_training(planner.preset),
             ),
             inputs=self._masks,
             context={**planner.place, "preset": planner.preset.as_dict()},
@@ -413,7 +434,13 @@ class _Branch:
                 "set": opened.logical_hash,
                 "photos": self.planner.photos[opened.logical_hash],
             },
-            Resources(gpus=1.0, images=len(opened), seconds=seconds, on_cpu=on_cpu),
+            Resources(
+                gpus=1.0,
+                images=len(opened),
+                seconds=seconds,
+                on_cpu=on_cpu,
+                space=space_of_masks(len(opened), pixels_of(opened)),
+            ),
             inputs={"model": train.as_input},
             context={"set": str(opened.root)},
             folder=f"predict/{self.method.name}-{strategy}-{name}-{{id}}",
@@ -427,7 +454,11 @@ class _Branch:
             "score",
             f"score {name}",
             {"options": as_plain(ScoreOptions()), "truth": opened.logical_hash},
-            Resources(images=len(opened), seconds=_seconds_to_score(opened)),
+            Resources(
+                images=len(opened),
+                seconds=_seconds_to_score(opened),
+                space=space_of_score(len(opened)),
+            ),
             inputs={"predictions": predict.as_input},
             context={"set": str(opened.root)},
             folder=f"score/{self.method.name}-{strategy}-{name}-{{id}}",
@@ -524,7 +555,8 @@ def pixels_of(opened: PlannedSet) -> float:
         return 0.0
     sizes = zip(images["height"].to_pylist(), images["width"].to_pylist(), strict=True)
     total: int = sum(height * width for height, width in sizes)
-    return total / images.num_rows / 1e6
+    count: int = images.num_rows
+    return total / count / 1e6
 
 
 def _seconds_to_score(opened: PlannedSet) -> float:

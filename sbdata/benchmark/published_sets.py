@@ -20,34 +20,39 @@ class PublishedSet:
         images: Number of images; None if nobody has published it.
         megapixels: Usual size of a photo, in million pixels.
         sources: Names in the registry of the sources that a build reads.
-        note: What a plan has to say about these values; may be empty.
-        photo_bytes: Bytes of a photo that a build fetches by itself; 0 if an archive has them.
+        photo_bytes: Mean size of a photo's file.
+        note: Sentence about these values that a plan must show; may be empty.
+        fetched: True if a build fetches its photos one by one; False if an archive has them.
     """
 
     taxonomy: str
     images: int | None
     megapixels: float
     sources: tuple[str, ...]
+    photo_bytes: int
     note: str = ""
-    photo_bytes: int = 0
+    fetched: bool = False
 
 
 _VOC, _COCO = 500 * 375 / 1e6, 640 * 480 / 1e6
-_COCO_PHOTO = 163_000  # train2017.zip, 19,336,861,798 bytes, over its 118,287 photos
+_VOC_PHOTO = 1_999_639_040 // 17_125  # VOCtrainval_11-May-2012.tar over its photos
+_COCO_PHOTO = 19_336_861_798 // 118_287  # train2017.zip over its photos
 
 PUBLISHED: Mapping[str, PublishedSet] = {
-    "voc-trainaug": PublishedSet("voc20", 10_582, _VOC, ("voc", "sbd")),
-    "voc-val": PublishedSet("voc20", 1_449, _VOC, ("voc",)),
+    "voc-trainaug": PublishedSet("voc20", 10_582, _VOC, ("voc", "sbd"), _VOC_PHOTO),
+    "voc-val": PublishedSet("voc20", 1_449, _VOC, ("voc",), _VOC_PHOTO),
     "pascal-b": PublishedSet(
         "voc20",
         2_000,
         _COCO,
         ("coco", "lvis", "voc", "sbd"),
-        "the number of images is a guess, from 60 instances in each of 60 cells; the size of its "
-        "photos is estimated by the mean of COCO's",
         _COCO_PHOTO,
+        "2,000 images of pascal-b are a guess, from a quota of 60 instances in each of 60 cells",
+        fetched=True,
     ),
-    "coco14-train": PublishedSet("coco80", 82_081, _COCO, ("coco-2014", "coco-train2014")),
-    "coco14-val": PublishedSet("coco80", 40_137, _COCO, ("coco-2014", "coco-val2014")),
+    "coco14-train": PublishedSet(
+        "coco80", 82_081, _COCO, ("coco-2014", "coco-train2014"), _COCO_PHOTO
+    ),
+    "coco14-val": PublishedSet("coco80", 40_137, _COCO, ("coco-2014", "coco-val2014"), _COCO_PHOTO),
 }
 """Sets by the names of their recipes."""

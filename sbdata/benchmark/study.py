@@ -167,9 +167,9 @@ class Study:
                 training_preset=self.train_preset,
                 training_overrides=self.options,
                 method_overrides=self.method_options,
-                labels=part.labels and Path(part.labels),
-                saliency=part.saliency and Path(part.saliency),
-                boxes=part.boxes and Path(part.boxes),
+                labels=_path(part.labels),
+                saliency=_path(part.saliency),
+                boxes=_path(part.boxes),
                 pseudo=(pseudo or {}).get(name, {}),
                 part=name if len(self.presets) == 1 else f"{name}, {preset}",
             )
@@ -266,6 +266,10 @@ def _check_called(study: Study, part: str, called: str) -> None:
             f"({_listed(sorted(known))}), or a path with a slash"
         )
         raise InputError(msg)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -49,6 +49,7 @@ class Resources:
         images: Number of images that it processes.
         seconds: Estimated duration on one CPU core in seconds; 0 if unknown.
         on_cpu: Part of it that a GPU does not shorten.
+        space: Estimated size of the result in bytes.
     """
 
     cpus: float = 1.0
@@ -57,6 +58,7 @@ class Resources:
     images: int = 0
     seconds: float = 0.0
     on_cpu: float = 0.0
+    space: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -45,5 +45,5 @@ class UnbuiltSet:
 class WeakLabelsOfUnbuilt:
     """What a plan says of the weak labels of a set that is not built yet."""
 
-    digest: str = LATER
+    digest: str
     saliency_origin: str | None = None

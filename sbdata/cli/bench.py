@@ -14,6 +14,7 @@ import click
 
 from sbdata.cli.output import say
 from sbdata.cli.tables import print_table
+from sbdata.errors import InputError
 
 if TYPE_CHECKING:
     from sbdata.benchmark.config import BenchmarkConfig
@@ -27,6 +28,15 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 
 
 @click.command()
+@click.option(
+    "--study", "study_name", metavar="NAME|FILE",
+    help="Run a study, such as wacv24 or smoke, or the YAML file of one; --method and --strategy "
+    "then narrow it.",
+)  # fmt: skip
+@click.option(
+    "--part", "parts", multiple=True, metavar="NAME",
+    help="Part of the study [all]; may be repeated.",
+)  # fmt: skip
 @click.option(
     "--method", "methods", multiple=True, metavar="NAME",
     help="Method [cam]; may be repeated. --list shows all.",
@@ -79,6 +89,11 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     help="Boxes: a JSON file in COCO's format, or a folder of VOC's XML [the set's].",
 )  # fmt: skip
 @click.option(
+    "--pseudo", "pseudo", multiple=True, metavar="[PART/]METHOD=DIR",
+    help="Masks or maps that authors published, or an import of them, in the place of a method's "
+    "own stages; of the study's first part unless another is named. May be repeated.",
+)  # fmt: skip
+@click.option(
     "--work",
     type=_FOLDER,
     default=Path("runs/bench"),
@@ -121,6 +136,8 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 @click.option("--list", "listing", is_flag=True, help="Show methods and strategies, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
+    study_name: str | None,
+    parts: tuple[str, ...],
     methods: tuple[str, ...],
     strategies: tuple[str, ...],
     sets: tuple[Path, ...],
@@ -134,6 +151,7 @@ def bench(
     labels: Path | None,
     saliency: Path | None,
     boxes: Path | None,
+    pseudo: tuple[str, ...],
     work: Path,
     results: Path,
     device: str,
@@ -159,24 +177,50 @@ def bench(
         _list(as_json)
         return
     from sbdata.benchmark.config import BenchmarkConfig
+    from sbdata.cli.study import chosen_study, folders_of_masks, prepared, show_study
 
-    plan = BenchmarkConfig(
-        methods=methods or ("cam",),
-        strategies=strategies or ("ce", "sb-ewc"),
-        training=train_set,
-        sets=sets or (Path("data/shapes-b"),),
-        seeds=tuple(range(first_seed, first_seed + seeds)),
-        preset=preset,
-        training_preset=train_preset,
-        training_overrides=overrides,
-        method_overrides=method_overrides,
-        labels=labels,
-        saliency=saliency,
-        boxes=boxes,
-    )
-    if dry_run:
-        _show_plan(plan, work, results, workers, as_json)
-        return
+    if study_name is not None:
+        study = chosen_study(
+            study_name,
+            methods=methods,
+            strategies=strategies,
+            parts=parts,
+            options=overrides,
+            method_options=method_overrides,
+        )
+        masks = folders_of_masks(pseudo, list(study.parts), study.methods)
+        if dry_run:
+            from sbdata.benchmark.study_plan import plan_study
+            from sbdata.cli.study import show_study_plan
+
+            planned = plan_study(study, work, results, pseudo=masks, workers=workers)
+            show_study_plan(study, planned, as_json)
+            return
+        plans = study.configs(work, masks)
+    else:
+        if parts:
+            msg = "--part names a part of a study; give --study, too"
+            raise InputError(msg)
+        study = None
+        plan = BenchmarkConfig(
+            methods=methods or ("cam",),
+            strategies=strategies or ("ce", "sb-ewc"),
+            training=train_set,
+            sets=sets or (Path("data/shapes-b"),),
+            seeds=tuple(range(first_seed, first_seed + seeds)),
+            preset=preset,
+            training_preset=train_preset,
+            training_overrides=overrides,
+            method_overrides=method_overrides,
+            labels=labels,
+            saliency=saliency,
+            boxes=boxes,
+            pseudo=folders_of_masks(pseudo, [""], methods).get("", {}),
+        )
+        if dry_run:
+            _show_plan(plan, work, results, workers, as_json)
+            return
+        plans = (plan,)
     from sbdata.benchmark.run import run_bench
     from sbdata.machine import check_output
     from sbdata.train.devices import init_distributed
@@ -184,9 +228,11 @@ def bench(
     for folder in (work, results):
         check_output(folder)
     first = init_distributed(device).is_first if executor == "local" else True
-    with _watching(quiet=as_json or not first) as watcher:
+    quiet = as_json or not first
+    plans = prepared(plans, work, study, quiet=quiet)
+    with _watching(quiet=quiet) as watcher:
         written = run_bench(
-            plan,
+            plans,
             work,
             results,
             device=device,
@@ -198,7 +244,9 @@ def bench(
             verify=verify,
             only=only,
         )
-    if first and (written or as_json):
+    if first and written and study is not None and only is None:
+        show_study(study, [*written, *results.glob("*-differences.*.json")], work, as_json=as_json)
+    elif first and (written or as_json):
         _show_results(written, as_json)
     elif first:
         say(f"--only {only}: done")
