@@ -2,12 +2,12 @@
 
     python -m tests.kills --moments 25 --seed 0 --out results/kills.json
 
-runs ``sbdata dataset build``, ``score``, ``train``, ``bench`` and ``sources fetch`` (and
-``bench --study``, by ``--command study``) on tiny data, once undisturbed and then killed (SIGKILL to the process group) at moments that are spread over the
-whole run: just before a file is opened, moved or removed, or after a random part of the time from
-there to the next such step. After each kill, what has a final name must be the former result or the
-new one. The same command run once more must end well, with the bits of the undisturbed run and no
-litter.
+runs ``sbdata dataset build``, ``score``, ``train``, ``bench`` and ``sources fetch``, and ``bench
+--study`` if ``--command study`` is given, on tiny data, once undisturbed and then killed (SIGKILL
+to the process group) at moments that are spread over the whole run: just before a file is opened,
+moved or removed, or after a random part of the time from there to the next such step. After each
+kill, what has a final name must be the former result or the new one. The same command run once more
+must end well, with the bits of the undisturbed run and no litter.
 """
 
 from __future__ import annotations
@@ -609,10 +609,12 @@ def kill_command(
 
 def record(tried: Mapping[str, Mapping[str, Any]], moments: int, seed: int) -> dict[str, Any]:
     """Return what is written of kills; nothing in it names a place of this machine."""
+    further = [name for name in tried if name not in COMMANDS]
+    named = f"--command {' '.join(tried)} " if further else ""
     packages = ("sbdata", "numpy", "pillow", "pyarrow", "torch")
     return {
         "format": FORMAT,
-        "command": f"python -m tests.kills --moments {moments} --seed {seed}",
+        "command": f"python -m tests.kills {named}--moments {moments} --seed {seed}",
         "moments": moments,
         "seed": seed,
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
