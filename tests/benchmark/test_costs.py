@@ -1,4 +1,4 @@
-"""The cost model: its constants are the committed measurement, and its work that of the settings."""
+"""The cost model: its constants are as measured, and its work is that of the settings."""
 
 from __future__ import annotations
 
