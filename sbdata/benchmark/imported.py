@@ -9,6 +9,7 @@ from pathlib import Path
 from sbdata.benchmark.cache import locked
 from sbdata.benchmark.linking import ImportSettings
 from sbdata.benchmark.stage import Stage
+from sbdata.benchmark.unbuilt import LATER
 from sbdata.errors import InputError
 from sbdata.fingerprints import code_fingerprint, content_of, hash_of
 from sbdata.importers.record import (
@@ -111,8 +112,7 @@ def import_in(folder: Path) -> tuple[Record, Stage]:
 
 def planned_import(name: str, folder: Path) -> Stage:
     """Return the stage of masks that are still to be imported, to plan with."""
-    later = "known once they are imported"
-    return _stage(ImportSettings(name, later, "", later, later, later, later), folder)
+    return _stage(ImportSettings(name, LATER, "", LATER, LATER, LATER, LATER), folder)
 
 
 def _stage(settings: ImportSettings, folder: Path) -> Stage:

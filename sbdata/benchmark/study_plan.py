@@ -6,6 +6,7 @@ ids of their tasks are not known yet, since they depend on the content of the se
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from sbdata.benchmark.imported import is_import
 from sbdata.benchmark.published_sets import PUBLISHED
 from sbdata.benchmark.run import PlanRow, plan_bench
 from sbdata.benchmark.study import Study
-from sbdata.benchmark.unbuilt import UnbuiltSet
+from sbdata.benchmark.unbuilt import LATER, UnbuiltSet
 from sbdata.dataset_cache import ROOT, PublishedCollection, archive_status
 from sbdata.errors import InputError
 from sbdata.recipe import Recipe, bundled_recipes
+from sbdata.settings import as_plain
 from sbdata.sources.published import load_registry
 from sbdata.taxonomy import named_taxonomy
 from sbdata.train.weights import DEFAULT_BACKBONE, NAMED
@@ -83,6 +85,7 @@ class StudyPlan:
         downloads: Files of others that it needs.
         set_bytes: Estimated size of the photos of the sets that are not built.
         notes: Sentences that must be shown with the plan.
+        provisional: True if sets, weights or masks are missing, so that ids are not known yet.
     """
 
     rows: tuple[PlanRow, ...]
@@ -90,6 +93,7 @@ class StudyPlan:
     downloads: tuple[Download, ...]
     set_bytes: int
     notes: tuple[str, ...]
+    provisional: bool
 
     @property
     def kinds(self) -> tuple[KindOfTasks, ...]:
@@ -117,7 +121,7 @@ class StudyPlan:
             "notes": list(self.notes),
             "tasks": [
                 {
-                    "id": None if self.unbuilt else row.task.id,
+                    "id": None if self.provisional else row.task.id,
                     "kind": row.task.kind,
                     "name": row.task.name,
                     **row.task.context["about"],
@@ -187,7 +191,15 @@ def plan_study(
             how = "is an import" if is_import(folder) else "will be imported"
             notes.append(f"{part}: {folder} {how}; its masks replace the stages of {method}.")
     set_bytes = sum((found.images or 0) * found.photo_bytes for found in published)
-    return StudyPlan(rows, tuple(stand_ins.values()), tuple(downloads), set_bytes, tuple(notes))
+    return StudyPlan(
+        rows,
+        tuple(stand_ins.values()),
+        tuple(downloads),
+        set_bytes,
+        tuple(notes),
+        provisional=bool(stand_ins)
+        or any(LATER in json.dumps(as_plain(row.task.params)) for row in rows),
+    )
 
 
 def _stand_ins(study: Study, work: Path) -> dict[Path, UnbuiltSet]:

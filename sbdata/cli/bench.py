@@ -215,7 +215,7 @@ def bench(
             labels=labels,
             saliency=saliency,
             boxes=boxes,
-            pseudo=folders_of_masks(pseudo, [""], methods).get("", {}),
+            pseudo=folders_of_masks(pseudo, [""], methods or ("cam",)).get("", {}),
         )
         if dry_run:
             _show_plan(plan, work, results, workers, as_json)

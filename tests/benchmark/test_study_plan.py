@@ -16,18 +16,31 @@ from sbdata.cli.bench import bench
 from sbdata.sources.published import load_registry
 
 
-@pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyPlan:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    (tmp_path / "hub" / "models--timm--resnet50.tv_in1k").mkdir(parents=True)
-    archives = tmp_path / "data" / "sources" / "archives"
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one of the archives, and the weights of one network in the hub's cache."""
+    here = tmp_path_factory.mktemp("plan")
+    (here / "hub" / "models--timm--resnet50.tv_in1k").mkdir(parents=True)
+    archives = here / "data" / "sources" / "archives"
     archives.mkdir(parents=True)
     with (archives / "benchmark.tgz").open("wb") as stream:
         stream.truncate(1_419_539_633)  # has the size of the published one, and takes no space
-    study = load_study("wacv24")
-    masks = {"voc": {"irn": tmp_path / "masks"}}
-    return plan_study(study, tmp_path / "work", tmp_path / "results", pseudo=masks)
+    return here
+
+
+@pytest.fixture(autouse=True)
+def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HF_HUB_CACHE", str(place / "hub"))
+
+
+@pytest.fixture(scope="module")
+def plan(place: Path) -> StudyPlan:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("HF_HUB_CACHE", str(place / "hub"))
+        masks = {"voc": {"irn": place / "masks"}}
+        return plan_study(load_study("wacv24"), place / "work", place / "results", pseudo=masks)
 
 
 def test_the_paper_is_planned_without_its_sets(plan: StudyPlan) -> None:
@@ -74,13 +87,15 @@ def test_every_published_set_has_sources_of_the_registry() -> None:
     assert set(load_study("wacv24").sets) == set(PUBLISHED)
 
 
-def test_the_command_prints_kinds_and_not_tasks(plan: StudyPlan) -> None:
-    done = CliRunner().invoke(bench, ["--study", "wacv24", "--dry-run"], catch_exceptions=False)
+def test_the_command_prints_kinds_and_not_tasks() -> None:
+    few = ["--study", "wacv24", "--part", "voc", "--method", "irn", "--dry-run"]
+    done = CliRunner().invoke(bench, few, catch_exceptions=False)
     assert done.exit_code == 0
     assert len(done.output.splitlines()) < 60
     assert "that a GPU is 200 times as fast as a core is a guess" in done.output
     assert "deeplabv1_resnet101-coco.pth" in done.output
-    given = ["--study", "wacv24", "--part", "voc", "--method", "irn", "--dry-run", "--json"]
-    narrowed = json.loads(CliRunner().invoke(bench, given, catch_exceptions=False).output)
+    narrowed = json.loads(
+        CliRunner().invoke(bench, [*few, "--json"], catch_exceptions=False).output
+    )
     assert {task["method"] for task in narrowed["tasks"]} == {"irn"}
     assert narrowed["gpu_factor_is_a_guess"]
