@@ -413,7 +413,7 @@ class _Branch:
                 workers=planner.workers,
                 images=len(planner.training),
                 seconds=training_seconds(planner.preset, strategy, shared=shared),
-                space=space_of_training(planner.preset),
+                space=space_of_training(planner.preset, shared=shared),
             ),
             inputs=self._masks,
             context={**planner.place, "preset": planner.preset.as_dict()},
