@@ -113,13 +113,8 @@ def prepared(
     from sbdata.cli.progress import showing_progress
 
     with showing_progress(quiet=quiet) as progress:
-        for called in study.sets if study is not None else ():
-            recipe = study.recipe_of(called) if study is not None else None
-            if recipe is not None and study is not None:
-                from sbdata.curate.build import build_set
-                from sbdata.curate.inputs import Inputs
-
-                build_set(recipe, study.folder(called, work), Inputs())
+        if study is not None:
+            _build_sets(study, work)
         return tuple(
             replace(
                 config,
@@ -132,6 +127,21 @@ def prepared(
             )
             for config in configs
         )
+
+
+def _build_sets(study: Study, work: Path) -> None:
+    """Build the generated sets of a study that are not there; those that are must be undamaged."""
+    from sbdata.benchmark.cache import locked
+    from sbdata.curate.build import build_set, built_already
+    from sbdata.curate.inputs import Inputs
+
+    for called in study.sets:
+        recipe = study.recipe_of(called)
+        if recipe is not None:
+            folder = study.folder(called, work)
+            with locked(folder):  # another process may build it
+                if built_already(folder, recipe, Inputs()) is None:
+                    build_set(recipe, folder, Inputs())
 
 
 # --- the plan -------------------------------------------------------------------------------------
