@@ -2,12 +2,12 @@
 
     python -m tests.kills --moments 25 --seed 0 --out results/kills.json
 
-runs ``sbdata dataset build``, ``score``, ``train``, ``bench`` and ``sources fetch`` on tiny data,
-once undisturbed and then killed (SIGKILL to the process group) at moments that are spread over the
-whole run: just before a file is opened, moved or removed, or after a random part of the time from
-there to the next such step. After each kill, what has a final name must be the former result or the
-new one. The same command run once more must end well, with the bits of the undisturbed run and no
-litter.
+runs ``sbdata dataset build``, ``score``, ``train``, ``bench`` and ``sources fetch``, and ``bench
+--study`` if ``--command study`` is given, on tiny data, once undisturbed and then killed (SIGKILL
+to the process group) at moments that are spread over the whole run: just before a file is opened,
+moved or removed, or after a random part of the time from there to the next such step. After each
+kill, what has a final name must be the former result or the new one. The same command run once more
+must end well, with the bits of the undisturbed run and no litter.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from tests.killing import MAIN, Ended, Order, Starter, starting
 
 FORMAT = "sbdata.kills.v1"
 COMMANDS = ("build", "score", "train", "bench", "fetch")
+ALL = (*COMMANDS, "study")
+"""Commands that can be tried; a study takes longest, and only if it is named."""
 MARKERS = (MARKER, ".stage.json", ".complete.json")
 """Names of the files that vouch for a folder."""
 MOVES = ("os.remove", "os.rename", "os.rmdir", "shutil.rmtree")
@@ -374,7 +376,7 @@ def _pause(whole: Ended, step: int) -> float:
     return max(0.0, times[step] - times[step - 1])
 
 
-# --- the five commands ----------------------------------------------------------------------------
+# --- the six commands ----------------------------------------------------------------------------
 
 
 def _built(root: Path, name: str, images: int, seed: int) -> Path:
@@ -527,6 +529,38 @@ def _fetch_case(root: Path, starter: Starter, stack: ExitStack) -> Case:
     )
 
 
+def _study_case(root: Path, starter: Starter, stack: ExitStack) -> Case:
+    file = root / "tiny-study.yaml"
+    generated = {
+        name: {
+            "recipe": "shapes-train",
+            "options": [f"sources.0.options={{seed: {seed}, pool: 2, train: {images}}}"],
+        }
+        for name, seed, images in (("one", 3, 3), ("two", 4, 3), ("scored", 5, 2))
+    }
+    content = {
+        "name": "tiny-study", "methods": ["labels-only"], "strategies": ["ce", "sb"],
+        "seeds": [0], "train_preset": str(_preset(root)), "generated": generated,
+        "parts": {name: {"training": name, "sets": ["scored"]} for name in ("one", "two")},
+    }  # fmt: skip
+    file.write_text(yaml.safe_dump(content))
+
+    def arguments(place: Path) -> tuple[str, ...]:
+        return (
+            "bench", "--study", str(file), "--work", str(place / "work"),
+            "--results", str(place / "results"), "--device", "cpu", "--threads", "1",
+        )  # fmt: skip
+
+    _warm(starter, arguments(root / "warm"))
+    return Case(
+        arguments=arguments(root / "place"),
+        starts={"empty": None},
+        open=r"checkpoint\.pt|.+\.lock|\..+\.building",
+        grows=("log.csv",),
+        loose=("hashes.json", "durations.jsonl"),
+    )
+
+
 def _warm(starter: Starter, arguments: Sequence[str]) -> None:
     """Run a command in the starter itself, so that no fork has to load or compile anything."""
     ended = starter.run(Order(tuple(arguments), "", forked=False))
@@ -539,12 +573,15 @@ MAKERS: Mapping[str, Maker] = {
     "train": _train_case,
     "bench": _bench_case,
     "fetch": _fetch_case,
+    "study": _study_case,
 }
 _MODULES = {
     "build": ("sbdata.cli.dataset", "sbdata.curate.build"),
     "score": ("sbdata.cli.score", "sbdata.score.run"),
     "train": ("sbdata.cli.train", "sbdata.train.strategies"),
     "bench": ("sbdata.cli.bench", "sbdata.benchmark.run"),
+    "study": ("sbdata.cli.bench", "sbdata.cli.study", "sbdata.benchmark.run",
+              "sbdata.curate.build"),
     "fetch": ("sbdata.cli.sources", "sbdata.cli.progress", "sbdata.dataset_cache",
               "sbdata.sources.published", "sbdata.fetch.trees"),
 }  # fmt: skip
@@ -552,7 +589,7 @@ _MODULES = {
 
 @contextmanager
 def sandbox(command: str, root: Path) -> Iterator[Sandbox]:
-    """Give the place of one of the five commands, with all that it needs."""
+    """Give the place of one of the six commands, with all that it needs."""
     root.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         starter = stack.enter_context(starting(root / "said.txt", *_MODULES[command]))
@@ -562,7 +599,7 @@ def sandbox(command: str, root: Path) -> Iterator[Sandbox]:
 def kill_command(
     command: str, root: Path, moments: int, seed: int, told: Callable[[str], None] | None = None
 ) -> Tried:
-    """Kill one of the five commands at random moments."""
+    """Kill one of the six commands at random moments."""
     with sandbox(command, root) as box:
         return kill_at_moments(box, command, moments, seed, told)
 
@@ -572,14 +609,16 @@ def kill_command(
 
 def record(tried: Mapping[str, Mapping[str, Any]], moments: int, seed: int) -> dict[str, Any]:
     """Return what is written of kills; nothing in it names a place of this machine."""
+    further = [name for name in tried if name not in COMMANDS]
+    named = f"--command {' '.join(tried)} " if further else ""
     packages = ("sbdata", "numpy", "pillow", "pyarrow", "torch")
     return {
         "format": FORMAT,
-        "command": f"python -m tests.kills --moments {moments} --seed {seed}",
+        "command": f"python -m tests.kills {named}--moments {moments} --seed {seed}",
         "moments": moments,
         "seed": seed,
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
-        "commands": {name: tried[name] for name in COMMANDS if name in tried},
+        "commands": {name: tried[name] for name in ALL if name in tried},
         "faults": sum(len(one["faults"]) for one in tried.values()),
         "minutes": round(sum(one["minutes"] for one in tried.values()), 1),
     }
@@ -601,7 +640,7 @@ def _told(line: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--command", nargs="+", choices=COMMANDS, default=COMMANDS)
+    parser.add_argument("--command", nargs="+", choices=ALL, default=COMMANDS)
     parser.add_argument(
         "--moments",
         type=int,

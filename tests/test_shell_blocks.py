@@ -66,6 +66,8 @@ CHANGES = (
     (r"(compare_strategies\.py .*)--seeds 3", rf"\1--row ce --only 0 {OPTIONS}"),
     (r"score PREDICTIONS (?=--(voc|coco))", r"score OF_\1 "),
     (r"( bench .*--method (?!.*--dry-run).*)", r"\1 --dry-run"),
+    (r"( bench --study (?!.*--dry-run).*)", r"\1 --dry-run"),
+    (r"(benchmarks/steps\.py)", r"\1 --quick --only 'tf_efficientnet_lite0, stride 16'"),
     (r"irn \.\.\. ", "irn --strategy ce --train-set data/shapes-train --set data/shapes-b "),
 )  # fmt: skip
 """Patterns and what takes their place in a line; in this order."""

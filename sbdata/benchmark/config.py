@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sbdata.benchmark.imported import absolute_import
@@ -33,6 +34,8 @@ class BenchmarkConfig:
         saliency: Folder of saliency maps, for the methods that use them.
         boxes: File or folder of boxes that replace those of the dataset, for the methods that use
             them.
+        pseudo: Folder of an import by method; its masks stand in the place of the method's own.
+        part: Name of this part of a study, which begins the names of its tasks; may be empty.
     """
 
     methods: tuple[str, ...]
@@ -47,6 +50,8 @@ class BenchmarkConfig:
     labels: Path | None = None
     saliency: Path | None = None
     boxes: Path | None = None
+    pseudo: Mapping[str, Path] = field(default_factory=dict)
+    part: str = ""
 
     def __post_init__(self) -> None:
         for what in ("methods", "strategies", "sets", "seeds"):
@@ -56,6 +61,13 @@ class BenchmarkConfig:
                 raise InputError(msg)
         for name in self.strategies:
             find_strategy(name)
+        unknown = sorted(set(self.pseudo) - set(self.methods))
+        if unknown:
+            msg = (
+                f"--pseudo {unknown[0]}=...: no method of this call, which has "
+                f"{', '.join(self.methods)}; name it by --method"
+            )
+            raise InputError(msg)
         absolute = {
             "methods": tuple(map(absolute_import, self.methods)),
             "training": self.training.absolute(),
@@ -63,6 +75,7 @@ class BenchmarkConfig:
             "labels": self.labels and self.labels.absolute(),
             "saliency": self.saliency and self.saliency.absolute(),
             "boxes": self.boxes and self.boxes.absolute(),
+            "pseudo": {name: folder.absolute() for name, folder in self.pseudo.items()},
         }
         for name, value in absolute.items():
             object.__setattr__(self, name, value)

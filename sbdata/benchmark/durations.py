@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from sbdata.benchmark.costs import BASIS
 from sbdata.benchmark.tasks import Task
 
 FILE = "durations.jsonl"
-ROUGH = "one CPU core, smoke network"
 _LATEST = 5  # number of latest runs that are used
 
 
@@ -23,7 +23,8 @@ class Estimate:
 
     Attributes:
         seconds: Estimated wall time in seconds.
-        source: Basis of the estimate: the number of former runs, or :data:`ROUGH`.
+        source: Basis of the estimate: the number of former runs, or that of
+            :mod:`sbdata.benchmark.costs`.
     """
 
     seconds: float
@@ -52,7 +53,7 @@ def estimate_durations(cache: Path, tasks: Sequence[Task]) -> dict[str, Estimate
             runs = "1 former run" if len(former) == 1 else f"{len(former)} former runs"
             found[task.id] = Estimate(median(former) * _work(task), runs)
         else:
-            found[task.id] = Estimate(task.resources.seconds, ROUGH)
+            found[task.id] = Estimate(task.resources.seconds, BASIS)
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ class SetRecord:
         n_classes: Number of classes with such an instance, by size.
         true_masks: True if the training used ground truth instead of pseudo-masks.
         pseudo: Quality of the pseudo-masks used for training; None if the file has no such values.
+        intervals: Bootstrap intervals of the figures over images; None if there is none.
     """
 
     file: Path
@@ -113,6 +114,7 @@ class SetRecord:
     n_classes: Mapping[str, int]
     true_masks: bool
     pseudo: PseudoMasks | None
+    intervals: Mapping[str, tuple[float, ...] | None] = field(default_factory=dict)
 
     @property
     def role(self) -> str:
@@ -245,11 +247,11 @@ def _entries(result: ResultRecord, path: Path) -> Iterator[SetRecord]:
     pseudo = None if result.pseudo is None else _pseudo_masks(result.pseudo, f"{path}: pseudo")
     saliency = _saliency(result)
     settings = dict(result.method_settings)
-    identity = _flat({k: v for k, v in result.identity.items() if k != "seed"})
+    identity = flat({k: v for k, v in result.identity.items() if k != "seed"})
     if saliency:
         settings.pop(_PROVIDER, None)
     for name, scored in sorted(result.sets.items()):
-        protocol = _flat({**common, "metric": scored.metric, **as_plain(scored.protocol)})
+        protocol = flat({**common, "metric": scored.metric, **as_plain(scored.protocol)})
         # The checkpoint interval does not affect any value.
         protocol.pop("training: optimisation: checkpoint_every", None)
         yield SetRecord(
@@ -265,7 +267,7 @@ def _entries(result: ResultRecord, path: Path) -> Iterator[SetRecord]:
             protocol=protocol,
             labels=result.training.labels,
             saliency=saliency,
-            settings=_flat(settings),
+            settings=flat(settings),
             code=result.code.get("sbdata", ""),
             identity=identity,
             shared=result.shared_identity,
@@ -275,6 +277,7 @@ def _entries(result: ResultRecord, path: Path) -> Iterator[SetRecord]:
             n_classes=scored.n_classes,
             true_masks=result.training.weak_digest is None,
             pseudo=pseudo,
+            intervals={figure: at.interval for figure, at in scored.figures.items()},
         )
 
 
@@ -288,15 +291,15 @@ def _saliency(result: ResultRecord) -> str:
     return f"built in, {', '.join(f'{name} {value}' for name, value in provider.items())}"
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
     """Return nested mappings as a flat one of texts, so that values can be compared and shown."""
-    flat: dict[str, str] = {}
+    found: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{above}{name}: ")
+            found |= flat(value, f"{above}{name}: ")
         else:
-            flat[f"{above}{name}"] = value if isinstance(value, str) else json.dumps(value)
-    return flat
+            found[f"{above}{name}"] = value if isinstance(value, str) else json.dumps(value)
+    return found
 
 
 # --- pseudo-masks ---------------------------------------------------------------------------------
@@ -324,7 +327,7 @@ class _PseudoFigures:
 
 
 def _pseudo_masks(raw: Mapping[str, Any], where: str) -> PseudoMasks:
-    names = {field.name for field in fields(_PseudoFigures)}
+    names = {known.name for known in fields(_PseudoFigures)}
     known = {name: value for name, value in raw.items() if name in names}
     found: _PseudoFigures = from_plain(_PseudoFigures, known, where)
     lost: dict[str, Mapping[str, float | None]] = {}

@@ -15,9 +15,21 @@ from typing import Any
 
 from sbdata.benchmark.cache import Cache
 from sbdata.benchmark.config import BenchmarkConfig
+from sbdata.benchmark.costs import (
+    COMPARE,
+    prediction_seconds,
+    scoring_seconds,
+    space_of_masks,
+    space_of_score,
+    space_of_stage,
+    space_of_training,
+    stage_seconds,
+    training_seconds,
+)
 from sbdata.benchmark.methods import Method, find_methods
 from sbdata.benchmark.stage import STAGES, code_of, stage_context, stage_params
 from sbdata.benchmark.tasks import Input, Kind, Resources, Task, task_id
+from sbdata.benchmark.unbuilt import LATER, UnbuiltSet, WeakLabelsOfUnbuilt
 from sbdata.checksums import read_checksums
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
@@ -32,7 +44,7 @@ from sbdata.settings import as_plain
 from sbdata.supervision import BOXES, LABELS_ONLY, SALIENCY
 from sbdata.train.preset import Preset
 from sbdata.train.registry import STRATEGIES, find_strategy
-from sbdata.train.weights import weights_content
+from sbdata.train.weights import NAMED, weights_content
 from sbdata.weak_labels.sources import WeakSources
 from sbdata.weak_labels.weak_set import WeakSet
 
@@ -48,17 +60,17 @@ CODE: Mapping[Kind, str] = {
 
 _COMPUTING: tuple[Kind, ...] = ("pseudo", "train", "predict", "score")
 
-# Measured on one CPU core with EfficientNet-Lite0 at stride 16, to distinguish minutes from hours;
-# other networks and devices differ by their relative speed.
-_TRAIN_SECONDS = 3.6  # per million pixels of a training view
-_PREDICT_SECONDS = 1.5  # per million pixels of a view
-_SCORE_SECONDS = 0.02  # per image
-_COMPARE_SECONDS = 1.0  # per set and strategy: bootstrap resampling
-_FISHER = 1.5  # cost of one image of EWC's sampled Fisher information, in training views
+
+PlannedSet = EvaluationSet | UnbuiltSet
 
 
 def plan_tasks(
-    config: BenchmarkConfig, cache: Cache, results: Path, *, workers: int | None = None
+    config: BenchmarkConfig,
+    cache: Cache,
+    results: Path,
+    *,
+    workers: int | None = None,
+    unbuilt: Mapping[Path, UnbuiltSet] | None = None,
 ) -> tuple[Task, ...]:
     """Return the tasks of a bench call, each after the tasks that it needs.
 
@@ -67,24 +79,33 @@ def plan_tasks(
         cache: Cache of results; imports are looked up there.
         results: Folder of the result files.
         workers: Number of data-loading workers per training; None to leave it to the device.
+        unbuilt: Stand-ins by folder for sets that are not built. If it is given, weights and masks
+            may be missing, too; such a plan cannot be run.
 
     Raises:
         InputError: for an unknown method, preset or setting, or a set that cannot be used.
     """
-    methods = find_methods(config, cache.root)
-    training = _open_set(config.training)
-    sets = _open_sets(config, training)
+    stand_ins = unbuilt or {}
+    methods = find_methods(config, cache.root, unbuilt=unbuilt is not None)
+    training = _open_set(config.training, stand_ins)
+    sets = _open_sets(config, training, stand_ins)
     ceiling = next((method.name for method in methods.values() if not method.stages), None)
-    if ceiling is not None:
+    if ceiling is not None and isinstance(training, EvaluationSet):
         check_has_masks(training.manifest, training.root, f"method {ceiling}")
-    return Planner(config, methods, training, sets, results, workers, cache.hashes).tasks()
+    may_lack = unbuilt is not None
+    return Planner(
+        config, methods, training, sets, results, workers, cache.hashes, may_lack
+    ).tasks()
 
 
-def _open_sets(config: BenchmarkConfig, training: EvaluationSet) -> dict[str, EvaluationSet]:
-    found: dict[str, EvaluationSet] = {}
+def _open_sets(
+    config: BenchmarkConfig, training: PlannedSet, stand_ins: Mapping[Path, UnbuiltSet]
+) -> dict[str, PlannedSet]:
+    found: dict[str, PlannedSet] = {}
     for root in config.sets:
-        opened = _open_set(root)
-        check_has_masks(opened.manifest, root, "scoring")
+        opened = _open_set(root, stand_ins)
+        if isinstance(opened, EvaluationSet):
+            check_has_masks(opened.manifest, root, "scoring")
         if opened.name in found:
             msg = f"{root}: a set called {opened.name} is scored already; name each set once"
             raise InputError(msg)
@@ -102,7 +123,9 @@ def _open_sets(config: BenchmarkConfig, training: EvaluationSet) -> dict[str, Ev
     return found
 
 
-def _open_set(root: Path) -> EvaluationSet:
+def _open_set(root: Path, stand_ins: Mapping[Path, UnbuiltSet]) -> PlannedSet:
+    if root in stand_ins and not root.is_dir():
+        return stand_ins[root]
     if not root.is_dir() and root.name in bundled_recipes():
         msg = f"{root}: no such set; build it by 'make dataset RECIPE={root.name}'"
         raise InputError(msg)
@@ -121,15 +144,17 @@ class Planner:
         results: Folder of the result files.
         workers: Number of data-loading workers per training; None to leave it to the device.
         hashes: Known hashes of saliency maps.
+        may_lack: True if files of initial weights may be missing.
     """
 
     config: BenchmarkConfig
     methods: Mapping[str, Method]
-    training: EvaluationSet
-    sets: Mapping[str, EvaluationSet]
+    training: PlannedSet
+    sets: Mapping[str, PlannedSet]
     results: Path
     workers: int | None = None
     hashes: FileHashes | None = None
+    may_lack: bool = False
     _tasks: dict[str, Task] = field(default_factory=dict)
 
     def tasks(self) -> tuple[Task, ...]:
@@ -156,13 +181,19 @@ class Planner:
     @cached_property
     def first_weights(self) -> str:
         """Identity of the segmenter's initial weights."""
-        return weights_content(self.preset.model.backbone, self.preset.model.weights)
+        model = self.preset.model
+        if self.may_lack and model.weights not in NAMED and not Path(model.weights).is_file():
+            return LATER
+        return weights_content(model.backbone, model.weights)
 
     @cached_property
     def photos(self) -> dict[str, str]:
         """Hash of the photos of each set, by the set's logical hash."""
         found = {}
         for opened in (self.training, *self.sets.values()):
+            if isinstance(opened, UnbuiltSet):
+                found[opened.logical_hash] = opened.logical_hash
+                continue
             sums = read_checksums(opened.root)
             names = {i: image_path(Path(), i).as_posix() for i in opened}
             digests = {i: sums.get(name, "absent") for i, name in names.items()}
@@ -172,17 +203,10 @@ class Planner:
     @cached_property
     def about_sets(self) -> dict[str, dict[str, Any]]:
         """Description of each evaluation set in results, by its name."""
-        return {
-            name: {
-                "logical_hash": opened.logical_hash,
-                "split": ", ".join(sorted(opened.manifest.images["split"].unique().to_pylist())),
-                "synthetic": bool(opened.manifest.meta.get("synthetic", False)),
-            }
-            for name, opened in self.sets.items()
-        }
+        return {name: _about(opened) for name, opened in self.sets.items()}
 
     @cached_property
-    def _weak(self) -> dict[WeakSources, tuple[WeakSet, str]]:
+    def _weak(self) -> dict[WeakSources, tuple[WeakSet | WeakLabelsOfUnbuilt, str]]:
         return {}
 
     def sources(self, method: Method) -> WeakSources:
@@ -195,9 +219,11 @@ class Planner:
             saliency=str(asked.saliency) if asked.saliency and SALIENCY in seen else None,
         )
 
-    def weak(self, method: Method) -> tuple[WeakSet, str]:
+    def weak(self, method: Method) -> tuple[WeakSet | WeakLabelsOfUnbuilt, str]:
         """Return the weak labels that a method may see, and their source in words."""
         sources = self.sources(method)
+        if isinstance(self.training, UnbuiltSet):
+            return WeakLabelsOfUnbuilt(self.training.logical_hash), LATER
         if sources not in self._weak:
             weak = sources.read(self.training, None, self.hashes)
             said = sources.describe()
@@ -205,6 +231,26 @@ class Planner:
                 said += f"; {LABELS_ONLY}"
             self._weak[sources] = weak, said
         return self._weak[sources]
+
+    @cached_property
+    def _resources(self) -> dict[tuple[str, str], Resources]:
+        return {}
+
+    def stage_resources(self, method: Method, part: str) -> Resources:
+        """Return what a stage of a method requests; the same for every seed."""
+        if (method.name, part) not in self._resources:
+            stage, images = method.stages[part], len(self.training)
+            size = pixels_of(self.training)
+            seconds, on_cpu = stage_seconds(stage, method.reference.get(part), images, size)
+            space = space_of_stage(stage, images, size)
+            self._resources[method.name, part] = Resources(
+                gpus=min(stage.gpus, 1.0),
+                images=images,
+                seconds=seconds,
+                on_cpu=on_cpu,
+                space=space,
+            )
+        return self._resources[method.name, part]
 
 
 @dataclass(frozen=True)
@@ -263,8 +309,10 @@ class _Branch:
         """Return a new task; ``{id}`` in its folder is replaced by its id."""
         inputs, code = inputs or {}, code or (CODE[kind],)
         found = task_id(kind, params, inputs, code)
+        called = self.planner.config.part
         start = f"{self.method.name}, seed {self.seed}{f', {strategy}' if strategy else ''}"
         about = {
+            **({"part": called} if called else {}),
             "method": self.method.name,
             "strategy": strategy,
             "seed": self.seed,
@@ -274,7 +322,7 @@ class _Branch:
         return Task(
             found,
             kind,
-            f"{start}: {what}",
+            f"{f'{called}: ' if called else ''}{start}: {what}",
             as_plain(params),
             inputs,
             code,
@@ -292,7 +340,7 @@ class _Branch:
         found: dict[str, Task] = {}
         if not method.stages:
             return found
-        digest, images = planner.weak(method)[0].digest, len(planner.training)
+        digest = planner.weak(method)[0].digest
         ids: dict[int, Input] = {}
         for part, stage in method.stages.items():
             context = {
@@ -304,11 +352,7 @@ class _Branch:
                 "stage",
                 part,
                 stage_params(stage, digest, self.seed),
-                Resources(
-                    gpus=min(stage.gpus, 1.0),
-                    images=images,
-                    seconds=stage.seconds_per_image * images,
-                ),
+                planner.stage_resources(method, part),
                 inputs={str(n): ids[id(s)] for n, s in enumerate(stage.after)},
                 context=context,
                 folder=f"{STAGES}/{stage.name}-{{id}}",
@@ -331,7 +375,11 @@ class _Branch:
                 "pseudo",
                 "score of the pseudo-masks",
                 {"truth": training.logical_hash},
-                Resources(images=len(training), seconds=2 * _SCORE_SECONDS * len(training)),
+                Resources(
+                    images=len(training),
+                    seconds=2 * _seconds_to_score(training),
+                    space=space_of_score(len(training)),
+                ),
                 inputs={part: task.as_input for part, task in self._stages.items()},
                 context=self.planner.place,
                 folder=f"pseudo/{self.method.name}-{{id}}",
@@ -374,7 +422,8 @@ class _Branch:
                 gpus=1.0,
                 workers=planner.workers,
                 images=len(planner.training),
-                seconds=_seconds_to_train(planner.preset, strategy, shared=shared),
+                seconds=training_seconds(planner.preset, strategy, shared=shared),
+                space=space_of_training(planner.preset, shared=shared),
             ),
             inputs=self._masks,
             context={**planner.place, "preset": planner.preset.as_dict()},
@@ -386,6 +435,7 @@ class _Branch:
 
     def _predict(self, strategy: str, name: str, train: Task) -> Task:
         opened, preset = self.planner.sets[name], self.planner.preset
+        seconds, on_cpu = prediction_seconds(preset, len(opened), pixels_of(opened))
         return self._task(
             "predict",
             f"predict {name}",
@@ -394,7 +444,13 @@ class _Branch:
                 "set": opened.logical_hash,
                 "photos": self.planner.photos[opened.logical_hash],
             },
-            Resources(gpus=1.0, images=len(opened), seconds=_seconds_to_predict(preset, opened)),
+            Resources(
+                gpus=1.0,
+                images=len(opened),
+                seconds=seconds,
+                on_cpu=on_cpu,
+                space=space_of_masks(len(opened), pixels_of(opened)),
+            ),
             inputs={"model": train.as_input},
             context={"set": str(opened.root)},
             folder=f"predict/{self.method.name}-{strategy}-{name}-{{id}}",
@@ -408,7 +464,11 @@ class _Branch:
             "score",
             f"score {name}",
             {"options": as_plain(ScoreOptions()), "truth": opened.logical_hash},
-            Resources(images=len(opened), seconds=_SCORE_SECONDS * len(opened)),
+            Resources(
+                images=len(opened),
+                seconds=_seconds_to_score(opened),
+                space=space_of_score(len(opened)),
+            ),
             inputs={"predictions": predict.as_input},
             context={"set": str(opened.root)},
             folder=f"score/{self.method.name}-{strategy}-{name}-{{id}}",
@@ -443,7 +503,7 @@ class _Branch:
             {"record": self._record(strategies[0]), "training": self._shared_key("ce")},
             Resources(
                 images=sum(map(len, self.planner.sets.values())),
-                seconds=_COMPARE_SECONDS * len(sets) * len(strategies),
+                seconds=COMPARE * len(sets) * len(strategies),
             ),
             inputs={"train": train.as_input, **scored},
             context={"results": str(self.planner.results), "sets": sets, "scores": folders},
@@ -485,18 +545,29 @@ def _training_code(strategy: str) -> tuple[str, ...]:
     return (CODE["train"], *find_strategy(strategy).modules_of_others)
 
 
-def _seconds_to_train(preset: Preset, strategy: str, *, shared: bool) -> float:
-    chosen, steps = find_strategy(strategy), preset.optimisation.steps
-    share = 1.0 - preset.switch if shared else 1.0
-    views = share * steps * preset.optimisation.batch_size
-    if chosen.consolidated and preset.ewc.fisher == "sampled":
-        views += preset.ewc.images * _FISHER
-    scales = 1.0 + sum(s * s for s in preset.model.scales)
-    return _TRAIN_SECONDS * views * scales * preset.augmentation.crop**2 / 1e6
+def _about(opened: PlannedSet) -> dict[str, Any]:
+    """Return the description of an evaluation set in results."""
+    if isinstance(opened, UnbuiltSet):
+        return {"logical_hash": LATER, "split": LATER, "synthetic": opened.generated}
+    return {
+        "logical_hash": opened.logical_hash,
+        "split": ", ".join(sorted(opened.manifest.images["split"].unique().to_pylist())),
+        "synthetic": bool(opened.manifest.meta.get("synthetic", False)),
+    }
 
 
-def _seconds_to_predict(preset: Preset, opened: EvaluationSet) -> float:
-    height, width = opened.size_of(opened.image_ids[0]) if len(opened) else (0, 0)
-    views = sum(s * s for s in preset.inference.scales) * (2 if preset.inference.flip else 1)
-    views *= 1.0 + sum(s * s for s in preset.model.scales)
-    return _PREDICT_SECONDS * views * len(opened) * height * width / 1e6
+def pixels_of(opened: PlannedSet) -> float:
+    """Return the mean size of a set's images, in million pixels."""
+    if isinstance(opened, UnbuiltSet):
+        return opened.megapixels
+    images = opened.manifest.images
+    if not images.num_rows:
+        return 0.0
+    sizes = zip(images["height"].to_pylist(), images["width"].to_pylist(), strict=True)
+    total: int = sum(height * width for height, width in sizes)
+    count: int = images.num_rows
+    return total / count / 1e6
+
+
+def _seconds_to_score(opened: PlannedSet) -> float:
+    return scoring_seconds(len(opened), pixels_of(opened))

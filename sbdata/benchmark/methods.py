@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sbdata.benchmark.baseline import CEILING, FULL, PIXEL_MASKS, Baseline, find_baseline
 from sbdata.benchmark.config import BenchmarkConfig
-from sbdata.benchmark.imported import PREFIX, find_import, method_name, paper_of
+from sbdata.benchmark.imported import (
+    PREFIX,
+    find_import,
+    import_in,
+    is_import,
+    method_name,
+    paper_of,
+    planned_import,
+)
 from sbdata.benchmark.stage import Stage, code_of, in_order
 from sbdata.errors import InputError
 from sbdata.fingerprints import code_fingerprint, hash_of
+from sbdata.importers.sources import UNKNOWN
 from sbdata.supervision import BOXES, SALIENCY
 
 
@@ -28,6 +37,8 @@ class Method:
         stages: Stages by names that are distinct within the method, in running order; the last one
             writes the pseudo-masks. None for ``full``.
         variant: suffix of the name, such as ``hybrid``; empty for the method itself.
+        reference: Stages of the method's preset ``smoke`` by the same names, to which estimated
+            durations refer; empty if it has none.
     """
 
     name: str
@@ -36,6 +47,7 @@ class Method:
     control: bool
     stages: Mapping[str, Stage] = field(default_factory=dict)
     variant: str = ""
+    reference: Mapping[str, Stage] = field(default_factory=dict)
 
     @property
     def code(self) -> str:
@@ -43,15 +55,21 @@ class Method:
         return hash_of([code_fingerprint(*code_of(stage)) for stage in self.stages.values()])
 
 
+SMOKE = "smoke"
+"""Preset in which the stages' seconds per image were measured."""
+
 _CEILING = Method(FULL, CEILING, (PIXEL_MASKS,), True)
 
 
-def find_methods(config: BenchmarkConfig, cache: Path) -> dict[str, Method]:
+def find_methods(
+    config: BenchmarkConfig, cache: Path, *, unbuilt: bool = False
+) -> dict[str, Method]:
     """Return the methods of a bench call with resolved settings.
 
     Args:
         config: Configuration of the call.
         cache: Folder of the cache, in which imports are looked up.
+        unbuilt: True to plan with folders of masks that are not imported yet.
 
     Returns:
         The methods by their own names, in the given order; ``import:NAME`` is ``import-NAME``.
@@ -85,6 +103,8 @@ def find_methods(config: BenchmarkConfig, cache: Path) -> dict[str, Method]:
             baseline = find_baseline(name)
             settings = baseline.resolved(config.preset, tuple(overrides[name]))
             method = _resolved(name, baseline, settings)
+            if name in config.pseudo:
+                method = _replaced(method, config.pseudo[name], unbuilt=unbuilt)
         found[method.name] = method
     for path, option, seen, what in (
         (config.saliency, "--saliency", SALIENCY, "saliency maps"),
@@ -105,19 +125,49 @@ def _imported(called: str, cache: Path) -> Method:
     return Method(name, paper, record.supervision, False, {stage.name: stage})
 
 
+IMPORTED = "imported masks"
+"""Variant of a method whose stages were replaced by imported masks."""
+
+
+def _replaced(method: Method, folder: Path, *, unbuilt: bool) -> Method:
+    """Return a method with the masks of an import in the place of all of its stages."""
+    if unbuilt and not is_import(folder):
+        stage = planned_import(method.name, folder)
+        return replace(method, stages={stage.name: stage}, reference={}, variant=IMPORTED)
+    record, stage = import_in(folder)
+    supervision = method.supervision if UNKNOWN in record.supervision else record.supervision
+    return replace(
+        method,
+        paper=f"{method.paper}; {paper_of(record)}",
+        supervision=supervision,
+        stages={stage.name: stage},
+        reference={},
+        variant=IMPORTED,
+    )
+
+
 def _resolved(called: str, baseline: Baseline, settings: Any) -> Method:
-    stages: dict[str, Stage] = {}
-    for stage in in_order(baseline.build(settings)):
-        name, number = stage.name, 1
-        while name in stages:
-            number += 1
-            name = f"{stage.name}-{number}"
-        stages[name] = stage
+    reference = {}
+    if SMOKE in baseline.presets:
+        reference = _named(baseline.build(baseline.resolved(SMOKE)))
     return Method(
         called,
         baseline.paper,
         baseline.supervision,
         baseline.control,
-        stages,
+        _named(baseline.build(settings)),
         baseline.variant(settings),
+        reference,
     )
+
+
+def _named(last: Stage) -> dict[str, Stage]:
+    """Return the stages that end in one, by names that are distinct."""
+    stages: dict[str, Stage] = {}
+    for stage in in_order(last):
+        name, number = stage.name, 1
+        while name in stages:
+            number += 1
+            name = f"{stage.name}-{number}"
+        stages[name] = stage
+    return stages

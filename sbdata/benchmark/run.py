@@ -21,6 +21,7 @@ from sbdata.benchmark.eta import Eta, Watcher
 from sbdata.benchmark.graph import plan_tasks
 from sbdata.benchmark.records import ResultRecord
 from sbdata.benchmark.tasks import Task
+from sbdata.benchmark.unbuilt import UnbuiltSet
 from sbdata.errors import InputError
 from sbdata.layout import IMAGES_FOLDER
 from sbdata.sets import check_files
@@ -31,7 +32,7 @@ SHORT = 8
 
 
 def run_bench(
-    config: BenchmarkConfig,
+    config: BenchmarkConfig | Sequence[BenchmarkConfig],
     work: Path,
     results: Path,
     *,
@@ -49,7 +50,7 @@ def run_bench(
     Existing results are not computed again; an interrupted call continues.
 
     Args:
-        config: Configuration of the bench.
+        config: Configuration of the bench; or several, whose tasks run together.
         work: Folder of the cache, which is kept between calls.
         results: Folder of the result files.
         device: Device name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
@@ -73,9 +74,11 @@ def run_bench(
     from sbdata.train.pretrained import check_name
 
     cache = Cache(work.absolute(), verify)
-    planned = plan_tasks(config, cache, results.absolute(), workers=workers)
+    calls = _calls(config)
+    planned = _planned(calls, cache, results, workers)
     tasks = planned if only is None else (find_task(planned, only, cache),)
-    check_name(config.segmenter_preset().model.backbone)
+    for call in calls:
+        check_name(call.segmenter_preset().model.backbone)
     _check_photos(tasks, cache)
     clock = Eta(tasks, cache.is_done, watcher, estimate_durations(cache.root, tasks))
     written: list[tuple[Path, ResultRecord]] = []
@@ -96,11 +99,31 @@ def run_bench(
         finished=finished,
     )
     methods = list(dict.fromkeys(task.context["about"]["method"] for task in tasks))
-    strategies = config.strategies
+    strategies = list(dict.fromkeys(name for call in calls for name in call.strategies))
     written.sort(
         key=lambda w: (methods.index(w[1].method), strategies.index(w[1].strategy), w[1].seed)
     )
     return dict(written)
+
+
+def _calls(config: BenchmarkConfig | Sequence[BenchmarkConfig]) -> Sequence[BenchmarkConfig]:
+    return (config,) if isinstance(config, BenchmarkConfig) else config
+
+
+def _planned(
+    calls: Sequence[BenchmarkConfig],
+    cache: Cache,
+    results: Path,
+    workers: int,
+    unbuilt: Mapping[Path, UnbuiltSet] | None = None,
+) -> tuple[Task, ...]:
+    """Return the tasks of some calls, each once and after the tasks that it needs."""
+    found: dict[str, Task] = {}
+    for call in calls:
+        tasks = plan_tasks(call, cache, results.absolute(), workers=workers, unbuilt=unbuilt)
+        for task in tasks:
+            found.setdefault(task.id, task)
+    return tuple(found.values())
 
 
 def _check_photos(tasks: Sequence[Task], cache: Cache) -> None:
@@ -171,14 +194,26 @@ class PlanRow:
 
 
 def plan_bench(
-    config: BenchmarkConfig, work: Path, results: Path | None = None, *, workers: int | None = None
+    config: BenchmarkConfig | Sequence[BenchmarkConfig],
+    work: Path,
+    results: Path | None = None,
+    *,
+    workers: int | None = None,
+    unbuilt: Mapping[Path, UnbuiltSet] | None = None,
 ) -> tuple[PlanRow, ...]:
     """Return what :func:`run_bench` would do; nothing is computed or written.
+
+    Args:
+        config: Configuration of the bench; or several, whose tasks run together.
+        work: Folder of the cache.
+        results: Folder of the result files.
+        workers: Number of data-loading workers.
+        unbuilt: Stand-ins for sets that are not built; see :func:`plan_tasks`.
 
     Raises:
         InputError: for an unusable plan or set.
     """
     cache = Cache(work.absolute())
-    tasks = plan_tasks(config, cache, (results or work).absolute(), workers=workers)
+    tasks = _planned(_calls(config), cache, results or work, workers, unbuilt)
     estimates = estimate_durations(cache.root, tasks)
     return tuple(PlanRow(task, cache.is_done(task), estimates[task.id]) for task in tasks)

@@ -48,6 +48,8 @@ class Resources:
         workers: Number of data-loading workers; None to leave it to the device.
         images: Number of images that it processes.
         seconds: Estimated duration on one CPU core in seconds; 0 if unknown.
+        on_cpu: Part of it that a GPU does not shorten.
+        space: Estimated size of the result in bytes.
     """
 
     cpus: float = 1.0
@@ -55,6 +57,8 @@ class Resources:
     workers: int | None = None
     images: int = 0
     seconds: float = 0.0
+    on_cpu: float = 0.0
+    space: float = 0.0
 
 
 @dataclass(frozen=True)

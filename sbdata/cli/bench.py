@@ -22,6 +22,7 @@ from sbdata.cli.shell_completion import (
     complete_train_preset,
 )
 from sbdata.cli.tables import print_table
+from sbdata.errors import InputError
 
 if TYPE_CHECKING:
     from sbdata.benchmark.config import BenchmarkConfig
@@ -40,6 +41,15 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
         "sbdata bench --method cam --preset photos --seeds 3 --dry-run",
     )
 )
+@click.option(
+    "--study", "study_name", metavar="NAME|FILE",
+    help="Run a study, such as wacv24 or smoke, or the YAML file of one; --method and --strategy "
+    "then narrow it.",
+)  # fmt: skip
+@click.option(
+    "--part", "parts", multiple=True, metavar="NAME",
+    help="Part of the study [all]; may be repeated.",
+)  # fmt: skip
 @click.option(
     "--method", "methods", multiple=True, metavar="NAME", shell_complete=complete_method,
     help="Method [cam]; may be repeated. --list shows all.",
@@ -94,6 +104,11 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     help="Boxes: a JSON file in COCO's format, or a folder of VOC's XML [the set's].",
 )  # fmt: skip
 @click.option(
+    "--pseudo", "pseudo", multiple=True, metavar="[PART/]METHOD=DIR",
+    help="Masks or maps that authors published, or an import of them, in the place of a method's "
+    "own stages; of the study's first part unless another is named. May be repeated.",
+)  # fmt: skip
+@click.option(
     "--work",
     type=_FOLDER,
     default=Path("runs/bench"),
@@ -136,6 +151,8 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 @click.option("--list", "listing", is_flag=True, help="Show methods and strategies, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
+    study_name: str | None,
+    parts: tuple[str, ...],
     methods: tuple[str, ...],
     strategies: tuple[str, ...],
     sets: tuple[Path, ...],
@@ -149,6 +166,7 @@ def bench(
     labels: Path | None,
     saliency: Path | None,
     boxes: Path | None,
+    pseudo: tuple[str, ...],
     work: Path,
     results: Path,
     device: str,
@@ -174,24 +192,50 @@ def bench(
         _list(as_json)
         return
     from sbdata.benchmark.config import BenchmarkConfig
+    from sbdata.cli.study import chosen_study, folders_of_masks, prepared, show_study
 
-    plan = BenchmarkConfig(
-        methods=methods or ("cam",),
-        strategies=strategies or ("ce", "sb-ewc"),
-        training=train_set,
-        sets=sets or (Path("data/shapes-b"),),
-        seeds=tuple(range(first_seed, first_seed + seeds)),
-        preset=preset,
-        training_preset=train_preset,
-        training_overrides=overrides,
-        method_overrides=method_overrides,
-        labels=labels,
-        saliency=saliency,
-        boxes=boxes,
-    )
-    if dry_run:
-        _show_plan(plan, work, results, workers, as_json)
-        return
+    if study_name is not None:
+        study = chosen_study(
+            study_name,
+            methods=methods,
+            strategies=strategies,
+            parts=parts,
+            options=overrides,
+            method_options=method_overrides,
+        )
+        masks = folders_of_masks(pseudo, list(study.parts), study.methods)
+        if dry_run:
+            from sbdata.benchmark.study_plan import plan_study
+            from sbdata.cli.study import show_study_plan
+
+            planned = plan_study(study, work, results, pseudo=masks, workers=workers)
+            show_study_plan(study, planned, as_json)
+            return
+        plans = study.configs(work, masks)
+    else:
+        if parts:
+            msg = "--part names a part of a study; give --study, too"
+            raise InputError(msg)
+        study = None
+        plan = BenchmarkConfig(
+            methods=methods or ("cam",),
+            strategies=strategies or ("ce", "sb-ewc"),
+            training=train_set,
+            sets=sets or (Path("data/shapes-b"),),
+            seeds=tuple(range(first_seed, first_seed + seeds)),
+            preset=preset,
+            training_preset=train_preset,
+            training_overrides=overrides,
+            method_overrides=method_overrides,
+            labels=labels,
+            saliency=saliency,
+            boxes=boxes,
+            pseudo=folders_of_masks(pseudo, [""], methods or ("cam",)).get("", {}),
+        )
+        if dry_run:
+            _show_plan(plan, work, results, workers, as_json)
+            return
+        plans = (plan,)
     from sbdata.benchmark.run import run_bench
     from sbdata.machine import check_output
     from sbdata.train.devices import init_distributed
@@ -199,9 +243,11 @@ def bench(
     for folder in (work, results):
         check_output(folder)
     first = init_distributed(device).is_first if executor == "local" else True
-    with _watching(quiet=as_json or not first) as watcher:
+    quiet = as_json or not first
+    plans = prepared(plans, work, study, quiet=quiet)
+    with _watching(quiet=quiet) as watcher:
         written = run_bench(
-            plan,
+            plans,
             work,
             results,
             device=device,
@@ -213,7 +259,9 @@ def bench(
             verify=verify,
             only=only,
         )
-    if first and (written or as_json):
+    if first and written and study is not None and only is None:
+        show_study(study, [*written, *results.glob("*-differences.*.json")], work, as_json=as_json)
+    elif first and (written or as_json):
         _show_results(written, as_json)
     elif first:
         say(f"--only {only}: done")
@@ -259,7 +307,7 @@ def _duration(seconds: float) -> str:
 def _show_plan(
     plan: BenchmarkConfig, work: Path, results: Path, workers: int | None, as_json: bool
 ) -> None:
-    from sbdata.benchmark.durations import ROUGH
+    from sbdata.benchmark.costs import BASIS
     from sbdata.benchmark.run import SHORT, plan_bench
 
     rows = plan_bench(plan, work, results, workers=workers)
@@ -311,7 +359,7 @@ def _show_plan(
     to_do = sum(not row.done for row in rows)
     say(
         f"{to_do} of {len(rows)} tasks to do, about {_duration(total)}. Estimates are from former "
-        f"runs of the kind in {work}, else rough ({ROUGH}). Nothing was computed; '--only ID' runs "
+        f"runs of the kind in {work}, else rough ({BASIS}). Nothing was computed; '--only ID' runs "
         "one task."
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PAGE, MARKDOWN, VALUES = "leaderboard.html", "leaderboard.md", "leaderboard.json"
 
+_WORK = Path("runs/bench")  # its generated sets are known by their names alone
 _PATH = click.Path(path_type=Path)
 
 
@@ -37,9 +38,17 @@ _PATH = click.Path(path_type=Path)
     "'<!-- leaderboard:end NAME -->' is replaced by the table; NAME is TRAINING/SCORED, or SCORED "
     "if that is unique.",
 )
+@click.option(
+    "--study", "study_name", metavar="NAME|FILE",
+    help="Show the table of a study instead; --out then gets study.html, study.md and study.json.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def leaderboard(
-    results: tuple[Path, ...], out: Path | None, readme: Path | None, as_json: bool
+    results: tuple[Path, ...],
+    out: Path | None,
+    readme: Path | None,
+    study_name: str | None,
+    as_json: bool,
 ) -> None:
     """Compare the results in RESULTS: methods, strategies and sets, over their seeds.
 
@@ -53,6 +62,15 @@ def leaderboard(
 
     if out is not None:
         check_output(out)
+    if study_name is not None:
+        from sbdata.benchmark.study import load_study
+        from sbdata.cli.study import show_study
+
+        if readme is not None:
+            msg = "--readme takes the tables of a leaderboard; leave it or --study out"
+            raise InputError(msg)
+        show_study(load_study(study_name), results, _WORK, as_json=as_json, out=out)
+        return
     boards = read_boards(results)
     values = json.dumps(boards_as_dict(boards), indent=2) + "\n"
     written = []

@@ -25,17 +25,17 @@ def markdown_of(board: Board) -> str:
     A cell of IA has the class mean and, beneath it, the instance mean. Only those differences are
     shown that support the paper's claim; the HTML page has all.
     """
-    parts = [_escaped(intro_of(board)), _table(board, rows_shown(board, "<br>"), words=3)]
+    parts = [escaped(intro_of(board)), _table(board, rows_shown(board, "<br>"), words=3)]
     quality = board.pseudo_masks
     if quality is not None:
-        parts.append(_escaped(quality_said(board, quality)))
+        parts.append(escaped(quality_said(board, quality)))
         parts.append(_table(board, quality_rows_shown(quality, "<br>"), words=2))
     contrasts = [c for c in board.contrasts if (c.minuend, c.subtrahend) in PAIRS]
     if contrasts:
         shown = changes_shown(board, contrasts, "<br>", seeds=False)
         parts += [PAIRED, _table(board, shown, words=2)]
-    said = [f"- {f.mark}: {_escaped(f.text)}." for f in board.footnotes]
-    said += [f"- {_escaped(note)}" for note in board.notes]
+    said = [f"- {f.mark}: {escaped(f.text)}." for f in board.footnotes]
+    said += [f"- {escaped(note)}" for note in board.notes]
     if said:
         parts.append("\n".join(said))
     return "\n\n".join(parts)
@@ -45,15 +45,20 @@ def _table(board: Board, texts: Texts, *, words: int) -> str:
     """Return a table; its last column, the marks, is left out if no row is marked."""
     titles, rows = texts
     end = len(titles) if board.footnotes else len(titles) - 1
-    rule = ["---" if k < words else "---:" for k in range(end)]
-    escaped = ([_escaped(cell) for cell in row[:end]] for row in rows)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles[:end], rule, *escaped))
+    return markdown_table(titles[:end], [row[:end] for row in rows], words)
 
 
-def _escaped(text: str) -> str:
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
+    """Return a table as Markdown; its first ``words`` columns are aligned to the left."""
+    rule = ["---" if k < words else "---:" for k in range(len(titles))]
+    cells = ([escaped(cell) for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (titles, rule, *cells))
+
+
+def escaped(text: str) -> str:
     r"""Return a text escaped for a table cell; only our own line breaks remain markup.
 
-    >>> print(_escaped("a|b <i> 1<br>2"))
+    >>> print(escaped("a|b <i> 1<br>2"))
     a\|b &lt;i> 1<br>2
     """
     parts = text.replace("\n", " ").replace("|", "\\|").replace("*", "\\*").split("<br>")

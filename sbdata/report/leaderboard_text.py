@@ -65,7 +65,7 @@ def intro_of(board: Board) -> str:
     synthetic = " (synthetic)" if board.synthetic else ""
     return (
         f"Trained on {board.training}, scored on {board.scored}{synthetic}: "
-        f"{count(board.n_images, 'image')}. {_numbers_of(board)} {_CELLS}"
+        f"{count(board.n_images, 'image')}. {numbers_of(board)} {_CELLS}"
     )
 
 
@@ -75,13 +75,13 @@ def quality_said(board: Board, quality: Quality) -> str:
     return (
         f"Pseudo-masks of {board.training}, the masks that the segmenters learned from, against "
         f"that set's ground truth: {count(quality.n_images, 'image')}, with 255 (ignored) read as "
-        f"background. {_numbers_of(quality)} {_CELLS} {miss_rate_title(quality).capitalize()}: "
+        f"background. {numbers_of(quality)} {_CELLS} {miss_rate_title(quality).capitalize()}: "
         f"{quality.smallest} instances with pixel recall {recall}, after each stage that writes "
         "masks; the last are the pseudo-masks themselves."
     )
 
 
-def _numbers_of(table: Board | Quality) -> str:
+def numbers_of(table: Board | Quality) -> str:
     """Return the numbers of instances and classes behind the IA of each size."""
     said = (
         f"{caption(name)}: {count(n, 'instance')}, "

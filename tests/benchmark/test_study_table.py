@@ -1,0 +1,73 @@
+"""The table of a study from hand-made results: values, intervals, differences, what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sbdata.benchmark.methods import find_methods
+from sbdata.benchmark.records import ResultRecord
+from sbdata.benchmark.study import Part, Study
+from sbdata.benchmark.study_table import read_tables
+from sbdata.report.study_text import caption_of, rows_of, study_markdown, study_page, titles_of
+from sbdata.settings import as_plain
+from tests.benchmark.result_examples import result, write
+
+STUDY = Study(
+    name="pets",
+    methods=("irn", "eps"),
+    strategies=("ce", "sb-ewc"),
+    seeds=(0, 1),
+    parts={"pets": Part("x/pets-train", ("x/pets-b", "x/pets-val"))},
+    description="a|b <i>",
+)
+
+
+def record(method: str, strategy: str, seed: int, miou: float) -> ResultRecord:
+    """Return a result with the settings of the study."""
+    (config,) = STUDY.configs(Path())
+    stages = find_methods(config, Path())[method].stages
+    settings = {name: as_plain(stage.settings) for name, stage in stages.items()}
+    preset = config.segmenter_preset().as_dict()
+    return result(method, strategy, seed, miou, settings=settings, preset=preset)
+
+
+def test_values_intervals_and_differences(tmp_path: Path) -> None:
+    made = [record("irn", "ce", 0, 0.5), record("irn", "ce", 1, 0.25)]
+    made += [record("irn", "sb-ewc", 0, 0.75), record("irn", "sb-ewc", 1, 0.5)]
+    made += [record("eps", "ce", 0, 0.5)]
+    strange = replace(record("eps", "sb-ewc", 0, 0.9), method_settings={"masks": {"share": 1}})
+    others = [record("irn", "ce", 2, 0.9), result("cam", "ce", 0, 0.9)]
+    (table,) = read_tables(STUDY, [write(tmp_path, [*made, strange, *others])], tmp_path)
+    by_name = {(row.method, row.strategy): row.cells for row in table.rows}
+    assert list(by_name) == [(m, s) for m in ("irn", "eps") for s in ("ce", "sb-ewc")]
+    ce, ewc = (by_name["irn", s]["pets-b"] for s in ("ce", "sb-ewc"))
+    assert (ce.seeds, ce.values["miou"].value) == ((0, 1), 0.375)
+    # Student's t for one degree of freedom at 97.5 %: 12.706; s / sqrt(2) = 0.125
+    assert ce.values["miou"].interval == pytest.approx((0.375 - 1.5883, 0.375 + 1.5883), abs=1e-3)
+    assert ce.values["miou"].change is None
+    change = ewc.values["miou"].change
+    assert change is not None
+    assert (change.value, change.interval) == (0.25, (0.25, 0.25))
+    (only,) = by_name["eps", "ce"].values()
+    assert only.values["miou"].interval == (0.375, 0.625)  # of the bootstrap
+    assert by_name["eps", "sb-ewc"] == {}  # that result is of other settings
+    assert table.notes[0] == "1 result of other settings than the study's left out."
+
+    assert "pets-b: 100 images (IA: 60 instances, 3 classes; IA_S: 10" in caption_of(table)
+    assert "pets-val: not run." in caption_of(table)
+    assert len(titles_of(table, " ")) == 3 + 2 * 5
+    rows = rows_of(table, "<br>")
+    assert rows[1][:3] == ["irn", "sb-ewc", "0–2 of 2"]
+    assert rows[1][3].startswith("0.625<br>")
+    assert rows[1][3].endswith("<br>Δ +0.250 (+0.250 to +0.250)")
+    assert rows[1][8] == "not run"
+    assert rows[3][3] == "not run"
+    text = study_markdown(STUDY, [table])
+    assert "a\\|b &lt;i>" in text
+    assert "| eps | sb-ewc | 0 of 2 | not run |" in text
+    page = study_page(STUDY, [table])
+    assert "a|b &lt;i&gt;" in page
+    assert page.count("not run") >= 5
