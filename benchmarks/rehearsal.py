@@ -27,10 +27,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+# Nothing else is imported here: until it starts its program, a child has the parent's memory, which
+# counts for its peak.
 
 IMAGES = (10_582, 1_449, 82_081, 40_137)
 """Numbers of images of train_aug, VOC val, COCO train and COCO val."""
@@ -67,8 +71,9 @@ def standins(images: tuple[int, ...], scale: float) -> tuple[Standin, ...]:
 # --- the sets -------------------------------------------------------------------------------------
 
 
-def make_pool(root: Path, like: str, photos: int) -> None:
+def make_pool(root: Path, one: Standin) -> None:
     """Build a set of distinct generated photos by the normal build, and predictions of it."""
+    import numpy as np
     from PIL import Image
 
     from sbdata import build_set
@@ -76,12 +81,15 @@ def make_pool(root: Path, like: str, photos: int) -> None:
     from sbdata.recipe import recipe_from_dict
     from sbdata.taxonomy import named_taxonomy
 
+    like = one.like
     source, rng = root / f"{like}-source", np.random.default_rng(len(like))
-    (source / "photos").mkdir(parents=True, exist_ok=True)
+    for stale in (source, root / f"{like}-pool-predictions"):
+        shutil.rmtree(stale, ignore_errors=True)  # of a rehearsal that was killed at this
+    (source / "photos").mkdir(parents=True)
     classes = named_taxonomy(TAXONOMIES[like]).classes
     images, annotations = [], []
     shares = [share for _, _, share in SIZES[like]]
-    for number in range(1, photos + 1):
+    for number in range(1, one.images + 1):
         width, height, _ = SIZES[like][int(rng.choice(len(shares), p=shares))]
         name = f"{number:012d}.jpg"
         coarse = rng.integers(0, 256, (height // 24, width // 24, 3), dtype=np.uint8)
@@ -133,6 +141,8 @@ def make_pool(root: Path, like: str, photos: int) -> None:
 
 def _ellipse(rng: np.random.Generator, width: int, height: int) -> list[float]:
     """Return a polygon of 24 corners in an image; sides are 8 to 300 pixels, small ones oftener."""
+    import numpy as np
+
     side = float(np.exp(rng.uniform(np.log(8), np.log(300))))
     ratio = float(np.exp(rng.uniform(-0.5, 0.5)))
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -144,6 +154,7 @@ def _ellipse(rng: np.random.Generator, width: int, height: int) -> list[float]:
 
 def make_set(root: Path, one: Standin) -> None:
     """Link the photos and masks of a pool under the ids of a set, and write its manifest."""
+    import numpy as np
     import pyarrow as pa
 
     from sbdata.curate.materialise import image_lists, write_checksums
@@ -294,6 +305,7 @@ def predict(root: Path, one: Standin) -> None:
 def decode(root: Path, one: Standin) -> dict[str, float]:
     """Decode what the scoring of a set by PNGs has to decode, and nothing else."""
     import cv2
+    import numpy as np
     from PIL import Image
 
     from sbdata.layout import CLASSES_FOLDER, OBJECTS_FOLDER
@@ -374,7 +386,7 @@ Function = Callable[[Path, Standin], dict[str, float] | None]
 FUNCTIONS: dict[str, Function] = {
     function.__name__: function
     for function in (
-        make_set, make_predictions, open_it, weak_labels, stage, pseudo, sample, predict, decode,
+        make_pool, make_set, make_predictions, open_it, weak_labels, stage, pseudo, sample, predict, decode,
         bench_score, compare, records,
     )
 }  # fmt: skip
@@ -393,10 +405,12 @@ class Step:
     command: tuple[str, ...] = ()
 
 
-def plan_of(root: Path, sets: tuple[Standin, ...]) -> list[Step]:
+def plan_of(root: Path, sets: tuple[Standin, ...], pool: int) -> list[Step]:
     """Return all steps in their order."""
     by_name = {one.name: one for one in sets}
-    steps = [Step("make the stand-ins", one, "make_set") for one in sets]
+    pools = [Standin(f"{like}-pool", like, "all", pool) for like in TAXONOMIES]
+    steps = [Step("draw and build", one, "make_pool") for one in pools]
+    steps += [Step("make the stand-ins", one, "make_set") for one in sets]
     steps += [Step("open a set", one, "open_it") for one in sets]
     for like in ("voc", "coco"):
         train, val = by_name[f"{like}-train"], by_name[f"{like}-val"]
@@ -439,9 +453,12 @@ def plan_of(root: Path, sets: tuple[Standin, ...]) -> list[Step]:
 
 
 def _ten() -> list[str]:
-    from sbdata.benchmark.baseline import describe_baselines
-
-    return [about["name"] for about in describe_baselines() if about.get("of_paper")]
+    listed = subprocess.run(
+        [sys.executable, "-m", "sbdata", "bench", "--list", "--json"], check=True,
+        capture_output=True,
+    )  # fmt: skip
+    methods = json.loads(listed.stdout)["methods"]
+    return [about["name"] for about in methods if about.get("of_paper")]
 
 
 def run_step(root: Path, step: Step) -> dict[str, Any]:
@@ -490,7 +507,10 @@ def _used(root: Path) -> int:
 
 def ratios(steps: dict[str, Any]) -> dict[str, float]:
     """Return CPU seconds of scoring over those of decoding: predictions alone, and all PNGs."""
-    seconds, found = steps["coco-val: score"]["cpu_s"], {}
+    found: dict[str, float] = {}
+    if not {"coco-val: score", "coco-val: decode, no scoring"} <= set(steps):
+        return found
+    seconds = steps["coco-val: score"]["cpu_s"]
     for library in ("pillow", "opencv"):
         of = steps["coco-val: decode, no scoring"]
         alone = of[f"{library}_predictions_cpu_s"]
@@ -509,7 +529,7 @@ def table(steps: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def rehearse(root: Path, images: tuple[int, ...], scale: float, pool: int) -> dict[str, Any]:
+def rehearse(root: Path, images: tuple[int, ...], scale: float, pool: int, parts: list[str]) -> dict[str, Any]:
     """Run all steps that are not done, and return what is recorded of this scale."""
     state_file = root / "rehearsal.json"
     state = json.loads(state_file.read_text()) if state_file.is_file() else {}
@@ -517,13 +537,9 @@ def rehearse(root: Path, images: tuple[int, ...], scale: float, pool: int) -> di
     if state and {key: state[key] for key in asked} != asked:
         sys.exit(f"{root}: holds a rehearsal of {state['images']} at {state['scale']}; remove it")
     steps: dict[str, Any] = state.get("steps", {})
-    for like in TAXONOMIES:
-        if not (root / f"{like}-ready").exists():
-            for stale in root.glob(f"{like}-*"):
-                shutil.rmtree(stale)
-            make_pool(root, like, pool)
-            (root / f"{like}-ready").touch()
-    for step in plan_of(root, standins(images, scale)):
+    for step in plan_of(root, standins(images, scale), pool):
+        if not any(part in step.title for part in parts):
+            continue
         name = f"{step.standin.name}: {step.title}"
         if name not in steps:
             steps[name] = run_step(root, step)
@@ -549,6 +565,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the images [1]")
     parser.add_argument("--images", type=int, nargs=4, default=IMAGES, metavar="N")
     parser.add_argument("--pool", type=int, default=240, help="distinct photos of each dataset")
+    parser.add_argument(
+        "--titles", nargs="+", default=[""], help="run only steps with such a part of their title"
+    )
     parser.add_argument("--root", type=Path, default=Path("runs/rehearsal"))
     parser.add_argument("--record", type=Path, help="JSON file to add the figures to")
     parser.add_argument("--keep", action="store_true", help="do not delete ROOT at the end")
@@ -563,7 +582,7 @@ def main() -> None:
             (root / "step.json").write_text(json.dumps(found))
         return
     root.mkdir(parents=True, exist_ok=True)
-    found = rehearse(root, tuple(args.images), args.scale, args.pool)
+    found = rehearse(root, tuple(args.images), args.scale, args.pool, args.titles)
     print("generated stand-ins, CPU\n" + table(found["steps"]))
     print("\n".join(f"{name}: {value}x" for name, value in found["ratios"].items()))
     if args.record:
