@@ -17,6 +17,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +120,13 @@ class Manifest:
     instances: pa.Table
     meta: Mapping[str, Any]
 
-    @property
+    @cached_property  # a taxonomy checks its names, and is asked for once per image
     def taxonomy(self) -> Taxonomy:
         """Return the classes that the set uses."""
         named = self.meta["taxonomy"]
         return Taxonomy(named["name"], tuple(named["classes"]))
 
-    @property
+    @cached_property
     def bins(self) -> SizeBins:
         """Return the size bins that the set was built with."""
         named = self.meta["bins"]

@@ -134,9 +134,17 @@ class EvaluationSet:
 
     def instances_of(self, image_id: str) -> pa.Table:
         """Return the rows of ``instances.parquet`` of one image, sorted by instance_id."""
+        rows = self.rows_of(image_id)
+        return self.manifest.instances.slice(rows.start, rows.stop - rows.start)
+
+    def rows_of(self, image_id: str) -> slice:
+        """Return the rows of ``instances.parquet`` of one image: for loops over all images.
+
+        Slicing a column that is an array already is a hundred times as fast as slicing the table.
+        """
         self._check_id(image_id)
         start, length = self._places.get(image_id, (0, 0))
-        return self.manifest.instances.slice(start, length)
+        return slice(start, start + length)
 
     def _of_size(self, found: MaskFile, path: Path, size: tuple[int, int]) -> LabelMap:
         height, width = found.values.shape

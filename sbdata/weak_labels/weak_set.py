@@ -157,14 +157,18 @@ def weak_set(
     else:
         check_files(opened, [IMAGES_FOLDER], hashes)
         remove_leftovers(folder) if folder.is_dir() else folder.mkdir(parents=True)
-    rows = []
+    rows, known = [], len(opened.taxonomy)
+    columns = [
+        opened.manifest.instances[name].to_numpy()
+        for name in ("class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h")
+    ]
     for image_id in opened:
-        instances = opened.instances_of(image_id)
-        classes = sorted(set(instances["class_id"].to_pylist()))
+        instances = opened.rows_of(image_id)
+        classes = sorted(set(columns[0][instances].tolist()))
         found, size = None, opened.size_of(image_id)
         if boxes is True:
-            table = instances.select(["class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h"])
-            found = tuple(Box(*values) for values in zip(*table.to_pydict().values(), strict=True))
+            values = (column[instances].tolist() for column in columns)
+            found = tuple(Box(*box) for box in zip(*values, strict=True))
         elif boxes is not False:
             found = _own_boxes(boxes, image_id, size)
             classes = sorted({box.class_id for box in found})
@@ -173,7 +177,7 @@ def weak_set(
                 msg = f"the labels lack image {image_id}; give one line for every image of the set"
                 raise InputError(msg)
             classes = _own_labels(labels[image_id], found if boxes is not True else None, image_id)
-        if any(not 1 <= c <= len(opened.taxonomy) for c in classes):
+        if any(not 1 <= c <= known for c in classes):
             msg = f"image {image_id}: a label is no class of {opened.taxonomy.name}"
             raise InputError(msg)
         photo = image_path(opened.root, image_id)
