@@ -49,7 +49,14 @@ def test_the_array_runs_all_tasks_level_by_level(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("NOTES", str(tmp_path))
     subprocess.run(["bash", "-c", submission], check=True, cwd=tmp_path)
-    assert (tmp_path / "ran").read_text().split() == ["--only", "bb", "--only", "cc", "--only", "dd"]
+    assert (tmp_path / "ran").read_text().split() == [
+        "--only",
+        "bb",
+        "--only",
+        "cc",
+        "--only",
+        "dd",
+    ]
     assert (tmp_path / "submitted").read_text().splitlines() == [
         "--parsable --array=1-2 task.sh bb cc",
         "--parsable --dependency=afterok:41 --array=1-1 task.sh dd",

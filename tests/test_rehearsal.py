@@ -31,6 +31,7 @@ def rehearsal() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_every_step_runs(rehearsal: ModuleType, tmp_path: Path) -> None:
     sets = rehearsal.standins((20, 6, 20, 20), 1.0)
     steps = rehearsal.plan_of(tmp_path, sets, 6)
@@ -46,6 +47,7 @@ def test_every_step_runs(rehearsal: ModuleType, tmp_path: Path) -> None:
     assert len({row.method for row in board.rows}) == 10
 
 
+@pytest.mark.slow
 def test_done_steps_are_kept(rehearsal: ModuleType, tmp_path: Path) -> None:
     images = (20, 6, 20, 20)
     found = rehearsal.rehearse(tmp_path, images, 1.0, 4, ["draw", "make"])

@@ -26,7 +26,7 @@ from sbdata.storage import inside, remove_leftovers, sha256_of, writing
 from sbdata.taxonomy import Taxonomy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one for every object
 class Box:
     """A box around an object, in pixels: ``x, y`` is its upper left corner."""
 
@@ -37,7 +37,7 @@ class Box:
     height: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one for every image
 class WeakImage:
     """One photo and its weak labels.
 

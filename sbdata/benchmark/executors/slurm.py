@@ -27,7 +27,7 @@ from sbdata.quoting import quoted
 
 _POLL = 1.0  # seconds between looks at the jobs' results
 
-_PARAMETERS: Mapping[str, tuple[str, type[int] | type[str]]] = {
+_PARAMETERS: Mapping[str, tuple[str, type[int | str]]] = {
     "time": ("timeout_min", int),
     "partition": ("slurm_partition", str),
     "gpus_per_node": ("gpus_per_node", int),
