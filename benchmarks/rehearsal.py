@@ -499,7 +499,7 @@ def run_step(root: Path, step: Step) -> dict[str, Any]:
         "wall_s": round(wall, 2),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
         "peak_mb": round(usage.ru_maxrss / 1024, 1),
-        "disk_mb": round((_used(root) - before) / 1e6, 1),
+        "disk_mb": round(max(0, _used(root) - before) / 1e6, 1),
         **{name: round(value, 3) for name, value in found.items()},
     }
 
@@ -528,12 +528,15 @@ def ratios(steps: dict[str, Any]) -> dict[str, float]:
 
 
 def table(steps: dict[str, Any]) -> str:
-    """Return the figures as lines of text."""
-    lines = [f"{'step':46} {'images':>8} {'wall s':>8} {'cpu s':>8} {'peak MB':>8} {'disk MB':>8}"]
-    for name, of in steps.items():
-        numbers = "".join(f" {of[key]:8,.1f}" for key in ("wall_s", "cpu_s", "peak_mb", "disk_mb"))
-        lines.append(f"{name:46} {of['images']:8,}{numbers}")
-    return "\n".join(lines)
+    """Return the figures as a table in Markdown, the one of docs/scale.md."""
+    header = ("step", "images", "wall s", "CPU s", "peak MB", "disk MB")
+    rows = [
+        (name, f"{of['images']:,}", *(f"{of[k]:,.1f}" for k in ("wall_s", "cpu_s")),
+         *(f"{of[k]:,.0f}" for k in ("peak_mb", "disk_mb")))
+        for name, of in steps.items()
+    ]  # fmt: skip
+    lines = [header, ("---", *["---:"] * (len(header) - 1)), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def rehearse(
@@ -546,14 +549,17 @@ def rehearse(
     if state and {key: state[key] for key in asked} != asked:
         sys.exit(f"{root}: holds a rehearsal of {state['images']} at {state['scale']}; remove it")
     steps: dict[str, Any] = state.get("steps", {})
-    for step in plan_of(root, standins(images, scale), pool):
+    plan = plan_of(root, standins(images, scale), pool)
+    for step in plan:
         if not any(part in step.title for part in parts):
             continue
         name = f"{step.standin.name}: {step.title}"
         if name not in steps:
             steps[name] = run_step(root, step)
-            print(table({name: steps[name]}).splitlines()[1], flush=True)
+            print(table({name: steps[name]}).splitlines()[2], flush=True)
             state_file.write_text(json.dumps({**asked, "steps": steps}, indent=1))
+    names = [f"{step.standin.name}: {step.title}" for step in plan]
+    steps = {name: steps[name] for name in names if name in steps}
     return {**asked, "steps": steps, "ratios": ratios(steps)}
 
 
