@@ -7,7 +7,7 @@ OUT     ?= data/$(RECIPE)
 ARGS    ?=
 JOBS    ?= 2
 WORKERS ?= auto --maxprocesses 4
-EXTRAS  ?= train,offline,pandas,ray,tensorboard,app
+EXTRAS  ?= train,offline,pandas,ray,slurm,tensorboard,app
 
 VENV := .venv
 CHECK_VENV := .venv-check

@@ -21,6 +21,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +142,13 @@ class Manifest:
     instances: pa.Table
     meta: Mapping[str, Any]
 
-    @property
+    @cached_property  # a taxonomy checks its names, and is asked for once per image
     def taxonomy(self) -> Taxonomy:
         """Return the classes that the set uses."""
         named = self.meta["taxonomy"]
         return Taxonomy(named["name"], tuple(named["classes"]))
 
-    @property
+    @cached_property
     def bins(self) -> SizeBins:
         """Return the size bins that the set was built with."""
         named = self.meta["bins"]
@@ -448,15 +449,18 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         )
         raise ManifestError(msg)
     classes = manifest.taxonomy.classes
-    named = zip(instances["class_id"].to_pylist(), instances["class_name"].to_pylist(), strict=True)
-    wrong = sorted({(c, n) for c, n in named if not 1 <= c <= len(classes) or classes[c - 1] != n})
+    pairs = instances.select(["class_id", "class_name"])
+    pairs = pairs.group_by(pairs.column_names).aggregate([]).to_pydict()  # not a value of every row
+    named = zip(*pairs.values(), strict=True)
+    wrong = sorted((c, n) for c, n in named if not 1 <= c <= len(classes) or classes[c - 1] != n)
     if wrong:
         number, called = wrong[0]
         msg = f"{where}: class {number} is called {quoted(called)}, not as its taxonomy; rebuild it"
         raise ManifestError(msg)
     if instances.num_rows:
-        sizes = [manifest.bins.names[i] for i in manifest.bins.index(instances["area"].to_numpy())]
-        if sizes != instances["size"].to_pylist():
+        sizes = manifest.bins.index(instances["area"].to_numpy())
+        named_by_area = pa.array(manifest.bins.names).take(pa.array(sizes))
+        if not pc.all(pc.equal(named_by_area, instances["size"])).as_py():
             msg = f"{where}: a size that does not follow from the area; rebuild the set"
             raise ManifestError(msg)
 

@@ -149,20 +149,34 @@ class EvaluationSet:
 
     def instances_of(self, image_id: str) -> pa.Table:
         """Return the rows of ``instances.parquet`` of one image, sorted by instance_id."""
+        rows = self.rows_of(image_id)
+        return self.manifest.instances.slice(rows.start, rows.stop - rows.start)
+
+    def rows_of(self, image_id: str) -> slice:
+        """Return the rows of ``instances.parquet`` of one image: for loops over all images.
+
+        Slicing a column that is an array already is a hundred times as fast as slicing the table.
+        """
         self._check_id(image_id)
         start, length = self._places.get(image_id, (0, 0))
-        return self.manifest.instances.slice(start, length)
+        return slice(start, start + length)
 
     @cached_property
     def _weak_rows(self) -> Mapping[str, Mapping[str, Any]]:
         rows = self.manifest.images.select(["labels", "boxes"]).to_pylist()
         return dict(zip(self.image_ids, rows, strict=True))
 
+    @cached_property
+    def _box_columns(self) -> tuple[np.ndarray, ...]:
+        """Class and box of all instances; slicing an array is far faster than slicing the table."""
+        names = ("class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h")
+        return tuple(self.manifest.instances[name].to_numpy() for name in names)
+
     def labels_of(self, image_id: str) -> tuple[int, ...]:
         """Return the class numbers in an image, sorted: its image-level labels."""
         if self.labels_only:
             return tuple(self._weak_rows[image_id]["labels"])
-        return tuple(sorted(set(self.instances_of(image_id)["class_id"].to_pylist())))
+        return tuple(sorted(set(self._box_columns[0][self.rows_of(image_id)].tolist())))
 
     def boxes_of(self, image_id: str) -> list[tuple[int, int, int, int, int]]:
         """Return class number, x, y, width and height of each object's box.
@@ -170,10 +184,9 @@ class EvaluationSet:
         Raises:
             InputError: If the set has labels only, without boxes.
         """
-        names = ("class_id", "bbox_x", "bbox_y", "bbox_w", "bbox_h")
         if not self.labels_only:
-            table = self.instances_of(image_id).select(names).to_pydict()
-            return list(zip(*table.values(), strict=True))
+            rows = self.rows_of(image_id)
+            return list(zip(*(c[rows].tolist() for c in self._box_columns), strict=True))
         boxes = self._weak_rows[image_id]["boxes"]
         if boxes is None:
             msg = (

@@ -63,3 +63,16 @@ def test_the_shares_of_the_loss_are_the_committed_ones(year: str) -> None:
         shares = [f"{100 * values['share'][k]:.2f} %"
                   for k in ("background", "small", "medium", "large")]  # fmt: skip
         assert f"| VOC{year}, {name} | {' | '.join(shares)} |" in page
+
+
+def test_the_table_of_the_rehearsal_is_the_committed_one() -> None:
+    page = (ROOT / "docs" / "scale.md").read_text()
+    found = json.loads((ROOT / "results" / "rehearsal.json").read_text())
+    (scale,) = found["scales"].values()
+    assert scale["command"] in page
+    for name, step in scale["steps"].items():
+        times = f"{step['wall_s']:,.1f} | {step['cpu_s']:,.1f}"
+        space = f"{step['peak_mb']:,.0f} | {step['disk_mb']:,.0f}"
+        assert f"| {name} | {step['images']:,} | {times} | {space} |" in page
+    for ratio in scale["ratios"].values():
+        assert f"{ratio:.2f}" in page

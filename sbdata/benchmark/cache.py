@@ -9,6 +9,7 @@ Folders below the cache's root:
                                               strategy, since strategies share ``first-phase``
     predict/<method>-<strategy>-<set>-<id>/   masks of an evaluation set
     score/<method>-<strategy>-<set>-<id>/     values and tables of those masks
+    jobs/                                     logs of Slurm's jobs, and their pickled calls
     hashes.json                               content of photos, with their sizes and times
     durations.jsonl                           durations of tasks
 """
@@ -36,8 +37,8 @@ from sbdata.weak_labels.weak_set import WeakSet
 
 _MARKERS: dict[Kind, str] = {"stage": STAGE_MARKER, "predict": HIDDEN_MARKER}
 
-
 HASHES = "hashes.json"
+JOBS = "jobs"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sbdata.benchmark.cache import HASHES, Cache, locked
+from sbdata.benchmark.cache import HASHES, JOBS, Cache, locked
 from sbdata.benchmark.config import BenchmarkConfig
 from sbdata.benchmark.durations import Estimate, estimate_durations
 from sbdata.benchmark.eta import Eta, Watcher
@@ -39,6 +39,7 @@ def run_bench(
     device: str = "auto",
     workers: int | None = None,
     executor: str = "local",
+    slurm: Sequence[str] = (),
     processes: int = 1,
     threads: int | None = None,
     watcher: Watcher | None = None,
@@ -55,7 +56,8 @@ def run_bench(
         results: Folder of the result files.
         device: Device name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         workers: Number of data-loading workers; by default as in ``init_distributed``.
-        executor: Executor: ``local`` or ``ray``.
+        executor: Executor: ``local``, ``slurm`` or ``ray``.
+        slurm: Parameters of Slurm's jobs, ``NAME=VALUE``.
         processes: Number of processes of the local executor.
         threads: PyTorch threads per process.
         watcher: Callback that receives the progress.
@@ -70,9 +72,14 @@ def run_bench(
             of a task.
     """
     from sbdata.benchmark.executors import run_tasks
+    from sbdata.benchmark.executors.slurm import slurm_options
     from sbdata.benchmark.run_task import run_task
     from sbdata.train.pretrained import check_name
 
+    if slurm and executor != "slurm":
+        msg = "--slurm is only for --executor slurm; give both or neither"
+        raise InputError(msg)
+    options = slurm_options(slurm) if executor == "slurm" else None
     cache = Cache(work.absolute(), verify)
     calls = _calls(config)
     planned = _planned(calls, cache, results, workers)
@@ -92,6 +99,8 @@ def run_bench(
         tasks,
         partial(run_task, cache=cache),
         executor=executor,
+        slurm=options,
+        logs=cache.root / JOBS,
         processes=processes,
         threads=threads,
         device=device,
@@ -207,7 +216,7 @@ def plan_bench(
         config: Configuration of the bench; or several, whose tasks run together.
         work: Folder of the cache.
         results: Folder of the result files.
-        workers: Number of data-loading workers.
+        workers: Number of data-loading workers; by default as in ``init_distributed``.
         unbuilt: Stand-ins for sets that are not built; see :func:`plan_tasks`.
 
     Raises:

@@ -134,11 +134,17 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 @click.option("--threads", type=click.IntRange(min=1), help="PyTorch threads per process.")
 @click.option(
     "--executor",
-    type=click.Choice(["local", "ray"]),
+    type=click.Choice(["local", "slurm", "ray"]),
     default="local",
     show_default=True,
-    help="Where tasks run: on this machine, or on a Ray cluster (extra ray).",
+    help="Where tasks run: on this machine, as jobs of a Slurm cluster (extra slurm), or on a Ray "
+    "cluster (extra ray).",
 )
+@click.option(
+    "--slurm", multiple=True, metavar="NAME=VALUE",
+    help="Parameter of Slurm's jobs, such as time=120 (minutes), partition=gpu or "
+    "gpus_per_node=1; may be repeated.",
+)  # fmt: skip
 @click.option(
     "--verify", is_flag=True,
     help="Hash all files of finished steps, not only those whose size or time changed.",
@@ -174,6 +180,7 @@ def bench(
     jobs: int,
     threads: int | None,
     executor: str,
+    slurm: tuple[str, ...],
     verify: bool,
     dry_run: bool,
     only: str | None,
@@ -253,6 +260,7 @@ def bench(
             device=device,
             workers=workers,
             executor=executor,
+            slurm=slurm,
             processes=jobs,
             threads=threads,
             watcher=watcher,
@@ -308,6 +316,7 @@ def _show_plan(
     plan: BenchmarkConfig, work: Path, results: Path, workers: int | None, as_json: bool
 ) -> None:
     from sbdata.benchmark.costs import BASIS
+    from sbdata.benchmark.executors.as_ready import levels_of
     from sbdata.benchmark.run import SHORT, plan_bench
 
     rows = plan_bench(plan, work, results, workers=workers)
@@ -317,6 +326,7 @@ def _show_plan(
     if "stage" in kinds and "pseudo" not in kinds:
         unscored = "Pseudo-masks are not scored: the training set has labels only, no pixel truth."
     if as_json:
+        levels = levels_of([row.task for row in rows])
         tasks = [
             {
                 "id": row.task.id,
@@ -324,6 +334,7 @@ def _show_plan(
                 "name": row.task.name,
                 **row.task.context["about"],
                 "needs": list(row.task.needs),
+                "level": levels[row.task.id],
                 "images": row.task.resources.images,
                 "cpus": row.task.resources.cpus,
                 "gpus": row.task.resources.gpus,

@@ -26,7 +26,7 @@ from sbdata.storage import inside, remove_leftovers, sha256_of, writing
 from sbdata.taxonomy import Taxonomy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one for every object
 class Box:
     """A box around an object, in pixels: ``x, y`` is its upper left corner."""
 
@@ -37,7 +37,7 @@ class Box:
     height: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one for every image
 class WeakImage:
     """One photo and its weak labels.
 
@@ -157,7 +157,7 @@ def weak_set(
     else:
         check_files(opened, [IMAGES_FOLDER], hashes)
         remove_leftovers(folder) if folder.is_dir() else folder.mkdir(parents=True)
-    rows = []
+    rows, known = [], len(opened.taxonomy)
     for image_id in opened:
         classes = list(opened.labels_of(image_id))
         found, size = None, opened.size_of(image_id)
@@ -171,7 +171,7 @@ def weak_set(
                 msg = f"the labels lack image {image_id}; give one line for every image of the set"
                 raise InputError(msg)
             classes = _own_labels(labels[image_id], found if boxes is not True else None, image_id)
-        if any(not 1 <= c <= len(opened.taxonomy) for c in classes):
+        if any(not 1 <= c <= known for c in classes):
             msg = f"image {image_id}: a label is no class of {opened.taxonomy.name}"
             raise InputError(msg)
         photo = image_path(opened.root, image_id)

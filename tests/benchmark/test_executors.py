@@ -1,9 +1,10 @@
-"""Executors: order, resources, faults; and the same results by one process, two, and Ray."""
+"""Executors: order, resources, faults; and the same results by all of them."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from sbdata.benchmark import executors as executors
-from sbdata.benchmark.executors import run_tasks
+from sbdata.benchmark.executors import local, ray, run_tasks, slurm
+from sbdata.benchmark.executors.as_ready import levels_of
+from sbdata.benchmark.executors.slurm import SlurmOptions, slurm_options
 from sbdata.benchmark.run import run_bench
 from sbdata.errors import InputError
 from tests.benchmark.conftest import without_times
-from tests.benchmark.task_examples import DIAMOND, die_at, fail_at, note_times
+from tests.benchmark.task_examples import DIAMOND, be_preempted, die_at, fail_at, note_times
 from tests.waiting import wait_until
 
 
@@ -50,7 +52,7 @@ def test_tasks_wait_for_those_they_build_on(tmp_path: Path, processes: int) -> N
 
 
 def test_tasks_share_gpus_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_gpus", lambda device: ["cuda:0"])
+    monkeypatch.setattr(local, "_gpus", lambda device: ["cuda:0"])
     run_tasks(DIAMOND, partial(note_times, tmp_path, 0.2), processes=3)
     at = spans(tmp_path)
     assert [at[name][2] for name in "abcd"] == ["cpu", "cuda:0", "cuda:0", "cpu"]
@@ -103,8 +105,8 @@ def _runs(pid: int) -> bool:
 
 
 def test_faults_of_the_call_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="no executor called 'slurm'"):
-        run_tasks(DIAMOND, partial(note_times, tmp_path, 0), executor="slurm")
+    with pytest.raises(InputError, match="no executor called 'pbs'"):
+        run_tasks(DIAMOND, partial(note_times, tmp_path, 0), executor="pbs")
     with pytest.raises(InputError, match="a process of the bench died"):
         run_tasks(DIAMOND, partial(die_at, "b"), processes=2, device="cpu")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -132,13 +134,126 @@ def test_a_bench_on_cuda_does_not_run_on_the_cpu(plan, tmp_path) -> None:
     assert not results.exists()
 
 
-def test_ray_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", [ray, slurm])
+def test_a_missing_package_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: Any
+) -> None:
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(executors, "import_module", absent)
-    with pytest.raises(InputError, match=r"pip install 'sbdata\[ray\]'"):
-        run_tasks(DIAMOND, partial(note_times, tmp_path, 0), executor="ray")
+    name = module.__name__.rpartition(".")[2]
+    monkeypatch.setattr(module, "import_module", absent)
+    with pytest.raises(InputError, match=rf"pip install 'sbdata\[{name}\]'"):
+        run_tasks(DIAMOND, partial(note_times, tmp_path, 0), executor=name)
+
+
+# --- Slurm, by submitit's executor on this machine ------------------------------------------------
+
+
+def on_this_machine(tmp_path: Path, **parameters: int) -> dict[str, Any]:
+    pytest.importorskip("submitit", reason="pip install 'sbdata[slurm]'")
+    options = SlurmOptions("local", parameters={"time": 30, **parameters})
+    return {"executor": "slurm", "slurm": options, "logs": tmp_path / "logs", "device": "cpu"}
+
+
+def test_jobs_wait_for_those_they_build_on(tmp_path: Path) -> None:
+    notes, ended = tmp_path / "notes", []
+    notes.mkdir()
+    run_tasks(
+        DIAMOND[:2],
+        partial(note_times, notes, 0.1),
+        finished=lambda task, pause: ended.append((task.name, pause)),
+        **on_this_machine(tmp_path),
+    )
+    assert ended == [("a", 0.1), ("b", 0.1)]
+    at = spans(notes)
+    assert at["a"][1] <= at["b"][0]
+    assert {device for _, _, device in at.values()} == {"cpu"}
+    assert (tmp_path / "logs").stat().st_mode & 0o077 == 0
+
+
+def test_a_preempted_job_continues(tmp_path: Path) -> None:
+    returned: list[int] = []
+    run_tasks(
+        DIAMOND[:1],
+        partial(be_preempted, tmp_path),
+        finished=lambda task, done: returned.append(done),
+        **on_this_machine(tmp_path),
+    )
+    assert returned == [1]
+    assert (tmp_path / "a").read_text() == "2"
+
+
+def test_faults_of_jobs_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a cannot be done"):
+        run_tasks(DIAMOND, partial(fail_at, "a", tmp_path), **on_this_machine(tmp_path))
+    assert not (tmp_path / "b").exists()
+    with pytest.raises(InputError, match=r"a: its job \d+ failed; .*_log.err says why"):
+        run_tasks(DIAMOND, partial(note_times, tmp_path / "absent", 0), **on_this_machine(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "needs the time limit of a job in minutes: --slurm time=120"),
+        (("time=90", "nodes=2"), "'nodes=2': must be NAME=VALUE with one of the names account,"),
+        (("time=90", "partition="), "'partition=': must be NAME=VALUE"),
+        (("time=2:00:00",), "'time=2:00:00': must be a whole number of minutes"),
+        (("time=0",), "needs the time limit"),
+        (("time=90", "time=91"), "time is given twice"),
+        (("time=90", "cluster=k8s"), "must be one of slurm, local"),
+    ],
+)
+def test_parameters_of_jobs_are_checked(given: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        slurm_options(given)
+
+
+def test_parameters_reach_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partition and time for all, GPUs only for tasks that use them; a script for Slurm says so."""
+    submitit = pytest.importorskip("submitit")
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, does in (
+        ("srun", ""),
+        ("sbatch", f'cat "$1" >> {tmp_path}/scripts; echo Submitted batch job 7'),
+        ("scancel", ""),
+        ("sacct", "echo 'JobID|State'; echo '7|FAILED'"),
+    ):
+        (commands / name).write_text(f"#!/bin/sh\n{does}\n")
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 0)
+    options = slurm_options(["time=90", "partition=long", "gpus_per_node=1"])
+    for task, gpus in (DIAMOND[0], 0), (DIAMOND[1], 1):
+        (tmp_path / "scripts").unlink(missing_ok=True)
+        with pytest.raises(InputError, match="its job 7 failed"):
+            run_tasks(
+                [task], partial(note_times, tmp_path, 0), executor="slurm", slurm=options,
+                logs=tmp_path / "logs",
+            )  # fmt: skip
+        script = (tmp_path / "scripts").read_text()
+        assert "#SBATCH --partition=long" in script
+        assert "#SBATCH --time=90" in script
+        assert ("#SBATCH --gpus-per-node=1" in script) == bool(gpus)
+    with pytest.raises(InputError, match="--device cpu with GPUs"):
+        run_tasks(
+            DIAMOND, partial(note_times, tmp_path, 0), executor="slurm", slurm=options, device="cpu"
+        )
+
+
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="Slurm is here")
+def test_slurm_must_be_here(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    with pytest.raises(InputError, match="there is no srun here; run it on a login node"):
+        run_tasks(
+            DIAMOND, partial(note_times, tmp_path, 0), executor="slurm", logs=tmp_path / "logs"
+        )
+
+
+def test_levels_respect_needs() -> None:
+    assert levels_of(DIAMOND) == {"a": 0, "b": 1, "c": 1, "d": 2}
+    assert levels_of(DIAMOND[1:]) == {"b": 0, "c": 0, "d": 1}
 
 
 # --- the same results -----------------------------------------------------------------------------
@@ -186,6 +301,22 @@ def test_two_processes_and_ray_give_what_one_gives(plan, ray_of_two, tmp_path) -
         assert len(found[name]) == 6
     assert found["two"] == found["one"]
     assert found["ray"] == found["one"]
+
+
+@pytest.mark.slow
+def test_slurm_gives_what_one_process_gives(plan, tmp_path) -> None:
+    pytest.importorskip("submitit")
+    found = {}
+    for name, options in {
+        "local": {},
+        "slurm": {"executor": "slurm", "slurm": ("time=30", "cluster=local")},
+    }.items():
+        (file,) = run_bench(
+            plan(methods=("full",), strategies=("ce",)), tmp_path / name,
+            tmp_path / name / "results", device="cpu", threads=1, **options,
+        )  # fmt: skip
+        found[name] = without_times(file)
+    assert found["slurm"] == found["local"]
 
 
 def test_faults_pass_through_ray_as_they_are(ray_of_two, tmp_path) -> None:
