@@ -26,7 +26,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def test_every_recipe_shown_is_one() -> None:
-    shown = [yaml.safe_load(text) for text in blocks("recipes.md", "yaml")]
+    shown = [yaml.safe_load(text) for text in blocks("guides/build-a-set.md", "yaml")]
     assert len(shown) == 2
     recipes = [recipe_from_dict(raw, "docs") for raw in shown]
     assert [r.name for r in recipes] == ["mine", "yard"]
@@ -35,14 +35,14 @@ def test_every_recipe_shown_is_one() -> None:
 
 
 def test_every_bundled_recipe_is_listed() -> None:
-    text = (DOCS / "recipes.md").read_text()
+    text = (DOCS / "guides/build-a-set.md").read_text()
     assert all(f"| `{name}` |" in text for name in bundled_recipes())
 
 
 def test_the_source_of_ones_own_builds_a_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = blocks("recipes.md", "python")
+    (code,) = blocks("guides/build-a-set.md", "python")
     assert len([line for line in code.splitlines() if line.strip()]) < 40
     (tmp_path / "table_source.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
@@ -90,21 +90,21 @@ def test_the_training_page_is_true(
     from sbdata.train.preset import bundled_presets, load_preset, preset_from_dict
     from sbdata.train.registry import STRATEGIES
 
-    text = (DOCS / "training.md").read_text()
-    (shown,) = (yaml.safe_load(block) for block in blocks("training.md", "yaml"))
+    text = (DOCS / "guides/train.md").read_text()
+    (shown,) = (yaml.safe_load(block) for block in blocks("guides/train.md", "yaml"))
     assert preset_from_dict(shown, "docs") == load_preset("smoke")
     assert keys_of(shown) == keys_of(load_preset("smoke").as_dict()), "every key is shown"
     assert all(f"| `{name}` |" in text for name in bundled_presets())
     assert all(f"`{name}`" in text for name in STRATEGIES)
     assert all(f"| `{name}` |" in text for name in registry.LOSSES)
 
-    (code,) = blocks("training.md", "python")
+    (code,) = blocks("guides/train.md", "python")
     assert len([line for line in code.splitlines() if line.strip()]) < 40
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "shapes-train").symlink_to(shapes_set)
     monkeypatch.chdir(tmp_path)
     try:
-        exec(compile(code, "training.md", "exec"), {})  # noqa: S102
+        exec(compile(code, "guides/train.md", "exec"), {})  # noqa: S102
     finally:
         registry.LOSSES.unregister("squared")
         STRATEGIES.unregister("squared")
@@ -128,7 +128,7 @@ def test_the_entry_points_of_the_extending_page_are_found(
         "SQUARED = Strategy('squared', ('squared',), 'squared error')\n"
     )
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mypackage\nVersion: 1.0\n")
-    (shown,) = blocks("extending.md", "toml")
+    (shown,) = blocks("extending/index.md", "toml")
     entries = re.sub(r'\[project\.entry-points\."(.*?)"\]', r"[\1]", shown).replace('"', "")
     (about / "entry_points.txt").write_text(entries)
     monkeypatch.syspath_prepend(tmp_path)
@@ -155,8 +155,8 @@ def test_the_baseline_of_ones_own_is_found_and_run(
     from sbdata.benchmark.run_task import run_task
     from sbdata.sets import open_set
 
-    (code,) = blocks("baselines.md", "python")
-    (entry,) = blocks("baselines.md", "toml")
+    (code,) = blocks("guides/benchmark.md", "python")
+    (entry,) = blocks("guides/benchmark.md", "toml")
     assert len([line for line in code.splitlines() if line.strip()]) < 40
     package = tmp_path / "package"
     (package / "border-1.0.dist-info").mkdir(parents=True)
@@ -190,7 +190,7 @@ def test_the_baselines_are_all_told_of() -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     from sbdata.benchmark.baseline import describe_baselines
 
-    text = (DOCS / "baselines.md").read_text()
+    text = (DOCS / "guides/benchmark.md").read_text()
     ours = [m["name"] for m in describe_baselines() if m.get("backbone") or m.get("control")]
     assert len(ours) >= 6
     assert all(f"| `{name}` |" in text for name in [*ours, "full"])

@@ -43,7 +43,7 @@ from tests.sources.miniatures import (
 pytest.importorskip("torch", reason="the pages train and the extra `train` is not installed")
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+PAGES = sorted(["README.md", *(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))])
 
 OPTIONS = (
     "--option model.backbone=mobilenetv3_small_050 --option model.weights=none "
@@ -142,7 +142,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         black = Image.fromarray(np.zeros(SIZE[::-1], np.uint8))
         black.save(here / "OF_coco" / f"{number:012}.png")
     yard = coco_json({1: "photos", 2: "photos"}, {"hen": 1, "fox": 2, "cow": 3, "cat": 4})
-    recipe = re.findall(r"```yaml\n(name: yard.*?)```", page_text("docs/recipes.md"), re.DOTALL)
+    recipe = re.findall(r"```yaml\n(name: yard.*?)```", page_text("docs/guides/build-a-set.md"), re.DOTALL)
     write_files(here, {"yard.yaml": recipe[0].encode(), "PATH/labels.json": yard})
     write_files(here, {f"PATH/photos/{n:012}.jpg": photo(n) for n in (1, 2)})
     marks = (

@@ -95,7 +95,7 @@ def test_the_readme_tells_which_recipe_needs_what() -> None:
 
 
 def test_the_registry_that_the_documentation_shows_is_one(tmp_path: Path) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "fetch-sources.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "mine.yaml").write_text(shown)
     registry = load_registry(tmp_path / "mine.yaml")
