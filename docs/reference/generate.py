@@ -8,6 +8,7 @@ dataclasses that read them, the columns of a manifest from its schemas.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -41,7 +42,11 @@ def pages() -> dict[str, str]:
     for name, (title, home, guide) in YAML_PAGES.items():
         module, _, kind = home.partition(":")
         made[f"reference/{name}.md"] = yaml_page(title, getattr(import_module(module), kind), guide)
-    made["changelog.md"] = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    made["reference/python.md"] = docstrings_page()
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        if (ROOT / name).is_file():
+            text = (ROOT / name).read_text("utf-8").replace("](docs/", "](")
+            made[name.lower()] = text.replace("](CHANGELOG.md", "](changelog.md")
     return made
 
 
@@ -176,6 +181,22 @@ def manifest_page() -> str:
         said = _code(inspect.cleandoc(doc))
         head = ["| column | type | may be null |", "| --- | --- | --- |"]
         parts.append(f"## `{name}`\n\n{said}\n\n" + "\n".join([*head, *rows]) + "\n")
+    return "\n".join(parts)
+
+
+# --- docstrings -----------------------------------------------------------------------------------
+
+
+def docstrings_page() -> str:
+    """Return a page that names the public objects; mkdocstrings inserts their docstrings."""
+    parts = ["# Docstrings\n\nThe public names, listed in [Python API](../api.md), and what they return.\n"]
+    for module in ("sbdata", "sbdata.metrics", "sbdata.losses"):
+        source = ROOT / module.replace(".", "/") / "__init__.py"
+        (names,) = re.findall(r"^__all__ = (\[.*?\])", source.read_text("utf-8"), re.M | re.S)
+        shown = [f"{module}.{name}" for name in ast.literal_eval(names) if name != "__version__"]
+        parts.append(f"## `{module}`\n\n" + "\n\n".join(f"::: {name}" for name in shown) + "\n")
+    returned = ("sbdata.score.result.ScoreResult", "sbdata.score.result.Comparison", "sbdata.sets.EvaluationSet")
+    parts.append("## What they return\n\n" + "\n\n".join(f"::: {name}" for name in returned) + "\n")
     return "\n".join(parts)
 
 
