@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.parametrize("photos", ["shapes", "photos"])
 def test_the_table_of_rules_is_the_committed_one(photos: str) -> None:
-    page = (ROOT / "docs" / "reference" / "methods.md").read_text()
+    page = (ROOT / "docs" / "results" / "rules.md").read_text()
     where = {"shapes": "generated", "photos": "photos"}[photos]
     titles = {
         "truth": "truth",
