@@ -129,7 +129,9 @@ def _cell(row: int, column: int, look: str, mark: str) -> Markup:
         return element("g", frame, void, class_="nothing")
     letter = text(x + side / 2, y + side / 2 + 4, mark, "middle strong")
     box = {"x": float(x), "y": float(y), "width": float(side), "height": float(side)}
-    return element("g", element("rect", **box, class_="mark", fill_opacity=0.3), letter, class_=look)
+    return element(
+        "g", element("rect", **box, class_="mark", fill_opacity=0.3), letter, class_=look
+    )
 
 
 def _said(score: ImageScore) -> list[str]:
@@ -137,20 +139,23 @@ def _said(score: ImageScore) -> list[str]:
     lines = []
     for name, row, ia in zip("ab", score.instances, score.ia_iou, strict=False):
         area, found, charged = int(row["area"]), int(row["tp"]), int(row["fp"])
-        sum_ = f"{found} / ({area} + {charged})"
-        lines.append(
-            f"{name}: area {area}, found {found}, charged {charged}: IA = {sum_} = {number(float(ia), 3)}"
-        )
+        ratio = f"{found} / ({area} + {charged}) = {number(float(ia), 3)}"
+        lines.append(f"{name}: area {area}, found {found}, charged {charged}: IA = {ratio}")
     orphans = score.regions[score.regions["met_instances"] == 0]
     if len(orphans):
-        lines.append(f"regions that meet no instance: {len(orphans)}, {orphans['area'].sum()} pixels")
+        lines.append(
+            f"regions that meet no instance: {len(orphans)}, {orphans['area'].sum()} pixels"
+        )
     values = Accumulator(n_classes=1)
     values.update("example", score)
     summary = values.compute()
     mean, iou = summary.ia["ia_objects"].instance_mean, summary.classes[0].iou
     assert mean is not None  # noqa: S101 - every example has an instance
     assert iou is not None  # noqa: S101
-    return [*lines, f"IoU of the class {number(iou, 3)}, mean IA of its instances {number(mean, 3)}"]
+    return [
+        *lines,
+        f"IoU of the class {number(iou, 3)}, mean IA of its instances {number(mean, 3)}",
+    ]
 
 
 def main(folder: Path) -> None:

@@ -6,13 +6,13 @@ import importlib
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
 
 import numpy as np
 import pytest
+import tomllib
 import yaml
 from PIL import Image
 
@@ -102,9 +102,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path) ->
 def test_the_python_of_a_page_runs(
     page: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = re.findall(
-        r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", page_text(page), re.DOTALL
-    )
+    found = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", page_text(page), re.DOTALL)
     assert len(found) == len(blocks(page, "python"))
     for code, output in found:
         if "torch" in code or "InstanceAwareIoU" in code:
@@ -239,7 +237,7 @@ def test_the_baselines_are_all_told_of() -> None:
     assert all(f"| `{name}` |" in text for name in [*ours, "full"])
 
 
-# --- the site ---------------------------------------------------------------------------------------
+# --- the site -------------------------------------------------------------------------------------
 
 
 def test_every_page_is_in_the_navigation_once() -> None:
@@ -259,7 +257,7 @@ def test_the_commands_page_has_every_option_and_the_yaml_pages_every_key() -> No
     assert "| `ewc.strength` | number | `500.0` |" in pages["reference/preset.md"]
     for page in ("recipe", "preset"):
         rows = [row for row in pages[f"reference/{page}.md"].splitlines() if row.startswith("| `")]
-        assert [row for row in rows if row.endswith("|  |")] == [], "an attribute without a docstring"
+        assert [row for row in rows if row.endswith("|  |")] == [], "no docstring"
 
 
 def test_the_drawn_examples_are_what_the_code_draws(tmp_path: Path) -> None:

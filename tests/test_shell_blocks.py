@@ -28,7 +28,7 @@ from sbdata.manifest import read_manifest, write_manifest
 from sbdata.recipe import load_recipe
 from sbdata.sets import open_set
 from tests.benchmark.result_examples import result, write
-from tests.doc_pages import PAGES, ROOT, page_text
+from tests.doc_pages import PAGES, ROOT, blocks, page_text
 from tests.importers.published import irn, save
 from tests.sources.miniatures import (
     IMAGES,
@@ -73,7 +73,6 @@ CHANGES = (
 NOT_RUN = {
     r"sbdata app ": "serves until it is stopped",
     r"pip install ": "changes the environment",
-    r"python examples/run_notebooks.py": "the notebooks are run by nbmake",
     r".*--preset wacv24 --weights deeplabv1": "the authors' weights file is not at hand",
 }
 """Beginnings of lines that are not run, with the reason."""
@@ -146,8 +145,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         black = Image.fromarray(np.zeros(SIZE[::-1], np.uint8))
         black.save(here / "OF_coco" / f"{number:012}.png")
     yard = coco_json({1: "photos", 2: "photos"}, {"hen": 1, "fox": 2, "cow": 3, "cat": 4})
-    recipe = re.findall(r"```yaml\n(name: yard.*?)```", page_text("docs/guides/own-data.md"), re.DOTALL)
-    write_files(here, {"yard.yaml": recipe[0].encode(), "PATH/labels.json": yard})
+    (recipe,) = blocks("docs/guides/own-data.md", "yaml")
+    write_files(here, {"yard.yaml": recipe.encode(), "PATH/labels.json": yard})
     write_files(here, {f"PATH/photos/{n:012}.jpg": photo(n) for n in (1, 2)})
     marks = (
         "<!-- leaderboard:begin pets-train/pets-b -->\n<!-- leaderboard:end pets-train/pets-b -->\n"

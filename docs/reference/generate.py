@@ -174,10 +174,8 @@ def manifest_page() -> str:
         ("images.parquet", images_schema(SizeBins()), images_schema.__doc__ or ""),
         ("instances.parquet", INSTANCES_SCHEMA, "One row per visible instance."),
     ):
-        rows = [
-            f"| `{column.name}` | {_cell(str(column.type))} | {'yes' if column.nullable else 'no'} |"
-            for column in schema
-        ]
+        null = {True: "yes", False: "no"}
+        rows = [f"| `{c.name}` | {_cell(str(c.type))} | {null[c.nullable]} |" for c in schema]
         said = _code(inspect.cleandoc(doc))
         head = ["| column | type | may be null |", "| --- | --- | --- |"]
         parts.append(f"## `{name}`\n\n{said}\n\n" + "\n".join([*head, *rows]) + "\n")
@@ -189,13 +187,17 @@ def manifest_page() -> str:
 
 def docstrings_page() -> str:
     """Return a page that names the public objects; mkdocstrings inserts their docstrings."""
-    parts = ["# Docstrings\n\nThe public names, listed in [Python API](../api.md), and what they return.\n"]
+    parts = ["# Docstrings\n\nThe names of the [Python API](../api.md), and what they return.\n"]
     for module in ("sbdata", "sbdata.metrics", "sbdata.losses"):
         source = ROOT / module.replace(".", "/") / "__init__.py"
         (names,) = re.findall(r"^__all__ = (\[.*?\])", source.read_text("utf-8"), re.M | re.S)
         shown = [f"{module}.{name}" for name in ast.literal_eval(names) if name != "__version__"]
         parts.append(f"## `{module}`\n\n" + "\n\n".join(f"::: {name}" for name in shown) + "\n")
-    returned = ("sbdata.score.result.ScoreResult", "sbdata.score.result.Comparison", "sbdata.sets.EvaluationSet")
+    returned = (
+        "sbdata.score.result.ScoreResult",
+        "sbdata.score.result.Comparison",
+        "sbdata.sets.EvaluationSet",
+    )
     parts.append("## What they return\n\n" + "\n\n".join(f"::: {name}" for name in returned) + "\n")
     return "\n".join(parts)
 
