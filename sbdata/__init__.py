@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sbdata.sets import open_set as open_set
     from sbdata.sizes import SizeBins as SizeBins
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["InputError", "SizeBins", "__version__", "build_set", "compare", "open_set", "score"]
 

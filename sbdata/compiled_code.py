@@ -12,7 +12,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_VARIABLE = "NUMBA_CACHE_DIR"
+VARIABLE = "NUMBA_CACHE_DIR"
+"""Environment variable that names the folder of compiled code."""
 
 
 def keep_compiled_code() -> None:
@@ -20,17 +21,29 @@ def keep_compiled_code() -> None:
 
     Call this before numba is imported.
     """
-    if os.environ.get(_VARIABLE):
+    if os.environ.get(VARIABLE):
         return
     package = Path(__file__).resolve().parent
     beside = package / "__pycache__"
     if not os.access(beside if beside.is_dir() else package, os.W_OK | os.X_OK) and not _can_make(
-        _user_cache() / "numba"
+        user_cache() / "numba"
     ):
-        os.environ[_VARIABLE] = str(_private_folder())
+        os.environ[VARIABLE] = str(_private_folder())
 
 
-def _user_cache() -> Path:
+def compiled_files() -> list[Path]:
+    """Return the files of compiled code that numba has written so far, of sbdata and of others.
+
+    numba takes the folder of its variable, or that beside the package, or the user's cache.
+    """
+    named = os.environ.get(VARIABLE)
+    package = Path(__file__).resolve().parent
+    beside = [] if named else sorted(package.glob("**/__pycache__/*.nb[ci]"))
+    return beside or sorted(Path(named or user_cache() / "numba").glob("*/*.nb[ci]"))
+
+
+def user_cache() -> Path:
+    """Return the folder of the user's caches; numba's is its subfolder ``numba``."""
     if sys.platform == "darwin":
         place = "~/Library/Caches"
     elif sys.platform == "win32":

@@ -121,7 +121,7 @@ def _place(key: str, length: int) -> int:
     """Return the list index that a part of a dotted key names."""
     numbers = f"0 to {length - 1}" if length else "none, it is empty"
     if not (key.isascii() and key.isdecimal()) or len(key) > 9 or int(key) >= length:
-        msg = f"{quoted(key)} is no place in a list of {length}; its places are {numbers}"
+        msg = f"{quoted(key)} is not an index of a list of {length}; valid indices: {numbers}"
         raise IndexError(msg)
     return int(key)
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - then another test run checks it
-    pytest.skip("needs tomllib", allow_module_level=True)
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 

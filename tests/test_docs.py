@@ -272,6 +272,9 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
     text = page_text("README.md")
     assert len(text.splitlines()) <= 150
     assert len(text.encode()) <= 12_000
+    assert set(re.findall(r"^\| `(\w+)` \|", page_text("docs/install.md"), re.MULTILINE)) == set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    )
     links = re.findall(r"\]\((?!http)([^)#]+)", text)
     assert [link for link in links if not (ROOT / link).exists()] == []
 

@@ -63,18 +63,18 @@ def test_a_whole_split_becomes_a_selection_by_one_override() -> None:
         ("judges=3", "unknown key 'judges'"),
         ("taxonomy=voc21", "known: coco80, shapes8, voc20"),
         ("sources=[]", "at least one"),
-        ("sources.3.splits=[x]", "'3' is no place in a list of 1; its places are 0 to 0"),
-        ("sources.-1.name=x", "'-1' is no place in a list of 1"),
-        ("sources.-1={name: x, splits: [y]}", "'-1' is no place"),
-        ("sources.0.splits.-2=x", "'-2' is no place in a list of 2; its places are 0 to 1"),
-        ("sources.first.name=x", "'first' is no place"),
-        ("sources. 0.name=x", "' 0' is no place"),
-        ("sources.+0.name=x", "'+0' is no place"),
-        ("sources.0_0.name=x", "'0_0' is no place"),
-        ("sources.\u0660.name=x", "is no place"),
-        ("sources.00000000000000000000000.name=x", "is no place"),
-        ("sources..name=x", "'' is no place"),
-        ("compare.1=x", "'1' is no place in a list of 1"),
+        ("sources.3.splits=[x]", "'3' is not an index of a list of 1; valid indices: 0 to 0"),
+        ("sources.-1.name=x", "'-1' is not an index of a list of 1"),
+        ("sources.-1={name: x, splits: [y]}", "'-1' is not an index"),
+        ("sources.0.splits.-2=x", "'-2' is not an index of a list of 2; valid indices: 0 to 1"),
+        ("sources.first.name=x", "'first' is not an index"),
+        ("sources. 0.name=x", "' 0' is not an index"),
+        ("sources.+0.name=x", "'+0' is not an index"),
+        ("sources.0_0.name=x", "'0_0' is not an index"),
+        ("sources.\u0660.name=x", "is not an index"),
+        ("sources.00000000000000000000000.name=x", "is not an index"),
+        ("sources..name=x", "'' is not an index"),
+        ("compare.1=x", "'1' is not an index of a list of 1"),
         ("seed.0=3", "'0' is below 0, which has no keys"),
         ("name.first=x", "'first' is below 'pascal-b', which has no keys"),
         ("bins={edges: [9, 3], names: [a, b, c]}", "increase"),
@@ -93,7 +93,7 @@ def test_a_wrong_override_is_one_sentence_that_names_the_valid_ones(
 
 
 def test_an_empty_list_has_no_place() -> None:
-    with pytest.raises(InputError, match="a list of 0; its places are none, it is empty"):
+    with pytest.raises(InputError, match="a list of 0; valid indices: none, it is empty"):
         load_recipe("shapes-b", ["compare=[]", "compare.0=x"])
 
 

@@ -44,9 +44,8 @@ def pages() -> dict[str, str]:
         made[f"reference/{name}.md"] = yaml_page(title, getattr(import_module(module), kind), guide)
     made["reference/python.md"] = docstrings_page()
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
-        if (ROOT / name).is_file():
-            text = (ROOT / name).read_text("utf-8").replace("](docs/", "](")
-            made[name.lower()] = text.replace("](CHANGELOG.md", "](changelog.md")
+        text = (ROOT / name).read_text("utf-8").replace("](docs/", "](")
+        made[name.lower()] = text.replace("](CHANGELOG.md", "](changelog.md")
     return made
 
 

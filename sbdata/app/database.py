@@ -124,7 +124,7 @@ def _join(folder: Path, mark: str) -> Database:
         database = _running(folder)
         if database is None:
             database = _start(find_mongod(), folder)
-            assert database.pid is not None  # noqa: S101 - it is one's own
+            assert database.pid is not None  # noqa: S101 - it was started here
             record = {"uri": database.uri, "pid": database.pid}
             write_bytes(folder / "server.json", orjson.dumps(record))
         (folder / "users" / mark).touch()
@@ -234,7 +234,7 @@ def _reason(log: Path, stderr: str) -> str:
                 if entry.get("s") in ("E", "F"):
                     error = entry.get("attr", {}).get("error", "")
                     said.append(f"{entry.get('msg')} {error}".strip())
-    return " ".join((said[0] if said else "it ended without a word").split())[:300]
+    return " ".join((said[0] if said else "it exited without a message").split())[:300]
 
 
 def _disconnect(database: Database) -> None:
@@ -277,7 +277,9 @@ def free_port() -> int:
 def _check_answers(uri: str) -> None:
     if _ask(uri, "ping", milliseconds=_ANSWER_MILLISECONDS) is None:
         shown = uri.rpartition("@")[2] if "@" in uri else uri  # without a password
-        msg = f"no database answers at {shown}; start it, or unset {URI_VARIABLE} to use one's own"
+        msg = (
+            f"no database answers at {shown}; start it, or unset {URI_VARIABLE} to use sbdata's own"
+        )
         raise InputError(msg)
 
 

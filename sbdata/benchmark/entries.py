@@ -176,7 +176,7 @@ def read_records(paths: Sequence[Path]) -> tuple[list[SetRecord], list[Paired]]:
                 pairs += _paired(read_differences(path), path)
             else:
                 _refuse_other_format(path, format_, given=path in paths)
-        except InputError as error:  # noqa: PERF203 - all damaged files are reported at once
+        except InputError as error:
             problems.append(str(error))
     if problems:
         more = f"; and {len(problems) - _SHOWN} more files" if len(problems) > _SHOWN else ""

@@ -133,8 +133,8 @@ def _run_in_processes(
     free, busy = _gpus(device), set[Future[Any]]()
     on_gpus = bool(free)
     died = (
-        "a process of the bench died, possibly out of memory; run the same command again to go on, "
-        "with fewer --jobs"
+        "a process of the bench died, possibly out of memory; run the same command again to "
+        "continue, with fewer --jobs"
     )
     with process_pool(
         processes, died, start=set_threads, arguments=(threads,), finish=True

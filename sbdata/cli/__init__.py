@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from sbdata import __version__
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say, use_plain_characters
 from sbdata.errors import InputError
 
@@ -23,9 +24,11 @@ COMMANDS = {
     "app": ("sbdata.cli.app", "Look at a set in the FiftyOne app."),
     "bench": ("sbdata.cli.bench", "Run methods from weak labels to scores."),
     "dataset": ("sbdata.cli.dataset", "Build, verify and measure evaluation sets."),
+    "doctor": ("sbdata.cli.doctor", "Show what is installed and what is missing."),
     "leaderboard": ("sbdata.cli.leaderboard", "Compare results of sbdata bench."),
     "predict": ("sbdata.cli.predict", "Write the masks of a trained segmenter."),
     "pseudo": ("sbdata.cli.pseudo", "Score pseudo-masks by object size."),
+    "quickstart": ("sbdata.cli.quickstart", "Score three predictors on generated images."),
     "score": ("sbdata.cli.score", "Score predictions by object size."),
     "sources": ("sbdata.cli.sources", "List, fetch and verify the published datasets."),
     "train": ("sbdata.cli.train", "Train a segmenter on masks."),
@@ -62,7 +65,11 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
 
 
-@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("sbdata quickstart --open", "sbdata score predictions --set data/shapes-b"),
+)
 @click.version_option(__version__, prog_name="sbdata")
 def cli() -> None:
     """Measure how well a segmentation method sees small objects.
@@ -86,7 +93,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would interrupt the message
-        _fail("stopped; run the same command again to go on", 130)
+        _fail("stopped; run the same command again to continue", 130)
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
+from sbdata.cli.shell_completion import complete_set
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,8 +23,18 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
-@click.argument("set_folder", metavar="[SET]", type=_FOLDER, default=Path("data/shapes-b"))
+@click.command(
+    epilog=examples(
+        "sbdata app data/shapes-b", "sbdata app data/shapes-b --scores scores/mine --port 5152"
+    )
+)
+@click.argument(
+    "set_folder",
+    metavar="[SET]",
+    type=_FOLDER,
+    default=Path("data/shapes-b"),
+    shell_complete=complete_set,
+)
 @click.option(
     "--scores",
     "scores",

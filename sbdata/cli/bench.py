@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
+from sbdata.cli.shell_completion import (
+    complete_method,
+    complete_method_preset,
+    complete_set,
+    complete_strategy,
+    complete_train_preset,
+)
 from sbdata.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -26,17 +34,22 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
           "ia_large.class_mean")  # fmt: skip
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "sbdata bench --method irn --strategy ce --strategy sb-ewc --set data/shapes-b",
+        "sbdata bench --method cam --preset photos --seeds 3 --dry-run",
+    )
+)
 @click.option(
-    "--method", "methods", multiple=True, metavar="NAME",
+    "--method", "methods", multiple=True, metavar="NAME", shell_complete=complete_method,
     help="Method [cam]; may be repeated. --list shows all.",
 )  # fmt: skip
 @click.option(
-    "--strategy", "strategies", multiple=True, metavar="NAME",
+    "--strategy", "strategies", multiple=True, metavar="NAME", shell_complete=complete_strategy,
     help="Training strategy [ce, sb-ewc]; may be repeated. --list shows all.",
 )  # fmt: skip
 @click.option(
-    "--set", "sets", type=_FOLDER, multiple=True,
+    "--set", "sets", type=_FOLDER, multiple=True, shell_complete=complete_set,
     help="Evaluation set [data/shapes-b]; may be repeated.",
 )  # fmt: skip
 @click.option(
@@ -45,12 +58,14 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option(
     "--preset",
+    shell_complete=complete_method_preset,
     default="smoke",
     show_default=True,
     help="Preset of the methods: smoke, photos or paper.",
 )
 @click.option(
     "--train-preset",
+    shell_complete=complete_train_preset,
     help="Preset of the segmenter: a name or a YAML file [as --preset; wacv24 for paper].",
 )
 @click.option(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
 from sbdata.cli.pairs import read_pairs
+from sbdata.cli.shell_completion import complete_recipe, complete_recipe_or_set, complete_set
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 from sbdata.printable import printable
@@ -50,7 +52,7 @@ def _folder_meant(argument: str) -> Path | None:
     if not folder.is_dir():
         return None
     if argument in bundled_recipes():
-        say(f"{argument}: the bundled recipe is taken; write ./{argument} for the folder", err=True)
+        say(f"{argument}: the bundled recipe is used; write ./{argument} for the folder", err=True)
         return None
     return folder
 
@@ -80,13 +82,18 @@ _workers = click.option(
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
-@click.group()
+@click.group(epilog=examples("sbdata dataset build shapes-b", "sbdata dataset stats data/shapes-b"))
 def dataset() -> None:
     """Build, verify and measure evaluation sets."""
 
 
-@dataset.command()
-@click.argument("recipe")
+@dataset.command(
+    epilog=examples(
+        "sbdata dataset build shapes-b",
+        "sbdata dataset build voc-val --source-root voc=VOCdevkit/VOC2012 --out data/voc-val",
+    )
+)
+@click.argument("recipe", shell_complete=complete_recipe)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder to write the set to [data/NAME]."
 )
@@ -161,8 +168,12 @@ def build(
         _print_built(built)
 
 
-@dataset.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@dataset.command(
+    epilog=examples(
+        "sbdata dataset verify data/shapes-b", "sbdata dataset verify data/shapes-b --json"
+    )
+)
+@click.argument("path", type=click.Path(path_type=Path), shell_complete=complete_set)
 @_workers
 @_json
 @click.pass_context
@@ -197,8 +208,13 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
     ctx.exit(1 if damages else 0)
 
 
-@dataset.command()
-@click.argument("target")
+@dataset.command(
+    epilog=examples(
+        "sbdata dataset stats data/shapes-b",
+        "sbdata dataset stats coco-val --source-root coco=/data/coco",
+    )
+)
+@click.argument("target", shell_complete=complete_recipe_or_set)
 @_source_root
 @_set
 @_workers
@@ -269,8 +285,13 @@ def stats(
         _print_notes(notes)
 
 
-@dataset.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@dataset.command(
+    epilog=examples(
+        "sbdata dataset manifest data/shapes-b",
+        "sbdata dataset manifest data/shapes-b --out manifests/mine",
+    )
+)
+@click.argument("path", type=click.Path(path_type=Path), shell_complete=complete_set)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
@@ -21,7 +22,12 @@ PAGE, MARKDOWN, VALUES = "leaderboard.html", "leaderboard.md", "leaderboard.json
 _PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "sbdata leaderboard results/bench --out leaderboard",
+        "sbdata leaderboard results/bench --readme README.md",
+    )
+)
 @click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=_PATH)
 @click.option("--out", type=_PATH, help=f"Folder for {PAGE}, {MARKDOWN} and {VALUES}.")
 @click.option(

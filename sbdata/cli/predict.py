@@ -7,15 +7,28 @@ from pathlib import Path
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
+from sbdata.cli.shell_completion import complete_set
 from sbdata.errors import InputError
 
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "sbdata predict runs/train/seed-0/ce --set data/shapes-b --out predictions/ce",
+        "sbdata predict model.pt --images photos --out masks --scales 0.5,1,1.5 --flip",
+    )
+)
 @click.argument("model", metavar="MODEL", type=_FOLDER)
-@click.option("--set", "set_folder", type=_FOLDER, help="Built set with the photos to predict.")
+@click.option(
+    "--set",
+    "set_folder",
+    type=_FOLDER,
+    shell_complete=complete_set,
+    help="Built set with the photos to predict.",
+)
 @click.option("--images", type=_FOLDER, help="Folder of photos to predict, instead of a set.")
 @click.option(
     "--out", type=_FOLDER, required=True, help="Folder to write the masks <image_id>.png to."

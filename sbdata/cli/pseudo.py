@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
 from sbdata.cli.pseudo_import import import_command
+from sbdata.cli.shell_completion import complete_set
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        "sbdata pseudo import maps --set data/shapes-train --source irn",
+        "sbdata pseudo score runs/bench/imports/irn/masks --set data/shapes-train",
+    )
+)
 def pseudo() -> None:
     """Pseudo-masks: score them by object size, and import published ones."""
 
@@ -28,12 +35,19 @@ def pseudo() -> None:
 pseudo.add_command(import_command)
 
 
-@pseudo.command("score")
+@pseudo.command(
+    "score",
+    epilog=examples(
+        "sbdata pseudo score pseudo-masks --set data/shapes-train",
+        "sbdata pseudo score pseudo-masks --set data/shapes-train --stage seeds=work/seeds",
+    ),
+)
 @click.argument("masks", metavar="MASKS", type=_FOLDER)
 @click.option(
     "--set",
     "set_folder",
     type=_FOLDER,
+    shell_complete=complete_set,
     required=True,
     help="Built set that the masks were made for.",
 )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
+from sbdata.cli.shell_completion import complete_map_source, complete_set, complete_taxonomy
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -22,9 +24,21 @@ _SCORE = click.FloatRange(0, 1)
 _CONTROLS = ("no pixel", "under 50 %")
 
 
-@click.command("import")
+@click.command(
+    "import",
+    epilog=examples(
+        "sbdata pseudo import maps --set data/shapes-train --source irn --dry-run",
+        "sbdata pseudo import masks --list train.txt --photos JPEGImages --name mine",
+    ),
+)
 @click.argument("folder", metavar="FOLDER", type=_FOLDER, required=False)
-@click.option("--set", "set_folder", type=_FOLDER, help="Built set with the images of the files.")
+@click.option(
+    "--set",
+    "set_folder",
+    type=_FOLDER,
+    shell_complete=complete_set,
+    help="Built set with the images of the files.",
+)
 @click.option(
     "--list",
     "list_file",
@@ -35,10 +49,14 @@ _CONTROLS = ("no pixel", "under 50 %")
     "--photos", type=_FOLDER, help="Folder with the photos of --list, to determine their sizes."
 )
 @click.option(
-    "--taxonomy", default="voc20", show_default=True, help="Classes of the masks, with --list."
+    "--taxonomy",
+    shell_complete=complete_taxonomy,
+    default="voc20",
+    show_default=True,
+    help="Classes of the masks, with --list.",
 )
 @click.option(
-    "--source", metavar="NAME",
+    "--source", metavar="NAME", shell_complete=complete_map_source,
     help="Method that produced the maps; sets its defaults (see --sources).",
 )  # fmt: skip
 @click.option("--sources", "listing", is_flag=True, help="List the known sources, then exit.")
@@ -183,7 +201,7 @@ def _target(
     from sbdata.taxonomy import named_taxonomy
 
     if (set_folder is None) == (list_file is None):
-        msg = "say what images the files are for: --set, or --list with --photos"
+        msg = "give the images of the files: --set, or --list with --photos"
         raise InputError(msg)
     if set_folder is not None:
         return target_of_set(set_folder)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
+from sbdata.cli.shell_completion import complete_set, complete_taxonomy
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -26,10 +28,19 @@ _MOVED_SHOWN = 5  # instances printed per comparison; summary.json lists more
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "sbdata score predictions/mine --set data/shapes-b --against predictions/other",
+        "sbdata score predictions/mine --voc VOCdevkit/VOC2012 --split val --per-class",
+    )
+)
 @click.argument("predictions", metavar="PRED", type=_FOLDER)
 @click.option(
-    "--set", "set_folder", type=_FOLDER, help="Ground truth: a built set, or its manifest."
+    "--set",
+    "set_folder",
+    type=_FOLDER,
+    shell_complete=complete_set,
+    help="Ground truth: a built set, or its manifest.",
 )
 @click.option("--voc", type=_FOLDER, help="Ground truth: a VOC devkit; see --split.")
 @click.option("--split", help="Split of the VOC devkit [val].")
@@ -43,6 +54,7 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option(
     "--taxonomy",
+    shell_complete=complete_taxonomy,
     help="Classes of --coco [coco80] or --class-masks [voc20]: a known name, 'own' for the COCO "
     "file's categories, or a text file with one name per line.",
 )

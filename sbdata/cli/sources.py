@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
 from sbdata.cli.pairs import read_pairs
+from sbdata.cli.shell_completion import complete_published
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -76,12 +78,15 @@ def _fetching(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group()
+@click.group(epilog=examples("sbdata sources list", "sbdata sources fetch voc sbd"))
 def sources() -> None:
     """List, fetch and verify published datasets."""
 
 
-@sources.command("list")
+@sources.command(
+    "list",
+    epilog=examples("sbdata sources list", "sbdata sources list --root /data/sources --json"),
+)
 @_root
 @_registry
 @_json
@@ -135,8 +140,15 @@ def list_sources(root: Path | None, registry: Path | None, as_json: bool) -> Non
         say(f"  cite: {source.citation}")
 
 
-@sources.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@sources.command(
+    epilog=examples(
+        "sbdata sources fetch voc sbd",
+        "sbdata sources fetch coco lvis --yes --parallel 4",
+    )
+)
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_published
+)
 @_root
 @_registry
 @_fetching
@@ -183,8 +195,8 @@ def fetch(
         say(f"{collection.archives}: {_size(freed)} of archives deleted")
 
 
-@sources.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@sources.command(epilog=examples("sbdata sources verify", "sbdata sources verify voc --repair"))
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_published)
 @_root
 @_registry
 @click.option("--repair", is_flag=True, help="Restore damaged files from their archives.")
@@ -309,10 +321,10 @@ def _ask(
     if yes or (total < ASK_FROM and not unknown):
         return
     if quiet or not _is_asked():
-        msg = f"{amount} would be downloaded; say that you want it by --yes"
+        msg = f"{amount} would be downloaded; confirm it by --yes"
         raise InputError(msg)
     if not click.confirm(f"Download {amount}?"):
-        msg = "nothing was downloaded, as you said; run it again to be asked again"
+        msg = "nothing was downloaded; run the command again to be asked again"
         raise InputError(msg)
 
 

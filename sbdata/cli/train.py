@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sbdata.cli.examples import examples
 from sbdata.cli.output import say
+from sbdata.cli.shell_completion import (
+    complete_set,
+    complete_strategy,
+    complete_taxonomy,
+    complete_train_preset,
+)
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -18,8 +25,19 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
-@click.option("--set", "set_folder", type=_FOLDER, help="Built set with photos and masks.")
+@click.command(
+    epilog=examples(
+        "sbdata train --set data/shapes-train --strategy ce --strategy sb-ewc",
+        "sbdata train --images photos --masks pseudo-masks --preset photos --seed 0 --seed 1",
+    )
+)
+@click.option(
+    "--set",
+    "set_folder",
+    type=_FOLDER,
+    shell_complete=complete_set,
+    help="Built set with photos and masks.",
+)
 @click.option("--images", type=_FOLDER, help="Folder of photos, instead of a set.")
 @click.option(
     "--masks",
@@ -28,6 +46,7 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option(
     "--taxonomy",
+    shell_complete=complete_taxonomy,
     help="Classes of --masks, with --images: a taxonomy or a file of class names [voc20].",
 )
 @click.option(
@@ -37,11 +56,16 @@ _FOLDER = click.Path(path_type=Path)
     "--strategy",
     "strategies",
     multiple=True,
+    shell_complete=complete_strategy,
     metavar="NAME",
     help="Training strategy, see --list; may be repeated [ce].",
 )
 @click.option(
-    "--preset", default="smoke", show_default=True, help="Training preset: a name or a YAML file."
+    "--preset",
+    default="smoke",
+    show_default=True,
+    shell_complete=complete_train_preset,
+    help="Training preset: a name or a YAML file.",
 )
 @click.option(
     "--option",
@@ -201,7 +225,7 @@ def _opened(
     chosen = None
     if ids is not None:
         if not ids.is_file():
-            msg = f"{ids}: no such file; --ids takes a text file with an image id a line"
+            msg = f"{ids}: no such file; --ids takes a text file with one image id per line"
             raise InputError(msg)
         chosen = [name for line in read_lines(ids, "image ids") for name in line.split()]
     return images_of_folders(images, masks, named_taxonomy(taxonomy or "voc20"), chosen)

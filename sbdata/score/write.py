@@ -108,7 +108,7 @@ def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
     with writing_to(out):
         restore_folder(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        msg = f"{folder}: in the way of the result's folder; choose another --name"
+        msg = f"{folder}: not a folder, so no result can be written there; choose another --name"
         raise InputError(msg)
     if folder.is_dir():
         own = {PROBLEMS_FILE, SUMMARY_FILE, *_files_of_former(folder / SUMMARY_FILE)}

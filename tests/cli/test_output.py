@@ -99,7 +99,7 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys) -> None:
     for error in (KeyboardInterrupt(), click.exceptions.Abort()):
         status, shown = ended(monkeypatch, capsys, error)
         assert status == 130
-        assert shown.strip() == "Error: stopped; run the same command again to go on"
+        assert shown.strip() == "Error: stopped; run the same command again to continue"
 
 
 def test_wrong_usage_shows_no_escapes(monkeypatch, capsys) -> None:

@@ -138,12 +138,12 @@ def test_verify_of_what_was_never_fetched(user: User) -> None:
 def test_a_gigabyte_is_asked_for(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collection, "ASK_FROM", 1000)
     done = user.says("fetch", "coco", status=2)
-    assert "would be downloaded; say that you want it by --yes" in str(done.exception)
+    assert "would be downloaded; confirm it by --yes" in str(done.exception)
     assert user.site.asked == []
     monkeypatch.setattr(module, "_is_asked", lambda: True)
     done = user.says("fetch", "coco", answer="n\n", status=2)
     assert "Download " in done.output
-    assert "nothing was downloaded, as you said" in str(done.exception)
+    assert "nothing was downloaded; run the command again" in str(done.exception)
     assert user.site.asked == []
     assert "unpacked" in user.says("fetch", "coco", answer="y\n").output
     user.says("fetch", "coco", answer="n\n")  # nothing to download, nothing to ask

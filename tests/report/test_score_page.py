@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from sbdata.drawing.mask_paths import outline_path
 from sbdata.errors import InputError
 from sbdata.formatting import caption, number, percent, signed, span
 from sbdata.metrics import Accumulator
@@ -19,7 +20,7 @@ from sbdata.metrics.bootstrap import bootstrap
 from sbdata.metrics.image import ia_iou
 from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.metrics.summary import summarise
-from sbdata.report.gallery import outline_path, worst_small
+from sbdata.report.gallery import worst_small
 from sbdata.report.score_page import report_html, write_figures, write_report
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import COCO80, Taxonomy
