@@ -6,13 +6,13 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
 
 import numpy as np
 import pytest
-import tomllib
 import yaml
 from PIL import Image
 
@@ -260,12 +260,15 @@ def test_the_commands_page_has_every_option_and_the_yaml_pages_every_key() -> No
         assert [row for row in rows if row.endswith("|  |")] == [], "no docstring"
 
 
+def without_style(figure: Path) -> str:
+    return re.sub(r"(?s)<style>.*</style>", "", figure.read_text())
+
+
 def test_the_drawn_examples_are_what_the_code_draws(tmp_path: Path) -> None:
     subprocess.run([sys.executable, ROOT / "examples/draw_ia_iou.py", tmp_path], check=True)
     for drawn in tmp_path.iterdir():
         committed = DOCS / "concepts" / drawn.name
-        shown, now = (re.sub(r"(?s)<style>.*</style>", "", p.read_text()) for p in (committed, drawn))
-        assert shown == now, "run the command on docs/concepts/ia-iou.md"
+        assert without_style(committed) == without_style(drawn), "run the page's command"
         assert f"({drawn.name})" in page_text("docs/concepts/ia-iou.md")
 
 
