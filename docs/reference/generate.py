@@ -59,6 +59,9 @@ def commands_page() -> str:
         arguments = [a for a in command.params if isinstance(a, click.Argument)]
         usage = " ".join([words, "[OPTIONS]", *(a.human_readable_name for a in arguments)])
         parts.append(f"## {words}\n\n```text\n{usage}\n```\n\n{_paragraphs(command.help or '')}\n")
+        examples = [line.strip() for line in (command.epilog or "").splitlines()[2:]]
+        if examples:
+            parts.append("```sh\n" + "\n".join(examples) + "\n```\n")
         options = [o for o in command.params if isinstance(o, click.Option) and not o.hidden]
         if options:
             context = click.Context(command, info_name=words)
