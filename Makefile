@@ -32,7 +32,7 @@ define ensure_mongod
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset check test lint app bench speed manifests dist constraints clean
+.PHONY: help dataset check test lint docs app bench speed manifests dist constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -55,6 +55,10 @@ lint: $(VENV)/lint ## Check style, types and the direction of imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(VENV)/docs ## Build the documentation into build/site; a link that leads nowhere is an error
+	@$(BIN)/python docs/reference/generate.py docs
+	@$(BIN)/zensical build --strict
 
 app: $(VENV)/app ## Look at the set of RECIPE in the FiftyOne app
 	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
@@ -112,6 +116,11 @@ $(VENV)/lint: pyproject.toml | $(BIN)/python
 	@$(call install,$(VENV),--editable . --group lint)
 	@touch $@ $(VENV)/core
 
+$(VENV)/docs: pyproject.toml | $(BIN)/python
+	@echo "installing sbdata and the documentation's tools into $(VENV)"
+	@$(call install,$(VENV),--editable . --group docs)
+	@touch $@ $(VENV)/core
+
 $(VENV)/train: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata and PyTorch into $(VENV) (about 5 GB)"
 	@$(call install,$(VENV),--editable '.[train,offline]')
@@ -126,4 +135,4 @@ $(VENV)/dev: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata, PyTorch, FiftyOne and the test tools into $(VENV) (about 7 GB)"
 	@$(call install,$(VENV),--editable '.[$(EXTRAS)]' --group dev)
 	@$(call install,$(VENV),--editable '.[crf]') || echo "the dense CRF was not installed (it needs a C++ compiler); its tests are skipped"
-	@touch $@ $(VENV)/core $(VENV)/lint $(VENV)/train $(VENV)/app
+	@touch $@ $(VENV)/core $(VENV)/lint $(VENV)/docs $(VENV)/train $(VENV)/app

@@ -84,7 +84,7 @@ def explanation(key: str) -> str:
 
 
 def metrics_as_markdown() -> str:
-    """Return the table of the metrics in ``docs/metric.md``."""
+    """Return the table of the metrics in ``docs/definitions/metric.md``."""
     lines = ["| caption | key | better | written as | what it is |", "| --- " * 5 + "|"]
     for metric in METRICS.values():
         size = "small" if "{size}" in metric.key else ""

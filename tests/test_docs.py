@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -12,21 +17,27 @@ import yaml
 from PIL import Image
 
 from sbdata import sources
-from sbdata.cli import cli
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.plugins import forget_entries
 from sbdata.recipe import Recipe, SourceSpec, bundled_recipes, recipe_from_dict
+from tests.doc_pages import DOCS, GENERATED, PAGES, ROOT, blocks, generate, page_text
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+RUN_ELSEWHERE = {
+    "docs/definitions/metric.md": "doctests, run by tests/metrics/test_docs.py",
+    "docs/extending/baseline.md": "run below as a package",
+    "docs/extending/metric.md": "run by tests/report/test_extending_metrics.py",
+    "docs/extending/source.md": "run below with photos",
+    "docs/guides/browse.md": "FiftyOne's own loading, which needs MongoDB; tests/app does the same",
+}
+"""Pages whose Python is not run by the test of all pages, with the reason."""
 
-
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+PYTHON_PAGES = [page for page in PAGES if blocks(page, "python") and page not in RUN_ELSEWHERE]
 
 
 def test_every_recipe_shown_is_one() -> None:
-    shown = [yaml.safe_load(text) for text in blocks("recipes.md", "yaml")]
+    pages = ("docs/guides/build-a-set.md", "docs/guides/own-data.md")
+    shown = [yaml.safe_load(text) for page in pages for text in blocks(page, "yaml")]
     assert len(shown) == 2
     recipes = [recipe_from_dict(raw, "docs") for raw in shown]
     assert [r.name for r in recipes] == ["mine", "yard"]
@@ -35,14 +46,14 @@ def test_every_recipe_shown_is_one() -> None:
 
 
 def test_every_bundled_recipe_is_listed() -> None:
-    text = (DOCS / "recipes.md").read_text()
+    text = page_text("docs/guides/build-a-set.md")
     assert all(f"| `{name}` |" in text for name in bundled_recipes())
 
 
 def test_the_source_of_ones_own_builds_a_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = blocks("recipes.md", "python")
+    (code,) = blocks("docs/extending/source.md", "python")
     assert len([line for line in code.splitlines() if line.strip()]) < 40
     (tmp_path / "table_source.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
@@ -67,48 +78,78 @@ def test_the_source_of_ones_own_builds_a_set(
     assert built.after.area_quantiles[-1] == 30 * 50
 
 
-def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (DOCS.parent / "README.md").read_text()
-    metric, loss = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(compile(metric, "README.md", "exec"), {})  # noqa: S102 - our own page
-    assert capsys.readouterr().out == "1.0 1.0\n"
-    pytest.importorskip("torch", reason="the extra `train` is not installed")
-    assert len([line for line in loss.splitlines() if line.strip()]) <= 20
-    exec(compile(loss, "README.md", "exec"), {})  # noqa: S102
-    assert capsys.readouterr().out == "[1.0, 1.0099999904632568, 5.0]\n"
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path) -> Iterator[Path]:
+    """A working folder with the sets and predictions that the pages name."""
+    from sbdata.metrics.registry import METRICS
+
+    for name in ("shapes-b", "shapes-train"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).symlink_to(shapes_set)
+    for name in ("predictions/perfect", "OTHER", "PREDICTIONS"):
+        copytree(shapes_set / "SegmentationClass", tmp_path / name)
+        for path in (tmp_path / name).iterdir():
+            mask = np.asarray(Image.open(path))
+            Image.fromarray(np.where(mask == 255, 0, mask)).save(path)
+    monkeypatch.chdir(tmp_path)
+    metrics = dict(METRICS)
+    yield tmp_path
+    METRICS.clear()
+    METRICS.update(metrics)
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES)
+def test_the_python_of_a_page_runs(
+    page: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", page_text(page), re.DOTALL)
+    assert len(found) == len(blocks(page, "python"))
+    for code, output in found:
+        if "torch" in code or "InstanceAwareIoU" in code:
+            pytest.importorskip("torch", reason="the extra `train` is not installed")
+        if "to_pandas" in code:
+            pytest.importorskip("pandas", reason="the extra `pandas` is not installed")
+        capsys.readouterr()
+        exec(compile(code, page, "exec"), {"__name__": "page"})  # noqa: S102 - our own page
+        assert not output or capsys.readouterr().out == output
+
+
+@pytest.fixture(autouse=True)
+def forget_what_pages_register() -> Iterator[None]:
+    yield
+    if "sbdata.losses.registry" in sys.modules:
+        from sbdata.losses.registry import LOSSES
+
+        if "squared" in LOSSES:
+            LOSSES.unregister("squared")
+    from sbdata.train.registry import STRATEGIES
+
+    if "ce-focal" in STRATEGIES:
+        STRATEGIES.unregister("ce-focal")
+
+
+def test_pages_run_elsewhere_still_have_python() -> None:
+    assert all(blocks(page, "python") for page in RUN_ELSEWHERE)
 
 
 def keys_of(values: object) -> object:
     return {k: keys_of(v) for k, v in values.items()} if isinstance(values, dict) else None
 
 
-def test_the_training_page_is_true(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path
-) -> None:
+def test_the_training_page_is_true() -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     from sbdata.losses import registry
     from sbdata.train.preset import bundled_presets, load_preset, preset_from_dict
     from sbdata.train.registry import STRATEGIES
 
-    text = (DOCS / "training.md").read_text()
-    (shown,) = (yaml.safe_load(block) for block in blocks("training.md", "yaml"))
+    text = page_text("docs/guides/train.md")
+    (shown,) = (yaml.safe_load(block) for block in blocks("docs/guides/train.md", "yaml"))
     assert preset_from_dict(shown, "docs") == load_preset("smoke")
     assert keys_of(shown) == keys_of(load_preset("smoke").as_dict()), "every key is shown"
     assert all(f"| `{name}` |" in text for name in bundled_presets())
     assert all(f"`{name}`" in text for name in STRATEGIES)
-    assert all(f"| `{name}` |" in text for name in registry.LOSSES)
-
-    (code,) = blocks("training.md", "python")
-    assert len([line for line in code.splitlines() if line.strip()]) < 40
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "shapes-train").symlink_to(shapes_set)
-    monkeypatch.chdir(tmp_path)
-    try:
-        exec(compile(code, "training.md", "exec"), {})  # noqa: S102
-    finally:
-        registry.LOSSES.unregister("squared")
-        STRATEGIES.unregister("squared")
-    assert (tmp_path / "runs/own/squared/model.pt").is_file()
+    losses = page_text("docs/definitions/loss.md")
+    assert all(f"| `{name}` |" in losses for name in registry.LOSSES)
 
 
 def test_the_entry_points_of_the_extending_page_are_found(
@@ -128,7 +169,7 @@ def test_the_entry_points_of_the_extending_page_are_found(
         "SQUARED = Strategy('squared', ('squared',), 'squared error')\n"
     )
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mypackage\nVersion: 1.0\n")
-    (shown,) = blocks("extending.md", "toml")
+    (shown,) = blocks("docs/extending/index.md", "toml")
     entries = re.sub(r'\[project\.entry-points\."(.*?)"\]', r"[\1]", shown).replace('"', "")
     (about / "entry_points.txt").write_text(entries)
     monkeypatch.syspath_prepend(tmp_path)
@@ -155,8 +196,8 @@ def test_the_baseline_of_ones_own_is_found_and_run(
     from sbdata.benchmark.run_task import run_task
     from sbdata.sets import open_set
 
-    (code,) = blocks("baselines.md", "python")
-    (entry,) = blocks("baselines.md", "toml")
+    (code,) = blocks("docs/extending/baseline.md", "python")
+    (entry,) = blocks("docs/extending/baseline.md", "toml")
     assert len([line for line in code.splitlines() if line.strip()]) < 40
     package = tmp_path / "package"
     (package / "border-1.0.dist-info").mkdir(parents=True)
@@ -190,35 +231,66 @@ def test_the_baselines_are_all_told_of() -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     from sbdata.benchmark.baseline import describe_baselines
 
-    text = (DOCS / "baselines.md").read_text()
+    text = page_text("docs/guides/benchmark.md")
     ours = [m["name"] for m in describe_baselines() if m.get("backbone") or m.get("control")]
     assert len(ours) >= 6
     assert all(f"| `{name}` |" in text for name in [*ours, "full"])
 
 
-def test_every_command_shown_is_one() -> None:
-    text = (DOCS.parent / "README.md").read_text()
-    shown = re.findall(r"(?:^|/)sbdata ((?:dataset )?[a-z]+)", text, re.MULTILINE)
-    assert {"dataset build", "dataset stats", "dataset verify", "score"} <= set(shown)
-    for words in shown:
-        command: object = cli
-        for word in words.split():
-            command = command.get_command(None, word)  # type: ignore[attr-defined]
-            assert command is not None, words
+# --- the site -------------------------------------------------------------------------------------
 
 
-def test_the_python_of_the_api_page_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes_set: Path
-) -> None:
-    (code,) = blocks("api.md", "python")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/shapes-b").symlink_to(shapes_set)
-    for folder in ("predictions/perfect", "OTHER"):
-        (tmp_path / folder).mkdir(parents=True)
-        for path in (shapes_set / "SegmentationClass").iterdir():
-            mask = np.asarray(Image.open(path))
-            Image.fromarray(np.where(mask == 255, 0, mask)).save(tmp_path / folder / path.name)
-    monkeypatch.chdir(tmp_path)
-    found: dict[str, object] = {}
-    exec(compile(code, "api.md", "exec"), found)  # noqa: S102 - our own page
-    assert found["difference"].value == 0  # type: ignore[attr-defined]
+def test_every_page_is_in_the_navigation_once() -> None:
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    listed = re.findall(r"'([^']+\.md)'", str(nav))
+    assert len(listed) == len(set(listed))
+    there = {page.removeprefix("docs/") for page in PAGES if page != "README.md"} | GENERATED
+    assert set(listed) == there
+
+
+def test_the_commands_page_has_every_option_and_the_yaml_pages_every_key() -> None:
+    pages = generate.pages()
+    assert "`--fp-attribution [overlap\\|area\\|equal\\|all]`" in pages["reference/cli.md"]
+    assert pages["reference/cli.md"].count("\n## sbdata ") >= 15
+    for name in ("select.quota", "overlay.source.splits", "bins.edges"):
+        assert f"| `{name}` |" in pages["reference/recipe.md"]
+    assert "| `ewc.strength` | number | `500.0` |" in pages["reference/preset.md"]
+    for page in ("recipe", "preset"):
+        rows = [row for row in pages[f"reference/{page}.md"].splitlines() if row.startswith("| `")]
+        assert [row for row in rows if row.endswith("|  |")] == [], "no docstring"
+
+
+def without_style(figure: Path) -> str:
+    return re.sub(r"(?s)<style>.*</style>", "", figure.read_text())
+
+
+def test_the_drawn_examples_are_what_the_code_draws(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, ROOT / "examples/draw_ia_iou.py", tmp_path], check=True)
+    for drawn in tmp_path.iterdir():
+        committed = DOCS / "concepts" / drawn.name
+        assert without_style(committed) == without_style(drawn), "run the page's command"
+        assert f"({drawn.name})" in page_text("docs/concepts/ia-iou.md")
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    text = page_text("README.md")
+    assert len(text.splitlines()) <= 150
+    assert len(text.encode()) <= 12_000
+    assert set(re.findall(r"^\| `(\w+)` \|", page_text("docs/install.md"), re.MULTILINE)) == set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    )
+    links = re.findall(r"\]\((?!http)([^)#]+)", text)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_site_builds_without_a_broken_link(tmp_path: Path) -> None:
+    pytest.importorskip("zensical", reason="the group `docs` is not installed")
+    pytest.importorskip("mkdocstrings_handlers.python", reason="the group `docs` is not installed")
+    copytree(DOCS, tmp_path / "docs")
+    (tmp_path / "zensical.toml").write_text((ROOT / "zensical.toml").read_text())
+    (tmp_path / "sbdata").symlink_to(ROOT / "sbdata")
+    generate.main(tmp_path / "docs")
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "build/site/reference/python.html").is_file()

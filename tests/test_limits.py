@@ -18,7 +18,7 @@ from sbdata.manifest import IMAGES_FILE, INSTANCES_FILE, read_manifest
 from sbdata.quoting import has_controls, quoted, shortened
 from tests.benchmark.result_examples import result
 
-DOCS = (Path(__file__).parents[1] / "docs" / "files.md").read_text("utf-8")
+DOCS = (Path(__file__).parents[1] / "docs" / "reference" / "files.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", sorted(n for n in vars(limits) if n.startswith("MAX_")))

@@ -20,7 +20,7 @@ from sbdata.taxonomy import VOC20
 from sbdata.weak_labels.labels import read_labels
 
 pytestmark = pytest.mark.realdata
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "files.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "reference" / "files.md"
 ANY = "2007_000032"
 
 

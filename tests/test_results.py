@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.parametrize("photos", ["shapes", "photos"])
 def test_the_table_of_rules_is_the_committed_one(photos: str) -> None:
-    page = (ROOT / "docs" / "methods.md").read_text()
+    page = (ROOT / "docs" / "results" / "rules.md").read_text()
     where = {"shapes": "generated", "photos": "photos"}[photos]
     titles = {
         "truth": "truth",
@@ -33,7 +33,7 @@ def test_the_table_of_rules_is_the_committed_one(photos: str) -> None:
 
 
 def test_the_tables_of_strategies_are_the_committed_ones() -> None:
-    page = (ROOT / "docs" / "effect-of-the-loss.md").read_text()
+    page = (ROOT / "docs" / "results" / "effect-of-the-loss.md").read_text()
     found = json.loads((ROOT / "results" / "strategies-shapes.json").read_text())
     columns = ("miou", "ia", "ia_objects", "ia_small", "ia_medium", "ia_large")
     names = [name if name == "miou" else f"{name}.class_mean" for name in columns]
@@ -56,7 +56,7 @@ def test_the_tables_of_strategies_are_the_committed_ones() -> None:
 
 @pytest.mark.parametrize("year", ["2012", "2007"])
 def test_the_shares_of_the_loss_are_the_committed_ones(year: str) -> None:
-    page = (ROOT / "docs" / "effect-of-the-loss.md").read_text()
+    page = (ROOT / "docs" / "results" / "effect-of-the-loss.md").read_text()
     found = json.loads((ROOT / "results" / f"loss-share-voc{year}.json").read_text())
     assert found["command"] in page
     for name, values in found["strides"]["8"]["definitions"].items():

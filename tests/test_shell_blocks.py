@@ -26,7 +26,10 @@ from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.manifest import read_manifest, write_manifest
 from sbdata.recipe import load_recipe
+from sbdata.sets import open_set
 from tests.benchmark.result_examples import result, write
+from tests.doc_pages import PAGES, ROOT, blocks, page_text
+from tests.importers.published import irn, save
 from tests.sources.miniatures import (
     IMAGES,
     SIZE,
@@ -41,9 +44,6 @@ from tests.sources.miniatures import (
 )
 
 pytest.importorskip("torch", reason="the pages train and the extra `train` is not installed")
-
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
 
 OPTIONS = (
     "--option model.backbone=mobilenetv3_small_050 --option model.weights=none "
@@ -74,13 +74,10 @@ CHANGES = (
 
 NOT_RUN = {
     r"sbdata app ": "serves until it is stopped",
+    r"pip install ": "changes the environment",
     r".*--preset wacv24 --weights deeplabv1": "the authors' weights file is not at hand",
 }
 """Beginnings of lines that are not run, with the reason."""
-
-
-def page_text(page: str) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
 
 
 def commands(text: str) -> list[str]:
@@ -124,6 +121,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_manifest(read_manifest(here / "data/shapes-b"), here / "manifests/shapes-b")
     for folder in ("PREDICTIONS", "OTHER", "predictions/perfect"):
         copytree(here / "data/shapes-b/SegmentationClass", here / folder)
+    for name in ("Class", "Object"):
+        copytree(here / "data/shapes-b" / f"Segmentation{name}", here / f"TRUE_{name.upper()}")
+    opened = open_set(here / "data/shapes-train")
+    (here / "MAPS").mkdir()
+    for image_id in opened:
+        save(here / "MAPS" / f"{image_id}.npy", irn(opened.class_map(image_id)))
     for folder in ("MASKS", "SEEDS", "WALK", "PSEUDO_MASKS"):
         copytree(here / "data/shapes-train/SegmentationClass", here / folder)
     for folder in ("", "PATH", "data/voc2012-mini"):
@@ -144,8 +147,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         black = Image.fromarray(np.zeros(SIZE[::-1], np.uint8))
         black.save(here / "OF_coco" / f"{number:012}.png")
     yard = coco_json({1: "photos", 2: "photos"}, {"hen": 1, "fox": 2, "cow": 3, "cat": 4})
-    recipe = re.findall(r"```yaml\n(name: yard.*?)```", page_text("docs/recipes.md"), re.DOTALL)
-    write_files(here, {"yard.yaml": recipe[0].encode(), "PATH/labels.json": yard})
+    (recipe,) = blocks("docs/guides/own-data.md", "yaml")
+    write_files(here, {"yard.yaml": recipe.encode(), "PATH/labels.json": yard})
     write_files(here, {f"PATH/photos/{n:012}.jpg": photo(n) for n in (1, 2)})
     marks = (
         "<!-- leaderboard:begin pets-train/pets-b -->\n<!-- leaderboard:end pets-train/pets-b -->\n"

@@ -1,7 +1,7 @@
 """Baselines: method metadata, and the discovery of installed methods.
 
 A package registers a method by an entry point in the group ``sbdata.baselines`` whose object is a
-:class:`Baseline`; docs/baselines.md shows one of under 40 lines.
+:class:`Baseline`; docs/guides/benchmark.md shows one of under 40 lines.
 """
 
 from __future__ import annotations

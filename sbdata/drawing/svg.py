@@ -6,7 +6,6 @@ figure as text or as an attribute's value, never as markup; only ``Markup`` is i
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -39,11 +38,8 @@ class Figure(Markup):
         head, rest = str(self).split(">", 1)
         return f"{head}><style>{chart_style()}</style>{rest}\n"
 
-    def _repr_html_(self) -> str:
-        # Shown as a separate image, so that the style does not affect the rest of the notebook.
-        data = base64.b64encode(self.standalone().encode()).decode()
-        said = str(self).split("<title>", 1)[1].split("</title>", 1)[0]
-        return f'<img src="data:image/svg+xml;base64,{data}" alt="{said}">'
+    def _repr_svg_(self) -> str:
+        return self.standalone()
 
 
 @cache

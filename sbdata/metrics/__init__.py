@@ -3,7 +3,7 @@
 :func:`score_image` compares one predicted class map with the truth. An :class:`Accumulator`
 collects such scores, merges with others and computes a :class:`Summary`;
 :mod:`sbdata.metrics.bootstrap` computes intervals and paired differences. The definition is in
-``docs/metric.md``.
+``docs/definitions/metric.md``.
 
 ``InstanceAwareIoU`` is the same as a metric of torchmetrics; it is imported at its first use.
 """

@@ -1,7 +1,7 @@
 """Score one image: ``ia_iou.v2`` rows of its instances and regions, and its class counts.
 
-``docs/metric.md`` explains the definition with drawings and examples. It is the definition in the
-code that Mun et al. released for "Small Objects Matters in Weakly-Supervised Semantic Segmentation"
+``docs/definitions/metric.md`` explains the definition with examples. It is the one in the code that
+Mun et al. released for "Small Objects Matters in Weakly-Supervised Semantic Segmentation"
 (WACV 2024): Cheolhyun-Mun/wsss_small_object_matters at commit 629dd2c, ``libs/utils/metric.py``.
 """
 

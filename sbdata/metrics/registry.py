@@ -1,8 +1,8 @@
 """The metrics: each is declared once, with how it is computed and how it is written.
 
 The score, its intervals and comparisons, the printed tables, the report, the leaderboard and the
-table in ``docs/metric.md`` go through :data:`METRICS`. ``docs/extending-metrics.md`` shows how to
-add one.
+table in ``docs/definitions/metric.md`` go through :data:`METRICS`. ``docs/extending/metric.md``
+shows how to add one.
 """
 
 from __future__ import annotations

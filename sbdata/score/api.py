@@ -49,8 +49,8 @@ def score(
         workers: Number of threads; the result does not depend on it.
 
     Returns:
-        The values with 95 % intervals (``.summary``, ``.intervals``), tables (``.to_pandas()``) and
-        a report (``.to_html()``).
+        The values with 95 % intervals (``.summary``, ``.intervals``), tables (``.to_pandas()``),
+        figures (``.plot()``) and a report (``.to_html()``).
 
     Raises:
         InputError: If the set cannot be read, or a prediction is missing, damaged, of another size

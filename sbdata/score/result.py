@@ -21,7 +21,10 @@ from sbdata.taxonomy import Taxonomy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sbdata.drawing import Figure
+
 _PAGE = "sbdata.report.score_page"
+_DRAWING = "sbdata.drawing"
 
 LoadImage = Callable[
     [str], tuple[npt.NDArray[Any] | None, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
@@ -157,6 +160,27 @@ class ScoreResult:
         # no score depends on the source of the pages (see sbdata.fingerprints).
         html: str = import_module(_PAGE).report_html(self, load_image)
         return html
+
+    def plot(self, kind: Literal["area", "classes", "precision"] = "area") -> Figure:
+        """Return one figure of the report as SVG, which a notebook shows.
+
+        Args:
+            kind: ``area`` is IA by area of the instance, ``classes`` IA by class and size,
+                ``precision`` region precision and IA by size.
+
+        Raises:
+            InputError: if there is no such figure.
+        """
+        drawing = import_module(_DRAWING)  # by name for the same reason as the page
+        figures: dict[str, Callable[[], Figure]] = {
+            "area": lambda: drawing.ia_by_area(self.summary),
+            "classes": lambda: drawing.ia_by_class_and_size(self.summary, self.taxonomy.classes),
+            "precision": lambda: drawing.precision_by_size(self.summary, self.intervals),
+        }
+        if kind not in figures:
+            msg = f"a score has no figure {kind!r}; take {', '.join(figures)}"
+            raise InputError(msg)
+        return figures[kind]()
 
     def _repr_html_(self) -> str:
         # A separate frame, so that the page's style does not affect the rest of the notebook.

@@ -1,4 +1,4 @@
-"""docs/metric.md says what the code does."""
+"""docs/definitions/metric.md says what the code does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sbdata.metrics.bootstrap import FEW, RESAMPLES
 from sbdata.metrics.image import FP_ATTRIBUTIONS, METRIC, ROUNDINGS
 from sbdata.metrics.outcomes import OUTCOMES
 
-METRIC_PAGE = Path(__file__).parents[2] / "docs" / "metric.md"
+METRIC_PAGE = Path(__file__).parents[2] / "docs" / "definitions" / "metric.md"
 
 
 def test_every_example_gives_what_the_page_shows():

@@ -1,4 +1,7 @@
-"""The simulation of the intervals' coverage, at tiny scale; its full run is in docs/metric.md."""
+"""The simulation of the intervals' coverage, at tiny scale.
+
+Its full run is in docs/definitions/metric.md.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from sbdata.metrics.registry import METRICS, metric_of
 from sbdata.metrics.summary import summarise
 from sbdata.sizes import SizeBins
 
-PAGE = Path(__file__).parents[2] / "docs" / "metric.md"
+PAGE = Path(__file__).parents[2] / "docs" / "definitions" / "metric.md"
 
 
 def test_the_page_has_the_table_of_all_metrics() -> None:

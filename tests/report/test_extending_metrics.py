@@ -1,4 +1,4 @@
-"""docs/extending-metrics.md is all that one needs to add a column."""
+"""docs/extending/metric.md is all that one needs to add a column."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sbdata.score.write import summary_as_dict
 from tests.benchmark.result_examples import result, the_board, write
 from tests.score.scored_examples import example_images, scored_from
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending-metrics.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extending" / "metric.md"
 
 
 @pytest.fixture

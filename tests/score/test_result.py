@@ -67,6 +67,14 @@ def test_a_notebook_shows_the_page_in_a_frame(scored: ScoreResult) -> None:
     assert attributes["sandbox"] is None  # present, and allows nothing
 
 
+def test_a_plot_is_a_figure_of_the_report(scored: ScoreResult) -> None:
+    page = scored.to_html()
+    for kind in ("area", "classes", "precision"):
+        assert str(scored.plot(kind)) in page
+    with pytest.raises(InputError, match="no figure 'pie'; take area, classes, precision"):
+        scored.plot("pie")  # type: ignore[arg-type]
+
+
 def test_a_result_loads_neither_templates_nor_drawings() -> None:
     code = (
         "import sys; import sbdata.score.result; "

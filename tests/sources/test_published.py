@@ -14,6 +14,7 @@ from sbdata.recipe import bundled_recipes, load_recipe
 from sbdata.settings import as_plain
 from sbdata.sources.published import load_registry
 
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "fetch-sources.md"
 SHA = "0" * 64
 FILE = {"name": "a.zip", "urls": ["https://example.org/a.zip"], "size": 5, "sha256": SHA}
 SOURCE = {
@@ -55,9 +56,9 @@ def test_the_published_sizes_are_as_recorded_elsewhere() -> None:
     }
 
 
-def readme_rows() -> dict[str, list[str]]:
-    """Return the cells of the README's table of sources, by source."""
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+def guide_rows() -> dict[str, list[str]]:
+    """Return the cells of the table of sources in the guide, by source."""
+    text = GUIDE.read_text(encoding="utf-8")
     table = text.partition("| source | to download |")[2].partition("\n\n")[0]
     rows = {}
     for line in table.splitlines()[2:]:
@@ -71,8 +72,8 @@ def readme_rows() -> dict[str, list[str]]:
     return rows
 
 
-def test_the_readme_tells_every_byte_term_and_citation() -> None:
-    rows = readme_rows()
+def test_the_guide_tells_every_byte_term_and_citation() -> None:
+    rows = guide_rows()
     registry = load_registry()
     assert set(rows) == {source.name for source in registry.sources}
     for source in registry.sources:
@@ -85,8 +86,8 @@ def test_the_readme_tells_every_byte_term_and_citation() -> None:
         assert where in source.citation
 
 
-def test_the_readme_tells_which_recipe_needs_what() -> None:
-    rows = readme_rows()
+def test_the_guide_tells_which_recipe_needs_what() -> None:
+    rows = guide_rows()
     for name in bundled_recipes():
         recipe = load_recipe(name)
         specs = [*recipe.sources, *([recipe.overlay.source] if recipe.overlay else [])]
@@ -95,7 +96,7 @@ def test_the_readme_tells_which_recipe_needs_what() -> None:
 
 
 def test_the_registry_that_the_documentation_shows_is_one(tmp_path: Path) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+    page = GUIDE.read_text(encoding="utf-8")
     (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "mine.yaml").write_text(shown)
     registry = load_registry(tmp_path / "mine.yaml")
