@@ -111,6 +111,7 @@ def compare(
     options: argparse.Namespace,
     sides: Mapping[str, Side],
     prepare: Callable[[Path], object] = lambda folder: None,
+    after: Callable[[Path], object] | None = None,
 ) -> list[Figure]:
     """Run the sides in turn, each in a fresh process, and return their figures.
 
@@ -120,6 +121,7 @@ def compare(
         options: Options from :func:`parser`.
         sides: Sides by name.
         prepare: Called once with a new folder, which the sides get and which is removed.
+        after: Called with it when all sides have run, to compare what they wrote.
     """
     if options.side is not None:
         begin()
@@ -135,6 +137,8 @@ def compare(
         for turn in range(options.repeat):
             for name in list(chosen)[:: -1 if turn % 2 else 1]:
                 runs[name].append(_run_side(name, Path(folder)))
+        if after is not None:
+            after(Path(folder))
     return [
         Figure(
             name,

@@ -18,7 +18,7 @@ from sbdata.masks import (
     drawing_order,
     encode_mask,
     measure_visible,
-    objects_to_rles,
+    outlines_to_rles,
     rle_area,
 )
 
@@ -142,6 +142,16 @@ def test_counts_that_do_not_fill_the_image_are_refused(counts: list[int]) -> Non
 
 
 # --- polygons -------------------------------------------------------------------------------------
+
+
+def objects_to_rles(objects: list[list[list[float]]], height: int, width: int) -> list[bytes]:
+    """Pass on polygons as nested lists."""
+    parts = [part for polygons in objects for part in polygons]
+    points = np.array([value for part in parts for value in part], np.float64)
+    return outlines_to_rles(
+        points, [len(part) for part in parts], [len(o) for o in objects], height, width
+    )
+
 
 coordinates = st.floats(-1, 31, allow_nan=False).map(lambda value: round(value, 2))
 parts = st.lists(coordinates, min_size=6, max_size=20).filter(lambda part: len(part) % 2 == 0)
