@@ -442,8 +442,8 @@ def _end_of_stretch(flat, words, p, limit):
     pattern = np.uint64(0x0101010101010101) * np.uint64(value)
     q = p + 1
     while q < limit and flat[q] == value:
-        if q % 8 == 0:
-            while q + 8 <= limit and words[q // 8] == pattern:
+        if q & 7 == 0:
+            while q + 8 <= limit and words[q >> 3] == pattern:
                 q += 8
             if q == limit or flat[q] != value:
                 break
@@ -452,22 +452,20 @@ def _end_of_stretch(flat, words, p, limit):
 
 
 @numba.njit(cache=True, nogil=True)
-def _room_for(more, runs, start, stop):
-    """Return the two arrays, longer if they have no room for as many more runs."""
-    if runs + more > start.size:
-        grown = np.empty(2 * start.size + more, np.int64)
-        start, stop = np.append(start, grown), np.append(stop, grown)
-    return start, stop
+def _add_runs(p, q, foot, height, start, stop, runs):
+    """Write the pixels from p to q as runs, cut at the feet of the columns; the first is given.
 
-
-@numba.njit(cache=True, nogil=True)
-def _add_runs(p, q, height, start, stop, runs):
-    """Write a stretch of pixels, cut at the feet of the columns; return the number of runs."""
+    Returns the number of runs and the foot of the last one's column.
+    """
+    while foot <= p:
+        foot += height
     while p < q:
-        start[runs], stop[runs] = p, min(q, (p // height + 1) * height)
+        start[runs], stop[runs] = p, min(q, foot)
         p = stop[runs]
         runs += 1
-    return runs
+        if p < q:
+            foot += height
+    return runs, foot
 
 
 @numba.njit(cache=True, nogil=True)
@@ -476,15 +474,17 @@ def _find_and_measure(flat, height, width, count):
     start, stop, label = np.empty(512, np.int64), np.empty(512, np.int64), np.empty(512, np.uint8)
     words = flat[: flat.size // 8 * 8].view(np.uint64)
     limit = flat.size
-    runs, p = 0, 0
+    runs, p, foot = 0, 0, height
     while p < limit:
         q = _end_of_stretch(flat, words, p, limit)
         if 0 < flat[p] <= count:
-            start, stop = _room_for((q - p) // height + 2, runs, start, stop)
-            if label.size < start.size:
-                label = np.append(label, np.empty(start.size - label.size, np.uint8))
+            need = runs + (q - p) // height + 2
+            if need > start.size:
+                start = np.append(start, np.empty(need, np.int64))
+                stop = np.append(stop, np.empty(need, np.int64))
+                label = np.append(label, np.empty(need, np.uint8))
             before = runs
-            runs = _add_runs(p, q, height, start, stop, runs)
+            runs, foot = _add_runs(p, q, foot, height, start, stop, runs)
             label[before:runs] = flat[p]
         p = q
     # A counting sort brings each label's runs together, still in scan order.
@@ -507,22 +507,26 @@ def _draw_and_measure(flat, drawn, drawn_first, order, height, width):
     """Draw run lengths in some order, then find and measure what is visible of each."""
     for k in order:
         _fill(flat, drawn[drawn_first[k] : drawn_first[k + 1]], k + 1)
-    start, stop = np.empty(512, np.int64), np.empty(512, np.int64)
+    # A visible stretch begins where a drawn run begins or ends, and none where another does; the
+    # feet of the columns cut at most one each.
+    start = np.empty(drawn.size + width, np.int64)
+    stop = np.empty(drawn.size + width, np.int64)
     words = flat[: flat.size // 8 * 8].view(np.uint64)
     first = np.zeros(order.size + 1, np.int64)
     runs = 0
     for i in range(order.size):
-        place = 0
+        end, foot = 0, height
         for k in range(drawn_first[i], drawn_first[i + 1]):
-            end = place + drawn[k]
-            if (k - drawn_first[i]) % 2:
-                while place < end:
-                    q = _end_of_stretch(flat, words, place, end)
-                    if flat[place] == i + 1:
-                        start, stop = _room_for((q - place) // height + 2, runs, start, stop)
-                        runs = _add_runs(place, q, height, start, stop, runs)
-                    place = q
-            place = end
+            p, end = end, end + drawn[k]
+            if (k - drawn_first[i]) & 1:
+                while p < end:
+                    q = _end_of_stretch(flat, words, p, end)
+                    if flat[p] == i + 1:
+                        if runs > first[i] and stop[runs - 1] == p and p < foot:
+                            runs -= 1  # a code may have runs of no pixels, which part nothing
+                            p = start[runs]
+                        runs, foot = _add_runs(p, q, foot, height, start, stop, runs)
+                    p = q
         first[i + 1] = runs
     return _measure(start[:runs], stop[:runs], first, height, width)
 
@@ -552,9 +556,10 @@ def _measure(start, stop, first, height, width):
     for i in range(count):
         left, right, top, bottom = width, -1, height, -1
         column, head, k, last = -2, first[i], first[i], first[i]
-        n, position = 0, 0
+        n, position, x = 0, 0, 0
         for r in range(first[i], first[i + 1]):
-            x = start[r] // height
+            while start[r] >= (x + 1) * height:
+                x += 1
             if x != column:  # the runs of the column before this one are those from k to last
                 k, last = (head, r) if x == column + 1 else (r, r)
                 column, head = x, r
