@@ -392,12 +392,14 @@ def _has_huge(parts: Sequence[Sequence[float]]) -> bool:
 def _size_of(record: Record, file_name: str) -> tuple[int, int]:
     """Return an image's width and height, within the limits on images."""
     width, height = record.get("width"), record.get("height")
-    seen = f"width {quoted(width, 40)}, height {quoted(height, 40)}"
     if type(width) is not int or type(height) is not int:
-        raise _Unusable("bad_size", f"{seen}: both must be whole numbers, without quotes")
-    if problem := image_size_problem(width, height, file_name):
-        raise _Unusable("bad_size", f"{seen}: {problem}")
-    return width, height
+        problem = "both must be whole numbers, without quotes"
+    else:
+        problem = image_size_problem(width, height, file_name)
+        if not problem:
+            return width, height
+    seen = f"width {quoted(width, 40)}, height {quoted(height, 40)}"
+    raise _Unusable("bad_size", f"{seen}: {problem}")
 
 
 _CROWD = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True, None: False}
