@@ -119,12 +119,13 @@ def _measured(script: Path, tree: Path, out: Path) -> Values | str:
     told = json.loads(out.read_text())
     if not isinstance(told, dict) or "figures" not in told:
         return "its JSON has no figures of the harness"
-    return {
+    values: Values = {
         (figure["name"], unit): figure[unit]
         for figure in told["figures"]
         for unit in ("cpu_seconds", "peak_mb")
         if figure["package"] == "sbdata" and figure[unit]
     }
+    return values
 
 
 def _reason_to_leave_out(script: Path) -> str | None:

@@ -228,7 +228,8 @@ def measure_visible(label_map: LabelMap, count: int) -> Visible:
     return _visible(*_find_and_measure(flat, height, width, count))
 
 
-def _visible(area, box, parts, border, code, ends) -> Visible:
+def _visible(*measured: npt.NDArray[Any]) -> Visible:
+    area, box, parts, border, code, ends = measured
     return Visible(area, box, parts, border, _cut(code, ends))
 
 

@@ -191,7 +191,8 @@ def _weights(generator: np.random.PCG64, n: int, draws: int) -> Values:
     uniform = (raw >> np.uint64(11)) + 0.5
     uniform *= 2.0**-53  # in (0, 1)
     np.log(uniform, out=uniform)
-    return np.negative(uniform.T, order="C")
+    weights: Values = np.negative(uniform.T, order="C")
+    return weights
 
 
 def _interval(values: Values) -> Interval | None:
