@@ -118,13 +118,14 @@ def draw_by_draw(tables: ScoreTables) -> dict[str, Values]:
                                         tables.class_image))  # fmt: skip
 
         def by_size(size: npt.NDArray[Any], cell: Any, weight: Values, cells: int) -> Values:
-            some: Values = np.bincount(size * cells + cell, weight, 4 * cells).reshape(4, cells)
+            some = np.bincount(size * cells + cell, weight, 4 * cells).astype(np.float64)
+            some = some.reshape(4, cells)
             some[0] = some.sum(axis=0)
             return some
 
         def by_class(weight: Values) -> Values:
-            some: Values = np.bincount(classes["class_id"], weight, CLASSES + 1)[:, None]
-            return some
+            some = np.bincount(classes["class_id"], weight, CLASSES + 1)
+            return some.astype(np.float64)[:, None]
 
         cells = rows["class_id"].astype(int) - 1
         sums = Sums(

@@ -109,14 +109,19 @@ def _measured(script: Path, tree: Path, out: Path) -> Values | str:
         "PYTHONPATH": os.pathsep.join(map(str, (tree, tree / "baselines"))),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, script, "--quick", "--ours", "--repeat", "1", "--json", out]
+    command = [sys.executable, script, "--quick", "--ours", "--repeat", "1", "--json"]
     out.unlink(missing_ok=True)
     done = subprocess.run(
-        command, cwd=out.parent, env=environment, capture_output=True, text=True, check=False
+        [*map(str, command), str(out)],
+        cwd=out.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode or not out.is_file():
         return (done.stderr.strip().splitlines() or ["it wrote no figures"])[-1]
-    told = json.loads(out.read_text())
+    told: Any = json.loads(out.read_text())
     if not isinstance(told, dict) or "figures" not in told:
         return "its JSON has no figures of the harness"
     values: Values = {

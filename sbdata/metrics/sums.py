@@ -100,7 +100,7 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
         values = np.broadcast_to(np.asarray(value, np.float64), image.shape)
         code = (first[block] + column.astype(np.int64)) * max(n, 1) + image
         codes, place = np.unique(code, return_inverse=True)
-        sums: Values = np.bincount(place, weights=values, minlength=codes.size)
+        sums = np.bincount(place, values, codes.size).astype(np.float64, copy=False)
         if codes.size:
             found.append((codes, sums))
 

@@ -327,7 +327,7 @@ def _given_code(segmentation: Record, height: int, width: int) -> bytes:
             code = counts.encode("ascii")
             rle_area(code, height, width)
             return code
-        if isinstance(counts, list) and all(type(run) is int for run in counts):
+        if isinstance(counts, list) and set(map(type, counts)) <= {int}:
             return counts_to_rle(counts, height, width)
     except (MaskError, UnicodeEncodeError) as error:
         raise _Unusable("rle_size", str(error)) from error
