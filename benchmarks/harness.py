@@ -88,6 +88,7 @@ def parser(doc: str | None, *, quick: float, repeat: int = 3) -> argparse.Argume
     made.add_argument("--ours", action="store_true", help="sbdata alone, without its peers")
     made.add_argument("--json", type=Path, metavar="OUT", help="write the figures here, too")
     made.add_argument("--side", help=argparse.SUPPRESS)
+    made.set_defaults(commit=_commit())  # now: it may change while the sides run
     made.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return made
 
@@ -278,9 +279,11 @@ def report(options: argparse.Namespace, figures: Sequence[Figure], **more: Any) 
         return
     from sbdata.storage import write_bytes
 
+    # Folders of this machine are of no use elsewhere.
+    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     told = {
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "commit": _commit(),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *given]),
+        "commit": options.commit,
         "versions": versions,
         "cores": os.cpu_count(),
         "load": load,
