@@ -35,7 +35,7 @@ def stages(split: str, images: int) -> dict[str, Callable[[], object]]:
 
 def main() -> None:
     """Parse the command line, measure both splits and print."""
-    options = harness.parser(__doc__, quick=0.1).parse_args()
+    options = harness.parser(__doc__, quick=0.4).parse_args()
     images = max(2, round(500 * options.scale))
     sides = {**stages("train", images), **stages("pool", images)}
     figures = harness.alternate(sides, options.repeat)
