@@ -32,7 +32,7 @@ define ensure_mongod
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset check test lint docs app bench speed manifests dist constraints clean
+.PHONY: help dataset check test lint docs app bench speed perf manifests dist constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -75,7 +75,11 @@ bench: $(VENV)/train ## From image labels to a leaderboard: cam and irn, ce and 
 
 speed: $(VENV)/dev ## Measure the speed of sbdata against its alternatives, a tenth of the full scale
 	$(ensure_mongod)
-	@for script in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script --scale 0.1 || exit 1; done
+	@for script in $(filter-out $(addprefix benchmarks/,harness.py perf.py gpu.py rehearsal.py),$(wildcard benchmarks/*.py)); do \
+	  echo "== $$script"; $(BIN)/python $$script --scale 0.1 || exit 1; done
+
+perf: $(VENV)/dev ## Measure the speed of this checkout against BASE [the last tag v*, else HEAD~1]
+	@$(BIN)/python benchmarks/perf.py $(if $(BASE),--base $(BASE)) $(ARGS)
 
 manifests: $(VENV)/core ## Write the committed manifests of the bundled recipes again
 	@$(BIN)/sbdata dataset build shapes-b

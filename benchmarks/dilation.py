@@ -4,18 +4,16 @@
 
 Prints, from one run with one thread, the CPU time of (a) the widest dilated convolution of
 EfficientNet-Lite0 at output stride 16 and (b) a whole training step of the smoke preset's network,
-forward and backward, as PyTorch computes them and by phases. Repetitions alternate; medians.
+forward and backward, as PyTorch computes them and by phases. Repetitions alternate; minima.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 from collections.abc import Callable
 
+import harness
 import torch
-from losses import alternate
 from torch import nn
 
 from sbdata.taxonomy import VOC20
@@ -46,13 +44,10 @@ def with_plain_convolutions(model: nn.Module) -> nn.Module:
 
 def main() -> None:
     """Parse the command line, measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of 20 repetitions")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    arguments = parser.parse_args()
+    options = harness.parser(__doc__, quick=0.2, repeat=20).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    turns = max(3, round(20 * arguments.scale))
+    turns = max(3, round(options.repeat * options.scale))
 
     layer = nn.Sequential(nn.Conv2d(1152, 1152, 5, padding=4, dilation=2, groups=1152, bias=False))
     phased = copy.deepcopy(layer)
@@ -63,20 +58,18 @@ def main() -> None:
     size = preset.augmentation.crop
     photos = torch.rand(preset.optimisation.batch_size, 3, size, size)
     plain = with_plain_convolutions(model)
-    found = {
-        "5 x 5 depthwise, dilation 2, (8, 1152, 10, 10)": alternate(
-            backward_of(layer, maps), backward_of(phased, maps), turns
-        ),
-        f"network, 8 photos of {size} px": alternate(
-            backward_of(plain, photos), backward_of(model, photos), turns
-        ),
+    pairs = {
+        "5 x 5 depthwise, dilation 2": (backward_of(layer, maps), backward_of(phased, maps)),
+        f"network, 8 photos of {size} px": (backward_of(plain, photos), backward_of(model, photos)),
     }
-    if arguments.json:
-        print(json.dumps({name: {"plain": a, "phases": b} for name, (a, b) in found.items()}))
-        return
-    print(f"{turns} repetitions, one thread, CPU milliseconds, forward and backward")
-    for name, (theirs, ours) in found.items():
-        print(f"{name:48} plain {theirs:8.1f}   phases {ours:8.1f}   {theirs / ours:.2f}x")
+    figures, ratios = [], {}
+    for name, (theirs, ours) in pairs.items():
+        sides = {f"{name}, plain": theirs, f"{name}, phases": ours}
+        figures += harness.alternate(sides, turns, {f"{name}, plain": "torch"})
+        ratios[name] = figures[-2].cpu_seconds / figures[-1].cpu_seconds
+    harness.report(options, figures, ratios=ratios)
+    for name, ratio in ratios.items():
+        print(f"{name}: {ratio:.2f}x as fast by phases")
 
 
 if __name__ == "__main__":

@@ -4,21 +4,17 @@
 
 Prints, from one run with one thread, (a) the size weights of ten 321 x 321 masks against one small
 training step, and (b) the size-balanced loss, weights given, against plain cross-entropy, both
-forward and backward. The repetitions of what is compared alternate and the medians are set against
-each other. The clock is the process's own (CPU seconds), so that other programs count little.
+forward and backward. The repetitions of what is compared alternate, and the smallest CPU seconds
+are set against each other.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
+import harness
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -30,21 +26,6 @@ from sbdata.train.checkpoint import new_segmenter
 from sbdata.train.preset import load_preset
 
 BATCH, SIDE, CHANNELS = 10, 321, 21
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Median CPU milliseconds of a thing and of what it is measured against, and the bar."""
-
-    name: str
-    against: str
-    milliseconds: float
-    against_milliseconds: float
-    bar: float
-
-    @property
-    def ratio(self) -> float:
-        return self.milliseconds / self.against_milliseconds
 
 
 def voc_like_masks(n: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -101,61 +82,45 @@ def loss_pass(loss: Callable[..., Any], *given: Any) -> Callable[[], object]:
     return both
 
 
-def alternate(
-    one: Callable[[], object], other: Callable[[], object], turns: int
-) -> tuple[float, float]:
-    """Return the median CPU milliseconds of two things that are run in turn, after one warm-up."""
-    one()
-    other()
-    taken: list[list[float]] = [[], []]
-    for turn in range(turns):
-        for place in (0, 1) if turn % 2 else (1, 0):
-            start = time.process_time()
-            (one, other)[place]()
-            taken[place].append(1000 * (time.process_time() - start))
-    return statistics.median(taken[0]), statistics.median(taken[1])
-
-
 def main() -> None:
     """Parse the command line, measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of 20 repetitions")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    arguments = parser.parse_args()
+    options = harness.parser(__doc__, quick=0.2, repeat=20).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    turns = max(3, round(20 * arguments.scale))
-
+    turns = max(3, round(options.repeat * options.scale))
     masks = voc_like_masks(BATCH)
     target, weights = torch.from_numpy(masks).long(), torch.from_numpy(size_weights(masks))
-    costs = [
-        Cost(
-            "size weights, 10 masks of 321 px",
-            "training step, 8 images of 160 px",
-            *alternate(lambda: size_weights(masks), training_step(), turns),
-            bar=0.10,
+    pairs: list[tuple[dict[str, Callable[[], object]], float]] = [
+        (
+            {
+                "training step, 8 of 160 px": training_step(),
+                "size weights, 10 of 321 px": lambda: size_weights(masks),
+            },
+            0.1,
         ),
-        Cost(
-            "size-balanced loss, weights given",
-            "cross-entropy",
-            *alternate(
-                loss_pass(SizeBalancedCrossEntropy(), target, weights),
-                loss_pass(lambda x, y: functional.cross_entropy(x, y, ignore_index=255), target),
-                turns,
-            ),
-            bar=1.1,
+        (
+            {
+                "cross-entropy": loss_pass(
+                    lambda x, y: functional.cross_entropy(x, y, ignore_index=255), target
+                ),
+                "size-balanced loss": loss_pass(SizeBalancedCrossEntropy(), target, weights),
+            },
+            1.1,
         ),
     ]
-    if arguments.json:
-        print(json.dumps([{**asdict(cost), "ratio": cost.ratio} for cost in costs]))
-        return
+    figures, ratios = [], {}
+    for sides, bar in pairs:
+        against, ours = harness.alternate(sides, turns, {"cross-entropy": "torch"})
+        figures += [against, ours]
+        ratios[f"{ours.name} / {against.name}"] = {
+            "ratio": ours.cpu_seconds / against.cpu_seconds,
+            "bar": bar,
+        }
     outlines = [sum(map(outlines_of, (m == c for c in range(1, CHANNELS)))) for m in masks]
-    print(f"{turns} repetitions, one thread; outlines in the masks: {outlines}")
-    for cost in costs:
-        print(
-            f"{cost.name:34} {cost.milliseconds:8.2f} ms   {cost.against:34} "
-            f"{cost.against_milliseconds:8.2f} ms   ratio {cost.ratio:.4f} (bar {cost.bar})"
-        )
+    print(f"outlines in the masks: {outlines}")
+    harness.report(options, figures, ratios=ratios, outlines=outlines)
+    for name, found in ratios.items():
+        print(f"{name}: {found['ratio']:.4f} (bar {found['bar']})")
 
 
 if __name__ == "__main__":

@@ -1,34 +1,27 @@
 """Scan of a COCO-format file of COCO train2017's size: sbdata against a pycocotools loop.
 
+    python benchmarks/scan.py --dir FOLDER --json results/speed/scan.json
+
 A file of 118,000 images and 860,000 instances is generated (once; its random numbers are seeded),
 with polygon lengths, object sizes and crowds like COCO's and annotations in shuffled order. Then
-both sides count the instances by class and size, areas taken after drawing larger objects first:
+both sides load the file, decode each object, draw larger objects first, and count the visible
+pixels of each and the instances by class and size. The counts must be equal:
 
 - ``pycocotools``: load the file with ``COCO``, then for each image ``annToRLE``, ``decode``, paint
   and count pixels, in one process, as pycocotools has no other way;
-- ``sbdata``: ``scan_source`` with two workers, which also measures boxes, components and visible
-  masks and writes the two tables.
-
-Each side runs in its own fresh process; its seconds include starting Python. Memory is the peak of
-the sum of the resident set sizes of the side's processes, sampled ten times a second; pages that
-processes share count once for each of them. The counts of both sides must be equal.
+- ``sbdata``: ``scan_source`` in one process, which also measures boxes, components and visible
+  masks and writes the two tables; ``sbdata, N processes`` with workers.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -40,62 +33,49 @@ from sbdata.taxonomy import COCO80
 IMAGES, INSTANCES, CROWD_SHARE = 118_000, 860_000, 0.005
 WIDTH, HEIGHT = 640, 480
 VERSION = 1  # of the generated file
-SIDES = ("pycocotools", "sbdata")
+BARS = {"speed": 10, "memory": 0.6}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", type=float, default=1.0, help="share of COCO train2017's size")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the sbdata side")
+    parser = harness.parser(__doc__, quick=0.02)
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir(), "sbdata-benchmark"))
-    parser.add_argument("--only", choices=SIDES, help="run one side alone")
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=0, help="a third side with N processes, too")
     options = parser.parse_args()
-    root = options.dir / f"coco-like-v{VERSION}-{options.scale:g}"
-    if options.side is not None:
-        count = count_with_sbdata if options.side == "sbdata" else count_with_pycocotools
-        print(json.dumps(count(root, options.workers)))
-        return
-    file = root / "annotations" / "instances_train.json"
     images, instances = round(IMAGES * options.scale), round(INSTANCES * options.scale)
-    if not file.is_file():
-        print(f"writing {file}", flush=True)
-        write_coco_like(file, images, instances)
-    megabytes = file.stat().st_size / 1e6
-    print(
-        f"{images:,} images, {instances:,} instances, {megabytes:,.0f} MB of JSON, "
-        f"{os.cpu_count()} cores"
-    )
-    # Kernels are compiled once an installation; no side waits for a compiler below.
-    warm_up(options.dir)
-    results = {}
-    for side in SIDES if options.only is None else (options.only,):
-        seconds, busy, peak, counts = measure(side, sys.argv[1:])
-        results[side] = (seconds, peak, counts)
-        print(
-            f"{side:>12}: {seconds:8.1f} s ({busy:.1f} s of CPU time), peak {peak / 1e6:8,.0f} MB",
-            flush=True,
+    root = options.dir / f"coco-like-v{VERSION}-{options.scale:g}"
+    sides = {
+        "sbdata": harness.Side(lambda _: count_with_sbdata(root, 1)),
+        "pycocotools": harness.Side(lambda _: count_with_pycocotools(root), "pycocotools"),
+    }
+    if options.workers:
+        sides[f"sbdata, {options.workers} processes"] = harness.Side(
+            lambda _: count_with_sbdata(root, options.workers)
         )
-    if len(results) == 2:
-        (slow, much, theirs), (fast, little, ours) = results["pycocotools"], results["sbdata"]
-        equal = theirs == ours
-        print(f"{slow / fast:.1f} times as fast, {little / much:.0%} of the memory")
-        print(f"class x size counts equal: {'yes' if equal else 'NO'} ({sum(map(sum, ours)):,})")
-        if not equal:
-            sys.exit(1)
 
+    def prepare(_: Path) -> None:
+        for place, n, m in ((root, images, instances), (options.dir / "warm-up", 50, 400)):
+            if not (file := place / "annotations" / "instances_train.json").is_file():
+                print(f"writing {file}", flush=True)
+                write_coco_like(file, n, m)
+        count_with_sbdata(options.dir / "warm-up", 1)  # no side waits for a compiler
 
-def warm_up(folder: Path) -> None:
-    file = folder / "warm-up" / "annotations" / "instances_train.json"
-    if not file.is_file():
-        write_coco_like(file, 50, 400)
-    count_with_sbdata(folder / "warm-up", 1)
+    figures = harness.compare(options, sides, prepare)
+    equal = len({str(figure.said) for figure in figures}) == 1
+    figures = [replace(figure, said=sum(map(sum, figure.said))) for figure in figures]
+    megabytes = (root / "annotations" / "instances_train.json").stat().st_size / 1e6
+    print(f"{images:,} images, {instances:,} instances, {megabytes:,.0f} MB of JSON (generated)")
+    told = {"images": images, "instances": instances, "generated": True, "megabytes": megabytes}
+    harness.report(options, figures, **told, bars=BARS, counts_equal=equal)
+    if len(figures) > 1:
+        print(f"wanted: pycocotools takes {BARS['speed']}x the time, sbdata {BARS['memory']}x the")
+        print(f"memory; class x size counts equal: {'yes' if equal else 'NO'}")
+    sys.exit(not equal)
 
 
 # --- the two sides --------------------------------------------------------------------------------
 
 
-def count_with_pycocotools(root: Path, workers: int) -> list[list[int]]:
+def count_with_pycocotools(root: Path) -> list[list[int]]:
     from pycocotools import mask as coco_mask
     from pycocotools.coco import COCO
 
@@ -145,45 +125,6 @@ def count_with_sbdata(root: Path, workers: int) -> list[list[int]]:
             counts[:, i] = np.bincount(classes, minlength=len(COCO80) + 1)[1:]
     plain: list[list[int]] = counts.tolist()
     return plain
-
-
-# --- measuring ------------------------------------------------------------------------------------
-
-
-def measure(side: str, arguments: Sequence[str]) -> tuple[float, float, int, list[list[int]]]:
-    """Run a side in a fresh process; return wall and CPU seconds, peak bytes and its counts."""
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, __file__, *arguments, "--side", side]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, sum(map(resident_bytes, family(process.pid))))
-            time.sleep(0.1)
-        seconds = time.perf_counter() - start
-        output, errors = process.communicate()
-    if process.returncode:
-        sys.exit(f"{side} failed:\n{errors.decode()}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return seconds, busy, peak, json.loads(output)
-
-
-def family(process: int) -> list[int]:
-    """Return a process and its descendants."""
-    found = [process]
-    for parent in found:
-        with suppress(OSError):  # it has just ended
-            for task in Path(f"/proc/{parent}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-    return found
-
-
-def resident_bytes(process: int) -> int:
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 # --- the generated file ---------------------------------------------------------------------------

@@ -11,10 +11,9 @@ other side to compare with: the bar is a gap of at most 1 % in at most 60 s on t
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
+from pathlib import Path
 
+import harness
 import numpy as np
 
 from sbdata.curate.select import Supply, select_images
@@ -74,34 +73,30 @@ def candidates(images: int, seed: int) -> Supply:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of 118,000 candidates")
+    parser = harness.parser(__doc__, quick=0.02, repeat=1)
     parser.add_argument("--quota", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    supply = candidates(round(118_000 * options.scale), options.seed)
-    start = time.perf_counter()
-    cpu = time.process_time()
-    chosen = select_images(supply, Selection(quota=options.quota), seed=0)
-    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    full = [cell.chosen for cell in chosen.cells]
-    result = {
-        "candidates": len(supply.image_ids),
-        "cells": len(supply.cells),
-        "quota": options.quota,
-        "seconds": round(wall, 1),
-        "cpu_seconds": round(cpu, 1),
-        "images": chosen.images,
-        "outside": chosen.outside,
-        "gap": None if chosen.gap is None else round(chosen.gap, 4),
-        "max_over_min": round(max(full) / min(full), 3) if min(full) else None,
-    }
-    if options.json:
-        print(json.dumps(result))
-    else:
-        for key, value in result.items():
-            print(f"{key:>14}  {value}")
+
+    def ours(_: Path) -> dict[str, object]:
+        supply = candidates(round(118_000 * options.scale), options.seed)
+        harness.begin()
+        chosen = select_images(supply, Selection(quota=options.quota), seed=0)
+        full = [cell.chosen for cell in chosen.cells]
+        return {
+            "candidates": len(supply.image_ids),
+            "cells": len(supply.cells),
+            "quota": options.quota,
+            "images": chosen.images,
+            "outside": chosen.outside,
+            "gap": None if chosen.gap is None else round(chosen.gap, 4),
+            "max_over_min": round(max(full) / min(full), 3) if min(full) else None,
+        }
+
+    figures = harness.compare(options, {"selection": harness.Side(ours)})
+    harness.report(options, figures)
+    for key, value in figures[0].said.items():
+        print(f"{key:>14}  {value}")
 
 
 if __name__ == "__main__":

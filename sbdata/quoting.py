@@ -45,6 +45,8 @@ def has_controls(text: str) -> bool:
     >>> has_controls("traffic light"), has_controls("fox\x1b[2J"), has_controls("\ud800")
     (False, True, True)
     """
+    if text.isprintable():  # most are, and this is fast
+        return False
     return any(unicodedata.category(c) in ("Cc", "Cs") and c != "\t" for c in text)
 
 

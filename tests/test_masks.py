@@ -14,11 +14,12 @@ from sbdata.masks import (
     MaskError,
     counts_to_rle,
     decode_mask,
+    draw_by_size,
     draw_masks,
     drawing_order,
     encode_mask,
     measure_visible,
-    objects_to_rles,
+    outlines_to_rles,
     rle_area,
 )
 
@@ -143,6 +144,16 @@ def test_counts_that_do_not_fill_the_image_are_refused(counts: list[int]) -> Non
 
 # --- polygons -------------------------------------------------------------------------------------
 
+
+def objects_to_rles(objects: list[list[list[float]]], height: int, width: int) -> list[bytes]:
+    """Pass on polygons as nested lists."""
+    parts = [part for polygons in objects for part in polygons]
+    points = np.array([value for part in parts for value in part], np.float64)
+    return outlines_to_rles(
+        points, [len(part) for part in parts], [len(o) for o in objects], height, width
+    )
+
+
 coordinates = st.floats(-1, 31, allow_nan=False).map(lambda value: round(value, 2))
 parts = st.lists(coordinates, min_size=6, max_size=20).filter(lambda part: len(part) % 2 == 0)
 objects = st.lists(parts, min_size=1, max_size=3)
@@ -231,6 +242,38 @@ def test_what_is_visible_is_measured_as_one_by_one(stack: Masks, with_void: bool
         assert visible.components[i] == components
         edge = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
         assert visible.touches_border[i] == edge
+
+
+@settings(max_examples=300, deadline=None)
+@given(stacks(), st.booleans(), st.booleans())
+def test_drawing_by_size_measures_what_the_whole_map_shows(
+    stack: Masks, with_void: bool, parted: bool
+) -> None:
+    height, width, masks = stack
+    codes = []
+    for mask in masks:
+        flat = mask.ravel(order="F")
+        runs = np.diff(np.flatnonzero(np.diff(flat, prepend=False, append=~flat[-1]))).tolist()
+        runs = [int(np.argmax(flat)) if flat.any() else flat.size, *runs]
+        if parted:  # with runs of no pixels, which other writers' codes may have
+            runs = [part for run in runs for part in ([1, 0, run - 1] if run > 1 else [run])]
+        codes.append(compressed(runs))
+    drawn = np.zeros((height, width), np.uint8, order="F")
+    if with_void:
+        drawn[: height // 2, width // 3 :] = VOID
+    expected = drawn.copy(order="F")
+    for k in drawing_order([mask.sum() for mask in masks]):
+        expected[masks[k]] = k + 1
+    visible, whole = draw_by_size(codes, drawn), measure_visible(expected, len(masks))
+    assert np.array_equal(drawn, expected)
+    assert visible.rle == whole.rle
+    for name in ("area", "bbox", "components", "touches_border"):
+        assert np.array_equal(getattr(visible, name), getattr(whole, name)), name
+
+
+def test_drawing_by_size_refuses_a_code_of_another_size() -> None:
+    with pytest.raises(MaskError, match="does not fit an image of 4 x 6"):
+        draw_by_size([encode_mask(np.ones((5, 5), bool))], np.zeros((4, 6), np.uint8, order="F"))
 
 
 def test_a_row_major_map_is_measured_alike() -> None:

@@ -25,7 +25,7 @@ FEW = 10
 """Minimum number of instances (or regions); a value of fewer has no interval."""
 
 _LEVEL = 0.95
-_BLOCK = 1_000_000  # weights in memory at a time
+_BLOCK = 500_000  # weights in memory at a time
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,11 @@ def _weights(generator: np.random.PCG64, n: int, draws: int) -> Values:
     scale cancels out.
     """
     raw = generator.random_raw(n * draws).reshape(draws, n)
-    uniform = ((raw >> np.uint64(11)) + 0.5) * 2.0**-53  # in (0, 1)
-    return np.ascontiguousarray(-np.log(uniform).T)
+    uniform = (raw >> np.uint64(11)) + 0.5
+    uniform *= 2.0**-53  # in (0, 1)
+    np.log(uniform, out=uniform)
+    weights: Values = np.negative(uniform.T, order="C")
+    return weights
 
 
 def _interval(values: Values) -> Interval | None:

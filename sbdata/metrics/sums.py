@@ -93,11 +93,16 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
     n, classes, sizes = len(tables.image_ids), tables.n_classes, len(bins.names)
     widths = _widths(classes, sizes)
     first = np.cumsum(widths) - widths
-    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Values]] = []
+    found: list[tuple[npt.NDArray[np.int64], Values]] = []
 
     def add(block: int, column: npt.NDArray[Any], image: npt.NDArray[Any], value: Any) -> None:
+        # One entry per sum and image; rows of one image are added in their order.
         values = np.broadcast_to(np.asarray(value, np.float64), image.shape)
-        found.append((first[block] + column.astype(np.int64), image.astype(np.int64), values))
+        code = (first[block] + column.astype(np.int64)) * max(n, 1) + image
+        codes, place = np.unique(code, return_inverse=True)
+        sums = np.bincount(place, values, codes.size).astype(np.float64, copy=False)
+        if codes.size:
+            found.append((codes, sums))
 
     rows, image = tables.instances, tables.instance_image
     class_index = rows["class_id"].astype(np.int64) - 1
@@ -123,11 +128,9 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
     add(2, np.zeros(int(some.sum()), np.int64), image[some], matched[some] / union[some])
     add(2, np.ones(int(some.sum()), np.int64), image[some], 1)
 
-    # One entry per sum and image; rows of one image are added in their order.
-    code = np.concatenate([column * max(n, 1) + image for column, image, _ in found])
-    values = np.concatenate([value for _, _, value in found])
-    codes, place = np.unique(code, return_inverse=True)
-    data = np.bincount(place, weights=values, minlength=codes.size).astype(np.float64, copy=False)
+    found.sort(key=lambda entry: int(entry[0][0]))  # none has a code between two of another
+    codes = np.concatenate([np.empty(0, np.int64), *(codes for codes, _ in found)])
+    data = np.concatenate([np.empty(0), *(sums for _, sums in found)])
     columns, images = np.divmod(codes, max(n, 1))
     indptr = np.searchsorted(columns, np.arange(widths.sum() + 1))
     matrix = csr_matrix((data, images, indptr), shape=(int(widths.sum()), n))

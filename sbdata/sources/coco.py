@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.file_names import composed
 from sbdata.limits import image_size_problem
-from sbdata.masks import MaskError, counts_to_rle, objects_to_rles, rle_area
+from sbdata.masks import MaskError, counts_to_rle, outlines_to_rles, rle_area
 from sbdata.printable import printable
 from sbdata.quoting import has_controls, quoted
 from sbdata.recipe import SourceSpec
@@ -160,24 +160,21 @@ class CocoSource:
         images: list[AnnotatedImage] = []
         rejections: list[Rejection] = []
         index = self.index
+        own = [slice(index.first[i], index.first[i + 1]) for i in positions]
         with self.file.open("rb") as stream:
             records = parse_records(stream.fileno(), self.file, index.image_span[positions])
-            for position, record in zip(positions, records, strict=True):
-                own = slice(index.first[position], index.first[position + 1])
-                try:
-                    if position in index.flaws:
-                        flaw = index.flaws[position]
-                        raise _Unusable(flaw.reason, flaw.detail, flaw.annotation_id)
-                    images.append(
-                        self._image(
-                            str(index.image_id[position]),
-                            record,
-                            parse_records(stream.fileno(), self.file, index.annotation_span[own]),
-                            index.annotation_id[own].tolist(),
-                        )
-                    )
-                except _Unusable as unusable:
-                    rejections.append(self._rejection(record, unusable.flaw))
+            spans = np.concatenate([index.annotation_span[part] for part in own])
+            annotations = iter(parse_records(stream.fileno(), self.file, spans))
+        for position, part, record in zip(positions, own, records, strict=True):
+            ids = index.annotation_id[part].tolist()
+            of_image = list(islice(annotations, len(ids)))
+            try:
+                if position in index.flaws:
+                    flaw = index.flaws[position]
+                    raise _Unusable(flaw.reason, flaw.detail, flaw.annotation_id)
+                images.append(self._image(str(index.image_id[position]), record, of_image, ids))
+            except _Unusable as unusable:
+                rejections.append(self._rejection(record, unusable.flaw))
         return images, rejections
 
     def position(self, source_image_id: str) -> int | None:
@@ -312,8 +309,10 @@ def _run_length_codes(
         except _Unusable as unusable:
             raise _Unusable(unusable.flaw.reason, unusable.flaw.detail, annotation_id) from None
     if outlines:
-        polygons = _checked_polygons(outlines, height, width)
-        drawn = objects_to_rles(polygons, height, width)
+        points = _checked_points(outlines, height, width)
+        parts = [len(part) for polygons in outlines.values() for part in polygons]
+        objects = [len(polygons) for polygons in outlines.values()]
+        drawn = outlines_to_rles(points, parts, objects, height, width)
         codes.update(zip(outlines, drawn, strict=True))
     return [codes[annotation_id] for annotation_id in ids]
 
@@ -328,7 +327,7 @@ def _given_code(segmentation: Record, height: int, width: int) -> bytes:
             code = counts.encode("ascii")
             rle_area(code, height, width)
             return code
-        if isinstance(counts, list) and all(type(run) is int for run in counts):
+        if isinstance(counts, list) and set(map(type, counts)) <= {int}:
             return counts_to_rle(counts, height, width)
     except (MaskError, UnicodeEncodeError) as error:
         raise _Unusable("rle_size", str(error)) from error
@@ -342,10 +341,10 @@ def _check_points(segmentation: list[Any]) -> None:
             raise _Unusable("polygon_points", f"a polygon of {count:g} points, 3 are needed")
 
 
-def _checked_polygons(
+def _checked_points(
     outlines: Mapping[int, list[list[float]]], height: int, width: int
-) -> list[list[npt.NDArray[np.float64]]]:
-    """Return the polygons as arrays: finite, and at most one pixel outside the image."""
+) -> npt.NDArray[np.float64]:
+    """Return all coordinates, after making sure that no point is over a pixel off the image."""
     values = list(chain.from_iterable(chain.from_iterable(outlines.values())))
     try:
         points = np.array(values)
@@ -374,14 +373,7 @@ def _checked_polygons(
             f"the point {x[at]:g}, {y[at]:g} in an image of {width} x {height}",
             _owner(outlines, at),
         )
-    polygons, place = [], 0
-    for parts in outlines.values():
-        arrays = []
-        for part in parts:
-            arrays.append(points[place : place + len(part)])
-            place += len(part)
-        polygons.append(arrays)
-    return polygons
+    return points
 
 
 def _owner(outlines: Mapping[int, list[list[float]]], point: int) -> int:
@@ -400,12 +392,14 @@ def _has_huge(parts: Sequence[Sequence[float]]) -> bool:
 def _size_of(record: Record, file_name: str) -> tuple[int, int]:
     """Return an image's width and height, within the limits on images."""
     width, height = record.get("width"), record.get("height")
-    seen = f"width {quoted(width, 40)}, height {quoted(height, 40)}"
     if type(width) is not int or type(height) is not int:
-        raise _Unusable("bad_size", f"{seen}: both must be whole numbers, without quotes")
-    if problem := image_size_problem(width, height, file_name):
-        raise _Unusable("bad_size", f"{seen}: {problem}")
-    return width, height
+        problem = "both must be whole numbers, without quotes"
+    else:
+        problem = image_size_problem(width, height, file_name)
+        if not problem:
+            return width, height
+    seen = f"width {quoted(width, 40)}, height {quoted(height, 40)}"
+    raise _Unusable("bad_size", f"{seen}: {problem}")
 
 
 _CROWD = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True, None: False}

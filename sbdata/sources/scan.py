@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -36,11 +36,9 @@ from sbdata.masks import (
     MAX_INSTANCES,
     VOID,
     Visible,
+    draw_by_size,
     draw_masks,
-    drawing_order,
     encode_mask,
-    measure_visible,
-    rle_area,
 )
 from sbdata.parallel import in_order, process_pool
 from sbdata.parquet_files import open_parquet, read_parquet
@@ -308,13 +306,9 @@ class _Drawn:
     instances: list[AnnotatedObject]
     classes: npt.NDArray[np.int64]
     visible: Visible
+    seen: npt.NDArray[np.int64]  # positions of the instances that are not wholly hidden
     void: bytes | None
     crowd_pixels: int
-
-    @property
-    def seen(self) -> npt.NDArray[np.int64]:
-        """Return the positions of the instances that are not wholly hidden."""
-        return np.flatnonzero(self.visible.area)
 
 
 def _scan_chunk(task: _Task, chunk: Chunk) -> _Part:
@@ -332,7 +326,7 @@ def _scan_chunk(task: _Task, chunk: Chunk) -> _Part:
             rejections.append(_rejection(task, image, "too_many_instances", detail))
             continue
         drawn.append(_draw(image, instances, crowds))
-        for k in np.flatnonzero(drawn[-1].visible.area == 0):
+        for k in np.flatnonzero(drawn[-1].visible.area == 0).tolist():
             detail = "wholly hidden by smaller instances, or without pixels"
             annotation_id = instances[k][0].annotation_id
             rejections.append(_rejection(task, image, "hidden", detail, annotation_id))
@@ -358,13 +352,9 @@ def _draw(
 ) -> _Drawn:
     """Draw an image, void first, then the instances in order of decreasing area, and measure it."""
     height, width = image.height, image.width
-    codes = [annotated.rle for annotated, _ in instances]
-    order = drawing_order([rle_area(code, height, width) for code in codes]).tolist()
     crowd_codes = [crowd.rle for crowd in crowds]
     label_map = draw_masks(crowd_codes, height, width, labels=[VOID] * len(crowds))
-    draw_masks(
-        [codes[k] for k in order], height, width, labels=[k + 1 for k in order], onto=label_map
-    )
+    visible = draw_by_size([annotated.rle for annotated, _ in instances], label_map)
     crowd_pixels = int(np.count_nonzero(label_map == VOID)) if crowds else 0
     if image.void is not None:
         void = draw_masks([image.void], height, width, labels=[VOID])
@@ -374,45 +364,49 @@ def _draw(
         image,
         [annotated for annotated, _ in instances],
         np.array([class_id for _, class_id in instances], np.int64),
-        measure_visible(label_map, len(instances)),
+        visible,
+        np.flatnonzero(visible.area),
         encode_mask(is_void) if is_void is not None and is_void.any() else None,
         crowd_pixels,
     )
 
 
 def _image_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
-    rows = []
-    for one in drawn:
-        image, seen = one.image, one.seen
-        classes, boxes = _weak_labels(task, image)
-        unsure = (task.mapping.class_of(name) for name in image.not_exhaustive)
-        sizes = np.bincount(
-            task.bins.index(one.visible.area[seen]), minlength=len(task.bins.names)
-        ).tolist()
-        rows.append(
-            {
-                "image_id": image.image_id,
-                "split": task.split,
-                "source": task.source.name,
-                "source_image_id": image.source_image_id,
-                "file_name": image.file_name,
-                "width": image.width,
-                "height": image.height,
-                "url": image.url,
-                "license": image.license,
-                "sha256": image.sha256,
-                "sha256_of": image.sha256_of,
-                "phash": None,
-                "labels": sorted({*one.classes[seen].tolist(), *classes}),
-                "boxes": boxes,
-                "labels_only": image.labels is not None,
-                "void_rle": one.void,
-                "crowd_share": one.crowd_pixels / (image.width * image.height),
-                "not_exhaustive": sorted({c for c in unsure if c is not None}),
-                **{f"n_{name}": n for name, n in zip(task.bins.names, sizes, strict=True)},
-            }
-        )
-    return pa.RecordBatch.from_pylist(rows, schema=scan_schema(task.bins))
+    images = [one.image for one in drawn]
+    unsure = [{task.mapping.class_of(c) for c in i.not_exhaustive} - {None} for i in images]
+    sizes = np.array(
+        [
+            np.bincount(task.bins.index(one.visible.area[one.seen]), minlength=len(task.bins.names))
+            for one in drawn
+        ],
+        np.int64,
+    ).reshape(len(drawn), len(task.bins.names))
+    weak = [_weak_labels(task, image) for image in images]
+    columns: dict[str, Any] = {
+        "split": [task.split] * len(drawn),
+        "source": [task.source.name] * len(drawn),
+        "phash": [None] * len(drawn),
+        "labels": [
+            sorted({*one.classes[one.seen].tolist(), *classes})
+            for one, (classes, _) in zip(drawn, weak, strict=True)
+        ],
+        "boxes": [boxes for _, boxes in weak],
+        "labels_only": [image.labels is not None for image in images],
+        "void_rle": [one.void for one in drawn],
+        "crowd_share": [one.crowd_pixels / (one.image.width * one.image.height) for one in drawn],
+        "not_exhaustive": [sorted(c for c in classes if c is not None) for classes in unsure],
+        **{f"n_{name}": sizes[:, i] for i, name in enumerate(task.bins.names)},
+    }
+    schema = scan_schema(task.bins)
+    for name in schema.names:
+        if name not in columns:
+            columns[name] = [getattr(image, name) for image in images]
+    return _batch(columns, schema)
+
+
+def _batch(columns: Mapping[str, Any], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [pa.array(columns[field.name], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _weak_labels(
@@ -433,28 +427,23 @@ def _weak_labels(
 
 def _instance_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
     """Return the visible instances, numbered from 1 within each image."""
-    seen = [one.seen for one in drawn]
+    seen = [one.seen.tolist() for one in drawn]
     counts = [len(places) for places in seen]
-    pairs = list(zip(drawn, seen, strict=True))
+    objects = [one.instances[k] for one, places in zip(drawn, seen, strict=True) for k in places]
 
     def measured(column: Callable[[Visible], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        parts = [column(one.visible)[places] for one, places in pairs]
+        parts = [column(one.visible)[one.seen] for one in drawn]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
-
-    def annotated(column: Callable[[AnnotatedObject], Any]) -> list[Any]:
-        return [column(one.instances[k]) for one, places in pairs for k in places]
 
     area = measured(lambda v: v.area)
     x, y, width, height = measured(lambda v: v.bbox).reshape(-1, 4).T
     pixels = np.repeat([one.image.width * one.image.height for one in drawn], counts)
-    class_id = [c for one, places in pairs for c in one.classes[places].tolist()]
+    class_id = [c for one in drawn for c in one.classes[one.seen].tolist()]
     columns = {
-        "image_id": [
-            i for one, n in zip(drawn, counts, strict=True) for i in [one.image.image_id] * n
-        ],
+        "image_id": np.repeat(np.array([one.image.image_id for one in drawn], object), counts),
         "instance_id": [k for n in counts for k in range(1, n + 1)],
         "source": [task.source.name] * len(area),
-        "source_annotation_id": annotated(lambda o: o.annotation_id),
+        "source_annotation_id": [o.annotation_id for o in objects],
         "class_id": class_id,
         "class_name": [task.mapping.taxonomy.name_of(c) for c in class_id],
         "area": area,
@@ -466,10 +455,9 @@ def _instance_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
         "size": [task.bins.names[i] for i in task.bins.index(area).tolist()],
         "components": measured(lambda v: v.components),
         "touches_border": measured(lambda v: v.touches_border).astype(np.bool_),
-        "is_difficult": annotated(lambda o: o.difficult),
-        "rle": [one.visible.rle[k] for one, places in pairs for k in places],
+        "is_difficult": [o.difficult for o in objects],
+        "rle": [
+            one.visible.rle[k] for one, places in zip(drawn, seen, strict=True) for k in places
+        ],
     }
-    return pa.RecordBatch.from_arrays(
-        [pa.array(columns[field.name], field.type) for field in INSTANCES_SCHEMA],
-        schema=INSTANCES_SCHEMA,
-    )
+    return _batch(columns, INSTANCES_SCHEMA)
