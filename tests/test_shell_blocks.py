@@ -65,6 +65,7 @@ CHANGES = (
     (r"optimisation\.steps=\d+", "optimisation.steps=2"),
     (r"(compare_strategies\.py .*)--seeds 3", rf"\1--row ce --only 0 {OPTIONS}"),
     (r"score PREDICTIONS (?=--(voc|coco))", r"score OF_\1 "),
+    (r"(rehearsal\.py) --scale 0\.1", r"\1 --scale 0.001 --pool 4 --titles draw"),
     (r"( bench .*--method (?!.*--dry-run).*)", r"\1 --dry-run"),
     (r"( bench --study (?!.*--dry-run).*)", r"\1 --dry-run"),
     (r"(benchmarks/steps\.py)", r"\1 --quick --only 'tf_efficientnet_lite0, stride 16'"),
