@@ -47,7 +47,7 @@ SPEEDS: Mapping[tuple[str, int], Speed] = {
 }
 """Speeds by backbone and output stride: those of ``results/steps.json``."""
 
-CRF = 24.148
+CRF = 11.481
 """Seconds of the CRF per million pixels of a photo, from ``results/steps.json``; on the CPU."""
 
 GPU = 200.0
