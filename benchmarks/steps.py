@@ -92,7 +92,7 @@ def crf_seconds(scale: float) -> float | None:
     """
     source = ShapesSource("shapes", "train", 1, size=_PHOTO[1])
     photo = source.pixels(source.members()[0].file_name)
-    height, width = photo.shape[:2]
+    height, width = map(int, photo.shape[:2])
     classes = len(TAXONOMIES["voc20"].classes) + 1
     chances = np.random.default_rng(0).dirichlet(np.ones(classes), (height, width))
     maps = np.ascontiguousarray(chances.transpose(2, 0, 1), np.float32)
@@ -107,7 +107,7 @@ def crf_seconds(scale: float) -> float | None:
     except Exception as error:
         print(f"the CRF was not measured: {error}")
         return None
-    return round(statistics.median(taken) / (height * width / 1e6), 3)
+    return float(round(statistics.median(taken) / (height * width / 1e6), 3))
 
 
 def main() -> None:
