@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from trainer import bare, pictures
 
+from sbdata.sources.shapes import ShapesSource
 from sbdata.taxonomy import TAXONOMIES
 from sbdata.train.checkpoint import new_segmenter
 from sbdata.train.predict import predict_image
@@ -84,11 +85,17 @@ def measured(name: str, images: TrainingImages, scale: float) -> dict[str, Any]:
 
 
 def crf_seconds(scale: float) -> float | None:
-    """Return the seconds of the CRF of ``wacv24`` per million pixels; None if not installed."""
-    rng = np.random.default_rng(0)
-    photo = rng.integers(0, 255, (*_PHOTO, 3), dtype=np.uint8)
+    """Return the seconds of the CRF of ``wacv24`` per million pixels; None if not installed.
+
+    The photo is a picture of the generated shapes: on noise, whose pixels have no neighbours in
+    colour, the CRF takes several times as long.
+    """
+    source = ShapesSource("shapes", "train", 1, size=_PHOTO[1])
+    photo = source.pixels(source.members()[0].file_name)
+    height, width = map(int, photo.shape[:2])
     classes = len(TAXONOMIES["voc20"].classes) + 1
-    maps = rng.dirichlet(np.ones(classes), _PHOTO).transpose(2, 0, 1).astype(np.float32)
+    chances = np.random.default_rng(0).dirichlet(np.ones(classes), (height, width))
+    maps = np.ascontiguousarray(chances.transpose(2, 0, 1), np.float32)
     try:
         refine = make_refiner("crf", load_preset("wacv24").inference.crf)
         assert refine is not None
@@ -100,7 +107,7 @@ def crf_seconds(scale: float) -> float | None:
     except Exception as error:
         print(f"the CRF was not measured: {error}")
         return None
-    return round(statistics.median(taken) / (_PHOTO[0] * _PHOTO[1] / 1e6), 3)
+    return float(round(statistics.median(taken) / (height * width / 1e6), 3))
 
 
 def main() -> None:

@@ -39,15 +39,15 @@ class Speed:
 
 
 SPEEDS: Mapping[tuple[str, int], Speed] = {
-    ("tf_efficientnet_lite0", 16): Speed(4.102, 1.097, 8_000_000),
-    ("resnet50", 16): Speed(17.741, 4.333, 25_000_000),
-    ("resnet101", 16): Speed(25.838, 6.214, 44_000_000),
-    ("resnet101", 8): Speed(80.0, 20.0, 44_000_000),
-    ("vgg16", 8): Speed(45.0, 14.0, 20_000_000),
+    ("tf_efficientnet_lite0", 16): Speed(4.102, 1.097, 3_062_564),
+    ("resnet50", 16): Speed(17.741, 4.333, 24_171_620),
+    ("resnet101", 16): Speed(25.838, 6.214, 43_163_748),
+    ("resnet101", 8): Speed(80.172, 23.551, 43_163_748),
+    ("vgg16", 8): Speed(58.389, 12.336, 14_880_612),
 }
 """Speeds by backbone and output stride: those of ``results/steps.json``."""
 
-CRF = 5.0
+CRF = 11.481
 """Seconds of the CRF per million pixels of a photo, from ``results/steps.json``; on the CPU."""
 
 GPU = 200.0

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sbdata.benchmark.cache import locked
 from sbdata.benchmark.linking import ImportSettings
 from sbdata.benchmark.stage import Stage
 from sbdata.benchmark.unbuilt import LATER
 from sbdata.errors import InputError
-from sbdata.fingerprints import code_fingerprint, content_of, hash_of
 from sbdata.importers.record import (
     IMPORTS_FOLDER,
     MASKS_FOLDER,
@@ -20,11 +17,6 @@ from sbdata.importers.record import (
     check_name,
     read_record,
 )
-from sbdata.storage import sha256_of
-
-Progress = Callable[[int, int], None]
-
-_IMPORTING = "sbdata.importers.folder"
 
 PREFIX = "import:"
 """Prefix of the name of a method that is an import."""
@@ -130,44 +122,3 @@ def paper_of(record: Record) -> str:
     """Return the origin of an import, as a result states it."""
     source = record.origin.title or "unnamed source"
     return f"imported masks: {source}{f', {record.origin.url}' if record.origin.url else ''}"
-
-
-def import_for(
-    method: str, folder: Path, training: Path, work: Path, progress: Progress | None = None
-) -> Path:
-    """Return the folder of an import of published masks or maps; import them if necessary.
-
-    Args:
-        method: Name of the method that they are of; it sets the rule that converts maps.
-        folder: Folder of an import, or of files that 'sbdata pseudo import' reads.
-        training: Training set.
-        work: Work folder of the bench, which gets the import.
-        progress: Callback with (images done, total images).
-
-    Raises:
-        InputError: if the files cannot be imported for the training set.
-    """
-    if is_import(folder):
-        return folder
-    from sbdata.importers.folder import Request, import_masks
-    from sbdata.importers.sources import SOURCES
-    from sbdata.importers.target import target_of_set
-
-    target = target_of_set(training)
-    source = method if method in SOURCES else None
-    request = Request(folder, target, method, source=source)
-    assert target.opened is not None  # noqa: S101 - it is of a set
-    content = content_of({p.relative_to(folder).as_posix(): sha256_of(p) for p in _files(folder)})
-    key = hash_of([target.opened.logical_hash, content, code_fingerprint(_IMPORTING)])
-    out = work / IMPORTS_FOLDER / f"{method}-{key}"
-    with locked(out):
-        if not is_import(out):
-            import_masks(request, out, progress)
-    return out
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        msg = f"{folder}: no such folder; --pseudo takes a folder of masks, maps or an import"
-        raise InputError(msg)
-    return (path for path in folder.rglob("*") if path.is_file())

@@ -133,13 +133,16 @@ def _replaced(method: Method, folder: Path, *, unbuilt: bool) -> Method:
     """Return a method with the masks of an import in the place of all of its stages."""
     if unbuilt and not is_import(folder):
         stage = planned_import(method.name, folder)
-        return replace(method, stages={stage.name: stage}, reference={}, variant=IMPORTED)
+        return replace(
+            method, control=False, stages={stage.name: stage}, reference={}, variant=IMPORTED
+        )
     record, stage = import_in(folder)
     supervision = method.supervision if UNKNOWN in record.supervision else record.supervision
     return replace(
         method,
         paper=f"{method.paper}; {paper_of(record)}",
         supervision=supervision,
+        control=False,  # the masks are not its own
         stages={stage.name: stage},
         reference={},
         variant=IMPORTED,

@@ -109,12 +109,14 @@ def prepared(
     Raises:
         InputError: if a set cannot be built, or masks cannot be imported for a training set.
     """
-    from sbdata.benchmark.imported import import_for
+    if study is not None:
+        _build_sets(study, work)
+    if not any(config.pseudo for config in configs):
+        return tuple(configs)
+    from sbdata.benchmark.importing import import_for
     from sbdata.cli.progress import showing_progress
 
     with showing_progress(quiet=quiet) as progress:
-        if study is not None:
-            _build_sets(study, work)
         return tuple(
             replace(
                 config,

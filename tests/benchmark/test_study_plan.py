@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -99,3 +101,12 @@ def test_the_command_prints_kinds_and_not_tasks() -> None:
     )
     assert {task["method"] for task in narrowed["tasks"]} == {"irn"}
     assert narrowed["gpu_factor_is_a_guess"]
+
+
+def test_a_plan_loads_no_pytorch(place: Path) -> None:
+    code = (
+        "import sys; from sbdata.cli.bench import bench; "
+        "bench(['--study', 'smoke', '--part', 'a', '--dry-run'], standalone_mode=False); "
+        "sys.exit(bool({'torch', 'timm', 'pandas'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=place, check=False).returncode == 0
