@@ -192,7 +192,8 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
         said: dict[str, Any] = {"set": str(path), "good": not damages, "damages": listed}
         if not damages:
             read = read_manifest(path, check_hash=False)
-            said |= {"manifest_version": read.meta["version"], "labels_only": read.labels_only}
+            said["manifest_version"] = read.meta["version"]
+            said |= {"labels_only": True} if read.labels_only else {}
         say(json.dumps(said, indent=2))
     else:
         for damage in damages[:_SHOWN]:
