@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from sbdata.compiled_code import address, kernels
 from sbdata.errors import MaskError as MaskError
 from sbdata.mask_files import VOID as VOID
 from sbdata.mask_files import read_index_png as read_index_png
@@ -121,7 +121,9 @@ def rle_area(rle: bytes, height: int, width: int) -> int:
     Raises:
         MaskError: If the code does not cover the image exactly.
     """
-    area = int(_rle_area(np.frombuffer(rle, np.uint8), height * width))
+    from sbdata.mask_kernels import rle_area as area_of
+
+    area = int(area_of(np.frombuffer(rle, np.uint8), height * width))
     if area < 0:
         raise _wrong_size(height, width)
     return area
@@ -169,11 +171,35 @@ def draw_masks(
         MaskError: If a code does not cover the image exactly.
     """
     canvas = np.zeros((height, width), np.uint8, order="F") if onto is None else onto
+    if not rles:
+        return canvas
     flat = canvas.reshape(-1, order="F")  # a view: the map is column-major
-    for label, rle in zip(labels or range(1, len(rles) + 1), rles, strict=True):
-        if _paint(flat, np.frombuffer(rle, np.uint8), label) < 0:
-            raise _wrong_size(height, width)
+    numbers = np.fromiter(labels or range(1, len(rles) + 1), np.uint8, len(rles))
+    codes = np.frombuffer(b"".join(rles), np.uint8)
+    ends = np.cumsum(np.fromiter(map(len, rles), np.int64, len(rles)))
+    library = kernels()
+    if library is not None:
+        painted = library.paint(
+            address(flat), flat.size, address(codes), address(ends), address(numbers), len(rles)
+        )
+    else:
+        from sbdata.mask_kernels import paint
+
+        painted = paint(flat, codes, ends, numbers)
+    if painted < len(rles):
+        raise _wrong_size(height, width)
     return canvas
+
+
+def by_rows(label_map: LabelMap) -> LabelMap:
+    """Return a column-major ``(H, W)`` map row by row, as predictions are."""
+    library = kernels()
+    if library is None:
+        return np.ascontiguousarray(label_map)
+    height, width = label_map.shape
+    turned = np.empty((height, width), np.uint8)
+    library.transpose(address(label_map), address(turned), width, height)
+    return turned
 
 
 def measure_visible(label_map: LabelMap, count: int) -> Visible:
@@ -183,9 +209,11 @@ def measure_visible(label_map: LabelMap, count: int) -> Visible:
         label_map: Label map, ``(H, W)`` uint8; labels above ``count`` (void) are ignored.
         count: Number of drawn instances, at most 254.
     """
+    from sbdata.mask_kernels import measure
+
     height, width = label_map.shape
     flat = np.ascontiguousarray(label_map.T).reshape(-1)
-    area, box, parts, border, code, ends = _measure(flat, height, width, count)
+    area, box, parts, border, code, ends = measure(flat, height, width, count)
     text = code.tobytes()
     starts = np.concatenate(([0], ends))[:-1]
     return Visible(
@@ -195,197 +223,3 @@ def measure_visible(label_map: LabelMap, count: int) -> Visible:
         touches_border=border,
         rle=[text[start:end] for start, end in zip(starts, ends, strict=True)],
     )
-
-
-@numba.njit(cache=True, nogil=True)
-def _unpack(code, pixels):
-    """Return the run lengths of a compressed RLE; a single -1 if they are not ``pixels`` in all."""
-    runs = np.empty(code.size, np.int64)
-    bad = np.full(1, -1, np.int64)
-    count, total, i = 0, 0, 0
-    while i < code.size:
-        value, shift = 0, 0
-        while True:  # five bits a character, lowest first; bit 5 says that more follow
-            if i >= code.size or shift > 60:
-                return bad
-            chunk = np.int64(code[i]) - 48
-            i += 1
-            value |= (chunk & 0x1F) << shift
-            shift += 5
-            if not chunk & 0x20:
-                if chunk & 0x10:
-                    value |= -1 << shift
-                break
-        if count > 2:  # from the fourth run on, the change since the last run of the same kind
-            value += runs[count - 2]
-        if value < 0 or value > pixels - total:  # compared before the sum can wrap around
-            return bad
-        total += value
-        runs[count] = value
-        count += 1
-    return runs[:count] if total == pixels else bad
-
-
-@numba.njit(cache=True, nogil=True)
-def _rle_area(code, pixels):
-    """Return the area of a compressed RLE, or -1 if it does not cover ``pixels`` exactly."""
-    runs = _unpack(code, pixels)
-    if runs.size == 1 and runs[0] < 0:
-        return -1
-    return runs[1::2].sum()
-
-
-@numba.njit(cache=True, nogil=True)
-def _paint(flat, code, label):
-    """Draw a compressed RLE; return its area, or -1 if it does not cover ``flat`` exactly."""
-    runs = _unpack(code, flat.size)
-    if runs.size == 1 and runs[0] < 0:
-        return -1
-    place, filled = 0, 0
-    for k in range(runs.size):
-        if k % 2:
-            flat[place : place + runs[k]] = label
-            filled += runs[k]
-        place += runs[k]
-    return filled
-
-
-@numba.njit(cache=True, nogil=True)
-def _root(parent, node):
-    """Return the representative of a run's component, halving the path to it."""
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@numba.njit(cache=True, nogil=True)
-def _pack(value, code, place):
-    """Append one signed value to a compressed RLE; return the next free place."""
-    while True:
-        chunk = value & 0x1F
-        value >>= 5
-        more = value != -1 if chunk & 0x10 else value != 0
-        code[place] = (chunk | 0x20 if more else chunk) + 48
-        place += 1
-        if not more:
-            return place
-
-
-@numba.njit(cache=True, nogil=True)
-def _measure(flat, height, width, count):
-    """Find the column runs of every label, then measure, join and encode them."""
-    # 1. Runs: maximal stretches of one label within one column, in scan order. Where eight pixels
-    # of the run's label follow, they are stepped over as one word.
-    capacity = 1024
-    start = np.empty(capacity, np.int64)
-    stop = np.empty(capacity, np.int64)
-    label = np.empty(capacity, np.int64)
-    column_first = np.zeros(width + 1, np.int64)
-    words = flat[: flat.size // 8 * 8].view(np.uint64)
-    runs, x, p = 0, 0, 0
-    while p < flat.size:
-        value = flat[p]
-        pattern = np.uint64(0x0101010101010101) * np.uint64(value)
-        q = p + 1
-        while q < flat.size and flat[q] == value:
-            if q % 8 == 0:
-                while q // 8 < words.size and words[q // 8] == pattern:
-                    q += 8
-                if q == flat.size or flat[q] != value:
-                    break
-            q += 1
-        if 0 < value <= count:  # cut the stretch at the feet of the columns
-            while p < q:
-                while x < p // height:
-                    x += 1
-                    column_first[x] = runs
-                foot = min(q, (x + 1) * height)
-                if runs == capacity:
-                    capacity *= 2
-                    start = np.append(start, np.empty(runs, np.int64))
-                    stop = np.append(stop, np.empty(runs, np.int64))
-                    label = np.append(label, np.empty(runs, np.int64))
-                start[runs], stop[runs], label[runs] = p, foot, value
-                runs += 1
-                p = foot
-        p = q
-    column_first[x + 1 :] = runs
-
-    # 2. Areas, boxes and border contact; runs of equal label that touch are joined (8 neighbours).
-    area = np.zeros(count, np.int64)
-    left = np.full(count, width, np.int32)
-    right = np.full(count, -1, np.int32)
-    top = np.full(count, height, np.int32)
-    bottom = np.full(count, -1, np.int32)
-    parent = np.arange(runs)
-    for x in range(width):
-        k = column_first[x - 1] if x else 0
-        previous_end = column_first[x]
-        for r in range(column_first[x], column_first[x + 1]):
-            i = label[r] - 1
-            y0, y1 = start[r] - x * height, stop[r] - x * height  # [y0, y1)
-            area[i] += y1 - y0
-            left[i], right[i] = min(left[i], x), max(right[i], x)
-            top[i], bottom[i] = min(top[i], y0), max(bottom[i], y1 - 1)
-            if x:
-                while k < previous_end and stop[k] - (x - 1) * height < y0:
-                    k += 1
-                j = k
-                while j < previous_end and start[j] - (x - 1) * height <= y1:
-                    if label[j] == label[r]:
-                        a, b = _root(parent, j), _root(parent, r)
-                        if a < b:
-                            parent[b] = a
-                        else:
-                            parent[a] = b
-                    j += 1
-    parts = np.zeros(count, np.int32)
-    for r in range(runs):
-        if parent[r] == r:
-            parts[label[r] - 1] += 1
-    box = np.zeros((count, 4), np.int32)
-    border = np.zeros(count, np.bool_)
-    for i in range(count):
-        if area[i]:
-            box[i, 0], box[i, 1] = left[i], top[i]
-            box[i, 2], box[i, 3] = right[i] - left[i] + 1, bottom[i] - top[i] + 1
-            border[i] = (
-                left[i] == 0 or top[i] == 0 or right[i] == width - 1 or bottom[i] == height - 1
-            )
-
-    # 3. Run-length codes: a counting sort brings each label's runs together, still in scan order.
-    first = np.zeros(count + 1, np.int64)
-    for r in range(runs):
-        first[label[r]] += 1
-    for i in range(count):
-        first[i + 1] += first[i]
-    order = np.empty(runs, np.int64)
-    free = first[:count].copy()
-    for r in range(runs):
-        i = label[r] - 1
-        order[free[i]] = r
-        free[i] += 1
-    code = np.empty(14 * (2 * runs + 2 * count + 2), np.uint8)  # at most 13 characters a length
-    ends = np.empty(count, np.int64)
-    lengths = np.empty(2 * runs + 2, np.int64)
-    place = 0
-    for i in range(count):
-        n, position = 0, 0
-        for o in range(first[i], first[i + 1]):
-            r = order[o]
-            if n and start[r] == position:  # goes on from the foot of one column to the next head
-                lengths[n - 1] += stop[r] - start[r]
-            else:
-                lengths[n] = start[r] - position
-                lengths[n + 1] = stop[r] - start[r]
-                n += 2
-            position = stop[r]
-        if position < flat.size or n == 0:
-            lengths[n] = flat.size - position
-            n += 1
-        for m in range(n):
-            value = lengths[m] - lengths[m - 2] if m > 2 else lengths[m]
-            place = _pack(value, code, place)
-        ends[i] = place
-    return area, box, parts, border, code[:place], ends
