@@ -106,6 +106,13 @@ def _compiled(source: Path, file: Path) -> bool:
     return True
 
 
+def kept_code() -> Path | None:
+    """Return the folder of compiled code that can be written, beside the package or elsewhere."""
+    beside = Path(__file__).with_name("__pycache__")
+    folders = (beside, _folder_of_kernels())
+    return next((f for f in folders if os.access(f, os.W_OK | os.X_OK)), None)
+
+
 def _folder_of_kernels() -> Path:
     """Return the folder for the kernels where the package's own cannot be written."""
     if given := os.environ.get(_VARIABLE):

@@ -12,12 +12,13 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import PIL
+import pyarrow as pa
 
 from sbdata import __version__
 from sbdata.errors import InputError
@@ -49,7 +50,6 @@ from sbdata.taxonomy import Taxonomy
 
 MOVED = 50  # instances that a comparison lists
 _CHUNK = 32  # images that a thread takes at a time
-_LIBRARIES = ("numpy", "numba", "pillow", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -474,7 +474,12 @@ def _provenance(
     return {
         "sbdata": __version__,
         "metric": METRIC,
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}},
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "pillow": PIL.__version__,
+            "pyarrow": pa.__version__,
+        },
         "truth": {
             "name": truth.name,
             "kind": truth.kind,
