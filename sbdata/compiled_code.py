@@ -56,8 +56,16 @@ def kernels() -> Any:
 
 
 def address(array: Any) -> int:
-    """Return the address of a NumPy array's first element, for a kernel."""
-    found: int = array.__array_interface__["data"][0]
+    """Return the address of an array's first element, for a kernel.
+
+    Raises:
+        ValueError: If the array does not lie row by row without gaps.
+    """
+    about = array.__array_interface__
+    if about["strides"] is not None:
+        msg = "an array that does not lie row by row"
+        raise ValueError(msg)
+    found: int = about["data"][0]
     return found
 
 

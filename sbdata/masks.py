@@ -198,7 +198,7 @@ def by_rows(label_map: LabelMap) -> LabelMap:
         return np.ascontiguousarray(label_map)
     height, width = label_map.shape
     turned = np.empty((height, width), np.uint8)
-    library.transpose(address(label_map), address(turned), width, height)
+    library.transpose(address(label_map.T), address(turned), width, height)
     return turned
 
 

@@ -146,7 +146,7 @@ def test_sums_are_added_in_the_same_order(either: WithNumba) -> None:
     dense = rng.random((65, 50)) * (rng.random((65, 50)) < 0.3)
     row, column = np.nonzero(dense)
     indptr = np.searchsorted(row, np.arange(66))
-    found = ImageSums(indptr, column, dense[row, column], 5, 3)
+    found = ImageSums(indptr, column.copy(), dense[row, column], 5, 3)
     weights = rng.exponential(size=(50, 21))
     one, other = either.both(lambda: found._product(weights))
     assert np.array_equal(one, other)
