@@ -103,7 +103,7 @@ def _compiled(source: Path, file: Path) -> bool:
     os.close(number)
     try:
         command = [*compiler, *_FLAGS, "-o", temporary, str(source)]
-        subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)  # noqa: S603
+        subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
         os.chmod(temporary, 0o755)  # noqa: PTH101, S103 - as the package's other files
         os.replace(temporary, file)  # noqa: PTH105
     except (OSError, subprocess.SubprocessError):

@@ -172,7 +172,10 @@ def run_each(
     pool: AbstractContextManager[Submit]
     call: Callable[[Item], Result] = function
     if processes:  # the function, which may hold much, goes to each worker once
-        pool, call = process_pool(workers, died, start=_keep, arguments=[function], fork=fork), _kept
+        pool, call = (
+            process_pool(workers, died, start=_keep, arguments=[function], fork=fork),
+            _kept,
+        )
     else:
         pool = _thread_pool(workers)
     pending: dict[Future[Result], int] = {}

@@ -97,8 +97,8 @@ _TEXTS = ("--split", "--instances", "--taxonomy")
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Processes for reading and scoring, and with --coco for drawing the truth; the result does "
-    "not depend on it.",
+    help="Processes for reading and scoring, and with --coco for drawing the truth; the result "
+    "does not depend on it.",
 )
 @click.option(
     "--shard",
@@ -164,7 +164,7 @@ def score(
     from sbdata.score.shards import find_shards, merge_shards, parse_shard, write_shard
     from sbdata.score.write import check_place, problems_file, summary_as_dict, write_result
 
-    given = {
+    given: dict[str, Any] = {
         "--set": set_folder,
         "--voc": voc,
         "--coco": coco,

@@ -108,10 +108,10 @@ def count_image(
     if block:
         ctypes.memmove(address(rows), block, rows.nbytes)
         library.release(block)
-    of_regions, of_pairs = rows[: 4 * m].reshape(4, m), rows[4 * m :].reshape(3, pairs)
-    return ImageCounts(
-        fault, place, confusion.reshape(across, across), of_instances[0], of_instances[1],
-        other_class, of_instances[2], *of_regions, *of_pairs, by_class.reshape(across, 8),
+    columns = (*rows[: 4 * m].reshape(4, m), *rows[4 * m :].reshape(3, pairs))
+    return ImageCounts._make(
+        (fault, place, confusion.reshape(across, across), of_instances[0], of_instances[1],
+         other_class, of_instances[2], *columns, by_class.reshape(across, 8))
     )  # fmt: skip
 
 

@@ -20,7 +20,6 @@ from sbdata.score.truth import (
     truth_from_set,
     truth_from_voc,
 )
-from sbdata.score.write import summary_as_dict
 from sbdata.sizes import SizeBins
 from tests.reference import ia_iou
 from tests.score.conftest import Dataset, save, shifted, without_small

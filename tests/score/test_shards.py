@@ -20,8 +20,8 @@ FEW = ScoreOptions(resamples=20)
 
 @pytest.fixture
 def predictions(dataset, tmp_path) -> list[Path]:
-    made = [dataset.predict(tmp_path / "p", shifted), dataset.predict(tmp_path / "q", without_small)]
-    return made
+    changes = {"p": shifted, "q": without_small}
+    return [dataset.predict(tmp_path / name, change) for name, change in changes.items()]
 
 
 def content(folder: Path) -> dict[str, bytes]:
