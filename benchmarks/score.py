@@ -2,12 +2,12 @@
 
     python benchmarks/score.py --scale 0.1
 
-Every side reads the same generated PNG files, the size of VOC's, in one process with one thread,
-and is timed by its CPU seconds, so that other programs on the machine count little. The others
-count less than sbdata does: mean IoU only (torchmetrics, FiftyOne), or instances of one class after
-the other (panoptica). A side that is not installed is said to be not run. FiftyOne needs a database
-(FIFTYONE_DATABASE_URI, or its own); panoptica may live in an environment of its own
-(--panoptica-python).
+Every side reads the same generated PNG files, the size of VOC's, in one process, and is timed by
+its CPU seconds; the sides take turns, --repeat times, and the smallest are reported, so that other
+programs on the machine count little. The others count less than sbdata does: mean IoU only
+(hotcoco, torchmetrics, FiftyOne), or instances of one class after the other (panoptica). A side
+that is not installed is said to be not run. FiftyOne needs a database (FIFTYONE_DATABASE_URI, or
+its own); panoptica may live in an environment of its own (--panoptica-python).
 
 Workers are timed by the clock on the wall: use a machine that has nothing else to do.
 """
@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ WIDTH, HEIGHT, CLASSES = 500, 375, 20
 IMAGES = 1449  # of VOC 2012 val
 SLOW = 0.07  # share of the images that panoptica is given
 MANY, BOOTSTRAP_IMAGES = 20_000, 40_000
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "speed" / "score.json"
+_LIBRARIES = ("numpy", "pillow", "pyarrow", "numba", "hotcoco", "torchmetrics", "fiftyone")
 Map = npt.NDArray[np.uint8]
 
 
@@ -141,6 +144,14 @@ def ours(root: Path, *, truth: str = "set", workers: int = 1, resamples: int = 1
     return len(opened.image_ids)
 
 
+def hotcoco_miou(root: Path) -> int:
+    """Compute mean IoU by hotcoco, which reads and counts the folders in its own threads."""
+    evaluation = import_module("hotcoco.semantic").SemanticEval(CLASSES + 1, ignore_index=255)
+    images: int = evaluation.update_folders(str(root / FOLDERS[0]), str(root / FOLDERS[2]))
+    evaluation.summary_lines()
+    return images
+
+
 def torchmetrics_miou(root: Path) -> int:
     """Compute mean IoU by torchmetrics; it knows no void, so that is background on both sides."""
     torch = import_module("torch")
@@ -208,6 +219,7 @@ SIDES: dict[str, Callable[[Path], int]] = {
     "decode": decode,
     "set": ours,
     "voc": lambda root: ours(root, truth="voc"),
+    "hotcoco": hotcoco_miou,
     "torchmetrics": torchmetrics_miou,
     "fiftyone": fiftyone_segmentations,
     "panoptica": panoptica_by_class,
@@ -236,15 +248,21 @@ def run_side(name: str, root: Path) -> dict[str, float]:
 
 
 def measure_workers(root: Path) -> dict[str, float]:
-    """Time one and two workers by the clock on the wall, the better of three each."""
+    """Time one and two workers by the clock on the wall, against a devkit, the best of three."""
     ours(root / "few")
     seconds = {1: float("inf"), 2: float("inf")}
     for _ in range(3):
         for workers in seconds:
             begun = time.perf_counter()
-            ours(root, workers=workers)
+            ours(root, truth="voc", workers=workers)
             seconds[workers] = min(seconds[workers], time.perf_counter() - begun)
-    return {"one": seconds[1], "two": seconds[2], "ratio": seconds[1] / seconds[2]}
+    images = len(_ids(root))
+    return {
+        "images": images,
+        "one": seconds[1],
+        "two": seconds[2],
+        "ratio": seconds[1] / seconds[2],
+    }
 
 
 def measure_memory(root: Path, images: int) -> dict[str, float]:
@@ -341,14 +359,19 @@ def _in_another_process(side: str, root: Path, python: str = sys.executable) -> 
     return found
 
 
-def measure(root: Path, scale: float, pythons: dict[str, str], sides: list[str]) -> dict[str, Any]:
+def measure(
+    root: Path, scale: float, pythons: dict[str, str], sides: list[str], repeat: int
+) -> dict[str, Any]:
     """Make the files and measure everything."""
     images = max(34, round(IMAGES * scale))
     generate(root, images)
     generate(root / "few", 34)
-    found: dict[str, Any] = {
-        side: _in_another_process(side, root, pythons.get(side, sys.executable)) for side in sides
-    }
+    found: dict[str, Any] = {}
+    for _ in range(repeat):
+        for side in sides:
+            one = _in_another_process(side, root, pythons.get(side, sys.executable))
+            if one.get("ms", 0) <= found.get(side, one).get("ms", 0):
+                found[side] = one
     found["workers"] = measure_workers(root)
     found["bootstrap"] = measure_bootstrap(root, max(34, round(BOOTSTRAP_IMAGES * scale)))
     found["memory"] = measure_memory(root, max(34, round(MANY * scale)))
@@ -365,11 +388,14 @@ def _print(found: dict[str, Any], sides: list[str]) -> None:
         else:
             ms = found[side]["ms"]
             print(f"{title:32} {found[side]['images']:7,} {ms:9.2f}   {ms / ours_ms:.2f}x")
-    print(f"sbdata takes {ours_ms / decode_ms:.2f}x the time of decoding alone (wanted: <= 2.0)")
+    print(f"sbdata takes {ours_ms / decode_ms:.2f}x the time of decoding alone (wanted: <= 0.6)")
+    if "voc" in found:
+        voc = found["voc"]["ms"] / decode_ms
+        print(f"sbdata takes {voc:.2f}x that time against a devkit (wanted: <= 1.2)")
     w, b, m = found["workers"], found["bootstrap"], found["memory"]
     print(
         f"wall clock: one worker {w['one']:.2f} s, two {w['two']:.2f} s: {w['ratio']:.2f}x "
-        "(wanted: >= 1.7)"
+        f"({w['images']:,} images of a devkit; wanted: >= 1.8 at 2,000)"
     )
     print(
         f"bootstrap, 1,000 x {b['images']:,} images ({b['instances']:,} instances, "
@@ -385,6 +411,7 @@ TITLES = {
     "decode": "Pillow, decoding alone",
     "set": "sbdata, against a set",
     "voc": "sbdata, against a devkit's PNGs",
+    "hotcoco": "hotcoco mIoU",
     "torchmetrics": "torchmetrics MeanIoU",
     "fiftyone": "FiftyOne evaluate_segmentations",
     "panoptica": "panoptica, class by class",
@@ -395,7 +422,8 @@ def main() -> None:
     """Parse the command line, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scale", type=float, default=1.0, help="of the 1,449 images and the rest")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--repeat", type=int, default=3, help="turns of every side")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="file of the figures")
     parser.add_argument("--sides", default=",".join(SIDES), help="which to run, comma-separated")
     parser.add_argument(
         "--panoptica-python", default=sys.executable, help="Python of an environment with panoptica"
@@ -412,11 +440,25 @@ def main() -> None:
     sides = list(dict.fromkeys(["decode", "set", *arguments.sides.split(",")]))
     with tempfile.TemporaryDirectory(prefix="sbdata-bench-") as folder:
         pythons = {"panoptica": arguments.panoptica_python}
-        found = measure(Path(folder), arguments.scale, pythons, sides)
-    if arguments.json:
-        print(json.dumps(found))
-    else:
-        _print(found, sides)
+        load = os.getloadavg()
+        found = measure(Path(folder), arguments.scale, pythons, sides, arguments.repeat)
+    _print(found, sides)
+    content = {
+        "command": " ".join(["python", "benchmarks/score.py", *sys.argv[1:]]),
+        "versions": {name: _version(name) for name in _LIBRARIES},
+        "load": load,
+        "cores": os.cpu_count(),
+        "found": found,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sbdata.manifest import Manifest, ManifestError, check_has_masks
-from sbdata.masks import VOID, LabelMap, MaskError, draw_masks
+from sbdata.masks import VOID, LabelMap, MaskError, by_rows, draw_masks
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def draw_image(row: DrawnRow) -> tuple[LabelMap, LabelMap]:
         rles, void = [*rles, row.void_rle], [VOID]
     try:
         classes, objects = (
-            draw_masks(rles, row.height, row.width, labels=[*numbers, *void])
+            by_rows(draw_masks(rles, row.height, row.width, labels=[*numbers, *void]))
             for numbers in (row.class_ids, row.instance_ids)
         )
     except MaskError as error:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
-from multiprocessing import get_context, parent_process
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sbdata.errors import InputError
 from sbdata.machine import end_workers, starting_workers
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,7 +24,7 @@ Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 """Callback with (items done, total items), called in the caller's thread after each item."""
 
-Submit = Callable[..., Future[Any]]
+Submit = Callable[..., "Future[Any]"]
 """Function ``submit(function, *arguments)`` that passes a call to a worker; returns its future."""
 
 
@@ -40,8 +36,11 @@ def process_pool(
     start: Callable[..., object] | None = None,
     arguments: Sequence[Any] = (),
     finish: bool = False,
+    fork: bool = False,
 ) -> Iterator[Submit]:
-    """Yield a function that submits calls to worker processes, started by "spawn".
+    """Yield a function that submits calls to worker processes.
+
+    They are started by "spawn", and import their libraries anew.
 
     The workers leave Ctrl-C to this process, and end when it ends for any reason.
 
@@ -52,16 +51,30 @@ def process_pool(
         arguments: Arguments of ``start``.
         finish: True to wait for running calls if an exception leaves the block; by default their
             processes are terminated. Calls that have not begun are always cancelled.
+        fork: True to start them as copies of this process, which takes no time, where that is safe:
+            on Linux, if this process has no other thread of Python's. Their work must neither use
+            Arrow's threads nor have been begun by this process.
 
     Raises:
         InputError: if a worker process dies.
     """
+    # Imported here, because a process that has one worker needs neither.
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    copied = fork and sys.platform == "linux" and threading.active_count() == 1
     pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_begin_worker, initargs=(start, *arguments)
+        workers,
+        get_context("fork" if copied else "spawn"),
+        initializer=_begin_worker,
+        initargs=(start, *arguments),
     )
 
     def submit(function: Callable[..., Any], /, *values: Any) -> Future[Any]:
-        with starting_workers():
+        with starting_workers(), warnings.catch_warnings():
+            if copied:  # Python 3.12 and later warn of Arrow's threads, too, which sleep
+                warnings.simplefilter("ignore", DeprecationWarning)
             return pool.submit(function, *values)
 
     try:
@@ -87,6 +100,8 @@ def _begin_worker(start: Callable[..., object] | None, *arguments: Any) -> None:
 
 def _end_with_parent() -> None:
     """End this process when its parent ends; otherwise it would keep its locks."""
+    from multiprocessing import parent_process
+
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -95,6 +110,8 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _thread_pool(workers: int) -> Iterator[Submit]:
+    from concurrent.futures import ThreadPoolExecutor
+
     pool = ThreadPoolExecutor(workers, thread_name_prefix="sbdata")
     try:
         yield pool.submit
@@ -111,6 +128,7 @@ def run_each(
     *,
     workers: int,
     processes: bool = False,
+    fork: bool = False,
     progress: Progress | None = None,
 ) -> list[Result]:
     """Return ``[function(item) for item in items]``, computed by several workers.
@@ -124,7 +142,8 @@ def run_each(
         function: Function to apply; picklable if ``processes`` is set.
         items: Arguments of the function, one per call; picklable if ``processes`` is set.
         workers: Number of workers; 1 runs inline.
-        processes: True to use processes (started by "spawn") instead of threads.
+        processes: True to use processes instead of threads.
+        fork: True to start the processes as copies of this one; see :func:`process_pool`.
         progress: Callback with (items done, total items), called in this thread after each item.
 
     Raises:
@@ -146,14 +165,23 @@ def run_each(
             keep(place, function(item))
         return [results[place] for place in range(total)]
 
+    from concurrent.futures import FIRST_COMPLETED, wait
+
     died = "a worker process died, possibly out of memory; try again with fewer workers"
     workers = min(workers, total)
     pool: AbstractContextManager[Submit]
-    pool = process_pool(workers, died) if processes else _thread_pool(workers)
+    call: Callable[[Item], Result] = function
+    if processes:  # the function, which may hold much, goes to each worker once
+        pool, call = (
+            process_pool(workers, died, start=_keep, arguments=[function], fork=fork),
+            _kept,
+        )
+    else:
+        pool = _thread_pool(workers)
     pending: dict[Future[Result], int] = {}
     with pool as submit:
         for place, item in enumerate(items):
-            pending[submit(function, item)] = place
+            pending[submit(call, item)] = place
             if len(pending) >= 4 * workers:
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     keep(pending.pop(future), future.result())
@@ -161,6 +189,19 @@ def run_each(
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 keep(pending.pop(future), future.result())
     return [results[place] for place in range(total)]
+
+
+_function: Callable[[Any], Any] | None = None  # of this worker
+
+
+def _keep(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+
+
+def _kept(item: Any) -> Any:
+    assert _function is not None  # noqa: S101 - the worker began with it
+    return _function(item)
 
 
 def in_order(

@@ -19,7 +19,6 @@ from sbdata.errors import InputError
 from sbdata.printable import printable
 from sbdata.quoting import quoted, shortened
 from sbdata.text_files import read_text
-from sbdata.yaml_files import parse_yaml
 
 _LARGEST = 2**63 - 1
 _DEEPEST = 60
@@ -59,6 +58,8 @@ def read_settings(name_or_path: str, folder: str, what: str) -> tuple[Any, str]:
         known = ", ".join(bundled(folder))
         msg = f"no {what} called {name_or_path!r}; bundled: {known}; or give a path to a .yaml file"
         raise InputError(msg)
+    from sbdata.yaml_files import parse_yaml  # not needed to check settings
+
     return parse_yaml(text, where), where
 
 
@@ -76,6 +77,8 @@ def overridden(raw: Any, overrides: Sequence[str], where: str, option: str = "--
     Raises:
         InputError: If an override is not ``key=value``, or its key is impossible.
     """
+    from sbdata.yaml_files import parse_yaml
+
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:

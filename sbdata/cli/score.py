@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _MOVED_SHOWN = 5  # instances printed per comparison; summary.json lists more
 _FOLDER = click.Path(path_type=Path)
+_TEXTS = ("--split", "--instances", "--taxonomy")
 
 
 @click.command(
@@ -34,7 +35,7 @@ _FOLDER = click.Path(path_type=Path)
         "sbdata score predictions/mine --voc VOCdevkit/VOC2012 --split val --per-class",
     )
 )
-@click.argument("predictions", metavar="PRED", type=_FOLDER)
+@click.argument("places", metavar="PRED", type=_FOLDER, nargs=-1, required=True)
 @click.option(
     "--set",
     "set_folder",
@@ -108,8 +109,18 @@ _FOLDER = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Threads for reading and scoring, and with --coco also processes for drawing the truth; "
-    "the result does not depend on it.",
+    help="Processes for reading and scoring, and with --coco for drawing the truth; the result "
+    "does not depend on it.",
+)
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="Score the K-th of N parts of the images, and write OUT/NAME.shard-K-of-N.npz only.",
+)
+@click.option(
+    "--merge",
+    is_flag=True,
+    help="PRED are folders with all shards of a result: write the result that one call gives.",
 )
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
 @click.option("--per-class", is_flag=True, help="Also print the values of each class.")
@@ -117,7 +128,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.pass_context
 def score(
     ctx: click.Context,
-    predictions: Path,
+    places: tuple[Path, ...],
     set_folder: Path | None,
     voc: Path | None,
     split: str | None,
@@ -139,6 +150,8 @@ def score(
     resamples: int,
     seed: int,
     workers: int,
+    shard: str | None,
+    merge: bool,
     no_report: bool,
     per_class: bool,
     as_json: bool,
@@ -148,6 +161,9 @@ def score(
     PRED is a folder of PNGs named <image_id>.png with class numbers, each of its image's size. The
     whole folder is checked first; if there are problems, all are listed and nothing is scored. Give
     exactly one ground truth: --set, --voc, --coco or --class-masks.
+
+    A large set can be scored in shards, by several calls on one machine or many: each takes the
+    same options and its own --shard. `sbdata score --merge DIR --out OUT` then gives the result.
     """
     from functools import partial
 
@@ -156,9 +172,21 @@ def score(
     from sbdata.cli.progress import showing_progress
     from sbdata.machine import check_output, writing_to
     from sbdata.score.inputs import ProblemsError, write_problems
-    from sbdata.score.run import ScoreOptions, loader_of, name_of, score_folder
+    from sbdata.score.run import ScoreOptions, gather, loader_of, name_of, score_images, task_of
+    from sbdata.score.shards import find_shards, merge_shards, parse_shard, write_shard
     from sbdata.score.write import check_place, problems_file, summary_as_dict, write_result
 
+    given: dict[str, Any] = {
+        "--set": set_folder,
+        "--voc": voc,
+        "--coco": coco,
+        "--class-masks": class_masks,
+        "--split": split,
+        "--instance-masks": instance_masks,
+        "--instances": instances,
+        "--taxonomy": taxonomy,
+        "--photos": photos,
+    }
     options = ScoreOptions(
         fp_attribution=fp_attribution,
         rounding=rounding,
@@ -169,33 +197,46 @@ def score(
         seed=seed,
         bins=_bins(bins) if bins else None,
     )
+    paths: list[Path] = []
+    if merge:
+        _refuse_with_merge(ctx)
+        call, paths = find_shards(places)
+        name, options = call["name"], _options_from(call["call"]["options"])
+        given = {
+            key: Path(value) if value and key not in _TEXTS else value
+            for key, value in call["call"]["given"].items()
+        }
+        places, against = (tuple(map(Path, call["call"][key])) for key in ("places", "against"))
+    if len(places) != 1:
+        msg = f"one folder of predictions is scored at a time, not {len(places)}; see --against"
+        raise InputError(msg)
+    (predictions,) = places
+    part = parse_shard(shard) if shard is not None else None
     name = name or name_of(predictions)
     folder = check_place(out, name, predictions)
     check_output(out)
     opening = _opener(
-        {"--set": set_folder, "--voc": voc, "--coco": coco, "--class-masks": class_masks},
-        {
-            "--split": split,
-            "--instance-masks": instance_masks,
-            "--instances": instances,
-            "--taxonomy": taxonomy,
-            "--photos": photos,
-        },
+        {kind: given[kind] for kind in _TAKEN},
+        {option: value for option, value in given.items() if option not in _TAKEN},
         options,
         workers,
     )
     with showing_progress(quiet=as_json) as progress:
         truth = opening()
         try:
-            scored = score_folder(
-                predictions,
-                truth,
-                options,
-                against=against,
-                name=name,
-                workers=workers,
-                progress=partial(progress, "score"),
-            )
+            task, shown = task_of(predictions, truth, options, against), partial(progress, "score")
+            if part is not None:
+                call = _call(places, against, given, options)
+                file = write_shard(
+                    out, name, part, task, options, call, workers=workers, progress=shown
+                )
+                say(json.dumps({"shard": str(file)}) if as_json else f"{file}")
+                return
+            if merge:
+                scored = merge_shards(task, options, paths)
+            else:
+                every = range(len(truth.image_ids))
+                scored = gather(task, score_images(task, every, workers, shown), options, name)
         except ProblemsError as error:
             listed = problems_file(folder)
             with writing_to(listed.parent):
@@ -218,6 +259,41 @@ def _report(scored: ScoreResult, load: LoadImage, path: Path) -> None:
 
     write_report(scored, path, load)
     write_figures(scored, path.parent / "figures")
+
+
+def _call(
+    places: tuple[Path, ...],
+    against: tuple[Path, ...],
+    given: Mapping[str, Any],
+    options: ScoreOptions,
+) -> dict[str, Any]:
+    """Return plain values of a call, from which --merge opens the same truth and folders."""
+    return {
+        "places": list(map(str, places)),
+        "against": list(map(str, against)),
+        "given": {key: value and str(value) for key, value in given.items()},
+        "options": asdict(options),
+    }
+
+
+def _options_from(plain: Mapping[str, Any]) -> ScoreOptions:
+    from sbdata.score.run import ScoreOptions
+    from sbdata.sizes import SizeBins
+
+    bins = plain["bins"] and SizeBins(tuple(plain["bins"]["edges"]), tuple(plain["bins"]["names"]))
+    return ScoreOptions(**{**plain, "bins": bins or None})
+
+
+def _refuse_with_merge(ctx: click.Context) -> None:
+    """Refuse options that are the shards' and would be ignored."""
+    from click.core import ParameterSource
+
+    useful = {"places", "merge", "out", "workers", "no_report", "per_class", "as_json"}
+    for name in ctx.params:
+        if name not in useful and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            said = next(p.opts[0] for p in ctx.command.params if p.name == name)
+            msg = f"{said} does not go with --merge, which follows the shards; leave it out"
+            raise InputError(msg)
 
 
 # --- options --------------------------------------------------------------------------------------

@@ -61,6 +61,20 @@ class Accumulator:
         self._regions = _Rows(REGION_ROW)
         self._classes = _Rows(CLASS_ROW)
 
+    @classmethod
+    def of_tables(cls, tables: ScoreTables) -> Accumulator:
+        """Return the accumulator whose tables these are."""
+        found = cls(tables.n_classes, tables.options)
+        found._images = dict.fromkeys(tables.image_ids)
+        found._confusion += tables.confusion
+        for rows, image, values in (
+            (found._instances, tables.instance_image, tables.instances),
+            (found._regions, tables.region_image, tables.regions),
+            (found._classes, tables.class_image, tables.classes),
+        ):
+            rows.append_all(np.bincount(image, minlength=len(tables.image_ids)), values)
+        return found
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self._images)
@@ -148,6 +162,11 @@ class _Rows:
     def append(self, rows: npt.NDArray[np.void]) -> None:
         """Add the rows of one image."""
         self._counts.append(rows.size)
+        self._write(rows)
+
+    def append_all(self, counts: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
+        """Add the rows of several images, of which each has a number of them."""
+        self._counts.extend(counts.tolist())
         self._write(rows)
 
     def extend(self, other: _Rows) -> None:

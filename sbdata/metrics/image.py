@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
-from sbdata.metrics import kernel
+from sbdata.metrics import codes
+from sbdata.metrics.kernel import count_image
 from sbdata.metrics.truth import ImageTruth, as_class_map, flat
 
 METRIC = "ia_iou.v2"
@@ -175,7 +176,7 @@ def score_image(
     (
         fault, place, confusion, area, matched, other_class, other_pixels, region_class,
         region_area, on_class, met, pair_region, pair_instance, pair_pixels, by_class,
-    ) = kernel.count_image(
+    ) = count_image(
         flat(prediction), flat(truth.class_map), flat(truth.instance_map), prediction.shape[1],
         truth.index_of, truth.class_ids, n_classes, options.predicted_void,
     )  # fmt: skip
@@ -209,7 +210,7 @@ def score_image(
     regions["matched"] = on_class
     regions["met_instances"] = met
 
-    present = np.flatnonzero(by_class[:, kernel.TRUE_PIXELS] + by_class[:, kernel.PREDICTED])
+    present = np.flatnonzero(by_class[:, codes.TRUE_PIXELS] + by_class[:, codes.PREDICTED])
     classes = np.empty(present.size, CLASS_ROW)
     classes["class_id"] = present
     for column, name in enumerate(CLASS_ROW.names[1:] if CLASS_ROW.names else ()):
@@ -259,15 +260,15 @@ def _explain(
     true = int(truth.class_map[y, x])
     return InputError(
         {
-            kernel.PREDICTION_RANGE: f"the prediction holds class {int(prediction[y, x])} at x = "
+            codes.PREDICTION_RANGE: f"the prediction holds class {int(prediction[y, x])} at x = "
             f"{x}, y = {y}; classes lie in 0..{n_classes}",
-            kernel.PREDICTION_VOID: f"the prediction holds void (255) at x = {x}, y = {y}; predict "
+            codes.PREDICTION_VOID: f"the prediction holds void (255) at x = {x}, y = {y}; predict "
             "a class there, or allow predicted void, which is then read as background",
-            kernel.TRUTH_RANGE: f"the truth holds class {true} at x = {x}, y = {y}; classes lie in "
+            codes.TRUTH_RANGE: f"the truth holds class {true} at x = {x}, y = {y}; classes lie in "
             f"0..{n_classes}",
-            kernel.UNKNOWN_INSTANCE: f"the instance map holds number {number} at x = {x}, y = {y}, "
+            codes.UNKNOWN_INSTANCE: f"the instance map holds number {number} at x = {x}, y = {y}, "
             "which is none of the instances; list it or clear it",
-            kernel.OTHER_CLASS: f"instance {number} has a pixel of class {true} at x = {x}, y = "
+            codes.OTHER_CLASS: f"instance {number} has a pixel of class {true} at x = {x}, y = "
             f"{y}, not of its own class; correct the maps",
         }[fault]
     )

@@ -1,420 +1,158 @@
-"""The compiled pass over one image: regions, overlaps and confusion, counted by segments.
+"""The passes over the pixels of one image, by compiled C or, without a C compiler, by numba.
 
-All three maps are walked together. Where one of them changes, a *segment* begins, so a segment is
-a stretch of one row with one prediction, one true class and one instance, and everything is
-counted by segments. Neighbouring segments of one foreground prediction make a *run*; runs of
-equal prediction that touch the row above are joined into components (union-find, the earliest run
-stands for its component). A component in a hole of another one of its class is then joined with
-it, which gives the regions by outer outline. A clean 500 x 375 map has some thousand segments for
-its 187,500 pixels.
+Both give the same numbers. Compiled C starts at once, while numba takes a second to be imported
+(``docs/architecture.md`` has the figures), so it is imported only if it is needed.
 """
 
 from __future__ import annotations
 
-import numba
+import ctypes
+from typing import Any, NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
-VOID = 255
+from sbdata.compiled_code import address, kernels
+from sbdata.metrics.codes import FINE
 
-# What can be wrong with a map, with the place of the pixel; image.py puts it into words.
-FINE, PREDICTION_RANGE, PREDICTION_VOID, TRUTH_RANGE, UNKNOWN_INSTANCE, OTHER_CLASS = range(6)
-CONFLICT = -1
-
-# Columns of the counts by class.
-TRUE_PIXELS, PREDICTED, MATCHED, FALSE, ORPHAN_PIXELS, ORPHAN_FALSE, ORPHANS, REGIONS = range(8)
-
-# What an instance number can stand for, beside the place of an instance.
-NO_INSTANCE, UNKNOWN, INSTANCE_VOID = -1, -2, -3
+Counts = npt.NDArray[np.int32]
+Numbers = npt.NDArray[np.uint8]
 
 
-@numba.njit(cache=True, nogil=True)
-def _starts(change):
-    """Return the places of the set bytes of a flag array, whose size is a multiple of eight."""
-    count = 0
-    for k in range(change.size):
-        count += change[k]
-    starts = np.empty(count + 1, np.int32)
-    words = change.view(np.uint64)
-    n = 0
-    for w in range(words.size):
-        if words[w]:
-            for k in range(8 * w, 8 * w + 8):
-                if change[k]:
-                    starts[n] = k
-                    n += 1
-    return starts
+class ImageCounts(NamedTuple):
+    """All that the metric needs of one image.
 
-
-@numba.njit(cache=True, nogil=True)
-def _root(parent, node):
-    """Return the earliest run of a run's component, halving the path to it."""
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@numba.njit(cache=True, nogil=True)
-def _join_rows(start, stop, label, row_first, width, diagonal):
-    """Return each run's component's earliest run; touching runs of one label are joined.
-
-    Args:
-        start: Start of each run, a place in the flat map; runs do not cross rows.
-        stop: One past the last place of each run.
-        label: Label of each run.
-        row_first: the first run of each row, and the count of runs at the end.
-        width: Width of the map.
-        diagonal: 1 if touching corners join (8 neighbours), else 0.
+    Attributes:
+        fault: What is wrong with a map, or ``FINE``; the other counts are then meaningless.
+        place: Place of the pixel with the fault.
+        confusion: Pixels, true class by predicted class, int64 ``(C + 1, C + 1)``.
+        area: Pixels of each instance.
+        matched: Pixels of each instance that are predicted as its class.
+        other_class: Other foreground class that most pixels of each instance are predicted as.
+        other_pixels: Number of these pixels.
+        region_class: Class of each region, in scan order.
+        region_area: Pixels of each region.
+        on_class: Pixels of each region whose true class is the region's.
+        met: Number of instances that each region meets.
+        pair_region: Region of each pair of a region and an instance that it meets, by instance.
+        pair_instance: Instance of each pair.
+        pair_pixels: Common pixels of each pair.
+        by_class: Counts of each class, ``(C + 1, 8)``, with the columns of ``codes``.
     """
-    parent = np.arange(label.size, dtype=np.int32)
-    for y in range(1, row_first.size - 1):
-        k = row_first[y - 1]
-        end = row_first[y]
-        for r in range(row_first[y], row_first[y + 1]):
-            low = start[r] - width - diagonal  # runs above with stop > low and start < high touch
-            high = stop[r] - width + diagonal
-            while k < end and stop[k] <= low:
-                k += 1
-            j = k
-            while j < end and start[j] < high:
-                if label[j] == label[r]:
-                    a, b = _root(parent, j), _root(parent, r)
-                    if a < b:
-                        parent[b] = a
-                    elif b < a:
-                        parent[a] = b
-                j += 1
-    for r in range(label.size):  # a run's parent is never a later one, so one sweep is enough
-        parent[r] = parent[parent[r]]
-    return parent
+
+    fault: int
+    place: int
+    confusion: npt.NDArray[np.int64]
+    area: Counts
+    matched: Counts
+    other_class: Numbers
+    other_pixels: Counts
+    region_class: npt.NDArray[Any]
+    region_area: Counts
+    on_class: Counts
+    met: Counts
+    pair_region: Counts
+    pair_instance: Counts
+    pair_pixels: Counts
+    by_class: npt.NDArray[np.int64]
 
 
-@numba.njit(cache=True, nogil=True)
-def _join_nested(parent, start, stop, label, width, n_classes):
-    """Join each component with the one of its class in whose hole it lies, in place.
-
-    A hole is a part of the class's complement, connected by 4 neighbours, that does not reach the
-    map's border. On the left of a hole's first pixel (in scan order) lies the component around the
-    hole, and on the left of a component's first pixel the hole around the component.
-
-    Args:
-        parent: Earliest run of each run's component; becomes that of its region.
-        start: Start of each run, a place in the flat map; runs do not cross rows.
-        stop: One past the last place of each run.
-        label: Label of each run, at most ``n_classes``.
-        width: Width of the map.
-        n_classes: the highest label.
-    """
-    components = np.zeros(n_classes + 1, np.int32)
-    first_of = np.zeros(n_classes + 2, np.int32)
-    for r in range(label.size):
-        first_of[label[r] + 1] += 1
-        components[label[r]] += parent[r] == r
-    if components.max() < 2:
-        return
-    for c in range(n_classes + 1):
-        first_of[c + 1] += first_of[c]
-    free = first_of.copy()
-    by_class = np.empty(label.size, np.int32)
-    for r in range(label.size):
-        by_class[free[label[r]]] = r
-        free[label[r]] += 1
-    nested = False
-    for c in range(1, n_classes + 1):
-        if components[c] < 2:
-            continue
-        runs = by_class[first_of[c] : first_of[c + 1]]
-        # The runs of the complement, in a frame of one pixel around the rows that have the class:
-        # run 0 is the row above them, and all that touches the frame is joined to it.
-        top = start[runs[0]] // width
-        rows = start[runs[-1]] // width - top + 3
-        wide = width + 2
-        gap_start = np.empty(runs.size + rows, np.int32)
-        gap_stop = np.empty(runs.size + rows, np.int32)
-        left_run = np.empty(runs.size + rows, np.int32)  # where a gap does not begin a row
-        left_gap = np.empty(runs.size, np.int32)
-        gap_first = np.empty(rows + 1, np.int32)
-        gaps, k = 0, 0
-        for y in range(rows):
-            gap_first[y] = gaps
-            gap_start[gaps], left_run[gaps] = y * wide, -1
-            shift = y * wide + 1 - (top + y - 1) * width
-            while k < runs.size and start[runs[k]] < (top + y) * width:
-                gap_stop[gaps] = start[runs[k]] + shift
-                left_gap[k] = gaps
-                gaps += 1
-                gap_start[gaps], left_run[gaps] = stop[runs[k]] + shift, runs[k]
-                k += 1
-            gap_stop[gaps] = (y + 1) * wide
-            gaps += 1
-        gap_first[rows] = gaps
-        one = np.zeros(gaps, np.uint8)
-        hole = _join_rows(gap_start[:gaps], gap_stop[:gaps], one, gap_first, wide, 0)
-        for k in range(runs.size):
-            r = runs[k]
-            first = hole[left_gap[k]]
-            if parent[r] == r and first:  # the component around it comes earlier, and is settled
-                parent[r] = parent[parent[left_run[first]]]
-                nested = True
-    if nested:
-        for r in range(label.size):
-            parent[r] = parent[parent[r]]
-
-
-@numba.njit(cache=True, nogil=True)
-def count_image(prediction, truth, instances, width, index_of, class_of, n_classes, void_allowed):
+def count_image(
+    prediction: Numbers,
+    truth: Numbers,
+    instances: npt.NDArray[Any],
+    width: int,
+    index_of: Counts,
+    class_of: Numbers,
+    n_classes: int,
+    void_allowed: bool,
+) -> ImageCounts:
     """Count everything that the metric needs of one image.
 
     Args:
-        prediction: uint8, the predicted class of every pixel, row by row.
-        truth: uint8, the true class; 255 is void.
-        instances: uint8 or uint16, the instance number.
+        prediction: Predicted class of every pixel, row by row.
+        truth: True class; 255 is void.
+        instances: Instance number, uint8 or uint16.
         width: Width of the image.
-        index_of: int32, by instance number: its place in ``class_of``, or what else it stands for.
-        class_of: uint8, the class of each instance.
-        n_classes: the highest class number.
-        void_allowed: whether a predicted 255 is read as background.
-
-    Returns:
-        The fault and its place; the confusion matrix (truth x prediction); each instance's area,
-        matched pixels, and the other foreground class that most of its pixels are predicted as,
-        with their number; the regions in scan order with class, area, pixels on their class and
-        count of met instances; the pairs of region and met instance, by instance, with their
-        common pixels; the counts by class.
+        index_of: By instance number: its place in ``class_of``, or what else it stands for.
+        class_of: Class of each instance.
+        n_classes: Highest class number.
+        void_allowed: Whether a predicted 255 is read as background.
     """
-    n = prediction.size
-    n_instances = class_of.size
-    # 1. Segments.
-    change = np.zeros((n + 7) // 8 * 8, np.uint8)
-    for p in range(1, n):
-        change[p] = (
-            (prediction[p] != prediction[p - 1])
-            | (truth[p] != truth[p - 1])
-            | (instances[p] != instances[p - 1])
-        )
-    for p in range(0, n, width):
-        change[p] = 1
-    starts = _starts(change)
-    n_segments = starts.size - 1
-    starts[n_segments] = n
+    library = kernels()
+    if library is None:
+        from sbdata.metrics import numba_kernel
 
-    # 2. Counts by segment, and the runs of foreground predictions.
-    fault, place = FINE, 0
-    confusion = np.zeros((n_classes + 1, n_classes + 1), np.int64)
-    area = np.zeros(n_instances, np.int32)
-    matched = np.zeros(n_instances, np.int32)
-    as_other = np.zeros((n_instances, n_classes + 1), np.int32)
-    run_start = np.empty(n_segments, np.int32)
-    run_stop = np.empty(n_segments, np.int32)
-    run_label = np.empty(n_segments, np.uint8)
-    run_area = np.empty(n_segments, np.int32)
-    run_on_class = np.empty(n_segments, np.int32)
-    row_first = np.empty(n // width + 1, np.int32)
-    # Segments where a run lies on an instance of its class.
-    hit_run = np.empty(n_segments, np.int32)
-    hit_instance = np.empty(n_segments, np.int32)
-    hit_pixels = np.empty(n_segments, np.int32)
-    runs, hits, rows, next_row = 0, 0, 0, 0
-    previous = 0
-    for s in range(n_segments):
-        p, q = starts[s], starts[s + 1]
-        length = q - p
-        if p == next_row:
-            row_first[rows] = runs
-            rows += 1
-            next_row += width
-            previous = 0
-        label = np.int64(prediction[p])
-        if label > n_classes:
-            if label != VOID:
-                fault, place = PREDICTION_RANGE, p
-                break
-            if not void_allowed:
-                fault, place = PREDICTION_VOID, p
-                break
-            label = 0
-        if label:
-            if label == previous:
-                run_stop[runs - 1] = q
-            else:
-                run_start[runs], run_stop[runs], run_label[runs] = p, q, label
-                run_area[runs] = run_on_class[runs] = 0
-                runs += 1
-        previous = label
-        true = np.int64(truth[p])
-        if true == VOID:
-            continue
-        if true > n_classes:
-            fault, place = TRUTH_RANGE, p
-            break
-        number = np.int64(instances[p])
-        i = np.int64(index_of[number]) if number < index_of.size else UNKNOWN
-        if i == INSTANCE_VOID:
-            continue
-        confusion[true, label] += length
-        if i >= 0:
-            if class_of[i] != true:
-                fault, place = OTHER_CLASS, p
-                break
-            area[i] += length
-        elif i == UNKNOWN:
-            fault, place = UNKNOWN_INSTANCE, p
-            break
-        if label:
-            run_area[runs - 1] += length
-            if label == true:
-                run_on_class[runs - 1] += length
-                if i >= 0:
-                    matched[i] += length
-                    hit_run[hits], hit_instance[hits] = runs - 1, i
-                    hit_pixels[hits] = length
-                    hits += 1
-            elif i >= 0:
-                as_other[i, label] += length
-    row_first[rows] = runs
-
-    # 3. Regions. One that lies wholly in void is none.
-    run_start, run_stop, run_label = run_start[:runs], run_stop[:runs], run_label[:runs]
-    parent = _join_rows(run_start, run_stop, run_label, row_first[: rows + 1], width, 1)
-    _join_nested(parent, run_start, run_stop, run_label, width, n_classes)
-    for r in range(runs):
-        a = parent[r]
-        if a != r:
-            run_area[a] += run_area[r]
-            run_on_class[a] += run_on_class[r]
-    m = 0
-    number_of = np.empty(runs, np.int32)
-    for r in range(runs):
-        if parent[r] == r and run_area[r]:
-            number_of[r] = m
-            m += 1
-    region_class = np.empty(m, np.uint8)
-    region_area = np.empty(m, np.int32)
-    on_class = np.empty(m, np.int32)
-    met = np.zeros(m, np.int32)
-    for r in range(runs):
-        if parent[r] == r and run_area[r]:
-            j = number_of[r]
-            region_class[j], region_area[j], on_class[j] = (
-                run_label[r],
-                run_area[r],
-                run_on_class[r],
+        return ImageCounts(
+            *numba_kernel.count_image(
+                prediction, truth, instances, width, index_of, class_of, n_classes, void_allowed
             )
-
-    # 4. Pairs of region and met instance, each once: hits are sorted by instance (counting sort),
-    #    so a region's last instance tells whether the pair is new.
-    first = np.zeros(n_instances + 1, np.int32)
-    for h in range(hits):
-        first[hit_instance[h] + 1] += 1
-    for i in range(n_instances):
-        first[i + 1] += first[i]
-    free = first.copy()
-    order = np.empty(hits, np.int32)
-    for h in range(hits):
-        order[free[hit_instance[h]]] = h
-        free[hit_instance[h]] += 1
-    last = np.full(m, -1, np.int32)
-    last_pair = np.empty(m, np.int32)
-    pair_region = np.empty(hits, np.int32)
-    pair_instance = np.empty(hits, np.int32)
-    pair_pixels = np.zeros(hits, np.int32)
-    pairs = 0
-    for o in range(hits):
-        i = hit_instance[order[o]]
-        j = number_of[parent[hit_run[order[o]]]]
-        if last[j] != i:
-            last[j], last_pair[j] = i, pairs
-            met[j] += 1
-            pair_region[pairs], pair_instance[pairs] = j, i
-            pairs += 1
-        pair_pixels[last_pair[j]] += hit_pixels[order[o]]
-
-    # 5. The other class that most pixels of an instance are predicted as; of equals the lowest.
-    other_class = np.zeros(n_instances, np.uint8)
-    other_pixels = np.zeros(n_instances, np.int32)
-    for i in range(n_instances):
-        if area[i] > matched[i]:
-            for c in range(1, n_classes + 1):
-                if as_other[i, c] > other_pixels[i]:
-                    other_class[i], other_pixels[i] = c, as_other[i, c]
-
-    # 6. Counts by class.
-    classes = np.zeros((n_classes + 1, 8), np.int64)
-    for c in range(n_classes + 1):
-        classes[c, MATCHED] = confusion[c, c]
-        for d in range(n_classes + 1):
-            classes[c, TRUE_PIXELS] += confusion[c, d]
-            classes[d, PREDICTED] += confusion[c, d]
-    for j in range(m):
-        c = region_class[j]
-        false = region_area[j] - on_class[j]
-        classes[c, REGIONS] += 1
-        classes[c, FALSE] += false
-        if met[j] == 0:
-            classes[c, ORPHANS] += 1
-            classes[c, ORPHAN_PIXELS] += region_area[j]
-            classes[c, ORPHAN_FALSE] += false
-    return (
-        fault, place, confusion, area, matched, other_class, other_pixels, region_class,
-        region_area, on_class, met, pair_region[:pairs], pair_instance[:pairs],
-        pair_pixels[:pairs], classes,
+        )
+    n, across = class_of.size, n_classes + 1
+    sums = np.zeros(across * (across + 8) + 3, np.int64)  # confusion, by class, place and sizes
+    confusion, by_class = sums[: across * across], sums[across * across : -3]
+    of_instances = np.zeros((3, n), np.int32)
+    other_class = np.zeros(n, np.uint8)
+    block, start = ctypes.c_void_p(), address(sums)
+    fault = library.count_image(
+        address(prediction), address(truth), address(instances), instances.itemsize,
+        prediction.size, width, address(index_of), index_of.size, address(class_of), n, n_classes,
+        void_allowed, start, address(of_instances), address(of_instances) + 4 * n,
+        address(other_class), address(of_instances) + 8 * n, start + 8 * across * across,
+        start + 8 * (sums.size - 3), start + 8 * (sums.size - 2), ctypes.byref(block),
+    )  # fmt: skip
+    if fault < FINE:
+        raise MemoryError
+    place, m, pairs = sums[-3:].tolist()
+    rows = np.empty(4 * m + 3 * pairs, np.int32)
+    if block:
+        ctypes.memmove(address(rows), block, rows.nbytes)
+        library.release(block)
+    columns = (*rows[: 4 * m].reshape(4, m), *rows[4 * m :].reshape(3, pairs))
+    return ImageCounts._make(
+        (fault, place, confusion.reshape(across, across), of_instances[0], of_instances[1],
+         other_class, of_instances[2], *columns, by_class.reshape(across, 8))
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
-def label_parts(truth, width):
+def label_parts(truth: Numbers, width: int) -> tuple[Counts, Numbers]:
     """Number the 8-connected parts of the foreground classes of a flat map, in scan order.
 
     Returns:
-        int32 numbers of all pixels (0 for background and void), and the class of each part.
+        The numbers of all pixels (0 for background and void), and the class of each part.
     """
-    n = truth.size
-    change = np.zeros((n + 7) // 8 * 8, np.uint8)
-    for p in range(1, n):
-        change[p] = truth[p] != truth[p - 1]
-    for p in range(0, n, width):
-        change[p] = 1
-    starts = _starts(change)
-    starts[-1] = n
-    start = np.empty(starts.size - 1, np.int32)
-    stop = np.empty(starts.size - 1, np.int32)
-    label = np.empty(starts.size - 1, np.uint8)
-    row_first = np.empty(n // width + 1, np.int32)
-    runs, rows, next_row = 0, 0, 0
-    for s in range(starts.size - 1):
-        if starts[s] == next_row:
-            row_first[rows] = runs
-            rows += 1
-            next_row += width
-        if truth[starts[s]] != 0 and truth[starts[s]] != VOID:
-            start[runs], stop[runs], label[runs] = starts[s], starts[s + 1], truth[starts[s]]
-            runs += 1
-    row_first[rows] = runs
-    parent = _join_rows(start[:runs], stop[:runs], label[:runs], row_first, width, 1)
-    numbers = np.zeros(n, np.int32)
-    number_of = np.empty(runs, np.int32)
-    class_of = np.empty(runs, np.uint8)
-    m = 0
-    for r in range(runs):
-        if parent[r] == r:
-            number_of[r] = m + 1
-            class_of[m] = label[r]
-            m += 1
-        numbers[start[r] : stop[r]] = number_of[parent[r]]
-    return numbers, class_of[:m]
+    library = kernels()
+    if library is None:
+        from sbdata.metrics import numba_kernel
+
+        parts: tuple[Counts, Numbers] = numba_kernel.label_parts(truth, width)
+        return parts
+    numbers = np.zeros(truth.size, np.int32)
+    class_of = np.empty(truth.size, np.uint8)
+    count = library.label_parts(
+        address(truth), truth.size, width, address(numbers), address(class_of), class_of.size
+    )
+    if count < 0:
+        raise MemoryError
+    return numbers, class_of[:count].copy()
 
 
-@numba.njit(cache=True, nogil=True)
-def classes_of_instances(truth, instances, count):
+def classes_of_instances(
+    truth: Numbers, instances: npt.NDArray[Any], count: int
+) -> npt.NDArray[np.int16]:
     """Return, for instance numbers below ``count``, the class their pixels have in a flat map.
 
     0 is an instance without a pixel outside void, -1 (``CONFLICT``) one with several classes or on
     background.
     """
+    library = kernels()
+    if library is None:
+        from sbdata.metrics import numba_kernel
+
+        classes: npt.NDArray[np.int16] = numba_kernel.classes_of_instances(truth, instances, count)
+        return classes
     found = np.zeros(count, np.int16)
-    for p in range(truth.size):
-        number = instances[p]
-        c = np.int16(truth[p])
-        if number and c != VOID and (c == 0 or found[number] != c):
-            found[number] = c if c and found[number] == 0 else CONFLICT
+    library.classes_of_instances(
+        address(truth), address(instances), instances.itemsize, truth.size, address(found)
+    )
     return found

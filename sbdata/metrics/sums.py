@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sbdata.compiled_code import address, kernels
 from sbdata.metrics.image import ia_iou
 from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
@@ -51,21 +52,25 @@ class Sums:
 
 @dataclass(frozen=True, eq=False)
 class ImageSums:
-    """The sums of each image: a sparse matrix of K sums by N images.
+    """The sums of each image: a sparse matrix of K sums by N images, row by row (CSR).
 
     Attributes:
-        matrix: SciPy CSR matrix ``(K, N)``, float64.
+        indptr: Place of the first entry of each row, and the number of entries, int64 ``(K + 1,)``.
+        images: Image (column) of each entry, int64.
+        data: Value of each entry, float64.
         n_classes: Number of foreground classes, C.
         n_sizes: Number of size bins, S.
     """
 
-    matrix: Any
+    indptr: npt.NDArray[np.int64]
+    images: npt.NDArray[np.int64]
+    data: Values
     n_classes: int
     n_sizes: int
 
     def weighted(self, weights: Values) -> Sums:
         """Return the sums over the images, in their order, under R weightings ``(N, R)``."""
-        found: Values = self.matrix @ weights
+        found = self._product(np.ascontiguousarray(weights))
         rows, sizes, classes = weights.shape[1], 1 + self.n_sizes, self.n_classes
         parts = np.split(found, np.cumsum(_widths(classes, self.n_sizes))[:-1])
         ia, instances, background, precise, regions, true, union, matched = parts
@@ -80,6 +85,22 @@ class ImageSums:
             matched=matched,
         )
 
+    def _product(self, weights: Values) -> Values:
+        """Return the matrix times the weights; each row's entries are added in their order."""
+        sums, library = self.indptr.size - 1, kernels()
+        if library is None:
+            from scipy.sparse import csr_matrix  # slow to import
+
+            shape = (sums, len(weights))
+            product: Values = csr_matrix((self.data, self.images, self.indptr), shape) @ weights
+            return product
+        found = np.zeros((sums, weights.shape[1]))
+        library.weighted_sums(
+            address(self.indptr), address(self.images), address(self.data), sums,
+            address(weights), weights.shape[1], address(found),
+        )  # fmt: skip
+        return found
+
 
 def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
     """Return the sums of each image's rows that the headline values need.
@@ -88,8 +109,6 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
         tables: Scores of N images.
         bins: Size bins.
     """
-    from scipy.sparse import csr_matrix  # slow to import, and not needed to score an image
-
     n, classes, sizes = len(tables.image_ids), tables.n_classes, len(bins.names)
     widths = _widths(classes, sizes)
     first = np.cumsum(widths) - widths
@@ -133,8 +152,7 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
     data = np.concatenate([np.empty(0), *(sums for _, sums in found)])
     columns, images = np.divmod(codes, max(n, 1))
     indptr = np.searchsorted(columns, np.arange(widths.sum() + 1))
-    matrix = csr_matrix((data, images, indptr), shape=(int(widths.sum()), n))
-    return ImageSums(matrix, classes, sizes)
+    return ImageSums(indptr.astype(np.int64), images.astype(np.int64), data, classes, sizes)
 
 
 def _widths(classes: int, sizes: int) -> npt.NDArray[np.int64]:

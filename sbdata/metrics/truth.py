@@ -9,15 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
-from sbdata.metrics.kernel import (
-    CONFLICT,
-    INSTANCE_VOID,
-    NO_INSTANCE,
-    UNKNOWN,
-    VOID,
-    classes_of_instances,
-    label_parts,
-)
+from sbdata.metrics.codes import CONFLICT, INSTANCE_VOID, NO_INSTANCE, UNKNOWN, VOID
+from sbdata.metrics.kernel import classes_of_instances, label_parts
 
 ClassMap = npt.NDArray[np.uint8]
 InstanceMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -76,7 +69,7 @@ class ImageTruth:
 
     @property
     def index_of(self) -> npt.NDArray[np.int32]:
-        """Index of the instance with each number, or a code for other numbers (see ``kernel``)."""
+        """Index of the instance with each number, or a code for other numbers (see ``codes``)."""
         eight = self.instance_map.dtype == np.uint8
         last = 255 if eight else int(self.instance_ids.max(initial=0))
         index = np.full(last + 1, UNKNOWN, np.int32)

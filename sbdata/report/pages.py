@@ -10,10 +10,11 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sbdata import formatting
+from sbdata.compiled_code import kept_code
 from sbdata.drawing import chart_style
 from sbdata.printable import displayable
 
@@ -32,6 +33,7 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
+    folder = kept_code()
     found = Environment(
         loader=PackageLoader("sbdata.report"),
         autoescape=True,
@@ -40,6 +42,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        bytecode_cache=FileSystemBytecodeCache(str(folder), "%s.j2c") if folder else None,
     )
     found.filters |= {name: getattr(formatting, name) for name in _FILTERS}
     found.filters |= {

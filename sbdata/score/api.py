@@ -46,7 +46,7 @@ def score(
         allow_missing: Whether a missing prediction counts as background.
         resamples: Number of bootstrap draws; 0 gives no intervals.
         seed: Seed of the bootstrap.
-        workers: Number of threads; the result does not depend on it.
+        workers: Number of processes; the result does not depend on it.
 
     Returns:
         The values with 95 % intervals (``.summary``, ``.intervals``), tables (``.to_pandas()``),

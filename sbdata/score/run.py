@@ -1,8 +1,7 @@
 """Score a folder of predictions against a truth: checked, decoded and scored in one pass.
 
-Images are scored by threads: decoding, drawing and counting all release the interpreter lock. A
-thread starts at once, while a process first takes a second to import its libraries. All counts are
-integers that are merged exactly, so the result does not depend on the number of threads.
+Images are scored in chunks, whose counts are integers and rows that are merged exactly. So neither
+the number of worker processes nor the division into shards changes a byte of the result.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import PIL
+import pyarrow as pa
 
 from sbdata import __version__
 from sbdata.errors import InputError
@@ -48,8 +48,8 @@ from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
 
 MOVED = 50  # instances that a comparison lists
-_CHUNK = 32  # images that a thread takes at a time
-_LIBRARIES = ("numpy", "numba", "pillow", "pyarrow")
+_CHUNK = 32  # images that a worker takes at a time
+_FEW = 256  # images that one process scores before others have started
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,23 @@ def score_folder(
         options: Options of the prediction format, the metric and the bootstrap.
         against: Further folders; the first folder is compared with each by the paired bootstrap.
         name: Name of the result; by default that of the folder.
-        workers: Number of threads; the result does not depend on it.
+        workers: Number of processes; the result does not depend on it. A few hundred images are
+            scored by one.
         progress: Callback, called with (images done, total images).
 
     Raises:
         ProblemsError: If any folder has problems; all are listed.
         InputError: If a folder does not exist, or the truth cannot be read.
     """
+    task = task_of(predictions, truth, options, against)
+    every = range(len(truth.image_ids))
+    return gather(task, score_images(task, every, workers, progress), options, name)
+
+
+def task_of(
+    predictions: Path, truth: GroundTruth, options: ScoreOptions, against: Sequence[Path]
+) -> ScoreTask:
+    """Compare the names in the folders with the truth; the arguments are :func:`score_folder`'s."""
     contract = PredictionFormat(
         truth.taxonomy,
         options.predicted_void,
@@ -129,19 +139,36 @@ def score_folder(
         )
         for folder in (predictions, *against)
     ]
-    problems = [problem for listing in listings for problem in listing.problems]
-    task = _Task(truth, contract, options.metric, tuple(listings), bool(problems))
-    starts = range(0, len(truth.image_ids), _CHUNK)
+    return ScoreTask(truth, contract, options.metric, tuple(listings))
+
+
+def score_images(
+    task: ScoreTask, places: range, workers: int = 1, progress: Progress | None = None
+) -> list[Part]:
+    """Check and score some images.
+
+    Args:
+        task: What to score.
+        places: Places of the images in the truth.
+        workers: Number of processes.
+        progress: Callback, called with (images done, total images).
+
+    Raises:
+        ProblemsError: If the folders have problems: those of all names and of these images.
+        InputError: If the truth cannot be read.
+    """
     parts = run_each(
         partial(_score_chunk, task),
-        starts,
-        workers=workers,
-        progress=_in_images(progress, len(truth.image_ids)),
+        [places[first : first + _CHUNK] for first in range(0, len(places), _CHUNK)],
+        workers=workers if len(places) > _FEW else 1,
+        processes=True,
+        fork=True,
+        progress=_in_images(progress, len(places)),
     )
-    problems += [problem for part in parts for problem in part.problems]
+    problems = [*task.problems, *(problem for part in parts for problem in part.problems)]
     if problems:
         raise ProblemsError(problems)
-    return _gather(task, parts, options, name or name_of(predictions))
+    return parts
 
 
 def name_of(folder: Path) -> str:
@@ -193,19 +220,34 @@ def _photo(path: Path | None, size: tuple[int, int]) -> npt.NDArray[np.uint8] | 
 
 
 @dataclass(frozen=True)
-class _Task:
+class ScoreTask:
     """Settings that all chunks share."""
 
     truth: GroundTruth
     contract: PredictionFormat
     metric: MetricOptions
     listings: tuple[PredictionIndex, ...]
-    check_only: bool
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Return the problems with the names in the folders."""
+        return [problem for listing in self.listings for problem in listing.problems]
 
 
 @dataclass
-class _Part:
-    """Result of one chunk; lists have one entry per folder."""
+class Part:
+    """Result of some images; the lists of scores, digests and colours have one entry per folder.
+
+    Attributes:
+        scores: Scores of the images.
+        digests: Ids of images with the SHA-256 of their predictions.
+        truth_digests: Ids of images with the SHA-256 of the files of their truth.
+        unassigned: Pixels of each image that have a class but no instance.
+        void_in_one: Pixels of each image that are void in only one of its masks.
+        truth_by_colour: Number of images whose truth was decoded by colour.
+        by_colour: Number of predictions that were decoded by colour.
+        problems: Problems of the predictions.
+    """
 
     scores: list[Accumulator]
     digests: list[list[tuple[str, str]]]
@@ -217,19 +259,19 @@ class _Part:
     problems: list[Problem] = field(default_factory=list)
 
 
-def _score_chunk(task: _Task, start: int) -> _Part:
+def _score_chunk(task: ScoreTask, places: range) -> Part:
     truth, folders = task.truth, len(task.listings)
-    classes = len(truth.taxonomy)
-    part = _Part(
+    classes, check_only = len(truth.taxonomy), bool(task.problems)
+    part = Part(
         [Accumulator(classes, task.metric) for _ in range(folders)],
         [[] for _ in range(folders)],
         by_colour=[0] * folders,
     )
-    stop = min(start + _CHUNK, len(truth.image_ids))
+    start, stop = places.start, places.stop
     loaders = truth.loaders(start, stop)
     for image_id, load in zip(truth.image_ids[start:stop], loaders, strict=True):
         predictions = [_read(task, k, image_id, part) for k in range(folders)]
-        if task.check_only or part.problems:
+        if check_only or part.problems:
             continue  # only problems will be reported
         loaded = load()
         part.unassigned.append(loaded.unassigned)
@@ -243,7 +285,7 @@ def _score_chunk(task: _Task, start: int) -> _Part:
     return part
 
 
-def _read(task: _Task, k: int, image_id: str, part: _Part) -> npt.NDArray[np.uint8] | None:
+def _read(task: ScoreTask, k: int, image_id: str, part: Part) -> npt.NDArray[np.uint8] | None:
     """Read folder k's prediction; its problems are added to the part's problems."""
     listing, size = task.listings[k], task.truth.sizes[image_id]
     path = listing.path(image_id)
@@ -287,7 +329,11 @@ def _in_images(progress: Progress | None, images: int) -> Progress | None:
 # --- all images -----------------------------------------------------------------------------------
 
 
-def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: str) -> ScoreResult:
+def gather(
+    task: ScoreTask, parts: Sequence[Part], options: ScoreOptions, name: str | None = None
+) -> ScoreResult:
+    """Return the result of all images from that of their parts, in any order."""
+    name = name or name_of(task.listings[0].folder)
     truth, bins = task.truth, options.bins or task.truth.bins
     tables = [_merged(task, parts, k) for k in range(len(task.listings))]
     summaries = [summarise(found, bins) for found in tables]
@@ -327,7 +373,7 @@ def _gather(task: _Task, parts: Sequence[_Part], options: ScoreOptions, name: st
     )
 
 
-def _merged(task: _Task, parts: Sequence[_Part], k: int) -> ScoreTables:
+def _merged(task: ScoreTask, parts: Sequence[Part], k: int) -> ScoreTables:
     whole = Accumulator(len(task.truth.taxonomy), task.metric)
     for part in parts:
         whole.merge(part.scores[k])
@@ -387,8 +433,8 @@ def _most_moved(
 
 
 def _notes(
-    task: _Task,
-    parts: Sequence[_Part],
+    task: ScoreTask,
+    parts: Sequence[Part],
     options: ScoreOptions,
     labels: Sequence[str],
     confusions: Sequence[npt.NDArray[np.int64]],
@@ -462,7 +508,7 @@ def _edges(bins: SizeBins) -> str:
 
 
 def _provenance(
-    task: _Task, parts: Sequence[_Part], options: ScoreOptions, labels: Sequence[str]
+    task: ScoreTask, parts: Sequence[Part], options: ScoreOptions, labels: Sequence[str]
 ) -> dict[str, Any]:
     truth = task.truth
     if truth.logical_hash is not None:
@@ -474,7 +520,12 @@ def _provenance(
     return {
         "sbdata": __version__,
         "metric": METRIC,
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}},
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "pillow": PIL.__version__,
+            "pyarrow": pa.__version__,
+        },
         "truth": {
             "name": truth.name,
             "kind": truth.kind,

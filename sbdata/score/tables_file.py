@@ -1,4 +1,4 @@
-"""Score tables in one file, so that two prediction sets are compared without scoring them again."""
+"""Score tables in one file: of a prediction set, or of the images of one shard."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sbdata.errors import InputError
 from sbdata.limits import table_size_problem
@@ -32,19 +35,41 @@ _KINDS = {
 
 def write_tables(path: Path, tables: ScoreTables) -> None:
     """Write tables as a compressed ``.npz``; equal tables give equal bytes."""
-    head = {
-        "options": tables.options.as_dict(),
-        "n_classes": tables.n_classes,
-        "image_ids": list(tables.image_ids),
-    }
-    columns = {name: getattr(tables, name) for name in _KINDS}
-    out = io.BytesIO()
-    np.savez_compressed(out, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **columns)
-    write_bytes(path, out.getvalue())
+    write_parts(path, {}, [tables])
 
 
 def read_tables(path: Path) -> ScoreTables:
     """Read a file written by :func:`write_tables`.
+
+    Raises:
+        InputError: If the file is missing, damaged or of another version; the message names it.
+    """
+    return read_parts(path)[1][0]
+
+
+def write_parts(path: Path, head: Mapping[str, Any], parts: Sequence[ScoreTables]) -> None:
+    """Write several tables, and plain values about them, as a compressed ``.npz``."""
+    about = [
+        {
+            "options": tables.options.as_dict(),
+            "n_classes": tables.n_classes,
+            "image_ids": list(tables.image_ids),
+        }
+        for tables in parts
+    ]
+    columns = {
+        f"{k}.{name}": getattr(tables, name) for k, tables in enumerate(parts) for name in _KINDS
+    }
+    text = json.dumps({"head": dict(head), "tables": about}, sort_keys=True)
+    out = io.BytesIO()
+    np.savez_compressed(
+        out, allow_pickle=False, head=np.frombuffer(text.encode(), np.uint8), **columns
+    )
+    write_bytes(path, out.getvalue())
+
+
+def read_parts(path: Path) -> tuple[dict[str, Any], list[ScoreTables]]:
+    """Read a file written by :func:`write_parts`.
 
     Raises:
         InputError: If the file is missing, damaged or of another version; the message names it.
@@ -55,18 +80,11 @@ def read_tables(path: Path) -> ScoreTables:
         if problem := table_size_problem(taken, path.stat().st_size):
             raise ValueError(problem)
         with np.load(path, allow_pickle=False) as content:
-            head = json.loads(content["head"].tobytes())
-            columns = {name: content[name] for name in _KINDS}
-        for name, kind in _KINDS.items():
-            if columns[name].dtype != kind:
-                msg = f"column {name} is {columns[name].dtype}"
-                raise ValueError(msg)
-        return ScoreTables(
-            options=from_plain(MetricOptions, head["options"], str(path)),
-            n_classes=int(head["n_classes"]),
-            image_ids=tuple(map(str, head["image_ids"])),
-            **columns,
-        )
+            said = json.loads(content["head"].tobytes())
+            return dict(said["head"]), [
+                _tables_of(about, {name: content[f"{k}.{name}"] for name in _KINDS}, path)
+                for k, about in enumerate(said["tables"])
+            ]
     except (
         OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error,
         MemoryError, NotImplementedError, RuntimeError, SyntaxError
@@ -74,3 +92,18 @@ def read_tables(path: Path) -> ScoreTables:
         reason = shortened(str(error), 200)
         msg = f"{path}: not readable score tables ({reason}); score the predictions again"
         raise InputError(msg) from error
+
+
+def _tables_of(
+    about: Mapping[str, Any], columns: Mapping[str, npt.NDArray[Any]], path: Path
+) -> ScoreTables:
+    for name, kind in _KINDS.items():
+        if columns[name].dtype != kind:
+            msg = f"column {name} is {columns[name].dtype}"
+            raise ValueError(msg)
+    return ScoreTables(
+        options=from_plain(MetricOptions, about["options"], str(path)),
+        n_classes=int(about["n_classes"]),
+        image_ids=tuple(map(str, about["image_ids"])),
+        **columns,
+    )

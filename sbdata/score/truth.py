@@ -9,16 +9,17 @@ read from PNGs.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
@@ -37,13 +38,8 @@ from sbdata.manifest import (
 from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
 from sbdata.quoting import quoted
-from sbdata.recipe import SourceSpec
 from sbdata.sets import open_set
 from sbdata.sizes import SizeBins
-from sbdata.sources.coco import CocoSource, PhotoNames, open_annotations
-from sbdata.sources.rejections import describe_rejections
-from sbdata.sources.scan import scan_source
-from sbdata.sources.voc import open_voc
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import (
     COCO_TO_VOC20,
@@ -54,6 +50,9 @@ from sbdata.taxonomy import (
     list_unmatched,
     named_taxonomy,
 )
+
+if TYPE_CHECKING:
+    from sbdata.sources.coco import CocoSource
 
 _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
@@ -179,6 +178,12 @@ def truth_from_coco(
     Raises:
         InputError: If the file cannot be used, or has none of the taxonomy's classes.
     """
+    # Only this truth needs the sources, which take a while to import.
+    from sbdata.recipe import SourceSpec
+    from sbdata.sources.coco import PhotoNames, open_annotations
+    from sbdata.sources.rejections import describe_rejections
+    from sbdata.sources.scan import scan_source
+
     if not file.is_file():
         msg = f"{file}: no such file; give an instances JSON in COCO's format"
         raise InputError(msg)
@@ -292,9 +297,8 @@ def _drawn_truth(
     drawn = Manifest(
         images.select(_DRAWN_OF_IMAGES), manifest.instances.select(_DRAWN), manifest.meta
     )
-    owners = pc.index_in(manifest.instances["image_id"], images["image_id"].combine_chunks())
-    counts = np.bincount(owners.to_numpy(), minlength=len(ids))
-    first = np.concatenate(([0], np.cumsum(counts)))
+    counts = Counter(manifest.instances["image_id"].to_pylist())
+    first = np.cumsum([0, *(counts[image_id] for image_id in ids)])
     return GroundTruth(
         name=manifest.name,
         kind=kind,
@@ -347,6 +351,9 @@ def truth_from_voc(
     Raises:
         InputError: If the devkit lacks the list, or a mask of an image in it.
     """
+    from sbdata.recipe import SourceSpec
+    from sbdata.sources.voc import open_voc
+
     if not devkit.is_dir():
         msg = f"{devkit}: no such folder; give the VOC devkit's"
         raise InputError(msg)

@@ -164,7 +164,20 @@ def test_a_kill_while_a_result_is_replaced_loses_neither(folder: Path, tmp_path:
 
 def test_workers_are_said_to_be_what_they_are(folder: Path) -> None:
     said = " ".join(sbdata("score", "--help", cwd=folder).stdout.split())
-    assert "Threads for reading and scoring, and with --coco also processes for drawing" in said
+    assert "Processes for reading and scoring, and with --coco for drawing the truth" in said
+
+
+def test_shards_are_merged_to_what_one_call_writes(folder: Path) -> None:
+    call = ("score", "perfect", *TRUTH, "--no-report", "--taxonomy", "voc20")
+    for shard in ("1/2", "2/2"):
+        done = sbdata(*call, "--shard", shard, "--out", "shards", "--json", cwd=folder)
+        assert Path(json.loads(done.stdout)["shard"]).name == f"perfect.shard-{shard[0]}-of-2.npz"
+    sbdata("score", "--merge", "shards", "--no-report", "--out", "merged", cwd=folder)
+    sbdata(*call, "--out", "whole", cwd=folder)
+    for file in (folder / "whole" / "perfect").iterdir():
+        assert (folder / "merged" / "perfect" / file.name).read_bytes() == file.read_bytes()
+    said = sbdata("score", "--merge", "shards", "--seed", 3, cwd=folder, status=2).stderr
+    assert "--seed does not go with --merge" in said
 
 
 def test_missing_predictions_when_allowed(folder: Path) -> None:

@@ -20,7 +20,6 @@ from sbdata.score.truth import (
     truth_from_set,
     truth_from_voc,
 )
-from sbdata.score.write import summary_as_dict
 from sbdata.sizes import SizeBins
 from tests.reference import ia_iou
 from tests.score.conftest import Dataset, save, shifted, without_small
@@ -154,17 +153,6 @@ def test_sixteen_bit_instance_numbers(dataset, tmp_path) -> None:
     want = score_folder(folder, truth_from_voc(dataset.devkit), FEW)
     assert wide.summary == want.summary
     assert {row[1] for row in rows(wide)} == {200, 400, 600, 800}
-
-
-def test_the_number_of_workers_changes_nothing(dataset, truth, tmp_path) -> None:
-    first = dataset.predict(tmp_path / "p", shifted)
-    second = dataset.predict(tmp_path / "q", without_small)
-    for kind in (truth, truth_from_voc(dataset.devkit)):
-        one, many = (
-            json.dumps(summary_as_dict(score_folder(first, kind, FEW, against=[second], workers=n)))
-            for n in (1, 3)
-        )
-        assert one == many
 
 
 def test_void_in_one_map_counts_nowhere_and_is_said(dataset, tmp_path) -> None:

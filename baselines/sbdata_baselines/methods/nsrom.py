@@ -274,9 +274,9 @@ BASELINE = Baseline(
         "weights. The second segmenter is that of the benchmark, under each strategy.",
         "Biases of the classifiers learn at the rate of their weights, not at twice that.",
         "How new weights of the convolutions start, that the batch norm of the reasoning unit "
-        "starts from a scale of 1 and its 1 x 1 convolutions have biases, that accumulated maps are "
-        "kept with 8 bits, that the second round dilates the first labels with their 255, and "
-        "that only labelled classes count as foreground in its 1 %, are guesses.",
+        "starts from a scale of 1 and its 1 x 1 convolutions have biases, that accumulated maps "
+        "are kept with 8 bits, that the second round dilates the first labels with their 255, "
+        "and that only labelled classes count as foreground in its 1 %, are guesses.",
         "A photo without classes stays background; the official training list has none.",
         "In presets smoke and photos, classes that a photo is not labelled with are left out of "
         "the first segmenter's predictions, and PAR takes the place of the dense CRF.",

@@ -1,0 +1,111 @@
+"""Workers and shards: any division of the images gives the bytes of one run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sbdata.errors import InputError
+from sbdata.score import run
+from sbdata.score.run import ScoreOptions, score_folder, task_of
+from sbdata.score.shards import find_shards, merge_shards, parse_shard, write_shard
+from sbdata.score.truth import truth_from_set, truth_from_voc
+from sbdata.score.write import write_result
+from tests.score.conftest import shifted, without_small
+
+FEW = ScoreOptions(resamples=20)
+
+
+@pytest.fixture
+def predictions(dataset, tmp_path) -> list[Path]:
+    changes = {"p": shifted, "q": without_small}
+    return [dataset.predict(tmp_path / name, change) for name, change in changes.items()]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def shards_of(task, folder: Path, total: int, options=FEW) -> Path:
+    for number in range(1, total + 1):
+        write_shard(folder, "p", (number, total), task, options, {"any": "values"})
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["set", "voc"])
+def test_workers_and_shards_give_the_bytes_of_one_run(
+    dataset, predictions, tmp_path, kind, monkeypatch
+) -> None:
+    monkeypatch.setattr(run, "_CHUNK", 3)
+    monkeypatch.setattr(run, "_FEW", 0)
+    truth = truth_from_set(dataset.manifest) if kind == "set" else truth_from_voc(dataset.devkit)
+    first, second = predictions
+    wanted = None
+    for workers in (1, 2, 3):
+        scored = score_folder(first, truth, FEW, against=[second], workers=workers)
+        found = content(write_result(scored, tmp_path / f"w{workers}"))
+        wanted = wanted or found
+        assert found == wanted
+    task = task_of(first, truth, FEW, [second])
+    for total in (1, 3, len(truth.image_ids)):
+        _, paths = find_shards([shards_of(task, tmp_path / f"shards-{total}", total)])
+        merged = merge_shards(task, FEW, paths)
+        assert content(write_result(merged, tmp_path / f"s{total}")) == wanted
+
+
+def test_shards_that_are_not_all_of_one_result(dataset, predictions, tmp_path) -> None:
+    truth = truth_from_set(dataset.manifest)
+    task = task_of(predictions[0], truth, FEW, [])
+    folder = shards_of(task, tmp_path / "shards", 3)
+    second = folder / "p.shard-2-of-3.npz"
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+
+    shutil.copy(second, other)
+    with pytest.raises(InputError, match="shard 2 is also in"):
+        find_shards([folder, other])
+    second.unlink()
+    with pytest.raises(InputError, match=r"of 3 shards, no 2; score them by --shard K/3"):
+        find_shards([folder])
+    assert len(find_shards([folder, other])[1]) == 3
+    shutil.copy(other / second.name, folder / "q.shard-2-of-3.npz")
+    with pytest.raises(InputError, match="shards of several results"):
+        find_shards([folder])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no shard in it"):
+        find_shards([tmp_path / "empty"])
+
+
+def test_foreign_shards_are_refused(dataset, predictions, tmp_path, monkeypatch) -> None:
+    truth = truth_from_set(dataset.manifest)
+    task = task_of(predictions[0], truth, FEW, [])
+    folder = shards_of(task, tmp_path / "shards", 2)
+    paths = find_shards([folder])[1]
+    foreign = {
+        "options": (task, ScoreOptions(resamples=21)),
+        "truth": (task_of(predictions[0], truth_from_voc(dataset.devkit), FEW, []), FEW),
+        "predictions": (task_of(predictions[1], truth, FEW, []), FEW),
+    }
+    for what, (its_task, options) in foreign.items():
+        write_shard(folder, "p", (2, 2), its_task, options, {})
+        with pytest.raises(InputError, match=rf"shard-2-of-2.npz: made with other {what} than"):
+            merge_shards(task, FEW, paths)
+    monkeypatch.setattr("sbdata.score.shards.code_fingerprint", lambda *_: "another")
+    write_shard(folder, "p", (2, 2), task, FEW, {})
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="made with other code of sbdata than"):
+        merge_shards(task, FEW, paths)
+    shutil.copy(paths[0], paths[1])  # under another number
+    with pytest.raises(InputError, match="not the images of shard 2 of 2"):
+        merge_shards(task, FEW, paths)
+    paths[1].write_bytes(b"no archive")
+    with pytest.raises(InputError, match="not readable score tables"):
+        merge_shards(task, FEW, paths)
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "1/x", "-1/2", ""])
+def test_shards_that_there_are_not(text: str) -> None:
+    with pytest.raises(InputError, match="--shard takes K/N"):
+        parse_shard(text)
