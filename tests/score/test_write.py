@@ -130,7 +130,7 @@ def test_nothing_of_the_users_is_lost(scored, tmp_path) -> None:
         write_result(scored, tmp_path)
     assert (folder / "notes.txt").read_text() == "mine"
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="in the way"):
+    with pytest.raises(InputError, match="not a folder"):
         check_place(tmp_path, "file")
     for name in ("../up", "a/b", "", ".hidden"):
         with pytest.raises(InputError, match="cannot name a result"):
