@@ -43,7 +43,7 @@ def test_each_task_comes_after_those_it_needs(plan, sets, tmp_path) -> None:
     assert train["sb"].resources.gpus == 1
     marks = tasks["stripes, seed 0: marks"].resources
     assert marks.gpus == 0
-    assert marks.seconds == pytest.approx(0.5 * 6)
+    assert marks.seconds == pytest.approx(0.5 * 6, rel=0.05)  # by the size of its images
     # its first phase is counted elsewhere
     assert train["ce"].resources.seconds < train["sb"].resources.seconds
 
