@@ -13,17 +13,22 @@ import pytest
 from click.testing import CliRunner
 
 from sbdata.cli import cli
+from sbdata.curate.build import rebuild_set
+from sbdata.curate.inputs import Inputs
 from sbdata.errors import InputError
 from sbdata.formatting import estimate
+from sbdata.masks import read_index_png
 from sbdata.quickstart import (
     BLURRED,
     NAMES,
     PERFECT,
+    SET,
     WITHOUT_SMALL,
     Quickstart,
     blurred,
     run_quickstart,
 )
+from sbdata.sets import open_set
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -110,3 +115,13 @@ def test_blurred_takes_the_most_frequent_class_of_each_window() -> None:
         for y in range(9)
     ]
     np.testing.assert_array_equal(blurred(classes, 2), expected)
+
+
+@pytest.mark.slow
+def test_the_set_that_comes_with_the_package_is_what_its_manifest_builds(tmp_path: Path) -> None:
+    built = rebuild_set(SET, tmp_path / "set", Inputs())
+    assert built.manifest.logical_hash == open_set(SET).logical_hash
+    masks = ("SegmentationClass/*.png", "SegmentationObject/*.png")
+    for path in sorted(found for mask in masks for found in SET.glob(mask)):
+        again = tmp_path / "set" / path.relative_to(SET)
+        assert (read_index_png(again) == read_index_png(path)).all()

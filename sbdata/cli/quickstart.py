@@ -42,10 +42,6 @@ def quickstart(out: Path, in_browser: bool, as_json: bool) -> None:
     writes the same files again.
     """
     from sbdata.cli.progress import showing_progress
-    from sbdata.compiled_code import compiled_files
-
-    if not any(path.name.startswith("kernel.count_image") for path in compiled_files()):
-        say("The first run compiles code, once, which takes about half a minute longer.", err=True)
     from sbdata.quickstart import run_quickstart
 
     with showing_progress(quiet=as_json) as progress:
