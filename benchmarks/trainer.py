@@ -11,6 +11,7 @@ of their smallest CPU seconds, with the making of the model, is given; one threa
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -55,8 +56,8 @@ def pictures(root: Path) -> TrainingImages:
     return images_of_folders(root / "photos", root / "masks", SHAPES8)
 
 
-def bare(images: TrainingImages, preset: Preset, steps: int) -> None:
-    """Train by the shortest loop that does the same steps."""
+def bare(images: TrainingImages, preset: Preset, steps: int) -> float:
+    """Train by the shortest loop that does the same steps; return the loop's CPU seconds."""
     settings = preset.optimisation
     torch.manual_seed(0)
     model = new_segmenter(preset.model, images.taxonomy).train()
@@ -67,6 +68,7 @@ def bare(images: TrainingImages, preset: Preset, steps: int) -> None:
     sizes = output_sizes(model, preset.augmentation.crop)
     views = views_of(images, preset.augmentation, 0, balance=preset.size_balance, sizes=sizes)
     feed = batches([views], in_steps(range(steps), settings.batch_size))
+    began = time.process_time()
     for step, (photos, *labels) in enumerate(feed):
         for group in optimizer.param_groups:
             rate = settings.lr * (1 - step / steps) ** settings.poly_power
@@ -74,6 +76,7 @@ def bare(images: TrainingImages, preset: Preset, steps: int) -> None:
         optimizer.zero_grad()
         segmenter_loss(model, photos, labels_by_size(labels), loss).backward()
         optimizer.step()
+    return time.process_time() - began
 
 
 def ours(images: TrainingImages, preset: Preset, steps: int, folder: Path) -> None:

@@ -140,7 +140,8 @@ def whole_maps(
     for number, values in enumerate(np.rint(255 * coarse).astype(np.uint8)):
         size = (image.shape[1], image.shape[0])
         maps[number] = Image.fromarray(values).resize(size, Image.Resampling.BICUBIC)
-    return ClassMaps(classes, maps / np.float32(255))
+    maps /= np.float32(255)
+    return ClassMaps(classes, maps)
 
 
 def first_round_labels(

@@ -123,7 +123,7 @@ def _planned(
     calls: Sequence[BenchmarkConfig],
     cache: Cache,
     results: Path,
-    workers: int,
+    workers: int | None,
     unbuilt: Mapping[Path, UnbuiltSet] | None = None,
 ) -> tuple[Task, ...]:
     """Return the tasks of some calls, each once and after the tasks that it needs."""

@@ -138,7 +138,8 @@ def truth_from_components(class_map: npt.NDArray[Any]) -> ImageTruth:
     if class_of.size > 65535:
         msg = f"{class_of.size} connected parts in one class map; at most 65535 can be numbered"
         raise InputError(msg)
-    instances = numbers.astype(np.uint8 if class_of.size < VOID else np.uint16)
+    small = class_of.size < VOID
+    instances = numbers.astype(np.uint8) if small else numbers.astype(np.uint16)
     ids = np.arange(1, class_of.size + 1, dtype=np.int32)
     return ImageTruth(classes, instances.reshape(classes.shape), ids, class_of)
 
@@ -191,7 +192,7 @@ def _as_instance_map(array: npt.NDArray[Any]) -> InstanceMap:
     if low < 0 or high > 65535:
         msg = f"the instance map holds {low}..{high}; use 0..65535"
         raise InputError(msg)
-    return array.astype(np.uint8 if high <= VOID else np.uint16)
+    return array.astype(np.uint8) if high <= VOID else array.astype(np.uint16)
 
 
 def _size(array: npt.NDArray[Any]) -> str:
