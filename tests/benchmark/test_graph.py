@@ -12,6 +12,7 @@ import pytest
 from sbdata.benchmark import graph
 from sbdata.benchmark.baseline import describe_baselines
 from sbdata.benchmark.cache import Cache
+from sbdata.benchmark.costs import BASIS
 from sbdata.benchmark.methods import find_methods
 from sbdata.benchmark.run import SHORT, plan_bench, run_bench
 from sbdata.benchmark.run_task import run_task
@@ -43,7 +44,7 @@ def test_each_task_comes_after_those_it_needs(plan, sets, tmp_path) -> None:
     assert train["sb"].resources.gpus == 1
     marks = tasks["stripes, seed 0: marks"].resources
     assert marks.gpus == 0
-    assert marks.seconds == pytest.approx(0.5 * 6, rel=0.05)  # by the size of its images
+    assert marks.seconds == pytest.approx(0.5 * 6, rel=0.1)  # by the size of the images
     # its first phase is counted elsewhere
     assert train["ce"].resources.seconds < train["sb"].resources.seconds
 
@@ -71,8 +72,8 @@ def test_dry_run_computes_nothing_and_knows_what_is_there(plan, log, tmp_path) -
     rows = plan_bench(plan(), tmp_path / "work")
     assert not (tmp_path / "work").exists()
     assert [row.done for row in rows] == [False] * len(rows)
-    assert rows[0].seconds == pytest.approx(3.0)
-    assert {row.estimate.source for row in rows} == {"one CPU core, smoke network"}
+    assert rows[0].seconds == pytest.approx(3.0, rel=0.1)
+    assert {row.estimate.source for row in rows} == {BASIS}
     run_task(rows[0].task, Cache(tmp_path / "work"), "cpu")
     before = log()
     rows = plan_bench(plan(), tmp_path / "work")
