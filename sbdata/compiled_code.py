@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-SOURCE_SHA256 = "102963082c2dfda13b8a8232e54d47083b25efef6af5c69f73573b13cfc770c9"
+SOURCE_SHA256 = "2e78a218d57512a2c8cf5a2a0a88412745e5fd5dfdd02459090a073d082d4ca9"
 """Of ``kernels.c``; written here so that results depend on it (see ``sbdata.fingerprints``)."""
 
 _VARIABLE = "NUMBA_CACHE_DIR"
@@ -27,6 +27,7 @@ _CHOICE = "SBDATA_KERNELS"  # "numba" leaves the C compiler and its kernels alon
 _FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off")
 _COMPILERS = ("cc", "gcc", "clang")
 _SECONDS = 60
+_KEPT = 1 << 25
 
 
 # --- kernels --------------------------------------------------------------------------------------
@@ -55,6 +56,21 @@ def kernels() -> Any:
     return None
 
 
+@cache
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed arrays for the next ones, where it is the C library.
+
+    By default an array the size of a map is new memory each time, and entering its pages takes
+    longer than drawing it. At most ``_KEPT`` bytes stay with the process.
+    """
+    import ctypes
+
+    with suppress(AttributeError, OSError, TypeError):  # another C library, or none by that name
+        library = ctypes.CDLL(None)
+        for parameter, size in ((-3, _KEPT // 4), (-1, _KEPT)):  # M_MMAP_, M_TRIM_THRESHOLD
+            library.mallopt(parameter, size)
+
+
 def address(array: Any) -> int:
     """Return the address of an array's first element, for a kernel.
 
@@ -78,7 +94,6 @@ def _declared(library: Any) -> Any:
         "label_parts": "piippi",
         "classes_of_instances": "ppiip",
         "paint": "pipppi",
-        "transpose": "ppii",
         "weighted_sums": "pppipip",
         "release": "p",
     }.items():

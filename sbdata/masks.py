@@ -191,17 +191,6 @@ def draw_masks(
     return canvas
 
 
-def by_rows(label_map: LabelMap) -> LabelMap:
-    """Return a column-major ``(H, W)`` map row by row, as predictions are."""
-    library = kernels()
-    if library is None:
-        return np.ascontiguousarray(label_map)
-    height, width = label_map.shape
-    turned = np.empty((height, width), np.uint8)
-    library.transpose(address(label_map.T), address(turned), width, height)
-    return turned
-
-
 def measure_visible(label_map: LabelMap, count: int) -> Visible:
     """Measure the instances 1..count of a label map in one pass.
 

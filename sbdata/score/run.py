@@ -20,6 +20,7 @@ import PIL
 import pyarrow as pa
 
 from sbdata import __version__
+from sbdata.compiled_code import keep_freed_memory
 from sbdata.errors import InputError
 from sbdata.file_names import stored
 from sbdata.formatting import count
@@ -260,6 +261,7 @@ class Part:
 
 
 def _score_chunk(task: ScoreTask, places: range) -> Part:
+    keep_freed_memory()
     truth, folders = task.truth, len(task.listings)
     classes, check_only = len(truth.taxonomy), bool(task.problems)
     part = Part(
