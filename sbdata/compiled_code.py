@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-SOURCE_SHA256 = "102963082c2dfda13b8a8232e54d47083b25efef6af5c69f73573b13cfc770c9"
+SOURCE_SHA256 = "2e78a218d57512a2c8cf5a2a0a88412745e5fd5dfdd02459090a073d082d4ca9"
 """Of ``kernels.c``; written here so that results depend on it (see ``sbdata.fingerprints``)."""
 
 VARIABLE = "NUMBA_CACHE_DIR"
@@ -79,7 +79,6 @@ def _declared(library: Any) -> Any:
         "label_parts": "piippi",
         "classes_of_instances": "ppiip",
         "paint": "pipppi",
-        "transpose": "ppii",
         "weighted_sums": "pppipip",
         "release": "p",
     }.items():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sbdata.manifest import Manifest, ManifestError, check_has_masks
-from sbdata.masks import VOID, LabelMap, MaskError, by_rows, draw_masks
+from sbdata.masks import VOID, LabelMap, MaskError, draw_masks
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,14 @@ def draw_image(row: DrawnRow) -> tuple[LabelMap, LabelMap]:
     rles, void = list(row.rles), []
     if row.void_rle is not None:
         rles, void = [*rles, row.void_rle], [VOID]
+    canvas = np.empty((row.height, row.width), np.uint8, order="F")
+    drawn = []
     try:
-        classes, objects = (
-            by_rows(draw_masks(rles, row.height, row.width, labels=[*numbers, *void]))
-            for numbers in (row.class_ids, row.instance_ids)
-        )
+        for numbers in (row.class_ids, row.instance_ids):
+            canvas[...] = 0
+            draw_masks(rles, row.height, row.width, labels=[*numbers, *void], onto=canvas)
+            drawn.append(np.ascontiguousarray(canvas))  # by rows, as predictions are
     except MaskError as error:
         msg = f"image {row.image_id}: {error}; build the manifest again"
         raise MaskError(msg) from error
-    return classes, objects
+    return drawn[0], drawn[1]

@@ -424,37 +424,6 @@ PUBLIC int64_t paint(uint8_t *map, int64_t pixels, const uint8_t *codes, const i
     return n_masks;
 }
 
-/* Exchange two words' bytes: those of `low` that the mask has not, with those of `high` it has. */
-static void exchange(uint64_t *low, uint64_t *high, int shift, uint64_t mask) {
-    uint64_t change = ((*low >> shift) ^ *high) & mask;
-    *high ^= change;
-    *low ^= change << shift;
-}
-
-/* Write the transpose of a matrix of bytes, blocks of 8 by 8 in eight words at a time. */
-PUBLIC void transpose(const uint8_t *from, uint8_t *to, int64_t rows, int64_t columns) {
-    const uint16_t one = 1;
-    int little = *(const uint8_t *)&one; /* the words have the first pixel in their low byte */
-    for (int64_t y = 0; y < rows; y += 8)
-        for (int64_t x = 0; x < columns; x += 8) {
-            int64_t high = rows - y < 8 ? rows - y : 8, wide = columns - x < 8 ? columns - x : 8;
-            if (little && high == 8 && wide == 8) {
-                uint64_t w[8];
-                for (int k = 0; k < 8; k++) w[k] = word(from + (y + k) * columns + x);
-                for (int k = 0; k < 4; k++) exchange(&w[k], &w[k + 4], 32, 0x00000000FFFFFFFF);
-                for (int k = 0; k < 8; k += 4)
-                    for (int j = k; j < k + 2; j++)
-                        exchange(&w[j], &w[j + 2], 16, 0x0000FFFF0000FFFF);
-                for (int k = 0; k < 8; k += 2) exchange(&w[k], &w[k + 1], 8, 0x00FF00FF00FF00FF);
-                for (int k = 0; k < 8; k++) memcpy(to + (x + k) * rows + y, &w[k], 8);
-            } else {
-                for (int64_t k = 0; k < wide; k++)
-                    for (int64_t j = 0; j < high; j++)
-                        to[(x + k) * rows + y + j] = from[(y + j) * columns + x + k];
-            }
-        }
-}
-
 /* Add to `out` (n_rows, width) the product of a sparse matrix (CSR) and `weights` (*, width), for
    each row the columns one after the other. */
 PUBLIC void weighted_sums(const int64_t *indptr, const int64_t *columns, const double *data,

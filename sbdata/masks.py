@@ -210,17 +210,6 @@ def draw_masks(
     return canvas
 
 
-def by_rows(label_map: LabelMap) -> LabelMap:
-    """Return a column-major ``(H, W)`` map row by row, as predictions are."""
-    library = kernels()
-    if library is None:
-        return np.ascontiguousarray(label_map)
-    height, width = label_map.shape
-    turned = np.empty((height, width), np.uint8)
-    library.transpose(address(label_map.T), address(turned), width, height)
-    return turned
-
-
 def draw_by_size(rles: Sequence[bytes], onto: LabelMap) -> Visible:
     """Draw masks over a label map, larger ones first, and measure what remains visible of each.
 

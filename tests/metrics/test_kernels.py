@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sbdata import compiled_code, masks
 from sbdata.compiled_code import kernels
-from sbdata.masks import MaskError, by_rows, draw_masks, encode_mask
+from sbdata.masks import MaskError, draw_masks, encode_mask
 from sbdata.metrics import kernel, sums
 from sbdata.metrics.image import score_image
 from sbdata.metrics.sums import ImageSums
@@ -131,14 +131,6 @@ def test_codes_draw_alike_or_are_refused_alike(code: bytes, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         one, other = WithNumba(patch).both(drawn)
     assert one == other
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (9, 31), (40, 7), (64, 17)])
-def test_maps_are_turned(either: WithNumba, shape: tuple[int, int]) -> None:
-    drawn = np.asfortranarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
-    for turned in either.both(lambda: by_rows(drawn)):
-        assert turned.flags.c_contiguous
-        assert np.array_equal(turned, drawn)
 
 
 def test_sums_are_added_in_the_same_order(either: WithNumba) -> None:

@@ -63,9 +63,9 @@ def test_unusable_tables_are_named(tables: ScoreTables, tmp_path: Path) -> None:
     for change in (
         damaged,
         empty,
-        lambda: archive_of(**{"regions.npy": b""}),
-        lambda: archive_of(**{"regions.npy": parts["confusion.npy"]}),
-        lambda: archive_of(**{"head.npy": parts["confusion.npy"]}),
+        lambda: archive_of(**{"0.regions.npy": b""}),
+        lambda: archive_of(**{"0.regions.npy": parts["0.confusion.npy"]}),
+        lambda: archive_of(**{"head.npy": parts["0.confusion.npy"]}),
         path.unlink,
     ):
         change()
