@@ -46,7 +46,7 @@ def test_missing_extras_are_named_with_their_remedy(tmp_path: Path) -> None:
     found = diagnose(tmp_path)
     assert not found.problems
     train = next(m for m in found.missing if m.purpose == "sbdata train, predict and bench")
-    assert "torch" in train.needs
+    assert "timm" in train.needs
     assert train.remedy == "pip install 'sbdata[train]'"
     assert len(found.missing) == len(EXTRAS)
     assert (found.devices, found.device_note) == ((), "PyTorch is not installed")
