@@ -17,6 +17,8 @@ from pathlib import Path
 COMMANDS = (
     ("-W", "error", "-c", "import sbdata; print(sbdata.__version__)"),
     ("-m", "sbdata", "--version"),
+    ("-m", "sbdata", "quickstart"),
+    ("-m", "sbdata", "doctor"),
     ("-m", "sbdata", "bench", "--list"),
     ("-m", "sbdata", "dataset", "build", "shapes-b", "--set", "select.quota=3", "--out", "shapes"),
     ("-m", "sbdata", "dataset", "verify", "shapes"),
