@@ -176,7 +176,7 @@ def test_fiftyones_own_comes_before_that_of_the_path(tmp_path, monkeypatch):
     ("script", "said"),
     [
         ("echo 'libcrypto.so.1.1: cannot open shared object file' >&2; exit 127", "libcrypto"),
-        ("exit 3", "without a word"),
+        ("exit 3", "without a message"),
     ],
 )
 def test_a_server_that_does_not_start_says_why(tmp_path, monkeypatch, script, said):
