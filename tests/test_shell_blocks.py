@@ -164,6 +164,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_files(here, {"README.md": marks.encode()})
     write(here / "results/mine", [result("cam", "ce"), result("cam", "sb-ewc")])
+    copytree(ROOT / "results/drs-nsrom-bbam", here / "results/drs-nsrom-bbam")
     for name in ("examples", "benchmarks"):
         (here / name).symlink_to(ROOT / name)
     return here
