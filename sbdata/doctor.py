@@ -24,6 +24,7 @@ from typing import Any
 
 from sbdata import __version__
 from sbdata.compiled_code import VARIABLE, compiled_files
+from sbdata.machine import usable_cores
 
 CORE = (
     "click", "filelock", "imagehash", "jinja2", "markupsafe", "msgspec", "numba", "numpy", "orjson",
@@ -146,9 +147,7 @@ def diagnose(folder: Path) -> Diagnosis:
         system=f"{platform.system()} {platform.machine()}",
         sbdata=__version__,
         packages=packages,
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        cores=usable_cores(),
         memory=_memory(),
         free={
             "working folder": shutil.disk_usage(folder).free,

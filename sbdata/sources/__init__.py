@@ -182,8 +182,42 @@ class Source(ImageHolder, Protocol):
         """List the split's images without reading annotations."""
 
 
+def chunks_of(count: int, images: int) -> list[Chunk]:
+    """Divide ``count`` images into chunks of at most ``images``.
+
+    >>> chunks_of(5, 2)
+    [Chunk(start=0, stop=2), Chunk(start=2, stop=4), Chunk(start=4, stop=5)]
+    """
+    return [Chunk(i, min(i + images, count)) for i in range(0, count, images)]
+
+
+class PhotoFiles:
+    """The part of :class:`ImageHolder` that all published photos share: files below ``root``."""
+
+    root: Path
+
+    @property
+    def generated(self) -> bool:
+        """Return False: the images are files."""
+        return False
+
+    def image_file(self, file_name: str) -> Path | None:
+        """Return the path of a photo, or None if the folder does not have it."""
+        path = inside(self.root, file_name)
+        return path if path.is_file() else None
+
+    def image_bytes(self, file_name: str) -> bytes | None:
+        """Return a photo's bytes, or None if it is not available locally."""
+        path = self.image_file(file_name)
+        return None if path is None else path.read_bytes()
+
+    def pixel_sha256(self, file_name: str) -> str | None:
+        """Return None: photos are identified by their file's bytes."""
+        return None
+
+
 @dataclass(frozen=True)
-class ImageFolders:
+class ImageFolders(PhotoFiles):
     """Published images in local folders, without their annotations.
 
     Attributes:
@@ -192,24 +226,10 @@ class ImageFolders:
 
     roots: tuple[Path, ...]
 
-    @property
-    def generated(self) -> bool:
-        """Return False: the images are files."""
-        return False
-
     def image_file(self, file_name: str) -> Path | None:
         """Return the path of a file, or None if no root has it."""
         paths = (inside(root, file_name) for root in self.roots)
         return next((path for path in paths if path.is_file()), None)
-
-    def image_bytes(self, file_name: str) -> bytes | None:
-        """Return a file's bytes, or None if no root has it."""
-        path = self.image_file(file_name)
-        return None if path is None else path.read_bytes()
-
-    def pixel_sha256(self, file_name: str) -> str | None:
-        """Return None: files are identified by their bytes."""
-        return None
 
 
 Opener = Callable[[SourceSpec, str, Path | None], Source]

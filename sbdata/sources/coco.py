@@ -28,7 +28,15 @@ from sbdata.masks import MaskError, counts_to_rle, outlines_to_rles, rle_area
 from sbdata.printable import printable
 from sbdata.quoting import has_controls, quoted
 from sbdata.recipe import SourceSpec
-from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
+from sbdata.sources import (
+    AnnotatedImage,
+    AnnotatedObject,
+    Chunk,
+    Member,
+    PhotoFiles,
+    Rejection,
+    chunks_of,
+)
 from sbdata.sources.identity import coco_image, identities_of
 from sbdata.sources.json_records import (
     MISSING,
@@ -38,7 +46,7 @@ from sbdata.sources.json_records import (
     parse_records,
     read_records,
 )
-from sbdata.storage import inside, is_safe_name, is_safe_stem, unsafe_reason
+from sbdata.storage import is_safe_name, is_safe_stem, unsafe_reason
 from sbdata.taxonomy import CLASS_MAPS
 
 _ARRAYS = ("images", "annotations", "categories", "licenses")
@@ -113,7 +121,7 @@ class PhotoNames:
 
 
 @dataclass(frozen=True, eq=False)
-class CocoSource:
+class CocoSource(PhotoFiles):
     """One annotation file of a COCO-format dataset and its images.
 
     Attributes:
@@ -140,15 +148,9 @@ class CocoSource:
     strays: tuple[Rejection, ...]
     stamp: tuple[int, int]
 
-    @property
-    def generated(self) -> bool:
-        """Return False: these are photos."""
-        return False
-
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Cut the images, by ascending id, into chunks of at most ``images``."""
-        count = len(self.index)
-        return [Chunk(i, min(i + images, count)) for i in range(0, count, images)]
+        return chunks_of(len(self.index), images)
 
     def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
         """Read the annotations of one chunk; annotations of no image come with the first one."""
@@ -201,20 +203,6 @@ class CocoSource:
                     found = (coco_image(image_id), *found)  # renamed without the zeros
                 members.append(Member(str(image_id), file_name, found))
         return members
-
-    def image_file(self, file_name: str) -> Path | None:
-        """Return where a photo lies, or None if the folder does not have it."""
-        path = inside(self.root, file_name)
-        return path if path.is_file() else None
-
-    def image_bytes(self, file_name: str) -> bytes | None:
-        """Return a photo's bytes, or None where the folder does not have it."""
-        path = self.image_file(file_name)
-        return None if path is None else path.read_bytes()
-
-    def pixel_sha256(self, file_name: str) -> str | None:
-        """Return None: photos are identified by their file's bytes."""
-        return None
 
     def _image(
         self,

@@ -25,7 +25,15 @@ from sbdata.file_names import AmbiguousNameError, stored
 from sbdata.masks import encode_mask, measure_visible
 from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
-from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
+from sbdata.sources import (
+    AnnotatedImage,
+    AnnotatedObject,
+    Chunk,
+    Member,
+    PhotoFiles,
+    Rejection,
+    chunks_of,
+)
 from sbdata.sources.identity import identities_of
 from sbdata.sources.mat_files import MatError, read_mat_struct
 from sbdata.sources.voc import read_id_list
@@ -38,7 +46,7 @@ _INNER = ("", "dataset", "benchmark_RELEASE/dataset")
 
 
 @dataclass(frozen=True)
-class SbdSource:
+class SbdSource(PhotoFiles):
     """One list of SBD.
 
     Attributes:
@@ -53,15 +61,9 @@ class SbdSource:
     root: Path
     ids: tuple[str, ...]
 
-    @property
-    def generated(self) -> bool:
-        """Return False: the images are photos."""
-        return False
-
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Divide the list into chunks of at most ``images`` ids."""
-        count = len(self.ids)
-        return [Chunk(i, min(i + images, count)) for i in range(0, count, images)]
+        return chunks_of(len(self.ids), images)
 
     def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
         """Read the masks of one chunk of ids."""
@@ -90,20 +92,6 @@ class SbdSource:
                 with suppress(AmbiguousNameError):  # such an image is left out
                     files.append(stored(self.root / folder, f"{image_id}.mat"))
         return [file for file in files if file.is_file()]
-
-    def image_file(self, file_name: str) -> Path | None:
-        """Return the path of a photo, or None if the folder does not have it."""
-        path = inside(self.root, file_name)
-        return path if path.is_file() else None
-
-    def image_bytes(self, file_name: str) -> bytes | None:
-        """Return a photo's bytes, or None if the folder does not have it."""
-        path = self.image_file(file_name)
-        return None if path is None else path.read_bytes()
-
-    def pixel_sha256(self, file_name: str) -> str | None:
-        """Return None: photos are identified by their file's bytes."""
-        return None
 
     def _read_image(self, image_id: str) -> tuple[AnnotatedImage | None, Rejection | None]:
         def report(reason: str, detail: str, folder: str) -> Rejection:

@@ -15,7 +15,15 @@ from sbdata.errors import InputError
 from sbdata.images import DAMAGE, open_image
 from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
-from sbdata.sources import AnnotatedBox, AnnotatedImage, Chunk, Member, Rejection
+from sbdata.sources import (
+    AnnotatedBox,
+    AnnotatedImage,
+    Chunk,
+    Member,
+    PhotoFiles,
+    Rejection,
+    chunks_of,
+)
 from sbdata.sources.identity import identities_of
 from sbdata.sources.voc import read_id_list
 from sbdata.storage import inside, is_safe_stem
@@ -29,7 +37,7 @@ OPTIONS = ("boxes", "classes", "list")
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledPhotos:
+class LabelledPhotos(PhotoFiles):
     """Photos of a folder with image-level labels.
 
     Attributes:
@@ -52,15 +60,9 @@ class LabelledPhotos:
     labels: Labels
     boxes: Boxes | None
 
-    @property
-    def generated(self) -> bool:
-        """Return False: the images are photos."""
-        return False
-
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Divide the images into chunks of at most ``images``."""
-        count = len(self.photos)
-        return [Chunk(i, min(i + images, count)) for i in range(0, count, images)]
+        return chunks_of(len(self.photos), images)
 
     def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
         """Read the sizes of one chunk of photos; photos without labels come with the first one."""
@@ -90,20 +92,6 @@ class LabelledPhotos:
             Member(image_id, file, identities_of(root, file))
             for image_id, file in self.photos.items()
         ]
-
-    def image_file(self, file_name: str) -> Path | None:
-        """Return the path of a photo, or None if the folder does not have it."""
-        path = inside(self.root, file_name)
-        return path if path.is_file() else None
-
-    def image_bytes(self, file_name: str) -> bytes | None:
-        """Return a photo's bytes, or None if the folder does not have it."""
-        path = self.image_file(file_name)
-        return None if path is None else path.read_bytes()
-
-    def pixel_sha256(self, file_name: str) -> str | None:
-        """Return None: photos are identified by their file's bytes."""
-        return None
 
     def _image(self, image_id: str, file: str, width: int, height: int) -> AnnotatedImage:
         boxes = None if self.boxes is None else self.boxes[image_id]

@@ -25,7 +25,7 @@ from sbdata.errors import InputError
 from sbdata.masks import encode_mask
 from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
-from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection
+from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection, chunks_of
 from sbdata.sources.shapes.layout import SPLITS, lay_out
 from sbdata.sources.shapes.outlines import KIND
 from sbdata.sources.shapes.picture import render
@@ -63,9 +63,7 @@ class ShapesSource:
 
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Divide the split into chunks of at most ``images`` images."""
-        return [
-            Chunk(start, min(start + images, self.count)) for start in range(0, self.count, images)
-        ]
+        return chunks_of(self.count, images)
 
     def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
         """Lay out the images of one chunk without drawing them; there are no rejections.
