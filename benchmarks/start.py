@@ -34,10 +34,17 @@ evaluation.summarize()
 """
 
 
-def cpu_seconds(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Run a command; return its CPU seconds and those of the clock."""
+def cpu_seconds(
+    command: list[str], environment: dict[str, str], folder: Path
+) -> tuple[float, float]:
+    """Run a command in a folder; return its CPU seconds and those of the clock.
+
+    The folder has no package in it: ``python -m`` looks there before it looks at PYTHONPATH.
+    """
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
     after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - begun
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:6])}: {done.stderr.strip()[-400:]}")
@@ -47,7 +54,7 @@ def cpu_seconds(command: list[str], environment: dict[str, str]) -> tuple[float,
 
 def measure(root: Path, predictions: Path, repeat: int) -> dict[str, Any]:
     """Run all sides in turn and return the smallest values of each."""
-    python = sys.executable
+    python, root, predictions = sys.executable, root.resolve(), predictions.resolve()
     with tempfile.TemporaryDirectory(prefix="sbdata-start-") as folder:
         place = Path(folder)
         call = [python, "-m", "sbdata", "score", str(predictions), "--set", str(root)]
@@ -72,7 +79,7 @@ def measure(root: Path, predictions: Path, repeat: int) -> dict[str, Any]:
             for name, (command, environment) in sides.items():
                 if environment is fresh:
                     _empty_copy(place / "copy")
-                found = cpu_seconds(command, environment)
+                found = cpu_seconds(command, environment, place)
                 best[name] = [min(a, b) for a, b in zip(best[name], found, strict=True)]
     return {name: {"cpu_s": cpu, "wall_s": wall} for name, (cpu, wall) in best.items()}
 

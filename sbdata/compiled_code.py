@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-SOURCE_SHA256 = "2e78a218d57512a2c8cf5a2a0a88412745e5fd5dfdd02459090a073d082d4ca9"
+SOURCE_SHA256 = "9410c0c3fc050faeffbecf01429f553137bec6e91d3819bc7fca9132eb1a3413"
 """Of ``kernels.c``; written here so that results depend on it (see ``sbdata.fingerprints``)."""
 
 VARIABLE = "NUMBA_CACHE_DIR"
@@ -79,6 +79,7 @@ def _declared(library: Any) -> Any:
         "label_parts": "piippi",
         "classes_of_instances": "ppiip",
         "paint": "pipppi",
+        "by_rows": "piip",
         "weighted_sums": "pppipip",
         "release": "p",
     }.items():

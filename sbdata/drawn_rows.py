@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sbdata.manifest import Manifest, ManifestError, check_has_masks
-from sbdata.masks import VOID, LabelMap, MaskError, draw_masks
+from sbdata.masks import VOID, LabelMap, MaskError, by_rows, draw_masks
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def draw_image(row: DrawnRow) -> tuple[LabelMap, LabelMap]:
         for numbers in (row.class_ids, row.instance_ids):
             canvas[...] = 0
             draw_masks(rles, row.height, row.width, labels=[*numbers, *void], onto=canvas)
-            drawn.append(np.ascontiguousarray(canvas))  # by rows, as predictions are
+            drawn.append(by_rows(canvas))
     except MaskError as error:
         msg = f"image {row.image_id}: {error}; build the manifest again"
         raise MaskError(msg) from error

@@ -424,6 +424,41 @@ PUBLIC int64_t paint(uint8_t *map, int64_t pixels, const uint8_t *codes, const i
     return n_masks;
 }
 
+/* Exchange bytes of two lines of a square, as turning it needs: those of `a` that the mask selects
+   after a shift by `half` bytes, and those of `b` that it selects. */
+static void exchange(uint64_t *a, uint64_t *b, int half, uint64_t mask) {
+    uint64_t change = (*a >> 8 * half ^ *b) & mask;
+    *b ^= change;
+    *a ^= change << 8 * half;
+}
+
+/* Write a column-major map row by row, in squares of 8 x 8 pixels if the first byte of a number is
+   its lowest. */
+PUBLIC void by_rows(const uint8_t *map, int64_t height, int64_t width, uint8_t *restrict out) {
+    const uint64_t four = 0x00000000FFFFFFFF, two = 0x0000FFFF0000FFFF, one = 0x00FF00FF00FF00FF;
+    int64_t high = 0, wide = 0;
+    if (*(const uint8_t *)&one == 0xFF) high = height - height % 8, wide = width - width % 8;
+    for (int64_t x = 0; x < wide; x += 8) {
+        for (int64_t y = 0; y < high; y += 8) {
+            const uint8_t *from = map + x * height + y;
+            uint64_t a = word(from), b = word(from + height), c = word(from + 2 * height),
+                     d = word(from + 3 * height), e = word(from + 4 * height),
+                     f = word(from + 5 * height), g = word(from + 6 * height),
+                     h = word(from + 7 * height);
+            exchange(&a, &e, 4, four), exchange(&b, &f, 4, four);
+            exchange(&c, &g, 4, four), exchange(&d, &h, 4, four);
+            exchange(&a, &c, 2, two), exchange(&b, &d, 2, two);
+            exchange(&e, &g, 2, two), exchange(&f, &h, 2, two);
+            exchange(&a, &b, 1, one), exchange(&c, &d, 1, one);
+            exchange(&e, &f, 1, one), exchange(&g, &h, 1, one);
+            const uint64_t lines[8] = {a, b, c, d, e, f, g, h};
+            for (int k = 0; k < 8; k++) memcpy(out + (y + k) * width + x, lines + k, 8);
+        }
+    }
+    for (int64_t y = 0; y < height; y++)
+        for (int64_t x = y < high ? wide : 0; x < width; x++) out[y * width + x] = map[x * height + y];
+}
+
 /* Add to `out` (n_rows, width) the product of a sparse matrix (CSR) and `weights` (*, width), for
    each row the columns one after the other. */
 PUBLIC void weighted_sums(const int64_t *indptr, const int64_t *columns, const double *data,

@@ -210,6 +210,17 @@ def draw_masks(
     return canvas
 
 
+def by_rows(label_map: LabelMap) -> LabelMap:
+    """Return a column-major ``(H, W)`` uint8 map as a row-major one, as predictions are."""
+    library = kernels()
+    if library is None:
+        return np.ascontiguousarray(label_map)
+    height, width = label_map.shape
+    turned = np.empty((height, width), np.uint8)
+    library.by_rows(address(label_map.T), height, width, address(turned))
+    return turned
+
+
 def draw_by_size(rles: Sequence[bytes], onto: LabelMap) -> Visible:
     """Draw masks over a label map, larger ones first, and measure what remains visible of each.
 

@@ -58,7 +58,8 @@ class ImageTruth:
             raise InputError(msg)
         if ids.size:
             highest = 254 if self.instance_map.dtype == np.uint8 else 65535
-            if ids.min() < 1 or ids.max() > highest or np.unique(ids).size != ids.size:
+            listed = set(ids.tolist())
+            if min(listed) < 1 or max(listed) > highest or len(listed) != ids.size:
                 msg = f"instance numbers must be distinct and lie in 1..{highest}, not {_few(ids)}"
                 raise InputError(msg)
             if classes.min() < 1 or classes.max() > 254:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sbdata import compiled_code, masks
 from sbdata.compiled_code import kernels
-from sbdata.masks import MaskError, draw_masks, encode_mask
+from sbdata.masks import MaskError, by_rows, draw_masks, encode_mask
 from sbdata.metrics import kernel, sums
 from sbdata.metrics.image import score_image
 from sbdata.metrics.sums import ImageSums
@@ -163,3 +163,14 @@ def test_without_a_compiler_there_are_no_kernels(
         assert [path.name for path in tmp_path.iterdir()] == ["kernels.c"]
     finally:
         kernels.cache_clear()
+
+
+@pytest.mark.parametrize("height", [1, 7, 8, 9, 24, 41])
+@pytest.mark.parametrize("width", [1, 8, 13, 32])
+def test_a_map_is_turned_as_numpy_turns_it(either, height: int, width: int):
+    rng = np.random.default_rng(height * width)
+    columns = np.asfortranarray(rng.integers(0, 256, (height, width), np.uint8))
+    turned, by_numpy = either.both(lambda: by_rows(columns))
+    assert turned.flags.c_contiguous
+    assert np.array_equal(turned, columns)
+    assert np.array_equal(by_numpy, columns)
