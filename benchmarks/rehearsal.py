@@ -485,7 +485,10 @@ def run_step(root: Path, step: Step) -> dict[str, Any]:
     before = _used(root)
     began = time.perf_counter()
     with (root / "step.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, *inner], stdout=log, stderr=subprocess.STDOUT)
+        as_commands = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # see sbdata.cli
+        process = subprocess.Popen(
+            [sys.executable, *inner], stdout=log, stderr=subprocess.STDOUT, env=as_commands
+        )
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - began

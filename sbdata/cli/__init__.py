@@ -35,6 +35,10 @@ COMMANDS = {
 }
 
 
+# Of Arrow's ways to allocate, only the system's gives the memory of a large manifest back after
+# reading: a third less at the peak for 82,000 images, in a third of the time.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
 OTHERS_CODE = frozenset({"app", "bench", "predict", "pseudo", "train"})
 """Commands that run third-party code, such as FiftyOne or a method, which may need pandas."""
 

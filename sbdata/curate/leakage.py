@@ -4,7 +4,8 @@ A recipe names the training splits that its set must not overlap with (``exclude
 [voc-trainaug]``). An image is left out if it is a member of such a split, or if its perceptual hash
 is close to that of a member. Membership is decided by the identity of an image (its published name,
 its URL or its file; see :mod:`sbdata.sources.identity`), not by the name that a user gave its
-source. A split that cannot be read stops the build, unless the recipe lists it under ``unchecked``.
+source. It may be a set that sbdata built, given by ``--source-root NAME=FOLDER``. A split that
+cannot be read stops the build, unless the recipe lists it under ``unchecked``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from sbdata.curate.duplicates import hash_members, near_duplicates
 from sbdata.curate.scan_sources import spec_with_classes
 from sbdata.errors import InputError
+from sbdata.manifest import is_manifest
 from sbdata.parallel import Progress
 from sbdata.recipe import Recipe, SourceSpec, source_and_split
 from sbdata.sources import FORMATS, Member, Rejection, Source, open_source, warm_up
@@ -80,8 +82,8 @@ def open_splits(recipe: Recipe, roots: Mapping[str, Path]) -> list[OpenedSplit]:
     opened = []
     for name in recipe.exclude_overlap_with:
         source_name, split = source_and_split(name, {*specs, *roots, *FORMATS})
-        spec = specs.get(source_name, SourceSpec(source_name, (split,)))
         root = roots.get(source_name)
+        spec = specs.get(source_name) or _spec_of(source_name, split, root)
         if name in recipe.unchecked:
             opened.append(OpenedSplit(name, spec, root, None))
             continue
@@ -95,6 +97,12 @@ def open_splits(recipe: Recipe, roots: Mapping[str, Path]) -> list[OpenedSplit]:
             )
             raise InputError(msg) from error
     return opened
+
+
+def _spec_of(name: str, split: str, root: Path | None) -> SourceSpec:
+    """Return the entry of a source that the recipe does not list: a dataset, or a built set."""
+    built = name not in FORMATS and root is not None and is_manifest(root)
+    return SourceSpec(name, (split,), format="voc" if built else "")  # a set has VOC's layout
 
 
 def hash_splits(

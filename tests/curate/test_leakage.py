@@ -340,6 +340,18 @@ def test_generated_images_of_another_seed_are_others(tmp_path: Path) -> None:
         build_set(recipe, tmp_path / "set", Inputs())
 
 
+def test_photos_of_a_built_set_are_left_out(tmp_path: Path) -> None:
+    root = coco_folder(tmp_path / "coco", {"val2017": numbered(3, 4), "train2017": numbered(3, 5)})
+    scored = cats(SourceSpec("coco", ("val2017",)), "coco-none", unchecked=("coco-none",))
+    build_set(replace(scored, name="scored"), tmp_path / "scored", Inputs(roots={"coco": root}))
+    rest = cats(SourceSpec("coco", ("train2017",)), "scored-val", unchecked=())
+    roots = {"coco": root, "scored": tmp_path / "scored"}
+    built = build_set(rest, tmp_path / "rest", Inputs(roots=roots))
+    assert built.manifest.images["source_image_id"].to_pylist() == ["5"]
+    (told,) = built.manifest.meta["leakage"]
+    assert told["members"] == 2
+
+
 def test_a_build_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     root = coco_folder(tmp_path / "c" / "coco", {"val2017": numbered(3, 4)})
     recipe = cats(SourceSpec("coco", ("val2017",)), "coco-train2017")
