@@ -5,9 +5,9 @@
 Every side reads the same generated PNG files, the size of VOC's, in one process, and is timed by
 its CPU seconds; the sides take turns, --repeat times, and the smallest are reported, so that other
 programs on the machine count little. The others count less than sbdata does: mean IoU only
-(hotcoco, torchmetrics, FiftyOne), or instances of one class after the other (panoptica). A side
-that is not installed is said to be not run. FiftyOne needs a database (FIFTYONE_DATABASE_URI, or
-its own); panoptica may live in an environment of its own (--panoptica-python).
+(hotcoco, vernier, torchmetrics, FiftyOne), or instances of one class after the other (panoptica). A
+side that is not installed is said to be not run. FiftyOne needs a database (FIFTYONE_DATABASE_URI,
+or its own); panoptica may live in an environment of its own (--panoptica-python).
 
 Workers are timed by the clock on the wall: use a machine that has nothing else to do.
 """
@@ -37,7 +37,16 @@ IMAGES = 1449  # of VOC 2012 val
 SLOW = 0.07  # share of the images that panoptica is given
 MANY, BOOTSTRAP_IMAGES = 20_000, 40_000
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "speed" / "score.json"
-_LIBRARIES = ("numpy", "pillow", "pyarrow", "numba", "hotcoco", "torchmetrics", "fiftyone")
+_LIBRARIES = (
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "numba",
+    "hotcoco",
+    "vernier",
+    "torchmetrics",
+    "fiftyone",
+)
 Map = npt.NDArray[np.uint8]
 
 
@@ -152,6 +161,25 @@ def hotcoco_miou(root: Path) -> int:
     return images
 
 
+def vernier_miou(root: Path) -> int:
+    """Compute mean IoU by vernier, from grey copies made before: it reads no palettes."""
+    semantic = import_module("vernier.semantic")
+    ids, grey = _ids(root), root / "grey"
+    paths: list[dict[int, str]] = [{}, {}]
+    for folder, places in zip((FOLDERS[0], FOLDERS[2]), paths, strict=True):
+        (grey / folder).mkdir(parents=True, exist_ok=True)
+        for k, image_id in enumerate(ids):
+            places[k] = str(grey / folder / f"{image_id}.png")
+            if not Path(places[k]).exists():
+                Image.fromarray(_read(root / folder / f"{image_id}.png")).save(places[k])
+    global _begun
+    _begun = _clock()
+    semantic.evaluate_semantic_from_pngs(
+        *paths, CLASSES + 1, "corrected", ignore_label=255, num_threads=1
+    )
+    return len(ids)
+
+
 def torchmetrics_miou(root: Path) -> int:
     """Compute mean IoU by torchmetrics; it knows no void, so that is background on both sides."""
     torch = import_module("torch")
@@ -220,6 +248,7 @@ SIDES: dict[str, Callable[[Path], int]] = {
     "set": ours,
     "voc": lambda root: ours(root, truth="voc"),
     "hotcoco": hotcoco_miou,
+    "vernier": vernier_miou,
     "torchmetrics": torchmetrics_miou,
     "fiftyone": fiftyone_segmentations,
     "panoptica": panoptica_by_class,
@@ -412,6 +441,7 @@ TITLES = {
     "set": "sbdata, against a set",
     "voc": "sbdata, against a devkit's PNGs",
     "hotcoco": "hotcoco mIoU",
+    "vernier": "vernier mIoU, of grey PNGs",
     "torchmetrics": "torchmetrics MeanIoU",
     "fiftyone": "FiftyOne evaluate_segmentations",
     "panoptica": "panoptica, class by class",
