@@ -32,7 +32,7 @@ define ensure_mongod
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset check test lint docs app bench speed perf manifests dist constraints clean
+.PHONY: help dataset check test study lint docs app bench speed perf manifests dist constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -49,6 +49,10 @@ check: $(CHECK_VENV)/core ## Run the core's tests, in an environment without PyT
 test: $(VENV)/dev ## Run all tests; ARGS="-m slow tests/curate"
 	$(ensure_mongod)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+study: $(VENV)/train ## Run the study "smoke" to its table: the ten methods on generated sets
+	@$(BIN)/sbdata bench --study smoke --jobs $(JOBS) --threads 1 --device cpu \
+	  --work runs/smoke --results runs/results-smoke $(ARGS)
 
 lint: $(VENV)/lint ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
