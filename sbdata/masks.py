@@ -238,7 +238,7 @@ def draw_by_size(rles: Sequence[bytes], onto: LabelMap) -> Visible:
     from sbdata.mask_kernels import draw_and_measure, unpack_all
 
     height, width = onto.shape
-    ends = np.cumsum([len(rle) for rle in rles], dtype=np.int64)
+    ends = np.cumsum(np.fromiter(map(len, rles), np.int64, len(rles)))
     runs, first, areas = unpack_all(np.frombuffer(b"".join(rles), np.uint8), ends, onto.size)
     if areas.min(initial=0) < 0:
         raise _wrong_size(height, width)

@@ -396,6 +396,8 @@ _CROWD = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True
 def _is_crowd(annotation: Record, annotation_id: int) -> bool:
     """Return whether an annotation is a crowd region: 0 or 1, also as text, or true or false."""
     given = annotation.get("iscrowd")
+    if type(given) is int and given in _CROWD:  # as COCO writes it
+        return _CROWD[given]
     key = given.strip().lower() if isinstance(given, str) else given
     if not isinstance(key, int | float | str | None) or key not in _CROWD:
         detail = f"iscrowd is {quoted(given, 40)}; it must be 0 or 1"
