@@ -26,9 +26,9 @@ def view_of(size: tuple[int, int], seed: int, *scales: float, crop: int = 48) ->
 def test_the_mask_is_warped_with_its_image(
     seed: int, width: int, height: int, scale: float
 ) -> None:
-    # An image that is its own mask: blocks of 6 pixels, bright where the mask is 1.
+    # An image that is its own mask: blocks of 8 pixels, bright where the mask is 1.
     rows, columns = np.mgrid[:height, :width]
-    mask = ((rows // 6 + columns // 6) % 2).astype(np.uint8)
+    mask = ((rows // 8 + columns // 8) % 2).astype(np.uint8)
     photo = Image.fromarray(np.repeat(mask[:, :, None] * 250, 3, axis=2))
     view = view_of((width, height), seed, scale)
     pixels, target = cut_image(photo, view), cut_mask(mask, view)
@@ -42,7 +42,7 @@ def test_the_mask_is_warped_with_its_image(
     clear = inside & ((pixels[:, :, 0] > 190) | (pixels[:, :, 0] < 60))
     wrong = (pixels[:, :, 0] > 125) != (target == 1)
     assert wrong[clear].mean() < 0.02 if clear.any() else True
-    assert clear.sum() >= 0.5 * inside.sum()
+    assert clear.sum() >= 0.4 * inside.sum()  # at scale 0.5, a block has 4 pixels and blurred edges
 
 
 def test_the_whole_image_at_scale_one_is_itself() -> None:
