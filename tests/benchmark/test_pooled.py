@@ -97,8 +97,8 @@ def test_what_is_missing_or_not_alike_is_refused():
     one = {**runs, ("a", "sb", 0): replace(runs["a", "sb", 0], image_ids=("1", "3"))}
     with pytest.raises(InputError, match="score all of them alike"):
         pooled_differences(one, ["sb"], ["miou"])
+    undefined = {**runs, ("a", "sb", 0): run_with(float("nan"), 1)}
     with pytest.raises(InputError, match="'miou' of a, sb, seed 0 has no value"):
-        undefined = run_with(float("nan"), 1)
-        pooled_differences({**runs, ("a", "sb", 0): undefined}, ["sb"], ["miou"])
+        pooled_differences(undefined, ["sb"], ["miou"])
     with pytest.raises(InputError, match="no results to compare"):
         pooled_differences({}, ["sb"], ["miou"])
