@@ -47,6 +47,7 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "slurm": ("sbdata bench --executor slurm", ("submitit",)),
     "tensorboard": ("sbdata train --tensorboard", ("tensorboard",)),
     "pandas": ("to_pandas() of a score", ("pandas",)),
+    "hf": ("sbdata dataset export --push", ("huggingface_hub",)),
 }  # fmt: skip
 """Purpose and packages of each extra."""
 

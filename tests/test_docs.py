@@ -29,6 +29,7 @@ RUN_ELSEWHERE = {
     "docs/extending/baseline.md": "run below as a package",
     "docs/extending/metric.md": "run by tests/report/test_extending_metrics.py",
     "docs/extending/source.md": "run below with photos",
+    "docs/guides/export.md": "reads exports, run by tests/export/test_page.py",
     "docs/guides/browse.md": "FiftyOne's own loading, which needs MongoDB; tests/app does the same",
 }
 """Pages whose Python is not run by the test of all pages, with the reason."""

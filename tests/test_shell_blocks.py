@@ -79,6 +79,7 @@ CHANGES = (
 NOT_RUN = {
     r"sbdata app ": "serves until it is stopped",
     r"pip install ": "changes the environment",
+    r"sbdata dataset export .*--push": "needs an account of the Hugging Face Hub",
     r"python benchmarks/gpu\.py": "needs a GPU; tests/test_benchmarks.py runs it on the CPU",
     r".*--preset wacv24 --weights deeplabv1": "the authors' weights file is not at hand",
 }

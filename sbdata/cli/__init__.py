@@ -23,7 +23,7 @@ from sbdata.errors import InputError
 COMMANDS = {
     "app": ("sbdata.cli.app", "Look at a set in the FiftyOne app."),
     "bench": ("sbdata.cli.bench", "Run methods from weak labels to scores."),
-    "dataset": ("sbdata.cli.dataset", "Build, verify and measure evaluation sets."),
+    "dataset": ("sbdata.cli.dataset", "Build, verify, measure and export evaluation sets."),
     "doctor": ("sbdata.cli.doctor", "Show what is installed and what is missing."),
     "leaderboard": ("sbdata.cli.leaderboard", "Compare results of sbdata bench."),
     "predict": ("sbdata.cli.predict", "Write the masks of a trained segmenter."),

@@ -1,4 +1,4 @@
-"""``sbdata dataset``: build, verify and measure evaluation sets."""
+"""``sbdata dataset``: build, verify, measure and export evaluation sets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sbdata.cli.examples import examples
+from sbdata.cli.export import export
 from sbdata.cli.output import say
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.shell_completion import complete_recipe, complete_recipe_or_set, complete_set
@@ -84,7 +85,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead
 
 @click.group(epilog=examples("sbdata dataset build shapes-b", "sbdata dataset stats data/shapes-b"))
 def dataset() -> None:
-    """Build, verify and measure evaluation sets."""
+    """Build, verify, measure and export evaluation sets."""
+
+
+dataset.add_command(export)
 
 
 @dataset.command(

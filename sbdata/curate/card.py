@@ -10,23 +10,32 @@ import yaml
 
 from sbdata.curate.statistics import LabelStatistics, SizeStatistics, area_edges, statistics_from
 from sbdata.drawing import Figure, size_distribution
+from sbdata.labelmap import LABELMAP_FILE, labelmap_problem
 from sbdata.manifest import Manifest
 
 FIGURE = "size_distribution.svg"
 
 
-def dataset_card(manifest: Manifest, chosen: SizeStatistics | LabelStatistics) -> str:
+def dataset_card(
+    manifest: Manifest,
+    chosen: SizeStatistics | LabelStatistics,
+    *,
+    layout: str | None = None,
+    front: Mapping[str, Any] | None = None,
+) -> str:
     """Return the dataset card of a set as Markdown text.
 
     Args:
         manifest: Manifest of the set; its header holds the size statistics of the source.
         chosen: Statistics of the set.
+        layout: Description of the files; that of a built set by default.
+        front: Further keys of the card's YAML header.
     """
     meta = manifest.meta
     recipe = meta["recipe"]
     title = f"# {manifest.name}" + (" (synthetic)" if meta["synthetic"] else "")
     parts = [
-        _front_matter(manifest, chosen),
+        _front_matter(manifest, chosen, front or {}),
         title,
         recipe["description"],
         *(
@@ -41,7 +50,7 @@ def dataset_card(manifest: Manifest, chosen: SizeStatistics | LabelStatistics) -
         "## Licences and provenance",
         _provenance(manifest),
         "## Layout",
-        _LABELS_LAYOUT if manifest.labels_only else _LAYOUT,
+        layout or _layout(manifest),
         "## Limits",
         _limits(manifest),
     ]
@@ -100,6 +109,16 @@ instance), `dataset.json` (Croissant), `rejected.csv` (what was left out and why
 smaller on top; areas are the pixels that remain visible."""
 
 
+def _layout(manifest: Manifest) -> str:
+    problem = labelmap_problem(manifest.taxonomy)
+    labelmap = (
+        f"There is no `{LABELMAP_FILE}`, which cannot hold a {problem}."
+        if problem
+        else f"`{LABELMAP_FILE}` has the classes' names and colours for Datumaro and CVAT."
+    )
+    return f"{_LABELS_LAYOUT if manifest.labels_only else _LAYOUT} {labelmap}"
+
+
 _LABELS_LAYOUT = """\
 As a PASCAL VOC devkit without masks: `JPEGImages/` and `ImageSets/Segmentation/`. Beside them
 `images.parquet` (the manifest: one row an image, with its labels and perhaps boxes; the table
@@ -107,7 +126,9 @@ As a PASCAL VOC devkit without masks: `JPEGImages/` and `ImageSets/Segmentation/
 why) and `checksums.txt` (for `sha256sum -c checksums.txt`)."""
 
 
-def _front_matter(manifest: Manifest, chosen: SizeStatistics | LabelStatistics) -> str:
+def _front_matter(
+    manifest: Manifest, chosen: SizeStatistics | LabelStatistics, further: Mapping[str, Any]
+) -> str:
     count = chosen.images
     step = next((s for limit, s in ((1_000, "n<1K"), (10_000, "1K<n<10K")) if count < limit), None)
     fields = {
@@ -120,6 +141,7 @@ def _front_matter(manifest: Manifest, chosen: SizeStatistics | LabelStatistics) 
         "source_datasets": sorted(set(manifest.images["source"].to_pylist())),
         "size_categories": [step or "10K<n<100K"],
         "tags": ["small objects", "weakly-supervised segmentation", "evaluation"],
+        **further,
     }
     return "---\n" + yaml.safe_dump(fields, sort_keys=False) + "---"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from sbdata.labelmap import LABELMAP_FILE
 from sbdata.manifest import (
     IMAGES_FILE,
     INSTANCES_FILE,
@@ -65,6 +66,8 @@ _CONTEXT: dict[str, Any] = {
     "transform": "cr:transform",
 }
 
+_PARQUET = "application/x-parquet"
+
 _FILE_SETS = (
     ("image-files", "JPEGImages/*.jpg", "image/jpeg", "The images."),
     ("class-masks", "SegmentationClass/*.png", "image/png", "Class numbers; 255 is void."),
@@ -104,6 +107,7 @@ def croissant(manifest: Manifest, folder: Path) -> dict[str, Any]:
         else images_schema(manifest.bins)
     )
     tables = ((IMAGES_FILE, "images-table"), (INSTANCES_FILE, "instances-table"))
+    labelmaps = [path for path in [folder / LABELMAP_FILE] if path.is_file()]
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -115,7 +119,8 @@ def croissant(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "identifier": f"sha256:{manifest.logical_hash}",
         "citeAs": CITATION,
         "distribution": [
-            *(_file_object(folder / file, name) for file, name in tables),
+            *(_file_object(folder / file, name, _PARQUET) for file, name in tables),
+            *(_file_object(path, "label-map", "text/plain") for path in labelmaps),
             *(_file_set(*described) for described in _FILE_SETS[: 1 if labels_only else None]),
         ],
         "recordSet": [
@@ -127,14 +132,14 @@ def croissant(manifest: Manifest, folder: Path) -> dict[str, Any]:
     }
 
 
-def _file_object(path: Path, name: str) -> dict[str, Any]:
+def _file_object(path: Path, name: str, encoding: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
         "@id": name,
         "name": name,
         "contentUrl": path.name,
         "contentSize": f"{path.stat().st_size} B",
-        "encodingFormat": "application/x-parquet",
+        "encodingFormat": encoding,
         "sha256": sha256_of(path),
     }
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from sbdata.checksums import CHECKSUMS_FILE
 from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
+from sbdata.labelmap import LABELMAP_FILE, labelmap_problem, labelmap_text
 from sbdata.layout import (
     CLASSES_FOLDER,
     IMAGES_FOLDER,
@@ -84,6 +85,10 @@ def write_set(
     run_each(partial(_write_masks, root), rows, workers=workers, progress=progress)
     for name, text in image_lists(manifest).items():
         write_text(root / name, text)
+    if labelmap_problem(manifest.taxonomy):
+        (root / LABELMAP_FILE).unlink(missing_ok=True)
+    else:
+        write_text(root / LABELMAP_FILE, labelmap_text(manifest.taxonomy))
     write_rejected(root / REJECTED_FILE, rejections)
     write_manifest(manifest, root)
     write_checksums(root, workers=workers)

@@ -25,6 +25,7 @@ from sbdata.curate.materialise import REJECTED_FILE, files_of, image_lists
 from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
 from sbdata.fetch.photos import PhotoError, decode_photo, open_photo
+from sbdata.labelmap import LABELMAP_FILE, labelmap_text
 from sbdata.layout import (
     CLASSES_FOLDER,
     IMAGES_FOLDER,
@@ -213,6 +214,11 @@ def _check_lists(root: Path, manifest: Manifest, missing: Collection[str]) -> li
         wanted = {name: hashlib.sha256(text.encode()).hexdigest()}
         if name not in missing and _check_bytes(root, wanted, name):
             news.append(Damage(name, "altered_list", "not the manifest's ids in sorted order"))
+    wanted = {LABELMAP_FILE: hashlib.sha256(labelmap_text(manifest.taxonomy).encode()).hexdigest()}
+    # Sets that were built by earlier versions have none.
+    if (root / LABELMAP_FILE).is_file() and _check_bytes(root, wanted, LABELMAP_FILE):
+        detail = "not the names and colours of the manifest's classes"
+        news.append(Damage(LABELMAP_FILE, "altered_list", detail))
     return news
 
 

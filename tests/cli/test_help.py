@@ -83,6 +83,8 @@ COMPLETED = {
     ("dataset", "build", "pascal"): {"pascal-b", "pascal-b-val"},
     ("dataset", "stats", "shapes-b"): {"shapes-b"},
     ("dataset", "verify", "data/"): {"data/shapes-b", "data/voc-val"},
+    ("dataset", "export", "data/s"): {"data/shapes-b"},
+    ("dataset", "export", "data/shapes-b", "--to", ""): {"coco", "hf", "yolo", "cvat"},
     ("score", "predictions", "--set", ""): {"data/shapes-b", "data/voc-val"},
     ("score", "predictions", "--taxonomy", "voc"): {"voc20"},
     ("bench", "--method", "full"): {"full"},

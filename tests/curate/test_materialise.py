@@ -209,6 +209,7 @@ def test_the_set_is_a_voc_devkit(written):
             "checksums.txt",
             "images.parquet",
             "instances.parquet",
+            "labelmap.txt",
             "rejected.csv",
         ]
     )
@@ -267,6 +268,13 @@ def test_each_split_has_its_sorted_list():
         "ImageSets/Segmentation/train.txt": "a\nc\n",
         "ImageSets/Segmentation/val.txt": "b\n",
     }
+
+
+def test_names_that_a_label_map_cannot_hold_leave_it_out(written, monkeypatch):
+    monkeypatch.setattr("sbdata.curate.materialise.labelmap_problem", lambda _: "class 'a:b'")
+    write_set(make(MAPS), written)
+    assert not (written / "labelmap.txt").exists()
+    assert "labelmap.txt" not in read_checksums(written)
 
 
 def test_progress_counts_images(tmp_path):

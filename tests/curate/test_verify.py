@@ -209,7 +209,16 @@ def test_a_link_to_a_folder_is_extra(root, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "name",
-    [PHOTO, "JPEGImages/c.jpg", MASK, LIST, "rejected.csv", "README.md", "images.parquet"],
+    [
+        PHOTO,
+        "JPEGImages/c.jpg",
+        MASK,
+        LIST,
+        "rejected.csv",
+        "README.md",
+        "images.parquet",
+        "labelmap.txt",
+    ],
 )
 def test_a_flipped_byte_is_found_in_any_file(root, name):
     data = (root / name).read_bytes()
@@ -366,6 +375,24 @@ def test_an_altered_list_is_named(root, text, hidden):
     if hidden:
         write_checksums(root)
     assert found(root) == {(LIST, "altered_list")}
+
+
+@both_ways
+def test_an_altered_label_map_is_named(root, hidden):
+    text = (root / "labelmap.txt").read_text()
+    (root / "labelmap.txt").write_text(text.replace("cat:128,0,0", "dog:128,0,0"))
+    if hidden:
+        write_checksums(root)
+    assert found(root) == {("labelmap.txt", "altered_list")}
+
+
+def test_a_set_of_before_label_maps_is_good(root):
+    before = read_manifest(root).logical_hash
+    (root / "labelmap.txt").unlink()
+    assert found(root) == {("labelmap.txt", "missing_file")}
+    write_checksums(root)  # as such a set has them
+    assert found(root) == set()
+    assert read_manifest(root).logical_hash == before
 
 
 # --- the manifest --------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Exports: a set in the formats of other tools. One module a format; see :data:`FORMATS`."""
