@@ -309,7 +309,7 @@ def test_a_tree_that_was_not_finished_is_named_and_finished(
             fetch(here, site, "lvis")
     first, second = verify_archives(here, ["lvis"])
     assert [d.kind for d in first.damages + second.damages] == ["not_unpacked", "not_unpacked"]
-    assert "not unpacked to the end" in first.damages[0].detail
+    assert "not completely unpacked" in first.damages[0].detail
     site.asked.clear()
     fetch(here, site, "lvis")
     assert site.asked == []

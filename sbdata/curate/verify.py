@@ -383,7 +383,7 @@ def _check_selection(manifest: Manifest) -> list[Damage]:
         said = {cell["cell"]: cell["chosen"] for cell in selection["cells"]}
         images = selection["images"]
     except (KeyError, TypeError) as error:
-        return [Damage(IMAGES_FILE, "schema", f"its selection lacks or breaks a part ({error})")]
+        return [Damage(IMAGES_FILE, "schema", f"its selection is invalid ({error})")]
     wrong = [
         f"{cell} is said to have {said.get(cell)} instances, it has {found.get(cell)}"
         for cell in sorted({*said, *found})

@@ -86,13 +86,13 @@ def test_a_wrong_study_is_refused(changes: dict[str, Any], said: str, tmp_path: 
     ("arguments", "said"),
     [
         (["--study", "wacv25"], "no study called 'wacv25'; bundled: smoke, wacv24"),
-        (["--study", "smoke", "--set", "data/shapes-b"], "--set: --study says it"),
-        (["--study", "smoke", "--seeds", "2"], "--seeds: --study says it"),
+        (["--study", "smoke", "--set", "data/shapes-b"], "--set does not go with --study"),
+        (["--study", "smoke", "--seeds", "2"], "--seeds does not go with --study"),
         (["--study", "smoke", "--method", "cam"], "study smoke: no method 'cam'; it has irn, cda"),
         (["--study", "smoke", "--part", "c"], "no part 'c'; it has a, b"),
         (["--study", "smoke", "--pseudo", "c/irn=masks"], "--pseudo takes METHOD=DIR"),
         (["--study", "smoke", "--pseudo", "cam=masks"], "--pseudo takes METHOD=DIR"),
-        (["--part", "a"], "--part names a part of a study"),
+        (["--part", "a"], "--part selects a part of a study"),
     ],
 )
 def test_options_that_do_not_go_with_a_study(arguments: list[str], said: str) -> None:

@@ -144,7 +144,7 @@ def test_bad_input(
     model = trained / "runs/seed-4/ce"
     (tmp_path / "names.txt").write_text("one\ntwo\n")
     for arguments, message in (
-        (("train",), "give what to train on: --set SET, or --images DIR with --masks DIR"),
+        (("train",), "give the training images: --set SET, or --images DIR with --masks DIR"),
         (("train", "--set", "none"), "none: no such folder"),
         (("train", "--set", "empty"), "empty: an empty folder"),
         (("train", "--images", "empty", "--masks", "empty"), "empty: no photos here"),

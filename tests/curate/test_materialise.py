@@ -184,7 +184,7 @@ def test_void_lies_over_what_it_should_not_meet():
 
 def test_a_mask_of_another_size_is_refused_with_the_image_named():
     code = encode_mask(np.ones((4, 4), bool))
-    with pytest.raises(MaskError, match="image a: a run-length code that does not fit"):
+    with pytest.raises(MaskError, match="image a: a run-length code does not fit"):
         draw_image(DrawnRow("a", 5, 4, None, [1], [1], [code]))
 
 

@@ -462,7 +462,7 @@ def test_masks_that_overlap_in_the_manifest_are_found(root):
         ({}, None),
         ({"images": 4}, "4 images are said to be chosen, there are 3"),
         ({"cells": "cat/small"}, "cat/small is said to have 9 instances, it has 3"),
-        ({"cells": None}, "lacks or breaks a part"),
+        ({"cells": None}, "is invalid ("),
     ],
 )
 def test_the_cells_of_a_selection_are_counted_again(root, change, said):

@@ -98,7 +98,7 @@ def test_each_kind_of_file_gives_the_same_set(root: Path, file: str) -> None:
     assert built.manifest.meta["version"] == 3
     weak = WeakSources().read(opened, None)
     assert [row.classes for row in weak.rows] == [*LABELS.values()]
-    with pytest.raises(InputError, match="without boxes; give them by --boxes"):
+    with pytest.raises(InputError, match="without boxes; give boxes by --boxes"):
         WeakSources(with_boxes=True).read(opened, None)
 
 
@@ -199,9 +199,9 @@ def test_what_needs_masks_is_refused_or_checked(root: Path) -> None:
         _build(root, "labels.txt", "select={quota: 2}")
     built = _build(root, "labels.txt")
     for use in (truth_from_set, images_of_set):
-        with pytest.raises(InputError, match=r"a set with labels only, and .* needs its masks"):
+        with pytest.raises(InputError, match=r"has labels only, but .* needs masks"):
             use(built.root)
-    with pytest.raises(InputError, match="a class map needs its masks"):
+    with pytest.raises(InputError, match="a class map needs masks"):
         open_set(built.root).class_map("a")
     (built.root / "SegmentationClass").mkdir()
     (built.root / "SegmentationClass" / "a.png").write_bytes(b"")
@@ -234,9 +234,9 @@ def test_edited_labels_are_refused_at_reads(root: Path) -> None:
     rows = manifest.images.to_pylist()
     for change, said in (
         ({"labels": [3]}, "not sorted numbers of its classes"),
-        ({"labels": []}, "a box of a class that is no label"),
-        ({"width": 4}, "a box that does not lie in the image"),
-        ({"void_rle": b"x"}, "has masks or claims other truth"),
+        ({"labels": []}, "a box has a class that is not among the labels"),
+        ({"width": 4}, "a box does not lie in the image"),
+        ({"void_rle": b"x"}, "has labels only, but masks or another truth"),
     ):
         images = manifest.images.from_pylist([{**rows[0], **change}, *rows[1:]],
                                              schema=manifest.images.schema)  # fmt: skip
