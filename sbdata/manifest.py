@@ -444,9 +444,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         images["image_id"].to_pylist()
     )
     if strangers:
-        msg = (
-            f"{where}: has instances of unlisted images ({sorted(strangers)[0]}); rebuild the set"
-        )
+        msg = f"{where}: has instances of unlisted images ({sorted(strangers)[0]}); rebuild the set"
         raise ManifestError(msg)
     classes = manifest.taxonomy.classes
     pairs = instances.select(["class_id", "class_name"])
