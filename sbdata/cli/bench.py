@@ -369,9 +369,9 @@ def _show_plan(
         say(unscored)
     to_do = sum(not row.done for row in rows)
     say(
-        f"{to_do} of {len(rows)} tasks to do, about {_duration(total)}. Estimates come from earlier "
-        f"tasks of the same kind in {work}; otherwise they are rough ({BASIS}). Nothing was "
-        "computed; '--only ID' runs one task."
+        f"{to_do} of {len(rows)} tasks to do, about {_duration(total)}. Estimates come from "
+        f"earlier tasks of the same kind in {work}; otherwise they are rough ({BASIS}). Nothing "
+        "was computed; '--only ID' runs one task."
     )
 
 

@@ -408,9 +408,7 @@ def test_a_stalled_body_is_given_up_and_resumed(tmp_path, site, what):
 def test_a_wrong_content_length_is_an_error_where_the_size_is_known(tmp_path, site, length):
     url = site.put("/a", DATA)
     site.always["/a"] = Fault(headers={"Content-Length": length})
-    with pytest.raises(
-        InputError, match=f"announces {int(length):,} bytes, but 300,000 are"
-    ):
+    with pytest.raises(InputError, match=f"announces {int(length):,} bytes, but 300,000 are"):
         get(known(url, what="size"), tmp_path)
     assert left(tmp_path) <= {f"{NAME}.part"}
 
