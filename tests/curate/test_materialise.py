@@ -242,7 +242,7 @@ def test_writing_again_replaces_what_is_wrong(written):
 
 def test_a_missing_image_stops_before_anything_is_written(tmp_path):
     put_images(tmp_path, ["000", "003"])
-    with pytest.raises(InputError, match=r"JPEGImages/001.jpg: no such file, nor 1 other"):
+    with pytest.raises(InputError, match=r"JPEGImages/001.jpg: no such file, and 1 other"):
         write_set(make(MAPS), tmp_path)
     assert sorted(contents(tmp_path)) == ["JPEGImages/000.jpg", "JPEGImages/003.jpg"]
 

@@ -195,7 +195,7 @@ def test_wrong_folders_are_refused(root: Path) -> None:
 
 def test_what_needs_masks_is_refused_or_checked(root: Path) -> None:
     (root / "labels.txt").write_text("a fox\nb 2\nc\n")
-    with pytest.raises(InputError, match="labels only, and select needs masks"):
+    with pytest.raises(InputError, match="labels only, but select needs masks"):
         _build(root, "labels.txt", "select={quota: 2}")
     built = _build(root, "labels.txt")
     for use in (truth_from_set, images_of_set):
