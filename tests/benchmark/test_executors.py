@@ -129,7 +129,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, device: str, proc
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_a_bench_on_cuda_does_not_run_on_the_cpu(plan, tmp_path) -> None:
     work, results = tmp_path / "work", tmp_path / "results"
-    with pytest.raises(InputError, match="--device cuda: PyTorch finds no CUDA device here"):
+    with pytest.raises(InputError, match="--device cuda: PyTorch finds no CUDA device"):
         run_bench(plan(), work, results, device="cuda", processes=2)
     assert not results.exists()
 

@@ -135,23 +135,23 @@ def test_a_list_names_the_images_to_take(root: Path) -> None:
 
 
 WRONG: dict[str, tuple[str, str, dict[str, Any], str]] = {
-    "class": ("labels.txt", "a cat\n", {}, "line 1: 'cat' is no class of yard"),
-    "class of json": ("labels.json", '{"a": ["cat"]}', {}, "'cat' is no class"),
+    "class": ("labels.txt", "a cat\n", {}, "line 1: 'cat' is not a class of yard"),
+    "class of json": ("labels.json", '{"a": ["cat"]}', {}, "'cat' is not a class"),
     "class of coco": ("coco.json", _coco(categories=[{"id": 1, "name": "cat"}]), {}, "'cat'"),
-    "number": ("labels.txt", "a 0\n", {}, "'0' is no class"),
+    "number": ("labels.txt", "a 0\n", {}, "'0' is not a class"),
     "missing photo": ("labels.txt", "a fox\nz fox\n", {}, "labels of images without a photo.*'z'"),
-    "twice": ("labels.txt", "a fox\na fox\n", {}, "image 'a' was in line 1 already"),
+    "twice": ("labels.txt", "a fox\na fox\n", {}, "image 'a' is also in line 1"),
     "twice in json": ("labels.json", '{"a": [1], "a": [2]}', {}, "image 'a' is given twice"),
     "twice in coco": (
         "coco.json",
         _coco(images=[{"id": i, "file_name": "a.jpg"} for i in (1, 2)]),
         {},
-        "comes twice",
+        "occurs twice",
     ),
     "no json": ("labels.json", "{", {}, "not a readable JSON file"),
     "a json list": ("labels.json", "[1]", {}, "object from image ids"),
-    "a json of vectors of text": ("labels.json", '{"a": 1.5}', {}, "no list of class names"),
-    "nothing": ("labels.txt", "", {}, "has labels of none of the 3 photos"),
+    "a json of vectors of text": ("labels.json", '{"a": 1.5}', {}, "not a list of class names"),
+    "nothing": ("labels.txt", "", {}, "has no labels for any of the 3 photos"),
     "no file": ("labels.csv/x", "", {}, "no such file; --labels takes"),
     "option": ("labels.txt", "a fox\n", {"masks": "x"}, "unknown option 'masks'"),
     "boxes of fewer images": ("labels.txt", "a fox\nb 1 2\nc\n", {"boxes": "some.json"}, "no box"),
@@ -185,7 +185,7 @@ def test_wrong_folders_are_refused(root: Path) -> None:
     (root / "labels.txt").write_text("a fox\n")
     (root / "empty").mkdir()
     for folder, said in (
-        ("empty", "no photos here"),
+        ("empty", "holds no photo"),
         ("none", "no such folder"),
         ("..", "outside"),
     ):
