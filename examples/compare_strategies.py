@@ -3,14 +3,14 @@
     python examples/compare_strategies.py data/shapes-train data/shapes-b --seeds 3 --threads 1 \
         --result results/strategies-shapes.json
 
-The masks are the training set's ground truth: what is compared is the loss, nothing else. Beside the
-strategies there are variants: one strategy with other settings, such as the loss of version 1 or
-regions by connected components. A pair of rows is compared seed by seed, first minus second, with
-the same bootstrap weights of the images for both.
+The masks are the training set's ground truth, so that only the loss differs. Besides the strategies
+there are variants: one strategy with other settings, such as the loss of version 1 or regions by
+connected components. Pairs of rows are compared for each seed, first minus second, with the same
+bootstrap weights of the images for both.
 
-A run that was stopped goes on. To share the work, start the command several times with --only SEED
-or --row NAME: each call trains and predicts its part, and a last call without them makes the table.
-"""  # noqa: E501 - the command in one line
+An interrupted run resumes. To divide the work, start the command several times with --only SEED or
+--row NAME: each call trains and predicts its part, and a last call without them writes the table.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _FOLDER = click.Path(path_type=Path)
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: a strategy, and what it changes of the preset."""
+    """A row of the table: a strategy, and its changes of the preset."""
 
     strategy: str
     changes: tuple[str, ...] = ()
@@ -173,7 +173,7 @@ def main(
 
 
 def _folder(runs: Path, seed: int, name: str) -> Path:
-    """Return where a row is trained. Rows that change nothing share their first phase."""
+    """Return the folder in which a row is trained; rows without changes share their first phase."""
     row = ROWS[name]
     root = runs / name.replace(", ", "-").replace(" ", "-") if row.changes else runs
     return root / f"seed-{seed}" / row.strategy

@@ -3,7 +3,7 @@
     python examples/erase_small.py data/shapes-b predictions
     sbdata score predictions/without_small --set data/shapes-b --against predictions/perfect
 
-Nothing else differs between the two, so their scores show what mIoU does not see.
+The two differ in nothing else, so their scores show what mIoU does not see.
 """
 
 from __future__ import annotations

@@ -1,22 +1,22 @@
-"""How definitions of the size-balanced loss share it out between objects of different sizes.
+"""Measure how definitions of the size-balanced loss distribute it over object sizes.
 
     python examples/loss_share.py $SBDATA_REAL_DATA/voc2012-mini/VOCdevkit/VOC2012 \
         --result results/loss-share.json
 
-Weighs the true masks of a VOC devkit by each definition and adds the weights up: a pixel's share of
-the loss is its weight over the sum of all weights, if the cross-entropy is the same everywhere. The
-masks are taken as they are (stride 1) and as a network of stride 8 is trained on them: reduced by
-nearest neighbour, with regions and areas of what is left. Objects have the sizes of their areas in
-the whole mask.
+The script computes the weights of the true masks of a VOC devkit by each definition and adds them up:
+a pixel's share of the loss is its weight over the sum of all weights, if the cross-entropy is the same
+everywhere. The masks are used as they are (stride 1) and as a network of stride 8 is trained on them:
+reduced by nearest neighbour, with the regions and areas that remain. The size of an object is that of
+its area in the whole mask.
 
 For each definition and stride:
 
-- ``share``: of the loss, on small, medium and large objects and on background;
-- ``weight``: the mean weight of their pixels; ``scale``: that of all pixels, by which a loss that is
-  divided by the number of pixels exceeds plain cross-entropy (by the sum of weights: 1);
-- ``below one``: the share of the foreground that weighs less than 1.
+- ``share``: the share of the loss on small, medium and large objects and on background;
+- ``weight``: the mean weight of their pixels; ``scale``: that of all pixels, the factor by which a loss
+  that is divided by the number of pixels exceeds plain cross-entropy (with the sum of weights: 1);
+- ``below one``: the share of the foreground with a weight below 1.
 
-``outlines_against_components`` tells how often the two kinds of regions give other weights.
+``outlines_against_components`` is how often the two kinds of regions give different weights.
 """  # noqa: E501 - the command in one line
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _reduced(maps: _Map, stride: int) -> _Map:
 
 
 def _added_up(weights: npt.NDArray[np.float32], groups: _Map) -> npt.NDArray[np.float64]:
-    """Return pixels, sum of weights and pixels that weigh less than 1, by group."""
+    """Return the number of pixels, sum of weights and number of pixels below 1, by group."""
     found = np.zeros((len(GROUPS), 3))
     for group in range(len(GROUPS)):
         own = weights[groups == group].astype(np.float64)

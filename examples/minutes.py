@@ -1,11 +1,11 @@
-"""What results took, method by method.
+"""Print how long results took, method by method.
 
     python examples/minutes.py results/bench-shapes [--seed 0]
 
-Wall times of the steps as each ran, which other work on the machine makes longer. A method's stages
-are told once, though each of its strategies needs them; a stage that methods share (``cam``'s
-classifier) is in the row of each, and in the total once. A strategy of two phases is told with its
-first, which it may share with others, so the total is rather too large.
+These are the wall times of the steps, which other work on the machine lengthens. A method's stages
+count once, although each of its strategies needs them; a stage that methods share (``cam``'s
+classifier) is in the row of each, but counts once in the total. A strategy of two phases includes
+its first phase, which it may share with others, so the total is an upper bound.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TRAINING = ("train", "predict")
 @click.option("--strategy", "strategies", multiple=True, help="May be repeated [all].")
 @click.option("--seed", default=0, show_default=True)
 def main(results: Path, only: tuple[str, ...], strategies: tuple[str, ...], seed: int) -> None:
-    """Tell the minutes of one seed of the results in the folder RESULTS."""
+    """Print the minutes of one seed of the results in the folder RESULTS."""
     methods: dict[str, list[ResultRecord]] = defaultdict(list)
     for found in map(read_result, sorted(results.glob("*.seed*.json"))):
         chosen = (not only or found.method in only, not strategies or found.strategy in strategies)

@@ -1,20 +1,20 @@
-"""What rules that leave out photos or pixels cost in objects, by size.
+"""Count the objects, by size, that rules which leave out photos or pixels lose.
 
     python examples/rules_that_lose.py data/shapes-train --masks irn=MASKS \
         --masks bana-crf=Y_CRF --masks bana-agreement=AGREEMENT --result results/rules-shapes.json
 
-An object counts as kept where at least half of its pixels carry its class. For each folder of masks
-that is told as they are, and under each rule:
+An object is kept if at least half of its pixels have its class in the mask. The script counts kept
+objects for each folder of masks, as they are and under each of these rules:
 
-- ``one class``: a photo gives an object to CDA's bank only if its mask has exactly one class;
-- ``one class, 2 % to 70 %`` and ``one class, 10 % to 70 %``: and only if the object has that share of
-  the photo, as in CDA's presets ``smoke`` and ``paper`` (switch: ``bank.ratio``; ``[0, 1]`` takes all);
-- ``classes from 1 %``: NS-ROM leaves out a photo of which classes have less (switch: ``--sparse`` of
+- ``one class``: CDA's bank uses a photo only if its mask has exactly one class;
+- ``one class, 2 % to 70 %`` and ``one class, 10 % to 70 %``: and only if the class covers that share of
+  the photo, as in CDA's presets ``smoke`` and ``paper`` (option ``bank.ratio``; ``[0, 1]`` uses all);
+- ``classes from 1 %``: NS-ROM leaves out photos with less than 1 % foreground (option ``--sparse`` of
   'sbdata pseudo import').
 
-Rules on pixels are told by masks made with and without them: seeds, whose doubtful pixels are 255,
-beside the masks; BANA's agreement of two masks (switch: ``masks.use``) beside one of the two. It reads
-the truth of the training set, to explain results; no method does.
+To measure rules on pixels, give masks made with and without them: seeds, whose uncertain pixels are
+255, and the masks; BANA's agreement of two masks (option ``masks.use``) and one of the two. The script
+reads the truth of the training set to explain results; no method does.
 """  # noqa: E501 - the command in one line
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ LEAST_FOREGROUND = 0.01
 _FOLDER = click.Path(path_type=Path)
 
 Keeps = Callable[[LabelMap], bool]
-"""Whether a rule keeps a photo with this mask."""
+"""Function that returns True if a rule keeps a photo with this mask."""
 
 
 def gives_object(low: float, high: float) -> Keeps:
-    """Return CDA's rule for a range of shares."""
+    """Return CDA's rule for a range of shares of the photo."""
     return lambda mask: only_class(mask, (low, high)) is not None
 
 
 def has_foreground(mask: LabelMap) -> bool:
-    """Tell whether NS-ROM keeps a photo."""
+    """Return True if NS-ROM keeps a photo with this mask."""
     return bool(((mask > 0) & (mask != VOID)).mean() >= LEAST_FOREGROUND)
 
 
@@ -68,7 +68,7 @@ RULES: dict[str, Keeps] = {
 @click.option("--masks", "given", multiple=True, required=True, metavar="NAME=FOLDER")
 @click.option("--result", type=_FOLDER, required=True)
 def main(training: Path, given: tuple[str, ...], result: Path) -> None:
-    """Tell what the rules cost on the set TRAINING."""
+    """Count the objects that the rules keep on the set TRAINING."""
     opened = open_set(training)
     found: dict[str, dict[str, Any]] = {}
     with showing_progress() as progress:

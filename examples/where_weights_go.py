@@ -1,26 +1,26 @@
-"""Where the size-balanced loss puts its weight when masks are pseudo-masks.
+"""Measure where the size-balanced loss puts its weight on pseudo-masks.
 
     python examples/where_weights_go.py data/shapes-train --masks truth=data/shapes-train/SegmentationClass \
         --masks irn=MASKS --result results/weights-shapes.json
 
-Weighs every image of a training set once by its true mask and once by each folder of pseudo-masks
-(whole masks, not crops) and tells by the size of the true instances what the loss then sees of them.
-It reads the truth of the training set, to explain results; no method does. The weights are those of
+The script computes the weights of every image of a training set from its true mask and from each
+folder of pseudo-masks (whole masks, not crops), and summarises them by the size of the true instances.
+It reads the truth of the training set to explain results; no method does. The weights are those of
 sb_ce.v2; --normalizer class --regions components gives those of version 1.
 
 Values for each folder of masks:
 
-- ``components``: 8-connected components of a class, a mask; ``specks``: the share of them under 64
-  pixels;
-- ``seen``: of the pixels of small, medium and large instances, the share that carries their class;
-- ``weight``: the mean weight of the pixels so seen; 1 is what plain cross-entropy gives;
-- ``merged``: the share of instances at least half of whose pixels lie in one component that also
-  holds half of another instance: the loss weighs the two as one;
-- ``extra``: where the weight above 1 goes, in shares of it: to seen pixels of small, medium and large
-  instances, to pixels whose mask is a ``wrong`` class, and to ``background`` of the mask, which has
-  such weights in holes only;
-- ``below``: the share of the mask's foreground that weighs less than 1, as the rims of regions with
-  large holes do.
+- ``components``: number of 8-connected components of a class per mask; ``specks``: the share of them
+  under 64 pixels;
+- ``seen``: the share of the pixels of small, medium and large instances that have their class;
+- ``weight``: the mean weight of these pixels; plain cross-entropy gives 1;
+- ``merged``: the share of instances of which at least half of the pixels lie in a component that also
+  contains half of another instance, so that the loss treats the two as one;
+- ``extra``: how the weight above 1 is distributed: to seen pixels of small, medium and large
+  instances, to pixels with a ``wrong`` class in the mask, and to ``background`` of the mask, which has
+  such weights only in holes;
+- ``below``: the share of the mask's foreground with a weight below 1, such as the rims of regions with
+  large holes.
 """  # noqa: E501 - the command in one line
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main(
     regions: str,
     result: Path,
 ) -> None:
-    """Tell where the weight goes on the set TRAINING."""
+    """Measure where the weight goes on the set TRAINING."""
     opened = open_set(training)
     found = {}
     with showing_progress() as progress:
@@ -144,7 +144,7 @@ def _components(mask: LabelMap) -> tuple[npt.NDArray[Any], int]:
 
 
 def _home(parts: npt.NDArray[Any], own: npt.NDArray[np.bool_]) -> int:
-    """Return the component that holds at least half of an instance, or 0."""
+    """Return the component that contains at least half of an instance, or 0."""
     inside = np.bincount(parts[own])
     place = int(inside.argmax())
     return place if inside[place] * 2 >= own.sum() else 0

@@ -1,8 +1,7 @@
 """sbdata: how well does a segmentation method see small objects?
 
-Definitions (sizes, metric, loss, sets) follow one versioned specification; the ideas come from
-Mun et al., "Small Objects Matters in Weakly-Supervised Semantic Segmentation" (WACV 2024). The
-metric ``ia_iou.v2`` and the loss ``sb_ce.v2`` are those of the authors' released code; their image
+The metric ``ia_iou.v2`` and the loss ``sb_ce.v2`` are those of the released code of Mun et al.,
+"Small Objects Matters in Weakly-Supervised Semantic Segmentation" (WACV 2024). The authors' image
 list was not released, so the set ``pascal_b.v1`` is this project's own recipe.
 
 The public API is what ``__all__`` of this module, of :mod:`sbdata.metrics` and of
@@ -39,12 +38,12 @@ keep_compiled_code()
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for at its first use, so that ``import sbdata`` stays quick."""
+    """Import a public name at its first use, so that ``import sbdata`` stays fast."""
     if name not in _HOMES:
         msg = f"module 'sbdata' has no attribute {name!r}"
         raise AttributeError(msg)
     home = import_module(_HOMES[name])
-    return home if name == "score" else getattr(home, name)  # a package that can be called
+    return home if name == "score" else getattr(home, name)  # the package is callable
 
 
 def __dir__() -> list[str]:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 SOURCE_SHA256 = "9410c0c3fc050faeffbecf01429f553137bec6e91d3819bc7fca9132eb1a3413"
-"""Of ``kernels.c``; written here so that results depend on it (see ``sbdata.fingerprints``)."""
+"""Hash of ``kernels.c``, stated here so that results depend on it (see ``sbdata.fingerprints``)."""
 
 VARIABLE = "NUMBA_CACHE_DIR"
 """Environment variable that names the folder of compiled code."""
-_CHOICE = "SBDATA_KERNELS"  # "numba" leaves the C compiler and its kernels alone
+_CHOICE = "SBDATA_KERNELS"  # the value "numba" disables the C kernels
 # No fused multiply-add: a product is rounded before it is added, as everywhere else.
 _FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off")
 _COMPILERS = ("cc", "gcc", "clang")
@@ -35,7 +35,7 @@ _SECONDS = 60
 
 @cache
 def kernels() -> Any:
-    """Return the library of C kernels, compiled if it is not yet; None if that is not possible."""
+    """Return the library of C kernels, compiling it if needed; None if that is not possible."""
     if os.environ.get(_CHOICE) == "numba" or not hasattr(os, "uname"):
         return None
     import ctypes
@@ -60,11 +60,11 @@ def address(array: Any) -> int:
     """Return the address of an array's first element, for a kernel.
 
     Raises:
-        ValueError: If the array does not lie row by row without gaps.
+        ValueError: If the array is not C-contiguous.
     """
     about = array.__array_interface__
     if about["strides"] is not None:
-        msg = "an array that does not lie row by row"
+        msg = "the array must be C-contiguous"
         raise ValueError(msg)
     found: int = about["data"][0]
     return found
@@ -90,7 +90,7 @@ def _declared(library: Any) -> Any:
 
 
 def _compiled(source: Path, file: Path) -> bool:
-    """Compile the kernels into a file, all of it or none; False if that is not possible."""
+    """Compile the kernels into a file, written atomically; return False if that fails."""
     import shlex
     import subprocess
     import tempfile
@@ -123,7 +123,7 @@ def kept_code() -> Path | None:
 
 
 def _folder_of_kernels() -> Path:
-    """Return the folder for the kernels where the package's own cannot be written."""
+    """Return the folder for the kernels, the user's if the package's cannot be written."""
     if given := os.environ.get(VARIABLE):
         return Path(given)
     folder = user_cache() / "sbdata"
@@ -149,7 +149,7 @@ def keep_compiled_code() -> None:
 
 
 def compiled_files() -> list[Path]:
-    """Return the files of compiled code that numba has written so far, of sbdata and of others.
+    """Return the files of compiled code that numba has written so far, for sbdata and others.
 
     numba takes the folder of its variable, or that beside the package, or the user's cache.
     """

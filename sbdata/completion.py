@@ -26,7 +26,7 @@ MARKER = "complete.json"
 """Default name of the marker in its folder."""
 
 HIDDEN_MARKER = ".complete.json"
-"""Name of the marker of a folder of masks, which holds nothing else to score."""
+"""Name of the marker of a folder of masks: hidden, so that the folder has only masks to score."""
 
 VERSION = 1
 _RECENT = 2_000_000_000  # ns; the coarsest time that a usual file system records is 2 s
@@ -170,7 +170,7 @@ def read_marker(folder: Path, *, name: str = MARKER) -> Marker | None:
 def _record(path: str, size: int, mtime_ns: int | None, sha256: str) -> FileRecord:
     times = (int, type(None))
     if type(size) is not int or type(mtime_ns) not in times or not isinstance(sha256, str):
-        msg = f"a wrong entry of {path}"
+        msg = f"an invalid entry for {path}"
         raise TypeError(msg)
     if not is_safe_name(path):
         msg = f"{quoted(path)} points outside"

@@ -231,13 +231,13 @@ def _holding(
     try:
         table = read_table(path)
         if table is None and unfinished(tree, file.name):
-            detail = f"{file.name} was not unpacked to the end"
+            detail = f"{file.name} was not completely unpacked"
             damages = (Damage(tree, "not_unpacked", detail),)
         elif table is None:
             kind = "not_unpacked" if downloaded else "not_fetched"
             damages = (Damage(archive, kind, f"{file.name} was {kind.replace('_', ' ')}"),)
         elif file.sha256 not in (None, table.sha256):
-            detail = f"made from another {file.name} than the registry's"
+            detail = f"unpacked from another version of {file.name} than the registry lists"
             table, damages = None, (Damage(path, "table", detail),)
     except InputError as error:
         damages = (Damage(path, "table", str(error)),)
@@ -373,8 +373,8 @@ def _refuse_damaged_inputs(tree: Path) -> None:
         if damages:
             first = damages[0]
             msg = (
-                f"{tree / first.path}: {first.detail}, so nothing is derived of it; run sbdata "
-                f"sources verify --repair {tree.name}"
+                f"{tree / first.path}: {first.detail}, so no file is derived from it; run 'sbdata "
+                f"sources verify --repair {tree.name}'"
             )
             raise InputError(msg)
 
@@ -420,8 +420,8 @@ def _without_damaged(
         return str(error)
     download.path.unlink(missing_ok=True)
     return (
-        f"{download.name}: what {download.source} sent is damaged or no archive of its kind "
-        f"({error.reason}), and was removed; run it again, or correct the address"
+        f"{download.name}: the file from {download.source} is damaged or not such an archive "
+        f"({error.reason}) and was removed; run it again, or correct the URL"
     )
 
 

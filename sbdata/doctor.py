@@ -1,7 +1,7 @@
 """State of an installation: versions, devices, database, weights, caches, and what is missing.
 
 Nothing heavy is imported: versions come from the packages' metadata, and PyTorch is asked for its
-devices in a process of its own. Values of environment variables are never part of the answer; a
+devices in a separate process. Values of environment variables are never part of the answer; a
 folder that one of them names is described by the variable's name.
 """
 
@@ -78,7 +78,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Folder:
-    """Folder that grows.
+    """Folder whose size grows with use.
 
     Attributes:
         what: Kind of its content.
@@ -107,9 +107,9 @@ class Diagnosis:
         devices: Devices that PyTorch can train on; empty without PyTorch.
         device_note: Sentence about the devices.
         database: Sentence about the database of the app.
-        weights: ImageNet weights that are at hand.
+        weights: ImageNet weights that are available.
         caches: Datasets and caches on this machine.
-        missing: What is not installed, and what for.
+        missing: Missing packages and programs, with their purpose.
     """
 
     problems: tuple[str, ...]

@@ -60,8 +60,8 @@ class FileNames:
             one, other = self._by_form[form], self._twins[form]
             where = f"{self._where}: " if str(self._where) else ""
             msg = (
-                f"{where}{one!a} and {other!a} are one name, composed in two ways "
-                "(Unicode NFC and NFD), so that either may be meant; keep one of the two files"
+                f"{where}{one!a} and {other!a} are one name in two Unicode forms (NFC and NFD), so "
+                "either file could be meant; keep one of the two"
             )
             raise AmbiguousNameError(msg)
         return self._by_form.get(form)
@@ -133,8 +133,8 @@ def describe_case(names: Iterable[str], what: str = "images") -> str:
     more = f" ({len(groups):,} such groups in all)" if len(groups) > 1 else ""
     return (
         f"the {what} {first} have names that differ only in letter case{more}; all of them count, "
-        "but a disk of a Mac or Windows takes them for one file, so neither photos nor masks of "
-        "them can be copied there; rename all but one"
+        "but a macOS or Windows disk takes them for one file, so their photos and masks cannot be "
+        "copied there; rename all but one"
     )
 
 

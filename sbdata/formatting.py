@@ -1,4 +1,4 @@
-"""Formatting of values, the same in tables, in figures and in their titles.
+"""Formatting of values, the same in tables, figures and titles.
 
 The captions of metrics and the digits of their values are declared in
 :mod:`sbdata.metrics.registry`.

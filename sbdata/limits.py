@@ -25,7 +25,7 @@ MAX_MAPS_BYTES = 1 << 30
 """Largest size of a file of an image's activation maps, or of labels, in bytes."""
 
 MAX_MAT_BYTES = 256 * 2**20
-"""Largest size of a MATLAB file in bytes, and of what its compressed parts unfold to."""
+"""Largest size of a MATLAB file in bytes, and of its decompressed content."""
 
 MAX_CROP = 4096
 """Longest side of a training crop, in pixels."""
@@ -77,8 +77,8 @@ def table_size_problem(taken: int, size: int) -> str:
     >>> table_size_problem(10**6, 100)
     ''
     >>> table_size_problem(10**12, 10**6)
-    'its 1,000,000 bytes would take 1,000,000,000,000 in memory, as no such table does'
+    'its 1,000,000 bytes would take an implausible 1,000,000,000,000 bytes in memory'
     """
     if taken <= max(MAX_TABLE_BYTES, MAX_TABLE_GROWTH * size):
         return ""
-    return f"its {size:,} bytes would take {taken:,} in memory, as no such table does"
+    return f"its {size:,} bytes would take an implausible {taken:,} bytes in memory"

@@ -1,6 +1,6 @@
 """Errors of the machine: folders that cannot be written, full disks, Ctrl-C.
 
-Libraries' messages name neither the folder nor the remedy; the messages from here name both.
+The messages of libraries name neither the folder nor the remedy; those of this module name both.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def sentence_of(error: OSError, places: Iterable[Path] = ()) -> str:
         if where == str(_temporary()) or (
             named and not _below(named, places) and _below(named, [_temporary()])
         ):
-            remedy = "make room there, or name another temporary folder by TMPDIR"
+            remedy = "make room there, or set TMPDIR to another folder"
         return f"{where}: the disk is full ({what}); {remedy}"
     if named is None:
         if "temporary directory" in what:
-            return f"{what}; make room in one of them, or name another folder by TMPDIR"
+            return f"{what}; make room in one of them, or set TMPDIR to another folder"
         return f"{what}; give another place, or fix the problem"
     if error.errno in _DENIED:
         return f"{named}: {what}; correct the permissions, or give another place"
@@ -111,7 +111,7 @@ def check_output(folder: Path) -> None:
         for place in reversed(missing):
             place.mkdir()
             made.append(place)
-        # Without a name, where the system can: a kill leaves nothing then.
+        # A file without a name, if the system supports it, so that a kill leaves nothing.
         with tempfile.TemporaryFile(dir=folder, prefix=".", suffix=".part") as stream:
             stream.write(b"\0")
     except (OSError, ValueError) as error:
@@ -119,7 +119,7 @@ def check_output(folder: Path) -> None:
         remedy = "give another folder"
         if isinstance(error, OSError) and error.errno in _FULL:
             what, remedy = f"the disk is full ({what})", "make room there or give another folder"
-        msg = f"{folder}: nothing can be written there: {what}; {remedy}"
+        msg = f"{folder}: cannot be written to: {what}; {remedy}"
         raise InputError(msg) from error
     finally:
         for place in reversed(made):

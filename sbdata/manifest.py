@@ -10,9 +10,9 @@ The hash of version 1 covers the rows, the taxonomy and the bins, but not the re
 Manifests of version 1 can be read and keep their version and hash, so that published sets remain
 the same.
 
-Version 3 is that of a set with *labels only*: photos, image-level labels and perhaps boxes, but no
+Version 3 is for a set with *labels only*: photos, image-level labels and perhaps boxes, but no
 masks. Its instances table is empty, its images table has boxes instead of counts by size, and its
-header says ``"truth": "none"``. A set with masks is of version 2.
+header says ``"truth": "none"``. A set with masks has version 2.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def read_manifest(folder: Path, *, check_hash: bool = True) -> Manifest:
     _check_consistency(manifest, str(folder))
     if check_hash and logical_hash(manifest) != manifest.logical_hash:
         msg = (
-            f"{folder}: the manifest was edited, it no longer gives the recorded hash "
+            f"{folder}: the manifest was edited, so it no longer has the recorded hash "
             f"{manifest.logical_hash[:12]}; restore it or rebuild the set"
         )
         raise ManifestError(msg)
@@ -309,7 +309,7 @@ def is_manifest(folder: Path) -> bool:
 
 def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     if not path.is_file():
-        msg = f"{path}: no such file; a set or manifest folder holds it"
+        msg = f"{path}: no such file; give the folder of a set or manifest"
         raise ManifestError(msg)
     try:
         with open_parquet(path) as file:
@@ -343,7 +343,7 @@ def _check_rows(rows: int, path: Path) -> None:
     """
     size = path.stat().st_size
     if rows > size:
-        msg = f"{path}: {rows:,} rows in {size:,} bytes, which cannot be; restore it or rebuild it"
+        msg = f"{path}: {rows:,} rows in {size:,} bytes are impossible; restore it or rebuild it"
         raise ManifestError(msg)
 
 
@@ -375,7 +375,7 @@ def _check_header(meta: Mapping[str, Any], path: Path) -> None:
             if key in meta:
                 from_plain(kind, meta[key], key)
     except (KeyError, InputError) as error:
-        msg = f"{path}: its header lacks or breaks a part ({error}); restore it or rebuild the set"
+        msg = f"{path}: its header is invalid ({error}); restore it or rebuild the set"
         raise SchemaError(msg) from error
 
 
@@ -430,7 +430,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     images, instances = manifest.images, manifest.instances
     for table, keys in ((images, ["image_id"]), (instances, ["image_id", "instance_id"])):
         if _has_repeated_rows(table, keys):
-            msg = f"{where}: {' + '.join(keys)} given twice; rebuild the set"
+            msg = f"{where}: {' + '.join(keys)} occurs twice; rebuild the set"
             raise ManifestError(msg)
     _check_names(images, where)
     _check_claims(manifest, where)
@@ -438,15 +438,13 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         _check_labels(manifest, where)
     numbers = pc.min_max(instances["instance_id"]).as_py()
     if instances.num_rows and not 1 <= numbers["min"] <= numbers["max"] <= MAX_INSTANCES:
-        msg = f"{where}: an instance_id that is not between 1 and {MAX_INSTANCES}; rebuild the set"
+        msg = f"{where}: an instance_id is not between 1 and {MAX_INSTANCES}; rebuild the set"
         raise ManifestError(msg)
     strangers = set(instances["image_id"].unique().to_pylist()) - set(
         images["image_id"].to_pylist()
     )
     if strangers:
-        msg = (
-            f"{where}: instances of images that are not listed ({sorted(strangers)[0]}); rebuild it"
-        )
+        msg = f"{where}: has instances of unlisted images ({sorted(strangers)[0]}); rebuild the set"
         raise ManifestError(msg)
     classes = manifest.taxonomy.classes
     pairs = instances.select(["class_id", "class_name"])
@@ -455,13 +453,13 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     wrong = sorted((c, n) for c, n in named if not 1 <= c <= len(classes) or classes[c - 1] != n)
     if wrong:
         number, called = wrong[0]
-        msg = f"{where}: class {number} is called {quoted(called)}, not as its taxonomy; rebuild it"
+        msg = f"{where}: class {number} is not {quoted(called)} in its taxonomy; rebuild the set"
         raise ManifestError(msg)
     if instances.num_rows:
         sizes = manifest.bins.index(instances["area"].to_numpy())
         named_by_area = pa.array(manifest.bins.names).take(pa.array(sizes))
         if not pc.all(pc.equal(named_by_area, instances["size"])).as_py():
-            msg = f"{where}: a size that does not follow from the area; rebuild the set"
+            msg = f"{where}: the size of an instance does not match its area; rebuild the set"
             raise ManifestError(msg)
 
 
@@ -482,20 +480,20 @@ def _check_names(images: pa.Table, where: str) -> None:
     if not images.num_rows:
         return
     if min(pc.min(images[side]).as_py() for side in ("width", "height")) < 1:
-        msg = f"{where}: an image without pixels; rebuild the set"
+        msg = f"{where}: an image has no pixels; rebuild the set"
         raise ManifestError(msg)
     pixels = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
     if pc.max(pixels).as_py() > MAX_PIXELS:
         msg = (
-            f"{where}: an image of {pc.max(pixels).as_py():,} pixels by its width and height, at "
-            f"most {MAX_PIXELS:,} are drawn; rebuild the set"
+            f"{where}: an image has {pc.max(pixels).as_py():,} pixels by its width and height, "
+            f"above the limit of {MAX_PIXELS:,}; rebuild the set"
         )
         raise ManifestError(msg)
     longest = max(pc.max(images[side]).as_py() for side in ("width", "height"))
     if longest > MAX_JPEG_SIDE:
         msg = (
-            f"{where}: an image with a width or height of {longest:,} pixels, a JPEG file has at "
-            f"most {MAX_JPEG_SIDE:,}; rebuild the set"
+            f"{where}: an image has a width or height of {longest:,} pixels, but a JPEG file has "
+            f"at most {MAX_JPEG_SIDE:,}; rebuild the set"
         )
         raise ManifestError(msg)
 
@@ -505,7 +503,7 @@ def _check_labels(manifest: Manifest, where: str) -> None:
     images = manifest.images
     masks = manifest.instances.num_rows or images["void_rle"].null_count != images.num_rows
     if masks or manifest.meta.get("truth") != "none":
-        msg = f"{where}: a set with labels only has masks or claims other truth; rebuild the set"
+        msg = f"{where}: the set has labels only, but masks or another truth; rebuild the set"
         raise ManifestError(msg)
     for row in images.select(["image_id", "labels", "boxes", "width", "height"]).to_pylist():
         labels, boxes = row["labels"], row["boxes"] or ()
@@ -513,9 +511,9 @@ def _check_labels(manifest: Manifest, where: str) -> None:
         if labels != sorted({c for c in labels if c and 1 <= c <= len(manifest.taxonomy)}):
             wrong = f"labels {quoted(labels, 40)} are not sorted numbers of its classes"
         elif not {box["class_id"] for box in boxes} <= set(labels):
-            wrong = "a box of a class that is no label of it"
+            wrong = "a box has a class that is not among the labels"
         elif any(not _is_inside(box, row["width"], row["height"]) for box in boxes):
-            wrong = "a box that does not lie in the image"
+            wrong = "a box does not lie in the image"
         if wrong:
             msg = f"{where}: image {row['image_id']}: {wrong}; rebuild the set"
             raise ManifestError(msg)
@@ -541,8 +539,8 @@ def check_has_masks(manifest: Manifest, where: Path | str, what: str) -> None:
     """
     if manifest.labels_only:
         msg = (
-            f"{where}: a set with labels only, and {what} needs its masks; give a set that was "
-            "built from masks"
+            f"{where}: the set has labels only, but {what} needs masks; give a set that was built "
+            "from masks"
         )
         raise InputError(msg)
 
@@ -554,14 +552,14 @@ def _check_claims(manifest: Manifest, where: str) -> None:
         _has_generated(manifest.images) or recipe.get("synthetic") is True
     ):
         msg = (
-            f"{where}: the manifest was edited: its header says that the set is not synthetic, its "
-            "rows or its recipe say that images are generated; restore it or rebuild the set"
+            f"{where}: the manifest was edited: its header says that the set is not synthetic, but "
+            "its rows or recipe say that images are generated; restore it or rebuild the set"
         )
         raise ManifestError(msg)
     if recipe.get("name", manifest.name) != manifest.name:
         msg = (
-            f"{where}: the manifest was edited: its set is called {quoted(manifest.name)}, and "
-            f"{quoted(recipe['name'])} by its recipe; restore it or rebuild the set"
+            f"{where}: the manifest was edited: its set is called {quoted(manifest.name)}, but "
+            f"{quoted(recipe['name'])} in its recipe; restore it or rebuild the set"
         )
         raise ManifestError(msg)
 

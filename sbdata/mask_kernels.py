@@ -35,9 +35,9 @@ def _unpack(code, pixels, runs):
 
 @numba.njit(cache=True, nogil=True)
 def unpack_all(code, ends, pixels):
-    """Unpack codes that lie one behind the other.
+    """Unpack concatenated codes.
 
-    Returns the run lengths, the place of each code's first one, ``(n + 1,)``, and the areas; an
+    Returns the run lengths, the index of each code's first run, ``(n + 1,)``, and the areas; an
     area of -1 says that a code does not cover ``pixels`` exactly.
     """
     runs = np.empty(code.size, np.int64)
@@ -55,9 +55,9 @@ def unpack_all(code, ends, pixels):
 
 @numba.njit(cache=True, nogil=True)
 def paint(flat, codes, ends, labels):
-    """Draw compressed RLEs; return the number of the first that does not cover ``flat`` exactly.
+    """Draw compressed RLEs; return the index of the first that does not cover ``flat`` exactly.
 
-    It is the number of codes if all do. ``ends`` has the end of each code.
+    The result is the number of codes if all do. ``ends`` has the end of each code.
     """
     start = 0
     for i in range(ends.size):
@@ -82,7 +82,7 @@ def _fill(flat, runs, label):
 
 @numba.njit(cache=True, nogil=True)
 def _most_crossings(points, width):
-    """Return a limit of the crossings of one part: one for each column that an edge reaches."""
+    """Return an upper bound of one part's crossings: one for each column that an edge reaches."""
     most = 0
     for x in range(0, points.size, 2):
         most += min(width, int(abs(points[x] - points[x - 2])) + 2)
@@ -91,7 +91,7 @@ def _most_crossings(points, width):
 
 @numba.njit(cache=True, nogil=True)
 def _crossings(points, height, width, found):
-    """Write where the outline of one part is crossed, going through the image column by column.
+    """Write the positions at which a column-by-column scan crosses the outline of one part.
 
     Positions are ascending and none occurs twice. ``tests/test_masks.py`` compares the result with
     pycocotools.
@@ -163,7 +163,7 @@ def _union(found, first):
 
 @numba.njit(cache=True, nogil=True)
 def outline_codes(points, parts, objects, height, width):
-    """Return the codes of objects one behind the other, and where each ends."""
+    """Return the concatenated codes of objects, and the end of each."""
     code = np.empty(1024, np.uint8)
     ends = np.empty(objects.size, np.int64)
     place, part, at = 0, 0, 0
@@ -218,7 +218,7 @@ def _pack(lengths, code, place):
 def _end_of_stretch(flat, words, p, limit):
     """Return where the pixels from p on first have another label, at most ``limit``.
 
-    Where eight pixels of the same label follow, they are stepped over as one word.
+    Eight pixels of the same label are skipped as one word.
     """
     value = flat[p]
     pattern = np.uint64(0x0101010101010101) * np.uint64(value)
@@ -235,9 +235,9 @@ def _end_of_stretch(flat, words, p, limit):
 
 @numba.njit(cache=True, nogil=True)
 def _add_runs(p, q, foot, height, start, stop, runs):
-    """Write the pixels from p to q as runs, cut at the feet of the columns; the first is given.
+    """Write the pixels from p to q as runs, cut at the ends of columns; the first end is given.
 
-    Returns the number of runs and the foot of the last one's column.
+    Returns the number of runs and the end of the last one's column.
     """
     while foot <= p:
         foot += height
@@ -289,8 +289,8 @@ def draw_and_measure(flat, drawn, drawn_first, order, height, width):
     """Draw run lengths in some order, then find and measure what is visible of each."""
     for k in order:
         _fill(flat, drawn[drawn_first[k] : drawn_first[k + 1]], k + 1)
-    # A visible stretch begins where a drawn run begins or ends, and none where another does; the
-    # feet of the columns cut at most one each.
+    # A visible stretch begins only where a drawn run begins or ends; each column's end cuts at most
+    # one stretch.
     start = np.empty(drawn.size + width, np.int64)
     stop = np.empty(drawn.size + width, np.int64)
     words = flat[: flat.size // 8 * 8].view(np.uint64)
@@ -305,7 +305,7 @@ def draw_and_measure(flat, drawn, drawn_first, order, height, width):
                     q = _end_of_stretch(flat, words, p, end)
                     if flat[p] == i + 1:
                         if runs > first[i] and stop[runs - 1] == p and p < foot:
-                            runs -= 1  # a code may have runs of no pixels, which part nothing
+                            runs -= 1  # a code may have empty runs, which separate nothing
                             p = start[runs]
                         runs, foot = _add_runs(p, q, foot, height, start, stop, runs)
                     p = q
@@ -357,7 +357,7 @@ def _measure(start, stop, first, height, width):
                 a, b = _root(parent, j), _root(parent, r)
                 parent[max(a, b)] = min(a, b)
                 j += 1
-            if n and start[r] == position:  # goes on from the foot of one column to the next head
+            if n and start[r] == position:  # continues from the end of the column before
                 lengths[n - 1] += stop[r] - start[r]
             else:
                 lengths[n] = start[r] - position

@@ -78,16 +78,16 @@ def outlines_to_rles(
 
     Raises:
         MaskError: If an object has no parts, a part has fewer than three points, or a coordinate
-            is no such number.
+            is not such a number.
     """
     if not all(objects):
-        msg = "an object without a polygon"
+        msg = "an object has no polygon"
         raise MaskError(msg)
     if any(count < 6 or count % 2 for count in parts):
-        msg = "a polygon with fewer than three points, or an odd count of coordinates"
+        msg = "a polygon has fewer than three points, or an odd number of coordinates"
         raise MaskError(msg)
     if not (np.abs(points) < _FARTHEST).all():
-        msg = "a coordinate that is no number, or beyond any image"
+        msg = "a coordinate is not a number, or is beyond any image"
         raise MaskError(msg)
     from sbdata.mask_kernels import outline_codes
 
@@ -96,7 +96,7 @@ def outlines_to_rles(
 
 
 def _cut(code: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> list[bytes]:
-    """Return the codes that lie one behind the other in a buffer."""
+    """Return the codes that are concatenated in a buffer."""
     text, start, codes = code.tobytes(), 0, []
     for end in ends.tolist():
         codes.append(text[start:end])
@@ -111,7 +111,7 @@ def counts_to_rle(counts: Sequence[int], height: int, width: int) -> bytes:
         MaskError: If the runs do not add up to the image.
     """
     if any(run < 0 for run in counts) or sum(counts) != height * width:
-        msg = f"run lengths that add up to {sum(counts)} pixels, not {height} x {width}"
+        msg = f"the run lengths add up to {sum(counts)} pixels, not {height} x {width}"
         raise MaskError(msg)
     packed = coco_mask.frPyObjects({"counts": list(counts), "size": [height, width]}, height, width)
     compressed: bytes = packed["counts"]
@@ -149,7 +149,7 @@ def rle_area(rle: bytes, height: int, width: int) -> int:
 
 
 def _wrong_size(height: int, width: int) -> MaskError:
-    return MaskError(f"a run-length code that does not fit an image of {height} x {width} pixels")
+    return MaskError(f"a run-length code does not fit an image of {height} x {width} pixels")
 
 
 # --- drawing and measuring ----------------------------------------------------------------------

@@ -40,9 +40,8 @@ def process_pool(
 ) -> Iterator[Submit]:
     """Yield a function that submits calls to worker processes.
 
-    They are started by "spawn", and import their libraries anew.
-
-    The workers leave Ctrl-C to this process, and end when it ends for any reason.
+    The workers are started by "spawn", so they import their libraries again. They leave Ctrl-C to
+    this process, and end when it ends for any reason.
 
     Args:
         workers: Number of worker processes.
@@ -51,14 +50,14 @@ def process_pool(
         arguments: Arguments of ``start``.
         finish: True to wait for running calls if an exception leaves the block; by default their
             processes are terminated. Calls that have not begun are always cancelled.
-        fork: True to start them as copies of this process, which takes no time, where that is safe:
-            on Linux, if this process has no other thread of Python's. Their work must neither use
-            Arrow's threads nor have been begun by this process.
+        fork: True to start them as copies of this process, which takes no time, if that is safe:
+            on Linux, when this process has no other Python thread. Their work must not use Arrow's
+            threads, and this process must not have begun it.
 
     Raises:
         InputError: if a worker process dies.
     """
-    # Imported here, because a process that has one worker needs neither.
+    # Imported here, because a call with one worker does not need them.
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
@@ -73,7 +72,7 @@ def process_pool(
 
     def submit(function: Callable[..., Any], /, *values: Any) -> Future[Any]:
         with starting_workers(), warnings.catch_warnings():
-            if copied:  # Python 3.12 and later warn of Arrow's threads, too, which sleep
+            if copied:  # Python 3.12 and later warn even of Arrow's threads, which are idle
                 warnings.simplefilter("ignore", DeprecationWarning)
             return pool.submit(function, *values)
 

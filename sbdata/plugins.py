@@ -1,6 +1,6 @@
-"""Things by name that other packages may add: sources, losses, strategies and baselines.
+"""Registries of plugins by name: sources, losses, strategies and baselines.
 
-A package adds one by an entry point in the group of its kind; a script adds one by the
+A package adds a plugin by an entry point in the group of its kind; a script adds one by the
 ``register_...`` function of its kind. Names are listed without importing anything.
 """
 
@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """A read-only mapping of names to things of one kind.
+    """A read-only mapping of names to plugins of one kind.
 
-    Its order is: the package's own things, then what scripts registered, then entry points by name.
+    Its order is: the package's own plugins, then those that scripts registered, then entry points
+    by name.
 
     Args:
         group: Entry-point group, such as ``sbdata.losses``.
-        what: Kind of the things in error messages, such as ``loss``.
-        own: The package's own things by name.
-        check: Refuses what an entry point holds if it is of the wrong kind; it returns the problem
-            in words, or an empty text.
+        what: Kind of the plugins in error messages, such as ``loss``.
+        own: The package's own plugins by name.
+        check: Function that returns why an object is not a plugin of this kind, or an empty text.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class Registry(Mapping[str, T], Generic[T]):
         self._things = dict(own or {})
 
     def register(self, name: str, thing: T) -> None:
-        """Add a thing in this process.
+        """Add a plugin in this process.
 
         Raises:
-            InputError: If the name is taken, or the thing is of the wrong kind.
+            InputError: If the name is taken, or the plugin is of the wrong kind.
         """
         if name in self:
-            msg = f"there is a {self._what} {quoted(name)} already; choose another name"
+            msg = f"a {self._what} called {quoted(name)} already exists; choose another name"
             raise InputError(msg)
         if problem := self._check(thing):
             msg = f"{self._what} {quoted(name)}: {problem}"
@@ -57,16 +57,16 @@ class Registry(Mapping[str, T], Generic[T]):
         _registered[self.group, name] = str(module)
 
     def unregister(self, name: str) -> None:
-        """Remove what :meth:`register` added; nothing happens if it is not there."""
+        """Remove a plugin that :meth:`register` added, if there is one of this name."""
         if _registered.pop((self.group, name), None) is not None:
             del self._things[name]
 
     def find(self, name: str) -> T:
-        """Return the thing of a name.
+        """Return the plugin of a name.
 
         Raises:
             InputError: If there is none (the message lists the names), or its package cannot be
-                imported or holds something else.
+                imported or provides something else.
         """
         if name in self._things:
             return self._things[name]
@@ -107,17 +107,17 @@ def _entries(group: str) -> dict[str, EntryPoint]:
 
 
 _registered: dict[tuple[str, str], str] = {}
-"""Module of each registered thing, by group and name."""
+"""Module of each registered plugin, by group and name."""
 
 
 def modules_of_others(group: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the modules of things that are not sbdata's own, without importing them.
+    """Return the modules of plugins that are not sbdata's own, without importing them.
 
-    A result that depends on such a thing depends on the source of its module.
+    A result that depends on such a plugin depends on the source of its module.
 
     Args:
         group: Entry-point group.
-        names: Names of things; own ones are passed over.
+        names: Names of plugins; sbdata's own are skipped.
     """
     entries = _entries(group)
     found = []

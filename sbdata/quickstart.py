@@ -1,8 +1,8 @@
 """Quickstart: a small generated set, three predictors made from its truth, and their scores.
 
-The set comes with the package, since generating it takes half a minute where nothing is compiled
-yet; its manifest can build it again. The predictors are the truth itself; the truth without its
-small objects; and the truth with blurred edges. The last two have nearly the same mIoU.
+The set is part of the package, because generating it takes half a minute if no code is compiled
+yet; its manifest can rebuild it. The predictors are the truth itself, the truth without its small
+objects, and the truth with blurred edges. The last two have nearly the same mIoU.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SET = Path(__file__).with_name("quickstart_set")
 """The first 24 images of the generated shapes pool, as `sbdata dataset build` wrote them."""
 
 RADIUS = 5
-"""Half the side of the blur's window, in pixels; chosen so that the blur costs as much mIoU as the
-loss of all small objects does."""
+"""Half the side of the blur's window, in pixels; chosen so that the blur reduces the mIoU as much
+as the loss of all small objects does."""
 
 PERFECT, WITHOUT_SMALL, BLURRED = "perfect", "without-small", "blurred-edges"
 NAMES = {
@@ -131,7 +131,7 @@ def run_quickstart(folder: Path, progress: Callable[[str, int, int], None]) -> Q
 
 
 def _copied_set(root: Path) -> EvaluationSet:
-    """Return the package's set in a folder of its own, copied there unless it is there already."""
+    """Return the package's set from a folder; copy it there first if needed."""
     if not root.exists():
         with writing_to(root.parent):
             part = root.with_name(".set.part")
@@ -199,13 +199,13 @@ def _take(folder: Path) -> None:
     mark = orjson.dumps(_MARK, option=orjson.OPT_APPEND_NEWLINE)
     path = folder / _MARK_FILE
     if folder.exists() and not folder.is_dir():
-        msg = f"{folder}: a file, not a folder; give another folder by --out"
+        msg = f"{folder}: is a file, not a folder; give another folder by --out"
         raise InputError(msg)
     try:
         if folder.exists() and any(folder.iterdir()) and not (
             path.is_file() and path.read_bytes() == mark
         ):  # fmt: skip
-            msg = f"{folder}: holds something else than a quickstart; give another folder by --out"
+            msg = f"{folder}: holds files of something else; give another folder by --out"
             raise InputError(msg)
     except OSError as error:
         msg = f"{folder}: cannot be read ({error.strerror}); give another folder by --out"

@@ -130,7 +130,7 @@ class Recipe:
         description: One or two sentences for the dataset card.
         synthetic: True if the images are generated; every output then says so. A set with images of
             a source that generates them is always synthetic.
-        same_image: What happens if several splits of the sources list an image of one id:
+        same_image: What happens if several splits of the sources list an image with the same id:
             ``refuse`` stops the build; ``first`` takes image and masks from the first split that
             lists it, in the order of the recipe, and never from a later one, even if the first has
             no usable mask.
@@ -145,7 +145,7 @@ class Recipe:
         compare: Ordinary sets, each ``SOURCE-SPLIT``, whose sizes and balance are shown next to
             this set's in the manifest and on the card, if they are available.
         near_duplicate_bits: Largest Hamming distance of two 64-bit perceptual hashes that counts as
-            a near duplicate; None to compare identities alone.
+            a near duplicate; None to compare only identities.
         expect: Published number and ids of the images, or None.
         split: Name of the list in ``ImageSets/Segmentation``.
         seed: Seed of the order among equally good images.
@@ -250,7 +250,7 @@ def _refuse_former_key(plain: Any, where: str) -> None:
     given = plain[_FORMER_KEY]
     shown = ", ".join(v for v in given if isinstance(v, str)) if isinstance(given, list) else ""
     msg = (
-        f"{where}: unknown key {_FORMER_KEY!r}, it is called exclude_overlap_with now (here: "
+        f"{where}: unknown key {_FORMER_KEY!r}, which is now called exclude_overlap_with (here: "
         f"[{shown:.80}]); valid keys: {', '.join(f.name for f in fields(Recipe))}"
     )
     raise InputError(msg)
@@ -263,7 +263,7 @@ def _check(recipe: Recipe, where: str) -> None:
     for key in ("name", "split"):
         if not is_safe_stem(getattr(recipe, key)):
             given = quoted(getattr(recipe, key))
-            rule = f"a plain name that can stand as a file's, without slashes, not {given}"
+            rule = f"a plain name that is valid as a file name, without slashes, not {given}"
             raise wrong(key, rule)
     named = (recipe.version, *(source.name for source in recipe.sources), *recipe.bins.names)
     for text in (*named, *recipe.exclude_overlap_with, *recipe.compare):
@@ -274,7 +274,7 @@ def _check(recipe: Recipe, where: str) -> None:
         raise wrong("sources", "a list of at least one, each with at least one split")
     names = [source.name for source in recipe.sources]
     if len(set(names)) != len(names):
-        raise wrong("sources", "of distinct names; give further splits of one source in its splits")
+        raise wrong("sources", "of distinct names; list all splits of a source in its splits")
     if not 0 <= recipe.filters.max_crowd_share <= 1:
         raise wrong("filters.max_crowd_share", "between 0 and 1")
     if recipe.overlay and not 0 < recipe.overlay.min_iou <= 1:
@@ -293,7 +293,7 @@ def _check(recipe: Recipe, where: str) -> None:
         if not all(_SOURCE_SPLIT.fullmatch(named) for named in getattr(recipe, key)):
             raise wrong(key, "a list of SOURCE-SPLIT, such as voc-trainaug")
     if not set(recipe.unchecked) <= set(recipe.exclude_overlap_with):
-        raise wrong("unchecked", "a list of names that exclude_overlap_with has too")
+        raise wrong("unchecked", "a list of names that are also in exclude_overlap_with")
     if recipe.select is not None:
         chosen = recipe.select
         if chosen.quota < 1 or chosen.nodes < 1 or chosen.columns < 1:

@@ -153,9 +153,9 @@ class EvaluationSet:
         return self.manifest.instances.slice(rows.start, rows.stop - rows.start)
 
     def rows_of(self, image_id: str) -> slice:
-        """Return the rows of ``instances.parquet`` of one image: for loops over all images.
+        """Return the rows of ``instances.parquet`` of one image as a slice, for use in loops.
 
-        Slicing a column that is an array already is a hundred times as fast as slicing the table.
+        Slicing a column that is already an array is a hundred times as fast as slicing the table.
         """
         self._check_id(image_id)
         start, length = self._places.get(image_id, (0, 0))
@@ -190,7 +190,7 @@ class EvaluationSet:
         boxes = self._weak_rows[image_id]["boxes"]
         if boxes is None:
             msg = (
-                f"{self.root}: a set with labels only, without boxes; give them by --boxes, or "
+                f"{self.root}: the set has labels only, without boxes; give boxes by --boxes, or "
                 "build the set with the option boxes"
             )
             raise InputError(msg)
@@ -200,7 +200,7 @@ class EvaluationSet:
         height, width = found.values.shape
         if (height, width) != size:
             msg = (
-                f"{path}: {width} x {height} pixels, its image has {size[1]} x {size[0]}; run "
+                f"{path}: {width} x {height} pixels, but its image has {size[1]} x {size[0]}; run "
                 f"'sbdata dataset verify {self.root}'"
             )
             raise MaskError(msg)
@@ -224,7 +224,7 @@ def open_set(root: str | os.PathLike[str]) -> EvaluationSet:
     """
     root = Path(root)
     if not root.is_dir():
-        msg = f"{root}: no such folder; 'sbdata dataset build' writes a set"
+        msg = f"{root}: no such folder; build a set by 'sbdata dataset build'"
         raise InputError(msg)
     if not is_manifest(root):
         raise _not_a_set(root)
@@ -234,7 +234,7 @@ def open_set(root: str | os.PathLike[str]) -> EvaluationSet:
     absent = [folder for folder in folders if not (root / folder).is_dir()]
     if absent:
         msg = (
-            f"{root}: a manifest without {' and '.join(absent)}; build the set from it by "
+            f"{root}: only a manifest, without {' and '.join(absent)}; build the set from it by "
             "'sbdata dataset build' and open that"
         )
         raise InputError(msg)
@@ -287,8 +287,8 @@ def _not_a_set(root: Path) -> InputError:
     if inner:
         return InputError(f"{root}: not a set, but {inner[0]} is; give that folder")
     if not any(root.iterdir()):
-        return InputError(f"{root}: an empty folder; write a set there by 'sbdata dataset build'")
+        return InputError(f"{root}: an empty folder; build a set there by 'sbdata dataset build'")
     return InputError(
-        f"{root}: not a set: {IMAGES_FILE} and {INSTANCES_FILE} are missing; "
-        "'sbdata dataset build' writes one"
+        f"{root}: not a set: {IMAGES_FILE} and {INSTANCES_FILE} are missing; build one by "
+        "'sbdata dataset build'"
     )

@@ -121,7 +121,7 @@ def _replaced(raw: Any, keys: Sequence[str], value: Any) -> Any:
 
 
 def _place(key: str, length: int) -> int:
-    """Return the list index that a part of a dotted key names."""
+    """Return the list index that a part of a dotted key stands for."""
     numbers = f"0 to {length - 1}" if length else "none, it is empty"
     if not (key.isascii() and key.isdecimal()) or len(key) > 9 or int(key) >= length:
         msg = f"{quoted(key)} is not an index of a list of {length}; valid indices: {numbers}"
@@ -194,7 +194,7 @@ def _check_text(raw: str, where: str) -> None:
     try:
         raw.encode()
     except UnicodeEncodeError as error:
-        msg = f"{where} holds half of a character (a lone surrogate): {quoted(raw)}"
+        msg = f"{where} holds a lone surrogate, which is half of a character: {quoted(raw)}"
         raise InputError(msg) from error
 
 
@@ -213,7 +213,7 @@ def _check_plain(raw: Any, where: str, depth: int = 0) -> None:
     elif raw is None or isinstance(raw, str | int | float):
         _check_scalar(raw, where)
     else:
-        msg = f"{where} holds {quoted(raw)}, neither a number, a text, a list nor a mapping"
+        msg = f"{where} holds {quoted(raw)}, which is not a number, text, list or mapping"
         raise InputError(msg)
 
 

@@ -35,7 +35,7 @@ class SizeBins:
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.edges) + 1 or len(set(self.names)) != len(self.names):
-            msg = f"size bins need one name more than edges, not {self.names} for {self.edges}"
+            msg = f"size bins need one more name than edges, not {self.names} for {self.edges}"
             raise InputError(msg)
         if any(low >= high for low, high in zip((0, *self.edges), self.edges, strict=False)):
             msg = f"size bin edges must be positive and increase, not {self.edges}"

@@ -111,7 +111,7 @@ def restore_folder(target: Path) -> bool:
 
 
 def former_of(target: Path) -> Path:
-    """Return the path to which :func:`replace_folder` moves the old folder meanwhile."""
+    """Return the path to which :func:`replace_folder` moves the old folder."""
     return target.parent / f".{target.name}.former"
 
 
@@ -209,16 +209,16 @@ def is_safe_stem(name: str) -> bool:
 
 
 def inside(root: Path, name: str) -> Path:
-    """Return where a file lies, after making sure that neither its name nor a link leaves the root.
+    """Return the path of a file after checking that neither its name nor a link leaves the root.
 
     Args:
-        root: the folder.
-        name: relative to it, with slashes; found in whatever form it is stored, see
+        root: Root folder.
+        name: Name relative to the root, with slashes, in any Unicode form; see
             :func:`sbdata.file_names.stored`.
 
     Raises:
-        InputError: if the file would lie outside.
-        AmbiguousNameError: if two files are called so.
+        InputError: If the file would lie outside the root.
+        AmbiguousNameError: If two files have this name.
     """
     if reason := unsafe_reason(name):
         msg = f"{quoted(name)} points outside {root}: {reason}; such a name is never followed"

@@ -6,4 +6,4 @@ IMAGE_LABELS, BOXES, SALIENCY = "image_labels", "boxes", "saliency"
 SUPERVISION = (IMAGE_LABELS, BOXES, SALIENCY)
 
 LABELS_ONLY = "labels only, no pixel truth"
-"""Words in a result about the labels of a training set without masks."""
+"""Text in a result about the labels of a training set without masks."""

@@ -28,11 +28,11 @@ class Taxonomy:
 
     def __post_init__(self) -> None:
         if not self.classes or "" in self.classes or len(set(self.classes)) != len(self.classes):
-            msg = f"taxonomy {self.name}: class names must be given, not empty and distinct"
+            msg = f"taxonomy {self.name}: it needs class names, which are distinct and not empty"
             raise InputError(msg)
         odd = next((name for name in (self.name, *self.classes) if has_controls(name)), None)
         if odd is not None:
-            msg = f"taxonomy: the name {quoted(odd)} holds control characters; take them out"
+            msg = f"taxonomy: the name {quoted(odd)} holds control characters; remove them"
             raise InputError(msg)
         if len(self.classes) > 254:
             msg = f"taxonomy {self.name}: at most 254 classes fit beside background and void"
@@ -158,7 +158,7 @@ class ClassMap:
         strangers = sorted(set(self.names.values()) - set(self.taxonomy.classes))
         if strangers:
             msg = (
-                f"the class map leads to {', '.join(strangers)}, not in taxonomy "
+                f"the class map has targets {', '.join(strangers)} that are not in taxonomy "
                 f"{self.taxonomy.name} ({', '.join(self.taxonomy.classes)})"
             )
             raise InputError(msg)
@@ -209,7 +209,7 @@ def list_unmatched(unmatched: Mapping[str, str], shown: int = 5) -> str:
 
 
 def describe_unmatched(unmatched: Mapping[str, str], where: str, shown: int = 5) -> str:
-    """Describe the classes without a category in a source, with near misses; empty if none lacks.
+    """Describe the classes without a category in a source, with near misses; empty if all have one.
 
     >>> describe_unmatched({"fox": "Fox", "hen": ""}, "a.json")
     "a.json has no category for 2 classes: fox (it has 'Fox'), hen; such objects are background"
@@ -254,6 +254,6 @@ def named_taxonomy(name: str) -> Taxonomy:
         return Taxonomy(path.stem, tuple(line.strip() for line in lines if line.strip()))
     msg = (
         f"unknown taxonomy {quoted(name)}; known: {', '.join(sorted(TAXONOMIES))}, or a text file "
-        "with one class name a line"
+        "with one class name per line"
     )
     raise InputError(msg)

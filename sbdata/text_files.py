@@ -102,7 +102,7 @@ def read_lines(path: Path, what: str) -> list[str]:
         return data[len(mark) :].decode(encoding).splitlines()
     except UnicodeDecodeError as error:
         kind = "" if mark else other_kind(data[:8])
-        reason = kind or f"{error}; write one a line, in UTF-8"
+        reason = kind or f"{error}; write one per line, in UTF-8"
         msg = f"{path}: not a list of {what} ({reason})"
         raise InputError(msg) from error
 

@@ -56,7 +56,7 @@ class _StrictLoader(yaml.SafeLoader):
         self._values += values
         if self._values > MAX_YAML_VALUES:
             under = f" under the key {quoted(self._key)}" if self._key else ""
-            msg = f"more than {MAX_YAML_VALUES:,} values{under}, counting what aliases stand for"
+            msg = f"more than {MAX_YAML_VALUES:,} values{under}, with aliases expanded"
             raise _TooMuchError(None, None, msg, mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -77,7 +77,7 @@ class _StrictLoader(yaml.SafeLoader):
         try:
             return super().construct_yaml_timestamp(node)
         except (ValueError, OverflowError) as error:
-            said = f"{quoted(node.value)} is no date of the calendar; write a text in quotes"
+            said = f"{quoted(node.value)} is not a valid date; write a text in quotes"
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
 
 

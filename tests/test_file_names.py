@@ -52,7 +52,7 @@ def test_two_files_of_one_name_are_refused_by_name(tmp_path: Path) -> None:
         (tmp_path / f"{name}.png").touch()
     if len(list(tmp_path.iterdir())) == 1:
         pytest.skip("this disk takes both names for one")
-    with pytest.raises(AmbiguousNameError, match="composed in two ways") as caught:
+    with pytest.raises(AmbiguousNameError, match="in two Unicode forms") as caught:
         stored(tmp_path, f"{NFC}.png")
     assert str(tmp_path) in str(caught.value)
     assert "b\\xe9b\\xe9" in str(caught.value)
@@ -178,7 +178,7 @@ def test_a_coco_source_with_two_photos_of_one_name(tmp_path: Path) -> None:
 
     root = coco_folder(tmp_path / "yard", NFC, NFD)
     photo(root / "photos" / f"{NFC}.jpg")
-    with pytest.raises(InputError, match=r"ambiguous_name 1 .*composed in two ways"):
+    with pytest.raises(InputError, match=r"ambiguous_name 1 .*in two Unicode forms"):
         build_set(coco_recipe(), tmp_path / "set", Inputs(roots={"yard": root}))
 
 
@@ -221,9 +221,9 @@ def test_two_predictions_of_one_image_are_refused(tmp_path: Path) -> None:
 
     for name in (NFC, NFD):
         mask(tmp_path / "predictions" / f"{name}.png")
-    with pytest.raises(AmbiguousNameError, match="composed in two ways"):
+    with pytest.raises(AmbiguousNameError, match="in two Unicode forms"):
         list_predictions(tmp_path / "predictions", [NFC])
-    with pytest.raises(AmbiguousNameError, match="composed in two ways"):
+    with pytest.raises(AmbiguousNameError, match="in two Unicode forms"):
         truth_from_masks(tmp_path / "predictions", None)
 
 

@@ -28,10 +28,10 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     assert sentence_of(FULL, [tmp_path / "out"]).startswith(f"{tmp_path / 'out'}")
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    assert "name another temporary folder by TMPDIR" in sentence_of(named)
-    assert "name another temporary folder by TMPDIR" not in sentence_of(named, [tmp_path / "set"])
+    assert "set TMPDIR to another folder" in sentence_of(named)
+    assert "set TMPDIR to another folder" not in sentence_of(named, [tmp_path / "set"])
     missing = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
-    assert "or name another folder by TMPDIR" in sentence_of(missing)
+    assert "or set TMPDIR to another folder" in sentence_of(missing)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path, place: str) -> 
     folder = tmp_path / place
     with pytest.raises(InputError) as caught:
         check_output(folder)
-    assert str(caught.value).startswith(f"{folder}: nothing can be written there: ")
+    assert str(caught.value).startswith(f"{folder}: cannot be written to: ")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -53,7 +53,7 @@ def test_a_small_file_of_much_is_refused_before_it_is_read(
     pa.set_memory_pool(pool)
     try:
         for read in (read_parquet, lambda p: open_parquet(p).__enter__()):
-            with pytest.raises(ParquetError, match="in memory, as no such table does"):
+            with pytest.raises(ParquetError, match="an implausible"):
                 read(path)
     finally:
         pa.set_memory_pool(former)
@@ -125,7 +125,7 @@ def test_the_table_of_a_run(tmp_path: Path) -> None:
     from sbdata.app.run_folder import _table
 
     pq.write_table(pa.table({"a": repeated(LONG, ROWS)}), tmp_path / "a.parquet")
-    with pytest.raises(ValueError, match="in memory, as no such table does"):
+    with pytest.raises(ValueError, match="an implausible"):
         _table(tmp_path / "a.parquet", ["a"])
 
 

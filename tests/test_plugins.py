@@ -61,7 +61,7 @@ def test_what_is_not_there_is_said(installed: Path, name: str, said: str) -> Non
 
 def test_a_name_is_given_once(installed: Path) -> None:
     for name in ("one", "far"):
-        with pytest.raises(InputError, match=f"there is a number '{name}' already"):
+        with pytest.raises(InputError, match=f"a number called '{name}' already exists"):
             numbers().register(name, 1)
     with pytest.raises(InputError, match="number 'new': is not a number"):
         numbers().register("new", "text")  # type: ignore[arg-type]

@@ -99,7 +99,7 @@ def test_the_page_shows_todays_values(found: Quickstart) -> None:
 @pytest.mark.parametrize("name", ["predictions", "quickstart.json"])
 def test_a_folder_of_others_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(InputError, match="holds something else than a quickstart; give another"):
+    with pytest.raises(InputError, match="holds files of something else; give another"):
         run_quickstart(tmp_path, silent)
     with pytest.raises(InputError, match="a file, not a folder"):
         run_quickstart(tmp_path / name, silent)

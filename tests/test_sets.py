@@ -160,7 +160,7 @@ def test_an_unknown_id_is_one_sentence(root, method, image_id):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(InputError, match="absent: no such folder; 'sbdata dataset build'"):
+    with pytest.raises(InputError, match="absent: no such folder; build a set by 'sbdata"):
         open_set(tmp_path / "absent")
 
 
@@ -170,7 +170,7 @@ def test_a_file_instead_of_a_folder(root):
 
 
 def test_an_empty_folder(tmp_path):
-    with pytest.raises(InputError, match="an empty folder; write a set there by 'sbdata dataset"):
+    with pytest.raises(InputError, match="an empty folder; build a set there by 'sbdata dataset"):
         open_set(tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_a_manifest_without_images_says_what_to_run(tmp_path):
     write_manifest(make(), tmp_path)
     with pytest.raises(
         InputError,
-        match="a manifest without JPEGImages and SegmentationClass and SegmentationObject; build",
+        match="a manifest, without JPEGImages and SegmentationClass and SegmentationObject; build",
     ):
         open_set(tmp_path)
 
@@ -207,7 +207,7 @@ def test_a_missing_mask_is_one_sentence(root):
 
 def test_a_mask_of_another_size_is_one_sentence(root):
     write_index_png(root / "SegmentationObject" / "b.png", np.zeros((4, 2), np.uint8))
-    with pytest.raises(InputError, match=r"b.png: 2 x 4 pixels, its image has 4 x 2; run"):
+    with pytest.raises(InputError, match=r"b.png: 2 x 4 pixels, but its image has 4 x 2; run"):
         open_set(root).instance_map("b")
 
 

@@ -173,7 +173,7 @@ def test_a_map_of_ones_own_may_be_given() -> None:
 def test_unknown_maps_and_classes_are_refused() -> None:
     with pytest.raises(InputError, match=r"unknown class map 'x'; known: .*lvis-to-voc20"):
         class_map(VOC20, "x")
-    with pytest.raises(InputError, match="leads to hamster"):
+    with pytest.raises(InputError, match="has targets hamster"):
         ClassMap(VOC20, {"pet": "hamster"})
 
 

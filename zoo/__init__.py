@@ -1,8 +1,8 @@
 """The FiftyOne dataset zoo builds and loads a set of sbdata from the repository's URL.
 
 ``fiftyone.zoo.load_zoo_dataset(URL)`` finds the ``fiftyone.yml`` beside this file, copies this
-folder into its own, and calls the two functions below. sbdata itself must be installed. It lies in
-a folder of its own because a clone with an ``__init__.py`` at its root would shadow the package.
+folder into its own, and calls the two functions below. sbdata itself must be installed. This module
+is not at the repository's root, because an ``__init__.py`` there would shadow the package.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def download_and_prepare(
         None (this module loads the dataset), the number of images, and the classes.
 
     Raises:
-        ImportError: where sbdata is not installed.
+        ImportError: if sbdata is not installed.
     """
     try:
         from sbdata.curate.build import build_set
         from sbdata.curate.inputs import Inputs
         from sbdata.recipe import load_recipe
     except ImportError as error:
-        msg = "this dataset is built by sbdata: pip install it from the same repository first"
+        msg = "sbdata, which builds this dataset, is not installed; install it from the repository"
         raise ImportError(msg) from error
     roots = {name: Path(root) for name, root in (source_roots or {}).items()}
     inputs = Inputs(roots=roots, workers=workers)
@@ -54,7 +54,7 @@ def load_dataset(dataset: fo.Dataset, dataset_dir: str) -> None:
     """Put the built set into FiftyOne's dataset.
 
     Args:
-        dataset: an empty one.
+        dataset: an empty dataset.
         dataset_dir: folder of the zoo for this dataset.
     """
     from sbdata.app.dataset import fill_dataset

@@ -98,7 +98,7 @@ def check_comparable(title: str, noted: Mapping[str, Any], others: Mapping[str, 
         ):
             if one != two:
                 msg = (
-                    f"{title} is scored with {what} {one}, and {other['title']} beside it with "
+                    f"{title} is scored with {what} {one}, but the attached {other['title']} with "
                     f"{two}; score one of them again, or drop all attached runs by --fresh"
                 )
                 raise InputError(msg)

@@ -104,7 +104,7 @@ def find_mongod() -> Path:
             return own
     found = shutil.which(_EXECUTABLE)
     if found is None:
-        msg = f"FiftyOne has no database here: {REMEDY}"
+        msg = f"FiftyOne has no database server: {REMEDY}"
         raise InputError(msg)
     return Path(found)
 
@@ -141,7 +141,7 @@ def _leave(folder: Path, mark: str, database: Database) -> None:
 
 
 def _users(folder: Path) -> list[str]:
-    """Return the marks of the processes that use the server; delete marks of dead processes."""
+    """Return the marks of the processes that use the server; delete those of dead processes."""
     import psutil
 
     living = []

@@ -37,7 +37,7 @@ def export_dataset(dataset: fo.Dataset, out: Path) -> Path:
 
     known = info_of(dataset)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        msg = f"{out}: is there already; export to a new folder"
+        msg = f"{out}: already exists; export to a new folder"
         raise InputError(msg)
     prepared = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.part"
     try:

@@ -101,8 +101,8 @@ def read_run(folder: Path) -> Run:
         msg = f"{folder}: not a readable result of 'sbdata score' ({reason}); score it again"
         raise InputError(msg) from error
     msg = (
-        f"{folder}: was scored with {made_by[0]} (layout {made_by[1]}), which cannot stand beside "
-        f"{METRIC} (layout {VERSION}); score the predictions again by 'sbdata score'"
+        f"{folder}: was scored with {made_by[0]} (layout {made_by[1]}), which is not comparable "
+        f"with {METRIC} (layout {VERSION}); score the predictions again by 'sbdata score'"
     )
     raise InputError(msg)
 
@@ -154,7 +154,7 @@ def check_run(run: Run, opened: EvaluationSet) -> None:
         raise InputError(msg)
     rows = _keys(run.instances)
     if len(rows) != run.instances.num_rows or rows != _keys(opened.manifest.instances):
-        msg = f"{run.folder}: its rows are not the set's objects; score the predictions again"
+        msg = f"{run.folder}: its rows do not match the set's objects; score the predictions again"
         raise InputError(msg)
 
 

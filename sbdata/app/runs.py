@@ -48,7 +48,7 @@ def attach_run(
     check_run(run, opened)
     known = info_of(dataset)
     if known["logical_hash"] != opened.logical_hash:
-        msg = f"{opened.root}: has changed since it was loaded; run 'sbdata app {opened.root}'"
+        msg = f"{opened.root}: was changed after it was loaded; run 'sbdata app {opened.root}'"
         raise InputError(msg)
     former = known["runs"].get(run.name)
     place = str(run.folder) if former is None else former["folder"]
@@ -230,7 +230,7 @@ def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
         "ia_iou": f"Instance-aware IoU ({METRIC}), {run.title}",
         "tp": f"True positives: pixels of the object predicted as its class, {run.title}",
         "fp": f"False positives attributed to this object, in pixels, {run.title}",
-        "outcome": f"What became of the object ({', '.join(OUTCOMES)}), {run.title}",
+        "outcome": f"Outcome of the object ({', '.join(OUTCOMES)}), {run.title}",
         "other_class": "The other class that most of its pixels are predicted as, if any, "
         f"{run.title}",
     }

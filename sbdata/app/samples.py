@@ -40,19 +40,19 @@ def declare_fields(dataset: fo.Dataset, sizes: tuple[str, ...]) -> None:
         dataset.add_sample_field(name, kind, embedded_doc_type=document, description=description)
 
     declare(IMAGE_ID, fo.StringField, "The image's id in the set")
-    declare("split", fo.StringField, "The split it belongs to")
-    declare("source", fo.StringField, "The published dataset it comes from")
-    declare("url", fo.StringField, "Where it was published")
+    declare("split", fo.StringField, "The image's split")
+    declare("source", fo.StringField, "The published dataset that the image comes from")
+    declare("url", fo.StringField, "URL at which the image was published")
     declare("license", fo.StringField, "Its licence")
     for size in sizes:
-        declare(count_field(size), fo.IntField, f"How many {size} objects it has")
+        declare(count_field(size), fo.IntField, f"Number of {size} objects in the image")
     document = fo.EmbeddedDocumentField
     declare(TRUTH, document, "The class of every pixel", fo.Segmentation)
     declare(INSTANCES, document, "The annotated objects", fo.Detections)
     declare(f"{OBJECTS}.area", fo.IntField, "Visible pixels")
-    declare(f"{OBJECTS}.area_fraction", fo.FloatField, "Visible pixels over the image's")
-    declare(f"{OBJECTS}.size", fo.StringField, "The size that the area falls into")
-    declare(f"{OBJECTS}.source", fo.StringField, "The published dataset of its annotation")
+    declare(f"{OBJECTS}.area_fraction", fo.FloatField, "Visible share of the image's pixels")
+    declare(f"{OBJECTS}.size", fo.StringField, "Size of the object by its area")
+    declare(f"{OBJECTS}.source", fo.StringField, "The published dataset of the annotation")
 
 
 def sample_fields(

@@ -38,7 +38,7 @@ def check_port(address: str, port: int) -> None:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
     except socket.gaierror as error:
-        msg = f"--address {address}: no address of this machine; give 127.0.0.1"
+        msg = f"--address {address}: not an address of this machine; give 127.0.0.1"
         raise InputError(msg) from error
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -103,7 +103,7 @@ def _start_server(address: str, port: int) -> Any:
             if requests.get(url, timeout=_ANSWER_SECONDS).ok:
                 return server
         time.sleep(0.25)
-    msg = f"FiftyOne's server did not start on port {port} of {address}; its words are above"
+    msg = f"FiftyOne's server did not start on port {port} of {address}; see its output above"
     raise InputError(msg)
 
 

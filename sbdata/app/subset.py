@@ -1,4 +1,4 @@
-"""Make a new evaluation set of some images of a set: a manifest with a recipe beside it."""
+"""Make a new evaluation set from some images of a set: a manifest with a recipe beside it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sbdata.storage import is_safe_stem, write_text
 RECIPE_FILE = "recipe.yaml"
 COUNTS_FILE = "counts.txt"
 _COMMENT = """\
-# These images were chosen in the app, and the manifest in this folder lists them: build the set by
+# The manifest in this folder lists the images that were chosen in the app. Build the set by
 #     sbdata dataset build {folder}
-# Built from this recipe, it would have every candidate of its sources instead.
+# This recipe alone would select every candidate of its sources instead.
 """
 
 
@@ -40,20 +40,21 @@ def subset_manifest(manifest: Manifest, image_ids: Collection[str], name: str) -
     """
     chosen = sorted(set(image_ids))
     if not chosen:
-        msg = "the view shows no image; change it so that it shows those of the new set"
+        msg = "the view shows no image; change it to show the images of the new set"
         raise InputError(msg)
     if not is_safe_stem(name) or name == manifest.name:
         msg = (
-            f"{name!r} cannot name the new set; give a plain name, and not that of {manifest.name}"
+            f"{name!r} is not a valid name of the new set; give a plain name other than "
+            f"{manifest.name}"
         )
         raise InputError(msg)
     if "recipe" not in manifest.meta:
-        msg = f"{manifest.name}: its manifest names no recipe; build it by 'sbdata dataset build'"
+        msg = f"{manifest.name}: its manifest has no recipe; build it by 'sbdata dataset build'"
         raise InputError(msg)
     images = rows_of(manifest.images, chosen)
     if images.num_rows != len(chosen):
         gone = sorted(set(chosen) - set(images["image_id"].to_pylist()))
-        msg = f"{gone[0]}: no image of {manifest.name}; load the set again by 'sbdata app'"
+        msg = f"{gone[0]}: not an image of {manifest.name}; load the set again by 'sbdata app'"
         raise InputError(msg)
     kept = {k: v for k, v in manifest.meta.items() if k not in ("name", "version", "logical_hash")}
     kept = {k: v for k, v in kept.items() if k not in ("taxonomy", "bins")}
@@ -105,7 +106,7 @@ def write_subset(manifest: Manifest, image_ids: Collection[str], name: str, out:
     found = subset_manifest(manifest, image_ids, name)
     folder = out / name
     if folder.exists():
-        msg = f"{folder}: is there already; give another name"
+        msg = f"{folder}: already exists; give another name"
         raise InputError(msg)
     try:
         folder.mkdir(parents=True)

@@ -73,7 +73,7 @@ def _views(
     )
     yield _Named(
         f"richest in {smallest} objects",
-        f"Images by how many {smallest} objects they have, most first",
+        f"Images by their number of {smallest} objects, most first",
         dataset.match(count > 0).sort_by(count_field(smallest), reverse=True).limit(_SHOWN),
     )
     cells = thin_cells(opened)
@@ -93,7 +93,7 @@ def _views(
         yield _Named(
             f"{smallest} objects missed by every run",
             f"{smallest} objects of which under {MISSED_RECALL:.0%} of the pixels are found, and "
-            f"which are not taken for another class: {titles}",
+            f"which are not predicted as another class: {titles}",
             dataset.filter_labels(INSTANCES, missed),
         )
     for first, second in pairs_of(list(runs)):

@@ -17,8 +17,8 @@ from sbdata.settings import from_plain, overridden
 from sbdata.supervision import IMAGE_LABELS, SUPERVISION
 
 FULL = "full"
-"""Name of the control that trains on ground-truth masks: the ceiling. No baseline may see those, so
-it is not a baseline, and the runner knows it by name."""
+"""Name of the control that trains on ground-truth masks, the upper bound. Baselines have no access
+to those masks, so it is not a baseline; the runner handles this name separately."""
 
 PIXEL_MASKS = "pixel_masks"
 CEILING = "Control: trained on ground-truth masks. The ceiling."
@@ -67,7 +67,7 @@ class Baseline:
     def __post_init__(self) -> None:
         unknown = set(self.supervision) - set(SUPERVISION)
         if unknown:
-            msg = f"baseline {self.name}: supervision {unknown.pop()!r} is none of {SUPERVISION}"
+            msg = f"baseline {self.name}: supervision {unknown.pop()!r} is not in {SUPERVISION}"
             raise InputError(msg)
 
     def resolved(self, preset: str, overrides: tuple[str, ...] = ()) -> Any:
@@ -78,7 +78,7 @@ class Baseline:
         """
         if preset not in self.presets:
             known = ", ".join(sorted(self.presets))
-            msg = f"baseline {self.name} has no preset {preset!r}; it has {known}"
+            msg = f"baseline {self.name} has no preset {preset!r}; choose from {known}"
             raise InputError(msg)
         where = f"baseline {self.name}, preset {preset}"
         raw = overridden(dict(self.presets[preset]), overrides, where, "--method-option")

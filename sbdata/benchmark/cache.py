@@ -2,11 +2,11 @@
 
 Folders below the cache's root:
 
-    weak/<set>-<hash>/                        photos, linked: all that a method can access
+    weak/<set>-<hash>/                        linked photos: the only files that a method can access
     stages/<stage>-<id>/                      output of a method's stage
     pseudo/<method>-<id>/                     quality of the pseudo-masks
-    train/<method>-<key>/<strategy>/          trained segmenters; the key stands for all but the
-                                              strategy, since strategies share ``first-phase``
+    train/<method>-<key>/<strategy>/          trained segmenters; the key covers all but the
+                                              strategy, because strategies share ``first-phase``
     predict/<method>-<strategy>-<set>-<id>/   masks of an evaluation set
     score/<method>-<strategy>-<set>-<id>/     values and tables of those masks
     jobs/                                     logs of Slurm's jobs, and their pickled calls
@@ -85,7 +85,7 @@ class Cache:
         if key not in self._opened:
             opened = open_set(Path(root))
             if opened.logical_hash != logical_hash:
-                msg = f"{root}: the set has changed since the bench began; run it again"
+                msg = f"{root}: the set was changed while the bench ran; run it again"
                 raise InputError(msg)
             self._opened[key] = opened
         found: EvaluationSet = self._opened[key]

@@ -31,7 +31,7 @@ class Reference:
 
     Attributes:
         protocol: Protocol of the entries.
-        masks: Values that affect pseudo-masks, used for them in place of a protocol.
+        masks: Values that affect pseudo-masks, used for them instead of a protocol.
         labels: Source of the image labels of all methods except controls, which need not have the
             same labels. Empty if there are only controls.
         saliency: Source of the saliency maps of all methods that use some; else empty.

@@ -34,7 +34,7 @@ class BenchmarkConfig:
         saliency: Folder of saliency maps, for the methods that use them.
         boxes: File or folder of boxes that replace those of the dataset, for the methods that use
             them.
-        pseudo: Folder of an import by method; its masks stand in the place of the method's own.
+        pseudo: Folder of an import by method; its masks replace those of the method.
         part: Name of this part of a study, which begins the names of its tasks; may be empty.
     """
 
@@ -64,8 +64,8 @@ class BenchmarkConfig:
         unknown = sorted(set(self.pseudo) - set(self.methods))
         if unknown:
             msg = (
-                f"--pseudo {unknown[0]}=...: no method of this call, which has "
-                f"{', '.join(self.methods)}; name it by --method"
+                f"--pseudo {unknown[0]}=...: not a method of this call, which has "
+                f"{', '.join(self.methods)}; add it by --method"
             )
             raise InputError(msg)
         absolute = {

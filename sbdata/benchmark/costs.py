@@ -1,10 +1,10 @@
 """Cost model: durations of tasks and the space that they take, from measured speeds of networks.
 
 Speeds are those of ``results/steps.json``, measured by ``benchmarks/steps.py`` on one CPU core.
-The work of a network is counted in pixels, those of all views, scales and epochs. A stage of a
-method costs what it was measured to cost in the preset ``smoke``, times the ratio of the work of
-its settings to that of ``smoke``. Such an estimate tells hours from weeks and may be wrong by a
-factor of three.
+The work of a network is counted in pixels, those of all views, scales and epochs. The cost of a
+stage of a method is its measured cost in the preset ``smoke``, times the ratio of the work of its
+settings to that of ``smoke``. Such an estimate distinguishes hours from weeks; it may be wrong by
+a factor of three.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ CRF = 11.481
 """Seconds of the CRF per million pixels of a photo, from ``results/steps.json``; on the CPU."""
 
 GPU = 200.0
-"""Speed of a GPU over one CPU core: a guess, from tens of TFLOP/s against some 100 GFLOP/s. It
-stands until ``benchmarks/gpu.py`` was run on a GPU."""
+"""Speed of a GPU over one CPU core: a guess, from tens of TFLOP/s against some 100 GFLOP/s, until
+``benchmarks/gpu.py`` is run on a GPU."""
 
 SCORE = 0.02
 """Seconds to score an image of the generated shapes."""
@@ -85,7 +85,7 @@ def gpu_seconds(resources: Resources) -> float:
 
 
 def cpu_seconds(resources: Resources) -> float:
-    """Return the estimated seconds of one core beside a GPU: tasks that need none."""
+    """Return the estimated seconds on one core; 0 for a task that uses a GPU."""
     return 0.0 if resources.gpus else resources.seconds
 
 
@@ -182,7 +182,7 @@ def _networks(stage: Stage) -> Iterator[Speed]:
 
 
 def _seen(settings: Any, *, alone: bool = False) -> float:
-    """Return how often the scales of some settings show each pixel of a photo."""
+    """Return how often each pixel of a photo is processed at the scales of some settings."""
     if not isinstance(settings, Mapping):
         return 1.0
     scales = settings.get("scales")
@@ -207,7 +207,7 @@ def _steps(settings: Mapping[str, Any]) -> float:
 
 # Measured with `sbdata bench --method bbam --method cam` on 600 generated images, preset smoke:
 # masks take 26,000 to 32,000 and maps 0.6 to 1.2 million bytes per million pixels, score tables 190
-# bytes per image. A training leaves its weights; the phase before the switch leaves three times as
+# bytes per image. A training stores its weights; the phase before the switch stores three times as
 # much: weights, momentum and Fisher information.
 _MASK, _MAPS, _TABLE = 30_000.0, 1_200_000.0, 200.0
 _MASKS = ("labels", "masks", "seeds")  # names of the stages that write masks and no maps
@@ -216,13 +216,13 @@ _WEIGHT = 4  # bytes of a number
 
 
 def space_of_training(preset: Preset, *, shared: bool) -> float:
-    """Return the bytes that a training leaves, those of the first phase unless it is shared."""
+    """Return the bytes that a training stores, with its first phase unless that is shared."""
     speed = speed_of(preset.model.backbone, preset.model.output_stride)
     return float((1 if shared else 1 + _FIRST_PHASE) * _WEIGHT * speed.parameters)
 
 
 def space_of_stage(stage: Stage, images: int, pixels: float) -> float:
-    """Return the bytes that a stage leaves: a network, masks or maps of each image."""
+    """Return the bytes that a stage stores: a network, or masks or maps of each image."""
     speed = next(_networks(stage), None)
     if speed is not None and "schedule" in as_plain(stage.settings):
         return float(_WEIGHT * speed.parameters)

@@ -1,4 +1,4 @@
-"""Estimated durations of tasks, from former runs of the same kind if there are any."""
+"""Estimated durations of tasks, from earlier runs of the same kind if there are any."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Estimate:
 
     Attributes:
         seconds: Estimated wall time in seconds.
-        source: Basis of the estimate: the number of former runs, or that of
+        source: Basis of the estimate: the number of earlier runs, or that of
             :mod:`sbdata.benchmark.costs`.
     """
 
@@ -32,7 +32,7 @@ class Estimate:
 
 
 def note_duration(cache: Path, task: Task, seconds: float) -> None:
-    """Record in the cache the duration of a task that ran from its start."""
+    """Record in the cache the duration of a task that ran without interruption."""
     row = {"what": _what(task), "work": _work(task), "seconds": round(seconds, 3)}
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / FILE).open("a", encoding="utf-8") as stream:
@@ -42,7 +42,7 @@ def note_duration(cache: Path, task: Task, seconds: float) -> None:
 def estimate_durations(cache: Path, tasks: Sequence[Task]) -> dict[str, Estimate]:
     """Return the estimated duration of each task, by task id.
 
-    Estimates scale former runs by their duration per unit of work: per estimated second, or per
+    Estimates scale earlier runs by their duration per unit of work: per estimated second, or per
     image if a task has no estimate.
     """
     rates = _rates(cache / FILE)
@@ -50,7 +50,7 @@ def estimate_durations(cache: Path, tasks: Sequence[Task]) -> dict[str, Estimate
     for task in tasks:
         former = rates.get(_what(task), [])
         if former:
-            runs = "1 former run" if len(former) == 1 else f"{len(former)} former runs"
+            runs = "1 earlier run" if len(former) == 1 else f"{len(former)} earlier runs"
             found[task.id] = Estimate(median(former) * _work(task), runs)
         else:
             found[task.id] = Estimate(task.resources.seconds, BASIS)

@@ -185,7 +185,7 @@ def read_records(paths: Sequence[Path]) -> tuple[list[SetRecord], list[Paired]]:
         raise InputError("; ".join(problems[:_SHOWN]) + more)
     if not entries:
         where = ", ".join(map(str, paths))
-        msg = f"{where}: no result of format {FORMAT}; 'sbdata bench' writes them"
+        msg = f"{where}: no result of format {FORMAT} found; give files that 'sbdata bench' wrote"
         raise InputError(msg)
     return entries, pairs
 
@@ -195,10 +195,10 @@ def _refuse_other_format(path: Path, format_: str, *, given: bool) -> None:
     if is_version_1(format_):
         raise InputError(said_of_version_1(path))
     if re.match(r"sbdata\.(result|differences)\.v", format_):
-        msg = f"{path}: of format {quoted(format_)}, which this sbdata does not read; update sbdata"
+        msg = f"{path}: format {quoted(format_)} is not known to this sbdata; update sbdata"
         raise InputError(msg)
     if given:
-        msg = f"{path}: no result; 'sbdata bench' writes files of format {FORMAT}"
+        msg = f"{path}: not a result of format {FORMAT}; give a file that 'sbdata bench' wrote"
         raise InputError(msg)
 
 
@@ -307,7 +307,7 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Kept:
-    """Number of instances of a size, and how many of them a stage still has."""
+    """Number of instances of a size, and number of those that a stage keeps."""
 
     n: int
     kept: int

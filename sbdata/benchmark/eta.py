@@ -40,9 +40,9 @@ Watcher = Callable[[BenchProgress], None]
 class Eta:
     """Reports a bench's progress and remaining time to a watcher.
 
-    The remaining time scales the tasks' estimates by the wall time per estimated second so far, on
-    this machine and with this number of processes. In the first minutes the estimates count almost
-    unchanged, since the first task may be short and its start slow.
+    The remaining time is the sum of the tasks' estimates, scaled by the wall time per estimated
+    second so far, on this machine and with this number of processes. In the first minutes the
+    estimates are hardly scaled, because the first task may be short and its start slow.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Eta:
             self._say(what, done, total, self._left[key] * done / total)
 
     def finished(self, task: Task) -> None:
-        """Count a task that has ended, whatever it took."""
+        """Count a task that has ended, however long it took."""
         self._seen = self._now()
         self._passed += self._left.pop(task.id)
         self._say("" if self._ended.startswith(task.name) else task.name, 1, 1, 0.0)

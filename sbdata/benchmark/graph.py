@@ -107,17 +107,17 @@ def _open_sets(
         if isinstance(opened, EvaluationSet):
             check_has_masks(opened.manifest, root, "scoring")
         if opened.name in found:
-            msg = f"{root}: a set called {opened.name} is scored already; name each set once"
+            msg = f"{root}: another scored set is called {opened.name}, too; name each set once"
             raise InputError(msg)
         if opened.taxonomy.classes != training.taxonomy.classes:
             msg = (
                 f"{root}: has the classes of {opened.taxonomy.name}, but the training set "
-                f"{training.root} those of {training.taxonomy.name}; give two that agree by --set "
-                "and --train-set"
+                f"{training.root} those of {training.taxonomy.name}; give sets of the same classes "
+                "by --set and --train-set"
             )
             raise InputError(msg)
         if opened.logical_hash == training.logical_hash:
-            msg = f"{root}: is the training set; score another one by --set"
+            msg = f"{root}: is the training set; give another set by --set"
             raise InputError(msg)
         found[opened.name] = opened
     return found
@@ -127,7 +127,7 @@ def _open_set(root: Path, stand_ins: Mapping[Path, UnbuiltSet]) -> PlannedSet:
     if root in stand_ins and not root.is_dir():
         return stand_ins[root]
     if not root.is_dir() and root.name in bundled_recipes():
-        msg = f"{root}: no such set; build it by 'make dataset RECIPE={root.name}'"
+        msg = f"{root}: no such set; build it by 'sbdata dataset build {root.name}'"
         raise InputError(msg)
     return open_set(root)
 
@@ -394,7 +394,7 @@ class _Branch:
         planner = self.planner
         preset = planner.preset.as_dict()
         for part, name in (("optimisation", "checkpoint_every"), ("model", "weights")):
-            del preset[part][name]  # the one changes nothing, of the other the content counts
+            del preset[part][name]  # the first changes nothing, the second counts by its content
         training = planner.training
         masks = {} if self._masks else {"truth": training.logical_hash}
         return {
@@ -541,7 +541,7 @@ class _Branch:
 
 
 def _training_code(strategy: str) -> tuple[str, ...]:
-    """Return the modules in which the code of a training begins, a loss of others included."""
+    """Return the entry modules of a training's code, with those of third-party losses."""
     return (CODE["train"], *find_strategy(strategy).modules_of_others)
 
 

@@ -43,8 +43,8 @@ def import_folder(method: str, work: Path) -> Path:
     if not folder.is_dir():
         there = sorted(p.name for p in folder.parent.glob("*") if not p.name.startswith("."))
         msg = (
-            f"{folder}: no such import; there {'are ' + ', '.join(there) if there else 'is none'}. "
-            "'sbdata pseudo import' writes them, and import:PATH/ takes one from elsewhere"
+            f"{folder}: no such import (existing: {', '.join(there) or 'none'}); make it by "
+            "'sbdata pseudo import', or give its folder as import:PATH/"
         )
         raise InputError(msg)
     return folder
@@ -103,7 +103,7 @@ def import_in(folder: Path) -> tuple[Record, Stage]:
 
 
 def planned_import(name: str, folder: Path) -> Stage:
-    """Return the stage of masks that are still to be imported, to plan with."""
+    """Return the stage of masks that are not imported yet, for planning."""
     return _stage(ImportSettings(name, LATER, "", LATER, LATER, LATER, LATER), folder)
 
 

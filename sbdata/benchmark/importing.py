@@ -1,4 +1,4 @@
-"""Published masks and maps that a bench imports by itself: ``--pseudo METHOD=DIR``."""
+"""Published masks and maps that the bench imports itself: ``--pseudo METHOD=DIR``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def import_for(
     """Return the folder of an import of published masks or maps; import them if necessary.
 
     Args:
-        method: Name of the method that they are of; it sets the rule that converts maps.
+        method: Name of the method that made them; it determines the rule that converts maps.
         folder: Folder of an import, or of files that 'sbdata pseudo import' reads.
         training: Training set.
         work: Work folder of the bench, which gets the import.

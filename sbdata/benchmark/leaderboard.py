@@ -169,7 +169,7 @@ def _board(
             *notes,
             *_elsewhere(kept, methods, strategies),
             *(
-                f"Where methods see saliency, its maps are {s}."
+                f"Methods that use saliency have these maps: {s}."
                 for s in reference.saliency.values()
             ),
             *_without_truth(first),
@@ -231,7 +231,7 @@ def _without_repeats(
             said = f"; they differ in {', '.join(differing)}" if differing else ""
             msg = (
                 f"{former.file} and {entry.file} give {entry.method}, {entry.strategy}, seed "
-                f"{entry.seed} different figures on {entry.scored}{said}; leave one of them out"
+                f"{entry.seed} different values on {entry.scored}{said}; leave one of them out"
             )
             raise InputError(msg)
         notes.append(_repeated(former, entry))
@@ -240,8 +240,8 @@ def _without_repeats(
 
 def _repeated(former: SetRecord, entry: SetRecord) -> str:
     if former.file.name == entry.file.name:
-        return f"{entry.file.name} was given twice, with the same figures."
-    return f"{former.file.name} and {entry.file.name} have the same figures; one of them is shown."
+        return f"{entry.file.name} was given twice, with the same values."
+    return f"{former.file.name} and {entry.file.name} have the same values; one of them is shown."
 
 
 def _check_same_identity(entries: Sequence[SetRecord]) -> None:
@@ -256,8 +256,8 @@ def _check_same_identity(entries: Sequence[SetRecord]) -> None:
         if differing:
             msg = (
                 f"{first.file} and {entry.file} are both {entry.method}, {entry.strategy}, but "
-                f"differ in {', '.join(differing)}; only results that differ in their seed alone "
-                "are averaged, so leave one of them out"
+                f"differ in {', '.join(differing)}; only results that differ in nothing but the "
+                "seed are averaged, so leave one of them out"
             )
             raise InputError(msg)
 
@@ -279,7 +279,7 @@ def _elsewhere(entries: Sequence[SetRecord], methods: set[str], strategies: set[
         "strategy": sorted(strategies - {entry.strategy for entry in entries}, key=strategy_order),
     }
     return [
-        "Not run here, though on another set: "
+        "Run only on another set: "
         f"{count(len(names), what, 'strategies' if what == 'strategy' else '')} "
         f"({', '.join(names)})."
         for what, names in lacking.items()

@@ -65,7 +65,7 @@ def link_masks(task: StageContext, settings: ImportSettings) -> None:
         if size is not None:
             if mask.shape != size:
                 msg = (
-                    f"{file}: {mask.shape[1]} x {mask.shape[0]} pixels, its image has "
+                    f"{file}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image has "
                     f"{size[1]} x {size[0]}; {remedy}"
                 )
                 raise InputError(msg)

@@ -39,15 +39,15 @@ def usable(
     whole: bool = False,
     verify: bool = False,
 ) -> Marker | None:
-    """Return the marker of a folder that can be used unchanged; None if it must be made.
+    """Return the marker of a folder whose files can be used; None if they must be made.
 
     Args:
         folder: Folder of a step.
         inputs: Content of the step's current inputs, by any names; a folder made from other content
             is deleted. None skips this check.
         name: File name of the marker.
-        whole: True if the step makes all of its files or none: if one is missing, the whole folder
-            is deleted; else the others are kept.
+        whole: True if the step can only make all of its files together: if one is missing, the
+            whole folder is deleted. Otherwise the other files are kept.
         verify: True to hash every file.
 
     Raises:

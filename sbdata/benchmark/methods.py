@@ -30,13 +30,13 @@ class Method:
     """Method with resolved settings.
 
     Attributes:
-        name: under which results list it.
+        name: Name in results.
         paper: Title, venue and year, or the purpose of a control.
-        supervision: Kinds of labels that it sees.
-        control: Whether it is a ceiling or a floor.
+        supervision: Kinds of labels that it uses.
+        control: True for a ceiling or a floor.
         stages: Stages by names that are distinct within the method, in running order; the last one
             writes the pseudo-masks. None for ``full``.
-        variant: suffix of the name, such as ``hybrid``; empty for the method itself.
+        variant: Suffix of the name, such as ``hybrid``; empty for the method itself.
         reference: Stages of the method's preset ``smoke`` by the same names, to which estimated
             durations refer; empty if it has none.
     """
@@ -112,8 +112,8 @@ def find_methods(
     ):
         if path is not None and not any(seen in method.supervision for method in found.values()):
             msg = (
-                f"{option} {path}: none of {', '.join(found)} takes {what}; leave it out, or name "
-                "a method that does"
+                f"{option} {path}: none of {', '.join(found)} uses {what}; leave it out, or name a "
+                "method that does"
             )
             raise InputError(msg)
     return found
@@ -130,7 +130,7 @@ IMPORTED = "imported masks"
 
 
 def _replaced(method: Method, folder: Path, *, unbuilt: bool) -> Method:
-    """Return a method with the masks of an import in the place of all of its stages."""
+    """Return a method whose stages are replaced by the masks of an import."""
     if unbuilt and not is_import(folder):
         stage = planned_import(method.name, folder)
         return replace(

@@ -100,8 +100,8 @@ def _by_pair(
         if minuend is None or subtrahend is None:
             lacking = pair.minuend if minuend is None else pair.subtrahend
             notes.append(
-                f"A difference in {pair.file.name} is left out: the result of {lacking} is not "
-                "beside it."
+                f"A difference in {pair.file.name} is left out: the result of {lacking} is not in "
+                "its folder."
             )
             continue
         _check(pair, minuend, subtrahend)
@@ -157,7 +157,7 @@ def _check(pair: Paired, minuend: SetRecord, subtrahend: SetRecord) -> None:
             change is not None and gap is not None and abs(change.value - gap) > _CLOSE
         ):
             msg = (
-                f"{pair.file}: the difference of {name} is not that of {minuend.file.name} and "
+                f"{pair.file}: the difference of {name} does not match {minuend.file.name} and "
                 f"{subtrahend.file.name} on {pair.scored}; run 'sbdata bench' again"
             )
             raise InputError(msg)

@@ -89,7 +89,7 @@ def check_masks_agree(entries: Sequence[SetRecord]) -> None:
         if former.pseudo != entry.pseudo:
             msg = (
                 f"{former.file} and {entry.file} give the pseudo-masks of {entry.method}, seed "
-                f"{entry.seed} different figures; leave one of them out or run 'sbdata bench' again"
+                f"{entry.seed} different values; leave one of them out or run 'sbdata bench' again"
             )
             raise InputError(msg)
 

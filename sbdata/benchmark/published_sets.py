@@ -1,8 +1,8 @@
-"""What is published of the sets of bundled recipes, for plans made before they are built.
+"""Published facts about the sets of bundled recipes, for plans made before they are built.
 
-Sources: VOC val and train_aug, 1,449 and 10,582 ids, as their lists have them (registry.yaml). COCO
-2014: 82,081 of 82,783 images of train2014 and 40,137 of 40,504 of val2014 have an object. Mean
-sizes: 500 x 375 and 640 x 480, the usual size of a photo in each.
+Sources: VOC val and train_aug have 1,449 and 10,582 ids in their lists (registry.yaml). Of COCO
+2014, 82,081 of 82,783 images of train2014 and 40,137 of 40,504 of val2014 have an object. The mean
+sizes are the usual sizes of a photo in each, 500 x 375 and 640 x 480.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """What is known of a recipe's set before it is built.
+    """Facts about a recipe's set that are known before it is built.
 
     Attributes:
         taxonomy: Name of the taxonomy.
@@ -22,7 +22,7 @@ class PublishedSet:
         sources: Names in the registry of the sources that a build reads.
         photo_bytes: Mean size of a photo's file.
         note: Sentence about these values that a plan must show; may be empty.
-        fetched: True if a build fetches its photos one by one; False if an archive has them.
+        fetched: True if a build downloads its photos one by one; False if an archive has them.
     """
 
     taxonomy: str

@@ -29,7 +29,7 @@ _REMEDY = "delete it and run 'sbdata bench' again"
 
 @dataclass(frozen=True)
 class Value:
-    """Value and its 95 % interval over resamples of the images; None where undefined."""
+    """Value and its 95 % interval over resamples of the images; None if undefined."""
 
     value: float | None
     interval: tuple[float, ...] | None = None
@@ -252,10 +252,10 @@ def differences_file(folder: Path, found: PairedDifferences) -> Path:
 def write_result(folder: Path, result: ResultRecord) -> tuple[Path, ResultRecord]:
     """Write a result, atomically; sets scored by an earlier call of the same run are kept.
 
-    Returns the file and what it holds.
+    Returns the file and its content.
 
-    A result of another identity (other settings, data or code) is never replaced. One process at a
-    time may write a result: what is found half-written was left by a killed one, and goes.
+    A result of another identity (other settings, data or code) is never replaced. Only one process
+    at a time may write a result: half-written files of a killed process are deleted.
     """
     path = result_file(folder, result)
     remove_leftovers(folder, path.name)
@@ -282,7 +282,7 @@ def read_result(path: Path) -> ResultRecord:
     found = from_plain(ResultRecord, plain, str(path))
     assert isinstance(found, ResultRecord)  # noqa: S101 - for the type checker
     if identity is not None and identity != digest_of(found.identity):
-        msg = f"{path}: was edited: its settings are not those of its identity; {_REMEDY}"
+        msg = f"{path}: was edited: its settings do not match its identity; {_REMEDY}"
         raise InputError(msg)
     for name, scored in found.sets.items():
         if scored.protocol.set_hash != scored.logical_hash:
@@ -290,7 +290,7 @@ def read_result(path: Path) -> ResultRecord:
             raise InputError(msg)
         for figure, at in scored.figures.items():
             if at.interval is not None and (len(at.interval) != 2 or at.value is None):
-                msg = f"{path}: {name}, {figure}: an interval needs a value and two ends"
+                msg = f"{path}: {name}, {figure}: an interval needs a value and two ends; {_REMEDY}"
                 raise InputError(msg)
     return found
 
@@ -349,6 +349,6 @@ def is_version_1(format_: str) -> bool:
 def said_of_version_1(path: Path) -> str:
     """Return the message that refuses a result of version 1."""
     return (
-        f"{path}: made with ia_iou.v1 and sb_ce.v1, which do not compare with version 2; remove "
-        "the file and run 'sbdata bench' again"
+        f"{path}: made with ia_iou.v1 and sb_ce.v1, which are not comparable with version 2; "
+        "remove the file and run 'sbdata bench' again"
     )

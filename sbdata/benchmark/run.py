@@ -46,7 +46,7 @@ def run_bench(
     verify: bool = False,
     only: str | None = None,
 ) -> Mapping[Path, ResultRecord]:
-    """Run all that is asked and write one result a method, strategy and seed.
+    """Run the bench and write one result for each method, strategy and seed.
 
     Existing results are not computed again; an interrupted call continues.
 

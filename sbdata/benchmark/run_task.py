@@ -54,7 +54,7 @@ def run_task(
         on_progress: Callback, called while the task runs.
 
     Returns:
-        The file of a result and what it holds; None from a task of another kind.
+        The file of a result and its content; None for a task of another kind.
 
     Raises:
         InputError: if the task refuses its input, such as a file that was altered after its task.
@@ -127,7 +127,7 @@ def _predict(task: Task, cache: Cache, place: DistributedContext, shown: Progres
     with locked(folder):
         trained = usable(model, verify=cache.verify)
         if trained is None:
-            msg = f"{model}: a training that is not finished; run the bench again"
+            msg = f"{model}: the training is not finished; run the bench again"
             raise InputError(msg)
         inputs = {"model": trained.files[MODEL].sha256}
         if usable(folder, inputs, name=HIDDEN_MARKER, verify=cache.verify) is not None:
@@ -154,7 +154,7 @@ def _score(task: Task, cache: Cache, place: DistributedContext, shown: ProgressC
 def _predicted(folder: Path) -> Marker:
     marker = usable(folder, name=HIDDEN_MARKER)
     if marker is None:
-        msg = f"{folder}: predictions that are not finished; run the bench again"
+        msg = f"{folder}: the predictions are not finished; run the bench again"
         raise InputError(msg)
     return marker
 

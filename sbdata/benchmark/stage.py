@@ -115,12 +115,12 @@ def _loaded(named: str, where: str) -> Any:
     try:
         return attrgetter(name)(import_module(module))
     except (ImportError, AttributeError) as error:
-        msg = f"{where}: there is no {named} ({error}); correct its name"
+        msg = f"{where}: {named} does not exist ({error}); correct its name"
         raise InputError(msg) from error
 
 
 def stage_params(stage: Stage, weak_digest: str, seed: int) -> dict[str, Any]:
-    """Return what a stage's result depends on besides earlier stages and code, as plain values."""
+    """Return the plain values that a stage's result depends on besides earlier stages and code."""
     settings = as_plain(stage.settings)
     return {
         "function": stage.function,
@@ -132,7 +132,7 @@ def stage_params(stage: Stage, weak_digest: str, seed: int) -> dict[str, Any]:
 
 
 def stage_context(stage: Stage) -> dict[str, Any]:
-    """Return what else it takes to run a stage, as plain values; see :func:`stage_of`."""
+    """Return further plain values that are needed to run a stage; see :func:`stage_of`."""
     return {
         "stage": stage.name,
         "settings": _name_of(type(stage.settings)),
@@ -144,7 +144,7 @@ def stage_of(task: Task) -> Stage:
     """Return the stage that a task runs, without the earlier ones.
 
     Raises:
-        InputError: if a file that its settings name is another one now.
+        InputError: if a file that its settings name was changed.
     """
     params, about = task.params, task.context
     if _content_of_files(params["settings"]) != params["files"]:
@@ -195,12 +195,12 @@ def run_stage(
     Args:
         stage: Stage to run.
         context: Photos, weak labels, folder, seed and device of the stage.
-        earlier: folders of the stages that it builds on, in their order.
-        verify: hash all files of what is done.
+        earlier: Folders of the stages that it builds on, in their order.
+        verify: True to hash all files of finished stages.
 
     Raises:
-        InputError: if a file of it or of an earlier stage was altered (the message names it), or an
-            earlier stage is not done.
+        InputError: if a file of the stage or of an earlier one was altered (the message names it),
+            or an earlier stage is not done.
     """
     folder = context.folder
     inputs = {path.name: content_of_stage(path, verify=verify) for path in earlier}
@@ -227,7 +227,7 @@ def finished_stage(folder: Path, *, verify: bool = False) -> Marker:
     """
     marker = usable(folder, name=STAGE_MARKER, verify=verify)
     if marker is None:
-        msg = f"{folder}: a stage that is not finished; run the bench again"
+        msg = f"{folder}: the stage is not finished; run the bench again"
         raise InputError(msg)
     return marker
 

@@ -47,7 +47,7 @@ class Part:
     Attributes:
         training: Training set: a recipe's name, a name under ``generated``, or a folder whose path
             has a slash.
-        sets: Scored sets, named alike.
+        sets: Scored sets, named in the same way.
         labels: File of image-level labels that replace those of the training set.
         saliency: Folder of saliency maps, for the methods that use them.
         boxes: File or folder of boxes that replace those of the training set.
@@ -69,7 +69,7 @@ class Study:
         methods: Names of baselines, or ``full``.
         strategies: Names of training strategies; the first is the control of the others.
         seeds: Seeds.
-        parts: Training sets with their scored sets, by names of their own.
+        parts: Training sets with their scored sets, by the name of the part.
         description: One or two sentences about the study.
         presets: Presets of the methods, and of the segmenter unless ``train_preset`` names one.
         train_preset: Preset of the segmenter.
@@ -97,7 +97,7 @@ class Study:
             InputError: if there is none of this name; the message lists the parts.
         """
         if name not in self.parts:
-            msg = f"study {self.name}: no part {quoted(name)}; its parts are {_listed(self.parts)}"
+            msg = f"study {self.name} has no part {quoted(name)}; choose from {_listed(self.parts)}"
             raise InputError(msg)
         return self.parts[name]
 
@@ -107,7 +107,7 @@ class Study:
         strategies: Sequence[str] = (),
         parts: Sequence[str] = (),
     ) -> Study:
-        """Return the study with some of its methods, strategies and parts; with all by default.
+        """Return the study with only some of its methods, strategies and parts; all by default.
 
         Raises:
             InputError: for a name that is not in the study, or is given twice.
@@ -221,7 +221,7 @@ def _check(study: Study) -> None:
     for what in ("methods", "strategies", "seeds", "presets", "parts"):
         values = getattr(study, what)
         if not values or len(set(values)) < len(values):
-            msg = f"{what}: must not be empty, and must name each once, not {_listed(values)!r}"
+            msg = f"{what}: must list one or more values, each once, not {_listed(values)!r}"
             raise InputError(msg)
     if min(study.seeds) < 0:
         msg = f"seeds: must not be below 0, not {min(study.seeds)}"
@@ -239,7 +239,7 @@ def _check(study: Study) -> None:
         for called in (part.training, *part.sets):
             _check_called(study, name, called)
         if not part.sets or len({part.training, *part.sets}) < 1 + len(part.sets):
-            msg = f"part {quoted(name)}: needs scored sets, each once, and not the training set"
+            msg = f"part {quoted(name)}: sets must list other sets than the training set, each once"
             raise InputError(msg)
 
 

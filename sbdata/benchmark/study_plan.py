@@ -1,7 +1,8 @@
-"""Plan of a study: its tasks with what they cost, and what must be downloaded before.
+"""Plan of a study: its tasks with their costs, and the files that must be downloaded first.
 
-Sets that are not built count as they are published; see :mod:`sbdata.benchmark.published_sets`. The
-ids of their tasks are not known yet, since they depend on the content of the sets.
+Sets that are not built count with their published sizes; see
+:mod:`sbdata.benchmark.published_sets`. The ids of their tasks are not known yet, because they
+depend on the content of the sets.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class StudyPlan:
     Attributes:
         rows: Tasks, in the order in which one process would run them.
         unbuilt: Sets that are not built yet.
-        downloads: Files of others that it needs.
+        downloads: Published files that it needs.
         set_bytes: Estimated size of the photos of the sets that are not built.
         notes: Sentences that must be shown with the plan.
         provisional: True if sets, weights or masks are missing, so that ids are not known yet.
@@ -203,7 +204,7 @@ def plan_study(
 
 
 def _stand_ins(study: Study, work: Path) -> dict[Path, UnbuiltSet]:
-    """Return what is known of the sets that are not built, by folder."""
+    """Return the known facts about the sets that are not built, by folder."""
     found = {}
     for called in study.sets:
         folder = study.folder(called, work)
@@ -259,7 +260,7 @@ def _weights(rows: Sequence[PlanRow]) -> list[Download]:
     downloads = []
     for backbone, weights in sorted(found):
         if weights not in NAMED:
-            name = f"{weights}: a file of your own, given by --option model.weights=FILE"
+            name = f"{weights}: your own file, given by --option model.weights=FILE"
             size = Path(weights).stat().st_size if Path(weights).is_file() else None
             downloads.append(Download(name, "weights", size, missing=not Path(weights).is_file()))
         elif weights == "auto" and backbone != DEFAULT_BACKBONE:

@@ -35,13 +35,13 @@ FIGURES = (
 """Values of a cell, as the paper's tables have them."""
 
 CONTROL = "ce"
-"""Strategy that is subtracted from the others."""
+"""Strategy from which the differences of the others are computed."""
 
 _FREE = (
     "training_preset: model: weights",
     "training_preset: optimisation: checkpoint_every",
 )
-_RESOLVED = ": precision"  # a record has the one that was computed in
+_RESOLVED = ": precision"  # a record has the precision that was used
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Estimate:
         interval: 95 % interval: that of Student's t over several seeds, or that of the bootstrap
             over images of one; None if there is none.
         change: Difference from :data:`CONTROL`, with the same kind of interval; None for the
-            control itself and where the two were not compared.
+            control itself and if the two were not compared.
     """
 
     value: float | None
@@ -209,8 +209,8 @@ def _cell(board: Board, method: str, strategy: str, records: Sequence[SetRecord]
     if len(rows) > 1:
         files = ", ".join(sorted({str(record.file) for record in records}))
         msg = (
-            f"{method}, {strategy} was run on {board.scored} by more than one protocol ({files}); "
-            "leave the results of all but one out"
+            f"{method}, {strategy} was run on {board.scored} with more than one protocol "
+            f"({files}); keep the results of only one"
         )
         raise InputError(msg)
     (row,) = rows
@@ -269,7 +269,7 @@ def _of_study(
         if asked and _agrees(entry, expected):
             ours.append(entry)
         others += asked and not _agrees(entry, expected)
-    said = f"{count(others, 'result')} of other settings than the study's left out."
+    said = f"{count(others, 'result')} with other settings than the study's left out."
     return ours, [said] if others else []
 
 

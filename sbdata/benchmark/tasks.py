@@ -48,7 +48,7 @@ class Resources:
         workers: Number of data-loading workers; None to leave it to the device.
         images: Number of images that it processes.
         seconds: Estimated duration on one CPU core in seconds; 0 if unknown.
-        on_cpu: Part of it that a GPU does not shorten.
+        on_cpu: Part of that duration that a GPU does not shorten.
         space: Estimated size of the result in bytes.
     """
 

@@ -13,7 +13,7 @@ LATER = "known once it is there"
 
 @dataclass(frozen=True)
 class UnbuiltSet:
-    """What is known of a set before it is built.
+    """Facts about a set that are known before it is built.
 
     Attributes:
         name: Name of the set.
@@ -45,7 +45,7 @@ class UnbuiltSet:
 
 @dataclass(frozen=True)
 class WeakLabelsOfUnbuilt:
-    """What a plan says of the weak labels of a set that is not built yet."""
+    """Description in a plan of the weak labels of a set that is not built yet."""
 
     digest: str
     saliency_origin: str | None = None

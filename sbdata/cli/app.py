@@ -82,7 +82,7 @@ def app(
     FiftyOne's usage reports are turned off.
     """
     if find_spec("fiftyone") is None:
-        msg = "the app needs FiftyOne: install it by `make app` or `pip install 'sbdata[app]'`"
+        msg = "FiftyOne is not installed; run `make app` or `pip install 'sbdata[app]'`"
         raise InputError(msg)
     from sbdata.app.database import running_database
     from sbdata.app.environment import link_plugins, prepare_environment
@@ -92,8 +92,8 @@ def app(
     # Input is checked before FiftyOne is started, because its start is slow.
     if not set_folder.exists():
         msg = (
-            f"{set_folder}: no such folder; give the set's new folder if it was moved, or build "
-            "one by 'sbdata dataset build'"
+            f"{set_folder}: no such folder; give the set's new folder if it was moved, or build a "
+            "set by 'sbdata dataset build'"
         )
         raise InputError(msg)
     _check_runs(set_folder, scores)
@@ -154,7 +154,7 @@ def _load(
         lost = f"; no longer attached: {', '.join(loaded.detached)}" if loaded.detached else ""
         say(f"{set_folder}: has changed since it was loaded, and was read again{lost}")
     elif loaded.change == "moved":
-        say(f"{set_folder}: the set is here now; it was loaded from another folder")
+        say(f"{set_folder}: the set was moved here since it was loaded")
     runs = [read_run(folder) for folder in scores]
     given = {run.title for run in runs}
     notes = [

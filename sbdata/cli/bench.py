@@ -43,8 +43,8 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )
 @click.option(
     "--study", "study_name", metavar="NAME|FILE",
-    help="Run a study, such as wacv24 or smoke, or the YAML file of one; --method and --strategy "
-    "then narrow it.",
+    help="Study to run: a name, such as wacv24 or smoke, or a YAML file; --method and --strategy "
+    "narrow it.",
 )  # fmt: skip
 @click.option(
     "--part", "parts", multiple=True, metavar="NAME",
@@ -87,11 +87,11 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option(
     "--option", "overrides", multiple=True, metavar="KEY=VALUE",
-    help="Change of the segmenter's preset; may be repeated.",
+    help="Override a key of the segmenter's preset; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--method-option", "method_overrides", multiple=True, metavar="METHOD:KEY=VALUE",
-    help="Change of a method's preset; may be repeated.",
+    help="Override a key of a method's preset; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--labels", type=_FOLDER,
@@ -105,15 +105,15 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option(
     "--pseudo", "pseudo", multiple=True, metavar="[PART/]METHOD=DIR",
-    help="Masks or maps that authors published, or an import of them, in the place of a method's "
-    "own stages; of the study's first part unless another is named. May be repeated.",
+    help="Published masks or maps, or an import of them, to use instead of a method's own stages; "
+    "in the study's first part unless PART is given. May be repeated.",
 )  # fmt: skip
 @click.option(
     "--work",
     type=_FOLDER,
     default=Path("runs/bench"),
     show_default=True,
-    help="Folder to keep the results of tasks in.",
+    help="Folder for the results of tasks.",
 )
 @click.option(
     "--results",
@@ -125,7 +125,7 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--workers", type=click.IntRange(min=0),
-    help="Number of data-loading workers [0 on a CPU; on a GPU its share of the cores, 8 at most].",
+    help="Number of data-loading workers [0 on a CPU; on a GPU its share of the cores, at most 8].",
 )  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
@@ -142,7 +142,7 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )
 @click.option(
     "--slurm", multiple=True, metavar="NAME=VALUE",
-    help="Parameter of Slurm's jobs, such as time=120 (minutes), partition=gpu or "
+    help="Parameter of the Slurm jobs, such as time=120 (minutes), partition=gpu or "
     "gpus_per_node=1; may be repeated.",
 )  # fmt: skip
 @click.option(
@@ -152,7 +152,7 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 @click.option("--dry-run", is_flag=True, help="Show the tasks and their cost, then exit.")
 @click.option(
     "--only", metavar="ID",
-    help="Run only the task whose id (see --dry-run) begins like this.",
+    help="Run only the task whose id begins with ID (see --dry-run).",
 )  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="Show methods and strategies, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -190,10 +190,10 @@ def bench(
     """Run methods from image-level labels to scored, comparable results.
 
     Every step is stored in WORK under a hash of its settings, inputs and code. Finished steps are
-    not repeated, and an interrupted bench continues. A step's file that was altered is refused; a
+    not repeated, and an interrupted bench continues. An altered file of a step is refused; a
     missing one is made again. RESULTS receives one JSON file per method, strategy and seed, and one
-    of paired differences per method and seed. Their names contain a hash of all that they depend
-    on, so results of other settings, data or code are kept. 'sbdata leaderboard' reads them.
+    of paired differences per method and seed. Their names contain a hash of everything that they
+    depend on, so results of other settings, data or code are kept. 'sbdata leaderboard' reads them.
     """
     if listing:
         _list(as_json)
@@ -221,7 +221,7 @@ def bench(
         plans = study.configs(work, masks)
     else:
         if parts:
-            msg = "--part names a part of a study; give --study, too"
+            msg = "--part selects a part of a study; add --study"
             raise InputError(msg)
         study = None
         plan = BenchmarkConfig(
@@ -369,9 +369,9 @@ def _show_plan(
         say(unscored)
     to_do = sum(not row.done for row in rows)
     say(
-        f"{to_do} of {len(rows)} tasks to do, about {_duration(total)}. Estimates are from former "
-        f"runs of the kind in {work}, else rough ({BASIS}). Nothing was computed; '--only ID' runs "
-        "one task."
+        f"{to_do} of {len(rows)} tasks to do, about {_duration(total)}. Estimates come from "
+        f"earlier tasks of the same kind in {work}; otherwise they are rough ({BASIS}). Nothing "
+        "was computed; '--only ID' runs one task."
     )
 
 
@@ -395,7 +395,7 @@ def _show_results(written: Mapping[Path, ResultRecord], as_json: bool) -> None:
     header = [name.removesuffix(".class_mean") for name in _SHOWN]
     print_table(["method, strategy", "seed", "set", *header[: len(rows[0]) - 3]], rows)
     folder = next(iter(written)).parent
-    say(f"{folder}: {len(written)} results; 'sbdata leaderboard' makes a page of them")
+    say(f"{folder}: {len(written)} results; 'sbdata leaderboard' compares them")
 
 
 def _list(as_json: bool) -> None:
@@ -420,5 +420,5 @@ def _list(as_json: bool) -> None:
             for m in methods
         ],
     )
-    say("ten: trained on in 'Small Objects Matters' (Mun et al., WACV 2024)")
+    say("ten: one of the ten methods of 'Small Objects Matters' (Mun et al., WACV 2024)")
     print_table(["strategy", ""], [list(row) for row in strategies.items()])

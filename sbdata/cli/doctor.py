@@ -1,4 +1,4 @@
-"""``sbdata doctor``: what is installed, what this machine has, and what is missing for what."""
+"""``sbdata doctor``: what is installed, what the machine has, and what each command lacks."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PAGE, MARKDOWN, VALUES = "leaderboard.html", "leaderboard.md", "leaderboard.json"
 
-_WORK = Path("runs/bench")  # its generated sets are known by their names alone
+_WORK = Path("runs/bench")  # only the names of its generated sets are used
 _PATH = click.Path(path_type=Path)
 
 
@@ -67,7 +67,7 @@ def leaderboard(
         from sbdata.cli.study import show_study
 
         if readme is not None:
-            msg = "--readme takes the tables of a leaderboard; leave it or --study out"
+            msg = "--readme does not go with --study; leave one of them out"
             raise InputError(msg)
         show_study(load_study(study_name), results, _WORK, as_json=as_json, out=out)
         return

@@ -20,7 +20,7 @@ def read_pairs(option: str, given: Iterable[str]) -> dict[str, str]:
     for text in given:
         left, equals, right = text.partition("=")
         if not (left and equals and right):
-            msg = f"{option} takes two parts around '=', not {text!r}"
+            msg = f"{option} takes LEFT=RIGHT, two parts separated by '=', not {text!r}"
             raise InputError(msg)
         pairs[left] = right
     return pairs

@@ -68,7 +68,7 @@ def predict(
     MODEL is a folder that 'sbdata train' wrote, or its model.pt. An interrupted prediction resumes.
     """
     if (set_folder is None) == (images is None):
-        msg = "give what to predict: --set SET or --images DIR"
+        msg = "give the photos to predict: --set SET or --images DIR"
         raise InputError(msg)
     if threads:
         import torch

@@ -193,6 +193,6 @@ def _print_losses(found: PseudoScore) -> None:
               "regained", "to ignored", "to background", "to another class"]  # fmt: skip
     print_table(header, rows)
     say(
-        "lost: no pixel of the instance, or less than that share of them, carries its class. to: "
-        "what most of its other pixels carry. newly lost, regained: against the stage before."
+        "lost: no pixel of the instance, or less than that share of them, has its class. to: the "
+        "value of most of its other pixels. newly lost, regained: compared with the stage before."
     )

@@ -79,7 +79,7 @@ _CONTROLS = ("no pixel", "under 50 %")
 @click.option(
     "--conflict",
     type=_SCORE,
-    help="Mark pixels as ignored (255) if more scores than one lie above this value.",
+    help="Mark pixels as ignored (255) if more than one class scores above this value.",
 )
 @click.option(
     "--doubt", type=_SCORE,
@@ -87,7 +87,7 @@ _CONTROLS = ("no pixel", "under 50 %")
 )  # fmt: skip
 @click.option(
     "--salient", type=_SCORE,
-    help="Mark background pixels as ignored (255) with at least this saliency.",
+    help="Mark background pixels with at least this saliency as ignored (255).",
 )  # fmt: skip
 @click.option(
     "--confidence", type=_SCORE,
@@ -100,7 +100,7 @@ _CONTROLS = ("no pixel", "under 50 %")
     "--refine", type=click.Choice(["none", "pamr", "par", "crf"]), help="Refinement of the maps."
 )
 @click.option(
-    "--saliency", type=_FOLDER, help="Folder of saliency maps (grey PNGs), for rules of maps."
+    "--saliency", type=_FOLDER, help="Folder of saliency maps (grey PNGs), for rules that use them."
 )
 @click.option(
     "--merge", type=click.Choice(["agree", "crf", "ret"]), default="agree", show_default=True,
@@ -123,7 +123,7 @@ _CONTROLS = ("no pixel", "under 50 %")
     "--workers", type=click.IntRange(min=1), default=1, show_default=True,
     help="Number of threads that convert files.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Show what the files are detected as, then exit.")
+@click.option("--dry-run", is_flag=True, help="Show the detected type of the files, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def import_command(
     folder: Path | None,
@@ -146,14 +146,14 @@ def import_command(
 
     The type of the files is detected from their contents: .npy dictionaries of seven layouts and
     PNGs of four, with ids in any spelling. Pickles are read but never executed. The masks are
-    written to NAME/masks, with import.json next to them; 'sbdata bench --method import:NAME' trains
-    and scores with them.
+    written to NAME/masks, with import.json next to them; 'sbdata bench --method import:NAME' uses
+    them for training.
     """
     if listing:
         _list_sources(as_json)
         return
     if folder is None:
-        msg = "give the FOLDER with the published masks or maps, or --sources"
+        msg = "give the FOLDER with the published masks or maps; --sources lists known sources"
         raise InputError(msg)
     from functools import partial
 
@@ -201,7 +201,7 @@ def _target(
     from sbdata.taxonomy import named_taxonomy
 
     if (set_folder is None) == (list_file is None):
-        msg = "give the images of the files: --set, or --list with --photos"
+        msg = "name the images of the files: give either --set, or --list with --photos"
         raise InputError(msg)
     if set_folder is not None:
         return target_of_set(set_folder)
@@ -250,7 +250,7 @@ def _show_detected(found: Detected, as_json: bool) -> None:
         say(f"Warning: {text}")
     say(
         f"{len(found.layout.files):,} images of {found.request.target.title} have files, "
-        f"{len(found.missing):,} have none; {len(found.layout.extra):,} files are about other "
+        f"{len(found.missing):,} have none; {len(found.layout.extra):,} files belong to other "
         "images. Nothing was written."
     )
 
@@ -265,7 +265,7 @@ def _show(record: Record, place: Path, work: Path) -> None:
         say(f"Warning: {text}")
     changed = [
         (record.missing, f"have no file and are {record.missing_as}"),
-        (record.extra, "further files are about other images"),
+        (record.extra, "further files belong to other images"),
         (record.cropped, "were cropped"),
         (record.resized, "were resized"),
     ]
@@ -278,7 +278,7 @@ def _show(record: Record, place: Path, work: Path) -> None:
     _show_sizes(record)
     inside = place.absolute().parent == (work / IMPORTS_FOLDER).absolute()
     call = f"import:{record.name}" if inside else f"import:{place}/"
-    say(f"{place}: masks and import.json; 'sbdata bench --method {call}' trains with them")
+    say(f"{place}: masks and import.json; 'sbdata bench --method {call}' trains on them")
 
 
 def _show_sizes(record: Record) -> None:

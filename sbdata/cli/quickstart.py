@@ -1,4 +1,4 @@
-"""``sbdata quickstart``: what sbdata measures, shown on generated images in seconds."""
+"""``sbdata quickstart``: show what sbdata measures on generated images, in seconds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Shell completion of names: sets, recipes, methods, strategies, presets, sources, taxonomies.
 
-Click calls these functions when the shell asks for completions, so they import only what lists the
-names, and never PyTorch. An error while listing gives no names instead of a message in the prompt.
+Click calls these functions when the shell asks for completions, so they import only what they need
+to list the names, and never PyTorch. If listing fails, they offer no names, because a message would
+appear in the prompt.
 """
 
 from __future__ import annotations

@@ -34,12 +34,12 @@ _SCALE = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 _root = click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Folder of the sources, searched by builds [data/sources].",
+    help="Folder of the downloaded datasets, which builds search [data/sources].",
 )
 _registry = click.option(
     "--registry",
     type=click.Path(path_type=Path),
-    help="YAML file of datasets, instead of the bundled one.",
+    help="YAML file that lists datasets, instead of the bundled list.",
 )
 _workers = click.option(
     "--workers",
@@ -171,7 +171,7 @@ def fetch(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Download and unpack the datasets NAME...; `sbdata sources list` names them.
+    """Download and unpack the datasets NAME..., which `sbdata sources list` lists.
 
     An interrupted fetch resumes. Files that already exist are verified, and only damaged ones are
     replaced.
@@ -229,7 +229,7 @@ def verify(
         ]
         names = tuple(dict.fromkeys(holding.source.name for holding in here))
         if not names:
-            msg = f"{collection.root}: nothing was fetched there; see sbdata sources fetch --help"
+            msg = f"{collection.root}: holds no dataset; get one by 'sbdata sources fetch NAME'"
             raise InputError(msg)
     with showing_progress(quiet=as_json) as progress:
         holdings = verify_archives(collection, names, workers=workers, progress=progress)
@@ -257,7 +257,7 @@ def verify(
         say(f"{', '.join(names)}: every one of {files:,} files is as it was unpacked")
     elif not repair:
         absent = all(damage.kind in ("not_fetched", "not_unpacked") for damage in damages)
-        remedy = "fetch {} gets them" if absent else "verify --repair {} replaces only these"
+        remedy = "fetch {} downloads them" if absent else "verify --repair {} replaces only these"
         say(f"sbdata sources {remedy.format(' '.join(names))}")
     ctx.exit(1 if damages and not repair else 0)
 
@@ -298,7 +298,7 @@ def _fetch(
 def _ask(
     holdings: Sequence[ArchiveStatus], mirrors: Mapping[str, str], *, yes: bool, quiet: bool
 ) -> None:
-    """Print what would be downloaded, and ask before a gigabyte or an unknown amount.
+    """Print the pending downloads, and ask before a gigabyte or an unknown amount.
 
     Raises:
         InputError: If nobody can be asked, or the answer is no.
@@ -324,7 +324,7 @@ def _ask(
         msg = f"{amount} would be downloaded; confirm it by --yes"
         raise InputError(msg)
     if not click.confirm(f"Download {amount}?"):
-        msg = "nothing was downloaded; run the command again to be asked again"
+        msg = "nothing was downloaded, as you chose; run the command again, or add --yes"
         raise InputError(msg)
 
 
@@ -347,8 +347,8 @@ def _print_fetched(
         file, table = one.holding.file, one.table
         if one.recorded:
             say(
-                f"{file.name}: nobody published its SHA-256. Recorded {one.recorded} of "
-                f"{one.url or 'the file that was there'}; later downloads must equal it."
+                f"{file.name}: its SHA-256 was not published. Recorded {one.recorded} of "
+                f"{one.url or 'the file that was there'}; later downloads must match it."
             )
         if one.holding.whole:
             state = "was there already; every file verified"

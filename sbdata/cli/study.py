@@ -49,17 +49,17 @@ def chosen_study(
     options: Sequence[str],
     method_options: Sequence[str],
 ) -> Study:
-    """Return a study, narrowed to what the command line names and with its changes of presets.
+    """Return a study, narrowed by the command line and with its overrides of presets.
 
     Raises:
-        InputError: for an unknown study or name, or an option that a study's file replaces.
+        InputError: if the study or a name is unknown, or a study's file replaces an option.
     """
     from sbdata.benchmark.study import load_study
 
     context = click.get_current_context()
     for name, option in _PART_OF_STUDY.items():
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            msg = f"{option}: --study says it; leave it out, or change it in a study file"
+            msg = f"{option} does not go with --study; leave it out, or change it in a study file"
             raise InputError(msg)
     study = load_study(called).narrowed(methods, strategies, parts)
     return replace(
@@ -80,7 +80,7 @@ def folders_of_masks(
         methods: Names of the methods.
 
     Raises:
-        InputError: for a text of another form, an unknown name, or a method that is named twice.
+        InputError: if a text has another form, a name is unknown, or a method is named twice.
     """
     found: dict[str, dict[str, Path]] = {}
     for text in given:
@@ -95,7 +95,7 @@ def folders_of_masks(
             )
             raise InputError(msg)
         if method in found.setdefault(part, {}):
-            msg = f"--pseudo {text}: {method} has a folder of masks already; name it once"
+            msg = f"--pseudo {text}: {method} already has a folder of masks; give only one"
             raise InputError(msg)
         found[part][method] = Path(folder)
     return found
@@ -132,7 +132,7 @@ def prepared(
 
 
 def _build_sets(study: Study, work: Path) -> None:
-    """Build the generated sets of a study that are not there; those that are must be undamaged."""
+    """Build the missing generated sets of a study; existing ones must be undamaged."""
     from sbdata.benchmark.cache import locked
     from sbdata.curate.build import build_set, built_already
     from sbdata.curate.inputs import Inputs
@@ -183,7 +183,10 @@ def show_study_plan(study: Study, plan: StudyPlan, as_json: bool) -> None:
         )
     for unbuilt in plan.unbuilt:
         images = "unknown" if unbuilt.images is None else f"{unbuilt.images:,}"
-        say(f"set {unbuilt.name}: not built, {images} images; ids of tasks are known once it is")
+        say(
+            f"set {unbuilt.name}: not built yet, {images} images; its tasks have ids once it is "
+            "built"
+        )
     for note in plan.notes:
         say(f"note: {note}")
     missing = [d for d in plan.downloads if d.missing]
@@ -193,14 +196,14 @@ def show_study_plan(study: Study, plan: StudyPlan, as_json: bool) -> None:
     say(
         f"{left:,} of {sum(kind.tasks for kind in kinds):,} tasks to do: about "
         f"{_hours(sum(k.gpu_hours for k in kinds))} GPU-hours and "
-        f"{_hours(sum(k.cpu_hours for k in kinds))} CPU-hours beside, or "
-        f"{_hours(sum(k.core_hours for k in kinds))} hours of one CPU core alone. From {BASIS}; "
-        f"that a GPU is {GPU:g} times as fast as a core is a guess."
+        f"{_hours(sum(k.cpu_hours for k in kinds))} CPU-hours, or "
+        f"{_hours(sum(k.core_hours for k in kinds))} hours on a single CPU core. The basis is "
+        f"{BASIS}; that a GPU is {GPU:g} times as fast as a core is a guess."
     )
     say(
         f"To download: {_size(fetched)}"
         f"{f' and {unknown} of unknown size' if unknown else ''}. Space: results "
-        f"{_size(sum(kind.space for kind in kinds))}, archives and what is unpacked of them "
+        f"{_size(sum(kind.space for kind in kinds))}, archives with their unpacked files "
         f"{_size(2 * sum(d.size or 0 for d in missing if d.purpose == 'archive'))}, photos of sets "
         f"{_size(plan.set_bytes)}. Nothing was computed; --json lists the tasks."
     )

@@ -94,7 +94,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--workers", type=click.IntRange(min=0),
     help="Number of data-loading workers; the result does not depend on it [0 on a CPU; on a GPU "
-    "its share of the cores, 8 at most].",
+    "its share of the cores, at most 8].",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Number of PyTorch threads on the CPU.")
 @click.option("--tensorboard", is_flag=True, help="Also write logs for TensorBoard.")
@@ -193,8 +193,8 @@ def _say_start(about: dict[str, Any]) -> None:
     say(f"{about['training_images']:,} images{kind}; backbone: {about['initialisation']}")
     if not about["pretrained"]:
         say(
-            "WARNING: the backbone started from random numbers; results say so and do not compare "
-            "with those of pretrained ones",
+            "WARNING: the backbone started from random numbers; results say so and are not "
+            "comparable with those of pretrained backbones",
             bold=True,
             err=True,
         )
@@ -212,7 +212,7 @@ def _opened(
     from sbdata.train.samples import images_of_folders, images_of_set
 
     if (set_folder is None) == (images is None):
-        msg = "give what to train on: --set SET, or --images DIR with --masks DIR"
+        msg = "give the training images: --set SET, or --images DIR with --masks DIR"
         raise InputError(msg)
     if set_folder is not None:
         for option, value in (("--taxonomy", taxonomy), ("--ids", ids)):

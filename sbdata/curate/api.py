@@ -24,7 +24,7 @@ def build_set(
 ) -> EvaluationSet:
     """Build an evaluation or training set from a recipe, and open it.
 
-    A set that was built from the same recipe and sources already is opened as it is.
+    A set that was already built from the same recipe and sources is opened as it is.
 
     Args:
         recipe: Name of a bundled recipe, path of a YAML file, or a recipe.

@@ -81,7 +81,7 @@ _NAMES = ["image_id", "source", "file_name"]
 
 @dataclass(frozen=True)
 class Built:
-    """Finished set and the statistics of what it was chosen from.
+    """Finished set, with the statistics of the set and of its sources.
 
     Attributes:
         root: Folder of the set.
@@ -212,7 +212,7 @@ def check_listed(recipe: Recipe, opened: Sequence[Opened]) -> None:
     if found != recipe.expect.listed:
         named = ", ".join(f"{name} {count:,}" for name, count in listed.items())
         msg = (
-            f"recipe {recipe.name}: its sources list {found:,} images ({named}), "
+            f"recipe {recipe.name}: its sources list {found:,} images ({named}), but "
             f"{recipe.expect.listed:,} are published; {_EXPECT_REMEDY}"
         )
         raise InputError(msg)
@@ -237,11 +237,11 @@ def check_expected(
     wrong = ""
     digest = hashlib.sha256("".join(f"{i}\n" for i in sorted(image_ids)).encode()).hexdigest()
     if expect.images not in (None, len(image_ids)):
-        wrong = f"{len(image_ids):,} images, {expect.images:,} are published"
+        wrong = f"{len(image_ids):,} images, but {expect.images:,} are published"
     elif expect.ids_sha256 not in (None, digest):
         wrong = (
             f"{len(image_ids):,} images, which are not the published ones: their ids have the "
-            f"SHA-256 {digest[:12]}, published is {str(expect.ids_sha256)[:12]}"
+            f"SHA-256 {digest[:12]}, but {str(expect.ids_sha256)[:12]} is published"
         )
     if wrong:
         said = describe_rejections(rejections)
@@ -264,8 +264,8 @@ def check_names(image_ids: Sequence[str], folder: Path) -> None:
     if groups and not tells_case(folder):
         msg = (
             f"{folder}: this disk takes {' and '.join(map(quoted, groups[0][:2]))} for one file, "
-            "and the images of both would be written there; rename one of them in the source, or "
-            "build on a disk that tells letter case apart"
+            "but the set has both images; rename one of them in the source, or build on a disk "
+            "that distinguishes letter case"
         )
         raise InputError(msg)
 
@@ -278,8 +278,8 @@ def _nothing_left(
     write_rejected(kept, rejections)
     said = describe_rejections(rejections) or "nothing was scanned"
     return InputError(
-        f"recipe {recipe.name}: {what}: {said}; {kept} lists every reason: correct the source, or "
-        "loosen the filters by --set"
+        f"recipe {recipe.name}: {what}: {said}; see {kept} for every reason, then correct the "
+        "source, or loosen the filters by --set"
     )
 
 

@@ -103,7 +103,7 @@ def card_figure(manifest: Manifest, chosen: SizeStatistics, source: SizeStatisti
 _LAYOUT = """\
 As a PASCAL VOC devkit: `JPEGImages/`, `SegmentationClass/` (class numbers, 255 void),
 `SegmentationObject/` (instance numbers, 255 void) and `ImageSets/Segmentation/`. Beside them
-`images.parquet` and `instances.parquet` (the manifest, one row an image and one a visible
+`images.parquet` and `instances.parquet` (the manifest: one row per image, one row per visible
 instance), `dataset.json` (Croissant), `rejected.csv` (what was left out and why) and
 `checksums.txt` (for `sha256sum -c checksums.txt`). Overlapping instances are drawn larger first,
 smaller on top; areas are the pixels that remain visible."""
@@ -121,7 +121,7 @@ def _layout(manifest: Manifest) -> str:
 
 _LABELS_LAYOUT = """\
 As a PASCAL VOC devkit without masks: `JPEGImages/` and `ImageSets/Segmentation/`. Beside them
-`images.parquet` (the manifest: one row an image, with its labels and perhaps boxes; the table
+`images.parquet` (the manifest: one row per image, with its labels and perhaps boxes; the table
 `instances.parquet` is empty), `dataset.json` (Croissant), `rejected.csv` (what was left out and
 why) and `checksums.txt` (for `sha256sum -c checksums.txt`)."""
 
@@ -189,7 +189,7 @@ def _balance_table(manifest: Manifest, chosen: SizeStatistics, source: SizeStati
         if other["statistics"]:
             rows.append([other["set"], *balance_cells(statistics_from(other["statistics"]))])
         else:
-            absent.append(f"`{other['set']}` was not at hand to compare with.")
+            absent.append(f"`{other['set']}` was not available for comparison.")
     header = ["", "instances", "largest / smallest cell", "empty cells", "entropy (1 = even)"]
     return "\n\n".join([_table([*header, "smallest size"], rows), *absent])
 
@@ -247,19 +247,18 @@ def _provenance(manifest: Manifest) -> str:
     )
     rows = [(source, text, f"{count:,}") for (source, text), count in sorted(counts.items())]
     return (
-        "Every image's address, licence and SHA-256 are in `images.parquet`, every mask's source "
-        "and annotation id in `instances.parquet`.\n\n"
-        + _table(["source", "licence", "images"], rows)
+        "Every image's URL, licence and SHA-256 are in `images.parquet`, every mask's source and "
+        "annotation id in `instances.parquet`.\n\n" + _table(["source", "licence", "images"], rows)
     )
 
 
 def _limits(manifest: Manifest) -> str:
     if manifest.labels_only:
-        return "There is no pixel truth: the set is to train from, and nothing can be scored on it."
+        return "There is no pixel truth: the set is for training, and nothing can be scored on it."
     if manifest.meta["synthetic"]:
         return "The images are generated. Scores on them say nothing about photographs."
     return (
         "Objects that the sources' annotators missed are missing here too. A balanced set does "
-        "not have the frequencies of any real scene: report it beside an ordinary one, not "
-        "in its place."
+        "not have the frequencies of real scenes: report results on it together with results on "
+        "an ordinary set, not instead of them."
     )

@@ -77,9 +77,9 @@ _FILE_SETS = (
 _DESCRIPTIONS = {
     "image_id": "Name of the image and of its masks, without suffix.",
     "source": "Dataset that the image or the annotation comes from.",
-    "sha256": "Of the image file; of the RGB pixels before encoding where sha256_of is 'pixels'.",
+    "sha256": "Hash of the image file, or of its RGB pixels if sha256_of is 'pixels'.",
     "labels": "Numbers of the classes in the image: its weak label.",
-    "void_rle": "COCO compressed RLE of pixels that are never counted.",
+    "void_rle": "COCO compressed RLE of the pixels that are never counted.",
     "area": "Visible mask pixels at the image's own resolution.",
     "size": "Size by area, half-open intervals.",
     "rle": "COCO compressed RLE of the visible mask.",

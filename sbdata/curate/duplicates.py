@@ -152,7 +152,7 @@ def _as_integers(hashes: Sequence[str]) -> npt.NDArray[np.uint64]:
         if any(len(text) != BITS // 4 for text in hashes):
             raise ValueError
     except ValueError:
-        msg = "a perceptual hash that is not 16 hex digits; build the manifest again"
+        msg = "a perceptual hash is not 16 hex digits; build the manifest again"
         raise InputError(msg) from None
     return np.frombuffer(data, np.uint64)  # byte order does not affect the distance
 

@@ -28,7 +28,7 @@ def filter_images(images: pa.Table, rules: Filters) -> tuple[list[str], list[Rej
         if rules.exhaustive and unsure_classes:
             reason, detail = "not_exhaustive", f"{unsure_classes} classes not fully annotated"
         elif row["crowd_share"] > rules.max_crowd_share:
-            share = f"{row['crowd_share']:.3f} of the image, at most {rules.max_crowd_share}"
+            share = f"{row['crowd_share']:.3f} of the image, above {rules.max_crowd_share}"
             reason, detail = "crowd_share", f"crowd regions cover {share}"
         elif rules.with_instances and not classes:
             reason, detail = "no_instances", "no instance of the set's classes"

@@ -89,7 +89,7 @@ def check_header(manifest: Manifest, folder: Path) -> Recipe:
             if measured is not None:
                 _check_statistics(measured, manifest, "compared.statistics")
     except (KeyError, InputError) as error:
-        msg = f"{path}: its header lacks or breaks a part ({error}); restore it or rebuild the set"
+        msg = f"{path}: its header is invalid ({error}); restore it or rebuild the set"
         raise SchemaError(msg) from error
     return recipe
 

@@ -1,4 +1,4 @@
-"""Leakage guard: keep training images and their near duplicates out of an evaluation set.
+"""Overlap check: keep training images and their near duplicates out of an evaluation set.
 
 A recipe names the training splits that its set must not overlap with (``exclude_overlap_with:
 [voc-trainaug]``). An image is left out if it is a member of such a split, or if its perceptual hash
@@ -93,7 +93,7 @@ def open_splits(recipe: Recipe, roots: Mapping[str, Path]) -> list[OpenedSplit]:
         except InputError as error:
             msg = (
                 f"recipe {recipe.name}: overlap with {name} cannot be excluded ({error}); to build "
-                f"without this check, which the card will say, add --set 'unchecked=[{name}]'"
+                f"without this check, add --set 'unchecked=[{name}]', and the card will say so"
             )
             raise InputError(msg) from error
     return opened
@@ -189,8 +189,8 @@ def training_members(
         known = identities.get((image["source"], image["file_name"]))
         if known is None:
             msg = (
-                f"source {image['source']}: {image['file_name']} is annotated, but not among the "
-                "members of its split, so overlap cannot be excluded; correct the source"
+                f"source {image['source']}: {image['file_name']} is annotated, but its split does "
+                "not list it, so overlap cannot be excluded; correct the source"
             )
             raise InputError(msg)
         if not split.identities.isdisjoint(known):

@@ -73,8 +73,8 @@ def write_set(
     absent = [image_id for image_id in ids if not image_path(root, image_id).is_file()]
     if absent:
         msg = (
-            f"{image_path(root, absent[0])}: no such file, nor {len(absent) - 1} other images of "
-            "the set; fetch them before the set is written"
+            f"{image_path(root, absent[0])}: no such file, and {len(absent) - 1} other images are "
+            "missing; fetch them before the set is written"
         )
         raise InputError(msg)
     masks = () if manifest.labels_only else (CLASSES_FOLDER, OBJECTS_FOLDER)
@@ -210,8 +210,8 @@ def write_checksums(root: Path, *, workers: int = 1) -> None:
     ]
     if odd:
         msg = (
-            f"{root}: {odd[0]!r} cannot be listed in {CHECKSUMS_FILE}, which takes plain files "
-            "with plain names; remove or rename it"
+            f"{root}: {odd[0]!r} cannot be listed in {CHECKSUMS_FILE}, because it is not a plain "
+            "file with a plain name; remove or rename it"
         )
         raise InputError(msg)
     sums = run_each(sha256_of, [root / name for name in names], workers=workers)

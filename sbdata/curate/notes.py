@@ -45,7 +45,7 @@ def opened_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
         for home, count in sorted(Counter(one.elsewhere.values()).items()):
             listed = "1 image" if count == 1 else f"{count:,} images"
             notes.append(
-                f"{listed} that {one.spec.name} {one.source.split} lists, too: taken with masks "
+                f"{listed} that {one.spec.name} {one.source.split} also lists: taken with masks "
                 f"from {home}, which comes first in the recipe"
             )
     return [note for note in notes if note]
@@ -69,7 +69,7 @@ def quota_note(meta: Mapping[str, Any]) -> str:
     more = f" and {len(short) - len(fewest)} more" if len(short) > len(fewest) else ""
     return (
         f"{len(short)} of {len(report['cells'])} cells have fewer than the {quota} instances "
-        f"wanted, for lack of supply: {named}{more}"
+        f"wanted, because the sources have no more: {named}{more}"
     )
 
 
@@ -88,8 +88,8 @@ def turned_note(turned: Mapping[str, int]) -> str:
     more = f", and {len(turned) - _SHOWN} more" if len(turned) > _SHOWN else ""
     photos = "1 photo has" if len(turned) == 1 else f"{len(turned)} photos have"
     return (
-        f"{photos} an EXIF orientation tag ({named}{more}); the masks lie on the pixels as they "
-        "are stored: look whether the annotations mean them or the photo as it is shown"
+        f"{photos} an EXIF orientation tag ({named}{more}); the masks refer to the pixels as "
+        "stored: check if the annotations do, or if they refer to the photo as it is shown"
     )
 
 

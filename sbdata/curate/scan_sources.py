@@ -194,14 +194,14 @@ def has_labels_only(recipe: Recipe, images: pa.Table) -> bool:
     if len(kinds) == 2:
         msg = (
             f"recipe {recipe.name}: some of its sources have masks, others labels only; build a "
-            "set of each kind"
+            "separate set of each kind"
         )
         raise InputError(msg)
     needing = {"select": recipe.select, "overlay": recipe.overlay}
     needed = [key for key, given in needing.items() if given is not None]
     if kinds == [True] and needed:
         msg = (
-            f"recipe {recipe.name}: its images have labels only, and {needed[0]} needs masks; "
+            f"recipe {recipe.name}: its images have labels only, but {needed[0]} needs masks; "
             f"leave it out by --set {needed[0]}=null"
         )
         raise InputError(msg)
@@ -226,8 +226,8 @@ def join_images(scanned: Sequence[Scanned]) -> pa.Table:
     twice = next((a[1] for a, b in itertools.pairwise(forms) if a[0] == b[0]), None)
     if twice is not None:
         msg = (
-            f"image id {twice} occurs in more than one split of the recipe's sources; take one of "
-            "them out by --set, or say same_image=first if it is the same image in all of them"
+            f"image id {twice} occurs in more than one split of the recipe's sources; leave one of "
+            "them out by --set, or set same_image=first if it is the same image in all of them"
         )
         raise InputError(msg)
     return table

@@ -34,7 +34,7 @@ Values = npt.NDArray[np.float64]
 SOLVER = f"HiGHS of SciPy {scipy.__version__}"
 
 _ZERO = 1e-6  # values of the solver that differ by less are equal
-_ROUNDS = 40  # of improvement
+_ROUNDS = 40  # rounds of improvement
 _FREED = (0.3, 0.4, 0.5)  # shares of the chosen images that the rounds may exchange, in turn
 _ROUND_NODES = 5
 _ROUND_PATTERNS = 400
@@ -170,7 +170,7 @@ def select_images(
             both ``keep`` and ``drop``.
     """
     if spec.quota < 1:
-        msg = f"the quota of instances a cell must be at least 1, not {spec.quota}"
+        msg = f"the quota of instances per cell must be at least 1, not {spec.quota}"
         raise InputError(msg)
     in_order = np.argsort(np.array(supply.image_ids, dtype=object), kind="stable")
     names = [supply.image_ids[i] for i in in_order]
@@ -230,7 +230,7 @@ def select_images(
 
 @dataclass(frozen=True)
 class _Problem:
-    """Problem of how many images of each pattern to take, between ``least`` and ``most``."""
+    """Integer programme: how many images of each pattern to take, from ``least`` to ``most``."""
 
     patterns: Counts
     least: Counts
@@ -246,11 +246,12 @@ class _Problem:
 
     @property
     def penalty(self) -> int:
-        """Return the price of one instance outside, in images, that makes the order strict.
+        """Return the weight of one instance outside the bands, in images.
 
-        In a choice without superfluous images, leaving out any image would leave some cell below
-        its band. If a cell holds ``lower + s`` instances, such an image contributes more than ``s``
-        of them, so at most ``(lower + s) / (s + 1) <= lower`` images are needed by one cell.
+        It exceeds the number of images of any useful choice, so instances outside come first. In a
+        choice without superfluous images, leaving out any image would leave some cell below its
+        band. If a cell holds ``lower + s`` instances, such an image contributes more than ``s`` of
+        them, so at most ``(lower + s) / (s + 1) <= lower`` images are needed by one cell.
         Therefore no choice needs more images than the sum of ``lower`` plus the kept ones.
         """
         return int(1 + self.lower.sum() + self.least.sum())

@@ -165,6 +165,6 @@ def not_had(failed: Sequence[Failed], wanted: int, staging: Path) -> InputError:
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     return InputError(
         f"{len(failed)} of {wanted} images could not be downloaded ({shown}{more}); what was "
-        f"fetched stays in {staging}: give their folder by --source-root, another address by "
+        f"fetched stays in {staging}: give their folder by --source-root, another URL by "
         "--mirror, or leave them out by --skip-missing, and run the command again"
     )

@@ -166,8 +166,8 @@ def _read_manifest(root: Path, sums: Mapping[str, str]) -> tuple[Manifest | None
     if found == manifest.logical_hash:
         return manifest, []
     detail = (
-        f"its rows and header give the logical hash {found[:12]}, recorded is "
-        f"{manifest.logical_hash[:12]}; it was edited"
+        f"its rows and header have the logical hash {found[:12]}, but "
+        f"{manifest.logical_hash[:12]} is recorded; it was edited"
     )
     return manifest, [Damage(name, "manifest", detail) for name in changed or tables]
 
@@ -204,7 +204,7 @@ def _check_bytes(root: Path, sums: Mapping[str, str], name: str) -> list[Damage]
         return [Damage(name, "unreadable_file", str(error.strerror or error))]
     if found == sums[name]:
         return []
-    detail = f"sha256 is {found[:12]}, in {CHECKSUMS_FILE} {sums[name][:12]}"
+    detail = f"sha256 is {found[:12]}, but {sums[name][:12]} in {CHECKSUMS_FILE}"
     return [Damage(name, "changed_file", detail)]
 
 
@@ -213,7 +213,7 @@ def _check_lists(root: Path, manifest: Manifest, missing: Collection[str]) -> li
     for name, text in image_lists(manifest).items():
         wanted = {name: hashlib.sha256(text.encode()).hexdigest()}
         if name not in missing and _check_bytes(root, wanted, name):
-            news.append(Damage(name, "altered_list", "not the manifest's ids in sorted order"))
+            news.append(Damage(name, "altered_list", "differs from the manifest's sorted ids"))
     wanted = {LABELMAP_FILE: hashlib.sha256(labelmap_text(manifest.taxonomy).encode()).hexdigest()}
     # Sets that were built by earlier versions have none.
     if (root / LABELMAP_FILE).is_file() and _check_bytes(root, wanted, LABELMAP_FILE):
@@ -294,7 +294,7 @@ def _check_photo(root: Path, name: str, size: tuple[int, int], sha256: str | Non
         return [Damage(name, error.reason, error.detail)]
     if sha256 in (None, found):
         return []
-    detail = f"sha256 is {found[:12]}, in {IMAGES_FILE} {str(sha256)[:12]}"
+    detail = f"sha256 is {found[:12]}, but {str(sha256)[:12]} in {IMAGES_FILE}"
     return [Damage(name, "changed_image", detail)]
 
 
@@ -310,7 +310,7 @@ def _check_mask(root: Path, name: str, wanted: LabelMap) -> list[Damage]:
     different = int(np.count_nonzero(found != np.ascontiguousarray(wanted)))
     if not different:
         return []
-    detail = f"{different} of {found.size} pixels are not what the manifest draws"
+    detail = f"{different} of {found.size} pixels differ from the manifest's masks"
     return [Damage(name, "altered_mask", detail)]
 
 
@@ -362,7 +362,7 @@ def _check_claims(
         ):
             if said != value:
                 detail = (
-                    f"image {row.image_id}, instance {number}: {column} is {said}, its mask "
+                    f"image {row.image_id}, instance {number}: {column} is {said}, but its mask "
                     f"gives {value}"
                 )
                 return [Damage(INSTANCES_FILE, "manifest", detail)]
@@ -371,8 +371,8 @@ def _check_claims(
     for column, value in wanted_of_image.items():
         if claims.image[column] != value:
             detail = (
-                f"image {row.image_id}: {column} is {claims.image[column]}, its instances give "
-                f"{value}"
+                f"image {row.image_id}: {column} is {claims.image[column]}, but its instances "
+                f"give {value}"
             )
             return [Damage(IMAGES_FILE, "manifest", detail)]
     return []
@@ -389,12 +389,12 @@ def _check_selection(manifest: Manifest) -> list[Damage]:
         said = {cell["cell"]: cell["chosen"] for cell in selection["cells"]}
         images = selection["images"]
     except (KeyError, TypeError) as error:
-        return [Damage(IMAGES_FILE, "schema", f"its selection lacks or breaks a part ({error})")]
+        return [Damage(IMAGES_FILE, "schema", f"its selection is invalid ({error})")]
     wrong = [
-        f"{cell} is said to have {said.get(cell)} instances, it has {found.get(cell)}"
+        f"{cell} has {found.get(cell)} instances, not {said.get(cell)}"
         for cell in sorted({*said, *found})
         if said.get(cell) != found.get(cell)
     ]
     if images != manifest.images.num_rows:
-        wrong.append(f"{images} images are said to be chosen, there are {manifest.images.num_rows}")
+        wrong.append(f"{images} images chosen, but the set has {manifest.images.num_rows}")
     return [Damage(IMAGES_FILE, "manifest", f"its selection: {text}") for text in wrong[:1]]

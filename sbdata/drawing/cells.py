@@ -25,7 +25,7 @@ class HeatCell:
         said: Title of the cell.
         step: Index of its colour, of ten; None for an empty cell, which only has a frame.
         strong: Value as text.
-        fine: Text beside or beneath the value.
+        fine: Text beside or below the value.
         hatched: True if the value is based on few instances.
     """
 

@@ -35,7 +35,7 @@ from sbdata.metrics.summary import Cell, CurvePoint
 
 
 def ia_by_area(summary: Summary, width: int = WIDE) -> Figure:
-    """Draw the mean IA by half octaves of area, with n as bars beneath.
+    """Draw the mean IA by half octaves of area, with n as bars below.
 
     Points with fewer than ten instances are hollow. The line is broken at empty half octaves. The
     limits of the sizes are marked and the sizes named.

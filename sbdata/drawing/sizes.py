@@ -1,4 +1,4 @@
-"""Figure of a dataset card: the sizes of a dataset beside those of its source."""
+"""Figure of a dataset card: the object sizes of a dataset compared with those of its source."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def size_distribution(
     parts += [title, element("g", *drawn, transform=f"translate(0 {cells_top + 8:g})")]
     total = sum(sum(row.values()) for row in counts.values())
     said = (
-        f"Sizes of {name}: {count(total, 'instance')}, their areas beside those of its source, and "
+        f"Sizes of {name}: {count(total, 'instance')}, their areas and those of its source, and "
         f"their number by size in {count(len(classes), 'class', 'classes')}."
     )
     return figure(said, _WIDTH, cells_top + 8 + tall, parts)

@@ -38,7 +38,7 @@ def ia_by_strategy(
 
     Args:
         method: Name of the method.
-        kind: Text beneath the name.
+        kind: Text below the name.
         sizes: Number of instances of each size.
         estimates: Estimates of each strategy that was run, one per size.
         strategies: All strategies of the board, in the order of their marks.

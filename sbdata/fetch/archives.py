@@ -88,7 +88,7 @@ class DamagedArchiveError(InputError):
 
     def __init__(self, archive: Path, reason: str) -> None:
         super().__init__(
-            f"{archive}: damaged or no archive of its kind ({reason}); remove it and fetch it anew"
+            f"{archive}: damaged or not such an archive ({reason}); remove it and fetch it again"
         )
         self.reason = reason
 
@@ -139,7 +139,7 @@ def unpack_archive(
         )
         raise InputError(msg) from error
     if not written and only is None:
-        raise _refused(archive, "there is no file in it")
+        raise _refused(archive, "it contains no file")
     if progress is not None:
         progress(size, size)
     return sorted(written.values(), key=lambda file: file.path)
@@ -192,7 +192,7 @@ def _write(
             continue
         total += member.size
         if total > allowed:
-            detail = f"its {size:,} bytes unfold into more than {allowed:,}"
+            detail = f"its {size:,} bytes expand to more than {allowed:,}"
             raise _refused(archive, detail)
         if only is not None and (member.name not in only or member.name in written):
             continue
@@ -204,7 +204,7 @@ def _write(
                 with path.open("xb") as out:
                     written[member.name] = _copy(stream, out, archive, member)
             elif _copy(stream, None, archive, member) != known:
-                raise _refused(archive, f"{member.name} is in it twice, with different bytes")
+                raise _refused(archive, f"it contains {member.name} twice, with different bytes")
         if progress is not None:
             progress(member.read, size)
     return written
@@ -231,7 +231,7 @@ def _claim(
         folded = composed(part).casefold()
         other, other_kind = names.setdefault(folded, (part, kind))
         if other != part:
-            raise _refused(archive, f"{part} and {other} are one name on some systems")
+            raise _refused(archive, f"{part} and {other} are the same name on some systems")
         if other_kind != kind:
             raise _refused(archive, f"{part} is both a file and a folder")
 
@@ -242,7 +242,7 @@ def _plain_name(archive: Path, name: str) -> str:
     if not parts:
         return ""
     if not is_safe_name(name) or not name.isprintable():
-        raise _refused(archive, f"{quoted(name)} leads out of its folder or is no plain name")
+        raise _refused(archive, f"{quoted(name)} leads out of its folder or is not a plain name")
     return "/".join(parts)
 
 
@@ -250,14 +250,14 @@ def _need_room(archive: Path, folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         msg = (
-            f"{archive}: needs {size:,} bytes when unpacked, {free:,} are free in {folder}; "
+            f"{archive}: needs {size:,} bytes when unpacked, but {free:,} are free in {folder}; "
             "make room or give another folder"
         )
         raise InputError(msg)
 
 
 def _refused(archive: Path, detail: str) -> InputError:
-    return InputError(f"{archive}: not unpacked: {detail}; fetch it from an address you trust")
+    return InputError(f"{archive}: not unpacked: {detail}; fetch it from a URL you trust")
 
 
 # --- zip ------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def _tar_members(archive: Path, folder: Path, header: type[_Header]) -> Iterator
         for _ in range(_LONGEST_READ // _BLOCK):
             if not stream.read(_BLOCK):
                 return
-        raise _refused(archive, "bytes without end follow the last member")
+        raise _refused(archive, "too many bytes follow the last member")
 
 
 def _filter(archive: Path, entry: tarfile.TarInfo, folder: Path) -> None:
@@ -385,7 +385,7 @@ def _resolved(
     target = posixpath.normpath(posixpath.join(base, entry.linkname))
     if target not in files:
         detail = (
-            f"{name} is a link to {quoted(entry.linkname)}, which is no earlier file of the archive"
+            f"{name} is a link to {quoted(entry.linkname)}, not to an earlier file of the archive"
         )
         raise _refused(archive, detail)
     return files[target]

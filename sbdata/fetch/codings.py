@@ -33,14 +33,14 @@ def undo_coding(
             to more than ``size`` bytes (if ``size`` is None: ``MAX_GROWTH`` times its own size).
     """
     if coding not in _WINDOWS:
-        raise RefusedError(f"sends the file coded as {coding}, which is not understood")
+        raise RefusedError(f"sends the content coding {coding}, which is not supported")
     limit = size if size is not None else MAX_GROWTH * source.stat().st_size
     written = 0
     with source.open("rb") as coded, target.open("wb") as plain:
         for block in _plain_blocks(coded, coding):
             written += plain.write(block)
             if written > limit:
-                raise RefusedError(f"unfolds into more than {limit:,} bytes")
+                raise RefusedError(f"decodes to more than {limit:,} bytes")
             between()
 
 
@@ -49,11 +49,11 @@ def _plain_blocks(coded: BinaryIO, coding: str) -> Iterator[bytes]:
     while True:
         data = decoder.unconsumed_tail or coded.read(_BLOCK)
         if not data:
-            raise RefusedError(f"its {coding} coding ends too early")
+            raise RefusedError(f"its {coding} data is truncated")
         try:
             yield decoder.decompress(data, _BLOCK)
         except zlib.error as error:
-            raise RefusedError(f"its {coding} coding is damaged ({error})") from error
+            raise RefusedError(f"its {coding} data is damaged ({error})") from error
         if decoder.eof:
             rest = decoder.unused_data or coded.read(_BLOCK)
             if coding != "gzip" or not rest:

@@ -209,7 +209,7 @@ class Connections:
     def _check_address(self, url: str, came_from: str) -> None:
         arrow = f"leads to {url}, and " if came_from else ""
         if not url.lower().startswith(("http://", "https://")):
-            raise RefusedError(f"{arrow}only http and https addresses are fetched")
+            raise RefusedError(f"{arrow}only http and https URLs are fetched")
         secure = came_from.lower().startswith("https://")
         if secure and not url.lower().startswith("https://") and not self._plain_redirects:
             raise RefusedError(f"{arrow}redirects from https to http are not followed")
@@ -223,7 +223,7 @@ class Connections:
         try:
             while (left := host.quiet_until - self._clock()) > 0:
                 if left > MAX_RETRY_AFTER:
-                    raise PassingError("wants no more requests now", left)
+                    raise PassingError("refuses further requests for now", left)
                 self.pause(left, deadline)
             yield host
         finally:
@@ -325,7 +325,7 @@ def _in_words(error: BaseException) -> str:
     late = isinstance(error, timeouts) or isinstance(inner, timeouts)
     # A refused connection counts as late in urllib3 2.
     if late and not isinstance(inner, urllib3.exceptions.NewConnectionError):
-        return "nothing came in time"
+        return "no data was received in time"
     if isinstance(inner, urllib3.exceptions.ProtocolError) and inner.args:
         inner = inner.args[-1]
     text = str(inner) or type(inner).__name__

@@ -150,9 +150,7 @@ def download_each(
     """
     names = [remote.name for remote in remotes]
     if len({name.casefold() for name in names}) != len(names):
-        msg = (
-            f"{folder}: a file name is given twice ({', '.join(sorted(names))}); names must differ"
-        )
+        msg = f"{folder}: a file name is given twice ({', '.join(sorted(names))}); give each once"
         raise InputError(msg)
     lacking = sum(_lacking(remote, folder / remote.name) for remote in remotes)
     check_space(folder, lacking, f"{len(remotes)} files")
@@ -194,7 +192,7 @@ class _Download:
             msg = f"{remote.name!r} cannot name a file in {folder}; give another name"
             raise InputError(msg)
         if not remote.urls:
-            raise InputError(f"{remote.name}: no address is given; add where it lies")
+            raise InputError(f"{remote.name}: no URL is given; add one")
         self._remote = remote
         self._folder = folder
         self._target = folder / remote.name
@@ -270,7 +268,7 @@ class _Download:
                 if isinstance(answer, Downloaded):
                     return answer
                 troubles.append(f"{url}: {answer}")
-        again = "run it again" if self._left_over() else "check the network and the addresses"
+        again = "run it again" if self._left_over() else "check the network and the URLs"
         msg = f"{self._remote.name} could not be downloaded ({'; '.join(troubles)}); "
         raise InputError(msg + self._left_over() + again)
 
@@ -356,7 +354,7 @@ class _Download:
     def _locked(self) -> Iterator[None]:
         lock = self._lock()
         if not _acquired(lock):
-            _LOG.warning("%s: another process fetches it; waiting for it", self._target)
+            _LOG.warning("%s: waiting for another process that downloads it", self._target)
             while not _acquired(lock):
                 self._connections.check()
         try:

@@ -225,8 +225,8 @@ def _obtained(job: _Job, request: ImageRequest) -> Fetched:
     if data is None:
         if not request.url:
             detail = (
-                f"{request.file_name} is not in the source's folder and its annotation gives no "
-                "url; put the file there"
+                f"{request.file_name} is not in the source's folder and its annotation has no "
+                "URL; put the file there"
             )
             raise _FailedError("missing", detail)
         origin = "http"
@@ -276,7 +276,7 @@ def _pixels(job: _Job, request: ImageRequest) -> str:
 
 
 def _wrong_hash(request: ImageRequest, found: str) -> _FailedError:
-    return _FailedError("sha256", f"sha256 is {found}, recorded as {request.sha256}")
+    return _FailedError("sha256", f"sha256 is {found}, but {request.sha256} is recorded")
 
 
 def _cannot_write(folder: Path, error: OSError) -> InputError:
@@ -324,5 +324,5 @@ def _get(connections: Connections, url: str) -> bytes:
         coded = answer.headers.get("Content-Encoding", "identity") != "identity"
         # From version 2 on, urllib3 compares the length by itself.
         if announced.isdigit() and not coded and int(announced) != length:
-            raise PassingError(f"{length} bytes came, {announced} were announced")
+            raise PassingError(f"{length} bytes were received, but {announced} were announced")
         return b"".join(blocks)

@@ -57,12 +57,12 @@ def open_photo(data: bytes, size: tuple[int, int] | None = None) -> Image.Image:
     if image.format not in _ACCEPTED:
         raise _wrong_format(f"a {image.format} file")
     if size is not None and image.size != size:
-        detail = f"{image.width} x {image.height} pixels, annotated as {size[0]} x {size[1]}"
+        detail = f"{image.width} x {image.height} pixels, but annotated as {size[0]} x {size[1]}"
         orientation = orientation_of(image)
         if orientation >= 5 and image.size == size[::-1]:
             detail += (
                 f": its EXIF orientation tag shows it {turned_how(orientation)}, as it was "
-                "annotated; write the photo anew as it is shown, without the tag"
+                "annotated; save the photo as it is shown, without the tag"
             )
         raise PhotoError("image_size", detail)
     return image
@@ -99,7 +99,7 @@ def perceptual_hash(image: Image.Image) -> str:
 
 
 def _wrong_format(kind: str) -> PhotoError:
-    return PhotoError("image_format", f"{kind}; a set holds JPEG files, convert it before building")
+    return PhotoError("image_format", f"{kind}; a set holds JPEG files, so convert it first")
 
 
 def _of_another_kind(data: bytes) -> PhotoError:

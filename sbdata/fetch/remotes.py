@@ -35,14 +35,14 @@ class Remote:
         """Describe how a file differs from the known size and hashes; None if it matches.
 
         >>> Remote("a.zip", (), size=7).difference(5, Digests(md5=False))
-        'has 5 bytes, 7 are expected'
+        'has 5 bytes, but 7 are expected'
         """
         if self.size not in (None, size):
-            return f"has {size:,} bytes, {self.size:,} are expected"
+            return f"has {size:,} bytes, but {self.size:,} are expected"
         if self.sha256 is not None and self.sha256.lower() != digests.sha256:
-            return f"has the sha256 {digests.sha256}, {self.sha256} is expected"
+            return f"has the sha256 {digests.sha256}, but {self.sha256} is expected"
         if self.md5 is not None and self.md5.lower() != digests.md5:
-            return f"has the md5 {digests.md5}, {self.md5} is expected"
+            return f"has the md5 {digests.md5}, but {self.md5} is expected"
         return None
 
 

@@ -73,7 +73,7 @@ def persist(
                 times = "once" if tries == 1 else f"{tries} times"
                 raise RefusedError(f"{error} (tried {times})") from error
             if error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER:
-                detail = f"{error} and asks to come back in {error.retry_after:,.0f} seconds"
+                detail = f"{error} and asks to wait {error.retry_after:,.0f} seconds"
                 raise RefusedError(detail) from error
             seconds = delay(pause, row, error.retry_after, jitter)
             told(str(error), seconds)

@@ -90,7 +90,7 @@ def _ask(part: Part, url: str, transfer: Transfer) -> None:
         origin, begin = origin_of(url, answer.status_code, answer.headers)
         if headers and answer.status_code == 200 and _is_a_rest(part, origin, answer):
             part.spoilt = True  # the next request is for the whole file
-            raise PassingError("sent a part of the file as if it were all of it", retry_after=0)
+            raise PassingError("sent a part of the file as the whole file", retry_after=0)
         if answer.status_code == 200:
             _begin(part, origin, remote)
         else:
@@ -104,12 +104,12 @@ def _ask(part: Part, url: str, transfer: Transfer) -> None:
                 part.spoilt = True
                 raise RefusedError(f"sends more than {wanted:,} bytes")
     if wanted is not None and part.length < wanted:
-        raise PassingError(f"{part.length:,} of {wanted:,} bytes came")
+        raise PassingError(f"{part.length:,} of {wanted:,} bytes were received")
     if wanted is None and "Transfer-Encoding" not in answer.headers:
         # The body ended with the connection, so it may be incomplete.
         if not remote.hash_known:
             part.spoilt = True
-            raise RefusedError("does not say how long the file is, and nothing else is known")
+            raise RefusedError("does not give the file's size, and no hash is known")
         part.doubtful = True
 
 
@@ -158,7 +158,7 @@ def _begin(part: Part, origin: Origin, remote: Remote) -> None:
     wanted = _wanted(remote, origin)
     if wanted is not None:
         if origin.size not in (None, wanted):
-            raise RefusedError(f"announces {origin.size:,} bytes, {wanted:,} are expected")
+            raise RefusedError(f"announces {origin.size:,} bytes, but {wanted:,} are expected")
         check_space(part.path.parent, wanted - part.length, remote.name)
     part.begin(origin)
 

@@ -209,7 +209,7 @@ def repair(
         )
         wanted = {file.path: file for file in table.files if file.path in paths}
         if {file.path: file for file in taken} != wanted:
-            msg = f"{archive}: not the archive that {root} was made from; remove it, fetch it anew"
+            msg = f"{archive}: not the archive that {root} came from; remove it and fetch it again"
             raise InputError(msg)
         _flush()
         _move(staging / "files", root)
@@ -254,8 +254,8 @@ def _refuse_others(root: Path, table: FileTable) -> None:
         differ = [f.path for f in other.files if mine.get(f.path, f) != f]
         if other.archive != table.archive and differ:
             msg = (
-                f"{root}: {min(differ)} is in {other.archive} and in {table.archive}, with other "
-                "bytes; give the two archives different folders in the registry"
+                f"{root}: {min(differ)} is in {other.archive} and in {table.archive}, with "
+                "different bytes; give the two archives different folders in the registry"
             )
             raise InputError(msg)
 

@@ -130,7 +130,7 @@ def estimate_fisher(
                     total += gradient.float().square_()
             images += 1
     if not images:
-        msg = "no image has a labelled pixel, so there is no Fisher; check the targets for void"
+        msg = "no image has a labelled pixel to estimate the Fisher; check the targets for void"
         raise InputError(msg)
     fisher = {name: total / images for name, total in sums.items()}
     check_values(fisher)

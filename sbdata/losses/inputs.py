@@ -25,8 +25,8 @@ def prepared(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor,
     """
     if logits.dim() != 4 or target.shape != (len(logits), *logits.shape[2:]):
         msg = (
-            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} do not belong "
-            "together; pass (N, C + 1, H, W) and (N, H, W), resized to one another beforehand"
+            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} do not match; pass "
+            "(N, C + 1, H, W) and (N, H, W), resized to the same height and width"
         )
         raise InputError(msg)
     outputs = logits.shape[1]
@@ -34,8 +34,8 @@ def prepared(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor,
         if target.is_floating_point() and not (target == target.trunc()).all():
             part = target[target != target.trunc()].reshape(-1)[0]
             msg = (
-                f"the target holds {float(part):g}, which is no class number; pass whole numbers, "
-                "not scores or labels that were scaled by interpolation"
+                f"the target holds {float(part):g}, which is not a class number; pass whole "
+                "numbers, not scores or labels that were scaled by interpolation"
             )
             raise InputError(msg)
         strange = target[((target < 0) | (target >= outputs)) & (target != ignore_index)]

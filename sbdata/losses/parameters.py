@@ -41,7 +41,7 @@ def check_match(has: Mapping[str, Tensor], needs: Mapping[str, Tensor], what: st
     for name, value in needs.items():
         if name not in has:
             msg = (
-                f"there is no {name!r} in {what}; estimate the Fisher and set the anchor on this "
+                f"{name!r} is not in {what}; estimate the Fisher and set the anchor on this "
                 "model, with the same parts frozen"
             )
             raise InputError(msg)

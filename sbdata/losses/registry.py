@@ -48,6 +48,6 @@ def make_loss(name: str, **options: Any) -> nn.Module:
     known = inspect.signature(make).parameters
     for option in options:
         if option not in known:
-            msg = f"loss {name!r} has no option {option!r}; it takes {', '.join(known)}"
+            msg = f"loss {name!r} has no option {option!r}; choose from {', '.join(known)}"
             raise InputError(msg)
     return make(**options)

@@ -5,7 +5,7 @@ collects such scores, merges with others and computes a :class:`Summary`;
 :mod:`sbdata.metrics.bootstrap` computes intervals and paired differences. The definition is in
 ``docs/definitions/metric.md``.
 
-``InstanceAwareIoU`` is the same as a metric of torchmetrics; it is imported at its first use.
+``InstanceAwareIoU`` is the same metric for torchmetrics; it is imported at its first use.
 """
 
 from typing import TYPE_CHECKING, Any

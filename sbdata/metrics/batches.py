@@ -109,8 +109,9 @@ def _as_maps(preds: Any, target: Any, instances: Any, n_classes: int) -> Maps:
     instance_maps = _as_array(instances, "the instance maps")
     if predicted.ndim != 3 or not predicted.shape == class_maps.shape == instance_maps.shape:
         msg = (
-            f"a batch of predictions {predicted.shape}, class maps {class_maps.shape} and instance "
-            f"maps {instance_maps.shape}; give all three as (images, height, width)"
+            f"the shapes {predicted.shape} of the predictions, {class_maps.shape} of the class "
+            f"maps and {instance_maps.shape} of the instance maps do not match; give all three as "
+            "(images, height, width)"
         )
         raise InputError(msg)
     return predicted, class_maps, instance_maps
@@ -120,7 +121,7 @@ def _largest(scores: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.intp]:
     """Return the class with the largest score of each pixel; the lowest class if several tie."""
     if scores.shape[1] != n_classes + 1:
         msg = (
-            f"scores of {scores.shape[1]} classes, not of {n_classes + 1} (background and "
+            f"the scores have {scores.shape[1]} classes, not {n_classes + 1} (background and "
             f"{n_classes} classes); give them as (images, classes, height, width)"
         )
         raise InputError(msg)
@@ -144,5 +145,5 @@ def _as_array(batch: Any, what: str) -> npt.NDArray[Any]:
     try:
         return np.asarray(batch)
     except (TypeError, ValueError) as error:
-        msg = f"{what} are no array: {error}"
+        msg = f"{what} are not an array: {error}"
         raise InputError(msg) from error

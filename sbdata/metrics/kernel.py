@@ -1,7 +1,7 @@
-"""The passes over the pixels of one image, by compiled C or, without a C compiler, by numba.
+"""The passes over the pixels of one image, in compiled C or, without a C compiler, in numba.
 
-Both give the same numbers. Compiled C starts at once, while numba takes a second to be imported
-(``docs/architecture.md`` has the figures), so it is imported only if it is needed.
+Both give the same numbers. Compiled C starts at once, while importing numba takes a second
+(``docs/architecture.md`` has the times), so it is imported only if it is needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ImageCounts(NamedTuple):
     """All that the metric needs of one image.
 
     Attributes:
-        fault: What is wrong with a map, or ``FINE``; the other counts are then meaningless.
+        fault: Fault of a map, or ``FINE``; if there is a fault, the other counts are meaningless.
         place: Place of the pixel with the fault.
         confusion: Pixels, true class by predicted class, int64 ``(C + 1, C + 1)``.
         area: Pixels of each instance.
@@ -74,7 +74,7 @@ def count_image(
         truth: True class; 255 is void.
         instances: Instance number, uint8 or uint16.
         width: Width of the image.
-        index_of: By instance number: its place in ``class_of``, or what else it stands for.
+        index_of: By instance number: its index in ``class_of``, or another meaning (``codes``).
         class_of: Class of each instance.
         n_classes: Highest class number.
         void_allowed: Whether a predicted 255 is read as background.

@@ -1,14 +1,14 @@
-"""The pass over one image without a C compiler: regions, overlaps and confusion, by numba.
+"""The pass over one image in numba, for machines without a C compiler: regions, overlaps, counts.
 
-``kernel`` says which of the two runs; both walk the image like this and give the same numbers.
+``kernel`` chooses between this and C; both use this algorithm and give the same numbers.
 
-All three maps are walked together. Where one of them changes, a *segment* begins, so a segment is
-a stretch of one row with one prediction, one true class and one instance, and everything is
-counted by segments. Neighbouring segments of one foreground prediction make a *run*; runs of
-equal prediction that touch the row above are joined into components (union-find, the earliest run
-stands for its component). A component in a hole of another one of its class is then joined with
-it, which gives the regions by outer outline. A clean 500 x 375 map has some thousand segments for
-its 187,500 pixels.
+All three maps are scanned together. A *segment* begins wherever one of them changes, so a segment
+is a stretch of one row with one prediction, one true class and one instance, and everything is
+counted by segments. Neighbouring segments with the same foreground prediction form a *run*; runs of
+equal prediction that touch the row above are joined into components (union-find, in which the
+earliest run represents its component). A component in a hole of another one of its class is then
+joined with it, which gives the regions by outer outline. A clean 500 x 375 map has some thousand
+segments for its 187,500 pixels.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def _root(parent, node):
 
 @numba.njit(cache=True, nogil=True)
 def _join_rows(start, stop, label, row_first, width, diagonal):
-    """Return each run's component's earliest run; touching runs of one label are joined.
+    """Join touching runs of one label; return the earliest run of each run's component.
 
     Args:
         start: Start of each run, a place in the flat map; runs do not cross rows.
         stop: One past the last place of each run.
         label: Label of each run.
-        row_first: the first run of each row, and the count of runs at the end.
+        row_first: First run of each row, and the number of runs at the end.
         width: Width of the map.
         diagonal: 1 if touching corners join (8 neighbours), else 0.
     """
@@ -114,7 +114,7 @@ def _join_nested(parent, start, stop, label, width, n_classes):
         stop: One past the last place of each run.
         label: Label of each run, at most ``n_classes``.
         width: Width of the map.
-        n_classes: the highest label.
+        n_classes: Highest label.
     """
     components = np.zeros(n_classes + 1, np.int32)
     first_of = np.zeros(n_classes + 2, np.int32)
@@ -177,14 +177,14 @@ def count_image(prediction, truth, instances, width, index_of, class_of, n_class
     """Count everything that the metric needs of one image.
 
     Args:
-        prediction: uint8, the predicted class of every pixel, row by row.
-        truth: uint8, the true class; 255 is void.
-        instances: uint8 or uint16, the instance number.
+        prediction: Predicted class of every pixel, uint8, row by row.
+        truth: True class, uint8; 255 is void.
+        instances: Instance number, uint8 or uint16.
         width: Width of the image.
-        index_of: int32, by instance number: its place in ``class_of``, or what else it stands for.
-        class_of: uint8, the class of each instance.
-        n_classes: the highest class number.
-        void_allowed: whether a predicted 255 is read as background.
+        index_of: By instance number, int32: its index in ``class_of``, or another meaning.
+        class_of: Class of each instance, uint8.
+        n_classes: Highest class number.
+        void_allowed: Whether a predicted 255 is read as background.
 
     Returns:
         The fault and its place; the confusion matrix (truth x prediction); each instance's area,
@@ -284,7 +284,7 @@ def count_image(prediction, truth, instances, width, index_of, class_of, n_class
                 as_other[i, label] += length
     row_first[rows] = runs
 
-    # 3. Regions. One that lies wholly in void is none.
+    # 3. Regions. A region that lies entirely in void is ignored.
     run_start, run_stop, run_label = run_start[:runs], run_stop[:runs], run_label[:runs]
     parent = _join_rows(run_start, run_stop, run_label, row_first[: rows + 1], width, 1)
     _join_nested(parent, run_start, run_stop, run_label, width, n_classes)
@@ -340,7 +340,7 @@ def count_image(prediction, truth, instances, width, index_of, class_of, n_class
             pairs += 1
         pair_pixels[last_pair[j]] += hit_pixels[order[o]]
 
-    # 5. The other class that most pixels of an instance are predicted as; of equals the lowest.
+    # 5. The other class that most pixels of an instance are predicted as; the lowest if tied.
     other_class = np.zeros(n_instances, np.uint8)
     other_pixels = np.zeros(n_instances, np.int32)
     for i in range(n_instances):

@@ -1,8 +1,8 @@
-"""The metrics: each is declared once, with how it is computed and how it is written.
+"""The metrics: each is declared once, with its computation and its formatting.
 
 The score, its intervals and comparisons, the printed tables, the report, the leaderboard and the
-table in ``docs/definitions/metric.md`` go through :data:`METRICS`. ``docs/extending/metric.md``
-shows how to add one.
+table in ``docs/definitions/metric.md`` all use :data:`METRICS`. ``docs/extending/metric.md`` shows
+how to add a metric.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from sbdata.metrics.sums import Sums, Values, add_rows, mean_of_rows, ratio
 from sbdata.sizes import SizeBins
 
 Compute = Callable[[Sums, int], Values]
-"""Sums under R weightings of the images, and which size (0 stands for all), to R values."""
+"""Function from sums under R weightings of the images and a size (0 for all) to R values."""
 
 LETTERS = {"small": "S", "medium": "M", "large": "L"}
-"""How captions abbreviate the usual sizes; other sizes keep their names."""
+"""Abbreviations of the usual sizes in captions; other sizes keep their names."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: what it is called, how its values are written, and what they are.
+    """A metric: its name, the formatting of its values, and their computation.
 
     Attributes:
-        key: its name in files and in Python. With ``{size}`` there is one metric for each size.
-        caption: its name in tables; may have ``{size}``, or ``{letter}`` for S, M or L.
+        key: Name in files and in Python. With ``{size}`` there is one metric for each size.
+        caption: Name in tables; may have ``{size}``, or ``{letter}`` for S, M or L.
         unit: ``"%"`` if values are written in per cent, else empty.
-        better: whether ``"higher"`` or ``"lower"`` values are better.
-        digits: number of digits after the decimal point.
-        doc: one sentence that says what is measured.
-        compute: gives the values, or those of each mean, such as ``class_mean``: the mean's values
-            have the name ``<key>.class_mean``. None for a metric that is computed elsewhere.
-        per: Items that a value is the mean of. A value of few instances or regions has no interval.
-        on_boards: whether the metric is a column of leaderboards.
+        better: Whether ``"higher"`` or ``"lower"`` values are better.
+        digits: Number of digits after the decimal point.
+        doc: One sentence that says what is measured.
+        compute: Function that returns the values; or functions by the name of a mean, such as
+            ``class_mean``, whose values have the name ``<key>.class_mean``. None for a metric that
+            is computed elsewhere.
+        per: Items over which a value is a mean. A value of few instances or regions has no
+            interval.
+        on_boards: Whether the metric is a column of leaderboards.
     """
 
     key: str
@@ -52,7 +54,7 @@ class Metric:
     on_boards: bool = True
 
     def keys(self, bins: SizeBins) -> Iterator[tuple[str, int]]:
-        """Yield the key for each size that the metric has, with the size's place (0 for all)."""
+        """Yield the key for each size that the metric has, with the size's number (0 for all)."""
         if "{size}" not in self.key:
             yield self.key, 0
             return
@@ -99,13 +101,13 @@ METRICS: dict[str, Metric] = {}
 
 
 def register_metric(metric: Metric) -> Metric:
-    """Add a metric to all tables, after those that are there; return it.
+    """Add a metric to all tables, after the existing ones; return it.
 
     Raises:
-        InputError: if there is a metric of this key.
+        InputError: If a metric of this key already exists.
     """
     if metric.key in METRICS:
-        msg = f"there is a metric {metric.key!r}; choose another key"
+        msg = f"a metric {metric.key!r} already exists; choose another key"
         raise InputError(msg)
     METRICS[metric.key] = metric
     return metric
@@ -140,7 +142,7 @@ for _metric in (
 def metric_of(key: str) -> tuple[Metric, str, str]:
     """Return the metric that a value belongs to, the name of its size and that of its mean.
 
-    A key that no metric has, as results of an extended version may, is its own caption.
+    A key without a metric, as in results of an extended version, is its own caption.
 
     >>> metric, size, mean = metric_of("ia_small.class_mean")
     >>> metric.caption, size, mean
@@ -171,7 +173,7 @@ def estimates(sums: Sums, bins: SizeBins) -> dict[str, Values]:
 
 
 def numbers(sums: Sums, bins: SizeBins) -> dict[str, int]:
-    """Return how many instances or regions each value is of, under the first weighting."""
+    """Return the number of instances or regions of each value, under the first weighting."""
     by_kind = {"instance": sums.instances.sum(axis=1)[:, 0], "region": sums.regions[:, 0]}
     return {
         f"{key}{mean}": int(by_kind[metric.per][size])

@@ -147,7 +147,7 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
     add(2, np.zeros(int(some.sum()), np.int64), image[some], matched[some] / union[some])
     add(2, np.ones(int(some.sum()), np.int64), image[some], 1)
 
-    found.sort(key=lambda entry: int(entry[0][0]))  # none has a code between two of another
+    found.sort(key=lambda entry: int(entry[0][0]))  # the ranges of codes do not overlap
     codes = np.concatenate([np.empty(0, np.int64), *(codes for codes, _ in found)])
     data = np.concatenate([np.empty(0), *(sums for _, sums in found)])
     columns, images = np.divmod(codes, max(n, 1))

@@ -62,7 +62,7 @@ class InstanceAwareIoU(Metric):
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, preds: Tensor, target: Tensor, instances: Tensor) -> None:
-        """Add a batch; one that is refused changes nothing.
+        """Add a batch; a refused batch changes nothing.
 
         Args:
             preds: ``(N, H, W)`` class numbers, or ``(N, C + 1, H, W)`` scores of which the largest
@@ -71,7 +71,7 @@ class InstanceAwareIoU(Metric):
             instances: ``(N, H, W)`` instance numbers, 0 none, 255 void.
 
         Raises:
-            InputError: if the shapes do not agree, a score is NaN, or a map holds an impossible
+            InputError: If the shapes do not match, a score is NaN, or a map holds an impossible
                 value.
         """
         for score in list(score_batch(preds, target, instances, self.num_classes, self.options)):
@@ -91,9 +91,9 @@ class InstanceAwareIoU(Metric):
 
 
 def _as_matrix(rows: npt.NDArray[np.void]) -> Tensor:
-    """Return structured rows as int64 columns; fractions as their bits.
+    """Return structured rows as int64 columns, with fractions as their bits.
 
-    Not as float64, which some devices do not have.
+    float64 is avoided because some devices do not have it.
     """
     names = rows.dtype.names or ()
     columns = [
@@ -104,7 +104,7 @@ def _as_matrix(rows: npt.NDArray[np.void]) -> Tensor:
 
 
 def _as_rows(parts: list[Tensor] | Tensor, kind: np.dtype[np.void]) -> npt.NDArray[np.void]:
-    """Return the rows of all processes, in an order that does not depend on who had which."""
+    """Return the rows of all processes, in an order that does not depend on their distribution."""
     if isinstance(parts, list):
         none = torch.zeros(0, len(kind.names or ()), dtype=torch.int64)
         parts = torch.cat(parts) if parts else none

@@ -111,7 +111,7 @@ def truth_from_maps(class_map: npt.NDArray[Any], instance_map: npt.NDArray[Any])
         names = np.unique(classes[(instances == number) & (classes != VOID)])
         msg = (
             f"instance {number} covers pixels of the classes {_few(names)} (0 is background); "
-            "an instance has one class, correct the maps"
+            "an instance must have one class, so correct the maps"
         )
         raise InputError(msg)
     ids = np.flatnonzero(found).astype(np.int32)
@@ -180,7 +180,7 @@ def _as_map(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
         )
         raise InputError(msg)
     if array.size >= 2**31:
-        msg = f"{what} has {array.size} pixels, more than can be counted; cut the image"
+        msg = f"{what} has {array.size} pixels, more than can be counted; crop the image"
         raise InputError(msg)
     return array
 

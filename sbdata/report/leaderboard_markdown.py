@@ -22,8 +22,8 @@ from sbdata.report.leaderboard_text import (
 def markdown_of(board: Board) -> str:
     """Return a board as Markdown: the table, the pseudo-masks, the differences, the footnotes.
 
-    A cell of IA has the class mean and, beneath it, the instance mean. Only those differences are
-    shown that support the paper's claim; the HTML page has all.
+    A cell of IA has the class mean and, below it, the instance mean. Only the differences that
+    support the paper's claim are shown; the HTML page has all.
     """
     parts = [escaped(intro_of(board)), _table(board, rows_shown(board, "<br>"), words=3)]
     quality = board.pseudo_masks
@@ -86,7 +86,7 @@ def write_into_readme(text: str, name: str, table: str) -> str:
     """
     begin, end = (f"<!-- leaderboard:{edge} {name} -->" for edge in ("begin", "end"))
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        msg = f"the text must hold the line {begin!r} and, after it, {end!r}, each once; add them"
+        msg = f"the text needs the line {begin!r} and, after it, {end!r}, each once; add them"
         raise InputError(msg)
     head, rest = text.split(begin)
     tail = rest.split(end)[1]
@@ -106,15 +106,15 @@ def write_boards_into_readme(text: str, boards: Sequence[Board]) -> str:
     if not names:
         listed = ", ".join(board.name for board in boards)
         msg = (
-            "the text has no line '<!-- leaderboard:begin NAME -->' and '<!-- leaderboard:end NAME "
-            f"-->'; add them, NAME being one of {listed}"
+            "the text has no lines '<!-- leaderboard:begin NAME -->' and '<!-- leaderboard:end "
+            f"NAME -->'; add them, where NAME is one of {listed}"
         )
         raise InputError(msg)
     for name in names:
         found = [board for board in boards if name in (board.name, board.scored)]
         if len(found) != 1:
             listed = ", ".join(board.name for board in boards)
-            msg = f"marker {name!r} names {len(found)} boards; name one of {listed}"
+            msg = f"marker {name!r} matches {len(found)} boards; choose from {listed}"
             raise InputError(msg)
         text = write_into_readme(text, name, markdown_of(found[0]))
     return text

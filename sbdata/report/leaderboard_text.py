@@ -19,9 +19,7 @@ PAIRED = (
     "with its 95 % t-interval."
 )
 
-_CELLS = (
-    "IA: class mean, beneath it the instance mean; mean ± sample standard deviation over seeds."
-)
+_CELLS = "IA: class mean, below it the instance mean; mean ± sample standard deviation over seeds."
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Column:
     Attributes:
         caption: Column title.
         doc: Description of the metric.
-        keys: Metric keys of the values in a cell, one beneath the other.
+        keys: Metric keys of the values in a cell, one below the other.
     """
 
     caption: str

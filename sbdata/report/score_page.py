@@ -39,7 +39,7 @@ def write_report(scored: ScoreResult, path: Path, load_image: LoadImage | None) 
             photo), class map, instance map and prediction, for the gallery; None omits the gallery.
 
     Raises:
-        InputError: if the arrays of an image do not belong together.
+        InputError: if the arrays of an image do not match.
     """
     write_text(path, report_html(scored, load_image))
 

@@ -14,8 +14,8 @@ from sbdata.report.pages import render
 NOT_RUN = "not run"
 
 _EXPLAINED = (
-    "IA: class mean. Beneath each value its 95 % interval: Student's t over the seeds, or the "
-    "bootstrap over images for one seed. Δ: the strategy minus {control}, with its interval."
+    "IA: class mean. Below each value: its 95 % interval (Student's t over the seeds, or the "
+    "bootstrap over images for one seed). Δ: the strategy minus {control}, with its interval."
 )
 
 
@@ -93,7 +93,7 @@ def lines_of(cell: Cell | None) -> list[list[str]]:
 
 
 def notes_of(table: StudyTable) -> list[str]:
-    """Return the sentences beneath a table."""
+    """Return the sentences below a table."""
     protocols = [
         f"{row.method}, {row.strategy} on {name}: another protocol: {cell.protocol}."
         for row in table.rows

@@ -65,7 +65,7 @@ def load_tensors(path: Path, expected: str) -> dict[str, Any]:
         msg = f"{path}: no such file"
         raise InputError(msg) from error
     except Exception as error:  # damaged and hostile files raise all kinds of errors
-        msg = f"{path}: not a readable weights file; delete it to begin again, or give another"
+        msg = f"{path}: not a readable weights file; delete it to start over, or give another"
         raise InputError(msg) from error
     found = values.get("format") if isinstance(values, dict) else None
     if found != expected:
@@ -102,8 +102,8 @@ class Checkpoint:
         if kept["identity"] != self.identity:
             other = [k for k in self.identity if kept["identity"].get(k) != self.identity[k]]
             msg = (
-                f"{self.path}: of a run with another {', '.join(other) or 'setting'}; delete it "
-                "to begin again, or choose another folder (--out)"
+                f"{self.path}: belongs to a run with another {', '.join(other) or 'setting'}; "
+                "delete it to start over, or choose another folder (--out)"
             )
             raise InputError(msg)
         return kept
@@ -124,7 +124,7 @@ def load_state(path: Path) -> dict[str, Any]:
     values = load_tensors(path, CHECKPOINT_FORMAT)
     wrong = [name for name, kind in _STATE.items() if not isinstance(values.get(name), kind)]
     if wrong:
-        msg = f"{path}: a checkpoint without a usable {wrong[0]!r}; delete it to begin again"
+        msg = f"{path}: the checkpoint has no usable {wrong[0]!r}; delete it to start over"
         raise InputError(msg)
     return values
 
@@ -209,7 +209,7 @@ def load_model(path: Path, taxonomy: Taxonomy | None = None) -> tuple[Segmenter,
     try:
         model.load_state_dict(values["model"])
     except RuntimeError as error:
-        msg = f"{path}: not a usable model, its weights are of another network; give another"
+        msg = f"{path}: not a usable model, its weights belong to another network; give another"
         raise InputError(msg) from error
     model.provenance, model.pretrained = values["provenance"], values["pretrained"]
     return model.eval(), own

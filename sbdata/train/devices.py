@@ -122,7 +122,7 @@ def init_distributed(device: str = "auto", workers: int | None = None) -> Distri
 
 
 def _cores_of(device: torch.device) -> int:
-    """Return the number of cores that load data for a device, if nobody says how many."""
+    """Return the default number of cores that load data for a device."""
     if device.type != "cuda":
         return 0
     gpus: int = torch.cuda.device_count()
@@ -148,19 +148,20 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise _no_such_device(name)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        msg = f"--device {name}: PyTorch finds no GPU of Apple's here; use --device cpu"
+        msg = f"--device {name}: PyTorch finds no Apple GPU; use --device cpu"
         raise InputError(msg)
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            msg = f"--device {name}: PyTorch finds no CUDA device here; use --device cpu"
+            msg = f"--device {name}: PyTorch finds no CUDA device; use --device cpu"
             raise InputError(msg)
         if device.index is None:
             device = torch.device("cuda", local_rank)
         if device.index >= torch.cuda.device_count():
-            msg = f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, from 0 on"
+            last = torch.cuda.device_count() - 1
+            msg = f"--device {name}: no such CUDA device; use one from cuda:0 to cuda:{last}"
             raise InputError(msg)
     return device
 
 
 def _no_such_device(name: str) -> InputError:
-    return InputError(f"--device {name}: no such device; it takes auto, cpu, cuda, cuda:N or mps")
+    return InputError(f"--device {name}: no such device; use auto, cpu, cuda, cuda:N or mps")

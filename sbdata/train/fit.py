@@ -211,8 +211,8 @@ def _share_of(settings: FitSettings, context: DistributedContext) -> int:
     whole = settings.batch_size // settings.accumulate
     if whole % context.world_size:
         msg = (
-            f"a part of {whole} images cannot be shared by {context.world_size} processes; choose "
-            "optimisation.batch_size and accumulate so that it can"
+            f"a part of {whole} images cannot be divided among {context.world_size} processes; "
+            "change optimisation.batch_size or accumulate"
         )
         raise InputError(msg)
     return whole // context.world_size
@@ -255,7 +255,7 @@ class _Run:
             path = self.checkpoint.path
             before = f"{path.parent}: the state after the first phase"
             where = path if path.is_file() else before
-            msg = f"{where} does not fit this run ({reason}); delete it to begin again"
+            msg = f"{where} does not fit this run ({reason}); delete it to start over"
             raise InputError(msg) from error
         self._tell(saved=True)  # the run may have been killed between checkpoint and log
         return int(kept["step"])

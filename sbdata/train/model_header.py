@@ -58,14 +58,14 @@ def check_model_file(values: Mapping[str, Any], path: Path) -> tuple[ModelSettin
         raise wrong(str(error).removeprefix(f"{path}: ")) from error
     if not all(0 < scale <= MAX_SCALE for scale in settings.scales):
         raise wrong(
-            f"its settings scale images by {quoted(settings.scales)}, not 0 to {MAX_SCALE:g}"
+            f"its settings scale images by {quoted(settings.scales)}, not by 0 to {MAX_SCALE:g}"
         )
     if not settings.rates or not all(0 < rate <= MAX_CROP for rate in settings.rates):
         raise wrong(f"its settings have the rates {quoted(settings.rates)}")
     elements = 0
     for name, value in values["model"].items():
         if not isinstance(name, str) or not torch.is_tensor(value):
-            raise wrong(f"its weights {quoted(name)} are no tensor")
+            raise wrong(f"its weights {quoted(name)} are not a tensor")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise wrong(f"its weights {quoted(name)} claim more numbers than the file holds")
         elements += value.numel()
@@ -75,6 +75,6 @@ def check_model_file(values: Mapping[str, Any], path: Path) -> tuple[ModelSettin
         raise wrong(str(error)) from error
     if needed is not None and needed > elements:
         raise wrong(
-            f"it holds {elements:,} numbers, the backbone {settings.backbone} alone has {needed:,}"
+            f"it holds {elements:,} numbers, but the backbone {settings.backbone} has {needed:,}"
         )
     return settings, taxonomy

@@ -37,7 +37,7 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 _COLUMNS = ("step", "loss", "penalty", "lr")
 _ADVICE = (
-    "Lower optimisation.lr (or ewc.strength), or use precision 32 or bf16, and begin again in "
+    "Lower optimisation.lr (or ewc.strength), or use precision 32 or bf16, and start over in "
     "another folder"
 )
 

@@ -28,7 +28,7 @@ def photos_in(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() in PHOTO_SUFFIXES and not is_litter(path.name)
     ]
     if not files:
-        msg = f"{folder}: no photos here; give a folder of .jpg or .png files"
+        msg = f"{folder}: holds no photo; give a folder of .jpg or .png files"
         raise InputError(msg)
     found: dict[str, Path] = {}
     forms: dict[str, Path] = {}
@@ -67,7 +67,7 @@ def open_photo(path: Path) -> Image.Image:
         raise _unreadable(path, error) from error
     if photo.mode[0] in "IF":  # conversion would clip it to white
         photo.close()
-        msg = f"{path}: a photo must have 8 bits a channel, not mode {photo.mode}; convert it"
+        msg = f"{path}: a photo must have 8 bits per channel, not mode {photo.mode}; convert it"
         raise InputError(msg)
     return photo
 

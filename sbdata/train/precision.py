@@ -1,8 +1,8 @@
 """Precision of a training: its networks may compute in 16 bits, everything else in float32.
 
 A forward pass that is marked by :func:`mixed` is autocast within :func:`networks_in` and returns
-float32. So losses and their sums, resizing, gradients, the Fisher information and the penalty of
-EWC have full precision whatever the setting, and predictions have too. Parameters are float32.
+float32. So losses and their sums, resizing, gradients, the Fisher information, the penalty of EWC
+and predictions have full precision with every setting. Parameters are float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sbdata.train.preset import Precision
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _CURRENT: ContextVar[tuple[str, torch.dtype] | None] = ContextVar("precision", default=None)
-_WITH_BFLOAT16 = (8, 0)  # compute capability of Ampere, NVIDIA's first cards that multiply bfloat16
+_WITH_BFLOAT16 = (8, 0)  # compute capability of Ampere, the first NVIDIA GPUs with bfloat16
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,7 +30,7 @@ def precision_on(device: torch.device, wanted: Precision) -> Precision:
 
     Args:
         device: Compute device.
-        wanted: Precision of the settings. ``auto`` is ``bf16`` on NVIDIA cards that multiply
+        wanted: Precision of the settings. ``auto`` is ``bf16`` on NVIDIA GPUs that support
             bfloat16 in hardware, and ``32`` everywhere else.
     """
     if wanted != "auto":

@@ -40,7 +40,7 @@ CODE = ("sbdata.train.predict", "sbdata.train.checkpoint", "sbdata.train.refine"
 
 _AHEAD = 2  # photos that are read while one is predicted
 _MADE_BY = ".made-by.json"
-_REMEDY = "choose another folder, or predict again what is there (--overwrite)"
+_REMEDY = "choose another folder, or replace its predictions by --overwrite"
 
 
 def predict_image(
@@ -168,7 +168,7 @@ def _pixels_of(path: Path) -> Photo:
 def _check_usable(found: Tensor, path: Path) -> None:
     if len(found) - 1 > MAX_CLASSES:
         msg = (
-            f"the model has {len(found) - 1} classes and a class map holds at most {MAX_CLASSES}; "
+            f"the model has {len(found) - 1} classes, but a class map holds at most {MAX_CLASSES}; "
             "predict with a model of fewer classes"
         )
         raise InputError(msg)
@@ -295,9 +295,9 @@ def _check_ids(image_ids: Sequence[str]) -> None:
     seen: set[str] = set()
     for image_id in image_ids:
         if not is_safe_stem(image_id):
-            msg = f"the image id {image_id!r} cannot be a file's name; give it another"
+            msg = f"the image id {image_id!r} is not a valid file name; rename the image"
             raise InputError(msg)
         if image_id in seen:
-            msg = f"the image id {image_id!r} is repeated; ids must differ"
+            msg = f"the image id {image_id!r} is repeated; give each image its own id"
             raise InputError(msg)
         seen.add(image_id)

@@ -70,7 +70,7 @@ class Optimisation:
         poly_power: Power of the schedule.
         update_every: Steps between changes of the learning rate.
         precision: Precision of the network: float32 (``32``), mixed with ``bf16`` or ``fp16``, or
-            ``auto``: ``bf16`` on cards that multiply it in hardware, else ``32``.
+            ``auto``: ``bf16`` on GPUs that support it in hardware, else ``32``.
         checkpoint_every: Steps between checkpoints.
     """
 

@@ -173,7 +173,7 @@ def check_name(name: str) -> None:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "timm.list_models() names all"
-        msg = f"timm knows no backbone {name!r}; {hint}"
+        msg = f"timm has no backbone {name!r}; {hint}"
         raise InputError(msg)
 
 
@@ -233,7 +233,7 @@ def _wrap(
 
 def _wrong_stride(name: str, output_stride: int) -> InputError:
     return InputError(
-        f"the backbone {name} cannot have output stride {output_stride}; take a ResNet or an "
+        f"the backbone {name} does not support output stride {output_stride}; use a ResNet or an "
         f"EfficientNet, such as {DEFAULT_BACKBONE}"
     )
 
@@ -242,7 +242,7 @@ def _own_normalisation(name: str) -> Normalisation:
     settings = get_pretrained_cfg(name)
     mean, std = (tuple(float(v) for v in values) for values in (settings.mean, settings.std))
     if len(mean) != 3 or len(std) != 3:
-        msg = f"the backbone {name} is not for RGB photos; take {DEFAULT_BACKBONE}"
+        msg = f"the backbone {name} is not for RGB photos; use {DEFAULT_BACKBONE}"
         raise InputError(msg)
     return Normalisation(mean, std)
 
@@ -338,7 +338,7 @@ def _read_state(path: Path) -> State:
         or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
     ):
         msg = (
-            f"{path}: holds no state dict, which is names with tensors; save one by "
+            f"{path}: holds no state dict (tensors by name); save one by "
             "torch.save(model.state_dict(), FILE)"
         )
         raise InputError(msg)
@@ -526,9 +526,8 @@ def _fill(
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         msg = (
-            f"{path}: the weights file of another model than {name} ({len(filled)} of its "
-            f"{len(wanted)} tensors fit; {', '.join(faults[:3])}{more}); give the file that "
-            "belongs to it"
+            f"{path}: the weights do not belong to {name} ({len(filled)} of its {len(wanted)} "
+            f"tensors fit; {', '.join(faults[:3])}{more}); give the weights file of this model"
         )
         raise InputError(msg)
     for key, value in filled.items():

@@ -14,7 +14,7 @@ from sbdata.settings import from_plain
 RUN_FILE = "run.json"
 RUN_FORMAT = "sbdata.run.v2"
 
-_REMEDY = "delete the folder that it lies in to train again"
+_REMEDY = "delete its folder to train again"
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def read_run(path: Path) -> dict[str, Any]:
         raise InputError(msg)
     if raw.get("format", RUN_FORMAT) != RUN_FORMAT:
         msg = (
-            f"{path}: of a run in the format {raw['format']!s:.40}, whose losses and schedule "
-            f"are not those of {RUN_FORMAT}; {_REMEDY}"
+            f"{path}: has the format {raw['format']!s:.40}, whose losses and schedule differ from "
+            f"{RUN_FORMAT}; {_REMEDY}"
         )
         raise InputError(msg)
     try:

@@ -57,7 +57,7 @@ def make_refiner(
         _dense_crf_package()
         parameters = crf or CrfParameters()
         return lambda image, probabilities: dense_crf(image, probabilities, parameters)
-    msg = f"there is no refiner {name!r}; take one of {', '.join(REFINERS)}"
+    msg = f"no refiner called {name!r}; choose from {', '.join(REFINERS)}"
     raise InputError(msg)
 
 
@@ -265,6 +265,6 @@ def _dense_crf_package() -> Any:
     try:
         from pydensecrf import densecrf
     except ImportError as error:
-        msg = 'the dense CRF needs a package that is not installed; run pip install "sbdata[crf]"'
+        msg = 'the package of the dense CRF is not installed; run pip install "sbdata[crf]"'
         raise InputError(msg) from error
     return densecrf

@@ -41,7 +41,7 @@ class Strategy:
         two = len(self.losses) == 2 and self.losses[0] == FIRST_LOSS
         if not (two or (len(self.losses) == 1 and not self.consolidated)):
             msg = (
-                f"strategy {self.name!r}: give one loss without EWC, or two of which the first is "
+                f"strategy {self.name!r}: give one loss without EWC, or two, the first of which is "
                 f"{FIRST_LOSS!r}, not {', '.join(self.losses) or 'none'}"
             )
             raise InputError(msg)
@@ -60,12 +60,12 @@ class Strategy:
 _OWN = (
     Strategy("ce", ("ce",), "plain cross-entropy, the control of all others"),
     Strategy("sb", ("sb",), "size-balanced cross-entropy, sb_ce.v2"),
-    Strategy("sb-ft", ("ce", "sb"), "cross-entropy, then sb_ce.v2 (what the release trains)"),
+    Strategy("sb-ft", ("ce", "sb"), "cross-entropy, then sb_ce.v2 (what the released code trains)"),
     Strategy("sb-ewc", ("ce", "sb"), "sb-ft with EWC (what the paper describes)", True),
     Strategy("focal", ("focal",), "focal loss"),
     Strategy("dice", ("dice",), "Dice loss"),
     Strategy("lovasz", ("lovasz",), "Lovász-softmax loss"),
-    Strategy("balanced-ce", ("balanced-ce",), "mean of background's and foreground's CE"),
+    Strategy("balanced-ce", ("balanced-ce",), "mean of the CE over background and foreground"),
 )
 
 STRATEGIES: Registry[Strategy] = Registry(

@@ -136,7 +136,7 @@ def _with_masks(photos: Mapping[str, Path], folder: Path, remedy: str) -> tuple[
         msg = f"{folder}: no such folder; --masks takes a folder of <image_id>.png"
         raise InputError(msg)
     if not photos:
-        msg = "there are no images to train on"
+        msg = "there are no images to train on; give a set, or a list of ids, with images"
         raise InputError(msg)
     rows = tuple(
         TrainingImage(image_id, photos[image_id], stored(folder, f"{image_id}.png"))
@@ -184,14 +184,14 @@ def check_images(images: TrainingImages, progress: Progress | None = None) -> tu
     folder = images.rows[0].mask.parent
     if len(void) == len(images):
         msg = (
-            f"{folder}: nothing to learn from, since every pixel of the {len(images):,} masks is "
+            f"{folder}: nothing to learn from, because every pixel of the {len(images):,} masks is "
             f"{VOID} (void); give masks with class numbers"
         )
         raise InputError(msg)
     notes = []
     if by_colour:
         notes.append(
-            "masks read by colour, since their palettes have VOC's colours under other numbers: "
+            "masks read by colour, because their palettes have VOC's colours at other indices: "
             f"{_some(by_colour)} in {folder}"
         )
     if void:
@@ -202,8 +202,8 @@ def check_images(images: TrainingImages, progress: Progress | None = None) -> tu
         notes.append(f"no mask in {folder} holds a class: all pixels are background or void")
     if turned:
         notes.append(
-            f"photos with an EXIF orientation tag: {_some(turned)}; viewers show them turned, but "
-            "the tag is ignored here, so their masks must be of the pixels as stored"
+            f"photos with an EXIF orientation tag: {_some(turned)}; viewers show them rotated, but "
+            "the tag is ignored here, so their masks must refer to the pixels as stored"
         )
     return tuple(notes)
 
@@ -250,8 +250,8 @@ def _other_size(
     )
     if orientation > 4 and (width, height) == size[::-1]:
         msg += (
-            f" as stored (the photo has EXIF orientation {orientation} and is shown turned; turn "
-            "its pixels and remove the tag)"
+            f" as stored (the photo has EXIF orientation {orientation} and is shown rotated; "
+            "rotate its pixels and remove the tag)"
         )
     return InputError(msg)
 

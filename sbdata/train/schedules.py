@@ -72,12 +72,12 @@ class CosineSchedule:
 
 @dataclass(frozen=True)
 class StepSchedule:
-    """The rate falls to a tenth at each of some epochs.
+    """Learning rate that falls to a tenth at each of some epochs.
 
     Attributes:
-        steps: number of all steps.
-        epochs: number of all epochs.
-        milestones: epochs after which the rate is a tenth of what it was.
+        steps: Number of all steps.
+        epochs: Number of all epochs.
+        milestones: Epochs after which the rate is divided by ten.
 
     >>> [round(StepSchedule(6, 3, (1, 2))(step, 1.0), 2) for step in range(6)]
     [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]

@@ -140,7 +140,7 @@ def _switch_step(strategy: Strategy, preset: Preset) -> int:
     switch = round(steps * preset.switch) if strategy.shares_first_phase else 0
     if 0 < switch < steps or len(strategy.losses) == 1:
         return switch % steps
-    msg = "optimisation.steps leaves no step before or after the switch; raise it"
+    msg = "optimisation.steps is too small: no step is left before or after the switch; raise it"
     raise InputError(msg)
 
 
@@ -371,7 +371,7 @@ def _take_up(model: Segmenter, begin: Mapping[str, Any], path: Path) -> None:
     try:
         model.load_state_dict(begin["model"])
     except (RuntimeError, TypeError, AttributeError) as error:
-        msg = f"{path}: its weights are not those of this network; delete the folder it lies in"
+        msg = f"{path}: its weights do not belong to this network; delete its folder"
         raise InputError(msg) from error
 
 

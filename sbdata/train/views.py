@@ -1,4 +1,4 @@
-"""Views: photos cut anew for every step, with the targets of a loss.
+"""Views: crops of photos, drawn for every step, with the targets of a loss.
 
 View ``p`` depends only on the seed and ``p``. So any number of workers and processes sees the same
 views, and a run that was killed continues with the view that would have come next.

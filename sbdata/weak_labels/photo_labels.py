@@ -1,7 +1,7 @@
 """Source format ``labels``: photos and image-level labels, perhaps boxes, without masks.
 
-The format is an entry point of sbdata's own, since it reads with what this package has for
-``--labels`` and ``--boxes``, and sources know nothing of weak labels.
+The format is an entry point of sbdata itself: it uses the readers of this package for ``--labels``
+and ``--boxes``, which the package ``sources`` must not import.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class LabelledPhotos(PhotoFiles):
         if lacking:
             msg = (
                 f"source {self.name}: image {image_id}: {self.classes.name_of(min(lacking))} has a "
-                "box but no label; make them agree"
+                "box but no label; correct one of the two files"
             )
             raise InputError(msg)
         return AnnotatedImage(
@@ -159,7 +159,7 @@ def open_labels(spec: SourceSpec, split: str, root: Path | None) -> LabelledPhot
         )
         raise InputError(msg)
     if spec.annotations is None:
-        msg = f"source {spec.name}: name the file of labels under annotations"
+        msg = f"source {spec.name}: annotations must name the file of labels"
         raise InputError(msg)
     taxonomy = _classes(spec)
     labels_file = _path(root, spec.annotations, split)
@@ -173,7 +173,7 @@ def open_labels(spec: SourceSpec, split: str, root: Path | None) -> LabelledPhot
         there = _listed(photos, read_id_list(_path(root, _text(spec, "list"), split)))
     odd = next((image_id for image_id in there if not is_safe_stem(image_id)), None)
     if odd is not None:
-        msg = f"{photos}: {quoted(odd)} is no plain image id; rename the photo"
+        msg = f"{photos}: {quoted(odd)} is not a plain image id; rename the photo"
         raise InputError(msg)
     labels = read_labels(labels_file, taxonomy, there, others=others)
     if listed is None and others:
@@ -186,7 +186,7 @@ def open_labels(spec: SourceSpec, split: str, root: Path | None) -> LabelledPhot
     if listed is not None and lacking:
         _refuse(f"{labels_file}: has no labels of listed images", lacking, "add them")
     if not labels:
-        msg = f"{labels_file}: has labels of none of the {len(there):,} photos in {photos}"
+        msg = f"{labels_file}: has no labels for any of the {len(there):,} photos in {photos}"
         raise InputError(f"{msg}; write the photos' names without suffix as image ids")
     boxes = None
     if "boxes" in spec.options:
@@ -194,7 +194,7 @@ def open_labels(spec: SourceSpec, split: str, root: Path | None) -> LabelledPhot
         boxes = read_boxes(boxes_file, taxonomy, labels)
         unboxed = [image_id for image_id in labels if image_id not in boxes]
         if unboxed:
-            what = "add every image, those without objects too"
+            what = "add every image, including those without objects"
             _refuse(f"{boxes_file}: has no boxes of images with labels", unboxed, what)
     files = {image_id: path.relative_to(root).as_posix() for image_id, path in there.items()}
     return LabelledPhotos(
@@ -214,7 +214,7 @@ def _classes(spec: SourceSpec) -> Taxonomy:
     if isinstance(given, str):
         return named_taxonomy(given)
     if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
-        msg = f"source {spec.name}: the option classes must be a list of names, or of a taxonomy"
+        msg = f"source {spec.name}: the option classes must be a list of names or a taxonomy's name"
         raise InputError(msg)
     return Taxonomy(spec.name, tuple(given))
 

@@ -1,4 +1,4 @@
-"""Sources of weak labels: the training set's manifest, or files of the user's own."""
+"""Sources of weak labels: the training set's manifest, or files of the user."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from sbdata.weak_labels.weak_set import WeakSet, weak_set
 
 @dataclass(frozen=True)
 class WeakSources:
-    """Origin of the weak labels that a method sees.
+    """Origin of the weak labels that a method uses.
 
     Attributes:
-        with_boxes: Whether it sees boxes.
+        with_boxes: Whether it uses boxes.
         labels: File of image-level labels; None for the set's own.
         boxes: File or folder of boxes; None for the set's own.
-        saliency: Folder of saliency maps; None if it sees none, or makes them itself.
+        saliency: Folder of saliency maps; None if it uses none, or makes them itself.
     """
 
     with_boxes: bool = False
@@ -54,7 +54,7 @@ class WeakSources:
             _check_all(labels, opened, self.labels, "labels", "one line for every image")
         if self.with_boxes and self.boxes is not None:
             boxes = read_boxes(Path(self.boxes), opened.taxonomy, opened.image_ids)
-            what = "every image in it, those without objects too"
+            what = "every image in it, including those without objects"
             _check_all(boxes, opened, self.boxes, "boxes", what)
         if saliency:
             lacking = next((i for i in opened if not (saliency / f"{i}.png").is_file()), None)
@@ -66,7 +66,7 @@ class WeakSources:
         )
 
     def describe(self) -> str:
-        """Return where labels, and boxes of the user's own, come from, for a result."""
+        """Return the origin of the labels, and of user-provided boxes, for a result."""
         said = "manifest" if self.labels is None else _labels_origin(Path(self.labels))
         if self.boxes is None or not self.with_boxes:
             return said

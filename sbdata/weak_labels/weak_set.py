@@ -172,7 +172,7 @@ def weak_set(
                 raise InputError(msg)
             classes = _own_labels(labels[image_id], found if boxes is not True else None, image_id)
         if any(not 1 <= c <= known for c in classes):
-            msg = f"image {image_id}: a label is no class of {opened.taxonomy.name}"
+            msg = f"image {image_id}: a label is not a class of {opened.taxonomy.name}; correct it"
             raise InputError(msg)
         photo = image_path(opened.root, image_id)
         if folder is not None:
@@ -180,7 +180,7 @@ def weak_set(
             photo = inside(folder, f"{image_id}.jpg")
         rows.append(WeakImage(image_id, photo, size, tuple(classes), found))
     if not rows:
-        msg = f"{opened.root}: the set has no image to learn from"
+        msg = f"{opened.root}: the set has no image to learn from; give another set"
         raise InputError(msg)
     synthetic = bool(opened.manifest.meta.get("synthetic", False))
     maps = [] if saliency is None else _maps(saliency, rows)
@@ -219,7 +219,7 @@ def _own_boxes(
 def _own_labels(labels: Sequence[int], boxes: tuple[Box, ...] | None, image_id: str) -> list[int]:
     lacking = {box.class_id for box in boxes or ()} - set(labels)
     if lacking:
-        msg = f"image {image_id}: class {min(lacking)} has a box but no label; make them agree"
+        msg = f"image {image_id}: class {min(lacking)} has a box but no label; correct one of them"
         raise InputError(msg)
     return sorted(set(labels))
 

@@ -59,7 +59,7 @@ def test_it_names_no_path_of_this_machine(loaded, tmp_path):
 def test_a_folder_that_holds_something_is_refused(loaded, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export_dataset(loaded.dataset, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 

@@ -103,7 +103,7 @@ def test_predictions_are_not_scored_beside_runs_of_other_options(
     run = read_run(score_album(tmp_path / "album", "exact", rounding="exact"))
     attach_run(album, open_set(tmp_path / "album"), run)
     (told,) = _score(album, predictions=str(predictions), out=str(tmp_path / "results"))[1]
-    assert "perfect is scored with rounding floor, and exact beside it with exact" in told
+    assert "perfect is scored with rounding floor, but the attached exact with exact" in told
     assert not (tmp_path / "results").exists()
 
 
@@ -169,5 +169,5 @@ def test_filters_of_the_sidebar_count(shapes: Any, tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_told(shapes: Any, tmp_path: Path) -> None:
     result = _export(shapes, shapes.limit(1), name="a/b", out=str(tmp_path / "out"))
     assert result["written"] == ""
-    assert "cannot name the new set" in result["error"]
+    assert "not a valid name of the new set" in result["error"]
     assert not (tmp_path / "out").exists()

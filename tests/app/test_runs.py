@@ -200,7 +200,7 @@ def test_scores_of_a_former_content_are_refused(loaded, build_album, score_album
 def test_a_set_that_changed_since_it_was_loaded(loaded, build_album, score_album):
     shutil.rmtree(loaded.opened.root)
     root = build_album(squares={"a": [(1, 0, 0, 3)]})
-    with pytest.raises(InputError, match="has changed since it was loaded"):
+    with pytest.raises(InputError, match="was changed after it was loaded"):
         attach_run(loaded.dataset, open_set(root), read_run(score_album(root, "new")))
 
 
@@ -208,7 +208,7 @@ def test_rows_that_are_not_the_sets(loaded, score_album):
     folder = score_album(loaded.opened.root, "cut")
     table = pq.read_table(folder / "instances.parquet")
     pq.write_table(table.slice(1), folder / "instances.parquet")
-    with pytest.raises(InputError, match="not the set's objects"):
+    with pytest.raises(InputError, match="not match the set's objects"):
         check_run(read_run(folder), loaded.opened)
 
 
@@ -221,7 +221,7 @@ def test_objects_of_other_areas_or_numbers_are_not_the_sets(loaded, score_album,
     changed = pa.array([values[0] + 50, *values[1:]], table.schema.field(column).type)
     table = table.set_column(place, table.schema.field(column), changed)
     pq.write_table(table, folder / "instances.parquet")
-    with pytest.raises(InputError, match="not the set's objects"):
+    with pytest.raises(InputError, match="not match the set's objects"):
         check_run(read_run(folder), loaded.opened)
 
 
@@ -248,7 +248,7 @@ def test_a_result_of_version_1_is_refused_with_one_sentence(loaded, score_album)
     folder = of_version_1(score_album(loaded.opened.root, "old"))
     with pytest.raises(InputError, match=r"was scored with ia_iou\.v1 \(layout 1\)") as caught:
         read_run(folder)
-    assert "cannot stand beside ia_iou.v2 (layout 2)" in str(caught.value)
+    assert "not comparable with ia_iou.v2 (layout 2)" in str(caught.value)
     assert "score the predictions again" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -271,7 +271,7 @@ def test_an_attached_run_of_version_1_is_taken_out_as_the_set_is_loaded(
         del runs["old"][added]
     note_info(loaded.dataset, runs=runs)
     third = read_run(score_album(loaded.opened.root, "third"))
-    with pytest.raises(InputError, match=r"old beside it with ia_iou\.v1") as caught:
+    with pytest.raises(InputError, match=r"old with ia_iou\.v1") as caught:
         attach_run(loaded.dataset, loaded.opened, third)
     assert "\n" not in str(caught.value)
     again = load_set(loaded.opened.root, tmp_path / "masks")
@@ -288,8 +288,8 @@ def test_runs_that_were_scored_with_other_options_are_refused(loaded, score_albu
     root = loaded.opened.root
     first = read_run(score_album(root, "first"))
     for option, value, said in (
-        ("fp_attribution", "area", "with fp_attribution area, and first beside it with overlap"),
-        ("rounding", "exact", "with rounding exact, and first beside it with floor"),
+        ("fp_attribution", "area", "with fp_attribution area, but the attached first with overlap"),
+        ("rounding", "exact", "with rounding exact, but the attached first with floor"),
     ):
         other = read_run(score_album(root, option, **{option: value}))
         with pytest.raises(InputError, match=said) as caught:

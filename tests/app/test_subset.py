@@ -67,11 +67,11 @@ def test_what_is_written_builds_the_set_that_was_seen(
     ("image_ids", "name", "said"),
     [
         ([], "few", "shows no image"),
-        (None, "", "cannot name"),
-        (None, "a/b", "cannot name"),
-        (None, "..", "cannot name"),
-        (None, "shapes-train", "cannot name"),
-        (["nobody"], "few", "no image of"),
+        (None, "", "not a valid name"),
+        (None, "a/b", "not a valid name"),
+        (None, "..", "not a valid name"),
+        (None, "shapes-train", "not a valid name"),
+        (["nobody"], "few", "not an image of"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(
@@ -98,7 +98,7 @@ def test_a_set_without_a_recipe_cannot_be_built_again(whole: Manifest) -> None:
 def test_a_place_that_is_taken_or_cannot_be_written(whole: Manifest, tmp_path: Path) -> None:
     chosen = whole.images["image_id"].to_pylist()[:1]
     write_subset(whole, chosen, "few", tmp_path)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         write_subset(whole, chosen, "few", tmp_path)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):

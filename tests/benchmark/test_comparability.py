@@ -69,7 +69,7 @@ def test_methods_of_one_board_have_one_saliency(tmp_path: Path) -> None:
         ),
     ]
     assert board.notes == (
-        "Where methods see saliency, its maps are built in, provider boundary, side 300.",
+        "Methods that use saliency have these maps: built in, provider boundary, side 300.",
     )
     marks = {(r.method, r.strategy): r.mark for r in board.rows if r.figures}
     assert marks["edam", "sb"] == "a"

@@ -1,4 +1,4 @@
-"""Durations are estimated from former runs of the same kind, if there are any."""
+"""Durations are estimated from earlier runs of the same kind, if there are any."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def test_an_estimate_is_the_median_of_the_latest_runs_of_the_kind(tmp_path: Path
     note_duration(tmp_path, score, 5.0)
     longer = replace(train, id="l", resources=Resources(seconds=100.0))
     assert estimate_durations(tmp_path, [train, longer, score]) == {
-        "t": Estimate(20.0, "5 former runs"),
-        "l": Estimate(200.0, "5 former runs"),
-        "s": Estimate(5.0, "1 former run"),
+        "t": Estimate(20.0, "5 earlier runs"),
+        "l": Estimate(200.0, "5 earlier runs"),
+        "s": Estimate(5.0, "1 earlier run"),
     }
 
 
@@ -31,7 +31,7 @@ def test_stages_are_told_apart_by_their_functions(tmp_path: Path) -> None:
     other = replace(example("other", images=10), params={"function": "a.other"})
     note_duration(tmp_path, one, 3.0)
     found = estimate_durations(tmp_path, [one, other])
-    assert found == {"one": Estimate(3.0, "1 former run"), "other": Estimate(0.0, BASIS)}
+    assert found == {"one": Estimate(3.0, "1 earlier run"), "other": Estimate(0.0, BASIS)}
 
 
 def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
@@ -39,6 +39,6 @@ def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
     note_duration(tmp_path, train, 20.0)
     with (tmp_path / FILE).open("a") as stream:
         stream.write('{"what": "train", "work": 0, "seconds": 1}\n[]\n{"what": "tra')
-    assert estimate_durations(tmp_path, [train])["t"] == Estimate(20.0, "1 former run")
+    assert estimate_durations(tmp_path, [train])["t"] == Estimate(20.0, "1 earlier run")
     (tmp_path / FILE).write_bytes(b"\xff\xfe")
     assert estimate_durations(tmp_path, [train])["t"] == Estimate(10.0, BASIS)

@@ -17,11 +17,11 @@ def test_only_results_are_read(tmp_path: Path) -> None:
     write(tmp_path / "run", [result("irn", "ce")])
     (tmp_path / "other.json").write_text('{"format": "sbdata.leaderboard.v1"}')
     assert len(read_records([tmp_path])[0]) == 1
-    with pytest.raises(InputError, match=r"other\.json: no result"):
+    with pytest.raises(InputError, match=r"other\.json: not a result"):
         read_records([tmp_path / "other.json"])
     later = tmp_path / "later.json"
     later.write_text('{"format": "sbdata.result.v3"}')
-    with pytest.raises(InputError, match=r"later\.json: of format 'sbdata\.result\.v3'"):
+    with pytest.raises(InputError, match=r"later\.json: format 'sbdata\.result\.v3'"):
         read_records([tmp_path])
     for kind in ("result", "differences"):
         later.write_text(f'{{"format": "sbdata.{kind}.v1"}}')

@@ -14,7 +14,7 @@ TASKS = (
     example("first", seconds=1.0),
     example("train", "train", seconds=30.0),
 )
-MEASURED = {"first": Estimate(10.0, "2 former runs")}
+MEASURED = {"first": Estimate(10.0, "2 earlier runs")}
 
 
 def test_time_left_follows_what_estimates_were_worth() -> None:

@@ -110,7 +110,7 @@ def test_faults_of_the_call_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError, match="a process of the bench died"):
         run_tasks(DIAMOND, partial(die_at, "b"), processes=2, device="cpu")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="torchrun's processes share each training"):
+    with pytest.raises(InputError, match="with torchrun, all processes share each training"):
         run_tasks(DIAMOND, partial(note_times, tmp_path, 0), processes=2)
 
 
@@ -129,7 +129,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, device: str, proc
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_a_bench_on_cuda_does_not_run_on_the_cpu(plan, tmp_path) -> None:
     work, results = tmp_path / "work", tmp_path / "results"
-    with pytest.raises(InputError, match="--device cuda: PyTorch finds no CUDA device here"):
+    with pytest.raises(InputError, match="--device cuda: PyTorch finds no CUDA device"):
         run_bench(plan(), work, results, device="cuda", processes=2)
     assert not results.exists()
 
@@ -188,7 +188,7 @@ def test_faults_of_jobs_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a cannot be done"):
         run_tasks(DIAMOND, partial(fail_at, "a", tmp_path), **on_this_machine(tmp_path))
     assert not (tmp_path / "b").exists()
-    with pytest.raises(InputError, match=r"a: its job \d+ failed; .*_log.err says why"):
+    with pytest.raises(InputError, match=r"a: its job \d+ failed; see .*_log.err"):
         run_tasks(DIAMOND, partial(note_times, tmp_path / "absent", 0), **on_this_machine(tmp_path))
 
 
@@ -236,7 +236,7 @@ def test_parameters_reach_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert "#SBATCH --partition=long" in script
         assert "#SBATCH --time=90" in script
         assert ("#SBATCH --gpus-per-node=1" in script) == bool(gpus)
-    with pytest.raises(InputError, match="--device cpu with GPUs"):
+    with pytest.raises(InputError, match="--device cpu does not go with GPUs"):
         run_tasks(
             DIAMOND, partial(note_times, tmp_path, 0), executor="slurm", slurm=options, device="cpu"
         )
@@ -245,7 +245,7 @@ def test_parameters_reach_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="Slurm is here")
 def test_slurm_must_be_here(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
-    with pytest.raises(InputError, match="there is no srun here; run it on a login node"):
+    with pytest.raises(InputError, match="srun was not found; run it on a login node"):
         run_tasks(
             DIAMOND, partial(note_times, tmp_path, 0), executor="slurm", logs=tmp_path / "logs"
         )

@@ -81,7 +81,7 @@ def test_dry_run_computes_nothing_and_knows_what_is_there(plan, log, tmp_path) -
     assert rows[0].seconds == 0
     changed = plan_bench(plan(method_overrides=("stripes:marks.start=0.3",)), tmp_path / "work")
     assert not any(row.done for row in changed)
-    assert changed[0].estimate.source == "1 former run"
+    assert changed[0].estimate.source == "1 earlier run"
     assert 0 < changed[0].seconds < 3
     assert log() == before
     assert not (tmp_path / "results").exists()
@@ -169,7 +169,7 @@ def test_bad_plans_are_told(plan, tmp_path) -> None:
 
 
 def test_saliency_and_boxes_that_nobody_takes_are_said(plan, tmp_path) -> None:
-    with pytest.raises(InputError, match=r"--saliency .*: none of stripes takes saliency maps"):
+    with pytest.raises(InputError, match=r"--saliency .*: none of stripes uses saliency maps"):
         find_methods(plan(saliency=tmp_path), tmp_path)
-    with pytest.raises(InputError, match=r"--boxes .*: none of stripes takes boxes"):
+    with pytest.raises(InputError, match=r"--boxes .*: none of stripes uses boxes"):
         find_methods(plan(boxes=tmp_path), tmp_path)

@@ -47,5 +47,5 @@ def test_imported_truth_trains_what_the_ceiling_does(
     assert rows["import-truth, seed 0, ce: train"]
     with pytest.raises(InputError, match="duplicate import name"):
         plan_bench(plan(methods=("import:truth", f"import:{folder}")), work)
-    with pytest.raises(InputError, match="no such import; there are truth"):
+    with pytest.raises(InputError, match=r"no such import \(existing: truth"):
         plan_bench(plan(methods=("import:other",)), work)

@@ -98,7 +98,7 @@ def test_methods_learn_from_labels_and_boxes_alone(
     ("change", "said"),
     [
         (lambda t, s: ["--method", "full", "--train-set", t, "--set", s], "method full needs its"),
-        (lambda t, s: ["--method", "cam", "--train-set", s, "--set", t], "scoring needs its masks"),
+        (lambda t, s: ["--method", "cam", "--train-set", s, "--set", t], "scoring needs masks"),
     ],
 )
 def test_what_needs_truth_is_refused(

@@ -113,8 +113,8 @@ def test_what_was_not_run_is_said(tmp_path: Path) -> None:
         ("cam", "ce", True), ("cam", "sb", False), ("irn", "ce", True), ("irn", "sb", True),
     ]  # fmt: skip
     assert board.notes == (
-        "Not run here, though on another set: 1 method (seam).",
-        "Not run here, though on another set: 1 strategy (dice).",
+        "Run only on another set: 1 method (seam).",
+        "Run only on another set: 1 strategy (dice).",
     )
     assert "| cam | image labels | sb | – | not run |  |  |  |  |" in markdown_of(board)
     assert page_of([board]).count(">not run<") == 1
@@ -127,10 +127,10 @@ def test_the_same_cell_twice(tmp_path: Path) -> None:
     assert row(board, "irn", "ce").figures["miou"] == Mean(0.25, None, 1)
     (note,) = board.notes
     assert re.fullmatch(
-        r"irn\.ce\.seed0\.[0-9a-f]{8}\.json was given twice, with the same figures\.", note
+        r"irn\.ce\.seed0\.[0-9a-f]{8}\.json was given twice, with the same values\.", note
     )
     write(tmp_path / "b", [result("irn", "ce", miou=0.5)])
-    with pytest.raises(InputError, match=r"a/irn.*b/irn.*different figures on pets-b; leave one"):
+    with pytest.raises(InputError, match=r"a/irn.*b/irn.*different values on pets-b; leave one"):
         the_board(tmp_path)
 
 
@@ -140,9 +140,9 @@ def test_results_of_other_identities_lie_side_by_side_and_are_not_mixed(tmp_path
     assert len(list(tmp_path.iterdir())) == 2
     first, other = sorted(path.name for path in tmp_path.iterdir())
     board = the_board(tmp_path)
-    assert f"{first} and {other} have the same figures; one of them is shown." in board.notes
+    assert f"{first} and {other} have the same values; one of them is shown." in board.notes
     write(tmp_path, [result("irn", "ce", miou=0.5, code="c1")])
-    with pytest.raises(InputError, match=r"different figures on pets-b; they differ in code: sbda"):
+    with pytest.raises(InputError, match=r"different values on pets-b; they differ in code: sbda"):
         the_board(tmp_path)
 
 

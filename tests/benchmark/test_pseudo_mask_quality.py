@@ -116,7 +116,7 @@ def test_files_that_disagree_are_refused(tmp_path: Path, other: dict[str, Any]) 
     write(tmp_path / "a", [result("irn", "ce", 2, pseudo=pseudo())])
     write(tmp_path / "b", [result("irn", "sb", 2, pseudo=other)])
     files = r"a/irn\.ce\.seed2\.\w+\.json and .*b/irn\.sb\.seed2\.\w+\.json"
-    said = rf"{files} .*irn, seed 2 different figures"
+    said = rf"{files} .*irn, seed 2 different values"
     with pytest.raises(InputError, match=said):
         the_board(tmp_path)
 
@@ -124,7 +124,7 @@ def test_files_that_disagree_are_refused(tmp_path: Path, other: dict[str, Any]) 
 def test_files_of_different_boards_that_disagree_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a", [result("irn", "ce", pseudo=pseudo())])
     write(tmp_path / "b", [result("irn", "ce", pseudo=pseudo(0.5), scored="zoo-b")])
-    with pytest.raises(InputError, match="pseudo-masks of irn, seed 0 different figures"):
+    with pytest.raises(InputError, match="pseudo-masks of irn, seed 0 different values"):
         read_boards([tmp_path])
 
 

@@ -153,7 +153,7 @@ def test_strategies_of_a_run_share_an_identity() -> None:
 def test_a_result_whose_settings_were_edited_is_refused(tmp_path: Path) -> None:
     path = write_result(tmp_path, RESULT)[0]
     path.write_text(path.read_text().replace('"preset": "smoke"', '"preset": "paper"'))
-    with pytest.raises(InputError, match=r"\.json: was edited: its settings are not those of its"):
+    with pytest.raises(InputError, match=r"\.json: was edited: its settings do not match its"):
         read_result(path)
 
 

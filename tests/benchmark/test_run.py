@@ -252,7 +252,7 @@ def test_given_saliency_maps_are_named_in_the_result(plan, sets, tmp_path) -> No
 
 
 def test_missing_sets_and_foreign_classes_are_told(plan, sets, tmp_path) -> None:
-    with pytest.raises(InputError, match="make dataset RECIPE=shapes-b"):
+    with pytest.raises(InputError, match="sbdata dataset build shapes-b"):
         plan_tasks(plan(sets=(tmp_path / "shapes-b",)), Cache(tmp_path), tmp_path)
     with pytest.raises(InputError, match="is the training set"):
         plan_tasks(plan(sets=(sets.training,)), Cache(tmp_path), tmp_path)
@@ -281,7 +281,7 @@ def test_command_line(sets, preset_file, third_party, tmp_path) -> None:
     done = {row["kind"]: row["done"] for row in json.loads(dry.output)["tasks"]}
     assert done == {"train": True, "predict": True, "score": True, "result": False,
                     "compare": False}  # fmt: skip
-    assert {row["estimate"] for row in tasks} >= {"1 former run"}
+    assert {row["estimate"] for row in tasks} >= {"1 earlier run"}
     only = runner.invoke(bench, [*arguments, "--only", tasks[1]["id"]])
     assert "no task's id begins" in str(only.exception)  # it is of another seed
     said = runner.invoke(bench, ["--list", "--json"], catch_exceptions=False)

@@ -63,15 +63,18 @@ def test_the_bundled_studies_have_the_ten_methods_of_the_paper() -> None:
     [
         ({"method": ["cam"]}, "unknown key 'method'; valid keys: name, methods"),
         ({"seeds": 3}, "seeds must be a list"),
-        ({"seeds": [0, 0]}, "seeds: must not be empty, and must name each once"),
+        ({"seeds": [0, 0]}, "seeds: must list one or more values, each once"),
         ({"seeds": [-1]}, "seeds: must not be below 0"),
         ({"methods": ["irm"]}, "irm"),
-        ({"methods": ["irn", "irn"]}, "methods: must not be empty, and must name each once"),
+        ({"methods": ["irn", "irn"]}, "methods: must list one or more values, each once"),
         ({"strategies": ["ewc"]}, "ewc"),
         ({"presets": ["huge"]}, "has no preset 'huge'"),
         ({"name": "a/b"}, "must be a plain name"),
         ({"parts": {"one": {"training": "one", "sets": ["there"]}}}, "no set 'there'; give"),
-        ({"parts": {"one": {"training": "one", "sets": ["one"]}}}, "and not the training set"),
+        (
+            {"parts": {"one": {"training": "one", "sets": ["one"]}}},
+            "other sets than the training set",
+        ),
         ({"generated": {"one": {"recipe": "voc-val"}}}, "reads published data"),
         ({"generated": {"voc-val": {"recipe": "shapes-b"}}}, "not that of a recipe"),
     ],
@@ -86,13 +89,13 @@ def test_a_wrong_study_is_refused(changes: dict[str, Any], said: str, tmp_path: 
     ("arguments", "said"),
     [
         (["--study", "wacv25"], "no study called 'wacv25'; bundled: smoke, wacv24"),
-        (["--study", "smoke", "--set", "data/shapes-b"], "--set: --study says it"),
-        (["--study", "smoke", "--seeds", "2"], "--seeds: --study says it"),
+        (["--study", "smoke", "--set", "data/shapes-b"], "--set does not go with --study"),
+        (["--study", "smoke", "--seeds", "2"], "--seeds does not go with --study"),
         (["--study", "smoke", "--method", "cam"], "study smoke: no method 'cam'; it has irn, cda"),
         (["--study", "smoke", "--part", "c"], "no part 'c'; it has a, b"),
         (["--study", "smoke", "--pseudo", "c/irn=masks"], "--pseudo takes METHOD=DIR"),
         (["--study", "smoke", "--pseudo", "cam=masks"], "--pseudo takes METHOD=DIR"),
-        (["--part", "a"], "--part names a part of a study"),
+        (["--part", "a"], "--part selects a part of a study"),
     ],
 )
 def test_options_that_do_not_go_with_a_study(arguments: list[str], said: str) -> None:

@@ -54,7 +54,7 @@ def test_values_intervals_and_differences(tmp_path: Path) -> None:
     (only,) = by_name["eps", "ce"].values()
     assert only.values["miou"].interval == (0.375, 0.625)  # of the bootstrap
     assert by_name["eps", "sb-ewc"] == {}  # that result is of other settings
-    assert table.notes[0] == "1 result of other settings than the study's left out."
+    assert table.notes[0] == "1 result with other settings than the study's left out."
 
     assert "pets-b: 100 images (IA: 60 instances, 3 classes; IA_S: 10" in caption_of(table)
     assert "pets-val: not run." in caption_of(table)

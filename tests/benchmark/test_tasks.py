@@ -50,7 +50,7 @@ def test_a_task_of_another_set_is_refused(plan, sets, tmp_path) -> None:
     tasks = planned(plan(), tmp_path)
     stage = tasks["stripes, seed 0: marks"]
     other = replace(stage, context={**stage.context, "training": str(sets.further)})
-    with pytest.raises(InputError, match="the set has changed since the bench began"):
+    with pytest.raises(InputError, match="the set was changed while the bench ran"):
         run_task(other, Cache(tmp_path / "work"), "cpu")
     params = {**stage.params, "settings": {"start": 0.4}}
     with pytest.raises(InputError, match="was edited while the bench ran"):

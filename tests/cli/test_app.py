@@ -97,7 +97,7 @@ def test_the_scores_are_of_version_1_of_the_metric(shapes_set, scores):
     )
     summary.write_text(old)
     said = refused(shapes_set, "--scores", scores, "--port", free_port())
-    assert "ia_iou.v1 (layout 1), which cannot stand beside ia_iou.v2" in said
+    assert "ia_iou.v1 (layout 1), which is not comparable with ia_iou.v2" in said
     assert "score the predictions again" in said
 
 

@@ -43,7 +43,7 @@ def test_maps_are_imported_and_scored(folder: Path, tmp_path: Path) -> None:
     assert "4 .npy files, 4 of them looked into: keys, and one map for each in high_res" in said
     assert "background 0.15 (of IRN, CVPR 2019)" in said
     assert "Warning" not in said
-    assert "'sbdata bench --method import:irn' trains with them" in said
+    assert "'sbdata bench --method import:irn' trains on them" in said
     cells = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.strip()}
     # The truth of each box is an instance, so components and instances are the same.
     assert cells["small"] == ["4", "4", "0", "(0.0", "%)", "0", "(0.0", "%)"]
@@ -77,7 +77,7 @@ def test_a_dry_run_writes_nothing(folder: Path, tmp_path: Path) -> None:
     arguments = (folder / "maps", "--set", folder / "four", "--work", tmp_path, "--dry-run")
     said = call(*arguments)
     assert "Warning: the source was not named: background 0.15" in said
-    assert "4 images of four have files, 0 have none; 0 files are about other images" in said
+    assert "4 images of four have files, 0 have none; 0 files belong to other images" in said
     found = json.loads(call(*arguments, "--json"))
     assert (found["layout"], found["rule"], found["missing"]) == (
         "keys-high-res", "background 0.15", 0,

@@ -130,9 +130,9 @@ def test_fetch_again_repairs_too(user: User) -> None:
 def test_verify_of_what_was_never_fetched(user: User) -> None:
     said = user.says("verify", "coco", status=1).output
     assert "was not fetched" in said
-    assert "sbdata sources fetch coco gets them" in said
+    assert "sbdata sources fetch coco downloads them" in said
     done = user.says("verify", status=2)
-    assert "nothing was fetched there" in str(done.exception)
+    assert "holds no dataset" in str(done.exception)
 
 
 def test_a_gigabyte_is_asked_for(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_a_gigabyte_is_asked_for(user: User, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "_is_asked", lambda: True)
     done = user.says("fetch", "coco", answer="n\n", status=2)
     assert "Download " in done.output
-    assert "nothing was downloaded; run the command again" in str(done.exception)
+    assert "nothing was downloaded, as you chose; run the command again" in str(done.exception)
     assert user.site.asked == []
     assert "unpacked" in user.says("fetch", "coco", answer="y\n").output
     user.says("fetch", "coco", answer="n\n")  # nothing to download, nothing to ask
@@ -158,7 +158,7 @@ def test_an_unknown_size_is_asked_for_and_an_unknown_hash_is_said(tmp_path: Path
         done = user.says("fetch", "coco", status=2)
         assert "size unknown would be downloaded" in str(done.exception)
         said = user.says("fetch", "coco", "--yes").output
-        assert "nobody published its SHA-256. Recorded " in said
+        assert "its SHA-256 was not published. Recorded " in said
         assert site.address in said
         assert "nobody published" not in user.says("fetch", "coco", "--yes").output
 
@@ -202,7 +202,7 @@ def test_a_list_that_is_not_as_published_is_said(user: User) -> None:
     ("arguments", "said"),
     [
         (("fetch", "imagenet"), "no published source called 'imagenet'"),
-        (("fetch", "coco", "--mirror", "https"), "--mirror takes two parts"),
+        (("fetch", "coco", "--mirror", "https"), "--mirror takes LEFT=RIGHT"),
         (("verify", "imagenet"), "no published source called 'imagenet'"),
     ],
 )

@@ -144,10 +144,10 @@ def test_bad_input(
     model = trained / "runs/seed-4/ce"
     (tmp_path / "names.txt").write_text("one\ntwo\n")
     for arguments, message in (
-        (("train",), "give what to train on: --set SET, or --images DIR with --masks DIR"),
+        (("train",), "give the training images: --set SET, or --images DIR with --masks DIR"),
         (("train", "--set", "none"), "none: no such folder"),
         (("train", "--set", "empty"), "empty: an empty folder"),
-        (("train", "--images", "empty", "--masks", "empty"), "empty: no photos here"),
+        (("train", "--images", "empty", "--masks", "empty"), "empty: holds no photo"),
         (("train", "--images", "empty"), "--images needs --masks"),
         (("train", "--set", shapes_set, "--ids", "x"), "--ids does not go with --set"),
         (("train", "--set", shapes_set, "--masks", masks), "5 x 5 pixels, but"),
@@ -159,7 +159,7 @@ def test_bad_input(
         (("train", "--set", shapes_set, "--preset", "wacv24"), "deeplabv1_resnet101-coco.pth"),
         (("predict", model, "--out", "p"), "--set SET or --images DIR"),
         (("predict", "empty", "--images", "empty", "--out", "p"), "model.pt: no such file"),
-        (("predict", model, "--images", "empty", "--out", "p"), "empty: no photos here"),
+        (("predict", model, "--images", "empty", "--out", "p"), "empty: holds no photo"),
         (("predict", model, "--images", masks, "--out", "p", "--scales", "0"), "--scales takes"),
         (("predict", model, "--images", masks, "--out", "p", "--refine", "x"), "no refiner 'x'"),
     ):  # fmt: skip

@@ -100,11 +100,11 @@ def test_a_missing_or_broken_part_is_one_sentence(
     built: Built, tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
     folder = written(built, tmp_path / "manifest", change)
-    with pytest.raises(SchemaError, match=r"images\.parquet: its header lacks or") as caught:
+    with pytest.raises(SchemaError, match=r"images\.parquet: its header is") as caught:
         rebuild_set(folder, tmp_path / "out" / "set", Inputs())
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(SchemaError, match=r"images\.parquet: its header lacks or"):
+    with pytest.raises(SchemaError, match=r"images\.parquet: its header is"):
         built_already(folder, RECIPE, Inputs())
 
 

@@ -52,7 +52,7 @@ def test_members_are_found_by_any_of_their_identities() -> None:
 
 
 def test_an_image_that_its_source_does_not_list_stops_the_guard() -> None:
-    with pytest.raises(InputError, match=r"source voc: a\.jpg is annotated, but not among"):
+    with pytest.raises(InputError, match=r"source voc: a\.jpg is annotated, but its split"):
         training_members([row("a", "voc")], {}, TrainingSplit("voc-trainaug"))
 
 

@@ -184,7 +184,7 @@ def test_void_lies_over_what_it_should_not_meet():
 
 def test_a_mask_of_another_size_is_refused_with_the_image_named():
     code = encode_mask(np.ones((4, 4), bool))
-    with pytest.raises(MaskError, match="image a: a run-length code that does not fit"):
+    with pytest.raises(MaskError, match="image a: a run-length code does not fit"):
         draw_image(DrawnRow("a", 5, 4, None, [1], [1], [code]))
 
 
@@ -243,7 +243,7 @@ def test_writing_again_replaces_what_is_wrong(written):
 
 def test_a_missing_image_stops_before_anything_is_written(tmp_path):
     put_images(tmp_path, ["000", "003"])
-    with pytest.raises(InputError, match=r"JPEGImages/001.jpg: no such file, nor 1 other"):
+    with pytest.raises(InputError, match=r"JPEGImages/001.jpg: no such file, and 1 other"):
         write_set(make(MAPS), tmp_path)
     assert sorted(contents(tmp_path)) == ["JPEGImages/000.jpg", "JPEGImages/003.jpg"]
 

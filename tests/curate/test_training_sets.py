@@ -58,7 +58,7 @@ def test_trainaug_has_vocs_masks_where_it_has_them(inputs: Inputs, tmp_path: Pat
     (check,) = built.manifest.meta["leakage"]
     assert check["checked"]
     assert "1 members; near duplicates were not looked for" in check["result"]
-    assert any("1 image that sbd train lists, too" in note for note in built.notes)
+    assert any("1 image that sbd train also lists" in note for note in built.notes)
     assert verify_set(built.root) == []
     assert open_set(built.root).instances_of(TRAIN_AUG[-1])["class_name"].to_pylist() == ["boat"]
     listed = (built.root / "ImageSets/Segmentation/train.txt").read_bytes()
@@ -90,7 +90,7 @@ def _no_mask_of_voc(inputs: Inputs) -> None:
 CHANGES = {
     "a list with an image less": (
         lambda i: _sbd(i, "val.txt").write_text("2008_000003\n"),
-        "5 images, 6 are published",
+        "5 images, but 6 are published",
     ),
     "a list with another image": (_other_id, "6 images, which are not the published ones"),
     "no mask of SBD": (
@@ -99,7 +99,7 @@ CHANGES = {
     ),
     "no mask of VOC, though SBD has one": (
         _no_mask_of_voc,
-        "5 images, 6 are published; left out: missing_mask 1",
+        "5 images, but 6 are published; left out: missing_mask 1",
     ),
     "another kind of file": (
         lambda i: _sbd(i, "cls/2008_000003.mat").write_bytes(b"\x89HDF\r\n\x1a\n"),

@@ -313,7 +313,7 @@ def test_one_altered_pixel_is_found(root, name, hidden):
         write_checksums(root)
     (damage,) = verify_set(root)
     assert damage == Damage(
-        name, "altered_mask", "1 of 1200 pixels are not what the manifest draws"
+        name, "altered_mask", "1 of 1200 pixels differ from the manifest's masks"
     )
 
 
@@ -454,7 +454,7 @@ def test_what_follows_from_a_mask_is_derived_and_compared(root, column, value, g
     assert damage == Damage(
         "instances.parquet",
         "manifest",
-        f"image a, instance 1: {column} is {value}, its mask gives {gives}",
+        f"image a, instance 1: {column} is {value}, but its mask gives {gives}",
     )
 
 
@@ -474,7 +474,7 @@ def test_labels_and_counts_of_an_image_are_derived(root, column, value):
     falsify(root, "images.parquet", column, 1, value)
     (damage,) = verify_set(root)
     assert (damage.path, damage.kind) == ("images.parquet", "manifest")
-    assert damage.detail.startswith(f"image b: {column} is {value}, its instances give ")
+    assert damage.detail.startswith(f"image b: {column} is {value}, but its instances give ")
 
 
 def test_masks_that_overlap_in_the_manifest_are_found(root):
@@ -487,9 +487,9 @@ def test_masks_that_overlap_in_the_manifest_are_found(root):
     ("change", "said"),
     [
         ({}, None),
-        ({"images": 4}, "4 images are said to be chosen, there are 3"),
-        ({"cells": "cat/small"}, "cat/small is said to have 9 instances, it has 3"),
-        ({"cells": None}, "lacks or breaks a part"),
+        ({"images": 4}, "4 images chosen, but the set has 3"),
+        ({"cells": "cat/small"}, "cat/small has 3 instances, not 9"),
+        ({"cells": None}, "is invalid ("),
     ],
 )
 def test_the_cells_of_a_selection_are_counted_again(root, change, said):

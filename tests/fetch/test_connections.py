@@ -93,7 +93,7 @@ def test_redirect_loops_end(site, connections):
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "data:,a"])
 def test_redirects_lead_to_no_other_scheme(site, connections, target):
-    with pytest.raises(RefusedError, match="only http and https addresses are fetched"):
+    with pytest.raises(RefusedError, match="only http and https URLs are fetched"):
         body(connections, site.put("/a", b"", moved(target)))
 
 
@@ -221,7 +221,7 @@ def test_a_stalled_body_is_given_up(site):
     url = site.put("/a", b"x" * 1000, Fault(stall=400))
     with (
         closing(Connections(timeout=0.3)) as connections,
-        pytest.raises(PassingError, match="nothing came in time"),
+        pytest.raises(PassingError, match="no data was received in time"),
     ):
         body(connections, url)
 

@@ -408,7 +408,7 @@ def test_a_stalled_body_is_given_up_and_resumed(tmp_path, site, what):
 def test_a_wrong_content_length_is_an_error_where_the_size_is_known(tmp_path, site, length):
     url = site.put("/a", DATA)
     site.always["/a"] = Fault(headers={"Content-Length": length})
-    with pytest.raises(InputError, match=f"announces {int(length):,} bytes, 300,000 are expected"):
+    with pytest.raises(InputError, match=f"announces {int(length):,} bytes, but 300,000 are"):
         get(known(url, what="size"), tmp_path)
     assert left(tmp_path) <= {f"{NAME}.part"}
 
@@ -454,7 +454,7 @@ def test_a_body_that_ends_with_the_connection_is_compared(tmp_path, site, what):
 def test_a_body_that_ends_with_the_connection_is_refused_where_nothing_is_known(tmp_path, site):
     url = site.put("/a", DATA)
     site.always["/a"] = Fault(headers={"Content-Length": None})
-    with pytest.raises(InputError, match="does not say how long the file is"):
+    with pytest.raises(InputError, match="does not give the file's size"):
         get(known(url, what=""), tmp_path)
     assert NAME not in left(tmp_path)
 
@@ -501,8 +501,8 @@ def test_the_error_names_every_mirror_and_its_trouble(tmp_path, site):
         get(known((one, two, "ftp://three")), tmp_path)
     assert str(caught.value) == (
         f"{NAME} could not be downloaded ({one}: answered 404; {two}: answered 503 (tried 4 "
-        "times); ftp://three: only http and https addresses are fetched); "
-        "check the network and the addresses"
+        "times); ftp://three: only http and https URLs are fetched); "
+        "check the network and the URLs"
     )
     assert len(site.asked) == 5
 
@@ -717,12 +717,12 @@ def test_an_archive_that_is_called_coded_is_left_as_it_is(tmp_path, site, what):
 @pytest.mark.parametrize(
     ("body", "trouble"),
     [
-        (gzip.compress(TEXT)[:-9], "its gzip coding ends too early"),
-        (b"no gzip at all", "its gzip coding is damaged"),
-        (gzip.compress(TEXT + b"x"), f"unfolds into more than {len(TEXT):,} bytes"),
+        (gzip.compress(TEXT)[:-9], "its gzip data is truncated"),
+        (b"no gzip at all", "its gzip data is damaged"),
+        (gzip.compress(TEXT + b"x"), f"decodes to more than {len(TEXT):,} bytes"),
         (gzip.compress(TEXT[:-1]), "bytes, .* are expected"),
         (gzip.compress(TEXT[:-1] + b"x"), "has the sha256"),
-        (gzip.compress(bytes(10**7)), f"unfolds into more than {len(TEXT):,} bytes"),
+        (gzip.compress(bytes(10**7)), f"decodes to more than {len(TEXT):,} bytes"),
     ],
 )
 def test_a_wrongly_coded_file_is_refused(tmp_path, site, body, trouble):
@@ -736,7 +736,7 @@ def test_a_bomb_of_unknown_size_is_refused(tmp_path, site):
     url = site.put(
         "/a", gzip.compress(bytes(2 * 10**7)), Fault(headers={"Content-Encoding": "gzip"})
     )
-    with pytest.raises(InputError, match="unfolds into more than"):
+    with pytest.raises(InputError, match="decodes to more than"):
         get(known(url, what=""), tmp_path)
     assert left(tmp_path) <= {f"{NAME}.part"}
 
@@ -749,7 +749,7 @@ def test_members_of_a_coding_are_one_file(tmp_path, site):
 
 def test_an_unknown_coding_is_refused(tmp_path, site):
     url = site.put("/a", b"xyz", Fault(headers={"Content-Encoding": "br"}))
-    with pytest.raises(InputError, match="coded as br, which is not understood"):
+    with pytest.raises(InputError, match="coding br, which is not supported"):
         get(known(url), tmp_path)
 
 
@@ -872,7 +872,7 @@ def test_names_that_are_none_are_refused(tmp_path, site, name):
 
 
 def test_a_file_without_an_address_is_told(tmp_path):
-    with pytest.raises(InputError, match="no address is given"):
+    with pytest.raises(InputError, match="no URL is given"):
         get(known(()), tmp_path)
 
 
@@ -951,7 +951,7 @@ def test_two_threads_that_want_one_file_fetch_it_once(tmp_path, site, caplog):
     assert sorted(answer.source for answer in answers) == sorted([*remote.urls, "kept", "kept"])
     assert len(site.asked) == 1
     assert_right(tmp_path)
-    waiting = f"{tmp_path / NAME}: another process fetches it; waiting for it"
+    waiting = f"{tmp_path / NAME}: waiting for another process that downloads it"
     assert [record.getMessage() for record in caplog.records] == [waiting] * 2
 
 

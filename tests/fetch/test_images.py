@@ -314,7 +314,7 @@ def test_a_cut_off_body_is_seen_where_the_library_does_not_look(tmp_path, site, 
     data = jpeg(1)
     url = site.put("/a.jpg", data[:100], Content_Length=str(len(data)))
     failure = only_failure(fetch([wanted("a", url)], tmp_path, attempts=2))
-    assert f"100 bytes came, {len(data)} were announced" in failure.detail
+    assert f"100 bytes were received, but {len(data)} were announced" in failure.detail
 
 
 def test_a_body_of_unknown_length_that_was_cut_is_unreadable(tmp_path, site):
@@ -382,7 +382,7 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path, site):
     url = site.put("/a.jpg", jpeg(1))
     failure = only_failure(fetch([wanted("a", url)], tmp_path, timeout=0.1, attempts=2))
     assert failure.reason == "http"
-    assert "nothing came in time" in failure.detail
+    assert "no data was received in time" in failure.detail
     assert len(site.asked) == 2
 
 
@@ -458,7 +458,7 @@ def test_ids_that_cannot_name_a_file_are_refused(tmp_path, name):
 def test_other_addresses_are_not_fetched(tmp_path, url):
     failure = only_failure(fetch([wanted("a", url)], tmp_path))
     assert failure.reason == "http"
-    assert failure.detail == f"{url}: only http and https addresses are fetched"
+    assert failure.detail == f"{url}: only http and https URLs are fetched"
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1/a.jpg", "http://\ud800/", "http://.a"])

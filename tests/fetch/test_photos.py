@@ -85,7 +85,7 @@ def test_a_document_is_refused_by_name():
 
 def test_another_size_is_refused_before_decoding():
     data = encoded(scene())
-    assert refusal(data, (60, 90)) == ("image_size", "90 x 60 pixels, annotated as 60 x 90")
+    assert refusal(data, (60, 90)) == ("image_size", "90 x 60 pixels, but annotated as 60 x 90")
     head = data[: len(data) // 2]
     assert refusal(head, (60, 90))[0] == "image_size"
     assert open_photo(head, (90, 60)).size == (90, 60)

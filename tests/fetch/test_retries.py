@@ -84,7 +84,7 @@ def test_the_server_says_when():
 
 def test_a_server_that_says_much_later_is_given_up():
     run, pauses = failing(PassingError("answered 429", MAX_RETRY_AFTER + 1), "unasked")
-    with pytest.raises(RefusedError, match="answered 429 and asks to come back in 601 seconds"):
+    with pytest.raises(RefusedError, match="answered 429 and asks to wait 601 seconds"):
         run()
     assert pauses == []
 

@@ -55,7 +55,7 @@ def test_only_what_is_trained_is_averaged() -> None:
     assert list(fisher.values) == ["1.weight", "1.bias"]
     model[0].requires_grad_(True)
     model[1].requires_grad_(False)
-    with pytest.raises(InputError, match=r"no '1.weight' in the model's trainable parameters"):
+    with pytest.raises(InputError, match=r"'1.weight' is not in the model's trainable parameters"):
         fisher.update(model)
 
 

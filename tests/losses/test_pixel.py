@@ -260,7 +260,7 @@ def test_names() -> None:
     assert make_loss("sb", tau=2.0).tau == 2.0
     with pytest.raises(InputError, match="no loss called 'bce'; choose from ce, sb, focal"):
         make_loss("bce")
-    with pytest.raises(InputError, match="'ce' has no option 'tau'; it takes ignore_index"):
+    with pytest.raises(InputError, match="'ce' has no option 'tau'; choose from ignore_index"):
         make_loss("ce", tau=2.0)
     with pytest.raises(InputError, match="tau must be at least 1"):
         make_loss("sb", tau=0.0)
@@ -274,9 +274,9 @@ def test_names() -> None:
 def test_shapes_that_do_not_belong_together(name: str) -> None:
     logits, target = noise()
     for wrong in (target[:, :5], target[:1], target[:, None]):
-        with pytest.raises(InputError, match=r"do not belong together|must be \(H, W\)"):
+        with pytest.raises(InputError, match=r"do not match|must be \(H, W\)"):
             make_loss(name)(logits, wrong)
-    with pytest.raises(InputError, match="do not belong together"):
+    with pytest.raises(InputError, match="do not match"):
         make_loss(name)(logits[0], target)
 
 
@@ -303,5 +303,5 @@ def test_a_class_that_the_logits_lack_is_refused(name: str) -> None:
 def test_a_target_of_fractions_is_refused(name: str, value: float) -> None:
     target = torch.zeros(1, 4, 4)
     target[0, 1, 2] = value
-    with pytest.raises(InputError, match=r"no class number|must hold integers"):
+    with pytest.raises(InputError, match=r"not a class number|must hold integers"):
         make_loss(name)(torch.zeros(1, 3, 4, 4), target)

@@ -39,7 +39,7 @@ def test_names_of_sizes_are_kept_unless_they_are_usual() -> None:
 
 
 def test_a_key_is_declared_once() -> None:
-    with pytest.raises(InputError, match="there is a metric 'miou'"):
+    with pytest.raises(InputError, match="a metric 'miou' already exists"):
         register_metric(METRICS["miou"])
 
 

@@ -63,9 +63,9 @@ def test_markers_must_name_one_board(tmp_path: Path) -> None:
     write(tmp_path / "a", [result("irn", "ce")])
     write(tmp_path / "b", [result("irn", "ce", training="zoo-train")])
     boards = read_boards([tmp_path])
-    with pytest.raises(InputError, match=r"names 2 boards.*pets-train/pets-b"):
+    with pytest.raises(InputError, match=r"matches 2 boards.*pets-train/pets-b"):
         write_boards_into_readme(README, boards)
-    with pytest.raises(InputError, match="no line '<!-- leaderboard:begin"):
+    with pytest.raises(InputError, match="no lines '<!-- leaderboard:begin"):
         write_boards_into_readme("# Title\n", boards)
 
 

@@ -193,7 +193,7 @@ def test_outcomes_are_listed_by_size(page, scored):
 
 def test_what_was_measured_stands_at_the_end(page):
     assert page.elements.index(("section", {"id": "measured", "aria-labelledby": "measured-title"}))
-    rows = page.table("What the values")
+    rows = page.table("Inputs and settings")
     assert rows["option: fp_attribution"] == [["overlap"]]
     assert rows["set hash"] == [["0123abcd"]]
     assert rows["size edges"] == [["[64, 400]"]]

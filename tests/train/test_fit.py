@@ -257,7 +257,7 @@ def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     images, preset = write_pictures(tmp_path), tiny_preset()
     with pytest.raises(_KilledError):
         trained(images, tmp_path / "run", preset, on_progress=kill_at(3))
-    with pytest.raises(InputError, match="of a run with another seed; delete it to begin again"):
+    with pytest.raises(InputError, match="belongs to a run with another seed; delete it"):
         run_phase(
             fresh(preset), images, phase_of(preset), tmp_path / "run", CPU, identity={"seed": 1}
         )
@@ -273,5 +273,5 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 def test_a_batch_that_cannot_be_shared(tmp_path: Path) -> None:
     place = DistributedContext(torch.device("cpu"), rank=0, world_size=3)
-    with pytest.raises(InputError, match="4 images cannot be shared by 3 processes"):
+    with pytest.raises(InputError, match="4 images cannot be divided among 3 processes"):
         trained(write_pictures(tmp_path), tmp_path / "run", tiny_preset(), place=place)

@@ -128,7 +128,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     empty.mkdir()
     for arguments, message in (
         ((tmp_path / "none", masks, TWO), "none: no such folder"),
-        ((empty, masks, TWO), "empty: no photos here"),
+        ((empty, masks, TWO), "empty: holds no photo"),
         ((photos, tmp_path / "none", TWO), "none: no such folder"),
         ((photos, empty, TWO), r"p0\.png: no such mask \(4 of 4 are missing\)"),
         ((photos, masks, TWO, ["p9"]), "no photo called p9"),
@@ -178,7 +178,7 @@ def test_colours_under_other_numbers_tell_the_classes(tmp_path: Path) -> None:
     image.putpalette(voc_palette()[:3] + voc_palette()[45:48] + voc_palette()[3:6])
     image.save(images.rows[0].mask)
     (note,) = check_images(images)
-    assert note.startswith("masks read by colour, since their palettes")
+    assert note.startswith("masks read by colour, because their palettes")
     assert note.endswith(f"p0.png in {tmp_path / 'masks'}")
     for one, other in zip(before, drawn(images, [[0, 1, 2, 3]]), strict=True):
         torch.testing.assert_close(one, other)
@@ -205,7 +205,7 @@ def test_masks_that_teach_nothing(tmp_path: Path) -> None:
     assert any("no mask in " in said and "holds a class" in said for said in check_images(images))
     write_index_png(images.rows[0].mask, np.full((64, 72), 255, np.uint8))
     with pytest.raises(
-        InputError, match=r"nothing to learn from, since every pixel of the 4 masks"
+        InputError, match=r"nothing to learn from, because every pixel of the 4 masks"
     ):
         check_images(images)
 

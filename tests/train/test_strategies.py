@@ -195,8 +195,8 @@ def test_a_run_of_version_one_is_refused(images: TrainingImages, tmp_path: Path)
     with pytest.raises(InputError) as refused:
         run(images, tmp_path, "sb")
     assert str(refused.value) == (
-        f"{about}: of a run in the format sbdata.run.v1, whose losses and schedule are not those "
-        "of sbdata.run.v2; delete the folder that it lies in to train again"
+        f"{about}: has the format sbdata.run.v1, whose losses and schedule differ from "
+        "sbdata.run.v2; delete its folder to train again"
     )
     about.unlink()
     torch.save({"format": "sbdata.checkpoint.v1"}, tmp_path / "sb/checkpoint.pt")
@@ -319,7 +319,7 @@ def test_a_stop_while_the_fisher_is_sampled(images: TrainingImages, tmp_path: Pa
 def test_unknown_strategy_and_too_few_steps(images: TrainingImages, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no strategy called 'adam'; choose from ce, sb, sb-ft"):
         run(images, tmp_path, "adam")
-    with pytest.raises(InputError, match="leaves no step before or after the switch"):
+    with pytest.raises(InputError, match="no step is left before or after the switch"):
         run(images, tmp_path, "sb-ft", optimisation__steps=1)
     assert run(images, tmp_path, "ce", optimisation__steps=1)["total_steps"] == 1
 
@@ -397,7 +397,7 @@ def test_another_weights_file_of_the_same_path_is_another_run(
         run(images, tmp_path / "out", "sb", model__weights=path)
     run(images, tmp_path / "out", "sb", model__weights=tmp_path / "moved.pth")  # the same content
     path.unlink()
-    with pytest.raises(InputError, match=r"weights\.pth: there is no such weights file"):
+    with pytest.raises(InputError, match=r"weights\.pth: no such weights file"):
         run(images, tmp_path / "out", "sb", model__weights=path)
 
 
@@ -527,9 +527,9 @@ def test_a_kill_between_checkpoint_and_log_loses_no_row(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, "a checkpoint without a usable 'identity'"),
-        ({"identity": 3}, "a checkpoint without a usable 'identity'"),
-        ({"identity": {"seed": 9}}, "a checkpoint without a usable 'step'"),
+        ({}, "the checkpoint has no usable 'identity'"),
+        ({"identity": 3}, "the checkpoint has no usable 'identity'"),
+        ({"identity": {"seed": 9}}, "the checkpoint has no usable 'step'"),
         ({"model": {"x": torch.zeros(1)}}, r"checkpoint\.pt does not fit this run \("),
         ({"optimizer": {}}, r"checkpoint\.pt does not fit this run \("),
         ({"rng": []}, r"checkpoint\.pt does not fit this run \("),

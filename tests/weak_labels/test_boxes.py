@@ -46,8 +46,8 @@ def test_whole_boxes_by_hand(
 @pytest.mark.parametrize(
     ("edges", "message"),
     [
-        ((0, 0, math.nan, 2), "a coordinate that is no number"),
-        ((0, 0, math.inf, 2), "a coordinate that is no number"),
+        ((0, 0, math.nan, 2), "a coordinate that is not a number"),
+        ((0, 0, math.inf, 2), "a coordinate that is not a number"),
         ((3, 0, 2, 2), "a negative width or height"),
         ((0, 0, 12, 2), "reaches outside the image: 0, 0 to 12, 2"),
         ((0, -2, 1, 2), "reaches outside the image"),
@@ -110,7 +110,7 @@ def test_xml_of_voc_counts_from_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (voc_object("unicorn", 1, 1, 2, 2), "'unicorn' is no class of voc20; correct the file"),
+        (voc_object("unicorn", 1, 1, 2, 2), "'unicorn' is not a class of voc20; correct the file"),
         (voc_object("dog", 1, 1, 2), r"object 1 \(dog\) has no bndbox of four numbers"),
         (voc_object("dog", 1, 1, "x", 2), r"object 1 \(dog\) has no bndbox of four numbers"),
         (voc_object("dog", 5, 1, 2, 2), r"the box of object 1 \(dog\) has a negative width"),
@@ -180,18 +180,18 @@ SAME_ID = [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]
     [
         ("[1, 2]", "not a COCO-format file, no object"),
         ('{"images": [], "annotations": []}', "not a COCO-format file, it has no 'categories'"),
-        (coco(images=TWICE), "image a or its id 8 comes twice"),
-        (coco(images=SAME_ID), "image b or its id 7 comes twice"),
+        (coco(images=TWICE), "image a or its id 8 occurs twice"),
+        (coco(images=SAME_ID), "image b or its id 7 occurs twice"),
         (coco(images=[{"id": "7", "file_name": "a.jpg"}]), "the id of image a must be a whole num"),
-        (coco(categories=[{"id": 5, "name": "green"}]), "annotation 1: 'green' is no class of two"),
-        (one(category_id=6), "annotation 1 is of category 6, which the file does not have"),
-        (one(category_id=[5]), r"annotation 1 is of category \[5\], which"),
+        (coco(categories=[{"id": 5, "name": "green"}]), "annotation 1: 'green' is not a class"),
+        (one(category_id=6), "annotation 1 has category 6, which the file does not list"),
+        (one(category_id=[5]), r"annotation 1 has category \[5\], which"),
         (one(bbox=None), r"annotation 1 \(dark blue\) has no bbox of four numbers"),
         (one(bbox=[0, 0, 3]), r"annotation 1 \(dark blue\) has no bbox of four numbers"),
         (one(bbox=[0, 0, 3, True]), r"annotation 1 \(dark blue\) has no bbox of four numbers"),
         (one(bbox=[0, 0, -3, 3]), r"annotation 1 \(dark blue\): its bbox has a negative width"),
         (one(bbox=[0, 0, 33, 3]), r"annotation 1 \(dark blue\): its bbox reaches outside"),
-        (one(bbox=[0, 0, math.nan, 3]), r"annotation 1 .*: its bbox has a coordinate that is no"),
+        (one(bbox=[0, 0, math.nan, 3]), r"annotation 1 .*: its bbox has a coordinate that is not"),
         (one(bbox=[0, 0, 10**400, 3]), r"annotation 1 .*: its bbox int too large"),
         (
             one(bbox=[0]).__repr__().replace("'", '"').replace("[0]", "[01]"),

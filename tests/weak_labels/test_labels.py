@@ -36,11 +36,11 @@ def test_any_classes_of_coco_come_back() -> None:
     ("lines", "message"),
     [
         (["image,classes"], "line 1: must be the header image_id,classes"),
-        (["image_id,classes", "a,red", "a,red"], "line 3: image 'a' was in line 2 already"),
-        (["image_id,classes", "a,green"], "line 2: 'green' is no class of two; .* 1..2"),
-        (["image_id,classes", "a,dark"], "line 2: 'dark' is no class"),
-        (["image_id,classes", "a,3"], "line 2: '3' is no class"),
-        (["image_id,classes", "a,0"], "line 2: '0' is no class"),
+        (["image_id,classes", "a,red", "a,red"], "line 3: image 'a' is also in line 2"),
+        (["image_id,classes", "a,green"], "line 2: 'green' is not a class of two; .* 1..2"),
+        (["image_id,classes", "a,dark"], "line 2: 'dark' is not a class"),
+        (["image_id,classes", "a,3"], "line 2: '3' is not a class"),
+        (["image_id,classes", "a,0"], "line 2: '0' is not a class"),
         (["image_id,classes", "a,red,blue"], "line 2: has 3 columns"),
         (["image_id,classes", "other,green"], "line 2: 'green'"),
     ],
@@ -71,7 +71,7 @@ def test_xml_of_voc(tmp_path: Path) -> None:
     write("b")
     assert read_labels(tmp_path, VOC20, ["a", "b", "c"]) == {"a": (8, 12), "b": ()}
     write("a", "unicorn")
-    with pytest.raises(InputError, match=r"a.xml: 'unicorn' is no class of voc20"):
+    with pytest.raises(InputError, match=r"a.xml: 'unicorn' is not a class of voc20"):
         read_labels(tmp_path, VOC20, ["a"])
     (tmp_path / "a.xml").write_text("<annotation>")
     with pytest.raises(InputError, match=r"a.xml: not a readable VOC annotation"):
@@ -108,7 +108,7 @@ def test_vectors_of_methods_code_are_read_by_any_spelling_of_the_id(
         ({"a": [0, 1]}, "list, not a vector of 2"),
         ({"a": np.array([0.2, 0.8])}, "numbers other than 0 and 1"),
         ({"a": np.array([np.nan, 1.0])}, "numbers other than 0 and 1"),
-        ({"7": np.array([0, 1]), 7: np.array([0, 1])}, "is about image 07, as '7' is"),
+        ({"7": np.array([0, 1]), 7: np.array([0, 1])}, "belongs to image 07, like '7'"),
         ([1, 2], "not a dictionary"),
     ],
 )

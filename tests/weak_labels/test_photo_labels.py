@@ -98,7 +98,7 @@ def test_each_kind_of_file_gives_the_same_set(root: Path, file: str) -> None:
     assert built.manifest.meta["version"] == 3
     weak = WeakSources().read(opened, None)
     assert [row.classes for row in weak.rows] == [*LABELS.values()]
-    with pytest.raises(InputError, match="without boxes; give them by --boxes"):
+    with pytest.raises(InputError, match="without boxes; give boxes by --boxes"):
         WeakSources(with_boxes=True).read(opened, None)
 
 
@@ -135,23 +135,23 @@ def test_a_list_names_the_images_to_take(root: Path) -> None:
 
 
 WRONG: dict[str, tuple[str, str, dict[str, Any], str]] = {
-    "class": ("labels.txt", "a cat\n", {}, "line 1: 'cat' is no class of yard"),
-    "class of json": ("labels.json", '{"a": ["cat"]}', {}, "'cat' is no class"),
+    "class": ("labels.txt", "a cat\n", {}, "line 1: 'cat' is not a class of yard"),
+    "class of json": ("labels.json", '{"a": ["cat"]}', {}, "'cat' is not a class"),
     "class of coco": ("coco.json", _coco(categories=[{"id": 1, "name": "cat"}]), {}, "'cat'"),
-    "number": ("labels.txt", "a 0\n", {}, "'0' is no class"),
+    "number": ("labels.txt", "a 0\n", {}, "'0' is not a class"),
     "missing photo": ("labels.txt", "a fox\nz fox\n", {}, "labels of images without a photo.*'z'"),
-    "twice": ("labels.txt", "a fox\na fox\n", {}, "image 'a' was in line 1 already"),
+    "twice": ("labels.txt", "a fox\na fox\n", {}, "image 'a' is also in line 1"),
     "twice in json": ("labels.json", '{"a": [1], "a": [2]}', {}, "image 'a' is given twice"),
     "twice in coco": (
         "coco.json",
         _coco(images=[{"id": i, "file_name": "a.jpg"} for i in (1, 2)]),
         {},
-        "comes twice",
+        "occurs twice",
     ),
     "no json": ("labels.json", "{", {}, "not a readable JSON file"),
     "a json list": ("labels.json", "[1]", {}, "object from image ids"),
-    "a json of vectors of text": ("labels.json", '{"a": 1.5}', {}, "no list of class names"),
-    "nothing": ("labels.txt", "", {}, "has labels of none of the 3 photos"),
+    "a json of vectors of text": ("labels.json", '{"a": 1.5}', {}, "not a list of class names"),
+    "nothing": ("labels.txt", "", {}, "has no labels for any of the 3 photos"),
     "no file": ("labels.csv/x", "", {}, "no such file; --labels takes"),
     "option": ("labels.txt", "a fox\n", {"masks": "x"}, "unknown option 'masks'"),
     "boxes of fewer images": ("labels.txt", "a fox\nb 1 2\nc\n", {"boxes": "some.json"}, "no box"),
@@ -185,7 +185,7 @@ def test_wrong_folders_are_refused(root: Path) -> None:
     (root / "labels.txt").write_text("a fox\n")
     (root / "empty").mkdir()
     for folder, said in (
-        ("empty", "no photos here"),
+        ("empty", "holds no photo"),
         ("none", "no such folder"),
         ("..", "outside"),
     ):
@@ -195,13 +195,13 @@ def test_wrong_folders_are_refused(root: Path) -> None:
 
 def test_what_needs_masks_is_refused_or_checked(root: Path) -> None:
     (root / "labels.txt").write_text("a fox\nb 2\nc\n")
-    with pytest.raises(InputError, match="labels only, and select needs masks"):
+    with pytest.raises(InputError, match="labels only, but select needs masks"):
         _build(root, "labels.txt", "select={quota: 2}")
     built = _build(root, "labels.txt")
     for use in (truth_from_set, images_of_set):
-        with pytest.raises(InputError, match=r"a set with labels only, and .* needs its masks"):
+        with pytest.raises(InputError, match=r"has labels only, but .* needs masks"):
             use(built.root)
-    with pytest.raises(InputError, match="a class map needs its masks"):
+    with pytest.raises(InputError, match="a class map needs masks"):
         open_set(built.root).class_map("a")
     (built.root / "SegmentationClass").mkdir()
     (built.root / "SegmentationClass" / "a.png").write_bytes(b"")
@@ -234,9 +234,9 @@ def test_edited_labels_are_refused_at_reads(root: Path) -> None:
     rows = manifest.images.to_pylist()
     for change, said in (
         ({"labels": [3]}, "not sorted numbers of its classes"),
-        ({"labels": []}, "a box of a class that is no label"),
-        ({"width": 4}, "a box that does not lie in the image"),
-        ({"void_rle": b"x"}, "has masks or claims other truth"),
+        ({"labels": []}, "a box has a class that is not among the labels"),
+        ({"width": 4}, "a box does not lie in the image"),
+        ({"void_rle": b"x"}, "has labels only, but masks or another truth"),
     ):
         images = manifest.images.from_pylist([{**rows[0], **change}, *rows[1:]],
                                              schema=manifest.images.schema)  # fmt: skip

@@ -103,7 +103,7 @@ def test_unusable_labels_are_told(sets: Sets, tmp_path: Path) -> None:
     opened = open_set(sets.training)
     with pytest.raises(InputError, match="the labels lack image"):
         weak_set(opened, tmp_path / "weak", labels={})
-    with pytest.raises(InputError, match="a label is no class of shapes8"):
+    with pytest.raises(InputError, match="a label is not a class of shapes8"):
         weak_set(opened, tmp_path / "weak", labels=dict.fromkeys(opened, (9,)))
 
 
@@ -131,9 +131,9 @@ def test_unusable_boxes_are_told(sets: Sets, tmp_path: Path) -> None:
         made(Box(1, 1, 2, 4, 999))
     with pytest.raises(InputError, match="does not lie in the image"):
         made(Box(1, -1, 2, 4, 4))
-    with pytest.raises(InputError, match="a label is no class of shapes8"):
+    with pytest.raises(InputError, match="a label is not a class of shapes8"):
         made(Box(9, 1, 2, 4, 4))
-    with pytest.raises(InputError, match="class 2 has a box but no label; make them agree"):
+    with pytest.raises(InputError, match="class 2 has a box but no label; correct one"):
         made(Box(2, 1, 2, 4, 4), labels=dict.fromkeys(opened, (1,)))
 
 

@@ -130,13 +130,13 @@ class ExportView(foo.Operator):  # type: ignore[misc]
         inputs.str(
             "out",
             label="Folder",
-            description="Folder in which the new set's folder is made",
+            description="Folder in which the new set's folder is created",
             default=str(Path(known["root"]).parent / "manifests"),
         )
         shown = shown_view(ctx, stages_of(ctx)).count()
         inputs.md(
             f"It will hold the **{count(shown, 'image')}** shown, with all their objects, hidden "
-            "ones as well: without them it could not be scored.",
+            "ones as well: without these, a prediction that finds one would count as wrong.",
             name="said",
         )
         return types.Property(inputs, view=types.View(label="Export view as a manifest"))

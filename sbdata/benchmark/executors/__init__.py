@@ -50,9 +50,9 @@ def run_tasks(
         finished: Callback in this process after each task.
 
     Raises:
-        InputError: for an unknown executor, a missing device, a package that is not installed, or a
-            process or job that died; and any error of a task. Then no other task is started; those
-            that are running finish, except on a cluster, where they are cancelled.
+        InputError: if the executor is unknown, the device or a package is missing, or a process or
+            job died; and any error of a task. Then no other task is started; running tasks finish,
+            except on a cluster, where they are cancelled.
     """
     if executor not in EXECUTORS:
         msg = f"no executor called {executor!r}; choose from {', '.join(EXECUTORS)}"
@@ -64,7 +64,7 @@ def run_tasks(
 
         find_device(device)  # now, so that processes do not silently use the CPU instead
     if several and (executor != "local" or processes > 1):
-        msg = "torchrun's processes share each training; leave out --jobs and --executor there"
+        msg = "with torchrun, all processes share each training; leave out --jobs and --executor"
         raise InputError(msg)
     if executor == "slurm":
         options = slurm or SlurmOptions()

@@ -10,11 +10,11 @@ from typing import Any, Protocol, TypeVar
 from sbdata.benchmark.tasks import ProgressCallback, Task
 
 Finished = Callable[[Task, Any], None]
-"""Called with a task that has ended and what it returned."""
+"""Callback with a task that has ended and its return value."""
 
 
 class RunTask(Protocol):
-    """A function that runs a task; what it returns is passed on."""
+    """Function that runs a task; its return value is passed on."""
 
     def __call__(
         self, task: Task, *, device: str, on_progress: ProgressCallback | None = None
@@ -26,7 +26,7 @@ class Submitted(Protocol):
     """A call that runs elsewhere: a future, or a job of a cluster."""
 
     def result(self) -> Any:
-        """Return what the call returned, or raise its error."""
+        """Return the return value of the call, or raise its error."""
 
 
 S = TypeVar("S", bound=Submitted)

@@ -42,8 +42,8 @@ _PARAMETERS: Mapping[str, tuple[str, type[int | str]]] = {
     "comment": ("slurm_comment", str),
     "signal_delay_s": ("slurm_signal_delay_s", int),
 }
-"""Name in submitit, and type, of each parameter of a job. Those that would run a task more than
-once, such as the number of nodes, are not among them."""
+"""Name in submitit, and type, of each parameter of a job. Parameters that would run a task more
+than once, such as the number of nodes, are not allowed."""
 
 _GPUS = ("gpus_per_node", "gres")
 _CLUSTERS = ("slurm", "local")
@@ -102,7 +102,7 @@ def slurm_options(given: Sequence[str]) -> SlurmOptions:
 
 @dataclass(frozen=True)
 class Job:
-    """A task as submitit runs it; any process can, from the text and the function."""
+    """A task in the form that submitit runs: its text and the function, in any process."""
 
     run: RunTask
     task: str
@@ -110,15 +110,15 @@ class Job:
     threads: int
 
     def __call__(self) -> Any:
-        """Run the task, and return what it returns, or the error of input that it refuses."""
+        """Run the task; return its return value, or its InputError."""
         os.register_at_fork(after_in_child=_leave_signals_to_parent)
         try:
             return run_on(self.run, Task.from_json(self.task), self.device, self.threads)
-        except InputError as error:  # submitit would pass on a traceback in its place
+        except InputError as error:  # submitit would return a traceback instead
             return error
 
     def checkpoint(self) -> Any:
-        """Return what is submitted when the job is preempted: the same task, which continues."""
+        """Return the job to submit after a preemption: the same task, which continues."""
         return _submitit().helpers.DelayedSubmission(self)
 
     __submitit_checkpoint__ = checkpoint  # its name in submitit's next version
@@ -162,13 +162,13 @@ def run_by_slurm(
         logs: Folder of the jobs' logs and pickled calls and results. Only its owner may enter it.
 
     Raises:
-        InputError: if submitit or Slurm is not here, a job is refused, cancelled or dies, or a
-            task refuses its input.
+        InputError: if submitit or Slurm is missing, a job is refused, cancelled or dies, or a task
+            refuses its input.
     """
     submitit = _submitit()
     asks_gpu = any(name in options.parameters for name in _GPUS)
     if device == "cpu" and asks_gpu:
-        msg = "--device cpu with GPUs asked for by --slurm; leave out one of them"
+        msg = "--device cpu does not go with GPUs in --slurm; leave out one of them"
         raise InputError(msg)
     if device not in ("auto", "cpu", "cuda"):
         msg = f"--device {device}: Slurm chooses a job's GPU; use auto, cpu or cuda"
@@ -191,7 +191,7 @@ def run_by_slurm(
         try:
             jobs.append(executor.submit(call))
         except (RuntimeError, OSError) as error:
-            msg = f"{task.name}: Slurm refuses its job ({_last_line(error)}); correct --slurm"
+            msg = f"{task.name}: Slurm refused its job ({_last_line(error)}); correct --slurm"
             raise InputError(msg) from error
         return _Call(jobs[-1], task)
 
@@ -209,7 +209,7 @@ def _executor(submitit: Any, options: SlurmOptions, logs: Path) -> Any:
         return submitit.AutoExecutor(folder=logs, cluster=options.cluster, **times)
     except RuntimeError as error:
         msg = (
-            "--executor slurm needs Slurm's commands, and there is no srun here; run it on a login "
+            "--executor slurm needs Slurm's commands, but srun was not found; run it on a login "
             "node, or try the jobs on this machine by --slurm cluster=local"
         )
         raise InputError(msg) from error
@@ -223,13 +223,13 @@ class _Call:
     task: Task
 
     def result(self) -> Any:
-        """Return what the task returned, or raise its error as a sentence."""
+        """Return the return value of the task, or raise its error as one sentence."""
         try:
             found = self.job.result()
         except RuntimeError as error:  # submitit's, for every way in which a job can fail
             msg = (
-                f"{self.task.name}: its job {self.job.job_id} failed; {self.job.paths.stderr} says "
-                "why, and the same command continues it"
+                f"{self.task.name}: its job {self.job.job_id} failed; see {self.job.paths.stderr}, "
+                "then run the same command again to continue"
             )
             raise InputError(msg) from error
         if isinstance(found, InputError):

@@ -65,10 +65,10 @@ def read_pseudo_figures(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or damaged; the message names it.
     """
-    remedy = "delete the folder that it lies in to have the pseudo-masks scored again"
+    remedy = "delete its folder to have the pseudo-masks scored again"
     found = read_json(folder / FIGURES, remedy)
     if not isinstance(found, dict):
-        msg = f"{folder / FIGURES}: holds no figures; {remedy}"
+        msg = f"{folder / FIGURES}: holds no values; {remedy}"
         raise InputError(msg)
     return found
 

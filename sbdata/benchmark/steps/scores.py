@@ -23,7 +23,7 @@ OPTIONS = ScoreOptions()
 TABLES = "tables.npz"
 VALUES = "values.json"
 
-_REMEDY = "delete the folder that it lies in to have the predictions scored again"
+_REMEDY = "delete its folder to have the predictions scored again"
 
 
 @dataclass(frozen=True)
