@@ -1,8 +1,8 @@
 """ADE20K's instance masks: one RGB PNG per image, with the category in red and the object in green.
 
 Red is the category, 1..100, and 0 everything else, which is background. Green is the number of the
-object, unique in its image whatever its category; 0 is none. Blue is not defined, and not read. The number of an
-instance is 256 times red plus green, so that no object ever has two categories.
+object, unique in its image whatever its category; 0 is none. Blue is not defined, and not read. The
+number of an instance is 256 times red plus green, so that no object ever has two categories.
 
 Source: Zhou et al., Scene Parsing through ADE20K Dataset, CVPR 2017; the instance task of the
 Places Challenge 2017, github.com/CSAILVision/placeschallenge, ``instancesegmentation``.
@@ -10,13 +10,12 @@ Places Challenge 2017, github.com/CSAILVision/placeschallenge, ``instancesegment
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from sbdata.mask_files import RGB, PngError, read_header, read_png
-from sbdata.sources.label_maps import LabelMap, LabelMapFile, LabelMapFormat
+from sbdata.sources.label_maps import LabelMap, LabelMapFormat
 from sbdata.taxonomy import ADE100
 
 
@@ -40,18 +39,18 @@ def read_instance_colours(path: Path) -> LabelMap:
     return LabelMap(classes, np.where(of_object, codes, np.uint16(0)), png.digest)
 
 
-def _list_files(root: Path, split: str, masks: Iterable[Path]) -> Iterator[LabelMapFile]:
-    for mask in masks:
-        yield LabelMapFile(f"images/{split}/{mask.stem}.jpg", mask.relative_to(root).as_posix())
+def _photo_of(root: Path, split: str, mask: Path) -> str:
+    return f"images/{split}/{mask.stem}.jpg"
 
 
 ADE20K = LabelMapFormat(
+    name="ade20k",
     folder="annotations_instance",
-    wanted="ADE20K's instance masks (annotations_instance/SPLIT/*.png)",
     taxonomy=ADE100,
-    stuff=(),
+    stuff=0,
+    has_background=True,
     license="ADE20K: annotations BSD-3-Clause, photos for non-commercial research",
-    list_files=_list_files,
+    photo_of=_photo_of,
     decode=read_instance_colours,
 )
 """ADE20K; its root (``ADEChallengeData2016``) holds ``annotations_instance`` and ``images``."""

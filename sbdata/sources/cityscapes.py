@@ -12,32 +12,27 @@ github.com/mcordts/cityscapesScripts, ``helpers/labels.py``, ``preparation/json2
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from sbdata.mask_files import VOID, PngError, read_mask
-from sbdata.sources.label_maps import LabelMap, LabelMapFile, LabelMapFormat
+from sbdata.sources.label_maps import LabelMap, LabelMapFormat
 from sbdata.taxonomy import CITYSCAPES19
 
-LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Label ids of the classes, in their order."""
-
-LABELS = 34
-"""Number of label ids, from 0 on."""
-
-_WITH_INSTANCES = range(24, LABELS)  # persons and vehicles
+_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+_LABELS = 34  # label ids, from 0 on
+_WITH_INSTANCES = range(24, _LABELS)  # persons and vehicles
 _UNKNOWN = 254
-_MASK, _PHOTO = "_gtFine_instanceIds.png", "_leftImg8bit"
+_MASK = "_gtFine_instanceIds.png"
 
 
 def _table() -> npt.NDArray[np.uint8]:
     """Return the class of each number in an instance PNG."""
     table = np.full(1 << 16, _UNKNOWN, np.uint8)
-    for label in range(LABELS):
-        number = LABEL_IDS.index(label) + 1 if label in LABEL_IDS else VOID
+    for label in range(_LABELS):
+        number = _LABEL_IDS.index(label) + 1 if label in _LABEL_IDS else VOID
         table[label] = number
         if label in _WITH_INSTANCES:
             table[1000 * label : 1000 * (label + 1)] = number
@@ -61,7 +56,7 @@ def read_instance_ids(path: Path) -> LabelMap:
     strange = found.values[classes == _UNKNOWN]
     if strange.size:
         detail = (
-            f"{int(strange[0])} in it, but a label id is 0..{LABELS - 1}, or 24..33 times 1000 "
+            f"{int(strange[0])} in it, but a label id is 0..{_LABELS - 1}, or 24..33 times 1000 "
             "plus the number of an object"
         )
         raise PngError(path, "values", detail)
@@ -70,23 +65,22 @@ def read_instance_ids(path: Path) -> LabelMap:
     return LabelMap(classes, instances, found.digest)
 
 
-def _list_files(root: Path, split: str, masks: Iterable[Path]) -> Iterator[LabelMapFile]:
-    for mask in masks:
-        if mask.name.endswith(_MASK):
-            stem = mask.name.removesuffix(_MASK) + _PHOTO
-            photo = f"leftImg8bit/{split}/{mask.parent.name}/{stem}"
-            # A set holds JPEGs, which someone may have made beside the published PNGs.
-            suffix = ".jpg" if (root / f"{photo}.jpg").is_file() else ".png"
-            yield LabelMapFile(photo + suffix, mask.relative_to(root).as_posix())
+def _photo_of(root: Path, split: str, mask: Path) -> str | None:
+    if not mask.name.endswith(_MASK):
+        return None
+    stem = f"leftImg8bit/{split}/{mask.parent.name}/{mask.name.removesuffix(_MASK)}_leftImg8bit"
+    # A set holds JPEGs, which someone may have made beside the published PNGs.
+    return f"{stem}.jpg" if (root / f"{stem}.jpg").is_file() else f"{stem}.png"
 
 
 CITYSCAPES = LabelMapFormat(
+    name="cityscapes",
     folder="gtFine",
-    wanted=f"Cityscapes' fine annotations (gtFine/SPLIT/CITY/*{_MASK})",
     taxonomy=CITYSCAPES19,
-    stuff=CITYSCAPES19.classes[:11],
+    stuff=11,
+    has_background=False,
     license="Cityscapes licence: non-commercial use",
-    list_files=_list_files,
+    photo_of=_photo_of,
     decode=read_instance_ids,
 )
 """Cityscapes; its root holds ``gtFine`` and, for photos, ``leftImg8bit``."""
