@@ -241,6 +241,8 @@ def _read_colours(
     codes, counts = np.unique(png.pixels[unknown].astype(np.int32) @ _PLACES, return_counts=True)
     if len(codes) > _FLAT:
         what = f"{len(codes):,} colours that are not VOC's, as of a photo or a mask saved as JPEG"
+    elif (png.pixels == png.pixels[..., :1]).all():
+        what = f"equal channels, as of numbers that were saved in colour: {_listed(codes, counts)}"
     elif 2 * counts.sum() > unknown.size:
         what = (
             "other colours than VOC's, as of a panoptic PNG (segment number = R + 256 G + 65536 B) "
