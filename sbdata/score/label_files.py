@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,14 @@ from sbdata.mask_files import (
 from sbdata.quoting import quoted
 from sbdata.score.palettes import Palette
 
+# NumPy says so of each array that was written by Python 2, which is read all the same.
+warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required", UserWarning)
+
 _HEADER_BYTES = 1 << 12  # at most; that of a label map has 128
-_READERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def read_by_palette(path: Path, size: tuple[int, int], palette: Palette) -> MaskFile:
@@ -93,10 +100,10 @@ def read_array(path: Path, size: tuple[int, int]) -> MaskFile:
     data = read_at_most(path, _HEADER_BYTES + 8 * width * height + 1)
     stream = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(stream)[0]
+        version, _ = magic = np.lib.format.read_magic(stream)
         if int.from_bytes(data[8 : 8 + 2 * version], "little") > _HEADER_BYTES:
             raise ValueError
-        shape, _, dtype = _READERS[version](stream)
+        shape, by_column, dtype = _READERS[magic](stream)
     except Exception as error:  # NumPy parses the header by Python's own parser
         detail = "not a NumPy file of one array; write it by numpy.save"
         raise PngError(path, "unreadable", detail) from error
@@ -113,6 +120,6 @@ def read_array(path: Path, size: tuple[int, int]) -> MaskFile:
             f"{'more' if held > needed else held} bytes of values, its header announces {needed}"
         )
         raise PngError(path, "unreadable", detail)
-    stream.seek(0)
-    values: npt.NDArray[Any] = np.load(stream, allow_pickle=False)
+    flat: npt.NDArray[Any] = np.frombuffer(data, dtype, offset=stream.tell())
+    values = flat.reshape(shape, order="F" if by_column else "C")
     return MaskFile(values, hashlib.sha256(data).hexdigest())

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -45,9 +47,9 @@ REMEDY = "give a JSON file of COCO's panoptic format"
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
-    """One segment of an image."""
+    """One segment of an image; its id has the three bytes of a colour, and 0 is none."""
 
-    id: int
+    id: Annotated[int, msgspec.Meta(ge=1, lt=1 << 24)]
     category_id: int
     iscrowd: int | bool = 0
 
@@ -76,8 +78,9 @@ def find_segments(file: Path, annotations: Sequence[Annotation], given: Path | N
     """
     places = [given] if given is not None else [file.with_suffix(""), file.parent]
     for place in places if annotations else ():
-        if place.is_dir() and inside(place, annotations[0].file_name).is_file():
-            return place
+        with suppress(OSError):  # a name that is too long
+            if place.is_dir() and inside(place, annotations[0].file_name).is_file():
+                return place
     what = f"PNGs, such as {quoted(annotations[0].file_name)}," if annotations else "annotations"
     msg = f"{file}: no {what} in {' or '.join(map(str, places))}; put them there"
     raise InputError(f"{msg}, or give the folder of a truth's PNGs by --instance-masks")
