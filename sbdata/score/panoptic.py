@@ -28,7 +28,7 @@ from sbdata.json_files import decode_json
 from sbdata.limits import image_size_problem
 from sbdata.mask_files import RGB, VOID, PngError, check_size, read_header, read_png
 from sbdata.metrics import ImageTruth
-from sbdata.quoting import quoted
+from sbdata.quoting import has_controls, quoted
 from sbdata.score.coco_json import Category, Image, class_numbers
 from sbdata.score.ground_truth import (
     GroundTruth,
@@ -95,6 +95,9 @@ def read_segments(
         PngError: If the PNG has another size or kind of pixels, or other segments than listed.
         InputError: If its name leads out of the folder.
     """
+    if has_controls(annotation.file_name):
+        msg = f"{folder}: a PNG cannot be called {quoted(annotation.file_name)}; correct the JSON"
+        raise InputError(msg)
     path = inside(folder, annotation.file_name)
     header = read_header(path)
     check_size(path, header, size)

@@ -202,11 +202,11 @@ def open_label_maps(
         if photo is None:
             continue
         mask, image_id = path.relative_to(base).as_posix(), Path(photo).stem
-        if image_id in files or not is_safe_stem(image_id):
-            problem = f"no plain name is {quoted(image_id)}"
+        if image_id in files or not (is_safe_stem(image_id) and mask.isprintable()):
+            problem = f"no plain name is {quoted(mask)}"
             if image_id in files:
                 problem = f"a second mask of the image of {files[image_id][0]}"
-            msg = f"{path}: {problem}; rename or remove it"
+            msg = f"{base / folder}: {quoted(path.name)}: {problem}; rename or remove it"
             raise InputError(msg)
         files[image_id] = (mask, photo)
     if not files:

@@ -242,6 +242,16 @@ def test_a_png_of_another_kind_or_size(tmp_path: Path) -> None:
         truth.load("a")
 
 
+def test_a_name_is_never_printed_raw(tmp_path: Path) -> None:
+    name = "a\x1b[2J"
+    file = write(tmp_path, {name: (IDS, SEGMENTS)})
+    file.write_text(file.read_text().replace(r"\u001b[2J.jpg", ".jpg"))
+    truth = truth_from_coco(file)
+    with pytest.raises(InputError, match="a PNG cannot be called") as caught:
+        truth.load("a")
+    assert str(caught.value).isprintable()
+
+
 def test_a_zero_in_a_label_map_is_refused(tmp_path: Path) -> None:
     truth = truth_from_coco(write(tmp_path, {"a": (IDS, SEGMENTS)}))
     (tmp_path / "p").mkdir()
