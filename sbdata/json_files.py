@@ -50,7 +50,7 @@ def decode_json(path: Path, kind: type[T], remedy: str) -> T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror or error}); check its permissions"
+        msg = f"{path}: cannot be read ({error.strerror or error}); check path and permissions"
         raise InputError(msg) from error
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         msg = f"{path}: not such a JSON file ({error}); {remedy}"

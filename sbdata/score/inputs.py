@@ -269,12 +269,12 @@ def _about_extra(
     path: Path, meant: Mapping[str, str], found: Mapping[str, str], arrays: bool
 ) -> str:
     stem, suffix = _stem(path.name), path.suffix
-    hint = f"did you mean {meant[stem]}{suffix}?" if stem in meant else "remove it"
-    if arrays and suffix == ".npy" and path.is_file():
-        if stem in found:
-            return f"a second prediction of the image of {found[stem]}; keep one"
+    ending = ".npy" if arrays and suffix == ".npy" else ".png"
+    hint = f"did you mean {meant[stem]}{ending}?" if stem in meant else "remove it"
+    if ending == ".npy" and stem in found:
+        return f"a second prediction of the image of {found[stem]}; keep one"
+    if ending == ".npy" and path.is_file():
         return f"not an image of the set; {hint}"
-    hint = hint.replace(f"{suffix}?", ".png?")
     if suffix.lower() != ".png":
         if path.is_dir():
             return "a folder; predictions lie in one folder, remove it"

@@ -593,11 +593,11 @@ def _about_palette(palette: Palette | None) -> dict[str, Any]:
 def _about_predictions(
     listing: PredictionIndex, label: str, digests: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    form = "<image_id>.png"
+    form, told = "<image_id>.png", {}
     if listing.arrays:
         form = "<image_id>.png or .npy"
     if listing.read_image is not None:
-        form = "<image_id>"
+        form, told = "<image_id>", {"json_and_ids_sha256": listing.identity}
     return {
         "name": label,
         "folder": str(listing.folder),
@@ -607,6 +607,7 @@ def _about_predictions(
         "ignored": len(listing.ignored),
         "sha256": _digest(f"{found}  {listing.name(i)}" for i, found in sorted(digests)),
         "sha256_of": f"lines '<SHA-256 of the file>  {form}', sorted by image_id",
+        **told,
     }
 
 

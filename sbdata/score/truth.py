@@ -204,18 +204,21 @@ def _is_panoptic(file: Path) -> bool:
     Raises:
         InputError: If it is a list, such as results.
     """
-    with file.open("rb") as stream:
-        if stream.read(_START).lstrip().startswith(b"["):
-            msg = (
-                f"{file}: a list, such as COCO results with run-length codes, not annotations; "
-                "give an instances file (results are predictions: give them as PRED)"
-            )
-            raise InputError(msg)
-        if not stream.tell():
-            return False
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = _KEY.search(data)
-            return found is not None and found[0] == _PANOPTIC
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(_START)
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                found = _KEY.search(data)
+                panoptic = found is not None and found[0] == _PANOPTIC
+    except (OSError, ValueError):  # unreadable or empty, as the reader of annotations will say
+        return False
+    if start.lstrip().startswith(b"["):
+        msg = (
+            f"{file}: a list, such as COCO results with run-length codes, not annotations; give an "
+            "instances file (results are predictions: give them as PRED)"
+        )
+        raise InputError(msg)
+    return panoptic
 
 
 def _drawn_truth(

@@ -78,7 +78,7 @@ class LabelMapFormat:
     decode: Callable[[Path], LabelMap]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelMapSource(PhotoFiles):
     """One split of a dataset of label maps.
 
