@@ -177,16 +177,10 @@ def read_mask(
         PngError: If the file is refused; it holds the kind of problem, a description and the
             remedy.
     """
-    data = _read(path, _FIRST_BYTES)
+    data = read_at_most(path, _FIRST_BYTES)
     header = _parse_header(path, data)
-    if size is not None and (header.width, header.height) != size:
-        # before decoding: the header may announce gigabytes
-        raise PngError(
-            path,
-            "size",
-            f"{header.width} x {header.height} pixels, its image has {size[0]} x {size[1]}; "
-            "masks must have their image's own size",
-        )
+    if size is not None:
+        check_size(path, header, size)
     if header.colour == RGB and header.depth == 8:
         return _read_colours(path, header, data, decode_colours, instances, remedy)
     if not header.indices and not (sixteen_bits and header.depth == 16 and header.colour == GREY):
@@ -247,6 +241,8 @@ def _read_colours(
     codes, counts = np.unique(png.pixels[unknown].astype(np.int32) @ _PLACES, return_counts=True)
     if len(codes) > _FLAT:
         what = f"{len(codes):,} colours that are not VOC's, as of a photo or a mask saved as JPEG"
+    elif (png.pixels == png.pixels[..., :1]).all():
+        what = f"equal channels, as of numbers that were saved in colour: {_listed(codes, counts)}"
     elif 2 * counts.sum() > unknown.size:
         what = (
             "other colours than VOC's, as of a panoptic PNG (segment number = R + 256 G + 65536 B) "
@@ -388,7 +384,7 @@ def read_header(path: Path) -> Header:
     Raises:
         PngError: If the file is missing, not a plain file, or not a PNG.
     """
-    return _parse_header(path, _read(path, _HEADER_BYTES))
+    return _parse_header(path, read_at_most(path, _HEADER_BYTES))
 
 
 def read_png(path: Path, header: Header, data: bytes = b"") -> PngPixels:
@@ -408,7 +404,7 @@ def read_png(path: Path, header: Header, data: bytes = b"") -> PngPixels:
     row_bytes = -(-header.width * _CHANNELS[header.colour] * header.depth // 8) + 1
     limit = 2 * row_bytes * header.height + _SPARE_BYTES
     if not 0 < len(data) < _FIRST_BYTES:
-        data = _read(path, limit + 1)
+        data = read_at_most(path, limit + 1)
     if len(data) > limit:
         detail = f"a file of more than {limit} bytes for {header.width} x {header.height} pixels"
         raise PngError(path, "unreadable", detail)
@@ -448,8 +444,32 @@ def _unfiltered(header: Header, compressed: bytes) -> Indices | None:
     return None if stored[:, 0].any() else np.ascontiguousarray(stored[:, 1:])
 
 
-def _read(path: Path, limit: int) -> bytes:
-    """Return at most ``limit`` bytes of a plain file; pipes and devices are not opened."""
+def check_size(path: Path, header: Header, size: tuple[int, int]) -> None:
+    """Compare a header with the size of its image, before decoding: it may announce gigabytes.
+
+    Args:
+        path: Path of the file.
+        header: Its header.
+        size: Required width and height.
+
+    Raises:
+        PngError: If they differ.
+    """
+    if (header.width, header.height) != size:
+        raise PngError(
+            path,
+            "size",
+            f"{header.width} x {header.height} pixels, its image has {size[0]} x {size[1]}; "
+            "masks must have their image's own size",
+        )
+
+
+def read_at_most(path: Path, limit: int) -> bytes:
+    """Return at most ``limit`` bytes of a plain file; pipes and devices are not opened.
+
+    Raises:
+        PngError: If it cannot be read, or is no plain file.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - follows links
             raise PngError(path, "unreadable", "a folder, pipe or device, not a file")

@@ -118,6 +118,27 @@ def counts_to_rle(counts: Sequence[int], height: int, width: int) -> bytes:
     return compressed
 
 
+def as_rle(counts: Any, height: int, width: int) -> bytes:
+    """Return the run-length code of a JSON file's ``counts``, compressed or not.
+
+    Args:
+        counts: A compressed code as text, or a list of COCO's uncompressed run lengths.
+        height: Height of the image.
+        width: Width of the image.
+
+    Raises:
+        MaskError: If it is neither, or does not cover the image exactly.
+    """
+    if isinstance(counts, list) and set(map(type, counts)) <= {int}:
+        return counts_to_rle(counts, height, width)
+    if not isinstance(counts, str) or not counts.isascii():
+        msg = "counts are neither whole numbers nor a compressed string"
+        raise MaskError(msg)
+    code = counts.encode()
+    rle_area(code, height, width)
+    return code
+
+
 def encode_mask(mask: npt.NDArray[Any]) -> bytes:
     """Return the COCO compressed RLE of a boolean ``(H, W)`` array."""
     packed = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))

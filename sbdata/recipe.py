@@ -28,8 +28,8 @@ class SourceSpec:
 
     Attributes:
         name: Name of the source in ``--source-root NAME=PATH`` and in the tables.
-        format: Format of the source (``shapes``, ``voc``, ``sbd``, ``coco``, ``lvis``, ``labels``);
-            the name by default.
+        format: Format of the source (``shapes``, ``voc``, ``sbd``, ``coco``, ``lvis``,
+            ``cityscapes``, ``ade20k``, ``labels``); the name by default.
         splits: Splits of the dataset, in order.
         class_map: Name of a map, a mapping of names, or None for identity.
         annotations: Annotation file relative to the root, may contain ``{split}``; the format's

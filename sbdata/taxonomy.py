@@ -81,7 +81,40 @@ SHAPES8 = Taxonomy(
     ("disc", "square", "triangle", "star", "ring", "cross", "crescent", "hexagon"),
 )
 
-TAXONOMIES: Mapping[str, Taxonomy] = {t.name: t for t in (VOC20, COCO80, SHAPES8)}
+# The classes that Cityscapes evaluates, in the order of its train ids; from "person" on they have
+# instances.
+CITYSCAPES19 = Taxonomy(
+    "cityscapes19",
+    (
+        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",
+        "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "train",
+        "motorcycle", "bicycle",
+    ),
+)  # fmt: skip
+
+# The categories of ADE20K's instance masks (Places Challenge 2017), by their numbers.
+ADE100 = Taxonomy(
+    "ade100",
+    (
+        "bed", "windowpane", "cabinet", "person", "door", "table", "curtain", "chair", "car",
+        "painting", "sofa", "shelf", "mirror", "armchair", "seat", "fence", "desk", "wardrobe",
+        "lamp", "bathtub", "railing", "cushion", "box", "column", "signboard", "chest of drawers",
+        "counter", "sink", "fireplace", "refrigerator", "stairs", "case", "pool table", "pillow",
+        "screen door", "bookcase", "coffee table", "toilet", "flower", "book", "bench",
+        "countertop", "stove", "palm", "kitchen island", "computer", "swivel chair", "boat",
+        "arcade machine", "bus", "towel", "light", "truck", "chandelier", "awning", "streetlight",
+        "booth", "television receiver", "airplane", "apparel", "pole", "bannister", "ottoman",
+        "bottle", "van", "ship", "fountain", "washer", "plaything", "stool", "barrel", "basket",
+        "bag", "minibike", "oven", "ball", "food", "step", "trade name", "microwave", "pot",
+        "animal", "bicycle", "dishwasher", "screen", "sculpture", "hood", "sconce", "vase",
+        "traffic light", "tray", "ashcan", "fan", "plate", "monitor", "bulletin board", "radiator",
+        "glass", "clock", "flag",
+    ),
+)  # fmt: skip
+
+TAXONOMIES: Mapping[str, Taxonomy] = {
+    t.name: t for t in (VOC20, COCO80, SHAPES8, CITYSCAPES19, ADE100)
+}
 
 # COCO's spelling of VOC's classes; the other 60 COCO classes have no VOC class and are background.
 COCO_TO_VOC20: Mapping[str, str] = {

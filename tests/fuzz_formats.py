@@ -49,6 +49,7 @@ def formats(folder: Path) -> dict[str, Format]:
         _built_formats,
         _training_formats,
         _score_formats,
+        _prediction_formats,
         _archive_formats,
         _other_formats,
     )
@@ -575,6 +576,76 @@ def _score_formats(folder: Path) -> dict[str, Format]:
             lambda data: read_record(record(data).parent),
             values=True,
         ),
+    }
+
+
+def _prediction_formats(folder: Path) -> dict[str, Format]:
+    from sbdata.masks import encode_mask
+    from sbdata.score.inputs import PredictionFormat, read_prediction
+    from sbdata.score.json_predictions import list_json
+    from sbdata.score.palettes import find_palette
+    from sbdata.score.truth import truth_from_coco
+    from sbdata.sources.ade20k import read_instance_colours
+    from sbdata.sources.cityscapes import read_instance_ids
+    from sbdata.taxonomy import Taxonomy
+
+    farm, size = Taxonomy("farm", ("fox", "hen")), (20, 10)
+    values = np.zeros((10, 20), np.uint8)
+    values[2:8, 2:9] = 1
+    array = io.BytesIO()
+    np.save(array, values)
+    streams = {}
+    for name, pixels in (
+        ("cityscapes", np.where(values, 26001, 7).astype(np.uint16)),
+        ("ade20k", np.stack([values, values, values], -1)),
+    ):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, format="PNG")
+        streams[name] = stream.getvalue()
+    categories = [{"id": 3, "name": "fox", "isthing": 1}, {"id": 5, "name": "sky", "isthing": 0}]
+    panoptic = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 20, "height": 10}],
+        "annotations": [
+            {"image_id": 1, "file_name": "a.png",
+             "segments_info": [{"id": 65793, "category_id": 3, "iscrowd": 0}]}
+        ],
+        "categories": categories,
+    }  # fmt: skip
+    counts = encode_mask(values).decode()
+    results = [
+        {"image_id": 1, "category_id": 3, "score": 0.5,
+         "segmentation": {"size": [10, 20], "counts": counts}},
+        {"image_id": "a", "category_id": 5, "score": 1,
+         "segmentation": {"size": [10, 20], "counts": [100, 100]}},
+    ]  # fmt: skip
+    told = _path(folder, "json/ids.json")(json.dumps(panoptic).encode())
+    json_file, npy = _path(folder, "json/found.json"), _path(folder, "json/a.npy")
+    palette, png = _path(folder, "json/palette.txt"), _path(folder, "json/mask.png")
+    _path(folder, "json/a.png")(streams["ade20k"])
+
+    def read_json(data: bytes) -> None:
+        listing = list_json(json_file(data), ["a"], farm, ids_file=told, allow_missing=True)
+        listing.read("a", size, PredictionFormat(farm))
+
+    def read_truth(data: bytes) -> None:
+        truth = truth_from_coco(json_file(data))
+        for image_id in truth.image_ids:
+            truth.load(image_id)
+
+    return {
+        "coco-results": Format(json.dumps(results).encode(), read_json, values=True),
+        "panoptic": Format(json.dumps(panoptic).encode(), read_truth, values=True),
+        "panoptic-predictions": Format(json.dumps(panoptic).encode(), read_json, values=True),
+        "npy-map": Format(
+            array.getvalue(),
+            lambda data: read_prediction(npy(data), size, PredictionFormat(farm)),
+        ),
+        "palette": Format(
+            b"# of a farm\nbackground: 0 0 0\nfox: 1 2 3\nhen:255,255,255:beak:pick\n",
+            lambda data: find_palette(str(palette(data)), farm),
+        ),
+        "cityscapes": Format(streams["cityscapes"], lambda data: read_instance_ids(png(data))),
+        "ade20k": Format(streams["ade20k"], lambda data: read_instance_colours(png(data))),
     }
 
 

@@ -48,7 +48,8 @@ READ_FROM_OUTSIDE = [
     "labels-json", "labels-coco", "sbd-mat", "sbd-mat-packed", "boxes-xml",
     "boxes-json", "id-list", "checksums", "sources-marker", "rejected", "marker", "file-hashes",
     "run-json", "checkpoint", "model", "summary", "score-objects", "score-tables", "score-values",
-    "import-record", "zip", "tar", "file-table", "result", "npy", "class-list",
+    "import-record", "zip", "tar", "file-table", "result", "npy", "class-list", "coco-results",
+    "panoptic", "panoptic-predictions", "npy-map", "palette", "cityscapes", "ade20k",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ with the reason; the options of such an ``sbdata`` command are still checked.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -25,11 +26,13 @@ from sbdata.cli import cli
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.manifest import read_manifest, write_manifest
+from sbdata.mask_files import voc_palette
 from sbdata.recipe import load_recipe
 from sbdata.sets import open_set
 from tests.benchmark.result_examples import result, write
 from tests.doc_pages import PAGES, ROOT, blocks, page_text
 from tests.importers.published import irn, save
+from tests.sources.label_map_examples import ade20k, cityscapes, street
 from tests.sources.miniatures import (
     IMAGES,
     SIZE,
@@ -64,7 +67,9 @@ CHANGES = (
     (r"( -m sbdata| sbdata)? train (?=.*--set)", r"\g<0>" + OPTIONS + " "),
     (r"optimisation\.steps=\d+", "optimisation.steps=2"),
     (r"(compare_strategies\.py .*)--seeds 3", rf"\1--row ce --only 0 {OPTIONS}"),
-    (r"score PREDICTIONS (?=--(voc|coco))", r"score OF_\1 "),
+    (r"score PREDICTIONS (?=--(voc|cityscapes|ade20k))", r"score OF_\1 "),
+    (r"score PREDICTIONS (?=--coco (instances|panoptic))", r"score OF_\1 "),
+    (r"score results.json (?=--(?:coco )?(set|instances))", r"score results_\1.json "),
     (r"(rehearsal\.py) --scale 0\.1", r"\1 --scale 0.001 --pool 4 --titles draw"),
     (r"pool: 2000, train: 600", "pool: 16, train: 8"),
     (r"(training_input\.py) --scale 0\.3", r"\1 --quick"),
@@ -117,6 +122,59 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
+def write_other_formats(here: Path) -> None:
+    """Write truths and predictions of the formats that the guides on scores name."""
+    ids = street(0)
+    cityscapes(here / "CITYSCAPES", {"000000_000019": ids})
+    (here / "OF_cityscapes").mkdir()
+    bicycle = np.full(ids.shape, 18, np.uint8)
+    Image.fromarray(bicycle).save(here / "OF_cityscapes/ulm_000000_000019_leftImg8bit.png")
+    bed = np.full((20, 30), 1, np.uint8)
+    ade20k(here / "ADEChallengeData2016", {"ADE_val_00000001": (bed, bed)})
+    categories = [{"id": 1, "name": "person", "isthing": 1}, {"id": 7, "name": "sky", "isthing": 0}]
+    segments = [{"id": 257, "category_id": 1}]
+    panoptic = {
+        "images": [{"id": 1, "file_name": "1.jpg", "width": 30, "height": 20}],
+        "annotations": [{"image_id": 1, "file_name": "1.png", "segments_info": segments}],
+        "categories": categories,
+    }
+    write_files(here, {"panoptic_val2017.json": json.dumps(panoptic).encode()})
+    for folder, name, mask in (
+        ("OF_ade20k", "ADE_val_00000001", bed),
+        ("OF_panoptic", "1", bed),
+        ("panoptic_val2017", "1", np.stack([bed, bed, 0 * bed], -1)),
+    ):
+        (here / folder).mkdir()
+        Image.fromarray(mask).save(here / folder / f"{name}.png")
+    opened = open_set(here / "data/shapes-b")
+    names = [{"id": k, "name": name} for k, name in enumerate(opened.taxonomy.classes, 1)]
+    colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+    lines = [
+        f"{name}:{','.join(map(str, colours[k].tolist()))}::"
+        for k, name in enumerate(("background", *opened.taxonomy.classes))
+    ]
+    ids_file = {"categories": names}
+    of_set = [
+        {"image_id": image_id, "category_id": 1, "segmentation": whole(*opened.size_of(image_id))}
+        for image_id in opened
+    ]
+    of_coco = [
+        {"image_id": number, "category_id": 1, "segmentation": whole(*SIZE[::-1])}
+        for number in IMAGES["val2017"]
+    ]
+    write_files(here, {
+        "labelmap.txt": "\n".join(lines).encode(),
+        "ids.json": json.dumps(ids_file).encode(),
+        "results_set.json": json.dumps(of_set).encode(),
+        "results_instances.json": json.dumps(of_coco).encode(),
+    })  # fmt: skip
+
+
+def whole(height: int, width: int) -> dict[str, list[int]]:
+    """Return the run-length code of a whole image."""
+    return {"size": [height, width], "counts": [0, width * height]}
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that has what the pages name."""
@@ -142,7 +200,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for image_id in VAL:
         mask = voc / f"VOC2012/SegmentationClass/{image_id}.png"
         write_files(here, {f"OF_voc/{image_id}.png": mask.read_bytes()})
-    (here / "OF_coco").mkdir()
+    (here / "OF_instances").mkdir()
     write_files(here / "PATH", {
         **coco_files(2017), **lvis_files("train"), **lvis_files("val"),
         **{f"{split}/{n:012}.jpg": photo(n) for split, ns in IMAGES.items() for n in ns},
@@ -151,10 +209,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_files(here, {Path(annotations).name: coco_files(2017)[annotations]})
     for number in IMAGES["val2017"]:
         black = Image.fromarray(np.zeros(SIZE[::-1], np.uint8))
-        black.save(here / "OF_coco" / f"{number:012}.png")
+        black.save(here / "OF_instances" / f"{number:012}.png")
+    write_other_formats(here)
     yard = coco_json({1: "photos", 2: "photos"}, {"hen": 1, "fox": 2, "cow": 3, "cat": 4})
-    recipe, labels_only = blocks("docs/guides/own-data.md", "yaml")
+    recipe, streets, labels_only = blocks("docs/guides/own-data.md", "yaml")
     write_files(here, {"yard.yaml": recipe.encode(), "PATH/labels.json": yard})
+    write_files(here, {"streets.yaml": streets.encode()})
     labels, ids = b"000000000001 hen\n000000000002 fox\n", b"000000000001\n000000000002\n"
     write_files(here, {"PATH/labels.txt": labels, "PATH/train.txt": ids})
     bare = re.sub(r"      (boxes|classes): .*\n", "", labels_only)

@@ -188,7 +188,11 @@ def _predictions(
     without = f"{run.title}: shown without its masks, for"
     if folder is None:
         named = run.summary["provenance"]["predictions"][0]["folder"]
+        if named.endswith(".json"):
+            return {}, f"{without} its predictions are a JSON file, {named}"
         return {}, f"{without} its predictions are no longer in {named}"
+    if "palette" in run.summary["provenance"]["options"]:
+        return {}, f"{without} its predictions were decoded through a palette"
     out = masks_folder(masks, dataset_name(opened.name), mask_field(run.name), run.predictions_hash)
     missing = dict(
         zip(run.images["image_id"].to_pylist(), run.images["missing"].to_pylist(), strict=True)

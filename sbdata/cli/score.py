@@ -13,7 +13,7 @@ import click
 
 from sbdata.cli.examples import examples
 from sbdata.cli.output import say
-from sbdata.cli.shell_completion import complete_set, complete_taxonomy
+from sbdata.cli.shell_completion import complete_palette, complete_set, complete_taxonomy
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
@@ -44,10 +44,21 @@ _TEXTS = ("--split", "--instances", "--taxonomy")
     help="Ground truth: a built set, or its manifest.",
 )
 @click.option("--voc", type=_FOLDER, help="Ground truth: a VOC devkit; see --split.")
-@click.option("--split", help="Split of the VOC devkit [val].")
-@click.option("--coco", type=_FOLDER, help="Ground truth: a COCO instances file.")
+@click.option("--split", help="Split of --voc and --cityscapes [val], or of --ade20k [validation].")
+@click.option("--coco", type=_FOLDER, help="Ground truth: a COCO instances or panoptic file.")
+@click.option(
+    "--cityscapes", type=_FOLDER, help="Ground truth: the folder that holds Cityscapes' gtFine."
+)
+@click.option(
+    "--ade20k", type=_FOLDER, help="Ground truth: the folder that holds ADE20K's instance masks."
+)
 @click.option("--class-masks", type=_FOLDER, help="Ground truth: a folder of class masks.")
-@click.option("--instance-masks", type=_FOLDER, help="Folder of instance masks, for --class-masks.")
+@click.option(
+    "--instance-masks",
+    type=_FOLDER,
+    help="Folder of instance masks, for --class-masks; or of the PNGs of a panoptic --coco file "
+    "[the folder of its name].",
+)
 @click.option(
     "--instances",
     type=click.Choice(["components"]),
@@ -56,8 +67,8 @@ _TEXTS = ("--split", "--instances", "--taxonomy")
 @click.option(
     "--taxonomy",
     shell_complete=complete_taxonomy,
-    help="Classes of --coco [coco80] or --class-masks [voc20]: a known name, 'own' for the COCO "
-    "file's categories, or a text file with one name per line.",
+    help="Classes of --coco [coco80; own if panoptic] or --class-masks [voc20]: a known name, "
+    "'own' for the COCO file's categories, or a text file with one name per line.",
 )
 @click.option("--photos", type=_FOLDER, help="Photos for the report, with --coco or --class-masks.")
 @click.option(
@@ -76,6 +87,18 @@ _TEXTS = ("--split", "--instances", "--taxonomy")
 )
 @click.option("--allow-missing", is_flag=True, help="Count missing predictions as background.")
 @click.option("--decode-palette", is_flag=True, help="Decode RGB predictions by VOC's palette.")
+@click.option(
+    "--palette",
+    metavar="NAME|FILE",
+    shell_complete=complete_palette,
+    help="Classes of the colours or numbers in predictions: voc, cityscapes-trainids, "
+    "cityscapes-labelids, or a file of lines 'name: r g b' or 'name: n', such as labelmap.txt.",
+)
+@click.option(
+    "--coco-ids",
+    type=_FOLDER,
+    help="COCO-format file whose image and category ids JSON predictions use [the --coco file].",
+)
 @click.option("--pred-void", is_flag=True, help="Read 255 in predictions as background.")
 @click.option(
     "--fp-attribution",
@@ -133,6 +156,8 @@ def score(
     voc: Path | None,
     split: str | None,
     coco: Path | None,
+    cityscapes: Path | None,
+    ade20k: Path | None,
     class_masks: Path | None,
     instance_masks: Path | None,
     instances: str | None,
@@ -143,6 +168,8 @@ def score(
     out: Path,
     allow_missing: bool,
     decode_palette: bool,
+    palette: str | None,
+    coco_ids: Path | None,
     pred_void: bool,
     fp_attribution: str,
     rounding: str,
@@ -158,9 +185,11 @@ def score(
 ) -> None:
     """Score the predictions in PRED: mIoU, and instance-aware IoU by object size.
 
-    PRED is a folder of PNGs named <image_id>.png with class numbers, each of its image's size. The
-    whole folder is checked first; if there are problems, all are listed and nothing is scored. Give
-    exactly one ground truth: --set, --voc, --coco or --class-masks.
+    PRED is a folder of PNGs named <image_id>.png with class numbers, each of its image's size, or
+    of arrays <image_id>.npy; or a JSON file of COCO results with run-length codes, or of COCO's
+    panoptic format. All of it is checked first; if there are problems, all are listed and nothing
+    is scored. Give exactly one ground truth: --set, --voc, --coco, --cityscapes, --ade20k or
+    --class-masks.
 
     A large set can be scored in shards, by several calls on one machine or many: each takes the
     same options and its own --shard. `sbdata score --merge DIR --out OUT` then gives the result.
@@ -180,6 +209,8 @@ def score(
         "--set": set_folder,
         "--voc": voc,
         "--coco": coco,
+        "--cityscapes": cityscapes,
+        "--ade20k": ade20k,
         "--class-masks": class_masks,
         "--split": split,
         "--instance-masks": instance_masks,
@@ -192,6 +223,8 @@ def score(
         rounding=rounding,
         predicted_void=pred_void,
         decode_palette=decode_palette,
+        palette=palette,
+        coco_ids=None if coco_ids is None else str(coco_ids),
         allow_missing=allow_missing,
         resamples=resamples,
         seed=seed,
@@ -208,7 +241,7 @@ def score(
         }
         places, against = (tuple(map(Path, call["call"][key])) for key in ("places", "against"))
     if len(places) != 1:
-        msg = f"one folder of predictions is scored at a time, not {len(places)}; see --against"
+        msg = f"one PRED is scored at a time, not {len(places)}; see --against"
         raise InputError(msg)
     (predictions,) = places
     part = parse_shard(shard) if shard is not None else None
@@ -243,7 +276,7 @@ def score(
                 write_problems(listed, error.problems)
             _say_problems(error, listed, as_json)
             ctx.exit(2)
-        load = loader_of(scored, truth, options)
+        load = loader_of(scored, truth, options, task.listings[0])
         report = None if no_report else partial(_report, scored, load)
         write_result(scored, out, report)
     if as_json:
@@ -302,7 +335,9 @@ def _refuse_with_merge(ctx: click.Context) -> None:
 _TAKEN = {
     "--set": (),
     "--voc": ("--split",),
-    "--coco": ("--taxonomy", "--photos"),
+    "--coco": ("--taxonomy", "--photos", "--instance-masks"),
+    "--cityscapes": ("--split",),
+    "--ade20k": ("--split",),
     "--class-masks": ("--instance-masks", "--instances", "--taxonomy", "--photos"),
 }
 
@@ -360,11 +395,14 @@ def _opener(
         return partial(
             truth_from_coco,
             path,
-            further["--taxonomy"] or "coco80",
+            further["--taxonomy"],
             bins=bins,
+            segments=further["--instance-masks"],
             photos=further["--photos"],
             workers=workers,
         )
+    if kind in ("--cityscapes", "--ade20k"):
+        return partial(_label_maps, kind, path, further["--split"], bins)
     masks = further["--instance-masks"]
     if (masks is None) == (further["--instances"] is None):
         msg = (
@@ -380,6 +418,15 @@ def _opener(
         bins=bins,
         photos=further["--photos"],
     )
+
+
+def _label_maps(kind: str, root: Path, split: str | None, bins: SizeBins) -> GroundTruth:
+    from sbdata.score.label_map_truth import truth_from_label_maps
+    from sbdata.sources.ade20k import ADE20K
+    from sbdata.sources.cityscapes import CITYSCAPES
+
+    dataset, usual = (CITYSCAPES, "val") if kind == "--cityscapes" else (ADE20K, "validation")
+    return truth_from_label_maps(dataset, root, split or usual, bins=bins)
 
 
 # --- printing -------------------------------------------------------------------------------------

@@ -80,6 +80,12 @@ def _taxonomies() -> Iterable[str]:
     return sorted(TAXONOMIES)
 
 
+def _palettes() -> Iterable[str]:
+    from sbdata.score.palettes import PALETTES
+
+    return PALETTES
+
+
 complete_set = _completer(_sets, "dir")
 complete_recipe = _completer(_recipes, "file")
 complete_recipe_or_set = _completer(lambda: [*_recipes(), *_sets()], "file")
@@ -95,3 +101,6 @@ complete_taxonomy = _completer(_taxonomies, "file")
 def names_of(completer: Any, incomplete: str = "") -> list[str]:
     """Return the names that a completer offers, without the item that stands for paths."""
     return [item.value for item in completer(None, None, incomplete) if item.type == "plain"]
+
+
+complete_palette = _completer(_palettes, "file")

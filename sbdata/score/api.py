@@ -26,23 +26,29 @@ def score(
     rounding: str = "floor",
     predicted_void: bool = False,
     decode_palette: bool = False,
+    palette: StrPath | None = None,
+    coco_ids: StrPath | None = None,
     allow_missing: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
     workers: int = 1,
 ) -> ScoreResult:
-    """Score a folder of predicted masks by object size.
+    """Score predicted masks by object size.
 
     Args:
-        preds: Folder of ``<image_id>.png``, class numbers 0..C in ``(H, W)``.
+        preds: Folder of ``<image_id>.png`` or ``<image_id>.npy``, class numbers 0..C in ``(H, W)``;
+            or a JSON file of COCO's, of results with run-length codes or of panoptic segments.
         target_set: Set to compare with: its folder, or what :func:`sbdata.open_set` returned.
-        against: Further folders of predictions; ``preds`` is compared with each.
+        against: Further predictions; ``preds`` is compared with each.
         bins: Size bins; those of the set by default.
         fp_attribution: How the instances that a region meets share its false pixels: ``overlap``,
             ``area``, ``equal`` or ``all``.
         rounding: ``floor`` rounds each instance's part down to whole pixels; ``exact`` does not.
         predicted_void: Whether 255 may be predicted; it is read as background.
         decode_palette: Whether RGB masks are decoded by VOC's colours.
+        palette: What colours or numbers stand for: ``voc``, ``cityscapes-trainids``,
+            ``cityscapes-labelids`` or a file of lines ``name: r g b`` or ``name: n``.
+        coco_ids: COCO-format file that tells the image and category ids of a JSON file.
         allow_missing: Whether a missing prediction counts as background.
         resamples: Number of bootstrap draws; 0 gives no intervals.
         seed: Seed of the bootstrap.
@@ -62,6 +68,8 @@ def score(
         rounding=rounding,
         predicted_void=predicted_void,
         decode_palette=decode_palette,
+        palette=None if palette is None else os.fspath(palette),
+        coco_ids=None if coco_ids is None else os.fspath(coco_ids),
         allow_missing=allow_missing,
         resamples=resamples,
         seed=seed,

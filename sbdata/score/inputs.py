@@ -1,5 +1,6 @@
-"""Prediction format: one PNG per image, of the image's size, with class numbers 0..C.
+"""Prediction format: one file per image, of the image's size, with class numbers 0..C.
 
+The file is a PNG, or an array in a ``.npy`` file; see also :mod:`sbdata.score.json_predictions`.
 A folder is checked completely before any result is reported: first the names, in one listing, then
 the headers, then the pixels. Values are checked on the same decoded pixels that are scored. Defects
 are collected as :class:`Problem`, file by file, and a folder with problems gives no result.
@@ -14,9 +15,10 @@ import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,8 @@ from sbdata.images import kind_of_file
 from sbdata.litter import is_litter
 from sbdata.mask_files import VOID, MaskFile, PngError, greys_of_voc, read_mask
 from sbdata.printable import csv_cell, printable
+from sbdata.score.label_files import read_array, read_by_palette
+from sbdata.score.palettes import Palette
 from sbdata.storage import write_text
 from sbdata.taxonomy import Taxonomy
 
@@ -51,7 +55,7 @@ class Problem:
     Attributes:
         file: Name of the file in the folder.
         kind: Slug of the defect: ``missing``, ``extra``, ``size``, ``mode``, ``colours``,
-            ``palette``, ``values``, ``void`` or ``unreadable``.
+            ``palette``, ``values``, ``void``, ``duplicate`` or ``unreadable``.
         detail: Description of the defect and the remedy.
         folder: Folder of the predictions, as given.
     """
@@ -72,6 +76,8 @@ class PredictionFormat:
         decode_palette: True to decode RGB images with VOC's palette.
         allow_missing: True to treat a missing file as background everywhere.
         colour_remedy: Remedy to suggest for colours that are not decoded.
+        palette: Palette that tells the classes of colours or numbers, or None.
+        zero: False if 0 may not be predicted without a palette, as the truth has no background.
     """
 
     taxonomy: Taxonomy
@@ -79,18 +85,25 @@ class PredictionFormat:
     decode_palette: bool = False
     allow_missing: bool = False
     colour_remedy: str = DECODE
+    palette: Palette | None = None
+    zero: bool = True
 
 
 @dataclass(frozen=True)
 class PredictionIndex:
-    """Names in a folder of predictions, compared with the images of the truth.
+    """Names in a folder of predictions, or in a JSON file, compared with the images of the truth.
 
     Attributes:
-        folder: Folder of the predictions.
-        found: Ids of images whose file exists.
-        missing: Ids of images without a file, sorted.
-        ignored: Ids of files for images that the truth had to leave out.
+        folder: Folder of the predictions, or the JSON file.
+        found: Ids of images that have a prediction.
+        missing: Ids of images without one, sorted.
+        ignored: Ids of predictions for images that the truth had to leave out.
         problems: Problems with the names.
+        arrays: Ids of images whose file is a ``.npy`` array, not a PNG.
+        read_image: Function of an image's id and size that returns its class map, if the
+            predictions are a JSON file.
+        notes: Sentences to show with the values.
+        identity: Hashes of the JSON file and of the one that tells its ids, if there are any.
     """
 
     folder: Path
@@ -98,10 +111,35 @@ class PredictionIndex:
     missing: tuple[str, ...]
     ignored: tuple[str, ...]
     problems: tuple[Problem, ...]
+    arrays: frozenset[str] = frozenset()
+    read_image: Callable[[str, tuple[int, int]], MaskFile] | None = None
+    notes: tuple[str, ...] = ()
+    identity: str = ""
+
+    def name(self, image_id: str) -> str:
+        """Return the name of an image's file; in a JSON file, that of the image."""
+        if self.read_image is not None:
+            return image_id
+        return f"{image_id}.npy" if image_id in self.arrays else f"{image_id}.png"
 
     def path(self, image_id: str) -> Path | None:
-        """Return the file of an image, None if it is missing."""
-        return stored(self.folder, f"{image_id}.png") if image_id in self.found else None
+        """Return the file of an image in a folder, None if it is missing."""
+        return stored(self.folder, self.name(image_id)) if image_id in self.found else None
+
+    def read(self, image_id: str, size: tuple[int, int], contract: PredictionFormat) -> MaskFile:
+        """Read a prediction that exists.
+
+        Args:
+            image_id: Id of the image.
+            size: Width and height of the image.
+            contract: Rules of the prediction format.
+
+        Raises:
+            PngError: If it violates the format.
+        """
+        if self.read_image is not None:
+            return self.read_image(image_id, size)
+        return check_prediction(stored(self.folder, self.name(image_id)), size, contract)
 
 
 class ProblemsError(InputError):
@@ -125,6 +163,7 @@ def list_predictions(
     *,
     allow_missing: bool = False,
     left_out: Collection[str] = (),
+    arrays: bool = False,
 ) -> PredictionIndex:
     """Compare the names in a folder with the images to be scored.
 
@@ -137,6 +176,7 @@ def list_predictions(
         allow_missing: True if a missing file is not a problem.
         left_out: Ids of images of the dataset that the truth had to leave out; their files are
             ignored.
+        arrays: True to take ``<image_id>.npy`` for an image that has no PNG.
 
     Raises:
         InputError: If the folder does not exist or is empty.
@@ -146,8 +186,16 @@ def list_predictions(
     there = FileNames(names, folder)
     found = {i: name for i in image_ids if (name := there.find(f"{i}.png")) is not None}
     of_left_out = {i: name for i in left_out if (name := there.find(f"{i}.png")) is not None}
-    wanted = {f"{image_id}.png" for image_id in image_ids}
-    missing = sorted(f"{image_id}.png" for image_id in image_ids if image_id not in found)
+    of_arrays: dict[str, str] = {}
+    ending = ".png"
+    if arrays and any(name.endswith(".npy") for name in names):
+        ending = ".npy" if not found else ending
+        for ids, known in ((image_ids, found), (left_out, of_left_out)):
+            more = {i: there.find(f"{i}.npy") for i in ids if i not in known}
+            of_arrays |= {i: name for i, name in more.items() if name is not None}
+            known |= {i: of_arrays[i] for i in more if i in of_arrays}
+    wanted = {f"{image_id}{ending}" for image_id in image_ids}
+    missing = sorted(f"{image_id}{ending}" for image_id in image_ids if image_id not in found)
     ignored = {*of_left_out.values()} - {*found.values()}
     extra = sorted(names - {*found.values()} - ignored)
     if len(missing) == len(wanted) and not extra:
@@ -157,7 +205,9 @@ def list_predictions(
     looks_like = {image_id: stem for stem, image_id in sorted(meant.items(), reverse=True)}
     by_stem = {_stem(name): name for name in reversed(extra)}
     problems = [
-        Problem(printable(name), "extra", _about_extra(folder / name, meant), str(folder))
+        Problem(
+            printable(name), "extra", _about_extra(folder / name, meant, found, arrays), str(folder)
+        )
         for name in extra
     ]
     if not allow_missing:
@@ -173,6 +223,7 @@ def list_predictions(
         tuple(_stem(name) for name in missing),
         tuple(sorted(of_left_out)),
         tuple(problems),
+        frozenset(of_arrays),
     )
 
 
@@ -214,9 +265,16 @@ def _stem(name: str) -> str:
     return os.path.splitext(name)[0]  # noqa: PTH122 - of a name that may be odd
 
 
-def _about_extra(path: Path, meant: Mapping[str, str]) -> str:
+def _about_extra(
+    path: Path, meant: Mapping[str, str], found: Mapping[str, str], arrays: bool
+) -> str:
     stem, suffix = _stem(path.name), path.suffix
-    hint = f"did you mean {meant[stem]}.png?" if stem in meant else "remove it"
+    ending = ".npy" if arrays and suffix == ".npy" else ".png"
+    hint = f"did you mean {meant[stem]}{ending}?" if stem in meant else "remove it"
+    if ending == ".npy" and stem in found:
+        return f"a second prediction of the image of {found[stem]}; keep one"
+    if ending == ".npy" and path.is_file():
+        return f"not an image of the set; {hint}"
     if suffix.lower() != ".png":
         if path.is_dir():
             return "a folder; predictions lie in one folder, remove it"
@@ -292,7 +350,7 @@ def read_prediction(
     """Read one prediction that follows the prediction format.
 
     Args:
-        path: Path of the PNG.
+        path: Path of the file.
         size: Width and height of its image.
         contract: Rules of the prediction format.
 
@@ -310,23 +368,42 @@ def read_prediction(
 
 def check_prediction(path: Path, size: tuple[int, int], contract: PredictionFormat) -> MaskFile:
     """Read one prediction like :func:`read_prediction`, and return how its numbers were decoded."""
-    found = read_mask(
-        path,
-        size=size,
-        classes=contract.taxonomy,
-        decode_colours=contract.decode_palette,
-        remedy=contract.colour_remedy,
-    )
+    if contract.palette is not None:
+        found = read_by_palette(path, size, contract.palette)
+    elif path.suffix == ".npy":
+        found = read_array(path, size)
+    else:
+        found = read_mask(
+            path,
+            size=size,
+            classes=contract.taxonomy,
+            sixteen_bits=True,
+            decode_colours=contract.decode_palette,
+            remedy=contract.colour_remedy,
+        )
     _check_values(path, found.values, contract)
+    if found.values.dtype != np.uint8:
+        found = replace(found, values=found.values.astype(np.uint8))
+    if not contract.zero and contract.palette is None and not found.values.all():
+        zeros = found.values.size - np.count_nonzero(found.values)
+        name, classes = contract.taxonomy.name, len(contract.taxonomy)
+        raise PngError(
+            path,
+            "values",
+            f"0 in {zeros} pixels, but the truth has no background, and the classes of {name} are "
+            f"1..{classes}; say by --palette what the numbers are, such as cityscapes-trainids or "
+            "a file of lines `name: n`",
+        )
     return found
 
 
-def _check_values(path: Path, values: npt.NDArray[np.uint8], contract: PredictionFormat) -> None:
+def _check_values(path: Path, values: npt.NDArray[Any], contract: PredictionFormat) -> None:
     classes = len(contract.taxonomy)
-    if values.max() <= classes:
+    if values.max() <= classes and (values.dtype.kind == "u" or values.min() >= 0):
         return
     present, counts = np.unique(values, return_counts=True)
-    wrong = [(v, n) for v, n in zip(present.tolist(), counts.tolist(), strict=True) if v > classes]
+    pairs = zip(present.tolist(), counts.tolist(), strict=True)
+    wrong = [(v, n) for v, n in pairs if not 0 <= v <= classes]
     strange = [(v, n) for v, n in wrong if v != VOID]
     if strange:
         seen = ", ".join(f"{v} ({n} pixels)" for v, n in strange[:_FEW])

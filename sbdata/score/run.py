@@ -21,7 +21,6 @@ import pyarrow as pa
 
 from sbdata import __version__
 from sbdata.errors import InputError
-from sbdata.file_names import stored
 from sbdata.formatting import count
 from sbdata.images import DAMAGE, open_image
 from sbdata.mask_files import PngError
@@ -38,10 +37,9 @@ from sbdata.score.inputs import (
     PredictionIndex,
     Problem,
     ProblemsError,
-    check_prediction,
     list_predictions,
-    read_prediction,
 )
+from sbdata.score.palettes import Palette, find_palette
 from sbdata.score.result import Comparison, InstanceChange, LoadImage, ScoreResult
 from sbdata.score.truth import GroundTruth, GroundTruthImage
 from sbdata.sizes import SizeBins
@@ -67,6 +65,9 @@ class ScoreOptions:
         seed: Seed of the bootstrap.
         bins: Size bins to use instead of the truth's own.
         colour_remedy: Remedy to suggest for colours that are not decoded.
+        palette: What colours or numbers in predictions stand for: a name or a file, see
+            :func:`~sbdata.score.palettes.find_palette`.
+        coco_ids: COCO-format file that tells the ids of images and categories in JSON predictions.
     """
 
     fp_attribution: str = "overlap"
@@ -78,6 +79,8 @@ class ScoreOptions:
     seed: int = 0
     bins: SizeBins | None = None
     colour_remedy: str = DECODE
+    palette: str | None = None
+    coco_ids: str | None = None
 
     @property
     def metric(self) -> MetricOptions:
@@ -101,7 +104,7 @@ def score_folder(
     """Check a folder of predictions, score it, and compare it with other folders.
 
     Args:
-        predictions: Folder of ``<image_id>.png``.
+        predictions: Folder of ``<image_id>.png`` or ``.npy``, or a JSON file of COCO's.
         truth: Ground truth to compare with.
         options: Options of the prediction format, the metric and the bootstrap.
         against: Further folders; the first folder is compared with each by the paired bootstrap.
@@ -123,23 +126,46 @@ def task_of(
     predictions: Path, truth: GroundTruth, options: ScoreOptions, against: Sequence[Path]
 ) -> ScoreTask:
     """Compare the names in the folders with the truth; the arguments are :func:`score_folder`'s."""
-    contract = PredictionFormat(
+    listings = [list_places(place, truth, options) for place in (predictions, *against)]
+    return ScoreTask(truth, _contract(truth, options), options.metric, tuple(listings))
+
+
+def _contract(truth: GroundTruth, options: ScoreOptions) -> PredictionFormat:
+    if options.palette is not None and options.decode_palette:
+        msg = "--decode-palette and --palette exclude each other; --palette voc reads VOC's colours"
+        raise InputError(msg)
+    return PredictionFormat(
         truth.taxonomy,
         options.predicted_void,
         options.decode_palette,
         options.allow_missing,
         options.colour_remedy,
+        None if options.palette is None else find_palette(options.palette, truth.taxonomy),
+        truth.has_background,
     )
-    listings = [
-        list_predictions(
-            folder,
+
+
+def list_places(place: Path, truth: GroundTruth, options: ScoreOptions) -> PredictionIndex:
+    """Compare the names in a folder of predictions, or in a JSON file, with the truth."""
+    if place.suffix.lower() == ".json" and place.is_file():
+        from sbdata.score.json_predictions import list_json
+
+        return list_json(
+            place,
             truth.image_ids,
+            truth.taxonomy,
+            ids_file=None if options.coco_ids is None else Path(options.coco_ids),
+            truth_file=truth.path if truth.kind in ("coco", "panoptic") else None,
             allow_missing=options.allow_missing,
             left_out=truth.left_out,
         )
-        for folder in (predictions, *against)
-    ]
-    return ScoreTask(truth, contract, options.metric, tuple(listings))
+    return list_predictions(
+        place,
+        truth.image_ids,
+        allow_missing=options.allow_missing,
+        left_out=truth.left_out,
+        arrays=True,
+    )
 
 
 def score_images(
@@ -173,33 +199,39 @@ def score_images(
 
 def name_of(folder: Path) -> str:
     """Return the default name of a folder's result."""
-    return folder.resolve().name
+    resolved = folder.resolve()
+    return resolved.stem if resolved.suffix.lower() == ".json" else resolved.name
 
 
 def loader_of(
-    scored: ScoreResult, truth: GroundTruth, options: ScoreOptions = _DEFAULTS
+    scored: ScoreResult,
+    truth: GroundTruth,
+    options: ScoreOptions = _DEFAULTS,
+    listing: PredictionIndex | None = None,
 ) -> LoadImage:
-    """Return the function by which a report loads what it shows of an image."""
-    contract = PredictionFormat(truth.taxonomy, options.predicted_void, options.decode_palette)
-    return partial(_load_image, scored.predictions, frozenset(scored.missing), truth, contract)
+    """Return the function by which a report loads what it shows of an image.
+
+    Args:
+        scored: Result of the score.
+        truth: Ground truth of the score.
+        options: Options of the score.
+        listing: Names of the scored predictions, if they are at hand.
+    """
+    found = listing or list_places(scored.predictions, truth, options)
+    return partial(_load_image, found, truth, _contract(truth, options))
 
 
 def _load_image(
-    folder: Path,
-    missing: frozenset[str],
-    truth: GroundTruth,
-    contract: PredictionFormat,
-    image_id: str,
+    listing: PredictionIndex, truth: GroundTruth, contract: PredictionFormat, image_id: str
 ) -> tuple[Any, Any, Any, Any]:
     loaded = truth.load(image_id).truth
-    if image_id in missing:
+    if image_id not in listing.found:
         prediction = np.zeros(loaded.class_map.shape, np.uint8)
     else:
-        path = stored(folder, f"{image_id}.png")
         try:
-            prediction, _ = read_prediction(path, truth.sizes[image_id], contract)
+            prediction = listing.read(image_id, truth.sizes[image_id], contract).values
         except PngError as error:
-            msg = f"{path}: {error.detail}; it changed after it was scored, score it again"
+            msg = f"{error.path}: {error.detail}; it changed after it was scored, score it again"
             raise InputError(msg) from error
     photo = _photo(truth.photos.get(image_id), truth.sizes[image_id])
     return photo, loaded.class_map, loaded.instance_map, prediction
@@ -288,13 +320,12 @@ def _score_chunk(task: ScoreTask, places: range) -> Part:
 def _read(task: ScoreTask, k: int, image_id: str, part: Part) -> npt.NDArray[np.uint8] | None:
     """Read folder k's prediction; its problems are added to the part's problems."""
     listing, size = task.listings[k], task.truth.sizes[image_id]
-    path = listing.path(image_id)
-    if path is None:
+    if image_id not in listing.found:
         return np.zeros((size[1], size[0]), np.uint8)
     try:
-        found = check_prediction(path, size, task.contract)
+        found = listing.read(image_id, size, task.contract)
     except PngError as error:
-        problem = Problem(path.name, error.kind, error.detail, str(listing.folder))
+        problem = Problem(Path(error.path).name, error.kind, error.detail, str(listing.folder))
         part.problems.append(problem)
         return None
     part.digests[k].append((image_id, found.digest))
@@ -442,6 +473,7 @@ def _notes(
     truth = task.truth
     notes = [*truth.notes, *_hints(truth, labels, confusions)]
     for listing, label in zip(task.listings, labels, strict=True):
+        notes += [f"{label}: {note}" for note in listing.notes]
         if listing.missing:
             notes.append(
                 f"{label}: {len(listing.missing):,} of {len(truth.image_ids):,} predictions "
@@ -467,6 +499,8 @@ def _notes(
     in_truth = sum(part.truth_by_colour for part in parts)
     if in_truth:
         notes.append(_told_by_colour("the truth", in_truth))
+    if options.palette is not None:
+        notes.append(f"predictions were decoded through palette {options.palette}")
     if options.decode_palette:
         notes.append("RGB predictions were decoded through VOC's palette")
     else:
@@ -516,7 +550,8 @@ def _provenance(
     else:
         lines = sorted(pair for part in parts for pair in part.truth_digests)
         digest = _digest(f"{found}  {image_id}" for image_id, found in lines)
-        digest_of = "lines '<SHA-256 of each mask file>  <image_id>', sorted by image_id"
+        hashed = "mask file, and of its segments" if truth.kind == "panoptic" else "mask file"
+        digest_of = f"lines '<SHA-256 of each {hashed}>  <image_id>', sorted by image_id"
     return {
         "sbdata": __version__,
         "metric": METRIC,
@@ -542,15 +577,27 @@ def _provenance(
             **options.metric.as_dict(),
             "decode_palette": options.decode_palette,
             "allow_missing": options.allow_missing,
+            **_about_palette(task.contract.palette),
         },
         "resamples": options.resamples,
         "seed": options.seed,
     }
 
 
+def _about_palette(palette: Palette | None) -> dict[str, Any]:
+    if palette is None:
+        return {}
+    return {"palette": palette.name, "palette_sha256": palette.digest}
+
+
 def _about_predictions(
     listing: PredictionIndex, label: str, digests: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
+    form, told = "<image_id>.png", {}
+    if listing.arrays:
+        form = "<image_id>.png or .npy"
+    if listing.read_image is not None:
+        form, told = "<image_id>", {"json_and_ids_sha256": listing.identity}
     return {
         "name": label,
         "folder": str(listing.folder),
@@ -558,8 +605,9 @@ def _about_predictions(
         "files": len(digests),
         "missing": len(listing.missing),
         "ignored": len(listing.ignored),
-        "sha256": _digest(f"{found}  {image_id}.png" for image_id, found in sorted(digests)),
-        "sha256_of": "lines '<SHA-256 of the file>  <image_id>.png', sorted by image_id",
+        "sha256": _digest(f"{found}  {listing.name(i)}" for i, found in sorted(digests)),
+        "sha256_of": f"lines '<SHA-256 of the file>  {form}', sorted by image_id",
+        **told,
     }
 
 

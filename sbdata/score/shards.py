@@ -205,9 +205,9 @@ def _joined(task: ScoreTask, parts: Sequence[Part]) -> Part:
 
 def _must_be_equal(task: ScoreTask, options: ScoreOptions) -> dict[str, str]:
     """Return hashes of what all shards of a result must have in common, by its name."""
-    truth = task.truth
+    truth, palette = task.truth, task.contract.palette
     found = {
-        "options": asdict(options),
+        "options": [asdict(options), palette and palette.digest],
         "code of sbdata": [METRIC, code_fingerprint("sbdata.score.run")],
         "truth": [
             truth.kind,
@@ -217,7 +217,8 @@ def _must_be_equal(task: ScoreTask, options: ScoreOptions) -> dict[str, str]:
             list(truth.taxonomy.classes),
         ],
         "predictions": [
-            [str(listing.folder.resolve()), sorted(listing.found)] for listing in task.listings
+            [str(listing.folder.resolve()), sorted(listing.found), listing.identity]
+            for listing in task.listings
         ],
     }
     return {name: digest_of(values) for name, values in found.items()}

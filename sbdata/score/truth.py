@@ -1,4 +1,4 @@
-"""Ground truth from several formats: a set, a VOC devkit, a COCO file or folders of masks.
+"""Ground truth from several formats: sets, VOC devkits, COCO files, label maps, folders of masks.
 
 A :class:`GroundTruth` lists its images before any of them is read, and provides a loader for each.
 Sets and COCO files are drawn from run-length codes: this is faster than decoding a PNG, and the
@@ -8,10 +8,11 @@ read from PNGs.
 
 from __future__ import annotations
 
-import os
+import mmap
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,9 +24,8 @@ import pyarrow as pa
 
 from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
-from sbdata.file_names import FileNames, composed, describe_case, stored
+from sbdata.file_names import FileNames, composed, stored
 from sbdata.formatting import count
-from sbdata.images import PHOTO_SUFFIXES
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.litter import is_litter
 from sbdata.manifest import (
@@ -38,6 +38,10 @@ from sbdata.manifest import (
 from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
 from sbdata.quoting import quoted
+from sbdata.score.ground_truth import GroundTruth as GroundTruth
+from sbdata.score.ground_truth import GroundTruthImage as GroundTruthImage
+from sbdata.score.ground_truth import Loader as Loader
+from sbdata.score.ground_truth import bad_truth, case_notes, photos_in
 from sbdata.sets import open_set
 from sbdata.sizes import SizeBins
 from sbdata.storage import is_safe_stem
@@ -58,78 +62,8 @@ _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
 _START = 64  # first bytes that reveal a list
 _PANOPTIC = b'"segments_info"'
+_KEY = re.compile(rb'"segments_info"|"segmentation"')
 _DRAWN = ["image_id", "instance_id", "class_id", "rle"]
-
-
-@dataclass(frozen=True, eq=False)
-class GroundTruthImage:
-    """Ground truth of one image.
-
-    Attributes:
-        truth: Maps of the truth.
-        digest: SHA-256 of the files it was read from, joined by spaces; empty if it was drawn.
-        unassigned: Number of pixels that have a class but no instance; mIoU counts them, IA does
-            not.
-        void_in_one: Number of pixels that are void in only one of two mask files; they are not
-            counted anywhere.
-        by_colour: True if the numbers of a mask file were derived from a palette's colours; see
-            :func:`sbdata.mask_files.read_mask`.
-    """
-
-    truth: ImageTruth
-    digest: str = ""
-    unassigned: int = 0
-    void_in_one: int = 0
-    by_colour: bool = False
-
-
-Loader = Callable[[], GroundTruthImage]
-
-
-@dataclass(frozen=True, eq=False)
-class GroundTruth:
-    """Ground truth that predictions are compared with.
-
-    Attributes:
-        name: Name of the set, or of the data used instead of one.
-        kind: Kind of truth: ``set``, ``voc``, ``coco`` or ``masks``.
-        path: Path that the user gave.
-        taxonomy: Classes.
-        bins: Size bins.
-        synthetic: True if the images are generated.
-        image_ids: Ids of the images, sorted.
-        sizes: Width and height by image.
-        loaders: Function that returns the loaders of the images ``start`` to ``stop``, in order.
-            Function and loaders can be pickled.
-        logical_hash: Logical hash of the manifest, or None if the files themselves are hashed while
-            they are read.
-        notes: Sentences that must be shown with the figures.
-        photos: Photo by image, for the images that have one.
-        left_out: Images of the dataset that cannot be scored; predictions for them are ignored.
-    """
-
-    name: str
-    kind: str
-    path: Path
-    taxonomy: Taxonomy
-    bins: SizeBins
-    synthetic: bool
-    image_ids: tuple[str, ...]
-    sizes: Mapping[str, tuple[int, int]]
-    loaders: Callable[[int, int], Sequence[Loader]]
-    logical_hash: str | None = None
-    notes: tuple[str, ...] = ()
-    photos: Mapping[str, Path] = field(default_factory=dict)
-    left_out: frozenset[str] = frozenset()
-
-    def load(self, image_id: str) -> GroundTruthImage:
-        """Return the truth of one image.
-
-        Raises:
-            InputError: If it cannot be read.
-        """
-        place = self.image_ids.index(image_id)
-        return self.loaders(place, place + 1)[0]()
 
 
 # --- drawn from a manifest ------------------------------------------------------------------------
@@ -147,7 +81,7 @@ def truth_from_set(root: Path) -> GroundTruth:
     manifest = read_manifest(root) if is_manifest(root) else open_set(root).manifest
     check_has_masks(manifest, root, "scoring")
     pa.default_memory_pool().release_unused()  # memory that reading needed temporarily
-    photos = _photos_in(root / IMAGES_FOLDER, manifest.images["image_id"].to_pylist())
+    photos = photos_in(root / IMAGES_FOLDER, manifest.images["image_id"].to_pylist())
     return _drawn_truth(
         manifest, "set", root, bool(manifest.meta.get("synthetic", False)), photos=photos
     )
@@ -155,22 +89,25 @@ def truth_from_set(root: Path) -> GroundTruth:
 
 def truth_from_coco(
     file: Path,
-    taxonomy: str = "coco80",
+    taxonomy: str | None = None,
     *,
     bins: SizeBins = _DEFAULT_BINS,
+    segments: Path | None = None,
     photos: Path | None = None,
     workers: int = 1,
 ) -> GroundTruth:
-    """Return the truth of a COCO-format instances file; images are identified by their file's stem.
+    """Return the truth of a COCO-format file; images are identified by their file's stem.
 
-    Objects are drawn as in a set: larger ones first, smaller ones on top; crowds of the classes are
-    void.
+    Objects of an instances file are drawn as in a set: larger ones first, smaller ones on top;
+    crowds of the classes are void. For a panoptic file see :mod:`sbdata.score.panoptic`.
 
     Args:
-        file: Annotation file.
-        taxonomy: ``coco80``; ``voc20``, by COCO's names of VOC's classes; ``own`` for the file's
-            categories in the order of their ids; or the name of another known taxonomy.
+        file: Instances file or panoptic file.
+        taxonomy: ``coco80``, the default for instances; ``voc20``, by COCO's names of VOC's
+            classes; ``own``, the default for a panoptic file, for the file's categories in the
+            order of their ids; or the name of another known taxonomy.
         bins: Size bins.
+        segments: Folder of the PNGs of a panoptic file; by default that of the file's name.
         photos: Folder of the photos; if None, the folder next to ``annotations`` that is named like
             the file's split.
         workers: Number of processes that draw.
@@ -187,19 +124,20 @@ def truth_from_coco(
     if not file.is_file():
         msg = f"{file}: no such file; give an instances JSON in COCO's format"
         raise InputError(msg)
+    if _is_panoptic(file):
+        from sbdata.score.panoptic import truth_from_panoptic
+
+        return truth_from_panoptic(file, taxonomy, bins=bins, segments=segments, photos=photos)
+    if segments is not None:
+        msg = f"{file}: an instances file, which has no PNGs of segments; leave out {segments}"
+        raise InputError(msg)
+    taxonomy = taxonomy or "coco80"
     split = file.stem.removeprefix("instances_")
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
 
     def source_of(names: Mapping[str, str] | None) -> CocoSource:
         spec = SourceSpec("coco", (split,), class_map=names)
-        try:
-            return open_annotations(spec, split, root, file, PhotoNames(None))
-        except InputError as error:
-            kind = _what_else(file)
-            if not kind:
-                raise
-            msg = f"{file}: {kind}"
-            raise InputError(msg) from error
+        return open_annotations(spec, split, root, file, PhotoNames(None))
 
     if taxonomy == "own":
         source = source_of(None)
@@ -254,27 +192,33 @@ def truth_from_coco(
         "coco",
         file,
         synthetic=False,
-        photos=_photos_in(place, ids) if place else {},
+        photos=photos_in(place, ids) if place else {},
         notes=tuple(notes),
         left_out=left_out,
     )
 
 
-def _what_else(file: Path) -> str:
-    """Return which other kind of JSON file this is, of those often confused with annotations."""
-    with file.open("rb") as stream:
-        if stream.read(_START).lstrip().startswith(b"["):
-            return (
-                "a list, such as COCO results with run-length codes, not annotations; give an "
-                "instances file"
-            )
-        stream.seek(0)
-        former = b""
-        while chunk := stream.read(1 << 20):
-            if _PANOPTIC in former + chunk:
-                return "a panoptic file (it has segments_info); give the instances file of the set"
-            former = chunk[-len(_PANOPTIC) :]
-    return ""
+def _is_panoptic(file: Path) -> bool:
+    """Return whether a JSON file has segments, and not masks, by the key that it has first.
+
+    Raises:
+        InputError: If it is a list, such as results.
+    """
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(_START)
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                found = _KEY.search(data)
+                panoptic = found is not None and found[0] == _PANOPTIC
+    except (OSError, ValueError):  # unreadable or empty, as the reader of annotations will say
+        return False
+    if start.lstrip().startswith(b"["):
+        msg = (
+            f"{file}: a list, such as COCO results with run-length codes, not annotations; give an "
+            "instances file (results are predictions: give them as PRED)"
+        )
+        raise InputError(msg)
+    return panoptic
 
 
 def _drawn_truth(
@@ -310,7 +254,7 @@ def _drawn_truth(
         sizes=dict(zip(ids, pairs, strict=True)),
         loaders=partial(_drawn_loaders, drawn, first),
         logical_hash=manifest.logical_hash,
-        notes=(*notes, *_case_notes(ids)),
+        notes=(*notes, *case_notes(ids)),
         photos=photos,
         left_out=left_out,
     )
@@ -374,7 +318,7 @@ def truth_from_voc(
         source.root / OBJECTS_FOLDER,
         Taxonomy("voc20", source.classes),
         bins,
-        photos=_photos_in(source.root / IMAGES_FOLDER, ids),
+        photos=photos_in(source.root / IMAGES_FOLDER, ids),
     )
 
 
@@ -430,7 +374,7 @@ def truth_from_masks(
         instance_masks,
         named_taxonomy(taxonomy),
         bins,
-        photos=_photos_in(photos, ids) if photos else {},
+        photos=photos_in(photos, ids) if photos else {},
         notes=notes,
     )
 
@@ -454,7 +398,7 @@ def _masks_truth(
         try:
             header = read_header(file)
         except PngError as error:
-            raise _bad_truth(file, error.detail) from error
+            raise bad_truth(file, error.detail) from error
         sizes[image_id] = (header.width, header.height)
     reader = _MaskReader(class_folder, instance_folder, taxonomy)
     return GroundTruth(
@@ -467,7 +411,7 @@ def _masks_truth(
         image_ids=tuple(ids),
         sizes=sizes,
         loaders=partial(_mask_loaders, reader, tuple(ids)),
-        notes=(*notes, *_case_notes(ids)),
+        notes=(*notes, *case_notes(ids)),
         photos=photos,
     )
 
@@ -487,7 +431,7 @@ class _MaskReader:
         classes, by_colour = found.values, found.by_colour
         highest = int(np.where(classes == VOID, 0, classes).max())
         if highest > len(self.taxonomy):
-            raise _bad_truth(
+            raise bad_truth(
                 file, f"class {highest}, taxonomy {self.taxonomy.name} has 0..{len(self.taxonomy)}"
             )
         if self.instance_folder is None:
@@ -500,11 +444,11 @@ class _MaskReader:
         if instances.shape != classes.shape:
             seen = f"{instances.shape[1]} x {instances.shape[0]} pixels"
             wanted = f"its class mask has {classes.shape[1]} x {classes.shape[0]}"
-            raise _bad_truth(file, f"{seen}, {wanted}")
+            raise bad_truth(file, f"{seen}, {wanted}")
         try:
             truth = truth_from_maps(classes, instances)
         except InputError as error:
-            raise _bad_truth(file, str(error)) from error
+            raise bad_truth(file, str(error)) from error
         void = classes == VOID
         unassigned = np.count_nonzero((instances == 0) & (classes > 0) & ~void)
         # A 16-bit map has no number for void, so an instance that overlaps void is a contradiction.
@@ -526,11 +470,7 @@ def _read_mask(path: Path, classes: Taxonomy, *, instances: bool = False) -> Mas
     try:
         return read_mask(path, classes=classes, instances=instances, sixteen_bits=instances)
     except PngError as error:
-        raise _bad_truth(path, error.detail) from error
-
-
-def _bad_truth(path: Path, detail: str) -> InputError:
-    return InputError(f"{path}: unusable ground truth: {detail}; correct or restore the file")
+        raise bad_truth(path, error.detail) from error
 
 
 def _mask_names(folder: Path) -> list[str]:
@@ -549,29 +489,3 @@ def _mask_names(folder: Path) -> list[str]:
         msg = f"{folder}: {quoted(odd[0])} cannot be an image id; rename the file"
         raise InputError(msg)
     return stems
-
-
-def _case_notes(image_ids: Sequence[str]) -> list[str]:
-    """Return a sentence if the predictions of two images would be one file on some disks."""
-    note = describe_case(image_ids)
-    return [note] if note else []
-
-
-# --- names and photos -----------------------------------------------------------------------------
-
-
-def _photos_in(folder: Path, image_ids: Sequence[str]) -> dict[str, Path]:
-    """Return the photos of the images, for those that the folder has."""
-    if not folder.is_dir():
-        return {}
-    there = dict(_photo_names(folder))
-    names = FileNames(there, folder)
-    stems = ((image_id, names.find(image_id)) for image_id in image_ids)
-    return {image_id: folder / there[stem] for image_id, stem in stems if stem is not None}
-
-
-def _photo_names(folder: Path) -> Iterator[tuple[str, str]]:
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names only
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122
-        if suffix.lower() in PHOTO_SUFFIXES and not is_litter(name):
-            yield stem, name

@@ -265,6 +265,20 @@ def _open_lvis(spec: SourceSpec, split: str, root: Path | None) -> Source:
     return open_lvis(spec, split, root)
 
 
+def _open_cityscapes(spec: SourceSpec, split: str, root: Path | None) -> Source:
+    from sbdata.sources.cityscapes import CITYSCAPES
+    from sbdata.sources.label_maps import open_label_maps
+
+    return open_label_maps(spec, split, root, CITYSCAPES)
+
+
+def _open_ade20k(spec: SourceSpec, split: str, root: Path | None) -> Source:
+    from sbdata.sources.ade20k import ADE20K
+    from sbdata.sources.label_maps import open_label_maps
+
+    return open_label_maps(spec, split, root, ADE20K)
+
+
 FORMATS: Registry[Opener] = Registry(
     "sbdata.sources",
     "source format",
@@ -274,6 +288,8 @@ FORMATS: Registry[Opener] = Registry(
         "sbd": _open_sbd,
         "coco": _open_coco,
         "lvis": _open_lvis,
+        "cityscapes": _open_cityscapes,
+        "ade20k": _open_ade20k,
     },
     lambda opener: "" if callable(opener) else "is not a function that opens a source",
 )

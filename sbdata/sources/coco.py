@@ -24,7 +24,7 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.file_names import composed
 from sbdata.limits import image_size_problem
-from sbdata.masks import MaskError, counts_to_rle, outlines_to_rles, rle_area
+from sbdata.masks import MaskError, as_rle, outlines_to_rles
 from sbdata.printable import printable
 from sbdata.quoting import has_controls, quoted
 from sbdata.recipe import SourceSpec
@@ -311,15 +311,9 @@ def _given_code(segmentation: Record, height: int, width: int) -> bytes:
     if size != [height, width]:
         raise _Unusable("rle_size", f"size {quoted(size, 40)} in an image of {height} x {width}")
     try:
-        if isinstance(counts, str):
-            code = counts.encode("ascii")
-            rle_area(code, height, width)
-            return code
-        if isinstance(counts, list) and set(map(type, counts)) <= {int}:
-            return counts_to_rle(counts, height, width)
-    except (MaskError, UnicodeEncodeError) as error:
+        return as_rle(counts, height, width)
+    except MaskError as error:
         raise _Unusable("rle_size", str(error)) from error
-    raise _Unusable("rle_size", "counts are neither whole numbers nor a compressed string")
 
 
 def _check_points(segmentation: list[Any]) -> None:

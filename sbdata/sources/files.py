@@ -11,7 +11,10 @@ from pathlib import Path
 
 from sbdata.errors import InputError
 from sbdata.recipe import SourceSpec
+from sbdata.sources.ade20k import ADE20K
+from sbdata.sources.cityscapes import CITYSCAPES
 from sbdata.sources.coco import coco_file
+from sbdata.sources.label_maps import open_label_maps
 from sbdata.sources.lvis import lvis_file
 from sbdata.sources.sbd import open_sbd
 from sbdata.sources.voc import open_voc
@@ -42,6 +45,10 @@ def annotation_files(spec: SourceSpec, split: str, root: Path | None) -> list[Pa
         return open_voc(spec, split, root).annotation_files()
     if spec.reader == "sbd":
         return open_sbd(spec, split, root).annotation_files()
+    if spec.reader == "cityscapes":
+        return open_label_maps(spec, split, root, CITYSCAPES).annotation_files()
+    if spec.reader == "ade20k":
+        return open_label_maps(spec, split, root, ADE20K).annotation_files()
     if spec.reader == "labels":
         options = (spec.options.get(name) for name in ("boxes", "list"))
         named = [name for name in (spec.annotations, *options) if isinstance(name, str)]

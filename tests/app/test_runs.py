@@ -330,6 +330,21 @@ def test_predictions_that_moved_are_said_and_scores_are_kept(loaded, score_album
     assert loaded.dataset.values("prediction_gone") == [None] * 4
 
 
+def test_predictions_that_another_file_explains_are_not_shown(loaded, score_album):
+    folder = score_album(loaded.opened.root, "told")
+    summary = folder / "summary.json"
+    content = orjson.loads(summary.read_bytes())
+    content["provenance"]["options"]["palette"] = "mine.txt"
+    summary.write_bytes(orjson.dumps(content))
+    (note,) = attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    assert "its predictions were decoded through a palette" in note
+    assert loaded.dataset.values("prediction_told") == [None] * 4
+    content["provenance"]["predictions"][0]["folder"] = "results.json"
+    summary.write_bytes(orjson.dumps(content))
+    (note,) = attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    assert "its predictions are a JSON file, results.json" in note
+
+
 @pytest.mark.parametrize("how", ["other", "smaller", "deleted"])
 def test_predictions_that_are_not_those_scored_are_not_shown(loaded, score_album, tmp_path, how):
     folder = score_album(loaded.opened.root, "edited")

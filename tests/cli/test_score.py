@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from sbdata.cli import cli
 from sbdata.metrics import Accumulator, score_image, truth_from_maps
 from sbdata.score.write import check_place
+from tests.sources.label_map_examples import EVALUATED, LABELS, cityscapes, street
 
 HEIGHT, WIDTH = 110, 150
 
@@ -180,6 +183,35 @@ def test_shards_are_merged_to_what_one_call_writes(folder: Path) -> None:
     assert "--seed does not go with --merge" in said
 
 
+def test_shards_of_other_formats_are_merged(tmp_path: Path) -> None:
+    streets = {f"000000_{k:06d}": street(k) for k in range(4)}
+    root = cityscapes(tmp_path / "data", streets)
+    trainids = np.full(1 << 16, 255, np.uint8)
+    for train, name in enumerate(EVALUATED):
+        label = next(k for k, other in LABELS.items() if other == name)
+        trainids[[label, *range(1000 * label, 1000 * label + 1000)]] = train
+    for name, ids in streets.items():
+        save(tmp_path / f"mine/ulm_{name}_leftImg8bit.png", trainids[ids])
+    truth = ("--cityscapes", root, "--palette", "cityscapes-trainids", "--pred-void")
+    runner, call = CliRunner(), ("score", str(tmp_path / "mine"), *map(str, truth), "--no-report")
+    for more in (
+        ("--shard", "1/2", "--out", "shards"),
+        ("--shard", "2/2", "--out", "shards"),
+        ("--out", "whole"),
+    ):
+        done = runner.invoke(cli, [*call, *more[:-1], str(tmp_path / more[-1])])
+        assert done.exit_code == 0, done.output
+    merged = ["score", "--merge", str(tmp_path / "shards"), "--no-report"]
+    done = runner.invoke(cli, [*merged, "--out", str(tmp_path / "merged")])
+    assert done.exit_code == 0, done.output
+    assert "note: predictions were decoded through palette cityscapes-trainids" in done.output
+    for file in (tmp_path / "whole" / "mine").iterdir():
+        assert (tmp_path / "merged/mine" / file.name).read_bytes() == file.read_bytes()
+    summary = json.loads((tmp_path / "whole/mine/summary.json").read_text())
+    assert summary["provenance"]["options"]["palette"] == "cityscapes-trainids"
+    assert summary["miou"]["value"] == 1
+
+
 def test_missing_predictions_when_allowed(folder: Path) -> None:
     save(folder / "few" / "0003.png", np.zeros((HEIGHT, WIDTH)))
     said = sbdata(
@@ -211,6 +243,10 @@ def test_components_as_instances(folder: Path) -> None:
         (("--set", "none"), "none: no such folder"),
         (("--coco", "none.json"), "none.json: no such file"),
         ((*TRUTH, "--against", "nowhere"), "nowhere: no such folder"),
+        (("--cityscapes", "classes", "--photos", "x"), "--photos does not go with --cityscapes"),
+        (("--ade20k", "classes"), "no folder annotations_instance in it"),
+        ((*TRUTH, "--palette", "voc", "--decode-palette"), "exclude each other"),
+        ((*TRUTH, "--palette", "nope"), "nope: not a readable list of palette entries"),
     ],
 )
 def test_bad_usage(folder: Path, arguments: tuple[str, ...], message: str) -> None:

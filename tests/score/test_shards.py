@@ -88,6 +88,17 @@ def test_foreign_shards_are_refused(dataset, predictions, tmp_path, monkeypatch)
         "truth": (task_of(predictions[0], truth_from_voc(dataset.devkit), FEW, []), FEW),
         "predictions": (task_of(predictions[1], truth, FEW, []), FEW),
     }
+    names = ("background", *truth.taxonomy.classes)
+    (tmp_path / "ids.txt").write_text("".join(f"{n}: {k}\n" for k, n in enumerate(names)))
+    told = ScoreOptions(resamples=20, palette=str(tmp_path / "ids.txt"))
+    (tmp_path / "one").mkdir()
+    write_shard(tmp_path / "one", "p", (1, 1), task_of(predictions[0], truth, told, []), told, {})
+    with (tmp_path / "ids.txt").open("a") as file:
+        file.write("background: 77\n")
+    with pytest.raises(InputError, match="made with other options than"):
+        merge_shards(
+            task_of(predictions[0], truth, told, []), told, find_shards([tmp_path / "one"])[1]
+        )
     for what, (its_task, options) in foreign.items():
         write_shard(folder, "p", (2, 2), its_task, options, {})
         with pytest.raises(InputError, match=rf"shard-2-of-2.npz: made with other {what} than"):
