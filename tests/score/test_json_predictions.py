@@ -118,7 +118,7 @@ def test_an_image_with_foreign_categories_alone_is_background(tmp_path: Path) ->
     ("segmentation", "kind", "said"),
     [
         ({"size": [9, 7], "counts": "0"}, "size", "size [9, 7], its image has [7, 9]"),
-        ({"size": [7, 9], "counts": [1, 2]}, "unreadable", "run lengths that add up to 3 pixels"),
+        ({"size": [7, 9], "counts": [1, 2]}, "unreadable", "the run lengths add up to 3 pixels"),
         ({"size": [7, 9], "counts": [-1, 64]}, "unreadable", "run lengths"),
         ({"size": [7, 9], "counts": ""}, "unreadable", "does not fit an image of 7 x 9"),
         ({"size": [7, 9], "counts": "b'oo'"}, "unreadable", "does not fit an image"),
