@@ -10,7 +10,7 @@ bootstrap weights of the images for both.
 
 An interrupted run resumes. To divide the work, start the command several times with --only SEED or
 --row NAME: each call trains and predicts its part, and a last call without them writes the table.
-"""  # noqa: E501 - the command in one line
+"""
 
 from __future__ import annotations
 

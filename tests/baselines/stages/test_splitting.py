@@ -84,5 +84,5 @@ def test_a_backbone_that_is_no_chain_is_refused() -> None:
     with torch.no_grad():
         parts = split(model)
         torch.testing.assert_close(parts.head(parts.backbone(images)), model.maps(images))
-    with pytest.raises(InputError, match="do not follow each other"):
+    with pytest.raises(InputError, match="cannot be split"):
         split(model, "middle")
