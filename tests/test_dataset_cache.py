@@ -112,7 +112,7 @@ def test_progress_counts_millions_of_bytes(here: PublishedCollection, site: Site
 
 
 def test_an_unknown_source(here: PublishedCollection) -> None:
-    with pytest.raises(InputError, match="no published source called 'imagenet'; known: voc, sbd"):
+    with pytest.raises(InputError, match="no published source called 'imagenet'; choose from voc,"):
         archive_status(here, ["imagenet"])
 
 

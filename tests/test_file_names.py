@@ -267,5 +267,5 @@ def test_pseudo_masks(tmp_path: Path, listed: str, kept: str) -> None:
     assert (record.images, record.missing) == (1, 0)
     shutil.rmtree(tmp_path / "out")
     mask(masks / f"{NFD if kept == NFC else NFC}.png")
-    with pytest.raises(InputError, match="both about image"):
+    with pytest.raises(InputError, match="both belong to image"):
         import_masks(Request(masks, target, "m"), tmp_path / "out")

@@ -1,12 +1,12 @@
-"""BBAM: masks from boxes, by what of a photo a detector needs to find each object.
+"""BBAM: masks from boxes, by the part of a photo that a detector needs to find each object.
 
 Lee, Yi, Shin and Yoon, "BBAM: Bounding Box Attribution Map for Weakly Supervised Semantic and
-Instance Segmentation" (CVPR 2021): a detector learns from the boxes
-(:mod:`sbdata_baselines.stages.detector`). For each object, a mask over the photo is made as small
-as it can be while the detector still gives the same class and box
-(:mod:`sbdata_baselines.stages.perturbation`); it is cut at two levels and fitted to the photo
-(:mod:`sbdata_baselines.stages.box_masks`). Constants of the ``paper`` preset are those of
-jbeomlee93/BBAM.
+Instance Segmentation" (CVPR 2021). A detector is trained on the boxes
+(:mod:`sbdata_baselines.stages.detector`). For each object, the smallest mask of the photo is
+optimised with which the detector still gives the same class and box
+(:mod:`sbdata_baselines.stages.perturbation`). The mask is thresholded at two levels and refined
+with the photo (:mod:`sbdata_baselines.stages.box_masks`). The ``paper`` preset uses the constants
+of jbeomlee93/BBAM.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Arrays = list[npt.NDArray[np.generic]]
 
 
 def attribution_maps(task: StageContext, settings: PerturbationSettings, detector: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the map of each of its boxes, within the box."""
+    """Write ``<image_id>.npz`` for each photo: the map of each of its boxes, within the box."""
     model = load_detector(task, detector)
     model.requires_grad_(False)
     for row in pending(task, ".npz"):
@@ -68,7 +68,7 @@ def attribution_maps(task: StageContext, settings: PerturbationSettings, detecto
 
 
 def object_masks(task: StageContext, settings: BoxMaskSettings, attributions: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: foreground and wide mask of each box."""
+    """Write ``<image_id>.npz`` for each photo: the foreground and the wide mask of each box."""
     refine = crf_or_refiner(settings.refine, task.place.device)
     for row in pending(task, ".npz"):
         photo, boxes = pixels_of(row), boxes_of(row)
@@ -141,7 +141,7 @@ def _kept_of(
     settings: PerturbationSettings,
     rng: np.random.Generator,
 ) -> list[Kept]:
-    """Return the proposals of each box that the detector takes for its object."""
+    """Return the proposals of each box that the detector assigns to its object."""
     size = (views[0].crop, views[0].crop)
     edges, proposals = [], []
     for box, view in zip(boxes, views, strict=True):
@@ -170,9 +170,9 @@ def values_in_box(mask: Tensor, box: Box, view: View) -> FloatMap:
     """Return a mask's values at the pixels of a box, stretched to [0, 1] over the whole mask.
 
     Args:
-        mask: ``(h, w)`` over the view; its rim lies on the view's.
-        box: box in the photo.
-        view: part of the photo.
+        mask: Mask over the view, ``(h, w)``; its outermost cells lie on the edges of the view.
+        box: Box in the photo.
+        view: Part of the photo.
     """
     span = mask.max() - mask.min()
     stretched = (mask - mask.min()) / span if span > 0 else torch.zeros_like(mask)
@@ -200,7 +200,7 @@ def values_in_box(mask: Tensor, box: Box, view: View) -> FloatMap:
 
 
 def _write_arrays(folder: Path, image_id: str, arrays: Arrays) -> None:
-    """Write ``<image_id>.npz`` atomically: arrays in their order."""
+    """Write arrays to ``<image_id>.npz`` in their order, atomically."""
     path = file_of(folder, image_id, ".npz")
     named = {f"a{number:04}": array for number, array in enumerate(arrays)}
     with writing(path) as temporary, temporary.open("wb") as stream:
@@ -208,7 +208,7 @@ def _write_arrays(folder: Path, image_id: str, arrays: Arrays) -> None:
 
 
 def _read_arrays(folder: Path, image_id: str) -> Arrays:
-    """Read what :func:`_write_arrays` wrote.
+    """Read the arrays that :func:`_write_arrays` wrote.
 
     Raises:
         InputError: if the file is missing or damaged.
@@ -218,5 +218,5 @@ def _read_arrays(folder: Path, image_id: str) -> Arrays:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return [stored[name] for name in sorted(stored)]
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        msg = f"{path}: no maps of objects can be read; delete the folder and run its stage again"
+        msg = f"{path}: not a readable file of object maps; delete its folder and repeat its stage"
         raise InputError(msg) from error

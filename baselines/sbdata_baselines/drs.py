@@ -1,10 +1,10 @@
-"""DRS: maps of a classifier whose strongest activations are suppressed, on salient ground.
+"""DRS: maps of a classifier whose strongest activations are suppressed, on salient pixels.
 
 Kim, Han and Kim, "Discriminative Region Suppression for Weakly-Supervised Semantic Segmentation"
-(AAAI 2021): in place of every ReLU the classifier has the suppression of
-:mod:`sbdata_baselines.stages.suppression`, so that its maps spread over whole objects (section 3).
-A second network learns to give those maps from the photo (localization map refinement, section 4);
-saliency decides what is background. Constants of the ``paper`` preset are those of qjadud1994/DRS.
+(AAAI 2021). In the classifier, the suppression of :mod:`sbdata_baselines.stages.suppression`
+replaces every ReLU, so that its maps spread over whole objects (section 3). A second network learns
+to predict those maps from the photo (localization map refinement, section 4). Saliency determines
+the background. The ``paper`` preset uses the constants of qjadud1994/DRS.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from sbdata_baselines.stages.training import load_network, new_network, train_ne
 
 
 def suppressed_classifier(settings: SuppressedSettings, n_classes: int) -> ConvolvedClassifier:
-    """Build the classifier; new weights are drawn by torch's global generator."""
+    """Build the classifier; new weights are drawn with torch's global generator."""
     network = settings.network
     backbone = load_backbone(network.backbone, network.weights, output_stride=network.output_stride)
     suppress_last(backbone.module, settings.suppressed, settings.delta)
@@ -55,13 +55,13 @@ def suppressed_classifier(settings: SuppressedSettings, n_classes: int) -> Convo
 
 
 def refining_network(settings: RefiningSettings, n_classes: int) -> ConvolvedClassifier:
-    """Build the network that learns to give the maps; it suppresses nothing."""
+    """Build the network that learns to predict the maps; it has no suppression."""
     pyramid = build_pyramid(settings.network)
     return ConvolvedClassifier(pyramid, n_classes, settings.width, rectifiers())
 
 
 def pretrained_part(model: ConvolvedClassifier) -> nn.Module:
-    """Return the weights that are not new: those of the backbone without its suppression."""
+    """Return the pretrained part: the backbone without its suppression."""
     new = {
         id(parameter)
         for part in model.modules()
@@ -75,8 +75,8 @@ def refining_loss(maps: Tensor, levels: Tensor) -> Tensor:
     """Return the mean squared difference of maps from their targets, over all classes.
 
     Args:
-        maps: ``(N, C, h, w)`` activations, resized bilinearly to the targets.
-        levels: ``(N, C, H, W)`` uint8, 255 for 1.
+        maps: Activations, ``(N, C, h, w)``, resized bilinearly to the targets.
+        levels: Targets, uint8 ``(N, C, H, W)``; 255 stands for 1.
     """
     return functional.mse_loss(resized(maps, levels.shape[-2:]), levels.to(maps.dtype) / 255)
 
@@ -87,15 +87,15 @@ def refining_loss(maps: Tensor, levels: Tensor) -> Tensor:
 def binary_saliency_mask(
     maps: ClassMaps, salience: FloatMap, settings: BinarySaliencySettings
 ) -> LabelMap:
-    """Give salient pixels their strongest class, others background, and 255 in doubt.
+    """Assign salient pixels their strongest class, others background, and uncertain ones 255.
 
     Args:
         maps: Maps of the present classes.
-        salience: ``(H, W)`` in [0, 1].
-        settings: settings of the pseudo-masks.
+        salience: Saliency map, ``(H, W)`` in [0, 1].
+        settings: Settings of the pseudo-masks.
 
     Returns:
-        uint8 ``(H, W)``.
+        Mask, uint8 ``(H, W)``.
     """
     salient = salience > settings.salient
     background = np.where(salient, np.float32(0), np.float32(1))
@@ -114,7 +114,7 @@ def binary_saliency_mask(
 
 
 def train_suppressed(task: StageContext, settings: SuppressedSettings) -> None:
-    """Train the classifier on the photos and their labels; writes ``model.pt``."""
+    """Train the classifier on the photos and their labels; write ``model.pt``."""
     model = new_network(task, settings, suppressed_classifier)
     views = square_views(task.weak, settings.views, task.seed)
 
@@ -125,13 +125,13 @@ def train_suppressed(task: StageContext, settings: SuppressedSettings) -> None:
 
 
 def suppressed_maps(task: StageContext, settings: SidesSettings, suppressed: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the maps of its classes, each with maximum 1."""
+    """Write ``<image_id>.npz`` for each photo: the maps of its classes, each with maximum 1."""
     model = load_network(task, suppressed, SuppressedSettings, suppressed_classifier)
     _write_maps(task, settings, model, normalise=True)
 
 
 def train_refining(task: StageContext, settings: RefiningSettings, maps: Path) -> None:
-    """Train the refinement network on the photos and their maps; writes ``model.pt``."""
+    """Train the refinement network on the photos and their maps; write ``model.pt``."""
     model = new_network(task, settings, refining_network)
     target = MapTarget(len(task.weak.taxonomy), maps, settings.views.side, strongest=True)
     views = views_with_maps(task.weak, settings.views, task.seed, target)
@@ -143,7 +143,7 @@ def train_refining(task: StageContext, settings: RefiningSettings, maps: Path) -
 
 
 def refined_maps(task: StageContext, settings: SidesSettings, refining: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the refined maps of its classes."""
+    """Write ``<image_id>.npz`` for each photo: the refined maps of its classes."""
     model = load_network(task, refining, RefiningSettings, refining_network)
     _write_maps(task, settings, model, normalise=False)
 

@@ -1,4 +1,4 @@
-"""EDAM: class masks that must carry what a pair of photos has in common.
+"""EDAM: class masks that must contain what a pair of photos has in common.
 
 Wu et al., "Embedded Discriminative Attention Mechanism for Weakly Supervised Semantic Segmentation"
 (CVPR 2021). A layer of the network gives each pixel a unit vector over the classes. Its components,

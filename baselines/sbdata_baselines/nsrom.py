@@ -1,11 +1,11 @@
-"""NS-ROM: objects that do not stand out are mined instead of taught as background.
+"""NS-ROM: objects in non-salient regions are mined instead of trained as background.
 
 Yao et al., "Non-Salient Region Object Mining for Weakly Supervised Semantic Segmentation" (CVPR
-2021): a classifier with global reasoning (:mod:`sbdata_baselines.stages.reasoning`), whose maps are
-accumulated while it learns (:mod:`sbdata_baselines.stages.accumulation`), and a second one that
-learns those maps. With saliency they give labels in which potential objects outside of what stands
-out are left open (:mod:`sbdata_baselines.stages.potential`); a segmenter learns these, and its
-predictions are the labels of the second round. Constants of the ``paper`` preset are those of
+2021). The maps of a classifier with global reasoning (:mod:`sbdata_baselines.stages.reasoning`) are
+accumulated while it is trained (:mod:`sbdata_baselines.stages.accumulation`); a second network
+learns them. Together with saliency they give labels in which potential objects in non-salient
+regions are 255 (:mod:`sbdata_baselines.stages.potential`). A segmenter is trained on these labels,
+and its predictions are the labels of the second round. The ``paper`` preset uses the constants of
 NUST-Machine-Intelligence-Laboratory/nsrom.
 """
 
@@ -63,12 +63,12 @@ from sbdata_baselines.stages.training import load_network, new_network, train_ne
 
 
 class AccumulatingClassifier(nn.Module):
-    """The first classifier, with the maps that it had of all photos.
+    """The first classifier, with its accumulated maps of all photos.
 
     Args:
-        settings: settings of the network.
-        n_classes: C, without background.
-        counts: numbers of classes of the photos, in their order.
+        settings: Settings of the network.
+        n_classes: Number of classes C, without background.
+        counts: Number of classes of each photo.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class AccumulatingClassifier(nn.Module):
 
 
 def reasoning_classifier(settings: ReasoningSettings, n_classes: int) -> ConvolvedClassifier:
-    """Build the first classifier: ReLU between convolutions, then after the reasoning."""
+    """Build the first classifier: ReLU between the convolutions and after the reasoning."""
     reasoning = GlobalReasoning(settings.width, settings.nodes, settings.states)
     activations = [nn.ReLU(), nn.ReLU(), nn.Identity()]
     last = nn.Sequential(reasoning, nn.ReLU())
@@ -90,7 +90,7 @@ def reasoning_classifier(settings: ReasoningSettings, n_classes: int) -> Convolv
 
 
 def integral_network(settings: ReasoningSettings, n_classes: int) -> ConvolvedClassifier:
-    """Build the second network: ReLU before the reasoning, and none after it."""
+    """Build the second network: ReLU only before the reasoning."""
     reasoning = GlobalReasoning(settings.width, settings.nodes, settings.states)
     activations = [nn.ReLU(), nn.ReLU(), nn.ReLU()]
     pyramid = build_pyramid(settings.network)
@@ -98,12 +98,12 @@ def integral_network(settings: ReasoningSettings, n_classes: int) -> ConvolvedCl
 
 
 def round_loss(model: Segmenter, images: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of all outputs, summed; labels of 255 alone give 0.
+    """Return the cross-entropy summed over all outputs; it is 0 if all labels are 255.
 
     Args:
         model: Network in training mode.
-        images: ``(N, 3, S, S)``.
-        labels: ``(N, S, S)`` classes, 0 background, 255 void.
+        images: Images, ``(N, 3, S, S)``.
+        labels: Class numbers, ``(N, S, S)``; 0 background, 255 void.
     """
     losses = []
     for logits in training_outputs(model, images):
@@ -123,14 +123,16 @@ def whole_maps(
     side: int,
     device: str | torch.device,
 ) -> ClassMaps:
-    """Return the maps of a photo that is resized to a square, in 255 levels, bicubic at its size.
+    """Return the maps of a photo that is resized to a square, rounded to 255 levels.
+
+    The maps are resized to the photo's size by bicubic interpolation.
 
     Args:
-        maps_of: the network.
-        image: uint8 ``(H, W, 3)``.
-        classes: numbers of the classes that are present, from 1.
-        side: side of the square.
-        device: Device that ``maps_of`` takes its images on.
+        maps_of: Network.
+        image: Photo, uint8 ``(H, W, 3)``.
+        classes: Numbers of the classes that are present, from 1.
+        side: Side of the square.
+        device: Device of the images given to ``maps_of``.
     """
     maps = np.zeros((len(classes), *image.shape[:2]), np.float32)
     if not classes:
@@ -152,11 +154,11 @@ def first_round_labels(
     Args:
         maps: Maps of the integral network.
         earlier: Maps of the first classifier.
-        salience: ``(H, W)`` in [0, 1].
-        settings: settings of the labels.
+        salience: Saliency map, ``(H, W)`` in [0, 1].
+        settings: Settings of the labels.
 
     Returns:
-        uint8 ``(H, W)``: classes, 0 background, 255 void.
+        Labels, uint8 ``(H, W)``; 0 background, 255 void.
     """
     if not maps.classes:
         return np.zeros(salience.shape, np.uint8)
@@ -200,7 +202,7 @@ def train_accumulating(task: StageContext, settings: AccumulatingSettings) -> No
 
 
 def accumulated_maps(task: StageContext, settings: NoSettings, accumulating: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the accumulated maps of its classes, in cells."""
+    """Write ``<image_id>.npz`` for each photo: its accumulated maps, at the network's stride."""
     model = _load_accumulating(task, accumulating)
     numbers = {row.image_id: number for number, row in enumerate(task.weak.rows)}
     for row in pending(task, ".npz"):
@@ -209,12 +211,12 @@ def accumulated_maps(task: StageContext, settings: NoSettings, accumulating: Pat
 
 
 def earlier_maps(task: StageContext, settings: SideSettings, accumulating: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the first classifier's maps, each with maximum 1."""
+    """Write ``<image_id>.npz`` for each photo: the first classifier's maps, with maximum 1."""
     _write_whole_maps(task, settings, _load_accumulating(task, accumulating).classifier)
 
 
 def train_integral(task: StageContext, settings: ReasoningSettings, accumulated: Path) -> None:
-    """Train the second network on the accumulated maps; writes ``model.pt``."""
+    """Train the second network on the accumulated maps; write ``model.pt``."""
     model = new_network(task, settings, integral_network)
     target = MapTarget(len(task.weak.taxonomy), accumulated)
     views = views_with_maps(task.weak, settings.views, task.seed, target)
@@ -226,7 +228,7 @@ def train_integral(task: StageContext, settings: ReasoningSettings, accumulated:
 
 
 def integral_maps(task: StageContext, settings: SideSettings, integral: Path) -> None:
-    """Write ``<image_id>.npz`` of each photo: the second network's maps, each with maximum 1."""
+    """Write ``<image_id>.npz`` for each photo: the second network's maps, with maximum 1."""
     _write_whole_maps(
         task, settings, load_network(task, integral, ReasoningSettings, integral_network)
     )
@@ -235,7 +237,7 @@ def integral_maps(task: StageContext, settings: SideSettings, integral: Path) ->
 def first_labels(
     task: StageContext, settings: FirstLabelSettings, maps: Path, earlier: Path, saliency: Path
 ) -> None:
-    """Write the labels of the first round, ``<image_id>.png``, of each photo."""
+    """Write the labels of the first round as ``<image_id>.png`` for each photo."""
     for row in pending(task, ".png"):
         labels = first_round_labels(
             read_maps(maps, row.image_id),
@@ -247,7 +249,7 @@ def first_labels(
 
 
 def train_first_segmenter(task: StageContext, settings: RoundSettings, labels: Path) -> None:
-    """Train the first segmenter on the labels of the first round; writes ``model.pt``."""
+    """Train the first segmenter on the labels of the first round; write ``model.pt``."""
     model = new_network(task, settings, _segmenter)
     views = weak_views(task.weak, settings.views, task.seed, seeds=labels)
 

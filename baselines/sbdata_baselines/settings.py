@@ -73,7 +73,7 @@ class SteppedSgd(Sgd):
     """Stochastic gradient descent whose rate falls to a tenth at some epochs.
 
     Attributes:
-        milestones: epochs after which the rate is a tenth of what it was; ``poly_power`` is unused.
+        milestones: Epochs after which the rate is divided by ten; ``poly_power`` is unused.
     """
 
     milestones: tuple[int, ...] = ()
@@ -88,7 +88,7 @@ class SteppedAdam(Adam):
     """Adam whose rates fall to a tenth at some epochs.
 
     Attributes:
-        milestones: epochs after which a rate is a tenth of what it was.
+        milestones: Epochs after which the rates are divided by ten.
     """
 
     milestones: tuple[int, ...] = ()
@@ -125,7 +125,7 @@ class AdamW:
 
     def __post_init__(self) -> None:
         if min(self.lr, self.first, self.last) <= 0 or min(self.weight_decay, self.warm_up) < 0:
-            msg = "optimiser: rates must be above 0, weight_decay and warm_up not below it"
+            msg = "optimiser: rates must be above 0, weight_decay and warm_up at least 0"
             raise InputError(msg)
 
     def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
@@ -273,13 +273,13 @@ class SquareViewSettings:
     """Settings of views of photos that are resized to a square, whatever their shape.
 
     Attributes:
-        side: side of the square in pixels.
-        crop: side of the square that is cut out of it; ``side`` to see all of the photo.
-        flip: whether half of the views are mirrored.
-        jitter: largest changes of brightness, contrast, saturation and hue; none by default.
+        side: Side of the square in pixels.
+        crop: Side of the square crop of it; equal to ``side`` for the whole photo.
+        flip: True to mirror half of the views.
+        jitter: Largest changes of brightness, contrast, saturation and hue; none by default.
 
     Raises:
-        InputError: for values that cannot be.
+        InputError: for impossible values.
     """
 
     side: int
@@ -537,7 +537,7 @@ class ClimbSettings:
 
     def __post_init__(self) -> None:
         if not self.climbs or any(c.steps < 1 or c.scale <= 0 for c in self.climbs):
-            msg = "climbs: give at least one, each with a scale above 0 and at least 1 step"
+            msg = "climbs must have an entry or more, each with a scale above 0 and a step or more"
             raise InputError(msg)
 
 
@@ -582,7 +582,7 @@ class BottleneckSettings:
 
     def __post_init__(self) -> None:
         if not self.learned or min(self.scales) <= 0 or not set(self.learned) <= set(self.scales):
-            msg = "learned: give at least one scale, from among scales, which are all above 0"
+            msg = "learned must be one or more of scales, which must all be above 0"
         elif self.steps < 1 or min(self.others, self.pool) < 0:
             msg = "steps must be at least 1, others and pool at least 0"
         else:

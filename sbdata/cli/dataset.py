@@ -37,7 +37,7 @@ def _roots(given: tuple[str, ...], recipe: Recipe) -> dict[str, Path]:
     roots = {name: Path(path).expanduser() for name, path in pairs.items()}
     for name, root in roots.items():
         if not root.is_dir():
-            msg = f"--source-root {name}={root}: no such folder"
+            msg = f"--source-root {name}={root}: no such folder; give an existing one"
             raise InputError(msg)
     return {**fetched_roots(recipe), **roots}
 
@@ -145,7 +145,7 @@ def build(
     from_manifest = _folder_meant(recipe)
     if from_manifest:
         if overrides:
-            msg = "--set changes recipes; a set that is built from its manifest is built as it was"
+            msg = "--set does not go with a manifest, which gives the same set again; leave it out"
             raise InputError(msg)
         resolved = check_header(read_manifest(from_manifest), from_manifest)
     else:
@@ -204,7 +204,7 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
             say(f"{damage.path}: {damage.kind}: {damage.detail}")
         if len(damages) > _SHOWN:
             say(f"... and {len(damages) - _SHOWN} more (--json lists all)")
-        good = "every file is as the manifest says"
+        good = "every file matches the manifest"
         if not damages and read_manifest(path, check_hash=False).labels_only:
             good += "; it has labels only, so there are no masks to check"
         say(f"{path}: {f'{len(damages)} damages' if damages else good}")
@@ -253,7 +253,7 @@ def stats(
     folder = _folder_meant(target)
     if folder is not None:
         if overrides:
-            msg = f"--set changes recipes; {folder} holds a set, which is measured as it is"
+            msg = f"--set changes recipes, but {folder} holds a built set; leave it out"
             raise InputError(msg)
         manifest = read_manifest(folder)
         synthetic = manifest.meta["synthetic"]
@@ -287,7 +287,7 @@ def stats(
             _print_areas(measured)
             _print_balance({"balance": measured})
         if rejected:
-            say(f"left out, in no number above: {_counted(rejected)}")
+            say(f"left out of all numbers above: {_counted(rejected)}")
             _print_first(first)
         _print_notes(notes)
 
@@ -431,7 +431,7 @@ def _print_built(built: Built) -> None:
         _print_first(first_reasons(read_rejections_of(built.root)))
     _print_notes(built.notes)
     say(f"logical hash: {built.manifest.logical_hash}")
-    state = "built" if built.fresh else "was there already; every file verified"
-    say(f"{built.root}: {state}. Look at {built.root / 'README.md'}, then try:")
+    state = "built" if built.fresh else "already existed; every file verified"
+    say(f"{built.root}: {state}. See {built.root / 'README.md'}, then try:")
     say(f"  sbdata dataset stats {built.root}")
     say(f"  sbdata dataset verify {built.root}")

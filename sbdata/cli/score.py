@@ -406,8 +406,8 @@ def _opener(
     masks = further["--instance-masks"]
     if (masks is None) == (further["--instances"] is None):
         msg = (
-            "--class-masks needs either --instance-masks, or --instances components to take the "
-            "components of a class for instances"
+            "--class-masks needs either --instance-masks, or --instances components to use the "
+            "components of a class as instances"
         )
         raise InputError(msg)
     return partial(
@@ -484,7 +484,7 @@ def _print_values(scored: ScoreResult) -> None:
     absent = len(summary.absent)
     left_out = f"; {absent} of {absent + summary.n_miou_classes} are not in the truth"
     say(
-        f"mIoU and IA count background as a class, IA_objects and sizes do not"
+        f"mIoU and IA count background as a class; IA_objects and sizes do not"
         f"{left_out if absent else ''}."
     )
 

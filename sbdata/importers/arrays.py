@@ -85,7 +85,7 @@ class PickledType:
         """Set the state of a plain type: version and byte order, without fields."""
         plain = isinstance(state, tuple) and len(state) in (8, 9) and state[2:5] == (None,) * 3
         if not plain or state[1] not in _ORDERS:
-            msg = f"an array type that is no plain number ({self.kind})"
+            msg = f"an array type that is not a plain number ({self.kind})"
             raise PickleError(msg)
         self.order = state[1]
 
@@ -108,7 +108,7 @@ class PickledArray:
     def build(self, state: Any) -> None:
         """Set the state of an array: version, shape, type, order, and bytes or objects."""
         if self.filled or not isinstance(state, tuple) or len(state) != 5:
-            msg = "a damaged pickle (an array's state is none)"
+            msg = "a damaged pickle (an invalid array state)"
             raise PickleError(msg)
         _, shape, kind, by_column, data = state
         if not isinstance(kind, PickledType):
@@ -129,7 +129,7 @@ def _filled(data: Any, shape: Any, dtype: np.dtype[Any], order: Any) -> Array:
     count = _pixels(shape)
     if not isinstance(raw, bytes | bytearray) or len(raw) != count * dtype.itemsize:
         held = len(raw) if isinstance(raw, bytes | bytearray) else "no"
-        msg = f"an array of {_times(shape)} x {dtype.itemsize} bytes, of which {held} are there"
+        msg = f"an array of {_times(shape)} x {dtype.itemsize} bytes, of which {held} are present"
         raise PickleError(msg)
     found: Array = np.frombuffer(raw, dtype).reshape(shape, order=order)
     return found
@@ -158,7 +158,7 @@ def _new_array(*_: Any) -> PickledArray:
 def _new_type(kind: Any, *_: Any) -> PickledType:
     if not isinstance(kind, str) or not (_NUMBERS.fullmatch(kind) or kind in ("O8", "O4", "O")):
         shown = kind[:20] if isinstance(kind, str) else type(kind).__name__
-        msg = f"an array of type {shown!r}, which is no number"
+        msg = f"an array of type {shown!r}, which is not a number"
         raise PickleError(msg)
     return PickledType(kind)
 
@@ -217,7 +217,7 @@ class _StorageName:
 def _loaded_storage(data: Any = b"") -> _Storage:
     """Read a storage in the format that ``torch.save`` used before its zip files."""
     if not isinstance(data, bytes | bytearray):
-        msg = "a damaged pickle (a tensor's storage is none)"
+        msg = "a damaged pickle (an invalid tensor storage)"
         raise PickleError(msg)
     stream = io.BytesIO(data)
     if read_pickle(stream, {}) != _MAGIC or read_pickle(stream, {}) != _PROTOCOL:
@@ -234,7 +234,7 @@ def _loaded_storage(data: Any = b"") -> _Storage:
     length, raw = stream.read(8), stream.read()
     if length != struct.pack("<q", said.count) or len(raw) != said.count * said.dtype.itemsize:
         wanted = f"{said.count} x {said.dtype.itemsize}"
-        msg = f"a tensor's storage of {wanted} bytes, of which {len(raw)} are there"
+        msg = f"a tensor's storage of {wanted} bytes, of which {len(raw)} are present"
         raise PickleError(msg)
     return _Storage(np.frombuffer(raw, said.dtype))
 

@@ -54,7 +54,7 @@ def fitted_maps(maps: ClassMaps, size: tuple[int, int] | None, fit: Fit) -> tupl
     found: tuple[int, int] = (maps.maps.shape[1], maps.maps.shape[2])
     if not maps.classes and maps.background is None:
         if size is None and found == (0, 0):
-            msg = "no map, so that the image's size is not known; give the photos or a set"
+            msg = "no map, so the image's size is unknown; give the photos or a set"
             raise LayoutError(msg)
         return ClassMaps((), np.zeros((0, *(size or found)), np.float32)), ""
     how = _how(found, size, fit)
@@ -91,7 +91,7 @@ def _how(found: tuple[int, int], size: tuple[int, int] | None, fit: Fit) -> str:
     if fit.resize:
         return "resized"
     remedy = "--crop cuts, --resize scales" if larger else "--resize scales"
-    msg = f"{found[1]} x {found[0]} pixels, its image has {size[1]} x {size[0]}; {remedy} such ones"
+    msg = f"{found[1]} x {found[0]} pixels, but its image has {size[1]} x {size[0]}; {remedy} it"
     raise LayoutError(msg)
 
 
@@ -132,7 +132,7 @@ def mask_of_maps(
     [[0, 3]]
     """
     if rule.needs_saliency and saliency is None:
-        msg = "no saliency map, which the background is made of; give them by --saliency"
+        msg = "no saliency map, which the background needs; give the maps by --saliency"
         raise LayoutError(msg)
     scores = np.array([_normalised(values, rule.normalise) for values in maps.maps], np.float32)
     scores = scores.reshape(maps.maps.shape)
@@ -217,7 +217,7 @@ def merged(masks: tuple[Indices, ...], merge: Merge) -> Indices:
     if merge != "agree":
         return first if merge == "crf" else second
     if first.shape != second.shape:
-        msg = f"masks of {first.shape} and of {second.shape} pixels about one image"
+        msg = f"masks of {first.shape} and of {second.shape} pixels for one image"
         raise LayoutError(msg)
     return np.where(first == second, first, np.uint8(VOID))
 
@@ -232,5 +232,5 @@ def check_classes(mask: Indices, classes: int) -> None:
     wrong = present[(present > classes) & (present != VOID)]
     if wrong.size:
         shown = ", ".join(map(str, wrong[:6].tolist())) + (", ..." if wrong.size > 6 else "")
-        msg = f"class numbers {shown}, where 0..{classes} and {VOID} are known"
+        msg = f"class numbers {shown}, but only 0..{classes} and {VOID} are allowed"
         raise LayoutError(msg)

@@ -126,7 +126,7 @@ def read_dictionary(path: Path, steps: int = MAX_STEPS) -> tuple[Mapping[str | i
     try:
         found = read_arrays(stream, steps)
         if stream.read(1):
-            msg = "a pickle with more bytes behind it"
+            msg = "a pickle with more bytes after it"
             raise PickleError(msg)
         if not isinstance(found, dict):
             msg = f"{describe(found)}, not a dictionary"
@@ -175,7 +175,7 @@ def layout_of(found: Mapping[str | int, Any]) -> str:
 
 def _check(fits: bool, found: Mapping[str | int, Any]) -> None:
     if not fits:
-        msg = f"{describe(found)}; known are dictionaries with " + "; ".join(DICTIONARIES.values())
+        msg = f"{describe(found)}; give dictionaries with " + "; ".join(DICTIONARIES.values())
         raise LayoutError(msg)
 
 
@@ -294,7 +294,7 @@ def _classes(keys: Sequence[int], start: int, classes: int) -> tuple[int, ...]:
     if wrong or len(set(numbers)) < len(numbers):
         said = f"{1 - start}..{classes - start}"
         shown = ", ".join(str(key)[:20] for key in (wrong or keys)[:_FEW])
-        msg = f"class numbers {shown}, where each of {said} may stand once"
+        msg = f"class numbers {shown}, but each of {said} may occur only once"
         raise LayoutError(msg)
     return numbers
 

@@ -102,7 +102,7 @@ class Request:
         unknown = set(self.supervision) - {*SUPERVISION, UNKNOWN}
         if unknown:
             known = ", ".join(SUPERVISION)
-            msg = f"there is no supervision {unknown.pop()!r}; known are {known}"
+            msg = f"no supervision called {unknown.pop()!r}; choose from {known}"
             raise InputError(msg)
 
     @property
@@ -176,9 +176,9 @@ def detect(request: Request) -> Detected:
     if absent and request.missing == "error":
         names = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
         msg = (
-            f"{request.folder}: no file about {len(absent):,} of the "
+            f"{request.folder}: no file for {len(absent):,} of the "
             f"{len(request.target.image_ids):,} images of {request.target.title} ({names}"
-            f"{_extra(layout)}); add them, or say by --missing what becomes of them"
+            f"{_extra(layout)}); add them, or choose a value for their masks by --missing"
         )
         raise InputError(msg)
     found = Detected(request, layout, rule, tuple(decisions), absent, tuple(warnings))
@@ -192,7 +192,7 @@ def _extra(layout: Layout) -> str:
     if not layout.extra:
         return ""
     first = printable(layout.extra[0])
-    return f"; {len(layout.extra):,} files are about other images, such as {first}"
+    return f"; {len(layout.extra):,} files belong to other images, such as {first}"
 
 
 def import_masks(request: Request, out: Path, progress: Progress | None = None) -> Record:
@@ -237,7 +237,7 @@ def _building(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.parent / f".{out.name}.lock"):
         if out.exists():
-            msg = f"{out}: is there already; remove it, or give another --name or --out"
+            msg = f"{out}: already exists; remove it, or give another --name or --out"
             raise InputError(msg)
         for stale in out.parent.glob(f".{out.name}.????????.part"):  # left by a killed process
             shutil.rmtree(stale, ignore_errors=True)

@@ -123,7 +123,7 @@ def detect_layout(folder: Path, target: Target, *, forced: str | None = None) ->
         InputError: If the folder is empty, has no known layout, or has several.
     """
     if forced is not None and forced not in LAYOUTS:
-        msg = f"there is no layout {forced!r}; known are {', '.join(LAYOUTS)}"
+        msg = f"no layout called {forced!r}; choose from {', '.join(LAYOUTS)}"
         raise InputError(msg)
     names, folders = _contents(folder)
     pair = _two_folders(folders)
@@ -162,8 +162,8 @@ def _of_files(
     dictionaries, pictures = by_suffix[".npy"], by_suffix[".png"]
     if dictionaries and pictures:
         msg = (
-            f"{folder}: {len(dictionaries):,} .npy and {len(pictures):,} .png files; put those "
-            "that are meant into a folder of their own"
+            f"{folder}: {len(dictionaries):,} .npy and {len(pictures):,} .png files; put the "
+            "files to import into a folder of their own"
         )
         raise InputError(msg)
     if not dictionaries and not pictures:
@@ -172,7 +172,7 @@ def _of_files(
     if not sorted_files.whole and not sorted_files.by_class:
         files = dictionaries or pictures
         msg = (
-            f"{folder}: none of the {len(files):,} files is about an image of {target.title} (a "
+            f"{folder}: none of the {len(files):,} files belongs to an image of {target.title} (a "
             f"file: {printable(files[0].name)}, an image: {target.image_ids[0]}); give the set or "
             "list that they were made for"
         )
@@ -181,8 +181,8 @@ def _of_files(
     name, decisions = decide(folder, sorted_files, target, forced)
     if sorted_files.twins:
         decisions.append(
-            f"{len(sorted_files.twins):,} files *_palette.png are passed over: the numbers lie "
-            "beside them"
+            f"{len(sorted_files.twins):,} files *_palette.png are ignored: the files beside "
+            "them hold the numbers"
         )
     if name == CLASS_PICTURES:
         files_of: dict[str, Mapping[str, Path]] = {
@@ -202,7 +202,7 @@ def _nothing_to_import(folder: Path, names: Sequence[str], folders: Sequence[str
     pickled = next((name for name in names if Path(name).suffix in (".pkl", ".pickle")), None)
     if pickled is not None:
         return InputError(
-            f"{folder / pickled}: {_held(folder / pickled)}; known are .npy files with a "
+            f"{folder / pickled}: {_held(folder / pickled)}; supported are .npy files with a "
             "dictionary each, and PNG files"
         )
     kinds = Counter(Path(name).suffix or "no suffix" for name in names)
@@ -244,7 +244,7 @@ def _of_dictionaries(
 ) -> tuple[str, list[str]]:
     if files.by_class:
         path = next(iter(next(iter(files.by_class.values())).values()))
-        msg = f"{path}: a .npy file a class; only PNGs of single classes are known"
+        msg = f"{path}: a .npy file of one class; files of single classes must be PNGs"
         raise InputError(msg)
     sample = [(i, files.whole[i]) for i in _spread(sorted(files.whole))]
     found: dict[str, list[tuple[str, Path, Mapping[Any, Any]]]] = {}
@@ -314,7 +314,7 @@ def _zero_of(
         if from_zero != from_one:
             name = CLASS_DICTIONARY if from_zero > from_one else CRF_DICTIONARY
             right = max(from_zero, from_one)
-            return name, f"so read, {right:,} of {len(known):,} name the classes of their image"
+            return name, f"read so, {right:,} of {len(known):,} name the classes of their image"
     if all(_adds_up(dictionary) for _, dictionary in filled):
         return CRF_DICTIONARY, "all have a 0 and add up to 1 everywhere, so 0 is background"
     msg = (
@@ -342,13 +342,13 @@ def _of_pictures(
         one = next(iter(whole.values())).name
         other = next(iter(next(iter(by_class.values())).values())).name
         msg = (
-            f"{folder}: files of whole images ({one}) and of single classes ({other}); put those "
-            "that are meant into a folder of their own"
+            f"{folder}: files of whole images ({one}) and of single classes ({other}); put the "
+            "files to import into a folder of their own"
         )
         raise InputError(msg)
     if by_class:
         n = sum(map(len, by_class.values()))
-        what = f"{n:,} .png files about {len(by_class):,} images: {LAYOUTS[CLASS_PICTURES]}"
+        what = f"{n:,} .png files of {len(by_class):,} images: {LAYOUTS[CLASS_PICTURES]}"
         return CLASS_PICTURES, [what]
     modes: Counter[str] = Counter()
     evidence: Counter[str] = Counter()
@@ -403,7 +403,7 @@ def _of_two_folders(folder: Path, pair: tuple[str, str], target: Target) -> Layo
     if alone:
         place = folder / pair[1 if alone[0] in first else 0]
         msg = (
-            f"{place}: no file about image {alone[0]}, which the other folder has ({len(alone):,} "
+            f"{place}: no file for image {alone[0]}, which the other folder has ({len(alone):,} "
             "images lie in one of them only); unpack the release again"
         )
         raise InputError(msg)
@@ -451,10 +451,10 @@ def read_files(layout: Layout, image_id: str, classes: int) -> ReadMaps:
             with naming(path):
                 values, digests[path.name] = read_map(path)
                 if int(number) >= classes:
-                    msg = f"class {number}, where 0..{classes - 1} are the classes"
+                    msg = f"class {number}, but the classes are 0..{classes - 1}"
                     raise LayoutError(msg)
                 if maps and values.shape != maps[0].shape:
-                    msg = "a map of another size than the image's other classes have"
+                    msg = "a map of another size than the image's other maps"
                     raise LayoutError(msg)
             numbers.append(int(number) + 1)
             maps.append(values)

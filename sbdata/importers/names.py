@@ -123,6 +123,6 @@ def sort_files(files: Sequence[Path], names: ImageNames) -> SortedFiles:
 
 def _two_of_one(first: Path, second: Path, what: str) -> InputError:
     return InputError(
-        f"{first.parent}: {first.name} and {second.name} are both about image {what}; keep one of "
-        "each in a folder of their own"
+        f"{first.parent}: {first.name} and {second.name} both belong to image {what}; put one "
+        "file per image into a folder of its own"
     )

@@ -143,7 +143,7 @@ def _instructions(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
     while True:
         code = stream.read(1)
         if not code:
-            msg = "it ends before its end is said"
+            msg = "it ends without its last instruction"
             raise ValueError(msg)
         opcode = _OPCODES.get(code.decode("latin-1"))
         if opcode is None:

@@ -50,7 +50,7 @@ def read_picture(path: Path) -> Picture:
     try:
         header = read_header(path)
         if not (header.indices or (header.colour == RGB and header.depth == 8)):
-            msg = f"a {header.mode} image; known are 8-bit grey, palette and 8-bit RGB"
+            msg = f"a {header.mode} image; supported are 8-bit grey, palette and 8-bit RGB"
             raise LayoutError(msg)
         return Picture(header, read_png(path, header))
     except PngError as error:

@@ -187,7 +187,7 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / RECORD
     if not path.is_file():
-        msg = f"{folder}: no import; 'sbdata pseudo import' writes one"
+        msg = f"{folder}: not an import; make one by `sbdata pseudo import`"
         raise InputError(msg)
     raw = read_json(path, "import the masks again")
     if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:

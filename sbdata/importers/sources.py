@@ -117,7 +117,7 @@ def find_source(name: str) -> Source:
         InputError: If the name is unknown.
     """
     if name not in SOURCES:
-        msg = f"there is no source {name!r}; known are {', '.join(SOURCES)}, or leave it out"
+        msg = f"no source called {name!r}; choose from {', '.join(SOURCES)}, or none"
         raise InputError(msg)
     return SOURCES[name]
 
@@ -141,7 +141,7 @@ def rule_for(layout: str, source: Source | None, changes: Changes) -> tuple[Rule
         if changes.given:
             msg = "the files are finished masks; leave out the options of background and thresholds"
             raise InputError(msg)
-        return None, "finished masks, taken as they are", False
+        return None, "finished masks, used unchanged", False
     if layout == KEYS_ONLY:
         return _constant(1.0), "no maps at all, so all is background", False
     assumed = source is None and layout in _ASSUMED

@@ -106,14 +106,14 @@ def target_of_list(path: Path, taxonomy: Taxonomy, photos: Path | None = None) -
             continue
         image_id = Path(line.split()[0]).name.removesuffix(".jpg").removesuffix(".png")
         if not is_safe_stem(image_id):
-            msg = f"{path}, line {number}: {quoted(image_id)} is no image id"
+            msg = f"{path}, line {number}: {quoted(image_id)} is not an image id"
             raise InputError(msg)
         if image_id in found:
-            msg = f"{path}, line {number}: image {image_id} was in line {found[image_id]} already"
+            msg = f"{path}, line {number}: image {image_id} is already in line {found[image_id]}"
             raise InputError(f"{msg}; keep one of them")
         found[image_id] = number
     if not found:
-        msg = f"{path}: an empty list; give one image id a line"
+        msg = f"{path}: an empty list; give one image id per line"
         raise InputError(msg)
     of_image: dict[str, Path] = {}
     if photos is not None:

@@ -237,10 +237,10 @@ def _names_in(folder: Path) -> set[str]:
                 what += " (such as a list of results with run-length codes)"
             elif what == "not a PNG":
                 what = "a file"
-            msg = f"{folder}: {what}; give the folder with one <image_id>.png an image"
+            msg = f"{folder}: {what}; give the folder with one <image_id>.png per image"
         raise InputError(msg)
     if not folder.is_dir():
-        msg = f"{folder}: no such folder; give the folder with one <image_id>.png an image"
+        msg = f"{folder}: no such folder; give the folder with one <image_id>.png per image"
         raise InputError(msg)
     try:
         with os.scandir(folder) as entries:
@@ -249,7 +249,7 @@ def _names_in(folder: Path) -> set[str]:
         msg = f"{folder}: cannot be listed ({error.strerror}); make it readable"
         raise InputError(msg) from error
     if not names:
-        msg = f"{folder}: an empty folder; give the folder with one <image_id>.png an image"
+        msg = f"{folder}: an empty folder; give the folder with one <image_id>.png per image"
         raise InputError(msg)
     if not any(name.lower().endswith(".png") for name in names):
         inner = sorted(
@@ -277,7 +277,7 @@ def _about_extra(
         return f"not an image of the set; {hint}"
     if suffix.lower() != ".png":
         if path.is_dir():
-            return "a folder; predictions lie in one folder, remove it"
+            return "a folder, but predictions must lie in one folder; remove it"
         return f"{_kind_of(path)}; predictions are <image_id>.png, {hint}"
     return f"not an image of the set; {hint}"
 
@@ -294,7 +294,7 @@ def _kind_of(path: Path) -> str:
     except (OSError, ValueError):
         kind = "something else"
     if kind == "a PNG file":
-        return "a PNG file of another ending"
+        return "a PNG file with another suffix"
     if kind == "something else":
         return f"{by_name}, not a PNG" if by_name else "not a PNG"
     return f"{kind}, not a PNG"

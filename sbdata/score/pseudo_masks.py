@@ -194,7 +194,7 @@ def losses_by_stage(fates: Sequence[tuple[str, pa.Table]], bins: SizeBins) -> pa
     before: dict[str, npt.NDArray[np.bool_]] = {}
     for stage, table in fates:
         if not all(table[c].equals(fates[0][1][c]) for c in ("image_id", "instance_id", "area")):
-            msg = f"stage {stage} is about other instances than {fates[0][0]}; give one set's"
+            msg = f"stage {stage} has other instances than {fates[0][0]}; give stages of one set"
             raise InputError(msg)
         size = pc.index_in(table["size"], pa.array(bins.names)).to_numpy()
         shares = np.stack([table[name].to_numpy() for name in _SHARES], axis=1)

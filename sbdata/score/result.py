@@ -144,7 +144,7 @@ class ScoreResult:
 
         found = tables_of(self).get(f"{table}.parquet")
         if found is None:
-            msg = f"a score has no table {table!r}; take values, instances, regions or images"
+            msg = f"no table called {table!r}; choose values, instances, regions or images"
             raise InputError(msg)
         of_rows: pd.DataFrame = found.to_pandas()
         return of_rows
@@ -178,7 +178,7 @@ class ScoreResult:
             "precision": lambda: drawing.precision_by_size(self.summary, self.intervals),
         }
         if kind not in figures:
-            msg = f"a score has no figure {kind!r}; take {', '.join(figures)}"
+            msg = f"no figure called {kind!r}; choose from {', '.join(figures)}"
             raise InputError(msg)
         return figures[kind]()
 

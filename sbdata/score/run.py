@@ -231,7 +231,7 @@ def _load_image(
         try:
             prediction = listing.read(image_id, truth.sizes[image_id], contract).values
         except PngError as error:
-            msg = f"{error.path}: {error.detail}; it changed after it was scored, score it again"
+            msg = f"{error.path}: {error.detail}; the file changed after scoring; score it again"
             raise InputError(msg) from error
     photo = _photo(truth.photos.get(image_id), truth.sizes[image_id])
     return photo, loaded.class_map, loaded.instance_map, prediction
@@ -533,7 +533,7 @@ def _hints(
 def _told_by_colour(label: str, images: int) -> str:
     return (
         f"{label}: the masks of {count(images, 'image')} have VOC's colours under other numbers, "
-        "so the colours told the classes"
+        "so the colours determined the classes"
     )
 
 

@@ -1,4 +1,4 @@
-"""Score a large set in shards, each by a call of its own, and merge them to the result of one call.
+"""Score a large set in shards, one call for each, and merge them to the result of a single call.
 
 Shard K of N has the images at places ``[(K - 1) * n // N, K * n // N)`` of the sorted ids. Its file
 has their counts and rows, and all that must be equal in the others.
@@ -72,7 +72,7 @@ def write_shard(
     """
     (number, total), images = shard, len(task.truth.image_ids)
     if total > images:
-        msg = f"{total} shards of {images} images; choose at most {images}"
+        msg = f"--shard: {total} shards for {images} images; choose at most {images}"
         raise InputError(msg)
     places = range((number - 1) * images // total, number * images // total)
     part = _joined(task, score_images(task, places, workers, progress))
@@ -89,7 +89,7 @@ def write_shard(
 
 
 def find_shards(places: Sequence[Path]) -> tuple[dict[str, Any], list[Path]]:
-    """Return what the shards in some folders say of their call, and their files, in order.
+    """Return the call that the shards in some folders record, and their files, in order.
 
     Args:
         places: Folders that have shards, or files of shards.
@@ -112,7 +112,7 @@ def find_shards(places: Sequence[Path]) -> tuple[dict[str, Any], list[Path]]:
                 (one, of_one), (other, of_other) = sorted(kinds)
                 msg = (
                     f"{place}: shards of several results ({quoted(one)} in {of_one} and "
-                    f"{quoted(other)} in {of_other}); give those of one, in a folder of their own"
+                    f"{quoted(other)} in {of_other}); give a folder with the shards of one result"
                 )
                 raise InputError(msg)
             if number in files:
@@ -121,13 +121,13 @@ def find_shards(places: Sequence[Path]) -> tuple[dict[str, Any], list[Path]]:
             files[number] = file
     if not kinds:
         where = ", ".join(map(str, places))
-        msg = f"{where}: no shard in it; write them by `sbdata score PRED --shard K/N --out DIR`"
+        msg = f"{where}: no shard in it; write shards by `sbdata score PRED --shard K/N --out DIR`"
         raise InputError(msg)
     ((name, total),) = kinds
     lacking = [k for k in range(1, total + 1) if k not in files]
     if lacking:
         shown = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
-        msg = f"{name}: of {total} shards, no {shown}; score them by --shard K/{total}"
+        msg = f"{name}: of {total} shards, {shown} missing; score them by --shard K/{total}"
         raise InputError(msg)
     paths = [files[k] for k in sorted(files)]
     return _read(paths[0])[0], paths

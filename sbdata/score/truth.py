@@ -183,7 +183,7 @@ def truth_from_coco(
         )
     hidden = sum(r.reason == "hidden" for r in rejections)
     if hidden:
-        notes.append(f"{count(hidden, 'object')} left out, lying wholly below smaller ones")
+        notes.append(f"{count(hidden, 'object')} left out, wholly hidden by smaller ones")
     if lacking:
         notes.append(describe_unmatched(lacking, file.name))
     place = photos or next((p for p in (root / split, root / "images") if p.is_dir()), None)
@@ -299,7 +299,7 @@ def truth_from_voc(
     from sbdata.sources.voc import open_voc
 
     if not devkit.is_dir():
-        msg = f"{devkit}: no such folder; give the VOC devkit's"
+        msg = f"{devkit}: no such folder; give the folder of the VOC devkit"
         raise InputError(msg)
     source = open_voc(SourceSpec("voc", (split,)), split, devkit)
     ids = sorted(source.ids)
@@ -349,9 +349,9 @@ def truth_from_masks(
     notes: tuple[str, ...] = ()
     if instance_masks is None:
         notes = (
-            "the truth tells no instances apart: each 8-connected component of a class counts as "
-            "one, so touching objects are one and divided ones several; do not compare these "
-            "figures with those of annotated instances",
+            "the truth has no instance masks: each 8-connected component of a class counts as one "
+            "instance, so touching objects are one and divided objects several; do not compare "
+            "these values with those on annotated instances",
         )
     else:
         forms = set(map(composed, ids))
@@ -432,7 +432,7 @@ class _MaskReader:
         highest = int(np.where(classes == VOID, 0, classes).max())
         if highest > len(self.taxonomy):
             raise bad_truth(
-                file, f"class {highest}, taxonomy {self.taxonomy.name} has 0..{len(self.taxonomy)}"
+                file, f"class {highest}, but {self.taxonomy.name} has 0..{len(self.taxonomy)}"
             )
         if self.instance_folder is None:
             return GroundTruthImage(
@@ -443,7 +443,7 @@ class _MaskReader:
         instances = further.values
         if instances.shape != classes.shape:
             seen = f"{instances.shape[1]} x {instances.shape[0]} pixels"
-            wanted = f"its class mask has {classes.shape[1]} x {classes.shape[0]}"
+            wanted = f"but its class mask has {classes.shape[1]} x {classes.shape[0]}"
             raise bad_truth(file, f"{seen}, {wanted}")
         try:
             truth = truth_from_maps(classes, instances)
@@ -475,13 +475,13 @@ def _read_mask(path: Path, classes: Taxonomy, *, instances: bool = False) -> Mas
 
 def _mask_names(folder: Path) -> list[str]:
     if not folder.is_dir():
-        msg = f"{folder}: no such folder; give one with a PNG mask an image"
+        msg = f"{folder}: no such folder; give a folder with one PNG mask per image"
         raise InputError(msg)
     stems = sorted(
         path.stem for path in folder.iterdir() if path.suffix == ".png" and not is_litter(path.name)
     )
     if not stems:
-        msg = f"{folder}: no PNG in it; give the folder with a mask an image"
+        msg = f"{folder}: no PNG in it; give the folder with one mask per image"
         raise InputError(msg)
     names = FileNames(stems, folder)
     odd = [stem for stem in stems if names.find(stem) and not is_safe_stem(stem)]

@@ -115,7 +115,7 @@ def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
         strange = sorted({entry.name for entry in folder.iterdir()} - own)
         if strange:
             msg = (
-                f"{folder}: holds {strange[0]!r}, which is no part of a former result and would be "
+                f"{folder}: holds {strange[0]!r}, which is not from an earlier result and would be "
                 "lost; move it, or choose another --name"
             )
             raise InputError(msg)

@@ -4,8 +4,8 @@ The file is never parsed whole. ``json_records`` finds where each record lies; t
 that, sorted by image, is all that stays in memory, and a chunk of images parses only its own
 records.
 
-An image with even one unusable annotation of a wanted class is rejected: an object that is there
-but cannot be drawn would count every method's correct pixels as wrong.
+An image with even one unusable annotation of a wanted class is rejected: if an object cannot be
+drawn, the correct pixels of every method would count as wrong.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ _KNOWN_SPLIT = re.compile(r"(?:train|val)(2014|2017)")
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why an image cannot be used: a reason's slug, what was seen, the annotation at fault."""
+    """Why an image cannot be used: slug of the reason, description, and annotation concerned."""
 
     reason: str
     detail: str
     annotation_id: str = ""
 
 
-class _Unusable(Exception):  # noqa: N818 - carries a flaw out of nested checks, is no error
+class _Unusable(Exception):  # noqa: N818 - carries a flaw out of nested checks; not an error
     def __init__(self, reason: str, detail: str, annotation_id: int | str = "") -> None:
         super().__init__(reason)
         self.flaw = Flaw(reason, detail, str(annotation_id))
@@ -320,7 +320,7 @@ def _check_points(segmentation: list[Any]) -> None:
     for part in segmentation:
         if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
             count = len(part) / 2 if isinstance(part, list) else 0
-            raise _Unusable("polygon_points", f"a polygon of {count:g} points, 3 are needed")
+            raise _Unusable("polygon_points", f"a polygon of {count:g} points, but 3 are needed")
 
 
 def _checked_points(
@@ -335,7 +335,7 @@ def _checked_points(
     if points.ndim != 1 or points.dtype.kind not in "iuf":
         for annotation_id, parts in outlines.items():
             if not all(type(value) in (int, float) for part in parts for value in part):
-                detail = "a coordinate that is no number"
+                detail = "a coordinate that is not a number"
                 raise _Unusable("polygon_not_finite", detail, annotation_id)
         # Whole numbers beyond 64 bits; they become large floats here.
         try:
@@ -405,7 +405,7 @@ def _web_address(record: Record) -> str | None:
 
 
 def _ends_in(file_name: str, image_id: int) -> bool:
-    """Tell whether the number at the end of a file's stem is the image's id."""
+    """Return whether the number at the end of a file's stem is the image's id."""
     digits = re.search(r"\d{1,18}$", PurePosixPath(file_name).stem)
     return digits is not None and digits[0].isascii() and int(digits[0]) == image_id
 
@@ -455,7 +455,7 @@ def _missing_file(spec: SourceSpec, split: str, file: Path) -> str:
     hint = f"give its folder by --source-root {spec.name}=PATH, or another split by --set"
     year = _KNOWN_SPLIT.fullmatch(split)
     if spec.annotations is not None:
-        return f"{file}: no such file, the recipe names it as annotations; {hint}"
+        return f"{file}: no such file, but the recipe names it as annotations; {hint}"
     if year is None:
         splits = "train2014, val2014, train2017 and val2017"
         return f"{file}: no such file; COCO has instances of {splits}; {hint}"
@@ -537,11 +537,11 @@ def open_annotations(
 
 
 def _id_problem(record: Record, key: str) -> str:
-    """Return what is wrong with an id that is no integer of 64 bits, in words."""
+    """Return what is wrong with an id that is not a 64-bit integer, in words."""
     if key not in record:
         return f"has no integer {key}, nor any other"
     given = record[key]
-    rule = "which is none"
+    rule = "which is not an integer"
     if isinstance(given, str):
         rule = "a text; write whole numbers, without quotes"
     elif isinstance(given, float) and abs(given) < 2**63:

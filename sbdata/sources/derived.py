@@ -103,7 +103,7 @@ def classes_of_xml(file: Path) -> tuple[str, ...]:
     names = {node.findtext("name", "").strip() for node in tree.iterfind("object")}
     unknown = sorted(names - set(VOC20.classes))
     if unknown:
-        msg = f"{file}: {quoted(unknown[0])} is no class of VOC; repair the source voc"
+        msg = f"{file}: {quoted(unknown[0])} is not a class of VOC; repair the source voc"
         raise InputError(msg)
     return tuple(name for name in VOC20.classes if name in names)
 

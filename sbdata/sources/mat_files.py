@@ -90,7 +90,7 @@ class _Matrix:
     def array(self, field: str) -> npt.NDArray[Any]:
         """Return a real array of numbers, in its shape."""
         if not _FIRST_NUMBER <= self.array_class <= _LAST_NUMBER or self.complex:
-            raise MatError(f"its {field} is no array of real numbers; give the file of SBD")
+            raise MatError(f"its {field} is not an array of real numbers; give the file of SBD")
         flat = self.content[0].numbers() if self.content else np.empty(0, np.uint8)
         if math.prod(self.shape) != flat.size:
             raise MatError(_CUT)
@@ -138,7 +138,7 @@ def _top_elements(path: Path) -> Iterator[_Element]:
     """Yield a file's elements; compressed ones unpacked."""
     size = path.stat().st_size
     if size > MAX_MAT_BYTES:
-        raise MatError(f"{size:,} bytes, at most {MAX_MAT_BYTES:,} are read; give the file of SBD")
+        raise MatError(f"{size:,} bytes, over the limit of {MAX_MAT_BYTES:,}; give the file of SBD")
     data = path.read_bytes()
     if _HDF5 in data[:1024]:
         raise MatError("a MATLAB 7.3 file (HDF5); give SBD's own, or save it with '-v7'")
@@ -174,7 +174,7 @@ def _matrix(element: _Element) -> _Matrix:
 
 def _fields(matrix: _Matrix, variable: str) -> dict[str, _Matrix]:
     if matrix.array_class != _STRUCT or matrix.shape != (1, 1):
-        raise MatError(f"its {variable} is no structure of size 1 x 1; give the file of SBD")
+        raise MatError(f"its {variable} is not a structure of size 1 x 1; give the file of SBD")
     length, names, *values = matrix.content
     width, text = int(length.numbers()[0]), bytes(names.content)
     if width < 1 or len(text) != width * len(values):

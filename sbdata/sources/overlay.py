@@ -170,7 +170,7 @@ def _overlaps(
 
 
 def _other_size(image: AnnotatedImage, finer: AnnotatedImage) -> Rejection:
-    detail = f"{finer.width} x {finer.height}, the base has {image.width} x {image.height}"
+    detail = f"{finer.width} x {finer.height}, but the base has {image.width} x {image.height}"
     return Rejection("", image.file_name, "other_size", detail)
 
 

@@ -94,7 +94,7 @@ class Registry:
             if source.name == name:
                 return source
         known = ", ".join(source.name for source in self.sources)
-        msg = f"no published source called {name!r}; known: {known}"
+        msg = f"no published source called {name!r}; choose from {known}"
         raise InputError(msg)
 
 

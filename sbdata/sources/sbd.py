@@ -148,9 +148,9 @@ def _annotate(
             raise MatError(f"the Segmentation of {name} is {what}, not uint8 height x width")
     if classes.shape != objects.shape:
         (h, w), (height, width) = classes.shape, objects.shape
-        raise MatError(f"{width} x {height} pixels, the class mask has {w} x {h}")
+        raise MatError(f"{width} x {height} pixels, but the class mask has {w} x {h}")
     if classes.max() > len(VOC20):
-        raise MatError(f"class {classes.max()} in cls, VOC has {len(VOC20)}")
+        raise MatError(f"class {classes.max()} in cls, but VOC has {len(VOC20)}")
     kinds = categories.ravel()
     known = np.isin(kinds, np.arange(1, len(VOC20) + 1))
     if objects.max() > len(kinds) or not known.all():

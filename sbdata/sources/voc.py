@@ -132,7 +132,7 @@ class VocSource(PhotoFiles):
             except PngError as error:
                 return reject("mask_unreadable", error.detail, folder)
             if found.by_colour:
-                detail = "VOC's colours under other numbers, so the colours told the numbers"
+                detail = "VOC's colours under other numbers, so the colours determined the numbers"
                 notes.append(report("palette_order", detail, folder))
             maps[folder] = found.values
         image, note = self._annotate(image_id, maps[_CLASSES], maps[_OBJECTS])

@@ -147,7 +147,7 @@ def test_a_set_without_a_box_is_learned_from_as_background(tmp_path: Path) -> No
 def test_photos_without_boxes_are_refused(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", n=2)
     blind = replace(weak, rows=tuple(replace(row, boxes=None) for row in weak.rows))
-    with pytest.raises(InputError, match="image p0 comes without boxes"):
+    with pytest.raises(InputError, match="image p0 has no boxes"):
         train_pooled(task_of(blind, tmp_path / "pooled"), POOLED)
 
 

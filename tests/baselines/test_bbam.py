@@ -266,7 +266,7 @@ def test_the_values_in_a_box_are_those_of_the_mask_there() -> None:
 def test_photos_without_boxes_are_refused(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", n=2)
     blind = replace(weak, rows=tuple(replace(row, boxes=None) for row in weak.rows))
-    with pytest.raises(InputError, match="image p0 comes without boxes"):
+    with pytest.raises(InputError, match="image p0 has no boxes"):
         train_detector(task_of(blind, tmp_path / "detector"), DETECTOR)
 
 
@@ -275,7 +275,7 @@ def test_a_damaged_file_of_maps_is_named(tmp_path: Path) -> None:
     stage = next(s for s in in_order(last_stage(BASELINE, "smoke")) if s.name == "objects")
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps" / "p0.npz").write_bytes(b"PK no archive")
-    with pytest.raises(InputError, match=r"p0\.npz: no maps of objects can be read"):
+    with pytest.raises(InputError, match=r"p0\.npz: not a readable file of object maps"):
         stage.loaded()(task_of(weak, tmp_path / "out"), stage.settings, tmp_path / "maps")
 
 

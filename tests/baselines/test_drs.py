@@ -363,8 +363,8 @@ def test_rates_fall_to_a_tenth_at_the_milestones() -> None:
     [
         ("suppressed.views={side: 32, crop: 64}", "crop must lie in 16..side"),
         ("suppressed.views={side: 32, crop: 32, jitter: [1]}", "jitter must be four"),
-        ("refining.views={side: 64, crop: 32}", "sees whole photos"),
-        ("activation.sides=[]", "give at least one"),
+        ("refining.views={side: 64, crop: 32}", "needs whole photos"),
+        ("activation.sides=[]", "must be one or more numbers"),
         ("suppressed.delta=2", "delta must lie"),
     ],
 )

@@ -381,5 +381,5 @@ def test_paper_constants() -> None:
 
 def test_views_must_show_all_of_a_photo() -> None:
     for views in ("{side: 64, crop: 32, flip: false}", "{side: 64, crop: 64, flip: true}"):
-        with pytest.raises(InputError, match="maps are kept of whole photos"):
+        with pytest.raises(InputError, match="maps of whole photos are stored"):
             last_stage(BASELINE, "smoke", (f"accumulating.views={views}",))

@@ -65,7 +65,7 @@ def test_a_preset_builds_on_another() -> None:
 def test_a_base_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.smoke.yaml").write_text("base: yours.smoke\n")
     monkeypatch.setattr(resources, "files", lambda name: tmp_path)
-    with pytest.raises(InputError, match=r"mine\.smoke.*'yours\.smoke', which is no preset here"):
+    with pytest.raises(InputError, match=r"mine\.smoke.*in this folder, not 'yours\.smoke'"):
         presets_of("mine")
 
 

@@ -56,7 +56,7 @@ def test_build_as_json(built: Path) -> None:
 
 
 def test_verify_says_good_and_bad_by_its_status(built: Path, tmp_path: Path) -> None:
-    assert "every file is as" in sbdata("dataset", "verify", built).stdout
+    assert "every file matches" in sbdata("dataset", "verify", built).stdout
     copy = tmp_path / "copy"
     shutil.copytree(built, copy)
     (copy / "extra.txt").write_text("hello")
@@ -122,7 +122,7 @@ def test_a_folder_of_another_name_needs_no_path(built: Path, tmp_path: Path) -> 
     done = sbdata("dataset", "stats", "mine", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["target"] == "mine"
     said = sbdata("dataset", "stats", "mine", "--set", "seed=3", cwd=tmp_path, status=2).stderr
-    assert "--set changes recipes; mine holds a set" in said
+    assert "--set changes recipes, but mine holds a built set" in said
 
 
 @pytest.mark.parametrize(

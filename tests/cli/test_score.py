@@ -66,7 +66,7 @@ def test_what_is_printed_and_written(folder: Path) -> None:
     assert cells["IA_M"] == ["IA_M", *"––––", "0", "0"]
     assert cells["dog"][1:] == ["0.000", "0.000", "(12)", "0.000", "(12)", *"–", "(0)", "–", "(0)",
                                 "0"]  # fmt: skip
-    assert "mIoU and IA count background as a class, IA_objects and sizes do not; 18 of 21" in said
+    assert "mIoU and IA count background as a class; IA_objects and sizes do not; 18 of 21" in said
     assert "large_only minus perfect" in said
     assert cells["IA_S,"][3:6] == ["0.000", "1.000", "−1.000"]
     result = folder / "scores" / "large_only"
@@ -225,7 +225,7 @@ def test_components_as_instances(folder: Path) -> None:
         "score", "perfect", "--class-masks", "classes", "--instances", "components",
         "--no-report", "--name", "parts", "--bins", "500,2000", "--resamples", 5, cwd=folder,
     ).stdout  # fmt: skip
-    assert "note: the truth tells no instances apart" in said
+    assert "note: the truth has no instance masks" in said
     assert "note: sizes" not in said  # such a truth has no sizes of its own
 
 

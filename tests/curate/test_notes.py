@@ -233,7 +233,7 @@ def test_the_commands_say_what_was_left_out(yard: Yard, tmp_path: Path) -> None:
     )
     stats = ["dataset", "stats", str(recipe), "--source-root", f"yard={root}", "--workers", "1"]
     result = CliRunner().invoke(cli, stats)
-    assert "left out, in no number above: unsafe_path 1" in result.output
+    assert "left out of all numbers above: unsafe_path 1" in result.output
     assert "\x1b" not in result.output
     found = json.loads(CliRunner().invoke(cli, [*stats, "--json"]).output)
     assert (found["images"], found["rejected"]) == (2, {"unsafe_path": 1})

@@ -129,7 +129,7 @@ def test_a_folder_appears_when_all_is_done(published, target, tmp_path, monkeypa
     with pytest.raises(InputError, match="2 files cannot be imported, nothing was written") as it:
         import_masks(request, tmp_path / "imports" / "it")
     assert "2011_003276.png: not a PNG file" in str(it.value)
-    assert "2008_000123.png: 3 x 3 pixels, its image has 10 x 10" in str(it.value)
+    assert "2008_000123.png: 3 x 3 pixels, but its image has 10 x 10" in str(it.value)
     assert [p.name for p in (tmp_path / "imports").iterdir()] == [".it.lock"]
 
     for image_id in ("2011_003276", "2008_000123"):
@@ -147,14 +147,14 @@ def test_a_folder_appears_when_all_is_done(published, target, tmp_path, monkeypa
     import_masks(request, tmp_path / "imports" / "it")
     assert seen == [["import.json", "masks"]]
     assert sorted(p.name for p in (tmp_path / "imports").iterdir()) == [".it.lock", "it"]
-    with pytest.raises(InputError, match="is there already; remove it, or give another"):
+    with pytest.raises(InputError, match="already exists; remove it, or give another"):
         import_masks(request, tmp_path / "imports" / "it")
 
 
 def test_images_without_a_file(published: Path, target: Target, tmp_path: Path) -> None:
     (published / "2008_000123.png").rename(published / "2008_000124.png")
     request = Request(published, target, "it")
-    with pytest.raises(InputError, match=r"no file about 1 of the 4 images of four \(2008_000123;"):
+    with pytest.raises(InputError, match=r"no file for 1 of the 4 images of four \(2008_000123;"):
         detect(request)
     for missing, value in (("ignored", 255), ("background", 0)):
         record = import_masks(replace(request, missing=missing), tmp_path / missing)
@@ -190,8 +190,8 @@ def test_a_list_instead_of_a_set(published: Path, tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "an empty list"),
-        ("a\nb\na\n", "line 3: image a was in line 1"),
-        ("..\n", "no image id"),
+        ("a\nb\na\n", "line 3: image a is already in line 1"),
+        ("..\n", "not an image id"),
     ],
 )
 def test_lists_that_are_none(text: str, said: str, tmp_path: Path) -> None:
@@ -281,12 +281,12 @@ def test_requests_that_are_none(published: Path, target: Target) -> None:
         Request(published, target, "it", supervision=("pixels",))
     with pytest.raises(InputError, match="invalid import name"):
         Request(published, target, "it/is")
-    with pytest.raises(InputError, match="there is no source 'x'"):
+    with pytest.raises(InputError, match="no source called 'x'"):
         detect(Request(published, target, "it", source="x"))
 
 
 def test_records_that_are_none(published: Path, target: Target, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no import; 'sbdata pseudo import' writes one"):
+    with pytest.raises(InputError, match="not an import; make one by `sbdata pseudo import`"):
         read_record(tmp_path)
     import_masks(Request(published, target, "it"), tmp_path / "out")
     path = tmp_path / "out" / "import.json"

@@ -83,7 +83,7 @@ def test_masks_that_changed_are_refused(work: Path, weak: WeakSet, tmp_path: Pat
     folder = folder_of(stage, weak, tmp_path / "stages", 0)
     assert not (folder / ".stage.json").exists()
     write_index_png(masks / "2007_000039.png", np.zeros((3, 4), np.uint8))
-    with pytest.raises(InputError, match="4 x 3 pixels, its image has 11 x 16"):
+    with pytest.raises(InputError, match="4 x 3 pixels, but its image has 11 x 16"):
         run(stage, weak, tmp_path / "stages")
     (masks / "2007_000039.png").unlink()
     with pytest.raises(InputError, match="no mask of image 2007_000039"):
@@ -100,7 +100,7 @@ def test_names_of_imports(work: Path, tmp_path: Path, monkeypatch) -> None:
         import_folder("import:wrong", tmp_path / "nowhere")
     with pytest.raises(InputError, match="invalid import name"):
         import_folder("import:", work)
-    with pytest.raises(InputError, match="no import; 'sbdata pseudo import' writes one"):
+    with pytest.raises(InputError, match="not an import; make one by `sbdata pseudo import`"):
         find_import(f"import:{tmp_path}", work)
     monkeypatch.chdir(tmp_path)
     assert absolute_import("import:some/where") == f"import:{tmp_path}/some/where"

@@ -169,12 +169,12 @@ def test_the_array_assembled_by_hand_is_one() -> None:
 TRICKS = {
     "longer than its bytes": (array_pickle("K\x02\x85"), "2 x 4 bytes, of which 4"),
     "a shape of terabytes": (
-        array_pickle("J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"), "of which 4 are there"),
+        array_pickle("J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"), "of which 4 are present"),
     "a shape beyond all numbers": (
         array_pickle("\x8a\x10" + "\xff" * 15 + "\x0f\x85"), "impossible shape"),
     "a negative shape": (array_pickle("J\xff\xff\xff\xff\x85"), "impossible shape"),
     "a shape of text": (array_pickle("X\x01\x00\x00\x00a\x85"), "impossible shape"),
-    "no bytes": (array_pickle("K\x01\x85", "K\x05"), "of which no are there"),
+    "no bytes": (array_pickle("K\x01\x85", "K\x05"), "of which no are present"),
     "an array never filled": (opcodes(f"\x80\x04{ARRAY}."), "without its values"),
     "an array filled twice": (
         opcodes(f"\x80\x04{ARRAY}(K\x01K\x01\x85{FLOATS}\x89C\x04abcdt"
@@ -332,7 +332,7 @@ def test_nothing_that_a_pickle_names_is_imported(tmp_path: Path, monkeypatch) ->
         (b"", "not a NumPy file"),
         (b"PK\x03\x04", "not a NumPy file"),
         (npy(b"")[:20], "not a NumPy file"),
-        (npy(object_array({"keys": []})) + b"more", "more bytes behind it"),
+        (npy(object_array({"keys": []})) + b"more", "more bytes after it"),
         (npy(object_array([1, 2])), "list of 2, not a dictionary"),
     ],
 )

@@ -211,7 +211,7 @@ def test_links_folders_and_pipes(tmp_path) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "there" / "x.png")
     assert (read_prediction(tmp_path / "a.png", SIZE, PLAIN)[0] == VALUES).all()
     (tmp_path / "b.png").symlink_to(tmp_path / "nowhere.png")
-    assert complaint(tmp_path / "b.png") == ("unreadable", "a link that leads nowhere")
+    assert complaint(tmp_path / "b.png") == ("unreadable", "a broken link")
     (tmp_path / "c.png").mkdir()
     assert "a folder, pipe or device" in complaint(tmp_path / "c.png")[1]
     os.mkfifo(tmp_path / "d.png")
@@ -236,7 +236,7 @@ def test_missing_and_extra(tmp_path) -> None:
     folder = touched(tmp_path / "p", "a.png", "z.png", "note.txt", ".DS_Store", "Thumbs.db")
     (folder / "deeper").mkdir()
     assert problems(folder, ["a", "b"]) == [
-        ("deeper", "extra", "a folder; predictions lie in one folder, remove it"),
+        ("deeper", "extra", "a folder, but predictions must lie in one folder; remove it"),
         ("note.txt", "extra", "not a PNG; predictions are <image_id>.png, remove it"),
         ("z.png", "extra", "not an image of the set; remove it"),
         ("b.png", "missing", "no such file"),

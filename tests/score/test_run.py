@@ -357,7 +357,7 @@ def test_truth_masks_that_cannot_be(dataset, tmp_path) -> None:
         np.where(one.classes == 0, 33, one.classes).astype(np.uint8)
     )
     assert "0 is background" in complaint(objects=np.full_like(one.objects, 1))
-    assert "60 x 130 pixels, its class mask has 170 x 130" in complaint(
+    assert "60 x 130 pixels, but its class mask has 170 x 130" in complaint(
         objects=one.objects[:, :60].copy()
     )
     (tmp_path / "c" / f"{some}.png").write_bytes(b"none")

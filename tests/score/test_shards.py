@@ -67,7 +67,7 @@ def test_shards_that_are_not_all_of_one_result(dataset, predictions, tmp_path) -
     with pytest.raises(InputError, match="shard 2 is also in"):
         find_shards([folder, other])
     second.unlink()
-    with pytest.raises(InputError, match=r"of 3 shards, no 2; score them by --shard K/3"):
+    with pytest.raises(InputError, match=r"of 3 shards, 2 missing; score them by --shard K/3"):
         find_shards([folder])
     assert len(find_shards([folder, other])[1]) == 3
     shutil.copy(other / second.name, folder / "q.shard-2-of-3.npz")

@@ -126,7 +126,7 @@ def test_what_a_kill_left_is_removed(scored, tmp_path) -> None:
 def test_nothing_of_the_users_is_lost(scored, tmp_path) -> None:
     folder = write_result(scored, tmp_path)
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"holds 'notes.txt', which is no part of a former result"):
+    with pytest.raises(InputError, match=r"holds 'notes.txt', which is not from an earlier result"):
         write_result(scored, tmp_path)
     assert (folder / "notes.txt").read_text() == "mine"
     (tmp_path / "file").touch()

@@ -86,7 +86,7 @@ def test_ids_have_up_to_19_digits(tmp_path: Path, number: int) -> None:
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(2**63, "too large"), ("2", "without quotes"), (2.0, "without one"), (None, "which is none")],
+    [(2**63, "too large"), ("2", "without quotes"), (2.0, "without one"), (None, "not an integer")],
 )
 def test_other_ids_are_named(tmp_path: Path, number: Any, said: str) -> None:
     with pytest.raises(InputError, match=f"no integer id but .*{said}"):

@@ -88,7 +88,7 @@ def test_labels_are_read_where_labels_are_taken(roots: tuple[Path, Path], tmp_pa
 
 def test_an_object_of_no_class_and_a_broken_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("<a><object><name>unicorn</name></object></a>")
-    with pytest.raises(InputError, match=r"a.xml: 'unicorn' is no class of VOC"):
+    with pytest.raises(InputError, match=r"a.xml: 'unicorn' is not a class of VOC"):
         classes_of_xml(tmp_path / "a.xml")
     (tmp_path / "b.xml").write_text("<a><object>")
     with pytest.raises(InputError, match=r"b.xml: not a readable VOC annotation"):

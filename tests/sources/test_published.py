@@ -128,7 +128,7 @@ def test_a_registry_of_ones_own(tmp_path: Path) -> None:
     assert source.place == "shared"
     assert registry.train_aug_images is None
     assert as_plain(source.files[1]) == {**plain, "size": None, "sha256": None, "md5": None}
-    with pytest.raises(InputError, match=r"no published source called 'x'; known: own"):
+    with pytest.raises(InputError, match=r"no published source called 'x'; choose from own"):
         registry.source("x")
 
 

@@ -64,9 +64,12 @@ OTHERS = {
     "not a mat file": (b"\x89PNG", "not a MATLAB 5 file"),
     "variable": (mat("GTcls", Segmentation=SQUARE), "holds 'GTcls', not 'GTinst'"),
     "field": (mat("GTinst", Segmentation=SQUARE), "no field Categories"),
-    "cell": (mat("GTinst", Segmentation=np.array([[SQUARE, 1]], object), Categories=1), "no array"),
+    "cell": (
+        mat("GTinst", Segmentation=np.array([[SQUARE, 1]], object), Categories=1),
+        "not an array",
+    ),
     "type": (mat("GTinst", Segmentation=SQUARE * 1.5, Categories=1), "float64 of 4 x 5, not uint8"),
-    "size": (mat("GTinst", Segmentation=SQUARE, Categories=1), "5 x 4 pixels, the class mask has"),
+    "size": (mat("GTinst", Segmentation=SQUARE, Categories=1), "5 x 4 pixels, but the class mask"),
     "categories": (
         mat("GTinst", Segmentation=np.full((100, 120), 3, np.uint8), Categories=[[1], [2]]),
         "3 objects, whose Categories are 2 numbers",

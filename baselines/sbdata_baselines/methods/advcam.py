@@ -73,11 +73,11 @@ BASELINE = Baseline(
     backbone="ResNet-50, output stride 16",
     of_paper=True,
     differences=(
-        "As irn, whose classifier it takes; the official one is trained below stride 8, too.",
+        "As irn, whose classifier it uses; the official one is trained below stride 8, too.",
         "A step of 0.08, as in the official code; the paper has 0.008.",
         "Grad-CAM's weights are computed in closed form, which is the same for this classifier.",
-        "The official code means to count the half scale's 13 steps twice; its factor stays on for "
-        "the other scales, so all steps count the same, as in the preset paper.",
+        "The official code intends to count the half scale's 13 steps twice, but its factor also "
+        "applies to the other scales, so all steps count the same, as in the preset paper.",
         "The official threshold of the maps is searched on the ground truth of the training set; "
         "nothing is searched here.",
         "Presets smoke and photos change the input of the backbone's last part, not pixels, at one "

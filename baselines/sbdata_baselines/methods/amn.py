@@ -97,8 +97,8 @@ BASELINE = Baseline(
     build=build,
     backbone="ResNet-50, output stride 16",
     differences=(
-        "As irn; and seeds of the network's maps compare with constants, without its own "
-        "background map.",
+        "As irn; and seeds compare the network's maps with constants, without its own background "
+        "map.",
         "The last epoch is kept, as in the official code, which scores every epoch on the truth.",
     ),
 )

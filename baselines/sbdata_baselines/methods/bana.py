@@ -129,17 +129,17 @@ BASELINE = Baseline(
     of_paper=True,
     differences=(
         "The noise-aware loss of the segmenter is not used: all methods' segmenters are trained by "
-        "the same strategies, or these could not be compared. The default masks are its reliable "
-        "set, where Y_crf and Y_ret agree, and 255 elsewhere; masks.use takes either of them.",
+        "the same strategies, so that these can be compared. The default masks are its reliable "
+        "set, where Y_crf and Y_ret agree, and 255 elsewhere; masks.use chooses one of the two.",
         "The classifier is a ResNet-101 instead of a VGG-16 with Caffe's weights; its learning "
         "rate falls by a power of the step instead of to a tenth at step 5,000 of 8,000, and is "
         "ten times as large for new layers, which have no bias.",
-        "A box takes of each cell of the features the area that it covers, instead of bilinear "
+        "Each feature cell is weighted by the area that a box covers of it, instead of bilinear "
         "samples, so that a box smaller than a cell is pooled exactly.",
-        "Presets smoke and photos have a grid of 2 cells a side instead of 4, PAR instead of the "
-        "dense CRF, and take background's scores from 0.8 of the largest on, instead of 0.99.",
-        "Photos are resized bilinearly and padded with ImageNet's mean colour, which is no "
-        "background.",
+        "Presets smoke and photos have a grid of 2 cells per side instead of 4, PAR instead of the "
+        "dense CRF, and use background scores from 0.8 of the largest on, instead of 0.99.",
+        "Photos are resized bilinearly and padded with ImageNet's mean colour, which does not "
+        "count as background.",
     ),
     published={
         "VOC 2012 val / test": (

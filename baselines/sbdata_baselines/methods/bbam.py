@@ -1,6 +1,6 @@
-"""BBAM: its settings, its steps, and what a result says of it.
+"""BBAM: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.bbam`.
+The stages are implemented in :mod:`sbdata_baselines.bbam`.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class PerturbationSettings:
         zoom: Largest enlargement of a window.
         drawn: Number of proposals drawn around a box.
         shift: Largest shift of each of their edges, as a share of the box's side.
-        overlaps: IoU that a proposal's regressed box must exceed to be kept, in the order in which
-            they are tried.
-        plenty: Number of kept proposals beyond which no lower overlap is tried.
+        overlaps: IoUs that a proposal's regressed box must exceed to be kept, in the order in
+            which they are tried.
+        plenty: Number of kept proposals above which no lower overlap is tried.
         keep: Largest number of proposals that are kept.
-        grid: Cell of a mask in pixels: the first number, and the second one times the square root
-            of the box's share of the photo.
+        grid: Two numbers a and b; the side of a mask's cell in pixels is a + b · sqrt(the box's
+            share of the photo).
         lr: Learning rate of Adam.
         steps: Number of steps.
         area: Weight of the sum of a mask.
@@ -66,7 +66,7 @@ class PerturbationSettings:
         batch: Number of objects that are optimised at once; the masks do not depend on it.
 
     Raises:
-        InputError: For values that cannot be.
+        InputError: for impossible values.
     """
 
     side: int = 800
@@ -86,11 +86,11 @@ class PerturbationSettings:
 
     def __post_init__(self) -> None:
         if min(self.side, self.steps + 1, self.drawn, self.keep, self.batch) < 1:
-            msg = "perturbation: side, drawn, keep and batch must be at least 1, steps at least 0"
+            msg = "perturbation: side, drawn, keep, batch must be at least 1, and steps at least 0"
         elif len(self.grid) != 2 or self.grid[0] <= 0 or self.grid[1] < 0:
-            msg = "perturbation: grid must be two numbers, the first above 0, the second not below"
+            msg = "perturbation: grid must be two numbers, the first above 0, the second at least 0"
         elif not self.overlaps or (self.context and self.context < 1) or self.zoom <= 0:
-            msg = "perturbation: give overlaps, zoom above 0, context 0 or at least 1"
+            msg = "perturbation: overlaps need a value, zoom must be above 0, context 0 or >= 1"
         else:
             return
         raise InputError(msg)
@@ -103,21 +103,21 @@ class BoxMaskSettings:
     Attributes:
         foreground: Theta of an object's foreground: all but this share of its box's pixels are
             certain before the blur.
-        wide: The same for the wide mask; what it has beyond the foreground is 255.
-        blur: Standard deviation of the blur in pixels: the first number, and the second one times
-            the square root of the box's share of the photo.
+        wide: Theta of the wide mask; its pixels outside the foreground become 255.
+        blur: Two numbers a and b; the standard deviation of the blur in pixels is a + b · sqrt(the
+            box's share of the photo).
         certain: Probability that a pixel must exceed to belong to the object.
         least: Share of its box below which the mask of a small object is replaced.
-        small: Largest share of the photo that a small object's box has.
+        small: Largest share of the photo for the box of a small object.
         fills: Values that replace the map inside a small object's box, in the order in which they
             are tried.
         enough: Share of its box that a replaced mask must exceed; else the next value is tried.
         empty_fills: Values that replace a map of zeros.
-        empty_enough: Share of its box that such a mask must exceed; if none does, the box is
-            filled.
-        refine: Way to fit a map to the photo: a dense CRF's parameters, which need the extra
-            ``crf``, or one of the ways that all methods share.
-        margin: Pixels around a box that the refinement sees; -1 for the whole photo.
+        empty_enough: Share of its box that such a mask must exceed; if none does, the whole box is
+            the mask.
+        refine: Refinement that fits a map to the photo: parameters of a dense CRF, which needs the
+            extra ``crf``, or a refinement that all methods share.
+        margin: Margin around a box, in pixels, that the refinement uses; -1 for the whole photo.
     """
 
     foreground: float = 0.85
@@ -150,7 +150,7 @@ class BbamSettings:
 
 
 def build(settings: BbamSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of BBAM."""
     detector = Stage(
         "detector",
         "sbdata_baselines.stages.detector:train_detector",
@@ -196,20 +196,20 @@ BASELINE = Baseline(
     supervision=(IMAGE_LABELS, BOXES),
     backbone="ResNet-101 with a feature pyramid (Faster R-CNN)",
     differences=(
-        "No MCG proposals: the official masks of larger objects can be combined with those, which "
-        "come from a learned edge detector and were not available here.",
+        "No MCG proposals: the official code can combine the masks of larger objects with them; "
+        "they come from a learned edge detector and were not available here.",
         "The detector is assembled from torchvision's parts instead of maskrcnn-benchmark's. Its "
         "backbone keeps stride 16 with dilation, so that the feature pyramid has strides 4, 8 and "
         "16, and anchors on a pooled map of stride 32; all batch norm is frozen.",
         "The detector's learning rate falls by a power of the step instead of to a tenth at steps "
-        "12,000 and 16,000 of 18,000, and starts without warm-up; its views are square.",
-        "An object of which no proposal is kept, and whose filled box the CRF empties, has its "
-        "whole box for a mask; officially it has none, which shifts the lists of masks by one.",
-        "A mask is kept as float16 numbers instead of a JPEG, and an object's mask never leaves "
-        "its box.",
+        "12,000 and 16,000 of 18,000, without warm-up; its views are square.",
+        "If no proposal of an object is kept and the CRF empties its filled box, its mask is the "
+        "whole box; in the official code it has none, which shifts the lists of masks by one.",
+        "Masks are stored as float16 numbers instead of JPEGs, and an object's mask never extends "
+        "beyond its box.",
         "Presets smoke and photos train a Fast R-CNN on random boxes around the objects, without a "
         "proposal network. They optimise a mask in a window around each object instead of the "
-        "whole photo, in fewer and larger steps, and take PAR instead of the dense CRF; their "
+        "whole photo, in fewer and larger steps, and use PAR instead of the dense CRF; their "
         "grids, blurs, overlaps and thresholds are guesses.",
     ),
     published={

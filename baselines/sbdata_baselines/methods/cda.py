@@ -85,8 +85,8 @@ BASELINE = Baseline(
     backbone="ResNet-50, output stride 16",
     of_paper=True,
     differences=(
-        "As irn; and objects are pasted before the photo is resized and cut, not after.",
-        "Presets smoke and photos take objects from 2 % of a photo on, not 10 %: small ones, too.",
+        "As irn; and objects are pasted before the photo is resized and cropped, not after.",
+        "Presets smoke and photos use objects from 2 % of a photo on, not 10 %: small ones, too.",
     ),
     published={
         "CAM / pseudo-masks on VOC 2012 train (on IRN)": "50.8 / 67.7 mIoU",

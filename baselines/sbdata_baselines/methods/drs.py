@@ -1,6 +1,6 @@
-"""DRS: its settings, its steps, and what a result says of it.
+"""DRS: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.drs`.
+The stages are implemented in :mod:`sbdata_baselines.drs`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ class SuppressedSettings:
     """Settings of the classifier whose activations are suppressed.
 
     Attributes:
-        network: settings of the backbone.
-        views: settings of the views of photos.
-        optimiser: settings of the optimiser.
-        schedule: Duration of the training.
-        width: channels of the three convolutions before the maps.
-        delta: share of each channel's maximum that stays; 0 learns it (the learnable form).
-        suppressed: depths of the backbone, from the end, whose activations are suppressed, too;
-            those of the three convolutions always are. A VGG has 5.
+        network: Backbone settings.
+        views: Settings of the views of photos.
+        optimiser: Optimiser settings.
+        schedule: Training length.
+        width: Number of channels of the three convolutions before the maps.
+        delta: Fraction of each channel's maximum that activations may reach; 0 learns it (the
+            learnable form).
+        suppressed: Number of depths of the backbone, from the end, whose activations are
+            suppressed, too; those of the three convolutions always are. A VGG has 5.
     """
 
     network: NetworkSettings
@@ -49,36 +50,37 @@ class SuppressedSettings:
 
 @dataclass(frozen=True)
 class SidesSettings:
-    """Settings of reading maps out of a network.
+    """Settings for computing maps with a network.
 
     Attributes:
-        sides: Sides of the squares to which a photo is resized; the largest value of all counts.
+        sides: Sides of the squares to which a photo is resized; a map takes the largest of its
+            values over all sides.
 
     Raises:
-        InputError: if there is none, or one is below 16.
+        InputError: if there is no side, or one is below 16.
     """
 
     sides: tuple[int, ...] = (256, 320, 384)
 
     def __post_init__(self) -> None:
         if not self.sides or min(self.sides) < 16:
-            msg = f"sides: give at least one, of at least 16 pixels, not {list(self.sides)}"
+            msg = f"sides must be one or more numbers of at least 16, not {list(self.sides)}"
             raise InputError(msg)
 
 
 @dataclass(frozen=True)
 class RefiningSettings:
-    """Settings of the network that learns to give the maps of the first one.
+    """Settings of the network that learns to predict the maps of the first one.
 
     Attributes:
-        network: settings of the backbone.
-        views: settings of the views of photos and maps; they show all of a photo.
-        optimiser: settings of the optimiser.
-        schedule: Duration of the training.
-        width: channels of the three convolutions before the maps.
+        network: Backbone settings.
+        views: Settings of the views of photos and maps, which must show the whole photo.
+        optimiser: Optimiser settings.
+        schedule: Training length.
+        width: Number of channels of the three convolutions before the maps.
 
     Raises:
-        InputError: if views are cut.
+        InputError: if views are crops.
     """
 
     network: NetworkSettings
@@ -89,20 +91,20 @@ class RefiningSettings:
 
     def __post_init__(self) -> None:
         if self.views.crop != self.views.side:
-            msg = "views: the refinement network sees whole photos; let crop equal side"
+            msg = "views: the refinement network needs whole photos; set crop to the value of side"
             raise InputError(msg)
 
 
 @dataclass(frozen=True)
 class BinarySaliencySettings:
-    """Pseudo-masks from maps and a saliency map of two levels.
+    """Settings of pseudo-masks from maps and a thresholded saliency map.
 
     Attributes:
-        salient: saliency above which a pixel stands out; else its background has the score 1.
-        floor: alpha, class scores below which are 0.
-        conflict: scores above this are strong.
-        most: strong scores that a pixel may have; with more it is 255.
-        doubt: whether salient pixels without a class are 255.
+        salient: Saliency above which a pixel is salient; otherwise its background score is 1.
+        floor: Threshold alpha; class scores below it are set to 0.
+        conflict: Threshold above which a score is strong.
+        most: Largest number of strong scores of a pixel; with more it is 255.
+        doubt: True to mark salient pixels without a class as 255.
     """
 
     salient: float
@@ -117,12 +119,12 @@ class DrsSettings:
     """Hyperparameters of DRS.
 
     Attributes:
-        saliency: Settings of the saliency maps that are made if none are given.
-        suppressed: settings of the classifier.
-        activation: settings of its maps.
-        refining: settings of the refinement network.
-        refined: settings of that network's maps.
-        masks: settings of the pseudo-masks.
+        saliency: Settings of the saliency maps that are computed if none are given.
+        suppressed: Settings of the classifier.
+        activation: Settings of its maps.
+        refining: Settings of the refinement network.
+        refined: Settings of that network's maps.
+        masks: Settings of the pseudo-masks.
     """
 
     saliency: SaliencySettings
@@ -134,7 +136,7 @@ class DrsSettings:
 
 
 def build(settings: DrsSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of DRS."""
     trained = Stage(
         "suppressed",
         "sbdata_baselines.drs:train_suppressed",
@@ -186,17 +188,17 @@ BASELINE = Baseline(
     backbone="VGG-16, output stride 8",
     of_paper=True,
     differences=(
-        "Saliency maps are those that are given, else an unlearned prior's, which is far weaker "
-        "than the official ones.",
+        "Unless saliency maps are given, they come from a prior without learning, which is far "
+        "weaker than the official ones.",
         "Both networks are those of their last epoch; the official code keeps the epoch whose "
         "pseudo-masks fit the ground truth of the training images best.",
-        "Biases learn at the rate of their weights, not at twice that.",
-        "How new weights of the convolutions start, and that the share is computed from the mean "
+        "Biases have the learning rate of their weights, not twice that.",
+        "The initialisation of the convolutions, and that the fraction is computed from the mean "
         "of the rectified activations, are guesses.",
         "Maps are resized to the photo before they are compared between sizes, without aligning "
-        "their corners, and the refined ones are cut off at 1.",
-        "Presets smoke and photos suppress the three convolutions of the head alone: the "
-        "activations of an EfficientNet are bounded, and not made for it.",
+        "their corners, and the refined ones are clipped at 1.",
+        "Presets smoke and photos suppress only the three convolutions of the head, because the "
+        "activations of an EfficientNet are bounded and not suited to it.",
     ),
     published={
         "VOC 2012 val / test": (

@@ -135,15 +135,15 @@ BASELINE = Baseline(
     backbone="ResNet-38d (Wide ResNet), output stride 8",
     of_paper=True,
     differences=(
-        "Saliency maps are those that are given, else an unlearned prior's, which is far weaker "
-        "than the official PoolNet.",
+        "Unless saliency maps are given, they come from a prior without learning, which is far "
+        "weaker than the official PoolNet.",
         "The backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
-        "The saliency rule is applied to what the CRF gives; the official code applies it to a "
+        "The saliency rule is applied to the result of the CRF; the official code applies it to a "
         "variable that its CRF branch does not use.",
         "Pairs are drawn at each step, not read from the authors' list.",
         "The learning rate has no warm-up, and the CRF runs its usual ten iterations, not three.",
-        "Presets smoke and photos share one transformer among the classes and ask about three "
-        "absent ones, not all.",
+        "Presets smoke and photos share one transformer among the classes and predict three absent "
+        "classes per pair, not all.",
     ),
     published={
         "VOC 2012 train, masks / with CRF / with CRF and saliency": "52.83 / 58.61 / 68.11 mIoU",

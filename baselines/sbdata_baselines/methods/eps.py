@@ -101,10 +101,10 @@ BASELINE = Baseline(
     backbone="ResNet-38d (Wide ResNet), output stride 8",
     of_paper=True,
     differences=(
-        "Saliency maps are those that are given, else an unlearned prior's, which is far weaker "
-        "than the official PFAN.",
+        "Unless saliency maps are given, they come from a prior without learning, which is far "
+        "weaker than the official PFAN.",
         "The backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
-        "The masks have no dense CRF, as the official code's; the paper's figures with one need "
+        "The masks have no dense CRF, as in the official code; the paper's results with one need "
         "masks.refine.name=crf.",
         "Photos are resized bilinearly and padded with ImageNet's mean colour.",
     ),

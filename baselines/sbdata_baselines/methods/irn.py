@@ -113,7 +113,7 @@ BASELINE = Baseline(
     backbone="ResNet-50, output stride 16",
     of_paper=True,
     differences=(
-        "The displacement branch is left out: it only tells instances apart.",
+        "The displacement branch is left out: it only separates instances.",
         "The walk multiplies by a sparse matrix 256 times instead of squaring a dense one 8 times.",
         "Scales of batch norm are not trained.",
         "Photos are resized bilinearly and padded with ImageNet's mean colour.",

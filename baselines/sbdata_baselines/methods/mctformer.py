@@ -36,8 +36,8 @@ class TokenSettings:
         views: Settings of the views of photos.
         optimiser: Optimiser settings.
         schedule: Training length.
-        distortion: Distortion of the photos before views are cut; the views then have no scale of
-            their own.
+        distortion: Distortion of the photos before views are cropped; it draws the scale, so the
+            views have none.
 
     Raises:
         InputError: for impossible values.
@@ -51,7 +51,7 @@ class TokenSettings:
 
     def __post_init__(self) -> None:
         if self.distortion is not None and (self.views.long_side or self.views.rescale):
-            msg = "views: a distortion draws the scale; leave out long_side and rescale"
+            msg = "views: the distortion draws the scale; leave out long_side and rescale"
             raise InputError(msg)
 
 
@@ -136,17 +136,17 @@ BASELINE = Baseline(
     build=build,
     backbone="DeiT-S, patches of 16 pixels; ResNet-38d for PSA",
     differences=(
-        "In smoke and photos the network is a hybrid, not the paper's: a transformer of four "
-        "blocks from random numbers reads an EfficientNet's features, since no package brings the "
-        "weights of a vision transformer; it shows that the method runs, not how good it is.",
-        "Presets smoke and photos leave out the refinement by the patches' affinity, which spoils "
-        "its maps: patches of so young a transformer do not look at their like.",
+        "In smoke and photos the network is a hybrid, not the paper's: four randomly initialised "
+        "transformer blocks on an EfficientNet's features, because no package has the weights of "
+        "a vision transformer; it shows that the method runs, not how good it is.",
+        "Presets smoke and photos leave out the refinement by the patches' affinity, which would "
+        "spoil the maps: without pretraining, patches do not attend to similar patches.",
         "PSA's backbone is a ResNet-101: weights of ResNet-38d come in MXNet's format only.",
         "Photos are resized to whole patches; the official code cuts off incomplete ones and "
         "stretches the maps over them.",
         "The learning rate changes with each step instead of each epoch, and training has full "
         "precision.",
-        "The noise of random erasing is clipped to the colours that there are.",
+        "The noise of random erasing is clipped to the range of valid colours.",
         "The score 0.39 of the background in the preset paper is the official one, which was "
         "chosen on ground truth; so was 0.2 in the others, on 120 generated training photos.",
     ),

@@ -1,6 +1,6 @@
-"""NS-ROM: its settings, its steps, and what a result says of it.
+"""NS-ROM: settings, stages and method metadata.
 
-The steps themselves are in :mod:`sbdata_baselines.nsrom`.
+The stages are implemented in :mod:`sbdata_baselines.nsrom`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class ReasoningSettings:
     """Settings of a classifier with global reasoning.
 
     Attributes:
-        network: settings of the backbone.
-        views: settings of the views of photos, which must show all of them and not be mirrored.
-        optimiser: settings of the optimiser.
-        schedule: Duration of the training.
-        width: channels of the three convolutions before the maps.
-        nodes: nodes of the graph.
-        states: numbers that a node holds.
+        network: Backbone settings.
+        views: Settings of the views of photos, which must show the whole photo, not mirrored.
+        optimiser: Optimiser settings.
+        schedule: Training length.
+        width: Number of channels of the three convolutions before the maps.
+        nodes: Number of nodes of the graph.
+        states: Number of values of a node.
 
     Raises:
-        InputError: if views are cut or mirrored, so that maps do not lie on their photos.
+        InputError: if views are crops or mirrored, because maps would then not match their photos.
     """
 
     network: NetworkSettings
@@ -54,7 +54,7 @@ class ReasoningSettings:
 
     def __post_init__(self) -> None:
         if self.views.crop != self.views.side or self.views.flip:
-            msg = "views: maps are kept of whole photos; let crop equal side, and flip be false"
+            msg = "views: maps of whole photos are stored; crop must equal side, without flip"
             raise InputError(msg)
 
 
@@ -63,8 +63,8 @@ class AccumulatingSettings(ReasoningSettings):
     """Settings of the first classifier, whose maps are accumulated while it is trained.
 
     Attributes:
-        first: epoch from which maps are kept, counted from 0.
-        least: probability of a class from which its map is kept.
+        first: First epoch whose maps are kept, counted from 0.
+        least: Smallest probability of a class whose map is kept.
     """
 
     first: int = 1
@@ -73,10 +73,10 @@ class AccumulatingSettings(ReasoningSettings):
 
 @dataclass(frozen=True)
 class SideSettings:
-    """Settings of reading maps out of a network.
+    """Settings for computing maps with a network.
 
     Attributes:
-        side: side of the square to which a photo is resized.
+        side: Side of the square to which a photo is resized.
     """
 
     side: int = 256
@@ -84,18 +84,18 @@ class SideSettings:
 
 @dataclass(frozen=True)
 class FirstLabelSettings:
-    """Labels of the first round, from maps and saliency.
+    """Settings of the labels of the first round, from maps and saliency.
 
     Attributes:
-        salient: saliency from which on a pixel without a class is 255.
-        floor: class scores below this are 0.
-        conflict: scores above this are strong; a pixel with two of them is 255.
-        doubt: class score above which a pixel of background is 255.
-        potential: whether background is 255 that an earlier map takes for an object.
-        spare: value above which an earlier map's pixels tell the threshold of a class that no
-            pixel was given.
-        least: share of the photo that must have a class, else all of it is 255. It drops photos of
-            small objects; 0 keeps them.
+        salient: Saliency from which on a pixel without a class is 255.
+        floor: Class scores below this value are set to 0.
+        conflict: Threshold above which a score is strong; a pixel with two strong scores is 255.
+        doubt: Class score above which a background pixel is 255.
+        potential: True to mark background as 255 if an earlier map shows an object there.
+        spare: Value above which pixels of an earlier map determine the threshold of a class that
+            no pixel has.
+        least: Fraction of the photo that must have a class; otherwise all of it is 255. This drops
+            photos of small objects; 0 keeps them.
     """
 
     salient: float
@@ -109,13 +109,13 @@ class FirstLabelSettings:
 
 @dataclass(frozen=True)
 class RoundSettings:
-    """Settings of the segmenter that learns the first labels.
+    """Settings of the segmenter that is trained on the first labels.
 
     Attributes:
-        model: settings of the network.
-        views: settings of the views of photos and labels.
-        optimiser: settings of the optimiser.
-        schedule: Duration of the training.
+        model: Network settings.
+        views: Settings of the views of photos and labels.
+        optimiser: Optimiser settings.
+        schedule: Training length.
     """
 
     model: ModelSettings
@@ -129,10 +129,10 @@ class PredictionSettings:
     """Settings of the first segmenter's predictions of the training photos.
 
     Attributes:
-        scales: scales of the photo.
-        flip: whether the mirrored photo is seen as well.
-        labelled: whether classes that a photo is not labelled with are left out.
-        refine: fits the probabilities to the photo.
+        scales: Scales of the photo.
+        flip: True to use the mirrored photo too.
+        labelled: True to leave out classes that are not among the photo's labels.
+        refine: Refinement that fits the probabilities to the photo.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -143,12 +143,13 @@ class PredictionSettings:
 
 @dataclass(frozen=True)
 class SecondLabelSettings:
-    """Labels of the second round, the pseudo-masks.
+    """Settings of the labels of the second round, the pseudo-masks.
 
     Attributes:
-        reach: side in pixels of the square by which what was found is dilated; beyond it pixels of
-            photos with several classes are 255.
-        least: share of the photo that must have a class, else all of it is 255; 0 keeps all.
+        reach: Side in pixels of the square by which labelled pixels are dilated; in photos with
+            several classes, pixels farther away are 255.
+        least: Fraction of the photo that must have a class; otherwise all of it is 255. 0 keeps
+            all photos.
     """
 
     reach: int = 30
@@ -160,15 +161,15 @@ class NsromSettings:
     """Hyperparameters of NS-ROM.
 
     Attributes:
-        saliency: Settings of the saliency maps that are made if none are given.
-        accumulating: settings of the first classifier.
-        earlier: settings of its maps after the last epoch.
-        integral: settings of the network that learns the accumulated maps.
-        activation: settings of that network's maps.
-        labels: settings of the first labels.
-        segmenter: settings of the segmenter that learns them.
-        prediction: settings of its predictions.
-        masks: settings of the pseudo-masks.
+        saliency: Settings of the saliency maps that are computed if none are given.
+        accumulating: Settings of the first classifier.
+        earlier: Settings of its maps after the last epoch.
+        integral: Settings of the network that learns the accumulated maps.
+        activation: Settings of that network's maps.
+        labels: Settings of the first labels.
+        segmenter: Settings of the segmenter that is trained on them.
+        prediction: Settings of its predictions.
+        masks: Settings of the pseudo-masks.
     """
 
     saliency: SaliencySettings
@@ -183,7 +184,7 @@ class NsromSettings:
 
 
 def build(settings: NsromSettings) -> Stage:
-    """Return the last stage."""
+    """Return the last stage of NS-ROM."""
     code = "sbdata_baselines.nsrom:"
     saliency = saliency_stage(settings.saliency)
     accumulating = Stage(
@@ -267,19 +268,19 @@ BASELINE = Baseline(
     backbone="VGG-16, output stride 8",
     of_paper=True,
     differences=(
-        "Saliency maps are those that are given, else an unlearned prior's, which is far weaker "
-        "than the official PoolNet-like ones.",
-        "The first segmenter starts from ImageNet's weights by default, not from COCO's; its views "
-        "have any scale from 0.5 to 1.5, not one of five, and its biases learn as fast as their "
-        "weights. The second segmenter is that of the benchmark, under each strategy.",
-        "Biases of the classifiers learn at the rate of their weights, not at twice that.",
-        "How new weights of the convolutions start, that the batch norm of the reasoning unit "
-        "starts from a scale of 1 and its 1 x 1 convolutions have biases, that accumulated maps "
-        "are kept with 8 bits, that the second round dilates the first labels with their 255, "
-        "and that only labelled classes count as foreground in its 1 %, are guesses.",
+        "Unless saliency maps are given, they come from a prior without learning, which is far "
+        "weaker than the official PoolNet-like ones.",
+        "The first segmenter starts from ImageNet weights by default, not from COCO weights; its "
+        "views have any scale from 0.5 to 1.5, not one of five, and its biases have the learning "
+        "rate of their weights. The second segmenter is that of the benchmark, for each strategy.",
+        "Biases of the classifiers have the learning rate of their weights, not twice that.",
+        "These are guesses: the initialisation of the convolutions, the initial scale of 1 of the "
+        "reasoning unit's batch norm and the biases of its 1 x 1 convolutions, the 8 bits of "
+        "accumulated maps, that the second round dilates the first labels with their 255, and "
+        "that only labelled classes count as foreground in its 1 %.",
         "A photo without classes stays background; the official training list has none.",
-        "In presets smoke and photos, classes that a photo is not labelled with are left out of "
-        "the first segmenter's predictions, and PAR takes the place of the dense CRF.",
+        "In presets smoke and photos, classes that are not among a photo's labels are left out of "
+        "the first segmenter's predictions, and PAR replaces the dense CRF.",
     ),
     published={
         "VOC 2012 val / test": (

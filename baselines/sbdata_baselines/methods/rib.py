@@ -72,7 +72,7 @@ BASELINE = Baseline(
     backbone="ResNet-50, output stride 16",
     of_paper=True,
     differences=(
-        "As irn, whose classifier it takes.",
+        "As irn, whose classifier it uses.",
         "Maps that fill the photo end the steps and are not summed; the official code sums those "
         "of its first scale.",
         "Presets smoke and photos train the backbone's last part and the head, at one scale, in 4 "

@@ -13,9 +13,8 @@ from sbdata.settings import read_settings
 def presets_of(method: str) -> dict[str, dict[str, Any]]:
     """Return the settings of a method as plain values, by preset.
 
-    A part may be taken from another method: ``irn: irn.paper`` stands for all of
-    ``irn.paper.yaml``. ``base: irn.smoke`` takes all of that preset; the file's other keys replace
-    its values in the same places.
+    A value may be another preset: ``irn: irn.paper`` stands for all of ``irn.paper.yaml``.
+    ``base: irn.smoke`` starts from that preset; the file's other keys replace its values.
 
     Raises:
         InputError: if a file is not a mapping.
@@ -28,7 +27,7 @@ def presets_of(method: str) -> dict[str, dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any]:
     raw, where = read_settings(str(path), "presets", "preset")
     if not isinstance(raw, dict):
-        msg = f"{where}: a preset must be a mapping of names"
+        msg = f"{where}: a preset must be a mapping of keys to values"
         raise InputError(msg)
     parts = {
         key: _read(path.parent / f"{value}.yaml") if _is_preset(path, value) else value
@@ -36,7 +35,7 @@ def _read(path: Path) -> dict[str, Any]:
     }
     base = parts.pop("base", {})
     if not isinstance(base, dict):
-        msg = f"{where}: base is {base!r}, which is no preset here"
+        msg = f"{where}: base must be the name of a preset in this folder, not {base!r}"
         raise InputError(msg)
     return _over(base, parts)
 

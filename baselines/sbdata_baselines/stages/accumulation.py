@@ -1,11 +1,11 @@
 """Accumulation: the largest value that a photo's maps had while the classifier was trained.
 
-Jiang et al., "Integral Object Mining via Online Attention Accumulation" (OAA, ICCV 2019): what a
-classifier looks at shifts from part to part of an object as it learns, so the maximum over the
+Jiang et al., "Integral Object Mining via Online Attention Accumulation" (OAA, ICCV 2019): during
+training, a classifier's attention shifts between the parts of an object, so the maximum over the
 epochs covers more of it. A second network learns from the accumulated maps as soft targets, pixel
-by pixel (the integral model). Facts beyond the paper are those of the code of NS-ROM (Yao et al.,
-CVPR 2021). The maps are a buffer of the model and thereby part of its checkpoints, so a training
-that was killed goes on with the very maps that it had.
+by pixel (the integral model). Details that the paper leaves open follow the code of NS-ROM (Yao et
+al., CVPR 2021). The maps are a buffer of the model and so part of its checkpoints: a killed
+training continues with the same maps.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Visit:
     """A photo in an epoch.
 
     Attributes:
-        row: the photo and its labels.
-        number: number of the photo in the training set, from 0.
-        epoch: number of the epoch, from 0.
+        row: Photo and its labels.
+        number: Number of the photo in the training set, from 0.
+        epoch: Number of the epoch, from 0.
     """
 
     row: WeakImage
@@ -59,8 +59,8 @@ class Visits:
     """The visits of a run: each photo once an epoch, in an order drawn anew for every epoch.
 
     Attributes:
-        rows: all photos.
-        seed: seed of the order.
+        rows: Photos.
+        seed: Seed of the order.
     """
 
     rows: tuple[WeakImage, ...]
@@ -77,7 +77,7 @@ class VisitTarget:
     """Target of a view of a visit.
 
     Attributes:
-        n_classes: number of classes, without background.
+        n_classes: Number of classes, without background.
     """
 
     n_classes: int
@@ -89,7 +89,7 @@ class VisitTarget:
 
 
 def visits_of(weak: WeakSet, settings: SquareViewSettings, seed: int) -> Views[Visit]:
-    """Return all views of one run, each with labels, number of the photo and of the epoch."""
+    """Return all views of one run, each with labels, the photo's number and the epoch's."""
     return Views(Visits(weak.rows, seed), settings, VisitTarget(len(weak.taxonomy)), seed)
 
 
@@ -100,8 +100,8 @@ class Accumulator(nn.Module):
     """The accumulated maps of all photos.
 
     Args:
-        counts: numbers of classes of the photos, in their order.
-        size: height and width of a map.
+        counts: Number of classes of each photo.
+        size: Height and width of a map.
 
     Attributes:
         kept: ``(M, h, w)`` uint8, the maps of the first photo's classes first.
@@ -127,19 +127,19 @@ class Accumulator(nn.Module):
         last: int,
         least: float,
     ) -> None:
-        """Take in the maps of a batch.
+        """Accumulate the maps of a batch.
 
-        From epoch ``first`` on the map of a present class counts if its probability is at least
-        ``least``. In epoch ``last`` the maps of classes that have none yet count as well.
+        From epoch ``first`` on, the map of a present class counts if its probability is at least
+        ``least``. In epoch ``last``, the maps of classes that have none yet count as well.
 
         Args:
-            activations: ``(N, C, h, w)``; positive parts are divided by their maxima.
-            labels: ``(N, C)`` of 0 and 1.
-            numbers: ``(N,)`` numbers of the photos.
-            epochs: ``(N,)`` numbers of the epochs.
-            first: see above.
-            last: see above.
-            least: see above.
+            activations: Activations, ``(N, C, h, w)``; positive parts are divided by their maxima.
+            labels: Labels, ``(N, C)`` of 0 and 1.
+            numbers: Numbers of the photos, ``(N,)``.
+            epochs: Numbers of the epochs, ``(N,)``.
+            first: First epoch that counts.
+            last: Last epoch.
+            least: Smallest probability that counts.
         """
         activations = activations.detach()
         ranks = labels.long().cumsum(dim=1) - 1
@@ -160,8 +160,8 @@ class Accumulator(nn.Module):
         """Return the accumulated maps of a photo.
 
         Args:
-            number: number of the photo.
-            classes: its classes.
+            number: Number of the photo.
+            classes: Classes of the photo.
         """
         start = int(self.starts[number])
         levels = self.kept[start : start + len(classes)].cpu().numpy()
@@ -169,13 +169,15 @@ class Accumulator(nn.Module):
 
 
 def integral_loss(activations: Tensor, levels: Tensor) -> Tensor:
-    """Return the loss of the integral model: soft targets where there are any, else absence.
+    """Return the loss of the integral model, which learns soft targets and, elsewhere, absence.
 
-    The mean of ``-t log sigmoid(z)`` over all ``t > 0``, and that of ``softplus(z)`` over the rest.
+    It is the mean of ``-t log sigmoid(z)`` over all ``t > 0`` plus the mean of ``softplus(z)`` over
+    the rest.
 
     Args:
-        activations: z, ``(N, C, h, w)``; resized bilinearly to the targets if need be.
-        levels: ``(N, C, H, W)`` uint8, 255 for t = 1.
+        activations: Activations z, ``(N, C, h, w)``; resized bilinearly to the targets if they
+            differ in size.
+        levels: Targets, uint8 ``(N, C, H, W)``; 255 for t = 1.
     """
     activations = resized(activations, levels.shape[-2:])
     targets = levels.to(activations.dtype) / _LEVELS

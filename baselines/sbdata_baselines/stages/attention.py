@@ -63,7 +63,7 @@ def check_plain(blocks: nn.Module) -> None:
         more = [n for n, p in parts.items() if n not in _PARTS and not isinstance(p, nn.Identity)]
         if more or _PARTS - set(parts):
             what = f"with the part {more[0]!r}" if more else "of another kind"
-            msg = f"the transformer has attention {what}; take a plain one, such as DeiT"
+            msg = f"the transformer has attention {what}; use a plain one, such as DeiT"
             raise InputError(msg)
 
 

@@ -1,8 +1,8 @@
 """Box masks: from the attribution maps of a photo's objects to its pseudo-mask.
 
 Lee et al., "BBAM: Bounding Box Attribution Map for Weakly Supervised Semantic and Instance
-Segmentation" (CVPR 2021). Two masks are made of each object: its foreground, of what is surely
-needed, and a wide one. The band between the two is 255.
+Segmentation" (CVPR 2021). Each object gets two masks, by a high and a low threshold: its foreground
+and a wide mask. The band between them is 255.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from sbdata_baselines.stages.maps import FloatMap
 
 BoolMap = npt.NDArray[np.bool_]
 Fit = Callable[[FloatMap], BoolMap]
-"""From the values in a box, in [0, 1], to the pixels of the box that belong to the object."""
+"""Function from the values in a box, in [0, 1], to the box's pixels that belong to the object."""
 
 
 def clipped_values(values: FloatMap, theta: float) -> FloatMap:
-    """Divide values by the one at rank ``1 - theta`` from the top, and cut them at 1.
+    """Divide values by their ``theta`` quantile and clip them at 1.
 
     Args:
-        values: ``(h, w)`` of a box, at least 0.
-        theta: share of the box's pixels that lie below that value.
+        values: Values in a box, ``(h, w)``, at least 0.
+        theta: Fraction of the box's pixels below the divisor.
 
     >>> clipped_values(np.array([[0.125, 0.25, 0.5, 1]], np.float32), 0.75).tolist()
     [[0.25, 0.5, 1.0, 1.0]]
@@ -43,15 +43,15 @@ def clipped_values(values: FloatMap, theta: float) -> FloatMap:
 
 
 def blurred_values(values: FloatMap, box: Box, size: tuple[int, int], sigma: float) -> FloatMap:
-    """Blur a box's values with the nothing around them, and stretch them to a maximum of 1.
+    """Blur a box's values, with zeros around the box, and scale them to a maximum of 1.
 
-    The kernel reaches one standard deviation to each side; the photo is mirrored at its rim.
+    The kernel reaches one standard deviation to each side; the photo is mirrored at its border.
 
     Args:
-        values: ``(h, w)`` of the box.
-        box: the box.
-        size: height and width of the photo.
-        sigma: standard deviation of the blur in pixels; is rounded.
+        values: Values in the box, ``(h, w)``.
+        box: Box.
+        size: Height and width of the photo.
+        sigma: Standard deviation of the blur in pixels; it is rounded.
     """
     reach = round(sigma)
     if reach < 1:
@@ -74,10 +74,10 @@ def fit_in(photo: Photo, box: Box, refine: Refiner | None, settings: BoxMaskSett
     """Return the function that fits a box's values to the photo.
 
     Args:
-        photo: the photo.
-        box: the box.
-        refine: applied to the values and their complements; with None they stay as they are.
-        settings: ``certain`` and ``margin``.
+        photo: Photo.
+        box: Box.
+        refine: Refinement of the values and their complements; None leaves them unchanged.
+        settings: Settings with ``certain`` and ``margin``.
     """
     height, width = photo.shape[:2]
     margin = max(height, width) if settings.margin < 0 else settings.margin
@@ -104,20 +104,20 @@ def object_mask(
 ) -> BoolMap:  # fmt: skip
     """Return the pixels of a box that belong to its object.
 
-    A small object of which hardly a pixel is left is found again from a constant in its box, beside
-    the pixels that are left.
+    If hardly a pixel of a small object is left, the mask is computed again from a constant in the
+    box, with 1 at the pixels that are left.
 
     Args:
-        values: ``(h, w)``, the object's attribution map in the box, in [0, 1]; zeros if the
-            detector did not find it.
-        box: its box.
-        size: height and width of the photo.
-        theta: see :func:`clipped_values`.
-        fit: fits values to the photo.
-        settings: settings of the masks.
+        values: Attribution map of the object in the box, ``(h, w)`` in [0, 1]; zeros if the
+            detector did not find the object.
+        box: Box of the object.
+        size: Height and width of the photo.
+        theta: See :func:`clipped_values`.
+        fit: Function that fits values to the photo.
+        settings: Settings of the masks.
 
     Returns:
-        bool ``(h, w)``; all of the box if nothing else is left of an object that was not found.
+        Mask, bool ``(h, w)``; the whole box if an object was not found and has too few pixels.
     """
     nothing = np.zeros(values.shape, np.bool_)
     if not values.any():
@@ -132,7 +132,10 @@ def object_mask(
 
 
 def _filled(certain: BoolMap, fills: Sequence[float], enough: float, fit: Fit) -> BoolMap:
-    """Fit constants, with 1 for certain pixels, until enough of the box is left; else the last."""
+    """Return the fit of the first constant that leaves enough of the box, else of the last one.
+
+    Certain pixels have the value 1.
+    """
     found = certain
     for fill in fills:
         found = fit(np.where(certain, 1, fill).astype(np.float32))
@@ -147,20 +150,20 @@ def merged_mask(
     wides: Sequence[BoolMap],
     size: tuple[int, int],
 ) -> LabelMap:
-    """Put the objects of a photo together.
+    """Combine the objects of a photo into one mask.
 
-    Pixels of two classes are 255. Objects whose box lies inside another one are then painted over
-    the rest, those of smaller boxes last. At the end, what an object's wide mask has beyond its
-    foreground is 255.
+    Pixels of two classes become 255. Objects whose box lies inside another box are then painted
+    over the rest, smallest boxes last. Finally, pixels of an object's wide mask outside its
+    foreground become 255.
 
     Args:
         boxes: Boxes of the objects.
-        foregrounds: pixels of each box that belong to its object, ``(h, w)``.
-        wides: pixels of each box that may belong to it.
-        size: height and width of the photo.
+        foregrounds: Pixels of each box that belong to its object, ``(h, w)``.
+        wides: Pixels of each box that may belong to its object.
+        size: Height and width of the photo.
 
     Returns:
-        uint8 ``(H, W)``: classes, 0 background, 255.
+        Mask, uint8 ``(H, W)``: a class, 0 for background, or 255.
     """
     mask = np.zeros(size, np.uint8)
     for box, found in zip(boxes, foregrounds, strict=True):
@@ -177,7 +180,7 @@ def merged_mask(
 
 
 def _inside(box: Box, other: Box) -> bool:
-    """Tell whether a box lies inside a larger one."""
+    """Return True if a box lies inside a larger one."""
     return (
         other.x <= box.x
         and other.y <= box.y

@@ -24,7 +24,7 @@ def boxes_of(row: WeakImage) -> tuple[Box, ...]:
         InputError: if the photo comes without box annotations.
     """
     if row.boxes is None:
-        msg = f"image {row.image_id} comes without boxes, which this method learns from; give them"
+        msg = f"image {row.image_id} has no boxes, which this method needs; give them by --boxes"
         raise InputError(msg)
     return row.boxes
 

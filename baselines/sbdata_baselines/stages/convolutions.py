@@ -1,8 +1,9 @@
-"""Convolutions: the head that DRS and NS-ROM put on a VGG, in the place of its linear layers.
+"""Convolutions: the head with which DRS and NS-ROM replace the linear layers of a VGG.
 
-Three 3 x 3 convolutions, each with an activation, and a 1 x 1 convolution to the maps, whose
-spatial means are the classes' logits. New weights are drawn as He et al. (ICCV 2015) do for ReLU,
-those of the 1 x 1 convolution from N(0, 0.01); biases are 0. A guess: the papers do not say.
+It has three 3 x 3 convolutions, each with an activation, and a 1 x 1 convolution to the maps, whose
+spatial means are the classes' logits. New weights are initialised as by He et al. (ICCV 2015) for
+ReLU, those of the 1 x 1 convolution from N(0, 0.01); biases are 0. The papers do not state the
+initialisation; this is a guess.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ CONVOLUTIONS = 3
 
 
 class ConvolvedClassifier(nn.Module):
-    """A backbone, three convolutions, and a map for each class.
+    """Backbone, three convolutions, and a map for each class.
 
     Args:
-        pyramid: the backbone.
-        n_classes: C, without background.
-        width: channels of the convolutions.
-        activations: Modules after each convolution, in order.
-        last: Module that the input of the maps passes through; none by default.
+        pyramid: Backbone.
+        n_classes: Number of classes C, without background.
+        width: Number of channels of the convolutions.
+        activations: Module after each convolution, in order.
+        last: Module before the convolution to the maps; none by default.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class ConvolvedClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return the activations ``(N, C, h, w)``, before anything cuts off the negative ones."""
+        """Return the activations, ``(N, C, h, w)``, including negative ones."""
         features = self.last(self._convolved(self.pyramid(images)[-1]))
         activations: Tensor = self.head(features)
         return activations
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits ``(N, C)``."""
+        """Return the logits, ``(N, C)``."""
         return self.maps(images).mean(dim=(2, 3))
 
     @mixed

@@ -1,9 +1,9 @@
 """Detector: torchvision's Fast or Faster R-CNN with a feature pyramid, trained on boxes.
 
 Girshick, "Fast R-CNN" (ICCV 2015); Ren et al., "Faster R-CNN" (NeurIPS 2015); Lin et al., "Feature
-Pyramid Networks for Object Detection" (CVPR 2017). The box head is all that BBAM reads, and it
-reads it at proposals of its own. So the region proposal network is needed for training alone, where
-random boxes around the objects can take its place.
+Pyramid Networks for Object Detection" (CVPR 2017). BBAM uses only the box head, at its own
+proposals. So the region proposal network is needed only for training, where random boxes around the
+objects can replace it.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from sbdata_baselines.stages.training import load_network, new_network, train_ne
 
 Targets = list[dict[str, Tensor]]
 
-_FINEST = 4  # stride of the finest map that the feature pyramid takes, in pixels
-_POOLED = 7  # cells a side to which the features of a box are pooled
-_SAMPLING = 2  # bilinear samples a side of each of these cells
-_NEAR = 0.6  # largest shift of an edge of a drawn proposal, as a share of the box's side
+_FINEST = 4  # stride of the finest map of the feature pyramid, in pixels
+_POOLED = 7  # cells per side to which the features of a box are pooled
+_SAMPLING = 2  # bilinear samples per side of each of these cells
+_NEAR = 0.6  # largest shift of an edge of a random proposal, as a fraction of the box's side
 
 
 class Detector(nn.Module):
-    """A backbone with a feature pyramid, a head for boxes and perhaps one for proposals.
+    """Backbone with a feature pyramid, a box head and, depending on the settings, a proposal head.
 
     Args:
-        pyramid: the backbone.
-        settings: settings of the heads.
-        n_classes: number of classes, without background.
+        pyramid: Backbone.
+        settings: Settings of the heads.
+        n_classes: Number of classes, without background.
     """
 
     def __init__(self, pyramid: Pyramid, settings: DetectorSettings, n_classes: int) -> None:
@@ -80,19 +80,19 @@ class Detector(nn.Module):
         """Return the maps of the feature pyramid.
 
         Args:
-            images: ``(N, 3, H, W)`` RGB, uint8, or floats in [0, 1].
+            images: RGB images, ``(N, 3, H, W)``: uint8, or floats in [0, 1].
         """
         maps = self.pyramid(images)
         found: dict[str, Tensor] = self.fpn({str(k): maps[p] for k, p in enumerate(self.places)})
         return found
 
     def loss(self, images: Tensor, boxes: Tensor) -> Tensor:
-        """Return the sum of the losses: of the box head, and of the proposal network if there is.
+        """Return the sum of the losses of the box head and of the proposal network, if any.
 
         Args:
-            images: ``(N, 3, S, S)``.
-            boxes: ``(N, B, 5)``: class, left, upper, right, lower edge in pixels; class 0 is no
-                box.
+            images: Images, ``(N, 3, S, S)``.
+            boxes: Boxes, ``(N, B, 5)``: class, left, upper, right, lower edge in pixels; class 0
+                is no box.
         """
         height, width = images.shape[-2:]
         sizes = [(height, width)] * len(images)
@@ -101,7 +101,7 @@ class Detector(nn.Module):
             for rows in boxes
         ]
         for target in targets:
-            kept = remove_small_boxes(target["boxes"], 1e-3)  # their logarithm is a number
+            kept = remove_small_boxes(target["boxes"], 1e-3)  # the others' logarithm is infinite
             target.update(boxes=target["boxes"][kept], labels=target["labels"][kept])
         features = self.features(images)
         losses: dict[str, Tensor] = {}
@@ -119,16 +119,17 @@ class Detector(nn.Module):
     def read(
         self, features: dict[str, Tensor], proposals: list[Tensor], size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Return what the box head says of proposals.
+        """Return the box head's output for proposals.
 
         Args:
-            features: maps of ``N`` images, see :meth:`features`.
-            proposals: those of each image, ``(P_n, 4)``: left, upper, right, lower edge in pixels.
-            size: height and width of the images.
+            features: Maps of ``N`` images, see :meth:`features`.
+            proposals: Proposals of each image, ``(P_n, 4)``: left, upper, right, lower edge in
+                pixels.
+            size: Height and width of the images.
 
         Returns:
-            Probabilities ``(P, C + 1)``, those of background first, and deltas ``(P, C + 1, 4)``,
-            of the proposals of all images one after the other.
+            Probabilities, ``(P, C + 1)``, background first, and deltas, ``(P, C + 1, 4)``, of the
+            proposals of all images in order.
         """
         pooled = self.heads.box_roi_pool(features, proposals, [size] * len(proposals))
         logits, deltas = self.heads.box_predictor(self.heads.box_head(pooled))
@@ -142,20 +143,20 @@ class Detector(nn.Module):
 
 
 def drawn_proposals(boxes: Tensor, size: tuple[int, int], near: int, random: int) -> Tensor:
-    """Draw boxes around objects, and others anywhere; by torch's global generator, on the CPU.
+    """Draw boxes around objects and boxes anywhere, by torch's global generator on the CPU.
 
     Args:
-        boxes: ``(B, 4)``: left, upper, right, lower edge in pixels.
-        size: height and width of the image.
-        near: number of boxes around each object, whose edges are shifted by up to 0.6 of its
-            sides; so about half of them overlap it by half or more.
-        random: number of boxes anywhere.
+        boxes: Boxes, ``(B, 4)``: left, upper, right, lower edge in pixels.
+        size: Height and width of the image.
+        near: Number of boxes around each object. Their edges are shifted by up to 0.6 of its
+            sides, so about half of them overlap it by half or more.
+        random: Number of boxes anywhere.
 
     Returns:
-        ``(B * near + random, 4)``, without those of no extent.
+        Boxes, ``(B * near + random, 4)``, without empty ones.
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2).repeat_interleave(near, dim=0)
-    # The square of a uniform number, so that many are close to the object.
+    # Shifts are squares of uniform numbers, so that many boxes are close to the object.
     steps = 2 * torch.rand(sides.shape).to(boxes) - 1
     around = boxes.repeat_interleave(near, dim=0) + _NEAR * steps * steps.abs() * sides
     scale = boxes.new_tensor([size[1], size[0]]).repeat(2)
@@ -169,7 +170,7 @@ def drawn_proposals(boxes: Tensor, size: tuple[int, int], near: int, random: int
 
 
 def train_detector(task: StageContext, settings: DetectorSettings) -> None:
-    """Train a detector on the photos and their boxes; writes ``model.pt``."""
+    """Train a detector on the photos and their boxes; write ``model.pt``."""
     model = new_network(task, settings, new_detector)
     views = box_views(task.weak, settings.views, task.seed, settings.visible)
 
@@ -180,17 +181,17 @@ def train_detector(task: StageContext, settings: DetectorSettings) -> None:
 
 
 def new_detector(settings: DetectorSettings, n_classes: int) -> Detector:
-    """Build a detector; its new layers are drawn by torch's global generator."""
+    """Return a detector; its new layers are initialised with torch's global generator."""
     return Detector(build_pyramid(settings.network), settings, n_classes)
 
 
 def load_detector(task: StageContext, folder: Path) -> Detector:
-    """Read what :func:`train_detector` wrote; on the task's device, in evaluation mode."""
+    """Return the detector of a folder, on the task's device, in evaluation mode."""
     return load_network(task, folder, DetectorSettings, new_detector)
 
 
 def _proposal_network(strides: list[int], width: int) -> RegionProposalNetwork:
-    """Return torchvision's, with anchors of 8 and 16 times the stride of each map."""
+    """Return torchvision's network, with anchors of 8 and 16 times the stride of each map."""
     ratios = (0.5, 1.0, 2.0)
     anchors = AnchorGenerator(
         tuple((8 * stride, 16 * stride) for stride in strides), (ratios,) * len(strides)

@@ -53,7 +53,7 @@ def pseudo_masks(task: StageContext, settings: MaskSettings, maps: Path) -> None
         found = read_maps(maps, row.image_id)
         background = found.background if settings.background is None else settings.background
         if background is None:
-            msg = f"{maps}: its maps bring no background; set masks.background to a score"
+            msg = f"{maps}: the maps have no background; set masks.background to a score"
             raise InputError(msg)
         mask = refined_mask(found, pixels_of(row), refine, background)
         write_pseudo_mask(task.folder, row.image_id, mask)

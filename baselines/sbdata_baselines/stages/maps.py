@@ -171,11 +171,11 @@ def read_maps(folder: Path, image_id: str) -> ClassMaps:
                 normalisation=str(stored["normalisation"]),
             )
     except FileNotFoundError as error:
-        msg = f"{path}: no class maps there; run the stage that makes them first"
+        msg = f"{path} does not exist; first run the stage that makes these class maps"
         raise InputError(msg) from error
     except (
         OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
         InputError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
-        msg = f"{path}: not a readable file of class maps ({error}); delete it and make it again"
+        msg = f"{path}: not a readable file of class maps ({error}); delete it, then run its stage"
         raise InputError(msg) from error

@@ -40,7 +40,7 @@ class Pairs:
 
     def __post_init__(self) -> None:
         if not self._labelled:
-            msg = "no photo of the training set has a class, so none can be paired; label some"
+            msg = "no photo of the training set has a class to pair it by; label some photos"
             raise InputError(msg)
 
     def __call__(self, position: int) -> WeakImage:

@@ -1,13 +1,13 @@
-"""Perturbation: a mask over a photo, as small as can be, under which a detector says the same.
+"""Perturbation: the smallest mask of a photo with which a detector's output hardly changes.
 
 Lee et al., "BBAM: Bounding Box Attribution Map for Weakly Supervised Semantic and Instance
-Segmentation" (CVPR 2021): a mask M of few cells begins as the boxes that the detector finds from
-jittered copies of an object's box. What it hides becomes the mean colour. It minimises
+Segmentation" (CVPR 2021): a coarse mask M is initialised with the boxes that the detector predicts
+from jittered copies of an object's box. Hidden pixels have the mean colour. M minimises
 
     mean over proposals of (1/2 mean |d - d'| + 1/2 |p - p'|) + area * sum |M| + smooth * V(M)
 
 with p and d the detector's probability of the class and the four deltas of its box, p' and d' the
-same of the masked photo, and V the sum of the cubed differences between neighbouring cells.
+same for the masked photo, and V the sum of the cubed differences between neighbouring cells.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from sbdata.weak_labels.weak_set import Box
 from sbdata_baselines.methods.bbam import PerturbationSettings
 
 Read = Callable[[Tensor, list[Tensor]], tuple[Tensor, Tensor]]
-"""From images ``(N, 3, S, S)`` in [0, 1] and the proposals of each, ``(P_n, 4)``, to probabilities
-``(P, C + 1)`` and deltas ``(P, C + 1, 4)``."""
+"""Function from images, ``(N, 3, S, S)`` in [0, 1], and the proposals of each, ``(P_n, 4)``, to
+probabilities, ``(P, C + 1)``, and deltas, ``(P, C + 1, 4)``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """The proposals of one object, and what the detector says of them on the photo as it is.
+    """Proposals of one object, and the detector's output for them on the unmasked photo.
 
     Attributes:
         class_id: Class of the object.
-        proposals: ``(P, 4)``; left, upper, right, lower edge in pixels.
-        boxes: ``(P, 4)``; the boxes regressed from them.
-        probabilities: ``(P,)``; of the class.
-        deltas: ``(P, 4)``; of the class.
+        proposals: Proposals, ``(P, 4)``: left, upper, right, lower edge in pixels.
+        boxes: Boxes regressed from the proposals, ``(P, 4)``.
+        probabilities: Probabilities of the class, ``(P,)``.
+        deltas: Deltas of the class, ``(P, 4)``.
     """
 
     class_id: int
@@ -58,9 +58,9 @@ def window_of(box: Box, size: tuple[int, int], settings: PerturbationSettings) -
     """Return the square part of a photo in which an object's mask is optimised.
 
     Args:
-        box: box of the object.
-        size: height and width of the photo.
-        settings: settings of the perturbation; with a context of 0 the whole photo is taken.
+        box: Box of the object.
+        size: Height and width of the photo.
+        settings: Settings of the perturbation; a context of 0 selects the whole photo.
     """
     if settings.context:
         scale = min(settings.side / (settings.context * max(box.width, box.height)), settings.zoom)
@@ -81,17 +81,17 @@ def jittered_boxes(
     shift: float,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.float32]:
-    """Draw boxes around a box: each edge is moved by up to ``shift`` of the side's length.
+    """Draw boxes around a box; each edge is moved by up to ``shift`` of the side's length.
 
     Args:
-        edges: left, upper, right, lower edge of the box.
-        limits: the same of the photo, to which the boxes are cut.
-        count: number of boxes.
-        shift: largest shift, below 0.5.
-        rng: source of chance.
+        edges: Left, upper, right, lower edge of the box.
+        limits: Edges of the photo, to which the boxes are clipped.
+        count: Number of boxes.
+        shift: Largest shift, below 0.5.
+        rng: Random generator.
 
     Returns:
-        float32 ``(count, 4)``.
+        Boxes, float32 ``(count, 4)``.
     """
     sides = np.tile(edges[2:] - edges[:2], 2)
     moved = edges + rng.uniform(-shift, shift, (count, 4)) * sides
@@ -110,19 +110,20 @@ def kept_proposals(
     deltas: Tensor,
     settings: PerturbationSettings,
 ) -> Kept:
-    """Keep the proposals that the detector takes for the object.
+    """Return the proposals with which the detector finds the object.
 
-    Those whose most probable class is the object's, and whose regressed box has an IoU with the
-    object's box above the first of ``overlaps``; with fewer, above the next one. There may be none.
+    Their most probable class is the object's, and the IoU of their regressed box and the object's
+    box exceeds the first value of ``overlaps``, or the next one if there are too few. There may be
+    none.
 
     Args:
-        class_id: class of the object.
-        edges: ``(4,)``, its box.
-        proposals: ``(P, 4)``.
-        boxes: ``(P, 4)``, regressed for the class.
-        probabilities: ``(P, C + 1)``.
-        deltas: ``(P, C + 1, 4)``.
-        settings: ``overlaps``, ``plenty`` and ``keep``.
+        class_id: Class of the object.
+        edges: Box of the object, ``(4,)``.
+        proposals: Proposals, ``(P, 4)``.
+        boxes: Boxes regressed for the class, ``(P, 4)``.
+        probabilities: Probabilities, ``(P, C + 1)``.
+        deltas: Deltas, ``(P, C + 1, 4)``.
+        settings: Settings with ``overlaps``, ``plenty`` and ``keep``.
     """
     right = probabilities.argmax(1) == class_id
     overlap = box_iou(edges[None], boxes)[0]
@@ -145,12 +146,12 @@ def kept_proposals(
 
 
 def cells_of(crop: int, share: float, grid: Sequence[float]) -> int:
-    """Return the cells a side of a mask over a square.
+    """Return the number of cells per side of the mask of a square.
 
     Args:
-        crop: side of the square in pixels.
-        share: share of the photo that the object's box has.
-        grid: see :class:`PerturbationSettings`.
+        crop: Side of the square in pixels.
+        share: Fraction of the photo that the object's box covers.
+        grid: See :class:`PerturbationSettings`.
 
     >>> cells_of(800, 0.25, (16, 48))
     20
@@ -160,14 +161,14 @@ def cells_of(crop: int, share: float, grid: Sequence[float]) -> int:
 
 
 def first_mask(boxes: Tensor, crop: int, cells: int) -> Tensor:
-    """Return the mask ``(cells, cells)`` that is 1 in the union of boxes and 0 elsewhere.
+    """Return the mask, ``(cells, cells)``, that is 1 in the union of boxes and 0 elsewhere.
 
-    The cells of its rim lie on the rim of the square. A box between all of them has the nearest.
+    The outer cells lie on the border of the square. A box between cells gets the nearest cell.
 
     Args:
-        boxes: ``(P, 4)``: left, upper, right, lower edge in pixels.
-        crop: side of the square in pixels.
-        cells: cells a side of the mask.
+        boxes: Boxes, ``(P, 4)``: left, upper, right, lower edge in pixels.
+        crop: Side of the square in pixels.
+        cells: Number of cells per side of the mask.
     """
     places = torch.linspace(0, crop - 1, cells).to(boxes)
     inside = []
@@ -181,7 +182,7 @@ def first_mask(boxes: Tensor, crop: int, cells: int) -> Tensor:
 
 
 def enlarged(mask: Tensor, crop: int) -> Tensor:
-    """Return a mask ``(h, w)`` at every pixel of a square, ``(crop, crop)``; corners are kept."""
+    """Enlarge a mask, ``(h, w)``, to a square, ``(crop, crop)``, with aligned corners."""
     size = (crop, crop)
     return functional.interpolate(mask[None, None], size, mode="bilinear", align_corners=True)[0, 0]
 
@@ -190,23 +191,23 @@ def masked(images: Tensor, masks: Tensor, mean: Tensor) -> Tensor:
     """Return images whose hidden parts have the mean colour.
 
     Args:
-        images: ``(N, 3, S, S)``.
-        masks: ``(N, S, S)``, 1 where the image is seen.
-        mean: ``(1, 3, 1, 1)``, the colour that is 0 for the network.
+        images: Images, ``(N, 3, S, S)``.
+        masks: Masks, ``(N, S, S)``; 1 where the image is visible.
+        mean: Colour that the network normalises to 0, ``(1, 3, 1, 1)``.
     """
     return mean + (images - mean) * masks[:, None]
 
 
 def kept_distance(probabilities: Tensor, deltas: Tensor, kept: Kept) -> Tensor:
-    """Return how far the detector's answers are from those for the photo as it is.
+    """Return the distance of the detector's output from that for the unmasked photo.
 
-    The mean over proposals of half the mean absolute difference of the four deltas and half the
-    absolute difference of the probability.
+    It is the mean over proposals of half the mean absolute difference of the four deltas plus half
+    the absolute difference of the probability.
 
     Args:
-        probabilities: ``(P,)``, of the object's class.
-        deltas: ``(P, 4)``, of the object's class.
-        kept: the proposals, at least one.
+        probabilities: Probabilities of the object's class, ``(P,)``.
+        deltas: Deltas of the object's class, ``(P, 4)``.
+        kept: Proposals, at least one.
     """
     of_boxes = (deltas - kept.deltas).abs().mean(1)
     of_class = (probabilities - kept.probabilities).abs()
@@ -217,7 +218,7 @@ def roughness(mask: Tensor) -> Tensor:
     """Return the sum of cubed absolute differences between neighbours; each diagonal counts twice.
 
     Args:
-        mask: ``(h, w)``.
+        mask: Mask, ``(h, w)``.
     """
     down = mask[1:] - mask[:-1]
     across = mask[:, 1:] - mask[:, :-1]
@@ -239,15 +240,15 @@ def optimised_masks(
     """Minimise the objective of several masks at once, by Adam; each stays in [0, 1].
 
     Args:
-        read: answers of the detector.
-        images: ``(N, 3, S, S)``, floats in [0, 1].
-        mean: see :func:`masked`.
-        kept: proposals of the object of each image, at least one.
-        masks: the mask that each begins with, ``(h_n, w_n)``.
-        settings: learning rate, steps and weights.
+        read: Function that returns the detector's output.
+        images: Images, ``(N, 3, S, S)``, floats in [0, 1].
+        mean: See :func:`masked`.
+        kept: Proposals of the object of each image, at least one.
+        masks: Initial masks, ``(h_n, w_n)``.
+        settings: Learning rate, steps and weights.
 
     Returns:
-        The masks, of the same sizes.
+        Masks of the same sizes.
     """
     found = [mask.clone().requires_grad_() for mask in masks]
     optimiser = torch.optim.Adam(found, lr=settings.lr)
@@ -276,14 +277,14 @@ def optimised_masks(
 def objective(
     probabilities: Tensor, deltas: Tensor, kept: Kept, mask: Tensor, settings: PerturbationSettings
 ) -> Tensor:
-    """Return what a mask minimises: distance of the answers, its sum and its roughness.
+    """Return the objective of a mask: distance of the output, its sum and its roughness.
 
     Args:
-        probabilities: ``(P,)``, of the object's class, for the masked photo.
-        deltas: ``(P, 4)``, of the object's class, for the masked photo.
-        kept: the proposals.
-        mask: ``(h, w)``.
-        settings: ``area`` and ``smooth``.
+        probabilities: Probabilities of the object's class for the masked photo, ``(P,)``.
+        deltas: Deltas of the object's class for the masked photo, ``(P, 4)``.
+        kept: Proposals.
+        mask: Mask, ``(h, w)``.
+        settings: Settings with ``area`` and ``smooth``.
     """
     distance = kept_distance(probabilities, deltas, kept)
     return distance + settings.area * mask.abs().sum() + settings.smooth * roughness(mask)

@@ -1,10 +1,10 @@
-"""Potential objects: background that an earlier map takes for an object.
+"""Potential objects: background pixels that may belong to an object according to an earlier map.
 
 Yao et al., "Non-Salient Region Object Mining for Weakly Supervised Semantic Segmentation" (NS-ROM,
-CVPR 2021), section 3.2: objects that do not stand out would be taught as background by saliency.
-So pixels there become 255 that a class's map finds at least as strong as most of what was labelled
-with it; and a second round of labels (section 3.3) looks for such objects near what a segmenter
-found. Facts beyond the paper were read in the authors' code.
+CVPR 2021), section 3.2: saliency labels objects that do not stand out as background. So background
+pixels become 255 if a class's map there exceeds its median over the pixels labelled with the class.
+A second round of labels (section 3.3) looks for such objects near the predictions of a segmentation
+network. Details that the paper leaves open follow the authors' code.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sbdata_baselines.stages.salient_scores import without_sparse
 
 
 def without_potential_objects(labels: LabelMap, earlier: ClassMaps, spare: float) -> LabelMap:
-    """Return labels whose background is 255 where a class may be.
+    """Return labels with background that may belong to a class replaced by 255.
 
     Args:
-        labels: uint8 ``(H, W)``: classes, 0 background, 255 void.
-        earlier: maps of the present classes.
-        spare: see :func:`threshold_of`.
+        labels: Labels, uint8 ``(H, W)``: a class, 0 for background, 255 for void.
+        earlier: Maps of the present classes.
+        spare: See :func:`threshold_of`.
     """
     masked: LabelMap = labels.copy()
     for class_id, values in zip(earlier.classes, earlier.maps, strict=True):
@@ -38,13 +38,13 @@ def threshold_of(
 ) -> float:
     """Return the value above which a map's pixel may belong to the class.
 
-    The median of the map over the labelled pixels. If there are none: the median of what lies
-    above the median of all values above ``spare``. If there are none either, 1.
+    It is the median of the map over the labelled pixels. Without labelled pixels, of the values
+    above ``spare``, it is the median of those above their median; without such values, it is 1.
 
     Args:
-        values: ``(H, W)`` in [0, 1].
-        labelled: ``(H, W)``, the pixels that were given the class.
-        spare: see above.
+        values: Map, ``(H, W)`` in [0, 1].
+        labelled: Pixels labelled with the class, ``(H, W)``.
+        spare: Value that a pixel must exceed if no pixel is labelled.
     """
     if labelled.any():
         return float(np.median(values[labelled]))
@@ -63,15 +63,17 @@ def second_labels(
 ) -> LabelMap:
     """Return the labels of the second round.
 
-    A photo of one class keeps the prediction. In one of several, predicted background takes the
-    class of the first labels if they have one, and what lies further from all of both is 255.
+    A photo of one class keeps the prediction. In a photo of several classes, predicted background
+    takes the class of the first labels, if any; the background that is far from all objects becomes
+    255.
 
     Args:
-        predicted: uint8 ``(H, W)``, of a segmenter that learned the first labels.
-        labels: the first labels.
-        classes: numbers of the photo's classes.
-        reach: side in pixels of the square by which what was found is dilated.
-        least: share of the photo that must have a class, else all of it is 255; 0 keeps all.
+        predicted: Prediction of a segmentation network trained on the first labels, uint8
+            ``(H, W)``.
+        labels: First labels.
+        classes: Class numbers of the photo.
+        reach: Side in pixels of the square by which the objects are dilated.
+        least: Fraction of the photo that must have a class, else all of it is 255; 0 keeps all.
     """
     if not classes:
         return predicted

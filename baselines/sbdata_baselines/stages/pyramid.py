@@ -43,7 +43,7 @@ class Pyramid(nn.Module):
         self.backbone = backbone.module.to(memory_format=torch.channels_last)
         depths = backbone.module.feature_info.info
         if not 0 <= frozen <= len(depths):
-            msg = f"{backbone.name} has {len(depths)} depths; frozen={frozen} is none of them"
+            msg = f"frozen={frozen}: give 0 to {len(depths)}, the depths of {backbone.name}"
             raise InputError(msg)
         self.channels = tuple(int(depth["num_chs"]) for depth in depths)
         self.strides = tuple(int(depth["reduction"]) for depth in depths)

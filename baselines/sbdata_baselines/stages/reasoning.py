@@ -1,8 +1,9 @@
-"""Reasoning: a graph of nodes over all pixels, through which far places tell each other.
+"""Reasoning: a graph convolution that exchanges features between distant pixels.
 
-Chen et al., "Graph-Based Global Reasoning Networks" (GloRe, CVPR 2019), section 3, as NS-ROM (Yao
-et al., CVPR 2021, section 3.1) puts it into a classifier: pixels are projected onto nodes, whose
-states a graph convolution mixes, and the same projection brings them back to the pixels.
+Chen et al., "Graph-Based Global Reasoning Networks" (GloRe, CVPR 2019), section 3, used in a
+classifier as by NS-ROM (Yao et al., CVPR 2021, section 3.1): pixels are projected onto the nodes of
+a graph, a graph convolution mixes the nodes' states, and the same projection maps them back to the
+pixels.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ _EPS = 1e-4  # of batch norm, in the code of NS-ROM
 
 
 class GlobalReasoning(nn.Module):
-    """Features to which those of the graph are added.
+    """Layer that adds the features of the graph to its input.
 
     Args:
-        channels: Channels of the features.
+        channels: Number of channels of the features.
         nodes: Number of nodes of the graph.
-        states: numbers that a node holds.
+        states: Number of values of a node.
     """
 
     def __init__(self, channels: int, nodes: int = 64, states: int = 128) -> None:
@@ -37,7 +38,7 @@ class GlobalReasoning(nn.Module):
         neither of them normalised.
 
         Args:
-            features: ``(N, channels, h, w)``.
+            features: Features, ``(N, channels, h, w)``.
         """
         projections = self.project(features).flatten(2)
         graph = self.reduce(features).flatten(2) @ projections.transpose(1, 2)
@@ -51,7 +52,7 @@ class GlobalReasoning(nn.Module):
         ``W1`` mixes the nodes, ``W2`` the states.
 
         Args:
-            graph: ``V``, ``(N, states, nodes)``.
+            graph: States ``V`` of the nodes, ``(N, states, nodes)``.
         """
         mixed = self.mix(graph.transpose(1, 2)).transpose(1, 2) + graph
         updated: Tensor = self.update(mixed.relu())

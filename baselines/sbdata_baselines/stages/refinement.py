@@ -48,12 +48,12 @@ def refiner_of(settings: Refinement, device: torch.device) -> Refiner | None:
 
 
 def crf_or_refiner(settings: CrfParameters | Refinement, device: torch.device) -> Refiner | None:
-    """Return the function for a dense CRF of these parameters, or for a shared way; None for none.
+    """Return the refinement function of CRF parameters or of a refinement; None for no refinement.
 
     Raises:
-        InputError: for a CRF where its package is not installed.
+        InputError: if a CRF is chosen and its package is not installed.
     """
     if isinstance(settings, Refinement):
         return refiner_of(settings, device)
-    make_refiner("crf")  # says what to install
+    make_refiner("crf")  # raises an error that names the package to install
     return partial(dense_crf, parameters=settings)

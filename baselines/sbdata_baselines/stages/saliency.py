@@ -85,13 +85,13 @@ def read_saliency(folder: Path, image_id: str, size: tuple[int, int]) -> npt.NDA
         with open_image(path, ["PNG"]) as image:
             if image.mode != "L":
                 msg = (
-                    f"{path}: a saliency map must be an 8-bit grey PNG, this one has mode "
+                    f"{path}: a saliency map must be an 8-bit grey PNG, but this one has mode "
                     f"{image.mode}; convert it"
                 )
                 raise InputError(msg)
             values = np.array(image)
     except FileNotFoundError as error:
-        msg = f"{path}: no saliency map there; make the maps of all images first"
+        msg = f"{path} does not exist; give a saliency map for each image"
         raise InputError(msg) from error
     except DAMAGE as error:
         msg = f"{path}: not a readable PNG ({error}); fetch or make it again"

@@ -1,7 +1,7 @@
-"""Salient scores: pseudo-masks whose background is what does not stand out, with doubt as 255.
+"""Salient scores: pseudo-masks from class maps and saliency, with uncertain pixels as 255.
 
-The labels of DRS and of NS-ROM: background's score is 1 less the saliency, weak maps count for
-nothing, and pixels that the cues disagree on teach nothing.
+DRS and NS-ROM make their labels so: the background's score is 1 minus the saliency, low class
+scores are set to 0, and pixels on which maps and saliency disagree become 255.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ def scored_labels(
     unlabelled: npt.NDArray[np.bool_],
     doubt: float | None = None,
 ) -> LabelMap:
-    """Give each pixel its strongest class, background, or 255 if the cues disagree.
+    """Return each pixel's strongest class, background, or 255 if maps and saliency disagree.
 
     Args:
         maps: Maps of the present classes.
-        background: score of the background, ``(H, W)``; it wins a tie.
-        floor: class scores below this are 0.
-        conflict: score above which a class, or the background, is strong.
-        most: strong scores that a pixel may have; with more it is 255.
-        unlabelled: ``(H, W)``, where background is not believed: it becomes 255.
-        doubt: class score above which background is not believed, either; None for none.
+        background: Score of the background, ``(H, W)``; it wins a tie.
+        floor: Value below which class scores are set to 0.
+        conflict: Value above which the score of a class, or of the background, is strong.
+        most: Number of strong scores that a pixel may have; with more it becomes 255.
+        unlabelled: Pixels whose background becomes 255, ``(H, W)``.
+        doubt: Class score above which background becomes 255 too; None for no such limit.
 
     Returns:
-        uint8 ``(H, W)``.
+        Labels, uint8 ``(H, W)``.
     """
     scores = np.where(maps.maps < floor, np.float32(0), maps.maps)
     strong = ClassMaps(maps.classes, scores)
@@ -50,11 +50,11 @@ def scored_labels(
 
 
 def without_sparse(labels: LabelMap, least: float) -> LabelMap:
-    """Return labels, or 255 everywhere if less than a share of the pixels has a class.
+    """Return labels, or 255 everywhere if less than a fraction of the pixels has a class.
 
     Args:
-        labels: uint8 ``(H, W)``.
-        least: the share; 0 keeps all labels.
+        labels: Labels, uint8 ``(H, W)``.
+        least: Smallest fraction; 0 keeps all labels.
 
     >>> without_sparse(np.array([[1, 0], [0, 255]], np.uint8), 0.3).tolist()
     [[255, 255], [255, 255]]

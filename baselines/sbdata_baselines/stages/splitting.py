@@ -89,13 +89,13 @@ def split(model: Classifier, first: str = "") -> SplitClassifier:
         return SplitClassifier(Backbone(model, ()), Head([model.pyramid.backbone], model.head))
     parts = _chain(model)
     if first not in parts:
-        msg = f"the backbone has no part {first!r} to begin with; it has {', '.join(parts)}"
+        msg = f"first: the backbone has no part {first!r}; choose from {', '.join(parts)}"
         raise InputError(msg)
     place = list(parts).index(first)
     modules = list(parts.values())
     found = SplitClassifier(Backbone(model, modules[:place]), Head(modules[place:], model.head))
     if not _is_whole(found, model):
-        msg = f"the parts of this backbone do not follow each other; leave first={first!r} empty"
+        msg = f"first={first!r}: this backbone cannot be split, as its parts branch; leave it empty"
         raise InputError(msg)
     return found
 

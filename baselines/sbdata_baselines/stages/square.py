@@ -1,4 +1,4 @@
-"""Square: views and maps of photos that are resized to a square, whatever their shape."""
+"""Square: views and maps of photos that are resized to a square, regardless of their shape."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def square_views(weak: WeakSet, settings: SquareViewSettings, seed: int) -> View
 
 @dataclass(frozen=True)
 class MapTarget:
-    """Target of a view of a whole photo: its class maps, in 255 levels.
+    """Target of a view of a whole photo: its class maps, as levels 0..255.
 
     Attributes:
         n_classes: Number of classes, without background.
         maps: Folder of the maps.
         side: Side of the square to which they are resized; 0 keeps their size.
-        strongest: Whether each pixel keeps its strongest class alone.
+        strongest: True to keep only the strongest class of each pixel.
     """
 
     n_classes: int
@@ -77,13 +77,13 @@ def seen_at_sides(
     sides: Sequence[int],
     device: str | torch.device = "cpu",
 ) -> Iterator[Tensor]:
-    """Give the positive activations ``(C, h, w)`` of a photo that is resized to squares, in turn.
+    """Yield the positive activations, ``(C, h, w)``, of a photo resized to squares of each size.
 
     Args:
-        maps_of: the network.
-        image: uint8 ``(H, W, 3)``.
-        sides: sides of the squares in pixels.
-        device: Device that ``maps_of`` takes its images on.
+        maps_of: Network.
+        image: Image, uint8 ``(H, W, 3)``.
+        sides: Sides of the squares in pixels.
+        device: Device of the images given to ``maps_of``.
     """
     photo = Image.fromarray(image)
     for side in sides:
@@ -103,15 +103,15 @@ def strongest_maps(
     *,
     normalise: bool,
 ) -> ClassMaps:
-    """Return the largest activations over several sizes of a photo, of its classes alone.
+    """Return the largest activations of a photo's classes over several sizes of the photo.
 
     Args:
-        maps_of: the network.
-        image: uint8 ``(H, W, 3)``.
-        classes: numbers of the classes that are present, from 1.
-        sides: sides of the squares to which the photo is resized.
-        device: Device that ``maps_of`` takes its images on.
-        normalise: divide the maps of each size by their maxima; else they are cut off at 1.
+        maps_of: Network.
+        image: Image, uint8 ``(H, W, 3)``.
+        classes: Numbers of the present classes, from 1.
+        sides: Sides of the squares to which the photo is resized.
+        device: Device of the images given to ``maps_of``.
+        normalise: True to divide the maps of each size by their maxima, False to clip them at 1.
     """
     size = (image.shape[0], image.shape[1])
     rows = [number - 1 for number in classes]

@@ -1,10 +1,10 @@
-"""Suppression: an activation whose peaks are cut, so that less striking places count as well.
+"""Suppression: an activation with clipped peaks, so that less discriminative regions count as well.
 
 Kim, Han and Kim, "Discriminative Region Suppression for Weakly-Supervised Semantic Segmentation"
 (DRS, AAAI 2021), section 3: of each channel's activations ``y`` none may exceed ``k max(y)``, where
 ``k`` is a constant (non-learnable form) or ``sigmoid(W mean(y))`` (learnable form); maximum and
-mean are taken over the pixels of the photo. ``W`` starts from N(0, 0.01), so that all ``k`` are
-near one half. Facts beyond the paper are those of qjadud1994/DRS.
+mean are taken over the pixels of the photo. ``W`` is initialised from N(0, 0.01), so that all ``k``
+are near one half. Details that the paper leaves open follow qjadud1994/DRS.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 
 from sbdata.errors import InputError
 
-_SIDE = 64  # of the image that tells the numbers of channels
+_SIDE = 64  # side of the image from which the numbers of channels are computed
 
 
 class Suppression(nn.Module):
     """An activation function followed by suppression.
 
     Args:
-        channels: number of channels.
-        delta: share of a channel's maximum that stays, above 0 and at most 1; 0 learns one a
-            channel and photo.
-        activation: function whose output is suppressed, ReLU by default.
+        channels: Number of channels.
+        delta: Fraction of a channel's maximum at which its values are clipped, above 0 and at most
+            1; 0 learns it for each channel and photo.
+        activation: Function whose output is suppressed, ReLU by default.
 
     Attributes:
-        controller: ``W`` of the learnable form, else None.
+        controller: ``W`` of the learnable form, or None.
 
     Raises:
         InputError: if delta lies outside 0..1.
@@ -50,7 +50,7 @@ class Suppression(nn.Module):
         """Return the suppressed activations.
 
         Args:
-            values: ``(N, C, h, w)``.
+            values: Values, ``(N, C, h, w)``.
 
         >>> Suppression(1, 0.5)(torch.tensor([[[[-1.0, 1.0, 4.0]]]])).tolist()
         [[[[0.0, 1.0, 2.0]]]]
@@ -66,16 +66,16 @@ def suppress_last(backbone: nn.Module, depths: int, delta: float = 0.0) -> None:
     """Replace the rectified activations in the last depths of a backbone by suppressed ones.
 
     Args:
-        backbone: network of timm that returns features.
+        backbone: Network of timm that returns features.
         depths: Number of its depths, counted from the end; 0 for none.
-        delta: see :class:`Suppression`.
+        delta: See :class:`Suppression`.
 
     Raises:
         InputError: if there are fewer depths, or no rectified activation in them.
     """
     ends = [str(depth["module"]) for depth in backbone.feature_info.info]
     if not 0 <= depths <= len(ends):
-        msg = f"the backbone has {len(ends)} depths; {depths} of them cannot be suppressed"
+        msg = f"suppressed={depths} exceeds the {len(ends)} depths of the backbone"
         raise InputError(msg)
     if not depths:
         return
@@ -96,7 +96,7 @@ def suppress_last(backbone: nn.Module, depths: int, delta: float = 0.0) -> None:
 
 
 def _channels(backbone: nn.Module, parts: dict[str, nn.Module]) -> dict[str, int]:
-    """Return how many channels parts of a network are given."""
+    """Return the number of input channels of parts of a network."""
     found: dict[str, int] = {}
     hooks = [
         part.register_forward_pre_hook(

@@ -270,7 +270,7 @@ def load_transformer(settings: TransformerSettings, crop: int) -> VisionTransfor
     """
     name, weights = settings.model, settings.weights
     if not timm.is_model(name) or get_pretrained_cfg(name) is None:
-        msg = f"timm knows no transformer {name!r}; deit_small_patch16_224.fb_in1k is one"
+        msg = f"timm has no transformer {name!r}; use one such as deit_small_patch16_224.fb_in1k"
         raise InputError(msg)
     try:
         model = timm.create_model(
@@ -289,7 +289,7 @@ def load_transformer(settings: TransformerSettings, crop: int) -> VisionTransfor
         )
         raise InputError(msg) from error
     if not isinstance(model, VisionTransformer) or model.num_prefix_tokens != 1:
-        msg = f"{name} is no vision transformer with one class token; take DeiT or ViT"
+        msg = f"{name} is not a vision transformer with one class token; use DeiT or ViT"
         raise InputError(msg)
     if weights not in ("auto", "none"):
         _fill(model, Path(weights), name)
@@ -305,5 +305,5 @@ def _fill(model: VisionTransformer, path: Path, name: str) -> None:
         model.load_state_dict(state)
     except Exception as error:  # damaged and hostile files raise all kinds of errors
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        msg = f"{path}: no weights of {name} ({reason}); give its state dict, saved by torch.save"
+        msg = f"{path}: not weights of {name} ({reason}); give its state dict, saved by torch.save"
         raise InputError(msg) from error

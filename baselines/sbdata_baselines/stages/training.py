@@ -86,7 +86,7 @@ def train_network(
             batch_size or schedule.batch_size,
             checkpoint_every=schedule.checkpoint_every,
             precision=schedule.precision,
-            advice="Lower optimiser.lr, or delete the stage's folder to begin again",
+            advice="Lower optimiser.lr, or delete the stage's folder to start over",
         ),
         task.place,
         Checkpoint(task.folder / CHECKPOINT),
@@ -201,5 +201,5 @@ def load_trained(model: nn.Module, folder: Path) -> None:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        msg = f"{folder / MODEL}: of another model; delete the folder and run its stage again"
+        msg = f"{folder / MODEL}: weights of another model; delete the folder, then run its stage"
         raise InputError(msg) from error

@@ -43,7 +43,7 @@ def neighbours(radius: int) -> list[Offset]:
     (34, 152)
     """
     if radius < 2:
-        msg = f"a radius of {radius} reaches no neighbour; 2 is the least"
+        msg = f"radius must be at least 2 to reach a neighbour, not {radius}"
         raise InputError(msg)
     return [
         (dy, dx)

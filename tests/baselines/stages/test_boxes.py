@@ -38,7 +38,7 @@ def test_regions_are_the_union_of_a_class() -> None:
 def test_boxes_that_are_not_given_are_missed(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", n=2)
     blind = replace(weak, rows=(weak.rows[0], replace(weak.rows[1], boxes=None)))
-    with pytest.raises(InputError, match="image p1 comes without boxes"):
+    with pytest.raises(InputError, match="image p1 has no boxes"):
         box_views(blind, VIEWS, 0)
     assert boxes_of(replace(weak.rows[0], boxes=())) == ()
 

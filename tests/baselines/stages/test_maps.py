@@ -71,7 +71,7 @@ def test_an_id_that_is_no_file_name(tmp_path: Path, image_id: str) -> None:
 
 
 def test_missing_maps(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.npz: no class maps there"):
+    with pytest.raises(InputError, match=r"a\.npz does not exist"):
         read_maps(tmp_path, "a")
 
 

@@ -193,7 +193,7 @@ def test_maps_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     Image.new("L", (4, 3)).save(tmp_path / "turned.png")
     for image_id, match in {
-        "missing": r"missing\.png: no saliency map there",
+        "missing": r"missing\.png does not exist",
         "colour": "mode RGB",
         "deep": "mode I;16",
         "jpeg": "not a readable PNG",

@@ -59,7 +59,7 @@ def test_given_maps_are_taken(tmp_path: Path) -> None:
 
     (given / "p1.png").unlink()
     (tmp_path / "maps" / "p1.png").unlink()
-    with pytest.raises(InputError, match=r"p1\.png: no saliency map there"):
+    with pytest.raises(InputError, match=r"p1\.png does not exist"):
         saliency_maps(task_of(weak, tmp_path / "maps"), SaliencySettings())
 
 

@@ -63,7 +63,7 @@ def dense_transition(edge: npt.NDArray[np.float32], radius: int, beta: float) ->
 def test_counts_of_neighbours() -> None:
     assert len(neighbours(5)) == 34
     assert len(neighbours(10)) == 152
-    with pytest.raises(InputError, match="reaches no neighbour"):
+    with pytest.raises(InputError, match="radius must be at least 2"):
         neighbours(1)
 
 
