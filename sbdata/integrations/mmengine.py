@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
-from scipy.sparse import csr_array
 
 from sbdata.errors import InputError
 from sbdata.file_names import composed
@@ -28,9 +27,9 @@ from sbdata.metrics.image import ImageScore
 from sbdata.quoting import quoted
 from sbdata.score.truth import truth_from_set
 
-Result = tuple[str, ImageScore, csr_array]
-"""Image id, score without its confusion matrix, and that matrix: mostly 0, and 50 KB with 80
-classes."""
+Result = tuple[str, ImageScore]
+"""Image id, and score with an empty confusion matrix. All values of a summary come from the rows;
+the matrix, 50 KB with 80 classes, would be most of what is kept and sent."""
 
 _NO_CELLS = np.zeros((0, 0), np.int64)
 
@@ -107,8 +106,9 @@ class InstanceAwareIoU(BaseMetric):
             InputError: If an image was predicted twice, or images of the set are missing.
         """
         counted = Accumulator(len(self._truth.taxonomy), self.options)
-        for image_id, score, cells in results:
-            counted.update(image_id, replace(score, confusion=cells.toarray()))
+        none = counted.tables().confusion  # zeros, of the right shape
+        for image_id, score in results:
+            counted.update(image_id, replace(score, confusion=none))
         missing = [name for name in self._truth.image_ids if name not in counted]
         if missing and not self.allow_subset:
             msg = (
@@ -142,7 +142,7 @@ class InstanceAwareIoU(BaseMetric):
         except InputError as error:
             msg = f"image {image_id}: {error}"
             raise InputError(msg) from error
-        return image_id, replace(score, confusion=_NO_CELLS), csr_array(score.confusion)
+        return image_id, replace(score, confusion=_NO_CELLS)
 
     def _truth_of(self, sample: Mapping[str, Any]) -> tuple[str, ImageTruth]:
         path, number = sample.get("img_path"), sample.get("img_id")
