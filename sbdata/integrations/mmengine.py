@@ -1,12 +1,6 @@
-"""``ia_iou.v2`` as a metric of MMEngine, for MMSegmentation's validation and test loops.
+"""``ia_iou.v2`` as a metric of MMEngine, for the configs of MMSegmentation.
 
-In a config, without a change to the pipeline or the dataset:
-
-    custom_imports = dict(imports=["sbdata.integrations.mmengine"])
-    val_evaluator = [
-        dict(type="IoUMetric", iou_metrics=["mIoU"]),
-        dict(type="InstanceAwareIoU", set_root="data/pascal-b"),
-    ]
+Importing this module registers it; ``docs/guides/in-training.md`` shows the two lines of a config.
 """
 
 from __future__ import annotations
@@ -54,9 +48,8 @@ class InstanceAwareIoU(BaseMetric):
         check_classes: Whether the dataset's classes must be named like the set's. Without the check
             the order must be that of the set, after background.
         options: Metric options by name, see :class:`sbdata.metrics.MetricOptions`.
-        collect_device: Device that collects the results of all processes, ``"cpu"`` or ``"gpu"``.
-        prefix: Text before the names; ``"sbdata"`` by default.
-        collect_dir: Folder that all processes share, for ``collect_device="cpu"``.
+        kwargs: Options of ``mmengine.evaluator.BaseMetric``: ``prefix`` ("sbdata" by default),
+            ``collect_device`` and ``collect_dir``.
 
     Raises:
         InputError: If the folder is not a set with masks, or an option is not valid.
@@ -72,11 +65,9 @@ class InstanceAwareIoU(BaseMetric):
         allow_subset: bool = False,
         check_classes: bool = True,
         options: Mapping[str, Any] | None = None,
-        collect_device: str = "cpu",
-        prefix: str | None = None,
-        collect_dir: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(collect_device, prefix, collect_dir)
+        super().__init__(**kwargs)
         self.set_root = Path(set_root)
         self.per_class, self.allow_subset = per_class, allow_subset
         self.check_classes = check_classes

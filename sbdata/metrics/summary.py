@@ -164,19 +164,17 @@ class Summary:
     ) -> dict[str, float]:
         """Return the values as one flat dict for a logger, such as W&B, MLflow or TensorBoard.
 
-        The names are those of :meth:`headline`, such as ``ia_small.class_mean``. They depend only
-        on the size bins, the classes and the registered metrics, and do not change within a version
-        of the metric.
+        The names are those of :meth:`headline`, such as ``ia_small.class_mean``, and do not change
+        within a version of the metric.
 
         Args:
             prefix: Text before every name, such as ``"val/"``.
             per_class: Whether to add the values of each foreground class: ``iou/<class>``,
                 ``ia/<class>`` and ``ia_<size>/<class>``.
-            class_names: Names of the classes 1..C, without background; by default a class is named
-                by its number.
+            class_names: Names of the classes 1..C; by default a class is named by its number.
             undefined: Value for what is undefined, such as the IA of a size without instances. By
-                default an undefined value is left out, because loggers average and rank what they
-                get, NaN too, and 0 would be wrong. With NaN every call has the same names.
+                default it is left out: loggers average and rank NaN, and 0 would be wrong. With NaN
+                every call has the same names.
 
         Raises:
             InputError: If there is not one name for each foreground class, or a name occurs twice.

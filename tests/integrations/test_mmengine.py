@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import multiprocessing
 import pickle
-import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -24,8 +24,10 @@ from mmengine.structures import BaseDataElement, PixelData  # noqa: E402
 import sbdata  # noqa: E402
 from sbdata.errors import InputError  # noqa: E402
 from sbdata.integrations.mmengine import InstanceAwareIoU  # noqa: E402
+from sbdata.manifest import make_manifest, write_manifest  # noqa: E402
 from sbdata.metrics import Summary  # noqa: E402
 from sbdata.sets import EvaluationSet, open_set  # noqa: E402
+from tests.test_sets import OBJECTS, make  # noqa: E402
 
 Maps = dict[str, np.ndarray]
 
@@ -133,20 +135,29 @@ def test_options_are_those_of_the_metric(opened: EvaluationSet, predictions: Map
         InstanceAwareIoU(str(opened.root), options={"rounding": "up"})
 
 
-def test_an_image_is_found_by_its_id_and_in_either_unicode_form(tmp_path: Path) -> None:
-    from sbdata.manifest import write_manifest
-    from tests.test_sets import OBJECTS, make
+COMPOSED, DECOMPOSED = "\xe9t\xe9", "e\u0301te\u0301"
 
-    manifest = make()
-    root = tmp_path / "album"
-    write_manifest(manifest, root)  # a manifest alone is enough
+
+@pytest.mark.parametrize(("stored", "asked"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+def test_an_image_is_found_by_its_id_and_in_either_unicode_form(
+    tmp_path: Path, stored: str, asked: str
+) -> None:
+    album = make()
+    tables = []
+    for table in (album.images, album.instances):
+        named = [{**row, "image_id": row["image_id"].replace("a", stored)} for row in
+                 table.to_pylist()]  # fmt: skip
+        tables.append(pa.Table.from_pylist(named, table.schema))
+    manifest = make_manifest("album", *tables, album.taxonomy, album.bins, {})
+    write_manifest(manifest, tmp_path / "album")  # a manifest alone is enough
     maps = {name: np.zeros(objects.shape, np.uint8) for name, objects in OBJECTS.items()}
-    metric = InstanceAwareIoU(str(root))
-    metric.process(None, [sample(None, maps[name], img_id=name).to_dict() for name in maps])
-    assert metric.evaluate(3)["sbdata/ia_objects.class_mean"] == 0
-    metric._place = {unicodedata.normalize("NFC", "e\u0301"): 0}
-    (image_id, _) = metric._truth_of({"img_path": "photos/e\u0301.jpg", "img_id": "c"})
-    assert image_id == "a"
+    metric = InstanceAwareIoU(str(tmp_path / "album"))
+    by_path = sample(f"photos/{asked}.jpg", maps["a"], img_id="b")
+    by_id = [sample(None, maps[name], img_id=name) for name in ("b", "c")]
+    metric.process(None, [one.to_dict() for one in (by_path, *by_id)])
+    found = metric.evaluate(3)
+    assert found["sbdata/ia_objects.class_mean"] == 0
+    assert math.isnan(found["sbdata/region_precision"])  # undefined, for nothing was predicted
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from sbdata.app.samples import IMAGE_ID
 from sbdata.errors import InputError
 from sbdata.formatting import count
 from sbdata.metrics import Accumulator, MetricOptions, Summary, score_image
+from sbdata.metrics.image import ImageScore
 from sbdata.score.truth import GroundTruth, truth_from_set
-
-NAME = "instance_aware_iou"
-_ALL = "ia"
+from sbdata.sizes import SizeBins
 
 
 class InstanceAwareIoU(foo.EvaluationMetric):  # type: ignore[misc]
@@ -33,22 +31,18 @@ class InstanceAwareIoU(foo.EvaluationMetric):  # type: ignore[misc]
     def config(self) -> foo.EvaluationMetricConfig:
         """Return the metric's name and the evaluations that it belongs to."""
         found = foo.EvaluationMetricConfig(
-            name=NAME,
+            name="instance_aware_iou",
             label="IA",
             description="Instance-aware IoU by object size",
             eval_types=["segmentation"],
-            aggregate_key=f"{_ALL}.class_mean",
-            lower_is_better=False,
+            aggregate_key="ia.class_mean",
         )
-        # FiftyOne stores the direction that it finds here, not the argument's.
+        # FiftyOne stores the direction that it finds here, not that of the argument.
         found.kwargs["lower_is_better"] = False
         return found
 
     def compute(
-        self,
-        samples: fo.SampleCollection,
-        results: Any,
-        options: Mapping[str, Any] | None = None,
+        self, samples: fo.SampleCollection, results: Any, options: Mapping[str, Any] | None = None
     ) -> float | None:
         """Score the predictions of an evaluation and add the values to its results.
 
@@ -68,62 +62,24 @@ class InstanceAwareIoU(foo.EvaluationMetric):  # type: ignore[misc]
         truth = _truth_of(samples._dataset)
         field = results.config.pred_field
         counted = Accumulator(len(truth.taxonomy), MetricOptions(**options or {}))
-        means: dict[str, dict[str, float]] = defaultdict(dict)
+        scores = {}
         for sample in samples.select_fields([IMAGE_ID, field]).iter_samples():
-            image_id, prediction = sample[IMAGE_ID], sample[field]
-            if image_id is None:
-                continue
-            if not isinstance(prediction, fo.Segmentation) or not prediction.has_mask:
-                msg = (
-                    f"image {image_id} has no semantic mask in {field}; evaluate the images that "
-                    f"have one, such as dataset.exists({field!r})"
-                )
-                raise InputError(msg)
-            try:
-                score = score_image(
-                    prediction.get_mask(),
-                    truth.load(image_id).truth,
-                    counted.n_classes,
-                    counted.options,
-                )
-            except InputError as error:
-                msg = f"image {image_id} in {field}: {error}"
-                raise InputError(msg) from error
-            counted.update(image_id, score)
-            size = truth.bins.index(score.instances["area"])
-            for name, chosen in _sizes(truth.bins.names).items():
-                values = score.ia_iou if chosen is None else score.ia_iou[size == chosen]
-                if values.size:
-                    means[name][sample.id] = float(values.mean())
+            image_id = sample[IMAGE_ID]
+            if image_id is not None:
+                scores[sample.id] = _score(image_id, sample[field], field, truth, counted.options)
+                counted.update(image_id, scores[sample.id])
         summary = counted.compute(truth.bins)
-        self._add_values(results, summary)
+        results.custom_metrics = {**(results.custom_metrics or {}), **_rows(self.uri, summary)}
         if results.key is not None:
-            _add_fields(samples, results.key, truth.bins.names, means)
-        return summary.ia[_ALL].class_mean
+            for name, size in _fields(results.key, truth.bins.names).items():
+                samples._dataset.add_sample_field(name, fo.FloatField)
+                samples.set_values(name, _means(scores, truth.bins, size), key_field="id")
+        return summary.ia["ia"].class_mean
 
     def get_fields(self, samples: fo.SampleCollection, config: Any, eval_key: str) -> list[str]:
         """Return the fields of the images, which FiftyOne renames and deletes with the run."""
-        if not is_ours(samples._dataset):
-            return []
-        return [f"{eval_key}_{name}" for name in _sizes(info_of(samples._dataset)["sizes"])]
-
-    def _add_values(self, results: Any, summary: Summary) -> None:
-        """Add the other values beside the one that FiftyOne adds: one operator has one."""
-        found: dict[str, tuple[str, float | None]] = {"miou": ("mIoU", summary.miou)}
-        for name, figure in summary.ia.items():
-            if name != _ALL:
-                label = f"{name.replace('ia_', 'IA_', 1)} ({count(figure.n_instances, 'object')})"
-                found[f"{name}.class_mean"] = label, figure.class_mean
-        results.custom_metrics = dict(results.custom_metrics or {}) | {
-            f"{self.uri}/{key.partition('.')[0]}": {
-                "key": key,
-                "value": value,
-                "label": label,
-                "lower_is_better": False,
-            }
-            for key, (label, value) in found.items()
-            if value is not None
-        }
+        dataset = samples._dataset
+        return list(_fields(eval_key, info_of(dataset)["sizes"])) if is_ours(dataset) else []
 
 
 def _truth_of(dataset: fo.Dataset) -> GroundTruth:
@@ -140,22 +96,49 @@ def _truth_of(dataset: fo.Dataset) -> GroundTruth:
     return truth
 
 
-def _sizes(names: Sequence[str]) -> dict[str, int | None]:
-    """Return what the fields of an image are called, each with the index of its size or None."""
-    return {_ALL: None} | {f"{_ALL}_{field_name(size)}": k for k, size in enumerate(names)}
+def _score(
+    image_id: str, prediction: Any, field: str, truth: GroundTruth, options: MetricOptions
+) -> ImageScore:
+    if not isinstance(prediction, fo.Segmentation) or not prediction.has_mask:
+        msg = (
+            f"image {image_id} has no semantic mask in {field}; evaluate the images that have one, "
+            f"such as dataset.exists({field!r})"
+        )
+        raise InputError(msg)
+    true = truth.load(image_id).truth
+    try:
+        return score_image(prediction.get_mask(), true, len(truth.taxonomy), options)
+    except InputError as error:
+        msg = f"image {image_id} in {field}: {error}"
+        raise InputError(msg) from error
 
 
-def _add_fields(
-    samples: fo.SampleCollection,
-    eval_key: str,
-    sizes: Sequence[str],
-    means: Mapping[str, Mapping[str, float]],
-) -> None:
-    """Set the means of the evaluated images; an image without such objects has none."""
-    ids = samples.values("id")
-    for name, size in _sizes(sizes).items():
-        objects = "objects" if size is None else f"{sizes[size]} objects"
-        words = f"Mean IA of the image's {objects}, {eval_key}"
-        field = f"{eval_key}_{name}"
-        samples._dataset.add_sample_field(field, fo.FloatField, description=words)
-        samples.set_values(field, [means[name].get(one) for one in ids])
+def _rows(uri: str, summary: Summary) -> dict[str, dict[str, Any]]:
+    """Return the values beside the one that FiftyOne adds, as it stores them."""
+    found = [("miou", "mIoU", summary.miou)]
+    for name, figure in summary.ia.items():
+        if name != "ia":
+            label = f"{name.replace('ia_', 'IA_', 1)} ({count(figure.n_instances, 'object')})"
+            found.append((f"{name}.class_mean", label, figure.class_mean))
+    return {  # no dots in the names: the page looks a value up by a dotted path
+        f"{uri}/{key.partition('.')[0]}": {
+            "key": key, "value": value, "label": label, "lower_is_better": False,
+        }
+        for key, label, value in found
+        if value is not None
+    }  # fmt: skip
+
+
+def _fields(eval_key: str, sizes: tuple[str, ...]) -> dict[str, int | None]:
+    """Return the fields of an image, each with the index of its size, or None for all objects."""
+    by_size = {f"{eval_key}_ia_{field_name(size)}": k for k, size in enumerate(sizes)}
+    return {f"{eval_key}_ia": None, **by_size}
+
+
+def _means(scores: Mapping[str, ImageScore], bins: SizeBins, size: int | None) -> dict[str, float]:
+    """Return the mean IA of the objects of a size of each sample that has some."""
+    chosen = {
+        sample: score.ia_iou[(bins.index(score.instances["area"]) == size) | (size is None)]
+        for sample, score in scores.items()
+    }
+    return {sample: float(values.mean()) for sample, values in chosen.items() if values.size}
