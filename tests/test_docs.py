@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree
 
@@ -30,9 +31,22 @@ RUN_ELSEWHERE = {
     "docs/extending/metric.md": "run by tests/report/test_extending_metrics.py",
     "docs/extending/source.md": "run below with photos",
     "docs/guides/export.md": "reads exports, run by tests/export/test_page.py",
-    "docs/guides/browse.md": "FiftyOne's own loading, which needs MongoDB; tests/app does the same",
+    "docs/guides/browse.md": "FiftyOne's functions, which need MongoDB; tests/app does the same",
 }
 """Pages whose Python is not run by the test of all pages, with the reason."""
+
+BLOCKS_RUN_ELSEWHERE = {
+    "from ultralytics import": "trains; tests/integrations/test_recipes.py has a substitute",
+}
+"""Text in a block of Python that is not run by the test of all pages, with the reason."""
+
+NEEDED = {
+    "torch": ("torch", "the extra `torch` is not installed"),
+    "InstanceAwareIoU": ("torch", "the extra `torch` is not installed"),
+    "to_pandas": ("pandas", "the extra `pandas` is not installed"),
+    "import lightning": ("lightning", "Lightning is not installed; it is in the group `dev`"),
+}
+"""Text in a block of Python, the module without which it is not run, and the reason."""
 
 PYTHON_PAGES = [page for page in PAGES if blocks(page, "python") and page not in RUN_ELSEWHERE]
 
@@ -106,14 +120,23 @@ def test_the_python_of_a_page_runs(
 ) -> None:
     found = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", page_text(page), re.DOTALL)
     assert len(found) == len(blocks(page, "python"))
+    not_run = set()
     for code, output in found:
-        if "torch" in code or "InstanceAwareIoU" in code:
-            pytest.importorskip("torch", reason="the extra `train` is not installed")
-        if "to_pandas" in code:
-            pytest.importorskip("pandas", reason="the extra `pandas` is not installed")
+        if any(text in code for text in BLOCKS_RUN_ELSEWHERE):
+            continue
+        absent = {
+            reason
+            for text, (module, reason) in NEEDED.items()
+            if text in code and find_spec(module) is None
+        }
+        not_run |= absent
+        if absent:
+            continue
         capsys.readouterr()
         exec(compile(code, page, "exec"), {"__name__": "page"})  # noqa: S102 - our own page
         assert not output or capsys.readouterr().out == output
+    if not_run:
+        pytest.skip("; ".join(sorted(not_run)))
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +155,9 @@ def forget_what_pages_register() -> Iterator[None]:
 
 def test_pages_run_elsewhere_still_have_python() -> None:
     assert all(blocks(page, "python") for page in RUN_ELSEWHERE)
+    shown = [code for page in PYTHON_PAGES for code in blocks(page, "python")]
+    for text in (*BLOCKS_RUN_ELSEWHERE, *NEEDED):
+        assert any(text in code for code in shown), text
 
 
 def keys_of(values: object) -> object:

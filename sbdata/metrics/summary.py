@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sbdata.errors import InputError
 from sbdata.metrics.image import METRIC, MetricOptions, ia_iou
 from sbdata.metrics.outcomes import OUTCOMES, outcome_index
 from sbdata.metrics.registry import estimates
@@ -152,6 +153,47 @@ class Summary:
         for name, cell in self.region_precision.items():
             found[name] = cell.value
         return found | dict(self.further)
+
+    def flat(
+        self,
+        prefix: str = "",
+        *,
+        per_class: bool = False,
+        class_names: Sequence[str] | None = None,
+        undefined: float | None = None,
+    ) -> dict[str, float]:
+        """Return the values as one flat dict for a logger, such as W&B, MLflow or TensorBoard.
+
+        The names are those of :meth:`headline`, such as ``ia_small.class_mean``, and do not change
+        within a version of the metric.
+
+        Args:
+            prefix: Text before every name, such as ``"val/"``.
+            per_class: Whether to add the values of each foreground class: ``iou/<class>``,
+                ``ia/<class>`` and ``ia_<size>/<class>``.
+            class_names: Names of the classes 1..C; by default a class is named by its number.
+            undefined: Value for what is undefined, such as the IA of a size without instances. By
+                default it is left out: loggers average and rank NaN, and 0 would be wrong. With NaN
+                every call has the same names.
+
+        Raises:
+            InputError: If there is not one name for each foreground class, or a name occurs twice.
+        """
+        numbers = [str(row.class_id) for row in self.classes]
+        names = numbers if class_names is None else list(class_names)
+        if len(names) != len(numbers) or len(set(names)) != len(names):
+            msg = (
+                f"{len(names)} class names for {len(numbers)} foreground classes; give each class "
+                "1..C a name of its own, without background"
+            )
+            raise InputError(msg)
+        found = self.headline()
+        if per_class:
+            for row, name in zip(self.classes, names, strict=True):
+                found[f"iou/{name}"] = row.iou
+                found |= {f"{key}/{name}": cell.value for key, cell in row.ia.items()}
+        values = {name: undefined if value is None else value for name, value in found.items()}
+        return {f"{prefix}{name}": value for name, value in values.items() if value is not None}
 
     def as_dict(self, class_names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the summary as plain dicts, lists and numbers, ready for JSON.

@@ -85,8 +85,7 @@ class InstanceAwareIoU(Metric):
         rows = {name: _as_rows(getattr(self, name), kind) for name, kind in _ROWS.items()}
         whole = Accumulator(self.num_classes, self.options)
         whole.update("all", ImageScore(self.options, self.confusion.cpu().numpy(), **rows))
-        found = whole.compute(self.bins).headline()
-        values = {name: float("nan") if v is None else v for name, v in found.items()}
+        values = whole.compute(self.bins).flat(undefined=float("nan"))
         return {name: torch.tensor(v, dtype=torch.float64) for name, v in values.items()}
 
 
