@@ -1,6 +1,4 @@
-"""Results of ``sbdata score`` as runs of the app: their names in FiftyOne, and what can be shown
-together.
-"""
+"""Results of ``sbdata score`` as runs in FiftyOne: their names, and which can stand together."""
 
 from __future__ import annotations
 
