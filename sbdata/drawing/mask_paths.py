@@ -95,8 +95,8 @@ def _borders(padded: npt.NDArray[np.int8]) -> Iterator[tuple[int, int, int, bool
     steps = np.diff(padded, axis=0)
     lines, columns = np.nonzero(np.diff(steps, axis=1))  # where borders begin or end, in scan order
     kinds = steps[lines, columns + 1]
-    of_all = zip(lines.tolist(), columns.tolist(), columns[1:].tolist(), kinds.tolist(), strict=False)
-    return ((line, first, end, kind > 0) for line, first, end, kind in of_all if kind)
+    found = (values.tolist() for values in (lines, columns, columns[1:], kinds))
+    return ((y, first, end, kind > 0) for y, first, end, kind in zip(*found, strict=False) if kind)
 
 
 def _edge_runs(mask: Mask) -> list[tuple[int, int, int]]:

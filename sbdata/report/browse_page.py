@@ -1,7 +1,9 @@
 """Page that shows the objects of a set by size; without a server or network access.
 
 The page carries the figures of all objects. Their crops lie in it, too, or, if they are many, in
-script files beside it: a page that is opened from a disk may load scripts, but no other data.
+script files beside it: a page that is opened from a disk may load scripts, but no other data. They
+are lists of small pictures, not sheets: objects that are neighbours by IA lie in many files, and a
+browser would decode each sheet as a whole.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from sbdata.metrics.image import METRIC
 from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.metrics.summary import half_octaves
 from sbdata.printable import displayable
+from sbdata.report.crops import LEAST_SIDE, SIDE
 from sbdata.report.pages import render
 from sbdata.score.saved import SavedScore
 from sbdata.sets import EvaluationSet
@@ -209,6 +212,8 @@ class BrowsePage:
             ],
             counts=self._counts(),
             about=self._about(),
+            least_side=LEAST_SIDE,
+            most_side=SIDE,
             any_pixels=any(self.has_pixels),
             sheet=Markup(_own("browse.css")),  # noqa: S704 - our own file
             policy=_policy(beside=crops is None),
@@ -220,10 +225,15 @@ class BrowsePage:
         images, taxonomy = len(self.opened), self.opened.taxonomy
         of_set = (
             f"{count(n_objects, 'object')} in {count(images, 'image')}, "
-            f"{count(len(taxonomy), 'class', 'classes')} ({taxonomy.name})."
+            f"{count(len(taxonomy), 'class', 'classes')} ({taxonomy.name}), logical hash "
+            f"{self.opened.logical_hash[:12]}."
         )
+        bins = self.opened.bins
+        sizes = [f"{name} {limits(bins, k)}" for k, name in enumerate(bins.names)]
+        of_sizes = f"Sizes by visible area in pixels: {', '.join(sizes)}."
         named = [f"{a} is {s.title}" for a, s in zip(LETTERS, self.scores, strict=False)]
-        return " ".join([of_set, f"Scores ({METRIC}): {', '.join(named)}." if named else ""])
+        of_scores = [f"Scores ({METRIC}): {', '.join(named)}."] if named else []
+        return " ".join([of_set, of_sizes, *of_scores])
 
     def _counts(self) -> list[dict[str, Any]]:
         """Return the rows of the table of counts: all classes, then each class."""

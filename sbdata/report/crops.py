@@ -31,11 +31,13 @@ from sbdata.score.inputs import PredictionFormat, read_prediction
 SIDE = 160
 """Longest side of a stored crop in pixels; a crop of at most this side keeps the photo's pixels."""
 
+LEAST_SIDE = 64
+"""Smallest side of the square around an object, in pixels of the photo."""
+
 PATHS_BEFORE = 5
 """Place in a crop's line of the first folder's predicted pixels."""
 
 _MARGIN = 0.75  # margin on each side of an object, as a fraction of its box's longer side
-_LEAST_SIDE = 64  # smallest side of the square around an object, in pixels of the photo
 _QUALITY = 75
 
 
@@ -209,7 +211,7 @@ def crop_around(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
     """
     ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = max(int(ys[-1] - ys[0]), int(xs[-1] - xs[0])) + 1
-    side = max(_LEAST_SIDE, math.ceil(box * (1 + 2 * _MARGIN)))
+    side = max(LEAST_SIDE, math.ceil(box * (1 + 2 * _MARGIN)))
     return (
         _window(int(ys[0]), int(ys[-1]), side, mask.shape[0]),
         _window(int(xs[0]), int(xs[-1]), side, mask.shape[1]),

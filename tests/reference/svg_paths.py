@@ -1,4 +1,4 @@
-"""Winding numbers of the pixels in closed paths of ``M``, ``h``, ``v`` and ``z``, slow and plain."""
+"""Winding numbers of the pixels in paths of ``M``, ``h``, ``v`` and ``z``, slow and plain."""
 
 from __future__ import annotations
 

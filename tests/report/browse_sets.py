@@ -40,7 +40,9 @@ class Drawn:
     source: str = "drawn"
 
 
-def box(top: int, left: int, height: int, width: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Mask:
+def box(
+    top: int, left: int, height: int, width: int, size: tuple[int, int] = (HEIGHT, WIDTH)
+) -> Mask:
     mask = np.zeros(size, bool)
     mask[top : top + height, left : left + width] = True
     return mask
@@ -76,13 +78,15 @@ def write_drawn(
     (root / "JPEGImages").mkdir(parents=True, exist_ok=True)
     rows, instances = [], []
     for image_id, objects in images.items():
-        Image.fromarray(photo_of(image_id, size)).save(root / f"JPEGImages/{image_id}.jpg", quality=95)
+        photo = Image.fromarray(photo_of(image_id, size))
+        photo.save(root / f"JPEGImages/{image_id}.jpg", quality=95)
         found = [_instance(image_id, k, o, bins) for k, o in enumerate(objects, start=1)]
         instances += found
         rows.append(
             {
-                "image_id": image_id, "split": "val", "source": "drawn", "source_image_id": image_id,
-                "file_name": f"{image_id}.jpg", "width": size[1], "height": size[0],
+                "image_id": image_id, "split": "val", "source": "drawn",
+                "source_image_id": image_id, "file_name": f"{image_id}.jpg",
+                "width": size[1], "height": size[0],
                 "sha256_of": "file", "labels": sorted({o.class_id for o in objects}),
                 "void_rle": encode_mask(box(0, size[1] - 1, size[0], 1, size)),
                 **{f"n_{s}": sum(row["size"] == s for row in found) for s in bins.names},
@@ -136,8 +140,14 @@ def score_shifted(
 
 
 def right(pixels: int) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]:
-    """Return a function that moves a map to the right."""
-    return lambda truth: np.roll(truth, pixels, axis=1)
+    """Return a function that moves a map to the right, and predicts classes on the void there."""
+
+    def change(truth: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        moved = np.roll(truth, pixels, axis=1)
+        moved[:50, -1], moved[50:, -1] = 1, 2
+        return moved
+
+    return change
 
 
 def without(class_id: int) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]:

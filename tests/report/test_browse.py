@@ -25,11 +25,13 @@ from sbdata.manifest import INSTANCES_SCHEMA, labels_schema, make_manifest
 from sbdata.masks import write_index_png
 from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.report import browse as writer
-from sbdata.report.browse import write_browse
-from sbdata.report.browse_page import area_edges
+from sbdata.report.browse import MOST_IN_PAGE, write_browse
+from sbdata.report.browse_page import PER_FILE, area_edges
+from sbdata.report.crops import SIDE
 from sbdata.score.saved import read_saved_score
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.sizes import SizeBins
+from tests.doc_pages import page_text
 from tests.reference.svg_paths import windings
 from tests.report.browse_sets import (
     BINS,
@@ -399,7 +401,9 @@ def test_crops_are_the_same_within_the_page_and_beside_it(opened, two, scores, h
     assert done.files == 4
     assert done.size == sum(p.stat().st_size for p in (home / "beside").iterdir())
     write_browse(opened, home / "within", scores, most_in_page=5)
-    assert Browsed(home / "within").crops == two.crops
+    within = Browsed(home / "within")
+    assert within.data["files"] is None
+    assert within.crops == two.crops
 
 
 def test_an_earlier_page_is_replaced_with_all_its_files(opened, home):
@@ -452,7 +456,7 @@ def test_a_photo_that_cannot_be_shown_is_named_and_the_earlier_page_stays(tmp_pa
         photo.write_bytes(photo.read_bytes()[:300])
     else:
         Image.new("RGB", (7, 9)).save(photo)
-    with pytest.raises(InputError, match="a.jpg: .*sbdata dataset verify") as caught:
+    with pytest.raises(InputError, match=r"a\.jpg: .*sbdata dataset verify") as caught:
         write_browse(opened, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert hashes(tmp_path / "out") == before
@@ -559,6 +563,15 @@ def test_the_command_writes_and_opens_the_page(opened, scores, tmp_path, monkeyp
     assert "browse/pets/index.html: 5 objects of pets, one file, 0.1 MB" in done.output
     assert asked == [page.as_uri()]
     assert len(Browsed(page.parent).data["scores"]) == 2
+
+
+def test_the_guide_and_the_help_say_the_limits():
+    guide = page_text("docs/guides/browse.md")
+    assert f"With up to {MOST_IN_PAGE:,} objects the page is one file." in guide
+    assert f"in files of {PER_FILE} objects each" in guide
+    assert f"A crop of over {SIDE} pixels" in guide
+    said = " ".join(CliRunner().invoke(cli, ["browse", "--help"]).output.split())
+    assert f"Up to {MOST_IN_PAGE:,} objects" in said
 
 
 def test_the_command_refuses_before_it_reads_photos(opened, tmp_path):

@@ -108,7 +108,8 @@ def tab(browser, written):
     yield tab
     assert browser.get_log("browser") == []
     asked = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
-    urls = {m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"}
+    sent = [m["params"] for m in asked if m["method"] == "Network.requestWillBeSent"]
+    urls = {params["request"]["url"] for params in sent}
     folder = written[0].parent.as_uri()
     assert [url for url in urls if not url.startswith((f"{folder}/", "data:image/jpeg;"))] == []
     browser.get("about:blank")
@@ -125,8 +126,10 @@ def test_only_the_tiles_in_view_exist_and_scrolling_reaches_the_last(tab, writte
         tiles = tab.tiles
         assert len(tiles) < 150
         assert all(area == areas[place - 1] for area, place in tiles)
-        tab.wait("document.querySelectorAll('.tile image').length == "
-                 "2 * document.querySelectorAll('.tile').length")  # both predictions
+        tab.wait(
+            "document.querySelectorAll('.tile image').length == "
+            "2 * document.querySelectorAll('.tile').length"
+        )  # both predictions
     assert tiles[-1][1] == OBJECTS
 
 
@@ -186,7 +189,9 @@ def test_a_drag_over_bars_chooses_their_areas_and_a_number_its_cell(tab, written
 
 
 def test_the_keyboard_moves_opens_turns_and_closes(tab):
-    columns = tab.run("return Math.round(grid.clientWidth / document.querySelector('.tile').offsetWidth)")
+    columns = tab.run(
+        "return Math.round(grid.clientWidth / document.querySelector('.tile').offsetWidth)"
+    )
     tab.press("\ue014")  # right
     assert tab.active == 2
     assert tab.run("return document.activeElement.id") == "grid"
@@ -204,7 +209,9 @@ def test_the_keyboard_moves_opens_turns_and_closes(tab):
     tab.press("\ue007")
     assert tab.run("return document.getElementById('large').open")
     tab.wait("document.querySelectorAll('#large image').length == 4")
-    captions = tab.run("return [...document.querySelectorAll('figcaption')].map(c => c.textContent)")
+    captions = tab.run(
+        "return [...document.querySelectorAll('figcaption')].map(c => c.textContent)"
+    )
     assert captions == ["photo", "truth", "A: shifted", "B: without"]
     tab.press("\ue014")
     assert tab.active == OBJECTS - columns
@@ -234,9 +241,12 @@ def test_the_order_is_by_what_is_asked_and_photos_can_be_alone(tab):
     assert tab.run(f"return {outlines}") == "none"
     assert tab.address == {"order": "difference", "descending": "yes", "plain": "yes"}
     tab.choose("order", "class")
-    kinds = Counter(tab.run(
-        "return [...document.querySelectorAll('.tile > p:first-of-type')].map(p => p.textContent)"
-    ))
+    kinds = Counter(
+        tab.run(
+            "return [...document.querySelectorAll('.tile > p:first-of-type')]"
+            ".map(p => p.textContent)"
+        )
+    )
     assert all(kind.startswith(HOSTILE) for kind in kinds)  # descending
 
 
