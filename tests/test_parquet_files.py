@@ -121,8 +121,8 @@ def test_a_manifest(tmp_path: Path, shapes_set: Path, name: str) -> None:
         read_manifest(tmp_path)
 
 
-def test_the_table_of_a_run(tmp_path: Path) -> None:
-    from sbdata.app.run_folder import _table
+def test_the_table_of_a_saved_score(tmp_path: Path) -> None:
+    from sbdata.score.saved import _table
 
     pq.write_table(pa.table({"a": repeated(LONG, ROWS)}), tmp_path / "a.parquet")
     with pytest.raises(ValueError, match="an implausible"):

@@ -1,59 +1,26 @@
-"""Read a folder written by ``sbdata score``, and check that it belongs to the set shown."""
+"""Results of ``sbdata score`` as runs in FiftyOne: their names, and which can stand together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-import pyarrow as pa
-
 from sbdata.app.attached import check_comparable, noted_metric
 from sbdata.app.info import field_name
 from sbdata.errors import InputError
-from sbdata.metrics.image import METRIC
-from sbdata.parquet_files import read_parquet
-from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE, VERSION
-from sbdata.sets import EvaluationSet
-from sbdata.storage import restore_folder
-
-OBJECT_SCORES = ("ia_iou", "tp", "fp", "outcome", "other_class")
-IMAGE_SCORES = ("pixel_accuracy", "orphan_pixels")
-_OBJECT_KEYS = ("image_id", "instance_id", "area")
+from sbdata.score.saved import SavedScore, read_saved_score
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """Result of ``sbdata score`` for one folder of predictions.
-
-    Attributes:
-        name: Suffix of its fields in FiftyOne.
-        title: Name of the result.
-        folder: Folder of the result.
-        summary: Content of ``summary.json``.
-        instances: Table with one row per true object.
-        images: Table with one row per image.
-    """
-
-    name: str
-    title: str
-    folder: Path
-    summary: Mapping[str, Any]
-    instances: pa.Table
-    images: pa.Table
+class Run(SavedScore):
+    """Result of ``sbdata score``, shown in FiftyOne."""
 
     @property
-    def truth_hash(self) -> str:
-        """Hash of the set that the predictions were scored on."""
-        return str(self.summary["provenance"]["truth"]["sha256"])
-
-    @property
-    def predictions_hash(self) -> str:
-        """Hash of the predictions that were scored."""
-        return str(self.summary["provenance"]["predictions"][0]["sha256"])
+    def name(self) -> str:
+        """Suffix of its fields in FiftyOne."""
+        return field_name(self.title)
 
     @property
     def metric_note(self) -> dict[str, Any]:
@@ -63,20 +30,6 @@ class Run:
             provenance["options"], int(provenance["resamples"]), int(provenance["seed"])
         )
 
-    @property
-    def predictions(self) -> Path | None:
-        """Return the folder of the predictions, or None if it is no longer found.
-
-        The result may name it relative to the folder in which the command ran. It is searched for
-        from the working directory and from every folder above the result.
-        """
-        named = Path(self.summary["provenance"]["predictions"][0]["folder"])
-        places = [named] if named.is_absolute() else [p / named for p in self._bases()]
-        return next((place for place in places if place.is_dir()), None)
-
-    def _bases(self) -> list[Path]:
-        return [Path.cwd(), *self.folder.parents]
-
 
 def read_run(folder: Path) -> Run:
     """Read a result of ``sbdata score``.
@@ -84,83 +37,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         InputError: If the folder holds no result, or another version of the metric made it.
     """
-    folder = Path(folder).resolve()
-    with suppress(OSError):  # a read-only folder is read as it is
-        restore_folder(folder)
-    if not (folder / SUMMARY_FILE).is_file():
-        what = "no such folder" if not folder.is_dir() else f"no {SUMMARY_FILE} in it"
-        msg = f"{folder}: {what}; give a folder that 'sbdata score' wrote, such as scores/NAME"
-        raise InputError(msg)
-    try:
-        summary = orjson.loads((folder / SUMMARY_FILE).read_bytes())
-        made_by = (str(summary["metric"]), summary["version"])
-        if made_by == (METRIC, VERSION):
-            return _run(folder, summary)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:200]
-        msg = f"{folder}: not a readable result of 'sbdata score' ({reason}); score it again"
-        raise InputError(msg) from error
-    msg = (
-        f"{folder}: was scored with {made_by[0]} (layout {made_by[1]}), which is not comparable "
-        f"with {METRIC} (layout {VERSION}); score the predictions again by 'sbdata score'"
-    )
-    raise InputError(msg)
-
-
-def _run(folder: Path, summary: Mapping[str, Any]) -> Run:
-    run = Run(
-        name=field_name(str(summary["name"])),
-        title=str(summary["name"]),
-        folder=folder,
-        summary=summary,
-        instances=_table(folder / INSTANCES_FILE, (*_OBJECT_KEYS, *OBJECT_SCORES)),
-        images=_table(folder / IMAGES_FILE, ("image_id", "missing", "mean_ia", *IMAGE_SCORES)),
-    )
-    _ = run.truth_hash, run.predictions_hash, run.predictions, run.metric_note
-    _ = summary["provenance"]["truth"], summary["miou"]["value"], summary["ia"]["ia"]
-    return run
-
-
-def _table(path: Path, columns: Sequence[str]) -> pa.Table:
-    """Read columns of a table that has the header of this version.
-
-    Raises:
-        ValueError: If it lacks that header, such as a table of an earlier result.
-    """
-    table = read_parquet(path, columns)
-    header = orjson.loads((table.schema.metadata or {}).get(b"sbdata", b"{}"))
-    if header.get("metric") != METRIC:
-        msg = f"{path.name} is not a table of {METRIC}"
-        raise ValueError(msg)
-    return table
-
-
-def check_run(run: Run, opened: EvaluationSet) -> None:
-    """Check that a run was scored on exactly this set.
-
-    Raises:
-        InputError: If it was scored on another set; the message names both.
-    """
-    if run.truth_hash != opened.logical_hash:
-        truth = run.summary["provenance"]["truth"]
-        other = str(truth.get("name"))
-        if other == opened.name:
-            other = f"another {other}"
-        msg = (
-            f"{run.folder}: scores of {other} ({run.truth_hash[:12]}), not of {opened.root} "
-            f"({opened.logical_hash[:12]}); score the predictions again by 'sbdata score PRED "
-            f"--set {opened.root}'"
-        )
-        raise InputError(msg)
-    rows = _keys(run.instances)
-    if len(rows) != run.instances.num_rows or rows != _keys(opened.manifest.instances):
-        msg = f"{run.folder}: its rows do not match the set's objects; score the predictions again"
-        raise InputError(msg)
-
-
-def _keys(table: pa.Table) -> set[tuple[str, int, int]]:
-    """Return the image, number and area of each object."""
-    return set(zip(*(table[name].to_pylist() for name in _OBJECT_KEYS), strict=True))
+    return Run(**vars(read_saved_score(folder)))
 
 
 def check_runs(runs: Sequence[Run]) -> None:

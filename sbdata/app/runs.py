@@ -14,13 +14,14 @@ import pyarrow as pa
 from sbdata.app.attached import check_comparable, outdated_runs
 from sbdata.app.grey import targets_of, write_grey
 from sbdata.app.info import dataset_name, field_name, info_of, lost_files, masks_folder, note_info
-from sbdata.app.run_folder import IMAGE_SCORES, OBJECT_SCORES, Run, check_run, read_run
+from sbdata.app.run_folder import Run, read_run
 from sbdata.app.samples import IMAGE_ID, OBJECTS
 from sbdata.errors import InputError
 from sbdata.mask_files import PngError
 from sbdata.metrics.image import METRIC
 from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.parallel import Progress
+from sbdata.score.saved import IMAGE_SCORES, OBJECT_SCORES, check_saved_score
 from sbdata.sets import EvaluationSet
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def attach_run(
         InputError: If the run belongs to another set, the dataset holds another set than
             ``opened``, or an attached run was scored in another way.
     """
-    check_run(run, opened)
+    check_saved_score(run, opened)
     known = info_of(dataset)
     if known["logical_hash"] != opened.logical_hash:
         msg = f"{opened.root}: was changed after it was loaded; run 'sbdata app {opened.root}'"
@@ -187,11 +188,11 @@ def _predictions(
     folder = run.predictions
     without = f"{run.title}: shown without its masks, for"
     if folder is None:
-        named = run.summary["provenance"]["predictions"][0]["folder"]
+        named = run.named_folder
         if named.endswith(".json"):
             return {}, f"{without} its predictions are a JSON file, {named}"
         return {}, f"{without} its predictions are no longer in {named}"
-    if "palette" in run.summary["provenance"]["options"]:
+    if "palette" in run.options:
         return {}, f"{without} its predictions were decoded through a palette"
     out = masks_folder(masks, dataset_name(opened.name), mask_field(run.name), run.predictions_hash)
     missing = dict(

@@ -23,6 +23,7 @@ from sbdata.errors import InputError
 COMMANDS = {
     "app": ("sbdata.cli.app", "Look at a set in the FiftyOne app."),
     "bench": ("sbdata.cli.bench", "Run methods from weak labels to scores."),
+    "browse": ("sbdata.cli.browse", "Write a page that shows a set's objects by size."),
     "dataset": ("sbdata.cli.dataset", "Build, verify, measure and export evaluation sets."),
     "doctor": ("sbdata.cli.doctor", "Show what is installed and what is missing."),
     "leaderboard": ("sbdata.cli.leaderboard", "Compare results of sbdata bench."),

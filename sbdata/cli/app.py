@@ -128,8 +128,9 @@ def app(
 
 
 def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
-    from sbdata.app.run_folder import check_run, check_runs, read_run
+    from sbdata.app.run_folder import check_runs, read_run
     from sbdata.manifest import check_has_masks
+    from sbdata.score.saved import check_saved_score
     from sbdata.sets import open_set
 
     opened = open_set(set_folder.resolve())
@@ -137,7 +138,7 @@ def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
     runs = [read_run(folder) for folder in scores]
     check_runs(runs)
     for run in runs:
-        check_run(run, opened)
+        check_saved_score(run, opened)
 
 
 def _load(

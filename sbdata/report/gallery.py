@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,16 +11,15 @@ import numpy.typing as npt
 from markupsafe import Markup
 from PIL import Image
 
-from sbdata.drawing.mask_paths import Mask, filled, outlined
+from sbdata.drawing.mask_paths import filled, outlined
 from sbdata.drawing.svg import element
 from sbdata.errors import InputError
 from sbdata.masks import VOID
 from sbdata.metrics.image import ia_iou
+from sbdata.report.crops import crop_around
 from sbdata.score.result import LoadImage, ScoreResult
 
 MOST = 24
-_MARGIN = 0.75  # margin on each side of an instance, as a fraction of its box's longer side
-_LEAST_SIDE = 64  # smallest side of the shown square, in pixels of the image
 _PHOTO_SIDE = 256  # largest side of a stored photo, in pixels
 _QUALITY = 85
 _GREY = 128
@@ -87,8 +85,7 @@ def picture_svg(worst: Worst, name: str, said: str, load_image: LoadImage) -> Ma
     if not instance.any():
         msg = f"image {worst.image_id}: no instance {worst.instance_id}; score the set again"
         raise InputError(msg)
-    rows, columns = _crop(instance)
-    crop = np.s_[rows.start : rows.stop, columns.start : columns.stop]
+    crop = crop_around(instance)
     instance, classes, guess = instance[crop], class_map[crop], prediction[crop]
     tall, wide = instance.shape
     # Strokes are given in pixels of the image, so they scale with the crop.
@@ -135,23 +132,6 @@ def picture_svg(worst: Worst, name: str, said: str, load_image: LoadImage) -> Ma
         class_="views",
         role="img",
     )
-
-
-def _crop(instance: Mask) -> tuple[range, range]:
-    """Return the rows and columns of a square around an instance, shifted to lie in the image."""
-    ys, xs = np.flatnonzero(instance.any(axis=1)), np.flatnonzero(instance.any(axis=0))
-    box = max(int(ys[-1] - ys[0]), int(xs[-1] - xs[0])) + 1
-    side = max(_LEAST_SIDE, math.ceil(box * (1 + 2 * _MARGIN)))
-    return (
-        _window(int(ys[0]), int(ys[-1]), side, instance.shape[0]),
-        _window(int(xs[0]), int(xs[-1]), side, instance.shape[1]),
-    )
-
-
-def _window(first: int, last: int, side: int, length: int) -> range:
-    side = min(side, length)
-    start = max(0, min((first + last + 1 - side) // 2, length - side))
-    return range(start, start + side)
 
 
 def _data_uri(photo: npt.NDArray[np.uint8]) -> str:

@@ -1,7 +1,8 @@
 """HTML pages from templates, with all values escaped except markup.
 
-A page is one file without scripts or network access; its content policy forbids both. Values are
-formatted by :mod:`sbdata.formatting`, whose functions are filters of the templates.
+A page is one file without network access, and without scripts unless it is the browse page; its
+content policy forbids both. Values are formatted by :mod:`sbdata.formatting`, whose functions are
+filters of the templates.
 """
 
 from __future__ import annotations

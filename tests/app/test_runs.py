@@ -14,9 +14,10 @@ from PIL import Image
 
 from sbdata.app.dataset import load_set
 from sbdata.app.info import field_name, info_of, note_info
-from sbdata.app.run_folder import check_run, check_runs, read_run
+from sbdata.app.run_folder import check_runs, read_run
 from sbdata.app.runs import attach_run, detach_runs, restore_masks, run_fields
 from sbdata.errors import InputError
+from sbdata.score.saved import check_saved_score
 from sbdata.sets import open_set
 
 
@@ -194,7 +195,7 @@ def test_scores_of_a_former_content_are_refused(loaded, build_album, score_album
     run = read_run(score_album(loaded.opened.root, "old"))
     changed = build_album("second", {"a": [(1, 0, 0, 3)]})
     with pytest.raises(InputError, match="scores of another album"):
-        check_run(run, open_set(changed))
+        check_saved_score(run, open_set(changed))
 
 
 def test_a_set_that_changed_since_it_was_loaded(loaded, build_album, score_album):
@@ -209,7 +210,7 @@ def test_rows_that_are_not_the_sets(loaded, score_album):
     table = pq.read_table(folder / "instances.parquet")
     pq.write_table(table.slice(1), folder / "instances.parquet")
     with pytest.raises(InputError, match="not match the set's objects"):
-        check_run(read_run(folder), loaded.opened)
+        check_saved_score(read_run(folder), loaded.opened)
 
 
 @pytest.mark.parametrize("column", ["area", "instance_id"])
@@ -222,7 +223,7 @@ def test_objects_of_other_areas_or_numbers_are_not_the_sets(loaded, score_album,
     table = table.set_column(place, table.schema.field(column), changed)
     pq.write_table(table, folder / "instances.parquet")
     with pytest.raises(InputError, match="not match the set's objects"):
-        check_run(read_run(folder), loaded.opened)
+        check_saved_score(read_run(folder), loaded.opened)
 
 
 # --- other versions of the metric -----------------------------------------------------------------

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -24,61 +20,12 @@ from sbdata.report.gallery import worst_small
 from sbdata.report.score_page import report_html, write_figures, write_report
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import COCO80, Taxonomy
+from tests.report.parsed_page import Page
+from tests.report.shown import shown
 from tests.score.scored_examples import BINS, TAXONOMY, example_images, scored_from
 
 HOSTILE = '<script>alert("x")</script>\' onload=alert(1) & \x00\x1b[31m\u202ecod.exe \udc80'
 NAME = "".join(c for c in HOSTILE if c.isprintable())  # names of classes are checked
-VOID_TAGS = {"br", "col", "img", "link", "meta"}
-
-
-class Page(HTMLParser):
-    """Reads a page: its elements, its text by element, its tables, and that all tags close."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.elements, self.tables, self.ids = [], [], [], []
-        self.words = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.elements.append((tag, attrs))
-        if "id" in attrs:
-            self.ids.append(attrs["id"])
-        if tag not in VOID_TAGS:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append({"caption": "", "rows": []})
-        if tag == "tr":
-            self.tables[-1]["rows"].append([])
-        if tag in ("td", "th"):
-            self.tables[-1]["rows"][-1].append([])
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" in self.open:
-            return
-        self.words.append(data)
-        if "caption" in self.open:
-            self.tables[-1]["caption"] += data
-        elif "td" in self.open or "th" in self.open:
-            self.tables[-1]["rows"][-1][-1].append(data)
-
-    @property
-    def text(self):
-        return " ".join(self.words)
-
-    def table(self, start):
-        """Return the rows of the table whose caption starts so, by the text of the first cell."""
-        (found,) = [t for t in self.tables if t["caption"].startswith(start)]
-        return {" ".join(row[0]): row[1:] for row in found["rows"]}
-
-    def all(self, tag, **wanted):
-        return [a for t, a in self.elements if t == tag and wanted.items() <= a.items()]
 
 
 @pytest.fixture(scope="module")
@@ -403,64 +350,10 @@ def test_a_comparison_in_which_nothing_moved_says_so(scored):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A headless Chromium that logs its console and its requests."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no Chromium with chromedriver on the PATH; install chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra 'test'")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    profile = tmp_path_factory.mktemp("chromium")
-    for flag in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "disable-dev-shm-usage",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        f"user-data-dir={profile}",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # Selenium would otherwise look for a newer driver over the network.
-    opened = webdriver.Chrome(
-        options=options, service=Service(driver, env={**os.environ, "SE_OFFLINE": "true"})
-    )
-    opened.get("about:blank")  # the browser's own first page asks for things
-    yield opened
-    opened.quit()
-
-
-@pytest.fixture(scope="module")
 def written(scored, images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     write_report(scored, folder / "report.html", images.__getitem__)
     return folder, write_figures(scored, folder / "figures")
-
-
-def shown(browser, path, width, scheme="light"):
-    """Open a file at a width in CSS pixels; return the addresses it asked for."""
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    browser.get_log("performance")
-    browser.get(path.as_uri())
-    messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
-    return [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
 
 
 FIGURES = """
