@@ -484,7 +484,7 @@ def test_a_set_with_labels_only(tmp_path):
         "weak", images, INSTANCES_SCHEMA.empty_table(), CLASSES, BINS, {}, labels_only=True
     )
     said = refused(EvaluationSet(tmp_path, manifest), tmp_path)
-    assert "a set with labels only, and browsing needs its masks" in said
+    assert "the set has labels only, but browsing needs masks" in said
 
 
 def test_a_set_without_objects(tmp_path):
