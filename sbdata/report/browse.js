@@ -231,13 +231,14 @@
   const drawn = scores.map((_, k) => k).filter((k) => data.pixels[k]); // scores with their pixels
   const views = drawn.length ? drawn : [-1];
   const GAP = 14;
-  const LEAST = views.length > 1 ? 290 : 150; // width of a tile
+  const LEAST = [150, 170, 340][scores.length]; // width of a tile that has room for its words
   const tiles = new Map(); // place -> element
   let [width, columns, tileWidth, step] = [0, 1, LEAST, 200];
 
   function tileOf(place) {
     const n = shown[place];
-    const panels = views.map(() => html("div", { class: "panel" }, svg("svg", {})));
+    const letter = (k) => (scores.length > 1 && letters[k] ? { "data-letter": letters[k] } : {});
+    const panels = views.map((k) => html("div", { class: "panel", ...letter(k) }, svg("svg", {})));
     const said = [`${classOf(n)}, ${sizeOf(n)}, ${counted(data.area[n])} pixels`,
       ...scores.map((score, k) => `IA of ${letters[k]} ${resultOf(score, n)}`), `image ${imageOf(n)}`];
     const tile = html("div", {
@@ -319,8 +320,7 @@
       ["source", data.sources[data.source[n]]]);
     byId("large-facts").replaceChildren(
       ...facts.flatMap(([what, value]) => [html("dt", {}, what), html("dd", {}, value)]));
-    byId("former").disabled = active === 0;
-    byId("next").disabled = active === shown.length - 1;
+    [byId("former").disabled, byId("next").disabled] = [!active, active === shown.length - 1];
     if (!large.open) { large.showModal(); byId("close").focus(); }
     writeAddress();
   }

@@ -231,6 +231,9 @@ def _check_place(out: Path) -> None:
     Raises:
         InputError: If it holds anything else, or cannot be written.
     """
+    if out.name in ("", ".."):
+        msg = f"{out}: cannot be replaced as a whole; name a folder by --out, such as browse/mine"
+        raise InputError(msg)
     with writing_to(out):
         restore_folder(out)
         if out.is_symlink() or (out.exists() and not out.is_dir()):

@@ -444,6 +444,15 @@ def test_a_file_in_place_of_the_folder_is_left_alone(opened, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
+@pytest.mark.parametrize("place", [".", ".."])
+def test_a_folder_without_a_name_of_its_own_is_not_replaced(opened, tmp_path, monkeypatch, place):
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    with pytest.raises(InputError, match="cannot be replaced as a whole"):
+        write_browse(opened, Path(place))
+    assert [path.name for path in tmp_path.rglob("*")] == ["inner"]
+
+
 @pytest.mark.parametrize("harm", ["missing", "damaged", "size"])
 def test_a_photo_that_cannot_be_shown_is_named_and_the_earlier_page_stays(tmp_path, harm):
     opened = write_drawn(tmp_path / "set", pets())
