@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +27,7 @@ _PATH = click.Path(path_type=Path)
     epilog=examples(
         "sbdata leaderboard results/bench --out leaderboard",
         "sbdata leaderboard results/bench --readme README.md",
+        "sbdata leaderboard results/bench --eval-results models --dataset-id ORG/shapes-b",
     )
 )
 @click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=_PATH)
@@ -42,12 +43,28 @@ _PATH = click.Path(path_type=Path)
     "--study", "study_name", metavar="NAME|FILE",
     help="Show the table of a study instead; --out then gets study.html, study.md and study.json.",
 )  # fmt: skip
+@click.option(
+    "--eval-results",
+    "models",
+    type=_PATH,
+    help="Folder for RESULT/.eval_results/SET.yaml, which the Hugging Face Hub reads in a "
+    "model's repository; needs --dataset-id.",
+)
+@click.option(
+    "--dataset-id",
+    "datasets",
+    metavar="[SET=]ORG/NAME",
+    multiple=True,
+    help="Dataset of the Hub that is a scored set; may be repeated, for several sets.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def leaderboard(
     results: tuple[Path, ...],
     out: Path | None,
     readme: Path | None,
     study_name: str | None,
+    models: Path | None,
+    datasets: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Compare the results in RESULTS: methods, strategies and sets, over their seeds.
@@ -60,19 +77,25 @@ def leaderboard(
     from sbdata.report.leaderboard_page import page_of
     from sbdata.storage import write_text
 
-    if out is not None:
-        check_output(out)
+    if (models is None) != (not datasets):
+        msg = "--eval-results and --dataset-id go together; give both"
+        raise InputError(msg)
+    for folder in (out, models):
+        if folder is not None:
+            check_output(folder)
     if study_name is not None:
         from sbdata.benchmark.study import load_study
         from sbdata.cli.study import show_study
 
-        if readme is not None:
-            msg = "--readme does not go with --study; leave one of them out"
+        if readme is not None or models is not None:
+            given = "--readme" if readme is not None else "--eval-results"
+            msg = f"{given} does not go with --study; leave one of them out"
             raise InputError(msg)
         show_study(load_study(study_name), results, _WORK, as_json=as_json, out=out)
         return
     boards = read_boards(results)
     values = json.dumps(boards_as_dict(boards), indent=2) + "\n"
+    notes, files = _eval_results(results, datasets) if models is not None else ([], {})
     written = []
     if readme is not None:
         text = _text_of(readme)
@@ -87,13 +110,30 @@ def leaderboard(
         for name, text in ((PAGE, page_of(boards)), (MARKDOWN, f"{tables}\n"), (VALUES, values)):
             write_text(out / name, text)
             written.append(out / name)
+    for name, text in files.items():
+        write_text(models / name, text)  # type: ignore[operator]
+        written.append(models / name)
     if as_json:
         say(values, nl=False)
         return
     for board in boards:
         _print_board(board)
+    for note in notes:
+        say(f"note: {note}")
     for path in written:
         say(f"{path}: written")
+
+
+def _eval_results(
+    results: Sequence[Path], datasets: Sequence[str]
+) -> tuple[list[str], Mapping[PurePath, str]]:
+    """Return notes on the files for model repositories, and their texts."""
+    from sbdata.benchmark.entries import read_records
+    from sbdata.report.eval_results import datasets_of, eval_results
+
+    records, _ = read_records(results)
+    files, notes = eval_results(records, datasets_of(datasets, records))
+    return notes, files
 
 
 def _text_of(path: Path) -> str:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from sbdata.benchmark.leaderboard import boards_as_dict, read_boards
 from sbdata.cli.leaderboard import leaderboard
+from sbdata.errors import InputError
 from tests.benchmark.result_examples import pseudo, result, write
 
 
@@ -35,3 +36,18 @@ def test_command_prints_and_writes(tmp_path: Path) -> None:
     boards = read_boards([tmp_path / "results"])
     assert json.loads(again.output) == json.loads(json.dumps(boards_as_dict(boards)))
     assert again.output == (out / "leaderboard.json").read_text()
+
+
+def test_results_for_the_hub(tmp_path: Path) -> None:
+    write(tmp_path / "results", [result("irn", "ce"), result("drs", "ce", small=None)])
+    out = tmp_path / "models"
+    given = [str(tmp_path / "results"), "--eval-results", str(out)]
+    done = CliRunner().invoke(leaderboard, [*given, "--dataset-id", "lab/pets"])
+    assert done.exit_code == 0
+    written = sorted(out.rglob("*.yaml"))
+    assert [path.parts[-2:] for path in written] == [(".eval_results", "pets-b.yaml")] * 2
+    assert all(f"{path}: written" in done.output for path in written)
+    assert "note: drs.ce.seed0." in done.output
+    for wrong in ([], ["--dataset-id", "lab/pets", "--study", "x"]):
+        done = CliRunner().invoke(leaderboard, [*given, *wrong])
+        assert isinstance(done.exception, InputError)
