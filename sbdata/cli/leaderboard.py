@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +28,7 @@ _PATH = click.Path(path_type=Path)
     epilog=examples(
         "sbdata leaderboard results/bench --out leaderboard",
         "sbdata leaderboard results/bench --readme README.md",
+        "sbdata leaderboard results --check --known manifests",
         "sbdata leaderboard results/bench --eval-results models --dataset-id ORG/shapes-b",
     )
 )
@@ -57,14 +59,26 @@ _PATH = click.Path(path_type=Path)
     multiple=True,
     help="Dataset of the Hub that is a scored set; may be repeated, for several sets.",
 )
+@click.option(
+    "--check", is_flag=True, help="Only check the files, as a submission; exit status 1 if not."
+)
+@click.option(
+    "--known",
+    type=_PATH,
+    help="With --check: folder of sets or manifests; results on other sets are refused.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.pass_context
 def leaderboard(
+    ctx: click.Context,
     results: tuple[Path, ...],
     out: Path | None,
     readme: Path | None,
     study_name: str | None,
     models: Path | None,
     datasets: tuple[str, ...],
+    check: bool,
+    known: Path | None,
     as_json: bool,
 ) -> None:
     """Compare the results in RESULTS: methods, strategies and sets, over their seeds.
@@ -77,6 +91,13 @@ def leaderboard(
     from sbdata.report.leaderboard_page import page_of
     from sbdata.storage import write_text
 
+    if check or known is not None:
+        if not check or any((out, readme, study_name, models, datasets)):
+            msg = (
+                "--check goes with --known and --json alone; leave out the others, and add --check"
+            )
+            raise InputError(msg)
+        ctx.exit(_check(results, known, as_json=as_json))
     if (models is None) != (not datasets):
         msg = "--eval-results and --dataset-id go together; give both"
         raise InputError(msg)
@@ -95,7 +116,10 @@ def leaderboard(
         return
     boards = read_boards(results)
     values = json.dumps(boards_as_dict(boards), indent=2) + "\n"
-    notes, files = _eval_results(results, datasets) if models is not None else ([], {})
+    notes: list[str] = []
+    files: dict[Path, str] = {}
+    if models is not None:
+        notes, files = _eval_results(results, models, datasets)
     written = []
     if readme is not None:
         text = _text_of(readme)
@@ -110,30 +134,51 @@ def leaderboard(
         for name, text in ((PAGE, page_of(boards)), (MARKDOWN, f"{tables}\n"), (VALUES, values)):
             write_text(out / name, text)
             written.append(out / name)
-    for name, text in files.items():
-        write_text(models / name, text)  # type: ignore[operator]
-        written.append(models / name)
+    for path, text in files.items():
+        write_text(path, text)
+        written.append(path)
+    for note in notes:
+        say(f"note: {note}", err=as_json)
     if as_json:
         say(values, nl=False)
         return
     for board in boards:
         _print_board(board)
-    for note in notes:
-        say(f"note: {note}")
     for path in written:
         say(f"{path}: written")
 
 
+def _check(results: Sequence[Path], known: Path | None, *, as_json: bool) -> int:
+    """Print the problems of submitted results; return the exit status."""
+    from sbdata.benchmark.submissions import check_submission, known_sets
+    from sbdata.formatting import count
+    from sbdata.printable import printable
+
+    found = check_submission(results, None if known is None else known_sets(known))
+    if as_json:
+        values = {**asdict(found), "skipped": [str(path) for path in found.skipped]}
+        say(json.dumps(values, indent=2))
+    else:
+        for problem in found.problems:
+            say(printable(problem))
+        if found.skipped:
+            said = count(len(found.skipped), "JSON file")
+            say(f"note: {said} of other formats not checked, such as {found.skipped[0]}")
+        read = f"{count(found.results, 'result')}, {found.differences:,} of differences"
+        say(f"{read}: {count(len(found.problems), 'problem')}")
+    return 1 if found.problems else 0
+
+
 def _eval_results(
-    results: Sequence[Path], datasets: Sequence[str]
-) -> tuple[list[str], Mapping[PurePath, str]]:
+    results: Sequence[Path], models: Path, datasets: Sequence[str]
+) -> tuple[list[str], dict[Path, str]]:
     """Return notes on the files for model repositories, and their texts."""
     from sbdata.benchmark.entries import read_records
     from sbdata.report.eval_results import datasets_of, eval_results
 
     records, _ = read_records(results)
     files, notes = eval_results(records, datasets_of(datasets, records))
-    return notes, files
+    return notes, {models / path: text for path, text in files.items()}
 
 
 def _text_of(path: Path) -> str:
