@@ -59,6 +59,7 @@ CHANGES = (
     (r"^python -m pytest", "python -m pytest --collect-only -q -p no:randomly --rootdir {root}"),
     (r"tests\.fuzz (.*)--inputs \d+", r"tests.fuzz \1--inputs 5"),
     (r" tests/(?=fetch|cli)", " {root}/tests/"),
+    (r" --known manifests", " --known {root}/manifests"),
     (r"( dataset build shapes-b)$", rf"\1 {SMALL} --set select.quota=1"),
     (r"( dataset build shapes-(?:b|train))$", rf"\1 {SMALL}"),
     (r"( dataset build pascal-b.*)", r"\1 --set select.quota=2 {photos}"),

@@ -43,6 +43,11 @@ _USED_BY = {
     help="With --to hf: upload to this dataset of the Hugging Face Hub (extra hf).",
 )
 @click.option(
+    "--benchmark",
+    is_flag=True,
+    help="With --to hf: write eval.yaml, which makes the dataset a benchmark of the Hub.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=usable_cores,
@@ -51,7 +56,13 @@ _USED_BY = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def export(
-    path: Path, form: str, out: Path | None, push: str | None, workers: int, as_json: bool
+    path: Path,
+    form: str,
+    out: Path | None,
+    push: str | None,
+    benchmark: bool,
+    workers: int,
+    as_json: bool,
 ) -> None:
     """Write the set in SET in another tool's format.
 
@@ -82,9 +93,16 @@ def export(
     folder = out or Path("exports") / f"{opened.name}-{form}"
     with showing_progress(quiet=as_json) as progress:
         found = export_set(
-            opened, form, folder, workers=workers, progress=partial(progress, "export")
+            opened,
+            form,
+            folder,
+            workers=workers,
+            progress=partial(progress, "export"),
+            benchmark=benchmark,
         )
-    pushed = None if push is None else push_export(opened, folder, push, hub)
+    pushed = None
+    if push is not None:
+        pushed = push_export(opened, folder, push, hub, benchmark=benchmark)
     notes = [*found, *([pushed.note] if pushed and pushed.note else [])]
     synthetic = opened.manifest.meta["synthetic"]
     instances = opened.manifest.instances.num_rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ _PATH = click.Path(path_type=Path)
     epilog=examples(
         "sbdata leaderboard results/bench --out leaderboard",
         "sbdata leaderboard results/bench --readme README.md",
+        "sbdata leaderboard results --check --known manifests",
+        "sbdata leaderboard results/bench --eval-results models --dataset-id ORG/shapes-b",
     )
 )
 @click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=_PATH)
@@ -42,12 +45,40 @@ _PATH = click.Path(path_type=Path)
     "--study", "study_name", metavar="NAME|FILE",
     help="Show the table of a study instead; --out then gets study.html, study.md and study.json.",
 )  # fmt: skip
+@click.option(
+    "--eval-results",
+    "models",
+    type=_PATH,
+    help="Folder for RESULT/.eval_results/SET.yaml, which the Hugging Face Hub reads in a "
+    "model's repository; needs --dataset-id.",
+)
+@click.option(
+    "--dataset-id",
+    "datasets",
+    metavar="[SET=]ORG/NAME",
+    multiple=True,
+    help="Dataset of the Hub that is a scored set; may be repeated, for several sets.",
+)
+@click.option(
+    "--check", is_flag=True, help="Only check the files, as a submission; exit status 1 if not."
+)
+@click.option(
+    "--known",
+    type=_PATH,
+    help="With --check: folder of sets or manifests; results on other sets are refused.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.pass_context
 def leaderboard(
+    ctx: click.Context,
     results: tuple[Path, ...],
     out: Path | None,
     readme: Path | None,
     study_name: str | None,
+    models: Path | None,
+    datasets: tuple[str, ...],
+    check: bool,
+    known: Path | None,
     as_json: bool,
 ) -> None:
     """Compare the results in RESULTS: methods, strategies and sets, over their seeds.
@@ -60,19 +91,35 @@ def leaderboard(
     from sbdata.report.leaderboard_page import page_of
     from sbdata.storage import write_text
 
-    if out is not None:
-        check_output(out)
+    if check or known is not None:
+        if not check or any((out, readme, study_name, models, datasets)):
+            msg = (
+                "--check goes with --known and --json alone; leave out the others, and add --check"
+            )
+            raise InputError(msg)
+        ctx.exit(_check(results, known, as_json=as_json))
+    if (models is None) != (not datasets):
+        msg = "--eval-results and --dataset-id go together; give both"
+        raise InputError(msg)
+    for folder in (out, models):
+        if folder is not None:
+            check_output(folder)
     if study_name is not None:
         from sbdata.benchmark.study import load_study
         from sbdata.cli.study import show_study
 
-        if readme is not None:
-            msg = "--readme does not go with --study; leave one of them out"
+        if readme is not None or models is not None:
+            given = "--readme" if readme is not None else "--eval-results"
+            msg = f"{given} does not go with --study; leave one of them out"
             raise InputError(msg)
         show_study(load_study(study_name), results, _WORK, as_json=as_json, out=out)
         return
     boards = read_boards(results)
     values = json.dumps(boards_as_dict(boards), indent=2) + "\n"
+    notes: list[str] = []
+    files: dict[Path, str] = {}
+    if models is not None:
+        notes, files = _eval_results(results, models, datasets)
     written = []
     if readme is not None:
         text = _text_of(readme)
@@ -87,6 +134,11 @@ def leaderboard(
         for name, text in ((PAGE, page_of(boards)), (MARKDOWN, f"{tables}\n"), (VALUES, values)):
             write_text(out / name, text)
             written.append(out / name)
+    for path, text in files.items():
+        write_text(path, text)
+        written.append(path)
+    for note in notes:
+        say(f"note: {note}", err=as_json)
     if as_json:
         say(values, nl=False)
         return
@@ -94,6 +146,39 @@ def leaderboard(
         _print_board(board)
     for path in written:
         say(f"{path}: written")
+
+
+def _check(results: Sequence[Path], known: Path | None, *, as_json: bool) -> int:
+    """Print the problems of submitted results; return the exit status."""
+    from sbdata.benchmark.submissions import check_submission, known_sets
+    from sbdata.formatting import count
+    from sbdata.printable import printable
+
+    found = check_submission(results, None if known is None else known_sets(known))
+    if as_json:
+        values = {**asdict(found), "skipped": [str(path) for path in found.skipped]}
+        say(json.dumps(values, indent=2))
+    else:
+        for problem in found.problems:
+            say(printable(problem))
+        if found.skipped:
+            said = count(len(found.skipped), "JSON file")
+            say(f"note: {said} of other formats not checked, such as {found.skipped[0]}")
+        read = f"{count(found.results, 'result')}, {found.differences:,} of differences"
+        say(f"{read}: {count(len(found.problems), 'problem')}")
+    return 1 if found.problems else 0
+
+
+def _eval_results(
+    results: Sequence[Path], models: Path, datasets: Sequence[str]
+) -> tuple[list[str], dict[Path, str]]:
+    """Return notes on the files for model repositories, and their texts."""
+    from sbdata.benchmark.entries import read_records
+    from sbdata.report.eval_results import datasets_of, eval_results
+
+    records, _ = read_records(results)
+    files, notes = eval_results(records, datasets_of(datasets, records))
+    return notes, {models / path: text for path, text in files.items()}
 
 
 def _text_of(path: Path) -> str:

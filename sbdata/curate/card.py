@@ -52,7 +52,7 @@ def dataset_card(
         "## Layout",
         layout or _layout(manifest),
         "## Limits",
-        _limits(manifest),
+        limits_of(manifest),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -252,7 +252,8 @@ def _provenance(manifest: Manifest) -> str:
     )
 
 
-def _limits(manifest: Manifest) -> str:
+def limits_of(manifest: Manifest) -> str:
+    """Return what a reader of scores on a set, or a trainer on it, must know."""
     if manifest.labels_only:
         return "There is no pixel truth: the set is for training, and nothing can be scored on it."
     if manifest.meta["synthetic"]:

@@ -1,7 +1,8 @@
-"""Croissant metadata (MLCommons, version 1.0) of an evaluation set, as JSON-LD.
+"""Croissant metadata (MLCommons, version 1.1) of a set, as JSON-LD.
 
 It is written without ``mlcroissant``, which has heavy dependencies; the tests validate the result
-with ``mlcroissant``.
+with ``mlcroissant``. Address, publisher and date of publication, which the format asks for, are
+unknown when a set is built and left to whoever publishes it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from sbdata.curate.card import limits_of
+from sbdata.curate.responsible_ai import RAI, responsible_ai
 from sbdata.labelmap import LABELMAP_FILE
 from sbdata.manifest import (
     IMAGES_FILE,
@@ -30,13 +33,16 @@ CITATION = (
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
     "citeAs": "cr:citeAs",
     "column": "cr:column",
     "conformsTo": "dct:conformsTo",
+    "containedIn": "cr:containedIn",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
     "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
@@ -46,10 +52,12 @@ _CONTEXT: dict[str, Any] = {
     "fileSet": "cr:fileSet",
     "format": "cr:format",
     "includes": "cr:includes",
+    "isArray": "cr:isArray",
     "isLiveDataset": "cr:isLiveDataset",
     "jsonPath": "cr:jsonPath",
     "key": "cr:key",
     "md5": "cr:md5",
+    "name": {"@container": "@language"},
     "parentField": "cr:parentField",
     "path": "cr:path",
     "rai": "http://mlcommons.org/croissant/RAI/",
@@ -111,13 +119,14 @@ def croissant(manifest: Manifest, folder: Path) -> dict[str, Any]:
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "conformsTo": ["http://mlcommons.org/croissant/1.1", RAI],
         "name": manifest.name,
         "description": recipe["description"] or f"Evaluation set {manifest.name}.",
         "version": f"{manifest.meta['version']}.0.0",
         "license": licences or ["see the license column of images.parquet"],
         "identifier": f"sha256:{manifest.logical_hash}",
         "citeAs": CITATION,
+        **responsible_ai(manifest, limits_of(manifest)),
         "distribution": [
             *(_file_object(folder / file, name, _PARQUET) for file, name in tables),
             *(_file_object(path, "label-map", "text/plain") for path in labelmaps),

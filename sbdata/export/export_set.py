@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sbdata import __version__
+from sbdata.errors import InputError
 from sbdata.export.coco import write_coco
 from sbdata.export.cvat import check_cvat, write_cvat
 from sbdata.export.folder import check_place, whole_folder
+from sbdata.export.hub_benchmark import check_benchmark
 from sbdata.export.huggingface import check_huggingface, write_huggingface
 from sbdata.export.yolo import check_yolo, write_yolo
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
@@ -51,6 +53,7 @@ def export_set(
     *,
     workers: int = 1,
     progress: Progress | None = None,
+    benchmark: bool = False,
 ) -> list[str]:
     """Write a set in another tool's format.
 
@@ -63,18 +66,25 @@ def export_set(
         out: Folder to write; absent, empty, or an unchanged export to the same format.
         workers: Number of threads.
         progress: Callback, called with (images done, total images).
+        benchmark: With ``hf``: also write ``eval.yaml``, which makes the dataset a benchmark.
 
     Returns:
         Notes on what differs from the set, one sentence each.
 
     Raises:
-        InputError: If the set has no masks, its files were altered, the format cannot hold it, or
-            ``out`` holds something else or cannot be written.
+        InputError: If ``benchmark`` is for another format or a set of several splits, the set has
+            no masks, its files were altered, the format cannot hold it, or ``out`` holds something
+            else or cannot be written.
     """
     found = FORMATS[form]
+    if benchmark and form != "hf":
+        msg = f"eval.yaml is a file of the Hugging Face Hub, not of an export to {form}; choose hf"
+        raise InputError(msg)
     check_has_masks(opened.manifest, opened.root, f"an export to {form}")
     if found.check is not None:
         found.check(opened)
+    if benchmark:
+        check_benchmark(opened)
     check_place(opened.root, form, out)
     check_files(opened, found.reads)
     facts: dict[str, Any] = {
@@ -84,4 +94,5 @@ def export_set(
         "sbdata": __version__,
     }
     with whole_folder(opened.root, form, out, facts, workers=workers) as folder:
-        return found.write(opened, folder, workers=workers, progress=progress)
+        further = {"benchmark": True} if benchmark else {}
+        return found.write(opened, folder, workers=workers, progress=progress, **further)

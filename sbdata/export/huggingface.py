@@ -22,6 +22,7 @@ from sbdata.curate.header import check_header
 from sbdata.curate.materialise import REJECTED_FILE
 from sbdata.curate.statistics import SizeStatistics, statistics_from, statistics_of_set
 from sbdata.errors import InputError
+from sbdata.export.hub_benchmark import EVAL_FILE, eval_yaml
 from sbdata.export.photos import photo_bytes, turn_note
 from sbdata.labelmap import BACKGROUND
 from sbdata.layout import class_path, object_path
@@ -90,9 +91,14 @@ def check_huggingface(opened: EvaluationSet) -> None:
 
 
 def write_huggingface(
-    opened: EvaluationSet, folder: Path, *, workers: int, progress: Progress | None
+    opened: EvaluationSet,
+    folder: Path,
+    *,
+    workers: int,
+    progress: Progress | None,
+    benchmark: bool = False,
 ) -> list[str]:
-    """Write Parquet files, card and manifest of a set.
+    """Write Parquet files, card and manifest of a set; for a benchmark, ``eval.yaml`` as well.
 
     Photos and masks keep their bytes, except for photos with an orientation tag, see
     :func:`sbdata.export.photos.photo_bytes`.
@@ -124,16 +130,23 @@ def write_huggingface(
         "dataset_info": {"features": _features(opened), "splits": splits},
     }
     write_manifest_and_card(opened, folder, front, _LAYOUT)
+    if benchmark:
+        (folder / EVAL_FILE).write_bytes(eval_yaml(opened, "default").encode())
     return turn_note(turned)
 
 
-def write_manifest_alone(opened: EvaluationSet, folder: Path) -> None:
-    """Write manifest and card of a set whose photos stay where they are."""
+def write_manifest_alone(opened: EvaluationSet, folder: Path, *, benchmark: bool = False) -> None:
+    """Write manifest and card of a set whose photos stay where they are.
+
+    The tasks of ``eval.yaml`` then name the table of images, which is a split called train.
+    """
     files = {"images": IMAGES_FILE, "instances": INSTANCES_FILE}
     configs = [
         _config(name, {"train": f"{MANIFEST_FOLDER}/{file}"}) for name, file in files.items()
     ]
     write_manifest_and_card(opened, folder, {"configs": configs}, _MANIFEST_LAYOUT)
+    if benchmark:
+        (folder / EVAL_FILE).write_bytes(eval_yaml(opened, "images", "train").encode())
 
 
 def write_manifest_and_card(

@@ -47,14 +47,18 @@ class Pushed:
     note: str
 
 
-def check_repository(name: str) -> None:
+def check_repository(name: str, option: str = "--push") -> None:
     """Check the name of a repository before any work is done for it.
+
+    Args:
+        name: Name, ``ORG/NAME``.
+        option: Option that gave it, for the message.
 
     Raises:
         InputError: If it is not ``ORG/NAME``.
     """
     if not _REPOSITORY.fullmatch(name) or ".." in name or "--" in name:
-        msg = f"--push {quoted(name)}: not ORG/NAME, an account and a dataset of the Hub"
+        msg = f"{option} {quoted(name)}: not ORG/NAME, an account and a dataset of the Hub"
         raise InputError(msg)
 
 
@@ -89,7 +93,9 @@ def withheld_photos(opened: EvaluationSet) -> str:
     )
 
 
-def push_export(opened: EvaluationSet, folder: Path, repository: str, hub: Any) -> Pushed:
+def push_export(
+    opened: EvaluationSet, folder: Path, repository: str, hub: Any, *, benchmark: bool = False
+) -> Pushed:
     """Upload an export, or the set's manifest and card alone.
 
     A repository that does not exist is created as a private one. Of an existing one, ``README.md``
@@ -100,6 +106,7 @@ def push_export(opened: EvaluationSet, folder: Path, repository: str, hub: Any) 
         folder: Its export to ``hf``.
         repository: Name of the dataset's repository, ``ORG/NAME``.
         hub: Client with the methods of ``huggingface_hub.HfApi``.
+        benchmark: True if a manifest without photos gets an ``eval.yaml``, too.
 
     Raises:
         InputError: If the Hub refuses or cannot be reached.
@@ -109,7 +116,7 @@ def push_export(opened: EvaluationSet, folder: Path, repository: str, hub: Any) 
     with tempfile.TemporaryDirectory(prefix="sbdata-") as temporary:
         if note:
             folder = Path(temporary)
-            write_manifest_alone(opened, folder)
+            write_manifest_alone(opened, folder, benchmark=benchmark)
         try:
             made = hub.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
             hub.upload_folder(

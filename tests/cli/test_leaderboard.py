@@ -9,7 +9,10 @@ from click.testing import CliRunner
 
 from sbdata.benchmark.leaderboard import boards_as_dict, read_boards
 from sbdata.cli.leaderboard import leaderboard
+from sbdata.errors import InputError
 from tests.benchmark.result_examples import pseudo, result, write
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_command_prints_and_writes(tmp_path: Path) -> None:
@@ -35,3 +38,40 @@ def test_command_prints_and_writes(tmp_path: Path) -> None:
     boards = read_boards([tmp_path / "results"])
     assert json.loads(again.output) == json.loads(json.dumps(boards_as_dict(boards)))
     assert again.output == (out / "leaderboard.json").read_text()
+
+
+def test_results_for_the_hub(tmp_path: Path) -> None:
+    write(tmp_path / "results", [result("irn", "ce"), result("drs", "ce", small=None)])
+    out = tmp_path / "models"
+    given = [str(tmp_path / "results"), "--eval-results", str(out)]
+    done = CliRunner().invoke(leaderboard, [*given, "--dataset-id", "lab/pets"])
+    assert done.exit_code == 0
+    written = sorted(out.rglob("*.yaml"))
+    assert [path.parts[-2:] for path in written] == [(".eval_results", "pets-b.yaml")] * 2
+    assert all(f"{path}: written" in done.output for path in written)
+    assert "note: drs.ce.seed0." in done.output
+    for wrong in ([], ["--dataset-id", "lab/pets", "--study", "x"]):
+        done = CliRunner().invoke(leaderboard, [*given, *wrong])
+        assert isinstance(done.exception, InputError)
+
+
+def test_a_submission_is_checked(tmp_path: Path) -> None:
+    study = ROOT / "results" / "drs-nsrom-bbam"
+    arguments = ["--check", "--known", str(ROOT / "manifests")]
+    done = CliRunner().invoke(leaderboard, [str(study), *arguments])
+    assert (done.exit_code, done.output) == (0, "8 results, 4 of differences: 0 problems\n")
+    (tmp_path / "notes.json").write_text("{}")
+    evil = tmp_path / "a\nb.seed0.json"
+    evil.write_text("{")
+    done = CliRunner().invoke(leaderboard, [str(tmp_path), "--check"])
+    assert done.exit_code == 1
+    said = done.output.splitlines()
+    assert len(said) == 3
+    assert "a\\nb.seed0.json: not a readable JSON file" in said[0]
+    assert said[1].startswith("note: 1 JSON file of other formats not checked, such as ")
+    assert said[2] == "0 results, 0 of differences: 1 problem"
+    as_json = CliRunner().invoke(leaderboard, [str(tmp_path), "--check", "--json"])
+    assert (as_json.exit_code, len(json.loads(as_json.output)["problems"])) == (1, 1)
+    for wrong in (["--known", "x"], ["--check", "--out", "x"]):
+        done = CliRunner().invoke(leaderboard, [str(tmp_path), *wrong])
+        assert isinstance(done.exception, InputError)

@@ -56,7 +56,7 @@ def test_croissant_is_valid_and_its_records_are_the_rows(built: Built) -> None:
     key = {(r["instances/image_id"].decode(), r["instances/instance_id"]) for r in records}
     assert key == {(r["image_id"], r["instance_id"]) for r in rows}
     plain = json.loads((built.root / "dataset.json").read_text())
-    assert plain["conformsTo"].endswith("croissant/1.0")
+    assert plain["conformsTo"][0].endswith("croissant/1.1")
 
 
 def test_the_figure_is_drawn_alike_every_time_and_the_card_shows_it(built: Built) -> None:
