@@ -184,6 +184,20 @@ def numbers(sums: Sums, bins: SizeBins) -> dict[str, int]:
     }
 
 
+def headline_names(bins: SizeBins) -> list[str]:
+    """Return the names of the headline values of a score, in the order of the tables.
+
+    >>> headline_names(SizeBins((), ("all",)))[:3]
+    ['miou', 'pixel_accuracy', 'ia.class_mean']
+    """
+    return [
+        f"{key}{mean}"
+        for metric in METRICS.values()
+        for key, _ in metric.keys(bins)
+        for mean, _ in _computed(metric)
+    ]
+
+
 def _computed(metric: Metric) -> list[tuple[str, Compute]]:
     if isinstance(metric.compute, Mapping):
         return [(f".{mean}", compute) for mean, compute in metric.compute.items()]
