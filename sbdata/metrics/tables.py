@@ -86,6 +86,27 @@ class ScoreTables:
             "met_instances": rows["met_instances"],
         }
 
+    def confusion_columns(self, class_names: Sequence[str]) -> Columns:
+        """Return the columns of a table with one row per pair of true and predicted class.
+
+        ``share`` is the share of the true class's pixels, NaN if it has none.
+
+        Args:
+            class_names: Names of the classes 1..C.
+        """
+        names, side = _names(("background", *class_names)), len(self.confusion)
+        true, predicted = np.divmod(np.arange(side * side), side)
+        total = self.confusion.sum(axis=1)[true]
+        pixels = self.confusion.ravel()
+        return {
+            "true_id": true,
+            "true_class": names[true],
+            "predicted_id": predicted,
+            "predicted_class": names[predicted],
+            "pixels": pixels,
+            "share": np.where(total > 0, pixels / np.maximum(total, 1), np.nan),
+        }
+
     def _head(
         self,
         image: npt.NDArray[np.int32],

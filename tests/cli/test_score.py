@@ -70,10 +70,10 @@ def test_what_is_printed_and_written(folder: Path) -> None:
     assert "large_only minus perfect" in said
     assert cells["IA_S,"][3:6] == ["0.000", "1.000", "−1.000"]
     result = folder / "scores" / "large_only"
-    assert said.splitlines()[-1].startswith("scores/large_only: figures, images.parquet, ")
+    assert said.splitlines()[-1].startswith("scores/large_only: confusion.parquet, figures, ")
     assert sorted(path.name for path in result.iterdir()) == [
-        "figures", "images.parquet", "instances.parquet", "regions.parquet", "report.html",
-        "summary.json",
+        "confusion.parquet", "figures", "images.parquet", "instances.parquet", "regions.parquet",
+        "report.html", "summary.json",
     ]  # fmt: skip
 
 
@@ -86,7 +86,9 @@ def test_json_is_the_summary_and_figures_are_the_metrics(folder: Path) -> None:
     assert done.stderr == ""
     assert said.pop("result") == "out/again"
     written = json.loads((folder / "out" / "again" / "summary.json").read_text())
-    assert written.pop("files") == ["images.parquet", "instances.parquet", "regions.parquet"]
+    assert written.pop("files") == [
+        "confusion.parquet", "images.parquet", "instances.parquet", "regions.parquet",
+    ]  # fmt: skip
     assert said == written
     counted = Accumulator(20)
     for path in sorted((folder / "large_only").iterdir()):
@@ -105,8 +107,9 @@ def test_conditions_are_judged_after_all_is_written(
     monkeypatch.chdir(folder)
     call = (*TRUTH, "--resamples", "50", "--no-report", "--out", "judged")
     done = CliRunner().invoke(cli, [
-        "score", "large_only", *call, "--json", "--fail-under", "ia_small=0.2", "--fail-under", "miou=0.1",
-        "--fail-under", "ia_medium.instance_mean=0", "--fail-worse-than", "perfect",
+        "score", "large_only", *call, "--json", "--fail-under", "ia_small=0.2",
+        "--fail-under", "miou=0.1", "--fail-under", "ia_medium.instance_mean=0",
+        "--fail-worse-than", "perfect",
     ])  # fmt: skip
     assert done.exit_code == 1
     assert (folder / "judged" / "large_only" / "summary.json").exists()

@@ -87,11 +87,11 @@ def test_a_former_score_names_its_predictions(tmp_path: Path) -> None:
 
     now = SimpleNamespace(provenance={"predictions": [{}, {"sha256": "ab"}]})
     check_unchanged(now, former, 0)
-    with pytest.raises(InputError, match="the predictions changed since the score in .*scores"):
+    with pytest.raises(InputError, match=r"the predictions changed since the score in .*scores"):
         check_unchanged(now, replace(former, sha256="cd"), 0)
 
     masks.rmdir()
-    with pytest.raises(InputError, match="its predictions are no longer in .*masks"):
+    with pytest.raises(InputError, match=r"its predictions are no longer in .*masks"):
         former_predictions(score)
     for damaged in ("{}", '{"provenance": {"predictions": []}}', '{"provenance": 1}'):
         summary.write_text(damaged)
