@@ -132,6 +132,11 @@ _TEXTS = ("--split", "--instances", "--taxonomy")
     help="Rounding of the false pixels attributed to an instance: down, or none.",
 )
 @click.option(
+    "--boundary",
+    is_flag=True,
+    help="Also measure Boundary IoU by size, which takes several times as long.",
+)
+@click.option(
     "--bins",
     "size_bins",
     metavar="A,B",
@@ -195,6 +200,7 @@ def score(
     pred_void: bool,
     fp_attribution: str,
     rounding: str,
+    boundary: bool,
     size_bins: str | None,
     resamples: int,
     seed: int,
@@ -244,6 +250,7 @@ def score(
     options = ScoreOptions(
         fp_attribution=fp_attribution,
         rounding=rounding,
+        boundary=boundary,
         predicted_void=pred_void,
         decode_palette=decode_palette,
         palette=palette,
@@ -289,7 +296,7 @@ def score(
     with showing_progress(quiet=as_json) as progress:
         truth = opening()
         bins = options.bins or truth.bins
-        minima = [(headline_name(name, bins), least) for name, least in minima]
+        minima = [(headline_name(name, bins, options.metric), least) for name, least in minima]
         try:
             task, shown = task_of(predictions, truth, options, against), partial(progress, "score")
             if part is not None:

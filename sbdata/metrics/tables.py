@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sbdata.metrics.image import MetricOptions, ia_iou
+from sbdata.metrics.image import MetricOptions, boundary_iou, ia_iou
 from sbdata.metrics.outcomes import OUTCOMES, outcome_index
 from sbdata.sizes import SizeBins
 
@@ -68,6 +68,7 @@ class ScoreTables:
             "outcome": _names(OUTCOMES)[outcome_index(rows)],
             "other_class": _names(("", *class_names))[rows["other_class"]],
             "other_pixels": rows["other_pixels"],
+            **({"boundary_iou": boundary_iou(rows)} if self.options.boundary else {}),
         }
 
     def region_columns(self, bins: SizeBins, class_names: Sequence[str]) -> Columns:

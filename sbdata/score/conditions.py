@@ -11,6 +11,7 @@ from typing import Literal
 from sbdata.errors import InputError
 from sbdata.formatting import change, number
 from sbdata.json_files import read_json
+from sbdata.metrics.image import MetricOptions
 from sbdata.metrics.registry import headline_names
 from sbdata.quoting import quoted
 from sbdata.score.result import Comparison, ScoreResult
@@ -57,17 +58,18 @@ def parse_minimum(text: str) -> tuple[str, float]:
     return name.strip(), least
 
 
-def headline_name(name: str, bins: SizeBins) -> str:
+def headline_name(name: str, bins: SizeBins, options: MetricOptions) -> str:
     """Return the full name of a headline value; the mean over classes if none is named.
 
     Args:
         name: Name, such as ``miou``, ``ia_small`` or ``ia_small.instance_mean``.
         bins: Size bins of the score.
+        options: Metric options of the score.
 
     Raises:
         InputError: If the score has no such value; the message lists those that it has.
     """
-    valid = headline_names(bins)
+    valid = headline_names(bins, [key for key, on in options.as_dict().items() if on is True])
     for found in (name, f"{name}.{_DEFAULT_MEAN}"):
         if found in valid:
             return found

@@ -58,6 +58,7 @@ _INSTANCES = pa.schema(
 """``outcome`` is the kind of outcome; ``other_class`` the other foreground class that most of the
 instance's pixels are predicted as (empty if none is), with their number.
 """
+_BOUNDARY = pa.field("boundary_iou", pa.float64(), nullable=False)
 _REGIONS = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -236,7 +237,10 @@ def tables_of(scored: ScoreResult) -> dict[str, pa.Table]:
     """Return the tables by file name; their schema's metadata identifies their result."""
     tables, names = scored.tables, scored.taxonomy.classes
     columns = {
-        INSTANCES_FILE: (_INSTANCES, tables.instance_columns(scored.bins, names)),
+        INSTANCES_FILE: (
+            _INSTANCES.append(_BOUNDARY) if scored.options.boundary else _INSTANCES,
+            tables.instance_columns(scored.bins, names),
+        ),
         REGIONS_FILE: (_REGIONS, tables.region_columns(scored.bins, names)),
         IMAGES_FILE: (_IMAGES, _image_columns(scored)),
         CONFUSION_FILE: (_CONFUSION, tables.confusion_columns(names)),

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from sbdata.errors import InputError
+from sbdata.metrics import MetricOptions
 from sbdata.metrics.bootstrap import Difference, Interval
 from sbdata.score.conditions import (
     FormerPredictions,
@@ -24,6 +25,7 @@ from sbdata.score.result import Comparison
 from sbdata.sizes import SizeBins
 
 BINS = SizeBins((9,), ("tiny", "rest"))
+OPTIONS = MetricOptions()
 
 
 def scored(**values: float | None) -> SimpleNamespace:
@@ -38,12 +40,20 @@ def test_a_minimum_is_a_name_and_a_number(text: str) -> None:
 
 
 def test_names_are_those_of_the_sizes() -> None:
-    assert headline_name("ia_tiny", BINS) == "ia_tiny.class_mean"
-    assert headline_name("ia_rest.instance_mean", BINS) == "ia_rest.instance_mean"
-    assert headline_name("region_precision_tiny", BINS) == "region_precision_tiny"
-    for unknown in ("ia_small", "miou.class_mean", "miss_rate_tiny", "ia_tiny.median"):
+    assert headline_name("ia_tiny", BINS, OPTIONS) == "ia_tiny.class_mean"
+    assert headline_name("ia_rest.instance_mean", BINS, OPTIONS) == "ia_rest.instance_mean"
+    assert headline_name("region_precision_tiny", BINS, OPTIONS) == "region_precision_tiny"
+    with_boundary = replace(OPTIONS, boundary=True)
+    assert headline_name("boundary_iou", BINS, with_boundary) == "boundary_iou.class_mean"
+    for unknown in (
+        "ia_small",
+        "miou.class_mean",
+        "miss_rate_tiny",
+        "ia_tiny.median",
+        "boundary_iou",
+    ):
         with pytest.raises(InputError, match=f"no value '{unknown}'; it has miou, .*ia_rest"):
-            headline_name(unknown, BINS)
+            headline_name(unknown, BINS, OPTIONS)
 
 
 def test_a_value_at_the_limit_passes_and_an_undefined_one_fails() -> None:

@@ -100,7 +100,7 @@ def test_the_summary_says_everything(scored, tmp_path) -> None:
     about = said["provenance"]
     assert about["options"] == {
         "fp_attribution": "overlap", "rounding": "floor", "predicted_void": False,
-        "decode_palette": False, "allow_missing": True,
+        "boundary": False, "decode_palette": False, "allow_missing": True,
     }  # fmt: skip
     assert (about["resamples"], about["seed"]) == (20, 0)
     assert len(about["truth"]["sha256"]) == 64
