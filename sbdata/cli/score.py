@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 
 if TYPE_CHECKING:
+    from sbdata.score.conditions import FormerPredictions, Verdict
     from sbdata.score.inputs import ProblemsError
     from sbdata.score.result import Comparison, LoadImage, ScoreResult
     from sbdata.score.run import ScoreOptions
@@ -77,6 +78,22 @@ _TEXTS = ("--split", "--instances", "--taxonomy")
     type=_FOLDER,
     help="Other predictions B: the table shows PRED − B with paired intervals; may be repeated.",
 )
+@click.option(
+    "--fail-under",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Exit with status 1 if a value is below VALUE or undefined, such as ia_small=0.4, "
+    "miou=0.6 or ia_small.instance_mean=0.5 [class mean]; may be repeated.",
+)
+@click.option(
+    "--fail-worse-than",
+    metavar="OLD",
+    multiple=True,
+    type=_FOLDER,
+    help="Exit with status 1 if IA of the smallest size, IA_objects or mIoU is clearly worse than "
+    "of OLD: the paired interval lies wholly below 0. OLD is other predictions, or the folder of "
+    "their former score; may be repeated.",
+)
 @click.option("--name", help="Name of the result [the folder's name].")
 @click.option(
     "--out",
@@ -115,7 +132,15 @@ _TEXTS = ("--split", "--instances", "--taxonomy")
     help="Rounding of the false pixels attributed to an instance: down, or none.",
 )
 @click.option(
-    "--bins", metavar="A,B", help="Areas (pixels) that separate the sizes [those of the set]."
+    "--boundary",
+    is_flag=True,
+    help="Also measure Boundary IoU by size, which takes several times as long.",
+)
+@click.option(
+    "--bins",
+    "size_bins",
+    metavar="A,B",
+    help="Areas (pixels) that separate the sizes [those of the set].",
 )
 @click.option(
     "--resamples",
@@ -164,6 +189,8 @@ def score(
     taxonomy: str | None,
     photos: Path | None,
     against: tuple[Path, ...],
+    fail_under: tuple[str, ...],
+    fail_worse_than: tuple[Path, ...],
     name: str | None,
     out: Path,
     allow_missing: bool,
@@ -173,7 +200,8 @@ def score(
     pred_void: bool,
     fp_attribution: str,
     rounding: str,
-    bins: str | None,
+    boundary: bool,
+    size_bins: str | None,
     resamples: int,
     seed: int,
     workers: int,
@@ -200,6 +228,7 @@ def score(
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from sbdata.cli.progress import showing_progress
     from sbdata.machine import check_output, writing_to
+    from sbdata.score.conditions import former_predictions, headline_name, parse_minimum
     from sbdata.score.inputs import ProblemsError, write_problems
     from sbdata.score.run import ScoreOptions, gather, loader_of, name_of, score_images, task_of
     from sbdata.score.shards import find_shards, merge_shards, parse_shard, write_shard
@@ -221,6 +250,7 @@ def score(
     options = ScoreOptions(
         fp_attribution=fp_attribution,
         rounding=rounding,
+        boundary=boundary,
         predicted_void=pred_void,
         decode_palette=decode_palette,
         palette=palette,
@@ -228,8 +258,17 @@ def score(
         allow_missing=allow_missing,
         resamples=resamples,
         seed=seed,
-        bins=_bins(bins) if bins else None,
+        bins=_bins(size_bins) if size_bins else None,
     )
+    minima = [parse_minimum(text) for text in fail_under]
+    formers = [former_predictions(old) for old in fail_worse_than]
+    if formers and not resamples:
+        msg = "--fail-worse-than judges by intervals; give --resamples of at least 1"
+        raise InputError(msg)
+    if shard is not None and (minima or formers):
+        msg = "a shard has no values to judge; give --fail-under to --merge"
+        raise InputError(msg)
+    against += tuple(f.place for f in formers if f.place not in against)
     paths: list[Path] = []
     if merge:
         _refuse_with_merge(ctx)
@@ -256,6 +295,8 @@ def score(
     )
     with showing_progress(quiet=as_json) as progress:
         truth = opening()
+        bins = options.bins or truth.bins
+        minima = [(headline_name(name, bins, options.metric), least) for name, least in minima]
         try:
             task, shown = task_of(predictions, truth, options, against), partial(progress, "score")
             if part is not None:
@@ -276,15 +317,40 @@ def score(
                 write_problems(listed, error.problems)
             _say_problems(error, listed, as_json)
             ctx.exit(2)
+        verdicts = _verdicts(scored, minima, formers, against)
         load = loader_of(scored, truth, options, task.listings[0])
         report = None if no_report else partial(_report, scored, load)
         write_result(scored, out, report)
     if as_json:
         said = {**summary_as_dict(scored), "result": str(folder)}
+        if verdicts:
+            said["conditions"] = [asdict(verdict) for verdict in verdicts]
         say(json.dumps(said, indent=2))
     else:
         _print_scored(scored, per_class)
         say(f"{folder}: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
+    for verdict in verdicts:
+        if verdict.result != "passed":
+            say(f"{verdict.result.capitalize()}: {verdict.said} ({verdict.condition}).", err=True)
+    if any(verdict.result == "failed" for verdict in verdicts):
+        ctx.exit(1)
+
+
+def _verdicts(
+    scored: ScoreResult,
+    minima: Sequence[tuple[str, float]],
+    formers: Sequence[FormerPredictions],
+    against: Sequence[Path],
+) -> list[Verdict]:
+    """Judge a score by the conditions of the call."""
+    from sbdata.score.conditions import check_minima, check_not_worse, check_unchanged
+
+    found = check_minima(scored, minima)
+    for former in formers:
+        k = against.index(former.place)
+        check_unchanged(scored, former, k)
+        found += check_not_worse(scored, scored.compared[k])
+    return found
 
 
 def _report(scored: ScoreResult, load: LoadImage, path: Path) -> None:
@@ -321,7 +387,9 @@ def _refuse_with_merge(ctx: click.Context) -> None:
     """Refuse options that are the shards' and would be ignored."""
     from click.core import ParameterSource
 
-    useful = {"places", "merge", "out", "workers", "no_report", "per_class", "as_json"}
+    useful = {
+        "places", "merge", "out", "workers", "no_report", "per_class", "as_json", "fail_under"
+    }  # fmt: skip
     for name in ctx.params:
         if name not in useful and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             said = next(p.opts[0] for p in ctx.command.params if p.name == name)

@@ -33,11 +33,14 @@ INSTANCE_ROW = np.dtype(
         ("met_regions", np.int32),
         ("other_class", np.uint8),
         ("other_pixels", np.int32),
+        ("boundary_shared", np.int32),
+        ("boundary_union", np.int32),
     ]
 )
 """Row type of one true instance: its pixels, the number of them predicted as its class, its part of
 the false pixels of the regions that meet it, and the other foreground class that most of its pixels
-are predicted as (0 if there is none), with their number."""
+are predicted as (0 if there is none), with their number; then the pixels in both boundaries, and in
+at least one, of the instance and of what is predicted for it (both 0 if not measured)."""
 
 REGION_ROW = np.dtype(
     [
@@ -80,6 +83,7 @@ class MetricOptions:
         rounding: Rounding of each part: ``"floor"`` rounds down to whole pixels, ``"exact"`` does
             not round.
         predicted_void: Whether a prediction may hold 255; such a pixel is read as background.
+        boundary: Whether Boundary IoU is measured too; it takes several times as long.
 
     Raises:
         InputError: If a value is not valid; the message names the valid ones.
@@ -88,6 +92,7 @@ class MetricOptions:
     fp_attribution: str = "overlap"
     rounding: str = "floor"
     predicted_void: bool = False
+    boundary: bool = False
 
     def __post_init__(self) -> None:
         for name, value, valid in (
@@ -130,6 +135,12 @@ class ImageScore:
 def ia_iou(instances: npt.NDArray[np.void]) -> npt.NDArray[np.float64]:
     """Return TP / (area + FP) of rows of type ``INSTANCE_ROW``."""
     values: npt.NDArray[np.float64] = instances["tp"] / (instances["area"] + instances["fp"])
+    return values
+
+
+def boundary_iou(instances: npt.NDArray[np.void]) -> npt.NDArray[np.float64]:
+    """Return the Boundary IoU of rows of type ``INSTANCE_ROW``, measured with ``boundary``."""
+    values: npt.NDArray[np.float64] = instances["boundary_shared"] / instances["boundary_union"]
     return values
 
 
@@ -202,6 +213,13 @@ def score_image(
     instances["met_regions"] = np.bincount(pair_instance, minlength=area.size)
     instances["other_class"] = other_class
     instances["other_pixels"] = other_pixels
+    instances["boundary_shared"] = instances["boundary_union"] = 0
+    if options.boundary:
+        from sbdata.metrics.boundary import boundary_pixels
+
+        instances["boundary_shared"], instances["boundary_union"] = boundary_pixels(
+            prediction, truth
+        )
 
     regions = np.empty(region_area.size, REGION_ROW)
     regions["region"] = np.arange(1, region_area.size + 1)

@@ -7,7 +7,7 @@ how to add a metric.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +41,8 @@ class Metric:
         per: Items over which a value is a mean. A value of few instances or regions has no
             interval.
         on_boards: Whether the metric is a column of leaderboards.
+        option: Option of :class:`~sbdata.metrics.image.MetricOptions` with which it is measured;
+            the attribute of the sums with that name is None without it. Empty if always measured.
     """
 
     key: str
@@ -52,6 +54,7 @@ class Metric:
     compute: Compute | Mapping[str, Compute] | None = None
     per: Literal["image", "instance", "region"] = "image"
     on_boards: bool = True
+    option: str = ""
 
     def keys(self, bins: SizeBins) -> Iterator[tuple[str, int]]:
         """Yield the key for each size that the metric has, with the size's number (0 for all)."""
@@ -93,8 +96,20 @@ def _region_precision(sums: Sums, size: int) -> Values:
     return ratio(sums.precise[size], sums.regions[size])
 
 
+def _boundary_class_mean(sums: Sums, size: int) -> Values:
+    assert sums.boundary is not None  # noqa: S101 - for the type checker
+    n = sums.instances[size]
+    return mean_of_rows(ratio(sums.boundary[size], n), n > 0)
+
+
+def _boundary_instance_mean(sums: Sums, size: int) -> Values:
+    assert sums.boundary is not None  # noqa: S101 - for the type checker
+    return ratio(add_rows(sums.boundary[size]), add_rows(sums.instances[size]))
+
+
 _WITH_BACKGROUND = {"class_mean": _class_mean_with_background, "instance_mean": _instance_mean}
 _MEANS = {"class_mean": _class_mean, "instance_mean": _instance_mean}
+_BOUNDARY = {"class_mean": _boundary_class_mean, "instance_mean": _boundary_instance_mean}
 
 METRICS: dict[str, Metric] = {}
 """Every metric by key, in the order of the tables."""
@@ -135,6 +150,12 @@ for _metric in (
     Metric("miss_rate_{size}", "{size}-object miss rate", "%", "lower", 1,
            "Share of the {size} instances with pixel recall < 0.5, after each stage of "
            "pseudo-masks.", None, "instance", on_boards=False),
+    Metric("boundary_iou", "Boundary IoU", "", "higher", 3,
+           "Boundary IoU of all instances, without background; measured with --boundary.",
+           _BOUNDARY, "instance", on_boards=False, option="boundary"),
+    Metric("boundary_iou_{size}", "Boundary IoU, {size}", "", "higher", 3,
+           "Boundary IoU of the {size} instances; measured with --boundary.", _BOUNDARY,
+           "instance", on_boards=False, option="boundary"),
 ):  # fmt: skip
     register_metric(_metric)
 
@@ -167,6 +188,7 @@ def estimates(sums: Sums, bins: SizeBins) -> dict[str, Values]:
     return {
         f"{key}{mean}": compute(sums, size)
         for metric in METRICS.values()
+        if not metric.option or getattr(sums, metric.option) is not None
         for key, size in metric.keys(bins)
         for mean, compute in _computed(metric)
     }
@@ -182,6 +204,25 @@ def numbers(sums: Sums, bins: SizeBins) -> dict[str, int]:
         for key, size in metric.keys(bins)
         for mean, _ in _computed(metric)
     }
+
+
+def headline_names(bins: SizeBins, options: Collection[str] = ()) -> list[str]:
+    """Return the names of the headline values of a score, in the order of the tables.
+
+    Args:
+        bins: Size bins of the score.
+        options: Options that are on, of those by which a metric is measured.
+
+    >>> headline_names(SizeBins((), ("all",)))[:3]
+    ['miou', 'pixel_accuracy', 'ia.class_mean']
+    """
+    return [
+        f"{key}{mean}"
+        for metric in METRICS.values()
+        if not metric.option or metric.option in options
+        for key, _ in metric.keys(bins)
+        for mean, _ in _computed(metric)
+    ]
 
 
 def _computed(metric: Metric) -> list[tuple[str, Compute]]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.compiled_code import address, kernels
-from sbdata.metrics.image import ia_iou
+from sbdata.metrics.image import boundary_iou, ia_iou
 from sbdata.metrics.tables import ScoreTables
 from sbdata.sizes import SizeBins
 
@@ -38,6 +38,8 @@ class Sums:
         true: Pixels of the class, ``(C + 1, R)``.
         union: Pixels that are of the class, predicted as it, or both, ``(C + 1, R)``.
         matched: Pixels of the class that are predicted as it, ``(C + 1, R)``.
+        boundary: Sum of Boundary IoU over the instances of a size and class, ``(1 + S, C, R)``;
+            None if it was not measured.
     """
 
     ia: Values
@@ -48,6 +50,7 @@ class Sums:
     true: Values
     union: Values
     matched: Values
+    boundary: Values | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ class ImageSums:
         data: Value of each entry, float64.
         n_classes: Number of foreground classes, C.
         n_sizes: Number of size bins, S.
+        with_boundary: Whether there are the sums of Boundary IoU, after all others.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -67,13 +71,15 @@ class ImageSums:
     data: Values
     n_classes: int
     n_sizes: int
+    with_boundary: bool = False
 
     def weighted(self, weights: Values) -> Sums:
         """Return the sums over the images, in their order, under R weightings ``(N, R)``."""
         found = self._product(np.ascontiguousarray(weights))
         rows, sizes, classes = weights.shape[1], 1 + self.n_sizes, self.n_classes
-        parts = np.split(found, np.cumsum(_widths(classes, self.n_sizes))[:-1])
-        ia, instances, background, precise, regions, true, union, matched = parts
+        widths = _widths(classes, self.n_sizes, self.with_boundary)
+        parts = np.split(found, np.cumsum(widths)[:-1])
+        ia, instances, background, precise, regions, true, union, matched = parts[:8]
         return Sums(
             ia=ia.reshape(sizes, classes, rows),
             instances=instances.reshape(sizes, classes, rows),
@@ -83,6 +89,7 @@ class ImageSums:
             true=true,
             union=union,
             matched=matched,
+            boundary=parts[8].reshape(sizes, classes, rows) if self.with_boundary else None,
         )
 
     def _product(self, weights: Values) -> Values:
@@ -110,7 +117,8 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
         bins: Size bins.
     """
     n, classes, sizes = len(tables.image_ids), tables.n_classes, len(bins.names)
-    widths = _widths(classes, sizes)
+    with_boundary = tables.options.boundary
+    widths = _widths(classes, sizes, with_boundary)
     first = np.cumsum(widths) - widths
     found: list[tuple[npt.NDArray[np.int64], Values]] = []
 
@@ -129,6 +137,8 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
     for place in (np.zeros(rows.size, np.int64), bins.index(rows["area"]) + 1):
         add(0, place * classes + class_index, image, value)
         add(1, place * classes + class_index, image, 1)
+        if with_boundary:
+            add(8, place * classes + class_index, image, boundary_iou(rows))
 
     regions, image = tables.regions, tables.region_image
     precise = 2 * regions["matched"].astype(np.int64) >= regions["area"]
@@ -152,13 +162,16 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
     data = np.concatenate([np.empty(0), *(sums for _, sums in found)])
     columns, images = np.divmod(codes, max(n, 1))
     indptr = np.searchsorted(columns, np.arange(widths.sum() + 1))
-    return ImageSums(indptr.astype(np.int64), images.astype(np.int64), data, classes, sizes)
+    return ImageSums(
+        indptr.astype(np.int64), images.astype(np.int64), data, classes, sizes, with_boundary
+    )
 
 
-def _widths(classes: int, sizes: int) -> npt.NDArray[np.int64]:
+def _widths(classes: int, sizes: int, with_boundary: bool) -> npt.NDArray[np.int64]:
     """Return the number of sums in each attribute of :class:`Sums`, in their order."""
     cells, pixels = (1 + sizes) * classes, classes + 1
-    return np.array([cells, cells, 2, 1 + sizes, 1 + sizes, pixels, pixels, pixels])
+    widths = [cells, cells, 2, 1 + sizes, 1 + sizes, pixels, pixels, pixels]
+    return np.array(widths + [cells] * with_boundary)
 
 
 def ratio(part: Values, whole: Values) -> Values:

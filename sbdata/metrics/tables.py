@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sbdata.metrics.image import MetricOptions, ia_iou
+from sbdata.metrics.image import MetricOptions, boundary_iou, ia_iou
 from sbdata.metrics.outcomes import OUTCOMES, outcome_index
 from sbdata.sizes import SizeBins
 
@@ -68,6 +68,7 @@ class ScoreTables:
             "outcome": _names(OUTCOMES)[outcome_index(rows)],
             "other_class": _names(("", *class_names))[rows["other_class"]],
             "other_pixels": rows["other_pixels"],
+            **({"boundary_iou": boundary_iou(rows)} if self.options.boundary else {}),
         }
 
     def region_columns(self, bins: SizeBins, class_names: Sequence[str]) -> Columns:
@@ -84,6 +85,27 @@ class ScoreTables:
             "size": _names(bins.names)[bins.index(rows["area"])],
             "matched": rows["matched"],
             "met_instances": rows["met_instances"],
+        }
+
+    def confusion_columns(self, class_names: Sequence[str]) -> Columns:
+        """Return the columns of a table with one row per pair of true and predicted class.
+
+        ``share`` is the share of the true class's pixels, NaN if it has none.
+
+        Args:
+            class_names: Names of the classes 1..C.
+        """
+        names, side = _names(("background", *class_names)), len(self.confusion)
+        true, predicted = np.divmod(np.arange(side * side), side)
+        total = self.confusion.sum(axis=1)[true]
+        pixels = self.confusion.ravel()
+        return {
+            "true_id": true,
+            "true_class": names[true],
+            "predicted_id": predicted,
+            "predicted_class": names[predicted],
+            "pixels": pixels,
+            "share": np.where(total > 0, pixels / np.maximum(total, 1), np.nan),
         }
 
     def _head(

@@ -21,6 +21,7 @@ from sbdata.drawing import (
 from sbdata.formatting import NOTHING, estimate, limits
 from sbdata.metrics.bootstrap import FEW
 from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.report.confusion import confusion_matrix
 from sbdata.report.gallery import Worst, picture_svg, worst_small
 from sbdata.report.pages import render
 from sbdata.score.result import LoadImage, ScoreResult
@@ -75,6 +76,7 @@ def report_html(scored: ScoreResult, load_image: LoadImage | None) -> str:
         sizes=[{"name": name, "limits": limits(scored.bins, k)} for k, name in enumerate(names)],
         few=FEW,
         outcomes=OUTCOMES,
+        confusion=confusion_matrix(scored.tables.confusion, scored.taxonomy.classes),
         worst=worst,
         pictures=[
             _picture(scored, place, one, load_image) for place, one in enumerate(worst, 1)
@@ -103,6 +105,7 @@ def _sections(scored: ScoreResult) -> dict[str, str]:
         "by-class-and-size": "IA by class and size",
         "precision": "Region precision and IA",
         "outcomes": "Outcomes by size",
+        "confusion": "Confusion of classes",
         "orphans": "Orphans",
         "by-class": "By class",
         "gallery": f"Worst {scored.bins.names[0]} instances",

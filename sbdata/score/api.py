@@ -29,6 +29,7 @@ def score(
     palette: StrPath | None = None,
     coco_ids: StrPath | None = None,
     allow_missing: bool = False,
+    boundary: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
     workers: int = 1,
@@ -50,6 +51,7 @@ def score(
             ``cityscapes-labelids`` or a file of lines ``name: r g b`` or ``name: n``.
         coco_ids: COCO-format file that tells the image and category ids of a JSON file.
         allow_missing: Whether a missing prediction counts as background.
+        boundary: Whether Boundary IoU is measured too; it takes several times as long.
         resamples: Number of bootstrap draws; 0 gives no intervals.
         seed: Seed of the bootstrap.
         workers: Number of processes; the result does not depend on it.
@@ -71,6 +73,7 @@ def score(
         palette=None if palette is None else os.fspath(palette),
         coco_ids=None if coco_ids is None else os.fspath(coco_ids),
         allow_missing=allow_missing,
+        boundary=boundary,
         resamples=resamples,
         seed=seed,
         bins=bins,

@@ -109,14 +109,15 @@ class ScoreResult:
     missing: tuple[str, ...] = ()
 
     def to_pandas(
-        self, table: Literal["values", "instances", "regions", "images"] = "values"
+        self, table: Literal["values", "instances", "regions", "images", "confusion"] = "values"
     ) -> pd.DataFrame:
         """Return one table of the result as a data frame; needs pandas (extra ``pandas``).
 
         Args:
             table: Table name. ``values`` has a row for each metric, with its value and the ends of
-                its 95 % interval; ``instances``, ``regions`` and ``images`` have a row for each
-                instance, region or image, with the columns of the result's Parquet files.
+                its 95 % interval; ``instances``, ``regions``, ``images`` and ``confusion`` have a
+                row for each instance, region, image or pair of true and predicted class, with the
+                columns of the result's Parquet files.
 
         Raises:
             ImportError: if pandas is not installed.
@@ -144,7 +145,8 @@ class ScoreResult:
 
         found = tables_of(self).get(f"{table}.parquet")
         if found is None:
-            msg = f"no table called {table!r}; choose values, instances, regions or images"
+            names = "values, instances, regions, images or confusion"
+            msg = f"no table called {table!r}; choose {names}"
             raise InputError(msg)
         of_rows: pd.DataFrame = found.to_pandas()
         return of_rows

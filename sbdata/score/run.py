@@ -68,6 +68,7 @@ class ScoreOptions:
         palette: What colours or numbers in predictions stand for: a name or a file, see
             :func:`~sbdata.score.palettes.find_palette`.
         coco_ids: COCO-format file that tells the ids of images and categories in JSON predictions.
+        boundary: True to measure Boundary IoU too.
     """
 
     fp_attribution: str = "overlap"
@@ -81,11 +82,12 @@ class ScoreOptions:
     colour_remedy: str = DECODE
     palette: str | None = None
     coco_ids: str | None = None
+    boundary: bool = False
 
     @property
     def metric(self) -> MetricOptions:
         """Return the metric options among these."""
-        return MetricOptions(self.fp_attribution, self.rounding, self.predicted_void)
+        return MetricOptions(self.fp_attribution, self.rounding, self.predicted_void, self.boundary)
 
 
 _DEFAULTS = ScoreOptions()

@@ -31,6 +31,7 @@ from sbdata.storage import is_safe_stem, remove_leftovers, replace_folder, resto
 INSTANCES_FILE = "instances.parquet"
 REGIONS_FILE = "regions.parquet"
 IMAGES_FILE = "images.parquet"
+CONFUSION_FILE = "confusion.parquet"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 PROBLEMS_FILE = "problems.csv"
@@ -57,6 +58,7 @@ _INSTANCES = pa.schema(
 """``outcome`` is the kind of outcome; ``other_class`` the other foreground class that most of the
 instance's pixels are predicted as (empty if none is), with their number.
 """
+_BOUNDARY = pa.field("boundary_iou", pa.float64(), nullable=False)
 _REGIONS = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -85,6 +87,18 @@ _IMAGES = pa.schema(
     ]
 )
 """``pixels`` counts the pixels outside void; ``mean_ia`` is null for an image without instances."""
+
+_CONFUSION = pa.schema(
+    [
+        pa.field("true_id", pa.int16(), nullable=False),
+        pa.field("true_class", pa.string(), nullable=False),
+        pa.field("predicted_id", pa.int16(), nullable=False),
+        pa.field("predicted_class", pa.string(), nullable=False),
+        pa.field("pixels", pa.int64(), nullable=False),
+        pa.field("share", pa.float64()),
+    ]
+)
+"""``share`` is the share of the true class's pixels; null for a class without a true pixel."""
 
 
 def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
@@ -223,9 +237,13 @@ def tables_of(scored: ScoreResult) -> dict[str, pa.Table]:
     """Return the tables by file name; their schema's metadata identifies their result."""
     tables, names = scored.tables, scored.taxonomy.classes
     columns = {
-        INSTANCES_FILE: (_INSTANCES, tables.instance_columns(scored.bins, names)),
+        INSTANCES_FILE: (
+            _INSTANCES.append(_BOUNDARY) if scored.options.boundary else _INSTANCES,
+            tables.instance_columns(scored.bins, names),
+        ),
         REGIONS_FILE: (_REGIONS, tables.region_columns(scored.bins, names)),
         IMAGES_FILE: (_IMAGES, _image_columns(scored)),
+        CONFUSION_FILE: (_CONFUSION, tables.confusion_columns(names)),
     }
     header = {
         "version": VERSION,
@@ -239,7 +257,10 @@ def tables_of(scored: ScoreResult) -> dict[str, pa.Table]:
     metadata = {b"sbdata": orjson.dumps(header, option=orjson.OPT_SORT_KEYS)}
     return {
         file: pa.table(
-            [pa.array(values[field.name], field.type) for field in schema],
+            [
+                pa.array(values[field.name], field.type, from_pandas=field.nullable)
+                for field in schema
+            ],
             schema=schema.with_metadata(metadata),
         )
         for file, (schema, values) in columns.items()

@@ -70,10 +70,10 @@ def test_what_is_printed_and_written(folder: Path) -> None:
     assert "large_only minus perfect" in said
     assert cells["IA_S,"][3:6] == ["0.000", "1.000", "−1.000"]
     result = folder / "scores" / "large_only"
-    assert said.splitlines()[-1].startswith("scores/large_only: figures, images.parquet, ")
+    assert said.splitlines()[-1].startswith("scores/large_only: confusion.parquet, figures, ")
     assert sorted(path.name for path in result.iterdir()) == [
-        "figures", "images.parquet", "instances.parquet", "regions.parquet", "report.html",
-        "summary.json",
+        "confusion.parquet", "figures", "images.parquet", "instances.parquet", "regions.parquet",
+        "report.html", "summary.json",
     ]  # fmt: skip
 
 
@@ -86,7 +86,9 @@ def test_json_is_the_summary_and_figures_are_the_metrics(folder: Path) -> None:
     assert done.stderr == ""
     assert said.pop("result") == "out/again"
     written = json.loads((folder / "out" / "again" / "summary.json").read_text())
-    assert written.pop("files") == ["images.parquet", "instances.parquet", "regions.parquet"]
+    assert written.pop("files") == [
+        "confusion.parquet", "images.parquet", "instances.parquet", "regions.parquet",
+    ]  # fmt: skip
     assert said == written
     counted = Accumulator(20)
     for path in sorted((folder / "large_only").iterdir()):
@@ -97,6 +99,45 @@ def test_json_is_the_summary_and_figures_are_the_metrics(folder: Path) -> None:
     summary = counted.compute()
     assert said["miou"]["value"] == summary.miou
     assert said["ia"]["ia"]["class_mean"]["value"] == summary.ia["ia"].class_mean
+
+
+def test_conditions_are_judged_after_all_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    call = (*TRUTH, "--resamples", "50", "--no-report", "--out", "judged")
+    done = CliRunner().invoke(cli, [
+        "score", "large_only", *call, "--json", "--fail-under", "ia_small=0.2",
+        "--fail-under", "miou=0.1", "--fail-under", "ia_medium.instance_mean=0",
+        "--fail-worse-than", "perfect",
+    ])  # fmt: skip
+    assert done.exit_code == 1
+    assert (folder / "judged" / "large_only" / "summary.json").exists()
+    assert done.stderr.splitlines() == [
+        "Failed: ia_small.class_mean is 0.000, below 0.2 (--fail-under).",
+        "Failed: ia_medium.instance_mean is undefined, because the truth has nothing to measure "
+        "it on (--fail-under).",
+        *(
+            f"Failed: {name} minus that of perfect is {values}, wholly below zero "
+            "(--fail-worse-than)."
+            for name, values in (
+                ("ia_small.class_mean", "−1.000, 95 % interval −1.000 to −1.000"),
+                ("ia_objects.class_mean", "−0.500, 95 % interval −0.500 to −0.500"),
+            )
+        ),
+        done.stderr.splitlines()[-1],
+    ]
+    assert done.stderr.splitlines()[-1].startswith("Failed: miou minus that of perfect is −")
+    said = json.loads(done.stdout)["conditions"]
+    assert [verdict["result"] for verdict in said] == ["failed", "passed", *["failed"] * 4]
+
+    better = CliRunner().invoke(cli, [
+        "score", "perfect", *call, "--fail-worse-than", "judged/large_only",
+        "--fail-under", "ia_small=1",
+    ])  # fmt: skip
+    assert better.exit_code == 0
+    assert "perfect minus large_only" in better.stdout
+    assert "Failed" not in better.stderr
 
 
 def test_problems_are_listed_and_nothing_is_scored(folder: Path) -> None:
@@ -239,6 +280,13 @@ def test_components_as_instances(folder: Path) -> None:
         ((*TRUTH, "--instances", "components"), "needs either --instance-masks"),
         ((*TRUTH, "--bins", "12"), "--bins takes two areas"),
         ((*TRUTH, "--bins", "9,4"), "must be positive and increase"),
+        (
+            (*TRUTH, "--fail-under", "ia_tiny=0.5"),
+            "no value 'ia_tiny'; it has miou, pixel_accuracy",
+        ),
+        ((*TRUTH, "--fail-under", "miou=high"), "takes NAME=VALUE, such as ia_small=0.4, not"),
+        ((*TRUTH, "--fail-under", "miou=0", "--shard", "1/2"), "a shard has no values to judge"),
+        ((*TRUTH, "--fail-worse-than", "perfect", "--resamples", "0"), "judges by intervals"),
         ((*TRUTH, "--name", "../x"), "cannot name a result"),
         (("--set", "none"), "none: no such folder"),
         (("--coco", "none.json"), "none.json: no such file"),

@@ -149,7 +149,8 @@ def test_what_was_measured_stands_at_the_end(page):
 
 def test_sections_come_in_their_order(page):
     order = (
-        "against-1 by-area by-class-and-size precision outcomes orphans by-class gallery measured"
+        "against-1 by-area by-class-and-size precision outcomes confusion "
+        "orphans by-class gallery measured"
     )
     assert [a["id"] for a in page.all("section")] == order.split()
     assert [a["href"] for a in page.all("a")] == [f"#{name}" for name in order.split()]

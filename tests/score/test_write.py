@@ -63,11 +63,30 @@ def test_tables_have_a_row_for_everything(scored, tmp_path) -> None:
     assert (said["metric"], said["synthetic"]) == ("ia_iou.v2", True)
 
 
+def test_the_confusion_has_a_row_for_each_pair_of_classes(scored, tmp_path) -> None:
+    table = pq.read_table(write_result(scored, tmp_path) / "confusion.parquet")
+    rows = {(row["true_id"], row["predicted_id"]): row for row in table.to_pylist()}
+    classes = len(scored.taxonomy) + 1
+    assert list(rows) == [(t, p) for t in range(classes) for p in range(classes)]
+    assert rows[0, 8]["true_class"] == "background"
+    assert rows[0, 8]["predicted_class"] == "cat"
+    for (true, predicted), row in rows.items():
+        assert row["pixels"] == scored.tables.confusion[true, predicted]
+        of_class = scored.tables.confusion[true].sum()
+        assert row["share"] == (row["pixels"] / of_class if of_class else None)
+    assert table.schema.metadata == scored_metadata(tmp_path)
+
+
+def scored_metadata(out: Path) -> object:
+    return pq.read_schema(out / "mine" / "instances.parquet").metadata
+
+
 def test_the_summary_says_everything(scored, tmp_path) -> None:
     folder = write_result(scored, tmp_path, lambda path: path.write_text("<html>") and None)
     said = json.loads((folder / "summary.json").read_text())
     assert said.pop("files") == [
-        "images.parquet", "instances.parquet", "regions.parquet", "report.html",
+        "confusion.parquet", "images.parquet", "instances.parquet", "regions.parquet",
+        "report.html",
     ]  # fmt: skip
     assert said == json.loads(json.dumps(summary_as_dict(scored)))
     assert said["ia"]["ia_small"]["class_mean"]["value"] == scored.summary.ia["ia_small"].class_mean
@@ -81,7 +100,7 @@ def test_the_summary_says_everything(scored, tmp_path) -> None:
     about = said["provenance"]
     assert about["options"] == {
         "fp_attribution": "overlap", "rounding": "floor", "predicted_void": False,
-        "decode_palette": False, "allow_missing": True,
+        "boundary": False, "decode_palette": False, "allow_missing": True,
     }  # fmt: skip
     assert (about["resamples"], about["seed"]) == (20, 0)
     assert len(about["truth"]["sha256"]) == 64
@@ -109,7 +128,8 @@ def test_a_former_result_is_replaced_only_by_a_whole_one(scored, tmp_path) -> No
     problems_file(folder).touch()  # of an attempt in between
     write_result(scored, tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "images.parquet", "instances.parquet", "regions.parquet", "summary.json",
+        "confusion.parquet", "images.parquet", "instances.parquet", "regions.parquet",
+        "summary.json",
     ]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
