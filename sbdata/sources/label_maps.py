@@ -203,10 +203,10 @@ def open_label_maps(
             continue
         mask, image_id = path.relative_to(base).as_posix(), Path(photo).stem
         if image_id in files or not (is_safe_stem(image_id) and mask.isprintable()):
-            problem = f"no plain name is {quoted(mask)}"
+            problem = "it has no plain name"
             if image_id in files:
                 problem = f"a second mask of the image of {files[image_id][0]}"
-            msg = f"{base / folder}: {quoted(path.name)}: {problem}; rename or remove it"
+            msg = f"{base}: {quoted(mask)}: {problem}; rename or remove it"
             raise InputError(msg)
         files[image_id] = (mask, photo)
     if not files:
