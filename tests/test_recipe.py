@@ -61,7 +61,7 @@ def test_a_whole_split_becomes_a_selection_by_one_override() -> None:
         ("judges=[my-coco-train]", "'judges', which is now called exclude_overlap_with"),
         ("judges=[my-coco-train]", "(here: [my-coco-train]); valid keys: name, version,"),
         ("judges=3", "unknown key 'judges'"),
-        ("taxonomy=voc21", "known: coco80, shapes8, voc20"),
+        ("taxonomy=voc21", "known: ade100, cityscapes19, coco80, shapes8, voc20"),
         ("sources=[]", "at least one"),
         ("sources.3.splits=[x]", "'3' is not an index of a list of 1; valid indices: 0 to 0"),
         ("sources.-1.name=x", "'-1' is not an index of a list of 1"),

@@ -138,7 +138,7 @@ def test_where_it_is_found(tmp_path: Path) -> None:
     mask = next(root.rglob("ulm*instanceIds.png"))
     save(root / "gtFine/val/two" / mask.name, street(1))
     with pytest.raises(
-        InputError, match=r"'gtFine/val/ulm/.*': a second mask of the image of gtFine"
+        InputError, match=r"'gtFine/val/ulm/.*': a second mask of the image of gtFine/val/two/"
     ):
         open_source(SPEC, "val", root)
     for path in root.rglob("*instanceIds.png"):
