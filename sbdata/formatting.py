@@ -154,3 +154,14 @@ def limits(bins: SizeBins, place: int) -> str:
     return (
         f"{edges[-1]} and more" if place == len(edges) else f"{edges[place - 1]} to {edges[place]}"
     )
+
+
+def sizes_line(bins: SizeBins) -> str:
+    """Return the names and limits of all sizes as text.
+
+    >>> sizes_line(SizeBins())
+    'sizes: small is under 32² pixels, medium 32² to 96², large 96² and more'
+    """
+    said = [f"{name} {limits(bins, k)}" for k, name in enumerate(bins.names)]
+    said[0] = f"{bins.names[0]} is {limits(bins, 0)} pixels"
+    return f"sizes: {', '.join(said)}"

@@ -226,12 +226,20 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
 @_source_root
 @_set
 @_workers
+@click.option(
+    "--bins",
+    "size_bins",
+    metavar="A,B|terciles",
+    help="Areas (pixels) that separate the sizes, or 'terciles' of the areas that are measured "
+    "[those of TARGET].",
+)
 @_json
 def stats(
     target: str,
     source_roots: tuple[str, ...],
     overrides: tuple[str, ...],
     workers: int,
+    size_bins: str | None,
     as_json: bool,
 ) -> None:
     """Print statistics of the object sizes in TARGET.
@@ -245,11 +253,20 @@ def stats(
     from sbdata.curate.inputs import Inputs
     from sbdata.curate.materialise import read_rejections_of
     from sbdata.curate.notes import set_notes
-    from sbdata.curate.statistics import SizeStatistics, statistics_of_set
+    from sbdata.curate.statistics import (
+        LabelStatistics,
+        SizeStatistics,
+        resized,
+        statistics_of,
+        statistics_of_set,
+    )
+    from sbdata.formatting import sizes_line
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
+    from sbdata.sizes import parse_bins
     from sbdata.sources.rejections import count_reasons, first_reasons
 
+    asked = parse_bins(size_bins) if size_bins else None
     folder = _folder_meant(target)
     if folder is not None:
         if overrides:
@@ -257,7 +274,10 @@ def stats(
             raise InputError(msg)
         manifest = read_manifest(folder)
         synthetic = manifest.meta["synthetic"]
-        measured = statistics_of_set(manifest)
+        measured, bins = statistics_of_set(manifest), manifest.bins
+        if asked is not None and isinstance(measured, SizeStatistics):
+            instances, bins = resized(manifest.instances, asked)
+            measured = statistics_of(manifest.images.num_rows, instances, manifest.taxonomy, bins)
         rejected = manifest.meta.get("rejected", {})
         first = first_reasons(read_rejections_of(folder))
         notes = set_notes(manifest, folder)
@@ -267,14 +287,19 @@ def stats(
         with showing_progress(quiet=as_json) as progress:
             roots = _roots(source_roots, recipe)
             inputs = Inputs(roots=roots, workers=workers, progress=progress)
-            found = measure_sources(recipe, inputs)
-        measured, notes = found.statistics, found.notes
+            found = measure_sources(recipe, inputs, asked)
+        measured, notes, bins = found.statistics, found.notes, found.bins
         rejected, first = count_reasons(found.rejections), first_reasons(found.rejections)
+    if asked is not None and isinstance(measured, LabelStatistics):
+        msg = f"--bins divides masks by area, and {target} has labels only; leave it out"
+        raise InputError(msg)
     if as_json:
+        edges = {"edges": list(bins.edges), "names": list(bins.names)}
         said = {
             "target": target,
             "synthetic": synthetic,
             **measured.as_dict(),
+            **({"bins": edges} if isinstance(measured, SizeStatistics) else {}),
             "rejected": rejected,
             "rejected_such_as": first,
             "notes": list(notes),
@@ -284,6 +309,7 @@ def stats(
         say(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
         _print_counts(measured)
         if isinstance(measured, SizeStatistics):
+            say(f"{sizes_line(bins)}.")
             _print_areas(measured)
             _print_balance({"balance": measured})
         if rejected:

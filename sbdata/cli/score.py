@@ -139,8 +139,9 @@ _TEXTS = ("--split", "--instances", "--taxonomy")
 @click.option(
     "--bins",
     "size_bins",
-    metavar="A,B",
-    help="Areas (pixels) that separate the sizes [those of the set].",
+    metavar="A,B|terciles",
+    help="Areas (pixels) that separate the sizes, or 'terciles' of the true instances' areas "
+    "[those of the set].",
 )
 @click.option(
     "--resamples",
@@ -233,6 +234,7 @@ def score(
     from sbdata.score.run import ScoreOptions, gather, loader_of, name_of, score_images, task_of
     from sbdata.score.shards import find_shards, merge_shards, parse_shard, write_shard
     from sbdata.score.write import check_place, problems_file, summary_as_dict, write_result
+    from sbdata.sizes import TERCILES, SizeBins, parse_bins
 
     given: dict[str, Any] = {
         "--set": set_folder,
@@ -258,7 +260,7 @@ def score(
         allow_missing=allow_missing,
         resamples=resamples,
         seed=seed,
-        bins=_bins(size_bins) if size_bins else None,
+        bins=parse_bins(size_bins) if size_bins else None,
     )
     minima = [parse_minimum(text) for text in fail_under]
     formers = [former_predictions(old) for old in fail_worse_than]
@@ -295,7 +297,8 @@ def score(
     )
     with showing_progress(quiet=as_json) as progress:
         truth = opening()
-        bins = options.bins or truth.bins
+        # Terciles have the usual names; their edges follow from the areas.
+        bins = SizeBins() if options.bins == TERCILES else options.bins or truth.bins
         minima = [(headline_name(name, bins, options.metric), least) for name, least in minima]
         try:
             task, shown = task_of(predictions, truth, options, against), partial(progress, "score")
@@ -379,7 +382,9 @@ def _options_from(plain: Mapping[str, Any]) -> ScoreOptions:
     from sbdata.score.run import ScoreOptions
     from sbdata.sizes import SizeBins
 
-    bins = plain["bins"] and SizeBins(tuple(plain["bins"]["edges"]), tuple(plain["bins"]["names"]))
+    bins = plain["bins"]
+    if isinstance(bins, Mapping):
+        bins = SizeBins(tuple(bins["edges"]), tuple(bins["names"]))
     return ScoreOptions(**{**plain, "bins": bins or None})
 
 
@@ -408,19 +413,6 @@ _TAKEN = {
     "--ade20k": ("--split",),
     "--class-masks": ("--instance-masks", "--instances", "--taxonomy", "--photos"),
 }
-
-
-def _bins(text: str) -> SizeBins:
-    from sbdata.sizes import SizeBins
-
-    try:
-        edges = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        edges = ()
-    if len(edges) != 2:
-        msg = f"--bins takes two areas in pixels, such as 1024,9216, not {text!r}"
-        raise InputError(msg)
-    return SizeBins(edges)
 
 
 def _opener(
@@ -456,7 +448,7 @@ def _opener(
         raise InputError(msg)
     if kind == "--set":
         return partial(truth_from_set, path)
-    bins = options.bins or SizeBins()
+    bins = options.bins if isinstance(options.bins, SizeBins) else SizeBins()
     if kind == "--voc":
         return partial(truth_from_voc, path, further["--split"] or "val", bins=bins)
     if kind == "--coco":
@@ -526,7 +518,7 @@ def _print_scored(scored: ScoreResult, per_class: bool) -> None:
 
 
 def _print_values(scored: ScoreResult) -> None:
-    from sbdata.formatting import NOTHING, caption, estimate, span
+    from sbdata.formatting import NOTHING, caption, estimate, sizes_line, span
 
     summary, intervals = scored.summary, scored.intervals
 
@@ -555,6 +547,7 @@ def _print_values(scored: ScoreResult) -> None:
         f"mIoU and IA count background as a class; IA_objects and sizes do not"
         f"{left_out if absent else ''}."
     )
+    say(f"{sizes_line(scored.bins)}.")
 
 
 def _print_regions(scored: ScoreResult) -> None:

@@ -52,6 +52,7 @@ from sbdata.curate.scan_sources import (
     open_compared,
     scan_all,
     source_statistics,
+    source_statistics_by,
 )
 from sbdata.curate.select_and_fetch import choose_images, fetch_rows, not_had
 from sbdata.curate.statistics import (
@@ -70,6 +71,7 @@ from sbdata.machine import check_output, writing_to
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest, rows_of
 from sbdata.quoting import quoted
 from sbdata.recipe import Recipe, SourceSpec
+from sbdata.sizes import AskedBins, SizeBins
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source
 from sbdata.sources.rejections import count_reasons, describe_rejections
 from sbdata.sources.sbd import sbd_folders
@@ -108,11 +110,13 @@ class Measured:
         statistics: Statistics of everything that could be read.
         rejections: Items that could not be read; they are counted nowhere.
         notes: Other facts that affect the numbers, one sentence each.
+        bins: Size bins of the statistics, with their edges.
     """
 
     statistics: SizeStatistics | LabelStatistics
     rejections: tuple[Rejection, ...]
     notes: tuple[str, ...]
+    bins: SizeBins
 
 
 def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
@@ -322,8 +326,17 @@ def _identities(opened: Sequence[Opened], inputs: Inputs) -> dict[tuple[str, str
     return found
 
 
-def measure_sources(recipe: Recipe, inputs: Inputs) -> Measured:
-    """Measure the sources of a recipe before any filter or selection."""
+def measure_sources(recipe: Recipe, inputs: Inputs, asked: AskedBins | None = None) -> Measured:
+    """Measure the sources of a recipe before any filter or selection.
+
+    Args:
+        recipe: Recipe.
+        inputs: Sources and settings.
+        asked: Size bins to use instead of the recipe's, or ``"terciles"``.
+
+    Raises:
+        InputError: If a source cannot be read, or its areas cannot be divided in terciles.
+    """
     with tempfile.TemporaryDirectory(prefix="sbdata-") as folder:
         opened = open_all(recipe, inputs)
         scanned = scan_all(recipe, opened, Path(folder), inputs)
@@ -338,8 +351,9 @@ def measure_sources(recipe: Recipe, inputs: Inputs) -> Measured:
         images = join_images(scanned)
         if has_labels_only(recipe, images):
             found = label_statistics_of(images, recipe.classes())
-            return Measured(found, rejections, notes)
-        return Measured(source_statistics(scanned, recipe), rejections, notes)
+            return Measured(found, rejections, notes, recipe.bins)
+        measured, bins = source_statistics_by(scanned, recipe, asked or recipe.bins)
+        return Measured(measured, rejections, notes, bins)
 
 
 def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:

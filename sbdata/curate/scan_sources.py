@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from sbdata.curate.inputs import Inputs
-from sbdata.curate.statistics import SizeStatistics, statistics_of
+from sbdata.curate.statistics import SizeStatistics, resized, statistics_of
 from sbdata.errors import InputError
 from sbdata.file_names import composed
 from sbdata.recipe import Recipe, SourceSpec, source_and_split
+from sbdata.sizes import AskedBins, SizeBins
 from sbdata.sources import FORMATS, Source, open_source
 from sbdata.sources.overlay import OverlaidSource
 from sbdata.sources.scan import Scan, scan_source
@@ -156,10 +157,24 @@ def _scan(recipe: Recipe, one: Opened, folder: Path, inputs: Inputs) -> Scanned:
 
 def source_statistics(scanned: Sequence[Scanned], recipe: Recipe) -> SizeStatistics:
     """Measure what was scanned, before any filter or selection."""
+    return source_statistics_by(scanned, recipe, recipe.bins)[0]
+
+
+def source_statistics_by(
+    scanned: Sequence[Scanned], recipe: Recipe, asked: AskedBins
+) -> tuple[SizeStatistics, SizeBins]:
+    """Measure what was scanned by given size bins; also return the bins with their edges.
+
+    Raises:
+        InputError: If the areas cannot be divided in terciles.
+    """
     columns = ["class_name", "size", "area"]
     instances = pa.concat_tables([s.scan.instances(columns=columns) for s in scanned])
     images = sum(s.scan.images().num_rows for s in scanned)
-    return statistics_of(images, instances, recipe.classes(), recipe.bins)
+    bins = recipe.bins
+    if asked != bins:
+        instances, bins = resized(instances, asked)
+    return statistics_of(images, instances, recipe.classes(), bins), bins
 
 
 def _overlaid(recipe: Recipe, source: Source, spec: SourceSpec, inputs: Inputs) -> Source:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from sbdata.curate.balance import Balance, balance_of
 from sbdata.manifest import Manifest, size_counts
-from sbdata.sizes import SizeBins
+from sbdata.sizes import AskedBins, SizeBins, resolve_bins
 from sbdata.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -105,6 +105,22 @@ def label_statistics_of(images: pa.Table, taxonomy: Taxonomy) -> LabelStatistics
         if None in boxes
         else {name: boxed[c] for c, name in enumerate(classes, start=1)},
     )
+
+
+def resized(instances: pa.Table, asked: AskedBins) -> tuple[pa.Table, SizeBins]:
+    """Return a table of instances with the sizes of other bins, and these bins with their edges.
+
+    Args:
+        instances: Instances table with the columns size and area.
+        asked: Size bins, or ``"terciles"`` of these instances' areas.
+
+    Raises:
+        InputError: If the areas cannot be divided in terciles.
+    """
+    areas = instances["area"].to_numpy()
+    bins = resolve_bins(asked, areas)
+    sizes = pa.array(bins.names, pa.string()).take(pa.array(bins.index(areas)))
+    return instances.set_column(instances.schema.get_field_index("size"), "size", sizes), bins
 
 
 def statistics_of_set(manifest: Manifest) -> SizeStatistics | LabelStatistics:

@@ -11,7 +11,7 @@ from sbdata.score.result import Comparison, ScoreResult
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
 from sbdata.sets import EvaluationSet
-from sbdata.sizes import SizeBins
+from sbdata.sizes import AskedBins
 
 StrPath = str | os.PathLike[str]
 
@@ -21,7 +21,7 @@ def score(
     target_set: StrPath | EvaluationSet,
     *,
     against: Sequence[StrPath] = (),
-    bins: SizeBins | None = None,
+    bins: AskedBins | None = None,
     fp_attribution: str = "overlap",
     rounding: str = "floor",
     predicted_void: bool = False,
@@ -41,7 +41,8 @@ def score(
             or a JSON file of COCO's, of results with run-length codes or of panoptic segments.
         target_set: Set to compare with: its folder, or what :func:`sbdata.open_set` returned.
         against: Further predictions; ``preds`` is compared with each.
-        bins: Size bins; those of the set by default.
+        bins: Size bins, or ``"terciles"`` of the areas of all true instances; those of the set by
+            default.
         fp_attribution: How the instances that a region meets share its false pixels: ``overlap``,
             ``area``, ``equal`` or ``all``.
         rounding: ``floor`` rounds each instance's part down to whole pixels; ``exact`` does not.

@@ -42,7 +42,7 @@ from sbdata.score.inputs import (
 from sbdata.score.palettes import Palette, find_palette
 from sbdata.score.result import Comparison, InstanceChange, LoadImage, ScoreResult
 from sbdata.score.truth import GroundTruth, GroundTruthImage
-from sbdata.sizes import SizeBins
+from sbdata.sizes import TERCILES, AskedBins, SizeBins, resolve_bins
 from sbdata.taxonomy import Taxonomy
 
 MOVED = 50  # instances that a comparison lists
@@ -63,7 +63,8 @@ class ScoreOptions:
         allow_missing: True to treat missing predictions as background.
         resamples: Number of bootstrap resamples; 0 disables confidence intervals.
         seed: Seed of the bootstrap.
-        bins: Size bins to use instead of the truth's own.
+        bins: Size bins to use instead of the truth's own; ``"terciles"`` for those of the areas of
+            all true instances.
         colour_remedy: Remedy to suggest for colours that are not decoded.
         palette: What colours or numbers in predictions stand for: a name or a file, see
             :func:`~sbdata.score.palettes.find_palette`.
@@ -78,7 +79,7 @@ class ScoreOptions:
     allow_missing: bool = False
     resamples: int = RESAMPLES
     seed: int = 0
-    bins: SizeBins | None = None
+    bins: AskedBins | None = None
     colour_remedy: str = DECODE
     palette: str | None = None
     coco_ids: str | None = None
@@ -367,8 +368,9 @@ def gather(
 ) -> ScoreResult:
     """Return the result of all images from that of their parts, in any order."""
     name = name or name_of(task.listings[0].folder)
-    truth, bins = task.truth, options.bins or task.truth.bins
+    truth = task.truth
     tables = [_merged(task, parts, k) for k in range(len(task.listings))]
+    bins = resolve_bins(options.bins or truth.bins, tables[0].instances["area"])
     summaries = [summarise(found, bins) for found in tables]
     labels = _labels(name, [listing.folder for listing in task.listings[1:]])
     drawn = [
@@ -398,7 +400,7 @@ def gather(
             )
             for k in range(1, len(tables))
         ),
-        notes=_notes(task, parts, options, labels, [found.confusion for found in tables]),
+        notes=_notes(task, parts, options, labels, [found.confusion for found in tables], bins),
         provenance=_provenance(task, parts, options, labels),
         photo_paths=truth.photos,
         image_sizes=truth.sizes,
@@ -471,6 +473,7 @@ def _notes(
     options: ScoreOptions,
     labels: Sequence[str],
     confusions: Sequence[npt.NDArray[np.int64]],
+    bins: SizeBins,
 ) -> tuple[str, ...]:
     truth = task.truth
     notes = [*truth.notes, *_hints(truth, labels, confusions)]
@@ -512,9 +515,14 @@ def _notes(
                 notes.append(_told_by_colour(label, decoded))
     if options.predicted_void:
         notes.append("predictions may hold 255, which is read as background")
-    if options.bins is not None and options.bins != truth.bins:
+    if options.bins == TERCILES:
         notes.append(
-            f"sizes are divided at {_edges(options.bins)} pixels as asked, not at "
+            f"sizes are the terciles of the areas of this truth's instances, divided at "
+            f"{_edges(bins)} pixels; another truth has others"
+        )
+    elif options.bins is not None and bins != truth.bins:
+        notes.append(
+            f"sizes are divided at {_edges(bins)} pixels as asked, not at "
             f"{_edges(truth.bins)} as in the set"
         )
     return tuple(notes)
@@ -580,6 +588,7 @@ def _provenance(
             "decode_palette": options.decode_palette,
             "allow_missing": options.allow_missing,
             **_about_palette(task.contract.palette),
+            **({"bins": TERCILES} if options.bins == TERCILES else {}),
         },
         "resamples": options.resamples,
         "seed": options.seed,

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from sbdata.cli import cli
 from sbdata.curate.materialise import write_checksums
 from sbdata.manifest import Manifest, logical_hash, read_manifest, write_manifest
 
@@ -91,8 +93,30 @@ def test_stats_of_a_set_a_manifest_and_a_source(built: Path, tmp_path: Path) -> 
     assert json.loads(source.stdout)["images"] == 40
     text = sbdata("dataset", "stats", built).stdout
     assert all(word in text for word in ("area (pixels)", "50%", "entropy", "small"))
+    assert "sizes: small is under 32² pixels, medium 32² to 96², large 96² and more." in text
+    assert of_set["bins"] == {"edges": [1024, 9216], "names": ["small", "medium", "large"]}
     counts = (tmp_path / "manifest" / "counts.txt").read_text()
     assert counts.startswith("# shapes-b (synthetic)\n# logical hash ")
+
+
+def test_stats_by_other_sizes(built: Path, tmp_path: Path) -> None:
+    def stats(target: str, *more: str) -> dict:
+        done = CliRunner().invoke(cli, ["dataset", "stats", target, "--json", *more])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    areas = read_manifest(built).instances["area"].to_pylist()
+    found = stats(str(built), "--bins", "terciles")
+    low, high = found["bins"]["edges"]
+    assert 3 * sum(area < low for area in areas) >= len(areas)
+    expected = [sum(a < low for a in areas), sum(low <= a < high for a in areas)]
+    assert [
+        sum(row[s] for row in found["counts"].values()) for s in ("small", "medium")
+    ] == expected
+    assert stats(str(built), "--bins", "1024,9216") == stats(str(built))
+    source = stats("shapes-b", "--bins", "terciles", *SETTINGS)
+    assert source["bins"]["edges"] != [1024, 9216]
+    assert sum(sum(row.values()) for row in source["counts"].values()) == source["instances"]
 
 
 def test_a_manifest_is_enough_to_build_again(built: Path, tmp_path: Path) -> None:

@@ -235,6 +235,26 @@ def test_options_reach_the_metric(dataset, truth, tmp_path) -> None:
     assert "divided at 400, 5,000 pixels as asked, not at 1,024, 9,216" in other.notes[0]
 
 
+def test_terciles_are_those_of_the_truth_for_every_prediction(dataset, tmp_path) -> None:
+    truth = truth_from_set(dataset.manifest)
+    folder, other = dataset.predict(tmp_path / "p", shifted), dataset.predict(tmp_path / "q")
+    options = ScoreOptions(bins="terciles", resamples=0)
+    found = [score_folder(one, truth, options, against=[folder]) for one in (folder, other)]
+    areas = sorted(found[0].tables.instances["area"].tolist())
+    third = [areas[-(-k * len(areas) // 3) - 1] + 1 for k in (1, 2)]
+    assert [one.bins for one in found] == [SizeBins(tuple(third))] * 2
+    edges = f"{third[0]:,}, {third[1]:,}"
+    assert f"the terciles of the areas of this truth's instances, divided at {edges}" in str(
+        found[0].notes
+    )
+    assert found[0].provenance["options"]["bins"] == "terciles"
+    sizes = [found[1].summary.ia[f"ia_{name}"].n_instances for name in found[1].bins.names]
+    assert sum(sizes) == len(areas)
+    assert min(sizes) > 0
+    known = ScoreOptions(bins=SizeBins(tuple(third)), resamples=0)
+    assert score_folder(folder, truth, known).summary == found[0].summary
+
+
 def test_missing_counts_as_background_only_when_allowed(dataset, truth, tmp_path) -> None:
     folder = dataset.predict(tmp_path / "p")
     gone, *_ = dataset.scenes
