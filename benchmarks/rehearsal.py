@@ -47,6 +47,7 @@ MOST_OBJECTS = {"voc": 5, "coco": 13}
 TAXONOMIES = {"voc": "voc20", "coco": "coco80"}
 STRATEGIES, SEEDS = ("ce", "sb-ewc"), 3
 VIEWS = 256
+PREDICTED = 400  # of the images: on a CPU, enlarging 81 classes to the size of a photo takes long
 
 
 @dataclass(frozen=True)
@@ -282,8 +283,8 @@ def sample(root: Path, one: Standin) -> dict[str, float]:
     }
 
 
-def predict(root: Path, one: Standin) -> None:
-    """Predict a set with a network whose output is constant, at an eighth of the photo's size."""
+def predict(root: Path, one: Standin) -> dict[str, float]:
+    """Predict some images with a network of constant output, at an eighth of the photo's size."""
     import torch
     from torch import Tensor, nn
 
@@ -300,9 +301,15 @@ def predict(root: Path, one: Standin) -> None:
             return self.logits[None, :, None, None].expand(n, -1, height // 8, width // 8)
 
     torch.set_num_threads(1)
-    opened = open_set(root / one.name)
+    opened, target = open_set(root / one.name), root / f"{one.name}-constant"
     photos = [(image_id, opened.image_path(image_id)) for image_id in opened]
-    predict_folder(Constant(len(opened.taxonomy)), photos, root / f"{one.name}-constant")
+    shutil.rmtree(target, ignore_errors=True)
+    predict_folder(Constant(len(opened.taxonomy)), photos[:PREDICTED], target)
+    # A prediction depends on the photo's size alone: the others are links to those of their size.
+    of_size = {opened.size_of(i): target / f"{i}.png" for i, _ in photos[:PREDICTED]}
+    for image_id, _ in photos[PREDICTED:]:
+        os.link(of_size[opened.size_of(image_id)], target / f"{image_id}.png")
+    return {"images": min(PREDICTED, len(photos))}
 
 
 def decode(root: Path, one: Standin) -> dict[str, float]:
