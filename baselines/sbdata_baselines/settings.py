@@ -537,7 +537,9 @@ class ClimbSettings:
 
     def __post_init__(self) -> None:
         if not self.climbs or any(c.steps < 1 or c.scale <= 0 for c in self.climbs):
-            msg = "climbs must have an entry or more, each with a scale above 0 and a step or more"
+            msg = (
+                "climbs must have at least one entry, each with a scale above 0 and at least 1 step"
+            )
             raise InputError(msg)
 
 
@@ -582,7 +584,7 @@ class BottleneckSettings:
 
     def __post_init__(self) -> None:
         if not self.learned or min(self.scales) <= 0 or not set(self.learned) <= set(self.scales):
-            msg = "learned must be one or more of scales, which must all be above 0"
+            msg = "learned must be at least one of scales, which must all be above 0"
         elif self.steps < 1 or min(self.others, self.pool) < 0:
             msg = "steps must be at least 1, others and pool at least 0"
         else:

@@ -100,7 +100,7 @@ class PredictionIndex:
         ignored: Ids of predictions for images that the truth had to leave out.
         problems: Problems with the names.
         arrays: Ids of images whose file is a ``.npy`` array, not a PNG.
-        read_image: Function of an image's id and size that returns its class map, if the
+        read_map: Function of an image's id and size that returns its class map, if the
             predictions are a JSON file.
         notes: Sentences to show with the values.
         identity: Hashes of the JSON file and of the one that tells its ids, if there are any.
@@ -112,13 +112,13 @@ class PredictionIndex:
     ignored: tuple[str, ...]
     problems: tuple[Problem, ...]
     arrays: frozenset[str] = frozenset()
-    read_image: Callable[[str, tuple[int, int]], MaskFile] | None = None
+    read_map: Callable[[str, tuple[int, int]], MaskFile] | None = None
     notes: tuple[str, ...] = ()
     identity: str = ""
 
     def name(self, image_id: str) -> str:
         """Return the name of an image's file; in a JSON file, that of the image."""
-        if self.read_image is not None:
+        if self.read_map is not None:
             return image_id
         return f"{image_id}.npy" if image_id in self.arrays else f"{image_id}.png"
 
@@ -137,8 +137,8 @@ class PredictionIndex:
         Raises:
             PngError: If it violates the format.
         """
-        if self.read_image is not None:
-            return self.read_image(image_id, size)
+        if self.read_map is not None:
+            return self.read_map(image_id, size)
         return check_prediction(stored(self.folder, self.name(image_id)), size, contract)
 
 

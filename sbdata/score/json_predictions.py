@@ -68,7 +68,7 @@ def list_json(
     Raises:
         InputError: If the file is neither kind, a category is unknown, or nothing tells them.
     """
-    read_image: Callable[..., MaskFile]
+    read_map: Callable[..., MaskFile]
     items: Iterable[tuple[int | str, Iterable[int], Any]]
     ids, notes = None, []
     place = ids_file or truth_file
@@ -83,7 +83,7 @@ def list_json(
             order = f"by score, {min(scores):g} to {max(scores):g}, the highest on top"
         notes.append(f"masks drawn {order}")
         items = ((r.image_id, (r.category_id,), r) for r in results)
-        read_image = partial(_draw, file, sha256_of(file))
+        read_map = partial(_draw, file, sha256_of(file))
     else:
         found = decode_json(file, PanopticFile, f"{_RESULTS}, or {REMEDY}")
         if found.categories and ids_file is None:
@@ -92,7 +92,7 @@ def list_json(
         items = (
             (a.image_id, (s.category_id for s in a.segments_info), a) for a in found.annotations
         )
-        read_image = partial(_decode, file, find_segments(file, found.annotations))
+        read_map = partial(_decode, file, find_segments(file, found.annotations))
     if ids is None:
         if place is None:
             msg = f"{file}: nothing tells which classes its category ids are; give a COCO-format"
@@ -128,7 +128,7 @@ def list_json(
         missing,
         tuple(sorted(by_image.keys() & set(left_out))),
         tuple(Problem(file.name, kind, detail, str(file)) for kind, detail in seen),
-        read_image=partial(read_image, by_image, ids.classes),
+        read_map=partial(read_map, by_image, ids.classes),
         notes=tuple(notes),
         identity=f"{sha256_of(file)} {sha256_of(ids.file)}",
     )

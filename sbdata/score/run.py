@@ -607,7 +607,7 @@ def _about_predictions(
     form, told = "<image_id>.png", {}
     if listing.arrays:
         form = "<image_id>.png or .npy"
-    if listing.read_image is not None:
+    if listing.read_map is not None:
         form, told = "<image_id>", {"json_and_ids_sha256": listing.identity}
     return {
         "name": label,

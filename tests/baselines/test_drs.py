@@ -201,7 +201,7 @@ def test_a_vgg_of_stride_8_keeps_the_cells_of_its_fourth_depth() -> None:
 @pytest.mark.parametrize("depths", [-1, 6])
 def test_depths_that_are_not_there_are_refused(depths: int) -> None:
     backbone = load_backbone("vgg11", "none", output_stride=16)
-    with pytest.raises(InputError, match="has 5 depths"):
+    with pytest.raises(InputError, match="exceeds the 5 depths"):
         suppress_last(backbone.module, depths)
 
 

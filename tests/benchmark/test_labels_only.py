@@ -97,7 +97,10 @@ def test_methods_learn_from_labels_and_boxes_alone(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t, s: ["--method", "full", "--train-set", t, "--set", s], "method full needs its"),
+        (
+            lambda t, s: ["--method", "full", "--train-set", t, "--set", s],
+            "full needs masks",
+        ),
         (lambda t, s: ["--method", "cam", "--train-set", s, "--set", t], "scoring needs masks"),
     ],
 )

@@ -72,7 +72,7 @@ def test_a_set_with_labels_only_is_refused(pets: EvaluationSet, tmp_path: Path, 
         "bare", pa.table(columns), of.instances.slice(0, 0), of.taxonomy, of.bins,
         {"synthetic": False}, labels_only=True,
     )  # fmt: skip
-    with pytest.raises(InputError, match=f"with labels only, and an export to {form} needs its"):
+    with pytest.raises(InputError, match=f"has labels only, but an export to {form} needs masks"):
         export_set(EvaluationSet(pets.root, manifest), form, tmp_path / "out")
 
 
@@ -86,7 +86,7 @@ def test_more_instances_than_a_mask_holds_are_refused(own: Path) -> None:
     wrong = Manifest(manifest.images, rows, dict(manifest.meta))
     wrong.meta["logical_hash"] = logical_hash(wrong)
     write_manifest(wrong, own)
-    with pytest.raises(ManifestError, match="an instance_id that is not between 1 and 254; rebuil"):
+    with pytest.raises(ManifestError, match="an instance_id is not between 1 and 254; rebuil"):
         open_set(own)
 
 

@@ -147,7 +147,7 @@ def test_a_set_without_a_recipe_has_no_card(pets: EvaluationSet, tmp_path: Path)
     bare = make_manifest(
         "bare", of.images, of.instances, of.taxonomy, of.bins, {"synthetic": False}
     )
-    with pytest.raises(InputError, match=r"images\.parquet: its header lacks .*recipe"):
+    with pytest.raises(InputError, match=r"images\.parquet: its header is invalid .*recipe"):
         export_set(EvaluationSet(pets.root, bare), "hf", tmp_path / "out")
 
 

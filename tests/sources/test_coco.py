@@ -468,7 +468,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"test2017.*COCO has instances of train2014"):
         open_coco(SPEC, "test2017", tmp_path)
     mine = SourceSpec("mine", ("a",), format="coco", annotations="x-{split}.json")
-    with pytest.raises(InputError, match=r"x-a\.json: no such file, the recipe names it"):
+    with pytest.raises(InputError, match=r"x-a\.json: no such file, but the recipe names it"):
         open_coco(mine, "a", tmp_path)
     with pytest.raises(InputError, match="unknown option 'pool'"):
         opened(tmp_path, content([image(1)], []), SourceSpec("c", ("a",), options={"pool": 3}))

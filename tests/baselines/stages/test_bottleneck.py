@@ -279,8 +279,8 @@ def test_photos_are_resized_as_activation_maps_do(trained: tuple[WeakSet, Path])
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"learned": (2.0,)}, "from among scales"),
-        ({"learned": ()}, "at least one scale"),
+        ({"learned": (2.0,)}, "at least one of scales"),
+        ({"learned": ()}, "at least one of scales"),
         ({"steps": 0}, "at least 1"),
         ({"pool": -1}, "at least 0"),
     ],
