@@ -32,7 +32,7 @@ def test_values_have_a_row_for_each_metric(scored: ScoreResult) -> None:
         assert shown == expected
 
 
-@pytest.mark.parametrize("name", ["instances", "regions", "images"])
+@pytest.mark.parametrize("name", ["instances", "regions", "images", "confusion"])
 def test_tables_are_those_of_the_files(scored: ScoreResult, name: str) -> None:
     assert scored.to_pandas(name).equals(tables_of(scored)[f"{name}.parquet"].to_pandas())
 
