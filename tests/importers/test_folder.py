@@ -277,7 +277,7 @@ def test_refined_along_the_photos_edges(tmp_path: Path) -> None:
 
 
 def test_requests_that_are_none(published: Path, target: Target) -> None:
-    with pytest.raises(InputError, match="no supervision 'pixels'"):
+    with pytest.raises(InputError, match="no supervision called 'pixels'"):
         Request(published, target, "it", supervision=("pixels",))
     with pytest.raises(InputError, match="invalid import name"):
         Request(published, target, "it/is")

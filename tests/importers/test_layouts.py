@@ -363,7 +363,7 @@ def save_image(path: Path, image: Image.Image, **options: Any) -> Path:
         (Image.new("I;16", (4, 5)), "16-bit grey"),
         (Image.new("1", (4, 5)), "1-bit grey"),
         (Image.new("RGB", (4, 5), (1, 2, 3)), r"colours .* lacks: \(1, 2, 3\) in 20 pixels"),
-        (Image.new("L", (4, 5), 21), r"class numbers 21, where 0\.\.20 and 255"),
+        (Image.new("L", (4, 5), 21), r"class numbers 21, but only 0\.\.20 and 255"),
     ],
 )
 def test_pictures_of_unknown_kinds(image, said, tmp_path) -> None:
@@ -462,7 +462,7 @@ def test_two_folders_must_agree(target: Target, tmp_path: Path) -> None:
 def test_a_class_picture_of_a_class_that_there_is_not(tmp_path: Path) -> None:
     save_picture(tmp_path / "published" / "a_20.png", MASKS["2007_000032"], "L")
     changes = Changes(background="0.1")
-    with pytest.raises(InputError, match=r"a_20\.png: class 20, where 0\.\.19"):
+    with pytest.raises(InputError, match=r"a_20\.png: class 20, but the classes are 0\.\.19"):
         import_folder(tmp_path / "published", listed(tmp_path, "a"), changes=changes)
 
 

@@ -94,9 +94,9 @@ def test_names_of_imports(work: Path, tmp_path: Path, monkeypatch) -> None:
     assert import_folder("import:right", work) == work / "imports" / "right"
     assert import_folder("import:some/where", work) == Path("some/where")
     assert import_folder("import:./right/", work) == Path("right")
-    with pytest.raises(InputError, match="no such import; there are right"):
+    with pytest.raises(InputError, match=r"no such import \(existing: right\)"):
         import_folder("import:wrong", work)
-    with pytest.raises(InputError, match="no such import; there is none"):
+    with pytest.raises(InputError, match=r"no such import \(existing: none\)"):
         import_folder("import:wrong", tmp_path / "nowhere")
     with pytest.raises(InputError, match="invalid import name"):
         import_folder("import:", work)

@@ -38,7 +38,7 @@ def test_tables_are_those_of_the_files(scored: ScoreResult, name: str) -> None:
 
 
 def test_another_table_is_refused(scored: ScoreResult) -> None:
-    with pytest.raises(InputError, match="no table 'pixels'; take values, instances"):
+    with pytest.raises(InputError, match="no table called 'pixels'; choose values, instances"):
         scored.to_pandas("pixels")
 
 
@@ -71,7 +71,9 @@ def test_a_plot_is_a_figure_of_the_report(scored: ScoreResult) -> None:
     page = scored.to_html()
     for kind in ("area", "classes", "precision"):
         assert str(scored.plot(kind)) in page
-    with pytest.raises(InputError, match="no figure 'pie'; take area, classes, precision"):
+    with pytest.raises(
+        InputError, match="no figure called 'pie'; choose from area, classes, precision"
+    ):
         scored.plot("pie")  # type: ignore[arg-type]
 
 

@@ -353,7 +353,7 @@ def test_truth_masks_that_cannot_be(dataset, tmp_path) -> None:
         assert f"{some}.png: unusable ground truth" in str(caught.value)
         return str(caught.value)
 
-    assert "class 33, taxonomy voc20 has 0..20" in complaint(
+    assert "class 33, but voc20 has 0..20" in complaint(
         np.where(one.classes == 0, 33, one.classes).astype(np.uint8)
     )
     assert "0 is background" in complaint(objects=np.full_like(one.objects, 1))
