@@ -71,7 +71,9 @@ def test_a_plot_is_a_figure_of_the_report(scored: ScoreResult) -> None:
     page = scored.to_html()
     for kind in ("area", "classes", "precision"):
         assert str(scored.plot(kind)) in page
-    with pytest.raises(InputError, match="no figure called 'pie'; choose from area, classes"):
+    with pytest.raises(
+        InputError, match="no figure called 'pie'; choose from area, classes, precision"
+    ):
         scored.plot("pie")  # type: ignore[arg-type]
 
 
