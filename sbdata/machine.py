@@ -11,6 +11,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NEARLY_FULL = 1 << 20  # free bytes
+_TRIES, _PAUSE = 20, 0.01  # to write into a folder, and seconds between two
 
 
 # --- sentences ------------------------------------------------------------------------------------
@@ -105,6 +107,27 @@ def check_output(folder: Path) -> None:
     Raises:
         InputError: If files cannot be written; the message names the folder and the problem.
     """
+    for left in reversed(range(_TRIES)):
+        try:
+            return _write_and_remove(folder)
+        except (OSError, ValueError) as error:
+            # Processes that start together, as those of torchrun, remove folders of each other.
+            if left and isinstance(error, FileNotFoundError | FileExistsError):
+                time.sleep(_PAUSE)
+                continue
+            what = getattr(error, "strerror", None) or str(error)
+            remedy = "give another folder"
+            if isinstance(error, OSError) and error.errno in _FULL:
+                what, remedy = (
+                    f"the disk is full ({what})",
+                    "make room there or give another folder",
+                )
+            msg = f"{folder}: cannot be written to: {what}; {remedy}"
+            raise InputError(msg) from error
+    return None
+
+
+def _write_and_remove(folder: Path) -> None:
     made: list[Path] = []
     try:
         missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
@@ -114,13 +137,6 @@ def check_output(folder: Path) -> None:
         # A file without a name, if the system supports it, so that a kill leaves nothing.
         with tempfile.TemporaryFile(dir=folder, prefix=".", suffix=".part") as stream:
             stream.write(b"\0")
-    except (OSError, ValueError) as error:
-        what = getattr(error, "strerror", None) or str(error)
-        remedy = "give another folder"
-        if isinstance(error, OSError) and error.errno in _FULL:
-            what, remedy = f"the disk is full ({what})", "make room there or give another folder"
-        msg = f"{folder}: cannot be written to: {what}; {remedy}"
-        raise InputError(msg) from error
     finally:
         for place in reversed(made):
             with suppress(OSError):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,10 @@ def test_workers_that_still_start_leave_the_signal_to_their_parent(
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=300)
     assert (out, err) == ("stopped\n", "")
+
+
+def test_processes_that_check_one_folder_together_do_not_disturb_each_other(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "ewc"
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(check_output, [folder] * 300))
+    assert not list(tmp_path.rglob("*.part"))
