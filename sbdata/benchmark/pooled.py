@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -93,8 +94,12 @@ def pooled_differences(
     found, draws = [], []
     for strategy in strategies:
         for value in values:
-            differences = _differences(runs, methods, seeds, (strategy, control), value)
-            observed = _observed(runs, methods, seeds, (strategy, control), value)
+            drawn_of = {key: run.draws[value] for key, run in runs.items()}
+            observed_of = {key: run.observed[value] for key, run in runs.items()}
+            differences, observed = (
+                _differences(of, methods, seeds, (strategy, control))
+                for of in (drawn_of, observed_of)
+            )
             groups = [(name,) for name in methods] + ([methods] if len(methods) > 1 else [])
             for group in groups:
                 rows = [methods.index(name) for name in group]
@@ -139,37 +144,11 @@ def _checked(
 
 
 def _differences(
-    runs: Mapping[Run, Bootstrap],
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    pair: tuple[str, str],
-    value: str,
+    of: Mapping[Run, Any], methods: Sequence[str], seeds: Sequence[int], pair: tuple[str, str]
 ) -> Values:
-    """Return the differences by method, seed and draw of image weights."""
+    """Return the differences of two strategies, by method and seed first."""
     one, other = pair
-    return np.array(
-        [
-            [runs[m, one, s].draws[value] - runs[m, other, s].draws[value] for s in seeds]
-            for m in methods
-        ]
-    )
-
-
-def _observed(
-    runs: Mapping[Run, Bootstrap],
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    pair: tuple[str, str],
-    value: str,
-) -> Values:
-    """Return the differences by method and seed, on the unweighted images."""
-    one, other = pair
-    return np.array(
-        [
-            [runs[m, one, s].observed[value] - runs[m, other, s].observed[value] for s in seeds]
-            for m in methods
-        ]
-    )
+    return np.array([[of[m, one, s] - of[m, other, s] for s in seeds] for m in methods])
 
 
 def _hierarchical(differences: Values, seed: int) -> Values:
