@@ -84,12 +84,20 @@ def _class_mean_with_background(sums: Sums, size: int) -> Values:
     return mean_of_rows(both, ~np.isnan(both))
 
 
+def _mean_of_classes(total: Values, n: Values) -> Values:
+    return mean_of_rows(ratio(total, n), n > 0)
+
+
+def _mean_of_instances(total: Values, n: Values) -> Values:
+    return ratio(add_rows(total), add_rows(n))
+
+
 def _class_mean(sums: Sums, size: int) -> Values:
-    return mean_of_rows(ratio(sums.ia[size], sums.instances[size]), sums.instances[size] > 0)
+    return _mean_of_classes(sums.ia[size], sums.instances[size])
 
 
 def _instance_mean(sums: Sums, size: int) -> Values:
-    return ratio(add_rows(sums.ia[size]), add_rows(sums.instances[size]))
+    return _mean_of_instances(sums.ia[size], sums.instances[size])
 
 
 def _region_precision(sums: Sums, size: int) -> Values:
@@ -98,13 +106,12 @@ def _region_precision(sums: Sums, size: int) -> Values:
 
 def _boundary_class_mean(sums: Sums, size: int) -> Values:
     assert sums.boundary is not None  # noqa: S101 - for the type checker
-    n = sums.instances[size]
-    return mean_of_rows(ratio(sums.boundary[size], n), n > 0)
+    return _mean_of_classes(sums.boundary[size], sums.instances[size])
 
 
 def _boundary_instance_mean(sums: Sums, size: int) -> Values:
     assert sums.boundary is not None  # noqa: S101 - for the type checker
-    return ratio(add_rows(sums.boundary[size]), add_rows(sums.instances[size]))
+    return _mean_of_instances(sums.boundary[size], sums.instances[size])
 
 
 _WITH_BACKGROUND = {"class_mean": _class_mean_with_background, "instance_mean": _instance_mean}
