@@ -73,7 +73,7 @@ class InstanceAwareIoU(BaseMetric):
         self.check_classes = check_classes
         self.options = MetricOptions(**options or {})
         self._truth = truth_from_set(self.set_root)
-        self._place = {composed(name): k for k, name in enumerate(self._truth.image_ids)}
+        self._names = {composed(name): name for name in self._truth.image_ids}
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Score a batch and keep one result for each image, which ``evaluate`` collects.
@@ -103,7 +103,7 @@ class InstanceAwareIoU(BaseMetric):
         missing = [name for name in self._truth.image_ids if name not in counted]
         if missing and not self.allow_subset:
             msg = (
-                f"{self.set_root}: {len(missing):,} of {len(self._place):,} images were not "
+                f"{self.set_root}: {len(missing):,} of {len(self._names):,} images were not "
                 f"predicted, such as {missing[0]}; validate on all images of the set, or give "
                 "allow_subset=True"
             )
@@ -141,14 +141,14 @@ class InstanceAwareIoU(BaseMetric):
             msg = "a data sample has neither img_path nor img_id; let PackSegInputs keep img_path"
             raise InputError(msg)
         name = str(number) if path is None else Path(str(path)).stem
-        place = self._place.get(composed(name))
-        if place is None:
+        image_id = self._names.get(composed(name))
+        if image_id is None:
             msg = (
                 f"{self.set_root}: the set has no image called {quoted(name)}; validate on the "
                 "set's own photos (it has the folders of a VOC devkit)"
             )
             raise InputError(msg)
-        return self._truth.image_ids[place], self._truth.loaders(place, place + 1)[0]().truth
+        return image_id, self._truth.load(image_id).truth
 
     def _check_classes(self) -> None:
         """Refuse another order or number of classes, which would give wrong values in silence."""

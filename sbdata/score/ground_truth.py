@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from sbdata.errors import InputError
@@ -81,13 +82,17 @@ class GroundTruth:
     left_out: frozenset[str] = frozenset()
     has_background: bool = True
 
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return {image_id: place for place, image_id in enumerate(self.image_ids)}
+
     def load(self, image_id: str) -> GroundTruthImage:
         """Return the truth of one image.
 
         Raises:
             InputError: If it cannot be read.
         """
-        place = self.image_ids.index(image_id)
+        place = self._places[image_id]
         return self.loaders(place, place + 1)[0]()
 
 
