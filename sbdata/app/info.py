@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,22 @@ def info_of(dataset: fo.Dataset) -> dict[str, Any]:
         )
         raise InputError(msg)
     return dict(dataset.info[INFO])
+
+
+def set_root(known: Mapping[str, Any]) -> Path:
+    """Return the folder of the set that a dataset was loaded from.
+
+    Args:
+        known: Notes of the dataset, see :func:`info_of`.
+
+    Raises:
+        InputError: If the folder is no longer there.
+    """
+    root = Path(known["root"])
+    if not root.is_dir():
+        msg = f"{root}: the set is no longer there; run 'sbdata app' with the folder it is in now"
+        raise InputError(msg)
+    return root
 
 
 def note_info(dataset: fo.Dataset, **values: Any) -> None:

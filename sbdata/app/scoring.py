@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sbdata.app.attached import check_comparable, noted_metric
-from sbdata.app.info import field_name, info_of
+from sbdata.app.info import field_name, info_of, set_root
 from sbdata.app.run_folder import read_run
 from sbdata.app.runs import attach_run
 from sbdata.app.views import arrange_sidebar, save_views
@@ -50,10 +50,7 @@ def score_and_attach(
             scored with other options. Nothing is attached then.
     """
     known = info_of(dataset)
-    root = Path(known["root"])
-    if not root.is_dir():
-        msg = f"{root}: the set is no longer there; run 'sbdata app' with the folder it is in now"
-        raise InputError(msg)
+    root = set_root(known)
     opened = open_set(root)
     name = name or name_of(predictions)
     folder = check_place(out, name, predictions)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
 
-from sbdata.app.info import field_name, info_of, is_ours
+from sbdata.app.info import field_name, info_of, is_ours, set_root
 from sbdata.app.samples import IMAGE_ID
 from sbdata.errors import InputError
 from sbdata.formatting import count
@@ -85,10 +84,7 @@ class InstanceAwareIoU(foo.EvaluationMetric):  # type: ignore[misc]
 def _truth_of(dataset: fo.Dataset) -> GroundTruth:
     """Return the truth of the set that a dataset was loaded from."""
     known = info_of(dataset)
-    root = Path(known["root"])
-    if not root.is_dir():
-        msg = f"{root}: the set is no longer there; run 'sbdata app' with the folder it is in now"
-        raise InputError(msg)
+    root = set_root(known)
     truth = truth_from_set(root)
     if truth.logical_hash != known["logical_hash"]:
         msg = f"{root}: not the set that the dataset was loaded from; load it anew by 'sbdata app'"
