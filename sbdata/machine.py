@@ -102,29 +102,26 @@ def writing_to(folder: Path) -> Iterator[None]:
 def check_output(folder: Path) -> None:
     """Check that files can be written in a folder, before any work is done for it.
 
-    The folder need not exist. Everything created for the check is removed again.
+    The folder need not exist. Everything created for the check is removed again; if processes check
+    one folder at the same time, an empty parent may stay.
 
     Raises:
         InputError: If files cannot be written; the message names the folder and the problem.
     """
-    for left in reversed(range(_TRIES)):
-        try:
-            return _write_and_remove(folder)
-        except (OSError, ValueError) as error:
+    try:
+        for _ in range(_TRIES - 1):
             # Processes that start together, as those of torchrun, remove folders of each other.
-            if left and isinstance(error, FileNotFoundError | FileExistsError):
-                time.sleep(_PAUSE)
-                continue
-            what = getattr(error, "strerror", None) or str(error)
-            remedy = "give another folder"
-            if isinstance(error, OSError) and error.errno in _FULL:
-                what, remedy = (
-                    f"the disk is full ({what})",
-                    "make room there or give another folder",
-                )
-            msg = f"{folder}: cannot be written to: {what}; {remedy}"
-            raise InputError(msg) from error
-    return None
+            with suppress(FileNotFoundError, FileExistsError):
+                return _write_and_remove(folder)
+            time.sleep(_PAUSE)
+        _write_and_remove(folder)
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        remedy = "give another folder"
+        if isinstance(error, OSError) and error.errno in _FULL:
+            what, remedy = f"the disk is full ({what})", "make room there or give another folder"
+        msg = f"{folder}: cannot be written to: {what}; {remedy}"
+        raise InputError(msg) from error
 
 
 def _write_and_remove(folder: Path) -> None:
