@@ -3,10 +3,10 @@
     python examples/compare_strategies.py data/shapes-train data/shapes-b --seeds 3 --threads 1 \
         --result results/strategies-shapes.json
 
-The masks are the training set's ground truth, so that only the loss differs. Besides the strategies
-there are variants: one strategy with other settings, such as the loss of version 1 or regions by
-connected components. Pairs of rows are compared for each seed, first minus second, with the same
-bootstrap weights of the images for both.
+The masks are the training set's ground truth, so that only the loss differs. The rows of the table
+are those of ``examples/losses.yaml`` or of the file of ``--rows``: strategies, perhaps with other
+settings. Pairs of rows are compared for each seed, first minus second, with the same bootstrap
+weights of the images for both.
 
 An interrupted run resumes. To divide the work, start the command several times with --only SEED or
 --row NAME: each call trains and predicts its part, and a last call without them writes the table.
@@ -15,6 +15,8 @@ An interrupted run resumes. To divide the work, start the command several times 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import statistics
 import sys
 from collections.abc import Mapping
@@ -26,17 +28,21 @@ import click
 import torch
 
 from sbdata.cli.progress import showing_progress
+from sbdata.completion import MARKER
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
 from sbdata.sets import open_set
+from sbdata.settings import from_plain
 from sbdata.storage import write_text
 from sbdata.train.checkpoint import load_model
 from sbdata.train.devices import init_distributed
 from sbdata.train.predict import predict_folder
 from sbdata.train.preset import load_preset
 from sbdata.train.refine import make_refiner
+from sbdata.train.registry import FIRST_PHASE
 from sbdata.train.samples import check_images, images_of_set
 from sbdata.train.strategies import environment, run_strategy
+from sbdata.yaml_files import parse_yaml
 
 FIGURES = ("miou", "ia.class_mean",
            *(f"{ia}.{mean}" for mean in ("class_mean", "instance_mean")
@@ -47,36 +53,22 @@ _FOLDER = click.Path(path_type=Path)
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: a strategy, and its changes of the preset."""
+    """A row of the table: a strategy, and its changes of the preset, as ``key=value``."""
 
     strategy: str
     changes: tuple[str, ...] = ()
 
 
-ROWS: Mapping[str, Row] = {
-    "ce": Row("ce"),
-    "sb": Row("sb"),
-    "sb-ft": Row("sb-ft"),
-    "sb-ewc": Row("sb-ewc"),
-    "sb, v1 loss": Row(
-        "sb",
-        (
-            "size_balance.normalizer=class",
-            "size_balance.regions=components",
-            "size_balance.reduction=pixels",
-        ),
-    ),
-    "sb, components": Row("sb", ("size_balance.regions=components",)),
-}
-PAIRS = (
-    ("sb", "ce"),
-    ("sb-ft", "ce"),
-    ("sb-ewc", "ce"),
-    ("sb-ewc", "sb-ft"),
-    ("sb", "sb, v1 loss"),
-    ("sb", "sb, components"),
-)
-"""Compared rows, first minus second."""
+@dataclass(frozen=True)
+class Comparison:
+    """Rows to train by name, and the pairs of rows to compare, first minus second."""
+
+    rows: Mapping[str, Row]
+    pairs: tuple[tuple[str, ...], ...]
+
+
+FREE = ("size_balance.", "ewc.")
+"""Settings on which the shared first phase of a strategy does not depend."""
 
 
 @click.command()
@@ -89,11 +81,14 @@ PAIRS = (
     "--only", type=int, multiple=True, help="Seeds to train and predict, without a table."
 )
 @click.option(
-    "--row",
-    "only_rows",
-    type=click.Choice(list(ROWS)),
-    multiple=True,
-    help="Rows to train and predict, without a table.",
+    "--rows",
+    "rows_file",
+    type=_FOLDER,
+    default=Path(__file__).with_name("losses.yaml"),
+    help="YAML file with the rows and the pairs to compare [examples/losses.yaml].",
+)
+@click.option(
+    "--row", "only_rows", multiple=True, help="Rows to train and predict, without a table."
 )
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="auto", show_default=True)
@@ -106,6 +101,7 @@ def main(
     overrides: tuple[str, ...],
     seeds: int,
     only: tuple[int, ...],
+    rows_file: Path,
     only_rows: tuple[str, ...],
     threads: int,
     device: str,
@@ -115,6 +111,13 @@ def main(
     """Train on TRAINING and score on every set SCORED."""
     torch.set_num_threads(threads)
     settings, place = load_preset(preset, overrides), init_distributed(device)
+    compared = from_plain(
+        Comparison, parse_yaml(rows_file.read_text(), str(rows_file)), str(rows_file)
+    )
+    unknown = {*only_rows, *(name for pair in compared.pairs for name in pair)} - {*compared.rows}
+    if unknown:
+        raise click.ClickException(f"{rows_file} has no row {min(unknown)!r}; rows: "
+                                   f"{', '.join(compared.rows)}")  # fmt: skip
     images = images_of_set(training)
     check_images(images)
     abouts: dict[tuple[int, str], dict[str, Any]] = {}
@@ -122,8 +125,9 @@ def main(
     refiner = make_refiner(inference.refine, crf=inference.crf)
     with showing_progress() as progress:
         for seed in only or range(seeds):
-            for name in only_rows or ROWS:
-                row, folder = ROWS[name], _folder(runs, seed, name)
+            for name in only_rows or compared.rows:
+                row, folder = compared.rows[name], _folder(runs, seed, name, compared)
+                _copy_first_phase(row, runs / f"seed-{seed}", folder.parent)
                 abouts[seed, name] = run_strategy(
                     row.strategy,
                     images,
@@ -148,13 +152,13 @@ def main(
                     )
         if only or only_rows:
             return
-        tables = {root.name: _table(root, runs, seeds, progress) for root in scored}
-    first = abouts[0, "ce"]
+        tables = {root.name: _table(root, runs, seeds, compared, progress) for root in scored}
+    first, *_ = abouts.values()
     values = {
         "command": " ".join(["python", *sys.argv]),
         "synthetic": images.synthetic,
         "seeds": list(range(seeds)),
-        "rows": {name: asdict(row) for name, row in ROWS.items()},
+        "rows": {name: asdict(row) for name, row in compared.rows.items()},
         "preset": settings.as_dict(),
         "training": {"images": len(images), **images.source, "masks": images.masks_digest},
         "initialisation": first["initialisation"],
@@ -164,7 +168,11 @@ def main(
             f"seed {seed}, {name}": round(about["seconds"], 1)
             for (seed, name), about in abouts.items()
         },
-        "ewc_stability": abouts[0, "sb-ewc"]["ewc_stability"],
+        "ewc_stability": {
+            name: about["ewc_stability"]
+            for (seed, name), about in abouts.items()
+            if seed == 0 and "ewc_stability" in about
+        },
         "sets": tables,
     }
     write_text(result, json.dumps(values, indent=2) + "\n")
@@ -172,33 +180,45 @@ def main(
         _print(name, table)
 
 
-def _folder(runs: Path, seed: int, name: str) -> Path:
+def _folder(runs: Path, seed: int, name: str, compared: Comparison) -> Path:
     """Return the folder in which a row is trained; rows without changes share their first phase."""
-    row = ROWS[name]
-    root = runs / name.replace(", ", "-").replace(" ", "-") if row.changes else runs
+    row = compared.rows[name]
+    root = runs / re.sub(r"\W+", "-", name) if row.changes else runs
     return root / f"seed-{seed}" / row.strategy
 
 
-def _table(root: Path, runs: Path, seeds: int, progress: Any) -> dict[str, Any]:
+def _copy_first_phase(row: Row, shared: Path, out: Path) -> None:
+    """Begin with the first phase of the rows without changes, if it cannot differ.
+
+    Training compares it with its own settings, and refuses one that differs.
+    """
+    same = all(change.startswith(FREE) for change in row.changes)
+    if same and (shared / FIRST_PHASE / MARKER).is_file() and not (out / FIRST_PHASE).exists():
+        shutil.copytree(shared / FIRST_PHASE, out / FIRST_PHASE)
+
+
+def _table(
+    root: Path, runs: Path, seeds: int, compared: Comparison, progress: Any
+) -> dict[str, Any]:
     """Score all rows of all seeds on one set, and compare the pairs."""
     truth = truth_from_set(root)
-    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
-    differences: dict[str, list[dict[str, Any]]] = {f"{a} - {b}": [] for a, b in PAIRS}
+    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in compared.rows}
+    differences: dict[str, list[dict[str, Any]]] = {f"{a} - {b}": [] for a, b in compared.pairs}
     for seed in range(seeds):
-        folders = {name: _folder(runs, seed, name) / root.name for name in ROWS}
+        folders = {name: _folder(runs, seed, name, compared) / root.name for name in compared.rows}
         for name, folder in folders.items():
+            against = [second for first, second in compared.pairs if first == name]
             found = score_folder(
                 folder,
                 truth,
                 ScoreOptions(),
-                against=[folders[second] for first, second in PAIRS if first == name],
+                against=[folders[second] for second in against],
                 progress=lambda done, total, s=seed, n=name: progress(  # type: ignore[misc]
                     f"score {s} {n}", done, total
                 ),
             )
             figures[name].append(found.summary.headline())
-            seconds = [second for first, second in PAIRS if first == name]
-            for second, other in zip(seconds, found.compared, strict=True):
+            for second, other in zip(against, found.compared, strict=True):
                 differences[f"{name} - {second}"].append({
                     figure: None if d is None else asdict(d)
                     for figure, d in other.differences.items() if figure in FIGURES
