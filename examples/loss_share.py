@@ -3,11 +3,11 @@
     python examples/loss_share.py $SBDATA_REAL_DATA/voc2012-mini/VOCdevkit/VOC2012 \
         --result results/loss-share.json
 
-The script computes the weights of the true masks of a VOC devkit by each definition and adds them up:
-a pixel's share of the loss is its weight over the sum of all weights, if the cross-entropy is the same
-everywhere. The masks are used as they are (stride 1) and as a network of stride 8 is trained on them:
-reduced by nearest neighbour, with the regions and areas that remain. The size of an object is that of
-its area in the whole mask.
+The script computes the weights of the true masks of a VOC devkit or a built set by each definition
+and adds them up: a pixel's share of the loss is its weight over the sum of all weights, if the
+cross-entropy is the same everywhere. The masks are used as they are (stride 1) and as a network of
+stride 8 is trained on them: reduced by nearest neighbour, with the regions and areas that remain.
+The size of an object is that of its area in the whole mask.
 
 For each definition and stride:
 
@@ -55,14 +55,16 @@ _Map = npt.NDArray[np.uint8]
 
 @click.command()
 @click.argument("devkit", type=_FOLDER)
+@click.option("--tau", "taus", type=float, multiple=True, help="Further values of tau in v2.")
 @click.option("--result", type=_FOLDER, required=True)
-def main(devkit: Path, result: Path) -> None:
+def main(devkit: Path, taus: tuple[float, ...], result: Path) -> None:
     """Add up weights on the masks of DEVKIT, a folder with SegmentationClass and -Object."""
+    definitions = DEFINITIONS | {f"v2, tau {tau:g}": {"tau": tau} for tau in taus}
     files = sorted((devkit / "SegmentationClass").glob("*.png"))
     if not files:
         raise click.ClickException(f"{devkit}: no SegmentationClass/*.png; give a VOC devkit")
     sums = {
-        stride: {name: np.zeros((len(GROUPS), 3)) for name in DEFINITIONS} for stride in STRIDES
+        stride: {name: np.zeros((len(GROUPS), 3)) for name in definitions} for stride in STRIDES
     }
     unlike = {stride: np.zeros(2) for stride in STRIDES}
     with showing_progress() as progress:
@@ -72,7 +74,7 @@ def main(devkit: Path, result: Path) -> None:
             for stride in STRIDES:
                 mask, where = _reduced(classes, stride), _reduced(groups, stride)
                 weights = {
-                    name: size_weights(mask, **options) for name, options in DEFINITIONS.items()
+                    name: size_weights(mask, **options) for name, options in definitions.items()
                 }
                 for name, found in weights.items():
                     sums[stride][name] += _added_up(found, where)

@@ -1,0 +1,387 @@
+"""Write tables and figures of the findings on photos from the committed results.
+
+    python examples/animals/findings.py results/animals docs/findings.md
+
+Every table stands between two markers of the page; the figures are written beside it. The results
+are those of ``claim.yaml``, ``unequal.yaml``, ``compare_strategies.py --rows why.yaml``,
+``shared_photos.py`` and ``loss_share.py``; what is not there yet is left as it is on the page.
+
+Pooled differences are computed from the scores of single images (``keep_tables.py``) with 10,000
+draws; see :mod:`sbdata.benchmark.pooled`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from sbdata.benchmark.ordering import method_order
+from sbdata.benchmark.pooled import PooledDifference, Run, pooled_differences
+from sbdata.benchmark.records import FORMAT, ResultRecord, read_result
+from sbdata.drawing.svg import Figure, element, figure, line, text
+from sbdata.errors import InputError
+from sbdata.formatting import caption, estimate, percent, signed
+from sbdata.json_files import read_json
+from sbdata.metrics.bootstrap import Bootstrap, bootstrap
+from sbdata.report.leaderboard_markdown import markdown_table, write_into_readme
+from sbdata.score.tables_file import read_tables
+from sbdata.sizes import SizeBins
+from sbdata.storage import write_text
+
+VALUES = ("miou", *(f"ia{size}.class_mean" for size in ("", "_small", "_medium", "_large")))
+"""Values in the tables; class means, as in the paper."""
+
+STRATEGIES = ("sb", "sb-ft", "sb-ewc")
+CONTROL = "ce"
+DRAWS = 10_000
+REMEDY = "restore the file"
+
+
+def main(results: Path, page: Path) -> None:
+    """Rewrite the tables of a page and its figures."""
+    body = page.read_text()
+    tables: dict[str, str] = {}
+    points: dict[str, list[tuple[str, float, float]]] = {}
+    claim = read_runs(results / "claim")
+    if claim:
+        records = {run: record for run, (record, _) in claim.items()}
+        draws = {run: drawn for run, (_, drawn) in claim.items()}
+        found = pooled_differences(draws, STRATEGIES, VALUES, control=CONTROL)
+        tables["claim"] = _levels(records)
+        tables["claim-pooled"] = _pooled(found)
+        tables["claim-methods"] = _by_method(found)
+        tables["pseudo-masks"] = _pseudo_masks(records)
+        points["segmenters (ce)"] = [
+            (
+                method,
+                _mean_of(records, method, CONTROL, _AXES[0]),
+                _mean_of(records, method, CONTROL, _AXES[1]),
+            )
+            for method in _methods(records)
+        ]
+        write_text(page.with_name("findings-claim.svg"), _forest(found).standalone())
+    unequal = read_runs(results / "unequal")
+    if unequal and claim:
+        both = {run: drawn for run, (_, drawn) in unequal.items()}
+        methods = {run[0] for run in both}
+        both |= {
+            run: drawn
+            for run, (_, drawn) in claim.items()
+            if run[0] in methods and run[1] == CONTROL
+        }
+        tables["unequal"] = _pooled(pooled_differences(both, STRATEGIES, VALUES, control=CONTROL))
+    shared = results / "shared-photos.json"
+    if shared.is_file():
+        read = read_json(shared, REMEDY)
+        tables["shared-photos"] = _shared(read)
+        tables["shared-outcomes"] = _outcomes(read)
+        points["pseudo-masks"] = [
+            (name, *(of["values"][value] for value in _AXES)) for name, of in read["masks"].items()
+        ]
+    if points:
+        write_text(page.with_name("findings-miou.svg"), _scatter(points).standalone())
+    for name, draw in (("transcam", _shared), ("why", _why), ("loss-share", _loss_share)):
+        if (results / f"{name}.json").is_file():
+            tables[name] = draw(read_json(results / f"{name}.json", REMEDY))
+    for name, table in tables.items():
+        body = write_into_readme(body, name, table)
+    write_text(page, body)
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def read_runs(folder: Path) -> dict[Run, tuple[ResultRecord, Bootstrap]]:
+    """Read results with the draws of their scores, and check that they belong together.
+
+    Raises:
+        InputError: If the tables of a result are missing, or do not give its values.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        if read_json(path, REMEDY).get("format") != FORMAT:
+            continue
+        record = read_result(path)
+        (scored,) = record.sets.values()
+        tables = read_tables(folder / "tables" / f"{path.stem}.npz")
+        drawn = bootstrap(tables, SizeBins(), resamples=DRAWS)
+        for value in VALUES:
+            kept = scored.figures[value].value
+            if kept is None or abs(kept - drawn.observed[value]) > 1e-6:
+                msg = f"{path}: {value} is not that of its tables; keep the tables again"
+                raise InputError(msg)
+        run = (record.method, record.strategy, record.seed)
+        if run in found:
+            msg = f"{path}: another result of {' '.join(map(str, run))} lies beside it; remove one"
+            raise InputError(msg)
+        found[run] = record, drawn
+    return found
+
+
+def _methods(records: Mapping[Run, ResultRecord]) -> list[str]:
+    kinds = {method: "controls" if r.control else "" for (method, _, _), r in records.items()}
+    return sorted(kinds, key=lambda method: method_order(method, kinds[method]))
+
+
+def _seeds(
+    records: Mapping[Run, ResultRecord], method: str, strategy: str, value: str
+) -> list[float]:
+    found = []
+    for (m, s, _), record in records.items():
+        if (m, s) == (method, strategy):
+            (scored,) = record.sets.values()
+            found.append(float(scored.figures[value].value or 0))
+    return found
+
+
+def _mean_of(records: Mapping[Run, ResultRecord], method: str, strategy: str, value: str) -> float:
+    return statistics.fmean(_seeds(records, method, strategy, value))
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def _captions(values: Iterable[str] = VALUES) -> list[str]:
+    return [caption(value.removesuffix(".class_mean")) for value in values]
+
+
+def _levels(records: Mapping[Run, ResultRecord]) -> str:
+    """Return the table of values: mean and standard deviation over the seeds."""
+    rows = []
+    for method in _methods(records):
+        for strategy in (CONTROL, *STRATEGIES):
+            cells = []
+            for value in VALUES:
+                seeds = _seeds(records, method, strategy, value)
+                cells.append(estimate(value, statistics.fmean(seeds), statistics.stdev(seeds)))
+            rows.append([f"`{method}`", f"`{strategy}`", *cells])
+    return markdown_table(["method", "strategy", *_captions()], rows, 2)
+
+
+def _with_interval(found: PooledDifference) -> str:
+    mark = " *" if found.holm_p < 0.05 else ""
+    return f"{signed(found.difference)} ({signed(found.low)} to {signed(found.high)}){mark}"
+
+
+def _pooled(found: Sequence[PooledDifference]) -> str:
+    """Return the differences pooled over all methods, with p-values after Holm's correction."""
+    most = max(len(each.methods) for each in found)
+    rows = [
+        [
+            f"`{each.strategy}` − `{each.control}`",
+            *_captions([each.value]),
+            f"{signed(each.difference)}",
+            f"{signed(each.low)} to {signed(each.high)}",
+            f"{signed(each.holm_low)} to {signed(each.holm_high)}",
+            f"{each.holm_p:.3f}",
+        ]
+        for each in found
+        if len(each.methods) == most
+    ]
+    titles = ["difference", "value", "mean", "95 %", "95 %, Holm", "p, Holm"]
+    return markdown_table(titles, rows, 2)
+
+
+def _by_method(found: Sequence[PooledDifference]) -> str:
+    """Return the differences of every single method."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for each in found:
+        if len(each.methods) == 1:
+            row = cells.setdefault((each.methods[0], each.strategy), {})
+            row[each.value] = _with_interval(each)
+    rows = [
+        [f"`{method}`", f"`{strategy}` − `{CONTROL}`", *(of[value] for value in VALUES)]
+        for (method, strategy), of in sorted(cells.items(), key=lambda item: item[0][0])
+    ]
+    return markdown_table(["method", "difference", *_captions()], rows, 2)
+
+
+def _pseudo_masks(records: Mapping[Run, ResultRecord]) -> str:
+    """Return the quality of the pseudo-masks: the mean over the seeds."""
+    rows = []
+    for method in _methods(records):
+        masks = [
+            record.pseudo
+            for (m, strategy, _), record in records.items()
+            if (m, strategy) == (method, CONTROL) and record.pseudo is not None
+        ]
+        if masks:
+            rows.append([
+                f"`{method}`",
+                *(
+                    estimate(value, statistics.fmean(m["figures"][value]["value"] for m in masks))
+                    for value in VALUES
+                ),
+            ])  # fmt: skip
+    return markdown_table(["method", *_captions()], rows, 1)
+
+
+_SHARED = (*VALUES, "region_precision_small", "region_precision_large")
+
+
+def _shared(read: Mapping[str, Any]) -> str:
+    rows = [
+        [f"`{name}`", *(estimate(value, of["values"][value]) for value in _SHARED)]
+        for name, of in read["masks"].items()
+    ]
+    return markdown_table(["masks", *_captions(_SHARED)], rows, 1)
+
+
+def _outcomes(read: Mapping[str, Any]) -> str:
+    """Return the shares of instances with each outcome, by size, and orphan regions."""
+    rows = []
+    for name, of in read["masks"].items():
+        for size, counts in of["outcomes"].items():
+            n = sum(counts.values())
+            rows.append([f"`{name}`", size, str(n), *(percent(c / n) for c in counts.values())])
+    (first, *_) = read["masks"].values()
+    titles = [name.replace("_", " ") for name in first["outcomes"]["small"]]
+    return markdown_table(["masks", "size", "n", *titles], rows, 2)
+
+
+def _why(read: Mapping[str, Any]) -> str:
+    """Return the differences of ``compare_strategies.py``: their mean over the seeds."""
+    (table,) = read["sets"].values()
+    rows = []
+    for pair, seeds in table["differences"].items():
+        first, second = pair.split(" - ")
+        cells = []
+        for value in VALUES:
+            of = [seed[value]["value"] for seed in seeds]
+            cells.append(f"{signed(statistics.fmean(of))} ± {statistics.stdev(of):.3f}")
+        rows.append([f"{first} − {second}", *cells])
+    return markdown_table(["difference", *_captions()], rows, 1)
+
+
+def _loss_share(read: Mapping[str, Any]) -> str:
+    """Return the shares of the loss by group of pixels, of the masks at their own size."""
+    definitions = read["strides"]["1"]["definitions"]
+    rows = [
+        [name, *(percent(share) for share in of["share"].values())]
+        for name, of in definitions.items()
+    ]
+    (first, *_) = definitions.values()
+    return markdown_table(["definition", *first["share"]], rows, 1)
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+_AXES = ("miou", "ia_small.class_mean")
+
+
+def _scatter(points: Mapping[str, Sequence[tuple[str, float, float]]]) -> Figure:
+    """Draw mIoU against IA_small: one mark for each method, a shape and colour for each group."""
+    width, height, left, right, top, bottom = 720, 420, 60, 560, 20, 360
+    every = [point for group in points.values() for point in group]
+    top_x = -(-max(x for _, x, _ in every) * 10 // 1) / 10
+    top_y = -(-max(y for _, _, y in every) * 10 // 1) / 10
+    low_x = (min(x for _, x, _ in every) * 10 // 1) / 10
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            left + (right - left) * (x - low_x) / (top_x - low_x),
+            bottom - (bottom - top) * y / top_y,
+        )
+
+    parts: list[Markup] = []
+    for k in range(round(top_y * 10) + 1):
+        y = at(low_x, k / 10)[1]
+        parts += [
+            line(left, y, right, y, "grid"),
+            text(left - 8, y + 4, f"{k / 10:.1f}", "end quiet"),
+        ]
+    for k in range(round(low_x * 10), round(top_x * 10) + 1):
+        x = at(k / 10, 0)[0]
+        parts += [
+            line(x, top, x, bottom, "grid"),
+            text(x, bottom + 18, f"{k / 10:.1f}", "middle quiet"),
+        ]
+    parts += [
+        text((left + right) / 2, bottom + 40, "mIoU", "middle"),
+        text(left, top - 6, "IA of small objects (class mean)", "start"),
+    ]
+    for k, (group, of) in enumerate(points.items()):
+        colour = f"var(--{('blue', 'orange', 'green')[k % 3]})"
+        for name, value, small in of:
+            x, y = at(value, small)
+            parts += [_mark(x, y, k, colour), text(x + 8, y + 4, name, "start fine")]
+        parts += [_mark(right + 24, top + 20 + 24 * k, k, colour),
+                  text(right + 36, top + 24 + 24 * k, group, "start")]  # fmt: skip
+    said = "mIoU and IA of small objects: " + "; ".join(
+        f"{group} " + ", ".join(f"{name} {x:.3f} and {y:.3f}" for name, x, y in of)
+        for group, of in points.items()
+    )
+    return figure(said, width, height, parts)
+
+
+def _mark(x: float, y: float, shape: int, colour: str) -> Markup:
+    corners = ((), ((-4, -4), (4, -4), (4, 4), (-4, 4)), ((0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)))
+    if not corners[shape % 3]:
+        return element("circle", cx=x, cy=y, r=4.5, style=f"fill:{colour}")
+    points = " ".join(f"{x + dx:g},{y + dy:g}" for dx, dy in corners[shape % 3])
+    return element("polygon", points=points, style=f"fill:{colour}")
+
+
+def _forest(found: Sequence[PooledDifference]) -> Figure:
+    """Draw the differences with their 95 % intervals: every method, and all of them pooled."""
+    shown = [each for each in found if each.value in (VALUES[0], *VALUES[2:])]
+    values = list(dict.fromkeys(each.value for each in shown))
+    groups = sorted({each.methods for each in shown}, key=lambda group: (len(group), group))
+    strategies = list(dict.fromkeys(each.strategy for each in shown))
+    reach = max(max(abs(each.low), abs(each.high)) for each in shown)
+    column, row, left, top = 150, 18, 120, 56
+    height = top + row * len(strategies) * len(groups) + 14 * len(groups) + 34
+    parts: list[Markup] = []
+    for v, value in enumerate(values):
+        middle = left + column * v + column / 2
+        parts += [
+            text(middle, 16, _captions([value])[0], "middle strong"),
+            text(middle, 34, f"± {reach:.2f}", "middle quiet fine"),
+            line(middle, top - 10, middle, height - 30, "limit"),
+        ]
+        scale = (column / 2 - 8) / reach
+        for g, group in enumerate(groups):
+            for s, strategy in enumerate(strategies):
+                y = top + row * (g * len(strategies) + s) + 14 * g
+                each = next(
+                    e for e in shown if (e.value, e.methods, e.strategy) == (value, group, strategy)
+                )
+                colour = f"var(--{('blue', 'orange', 'green')[s % 3]})"
+                ends = {"x1": middle + each.low * scale, "x2": middle + each.high * scale}
+                parts += [
+                    element(
+                        "line", y1=y, y2=y, **ends, style=f"stroke:{colour};stroke-width:2"
+                    ),
+                    _mark(middle + each.difference * scale, y, s, colour),
+                ]  # fmt: skip
+                if v == 0:
+                    name = group[0] if len(group) == 1 else "all methods"
+                    label = f"{name}, {strategy}" if s == 0 else strategy
+                    parts.append(
+                        text(left - 6, y + 4, label, "end fine" + (" strong" * (len(group) > 1)))
+                    )
+    parts.append(
+        text(
+            left,
+            height - 10,
+            f"difference from {CONTROL} of equal steps, with 95 % intervals",
+            "start quiet",
+        )
+    )
+    said = "Differences from ce: " + "; ".join(
+        f"{'all methods' if len(e.methods) > 1 else e.methods[0]} {e.strategy} "
+        f"{_captions([e.value])[0]} "
+        f"{signed(e.difference)} ({signed(e.low)} to {signed(e.high)})"
+        for e in shown
+        if len(e.methods) > 1
+    )
+    return figure(said, left + column * len(values), height, parts)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
