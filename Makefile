@@ -32,7 +32,7 @@ define ensure_mongod
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset check test study lint docs app bench speed perf manifests dist constraints clean
+.PHONY: help dataset check test study lint docs app bench speed perf findings manifests dist constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -83,6 +83,10 @@ speed: $(VENV)/dev ## Measure the speed of sbdata against its alternatives, a te
 
 perf: $(VENV)/dev ## Measure the speed of this checkout against BASE [the last tag v*, else HEAD~1]
 	@$(BIN)/python benchmarks/perf.py $(if $(BASE),--base $(BASE)) $(ARGS)
+
+findings: $(VENV)/core ## Write the tables and figures of docs/findings.md from results/animals
+	@$(BIN)/sbdata leaderboard results/animals --check
+	@$(BIN)/python examples/animals/findings.py results/animals docs/findings.md
 
 manifests: $(VENV)/core ## Write the committed manifests of the bundled recipes again
 	@$(BIN)/sbdata dataset build shapes-b

@@ -1,0 +1,75 @@
+"""The scripts for the findings compute what they say."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sbdata.masks import read_index_png, write_index_png
+from sbdata.metrics import Accumulator, score_image
+from sbdata.score.truth import truth_from_set
+from sbdata.sets import open_set
+from sbdata.sizes import SizeBins
+from sbdata.taxonomy import VOC20, Taxonomy
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(script: str, *arguments: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    assert ended.value.code == 0
+
+
+@pytest.fixture
+def masks(shapes_set: Path, tmp_path: Path) -> dict[str, Path]:
+    """Masks of some photos only, eroded by noise; 255 at some pixels."""
+    opened, rng = open_set(shapes_set), np.random.default_rng(0)
+    folders = {name: tmp_path / name for name in ("first", "second")}
+    for name, lacking in (("first", 0), ("second", 1)):
+        for place, image_id in enumerate(opened):
+            mask = np.array(opened.class_map(image_id))
+            mask[rng.random(mask.shape) < 0.1] = 0
+            mask[rng.random(mask.shape) < 0.05] = 255
+            if place != lacking:
+                write_index_png(folders[name] / f"{image_id}.png", mask)
+    return folders
+
+
+def test_masks_are_compared_on_the_photos_that_all_folders_have(
+    shapes_set: Path, masks: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [x for name, at in masks.items() for x in ("--masks", f"{name}={at}")]
+    out = tmp_path / "shared.json"
+    run("animals/shared_photos.py", shapes_set, *given, "--result", out, monkeypatch=monkeypatch)
+    found: dict[str, Any] = json.loads(out.read_text())
+    truth = truth_from_set(shapes_set)
+    shared = list(truth.image_ids)[2:]
+    assert found["n_images"] == len(shared) > 0
+    for name, folder in masks.items():
+        counted = Accumulator(len(truth.taxonomy))
+        for image_id in shared:
+            mask = np.array(read_index_png(folder / f"{image_id}.png"))
+            mask[mask == 255] = 0
+            image = score_image(mask, truth.load(image_id).truth, len(truth.taxonomy))
+            counted.update(image_id, image)
+        summary = counted.compute(SizeBins())
+        assert found["masks"][name]["values"] == pytest.approx(summary.headline(), abs=1e-12)
+        assert found["masks"][name]["outcomes"] == summary.outcomes
+
+
+def test_masks_with_the_numbers_of_voc_are_read_by_name() -> None:
+    numbers = runpy.run_path(str(EXAMPLES / "animals/shared_photos.py"))["_numbers"]
+    own = Taxonomy("own", ("sheep", "cat"))
+    table = numbers(own, VOC20)
+    assert table[VOC20.id_of("sheep")] == 1
+    assert table[VOC20.id_of("cat")] == 2
+    assert table[255] == 255
+    assert np.count_nonzero(table) == 3
