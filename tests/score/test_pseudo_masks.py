@@ -22,7 +22,7 @@ from sbdata.mask_files import voc_palette, write_index_png
 from sbdata.recipe import SourceSpec
 from sbdata.score.inputs import ProblemsError
 from sbdata.score.pseudo_masks import (
-    LAST,
+    MASKS,
     THRESHOLDS,
     instance_outcomes,
     losses_by_stage,
@@ -236,9 +236,9 @@ def test_where_small_objects_die_is_told_apart(opened: EvaluationSet, tmp_path: 
     assert rows["seeds", "small"]["newly_lost"] == rows["seeds", "small"]["to_background"]
     assert rows["seeds", "small"]["lost"] == n["small"]
     assert rows["seeds", "medium"]["lost"] == 0
-    assert rows[LAST, "small"]["newly_lost"] == 0
-    assert rows[LAST, "medium"]["newly_lost"] == rows[LAST, "medium"]["to_ignored"] == n["medium"]
-    assert rows[LAST, "large"]["lost"] == 0
+    assert rows[MASKS, "small"]["newly_lost"] == 0
+    assert rows[MASKS, "medium"]["newly_lost"] == rows[MASKS, "medium"]["to_ignored"] == n["medium"]
+    assert rows[MASKS, "large"]["lost"] == 0
 
 
 # --- scores ---------------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ def test_a_stage_needs_name_and_folder(opened: EvaluationSet, tmp_path: Path, st
 
 def test_two_stages_of_one_name(opened: EvaluationSet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two stages are called 'masks'"):
-        score_pseudo(tmp_path, opened, [(LAST, tmp_path)])
+        score_pseudo(tmp_path, opened, [(MASKS, tmp_path)])
 
 
 # --- what people hand in --------------------------------------------------------------------------
