@@ -127,7 +127,7 @@ def _picture(crop: ObjectCrop, said: str, *marks: object) -> Markup:
 
 def _stroke(crop: ObjectCrop) -> float:
     """Return the width of outlines in pixels of the photo, so that they scale with the crop."""
-    return max(crop.own.shape) / 110
+    return float(max(crop.own.shape)) / 110
 
 
 def _paint(name: str, number: int) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sbdata.file_names import stored
 from sbdata.formatting import limits, percent
 from sbdata.layout import image_path
 from sbdata.machine import check_output, writing_to
+from sbdata.manifest import check_has_masks
 from sbdata.report.crops import crop_around, open_photo
 from sbdata.report.pages import render
 from sbdata.report.stage_pictures import ObjectCrop, legend, photo_picture, stage_picture
@@ -47,10 +49,12 @@ def check_page(page: Path, opened: EvaluationSet) -> None:
 
     Raises:
         InputError: If the file is a folder, holds anything else, is not called ``.html`` or cannot
-            be written; or if the set has no objects of the smallest size, or lacks a photo of one.
+            be written; or if the set has no masks or no objects of the smallest size, or lacks a
+            photo of one.
     """
+    check_has_masks(opened.manifest, opened.root, "a page of small objects")
     if page.suffix.lower() not in (".html", ".htm"):
-        msg = f"{page}: --page writes one HTML file; give a name such as {page / 'page.html'}"
+        msg = f"{page}: --page writes one HTML file; give a name such as stages.html"
         raise InputError(msg)
     with writing_to(page.parent):
         if page.is_dir():
@@ -63,23 +67,20 @@ def check_page(page: Path, opened: EvaluationSet) -> None:
             )
             raise InputError(msg)
     size, rows = opened.bins.names[0], opened.manifest.instances
-    of_size = [i for i, s in zip(*_columns(rows, "image_id", "size"), strict=True) if s == size]
+    columns = (rows[name].to_pylist() for name in ("image_id", "size"))
+    of_size = dict.fromkeys(i for i, of in zip(*columns, strict=True) if of == size)
     if not of_size:
         msg = (
             f"{opened.root}: the set has no {size} objects ({limits(opened.bins, 0)} pixels), so "
             "there is nothing to show; leave out --page"
         )
         raise InputError(msg)
-    for image_id in dict.fromkeys(of_size):
+    for image_id in of_size:
         photo = image_path(opened.root, image_id)
         if not stored(photo.parent, photo.name).is_file():
             msg = f"{photo}: no such file, and --page shows the photos; build the set again"
             raise InputError(msg)
     check_output(page.parent)
-
-
-def _columns(table: Any, *names: str) -> list[list[Any]]:
-    return [table[name].to_pylist() for name in names]
 
 
 def _is_ours(page: Path) -> bool:
@@ -124,15 +125,18 @@ def _html(
 ) -> str:
     scored, bins = found.as_background, opened.bins
     stages = [name for name, _ in found.fates]
-    shown, number = [], 0
-    for group in groups:
-        objects = []
-        for one in group.chosen:
-            number += 1
-            objects.append(
-                {"object": one, "panels": _panels(one, number, stages, opened, folders)}
-            )
-        shown.append({"group": group, "said": _said(group), "objects": objects})
+    numbers = count(1)
+    shown = [
+        {
+            "group": group,
+            "said": _said(group),
+            "objects": [
+                {"object": one, "panels": _panels(one, next(numbers), stages, opened, folders)}
+                for one in group.chosen
+            ],
+        }
+        for group in groups
+    ]
     return render(
         "stages",
         title=f"Where {bins.names[0]} objects are lost: {scored.name} on {scored.truth_name}"
@@ -150,7 +154,7 @@ def _html(
         losses=_losses(found),
         groups=shown,
         n_of_size=sum(group.n_objects for group in groups),
-        n_chosen=number,
+        n_chosen=sum(len(group.chosen) for group in groups),
         sections={
             "losses": "Losses by stage and size",
             "fates": f"Fates of the {bins.names[0]} objects",

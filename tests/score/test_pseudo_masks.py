@@ -25,6 +25,7 @@ from sbdata.score.pseudo_masks import (
     MASKS,
     THRESHOLDS,
     instance_outcomes,
+    label_outcomes,
     losses_by_stage,
     pseudo_as_dict,
     score_pseudo,
@@ -172,6 +173,17 @@ def test_a_set_whose_masks_changed_is_refused(opened: EvaluationSet, tmp_path: P
             instance_outcomes(save(tmp_path, perfect()), opened)
     finally:
         path.write_bytes(before)
+
+
+def test_labels_have_an_instance_or_not(opened: EvaluationSet) -> None:
+    labels = dict.fromkeys(opened, (DOG,))
+    rows = label_outcomes(labels, opened).to_pylist()
+    assert {row["class_id"] for row in rows} == {CAT, DOG}
+    for row in rows:
+        has = row["class_id"] == DOG
+        assert (row["share_own_class"], row["share_background"]) == (has, not has)
+        assert row["share_ignored"] == row["share_other"] == 0
+    assert len(rows) == opened.manifest.instances.num_rows
 
 
 # --- losses ---------------------------------------------------------------------------------------
