@@ -351,6 +351,7 @@ def _show_plan(
                 "seconds": row.seconds,
                 "estimate": row.estimate.source,
                 "done": row.done,
+                "folder": str(work / row.task.folder) if row.task.folder else None,
             }
             for row in rows
         ]
