@@ -206,8 +206,8 @@ def _panels(
     for k, stage in enumerate(stages):
         values, share = None, one.shares[k]
         if stage == LABELS:
-            share_said = "among them" if share else "not among them"
-            said = f"{stage}: {one.class_name} is {share_said}"
+            share_said = f"{'have' if share else 'lack'} its class"
+            said = f"{stage}: {share_said}, {one.class_name}"
         else:
             file = stored(folders[stage], f"{one.image_id}.png")
             values = read_prediction(file, size, contract)[0][place]

@@ -121,7 +121,7 @@ def panels(html):
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def test_pictures_show_the_masks(opened, folders, written) -> None:
+def test_pictures_show_the_masks(opened, folders, written):
     pictures = panels(written.read_text("utf-8"))
     assert len(pictures) == 3 * 5
     crops = [("a", 1, slice(0, SIDE)), ("a", 2, slice(24, 120)), ("b & 'b'", 2, slice(4, 100))]
@@ -150,19 +150,19 @@ def test_pictures_show_the_masks(opened, folders, written) -> None:
     assert sorted(met) == [("a", 1), ("a", 2), ("b & 'b'", 2)]
 
 
-def test_shares_are_counted_by_hand(written) -> None:
+def test_shares_are_counted_by_hand(written):
     captions = [re.sub(r"<.*?>", "", c).strip() for *_, c in panels(written.read_text("utf-8"))]
     name = "&lt;b&gt;seeds&lt;/b&gt; &amp; more"
     assert [captions[k : k + 5] for k in range(0, 15, 5)] == [
-        ["photo", "labels: among them", f"{name}: 50.0 %", "masks: 20.0 % lost",
+        ["photo", "labels: have its class", f"{name}: 50.0 %", "masks: 20.0 % lost",
          "segmenter: 20.0 % lost"],
-        ["photo", "labels: not among them lost", f"{name}: 100.0 %", "masks: 0.0 % lost",
+        ["photo", "labels: lack its class lost", f"{name}: 100.0 %", "masks: 0.0 % lost",
          "segmenter: 100.0 %"],
-        ["photo", "labels: among them", f"{name}: 100.0 %", "masks: 80.0 %", "segmenter: 80.0 %"],
+        ["photo", "labels: have its class", f"{name}: 100.0 %", "masks: 80.0 %", "segmenter: 80.0 %"],
     ]  # fmt: skip
 
 
-def test_a_crop_is_three_times_the_box(tmp_path) -> None:
+def test_a_crop_is_three_times_the_box(tmp_path):
     size = (400, 420)
     long = box(150, 160, 1, 60, size)
     set_ = write_drawn(
@@ -178,7 +178,7 @@ def test_a_crop_is_three_times_the_box(tmp_path) -> None:
 # --- words ----------------------------------------------------------------------------------------
 
 
-def test_tables_have_the_losses_and_fates(page, found) -> None:
+def test_tables_have_the_losses_and_fates(page, found):
     (losses,) = [t for t in page.tables if t["caption"].startswith("Lost instances")]
     rows = [[cell[0] for cell in row] for row in losses["rows"][1:]]
     assert [row[:2] for row in rows] == [
@@ -203,14 +203,14 @@ def test_tables_have_the_losses_and_fates(page, found) -> None:
     assert page.all("figure") != []
 
 
-def test_header_names_set_masks_and_metric(page, opened, folders) -> None:
+def test_header_names_set_masks_and_metric(page, opened, folders):
     assert f"Where small objects are lost: {folders[MASKS].name} on pets" in page.text
     for words in ("ia_iou.v2", opened.logical_hash[:12], "2 images, 5 instances", "under 30"):
         assert words in page.text
     assert "3 of 3 small objects" in page.text
 
 
-def test_page_stands_alone_and_names_are_text(page, written) -> None:
+def test_page_stands_alone_and_names_are_text(page, written):
     html = written.read_text("utf-8")
     assert HOSTILE in page.text
     assert STAGE in page.text
@@ -223,7 +223,7 @@ def test_page_stands_alone_and_names_are_text(page, written) -> None:
     assert used <= set(page.ids)
 
 
-def test_same_score_gives_the_same_bytes(found, opened, folders, written, tmp_path) -> None:
+def test_same_score_gives_the_same_bytes(found, opened, folders, written, tmp_path):
     write_stages_page(found, opened, folders, tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == written.read_bytes()
     assert write_stages_page(found, opened, folders, tmp_path / "one.html", 1) == 1
@@ -238,7 +238,7 @@ def refused(opened: EvaluationSet, page: Path) -> str:
     return str(caught.value)
 
 
-def test_places_that_cannot_be_a_page(opened, written, tmp_path) -> None:
+def test_places_that_cannot_be_a_page(opened, written, tmp_path):
     check_page(written, opened)  # an earlier page is replaced
     assert "one HTML file" in refused(opened, tmp_path / "pages")
     (tmp_path / "folder.html").mkdir()
@@ -250,7 +250,7 @@ def test_places_that_cannot_be_a_page(opened, written, tmp_path) -> None:
     assert "other.html" in refused(opened, other / "deeper.html")
 
 
-def test_sets_that_give_no_page(tmp_path) -> None:
+def test_sets_that_give_no_page(tmp_path):
     large = write_drawn(tmp_path / "large", {"a": [Drawn(1, box(20, 3, 25, 25))]})
     assert "no small objects (under 30 pixels)" in refused(large, tmp_path / "p.html")
     gone = write_drawn(tmp_path / "gone", images())
@@ -274,7 +274,7 @@ def test_sets_that_give_no_page(tmp_path) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1200])
-def test_browser_shows_it_without_error_or_request(browser, written, width, scheme) -> None:
+def test_browser_shows_it_without_error_or_request(browser, written, width, scheme):
     asked = shown(browser, written, width, scheme)
     assert [url for url in asked if url.startswith("file:")] == [written.as_uri()]
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
