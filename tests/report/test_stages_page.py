@@ -158,7 +158,8 @@ def test_shares_are_counted_by_hand(written):
          "segmenter: 20.0 % lost"],
         ["photo", "labels: lack its class lost", f"{name}: 100.0 %", "masks: 0.0 % lost",
          "segmenter: 100.0 %"],
-        ["photo", "labels: have its class", f"{name}: 100.0 %", "masks: 80.0 %", "segmenter: 80.0 %"],
+        ["photo", "labels: have its class", f"{name}: 100.0 %", "masks: 80.0 %",
+         "segmenter: 80.0 %"],
     ]  # fmt: skip
 
 
