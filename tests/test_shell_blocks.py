@@ -75,7 +75,7 @@ CHANGES = (
     (r"pool: 2000, train: 600", "pool: 16, train: 8"),
     (r"(training_input\.py) --scale 0\.3", r"\1 --quick"),
     (r" --photos \$VOC/\S+ --masks \$VOC/\S+", ""),
-    (r"( bench .*--method (?!.*--dry-run).*)", r"\1 --dry-run"),
+    (r"( bench .*--method (?!.*--(?:dry-run|stages)).*)", r"\1 --dry-run"),
     (r"( bench --study (?!.*--dry-run).*)", r"\1 --dry-run"),
     (r"(benchmarks/steps\.py)", r"\1 --quick --only 'tf_efficientnet_lite0, stride 16'"),
     (r"irn \.\.\. ", "irn --strategy ce --train-set data/shapes-train --set data/shapes-b "),
@@ -192,7 +192,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "MAPS").mkdir()
     for image_id in opened:
         save(here / "MAPS" / f"{image_id}.npy", irn(opened.class_map(image_id)))
-    for folder in ("MASKS", "SEEDS", "WALK", "PSEUDO_MASKS"):
+    for folder in ("MASKS", "SEEDS", "WALK", "SEGMENTER", "PSEUDO_MASKS"):
         copytree(here / "data/shapes-train/SegmentationClass", here / folder)
     for folder in ("", "PATH", "data/voc2012-mini"):
         write_files(here / folder, voc_files())

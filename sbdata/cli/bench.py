@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,6 +152,11 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the tasks and their cost, then exit.")
 @click.option(
+    "--stages", is_flag=True,
+    help="Show the 'sbdata pseudo score' commands of the class masks that the stages of each "
+    "method have written so far, then exit.",
+)  # fmt: skip
+@click.option(
     "--only", metavar="ID",
     help="Run only the task whose id begins with ID (see --dry-run).",
 )  # fmt: skip
@@ -183,6 +189,7 @@ def bench(
     slurm: tuple[str, ...],
     verify: bool,
     dry_run: bool,
+    stages: bool,
     only: str | None,
     listing: bool,
     as_json: bool,
@@ -243,6 +250,9 @@ def bench(
             _show_plan(plan, work, results, workers, as_json)
             return
         plans = (plan,)
+    if stages:
+        _show_stages(plans, work, as_json)
+        return
     from sbdata.benchmark.run import run_bench
     from sbdata.machine import check_output
     from sbdata.train.devices import init_distributed
@@ -341,6 +351,7 @@ def _show_plan(
                 "seconds": row.seconds,
                 "estimate": row.estimate.source,
                 "done": row.done,
+                "folder": str(work / row.task.folder) if row.task.folder else None,
             }
             for row in rows
         ]
@@ -373,6 +384,42 @@ def _show_plan(
         f"earlier tasks of the same kind in {work}; otherwise they are rough ({BASIS}). Nothing "
         "was computed; '--only ID' runs one task."
     )
+
+
+def _show_stages(plans: Sequence[BenchmarkConfig], work: Path, as_json: bool) -> None:
+    """Print the folders of class masks as commands that score them, one for each method and seed.
+
+    A line that begins with # is a comment of the shell.
+    """
+    from sbdata.benchmark.cache import Cache
+    from sbdata.benchmark.run import plan_bench
+    from sbdata.benchmark.stage_masks import stage_masks
+
+    found = stage_masks([row.task for row in plan_bench(plans, work)], Cache(work))
+    if not found:
+        msg = "no method of this call makes pseudo-masks that can be scored; see --dry-run"
+        raise InputError(msg)
+    if as_json:
+        plain = [
+            {
+                "name": one.name,
+                "set": str(one.training),
+                "masks": one.masks and str(one.masks),
+                "stages": {name: str(folder) for name, folder in one.earlier.items()},
+            }
+            for one in found
+        ]
+        say(json.dumps(plain, indent=2))
+        return
+    for one in found:
+        if one.masks is None:
+            say(f"# {one.name}: no pseudo-masks yet; the same command without --stages makes them")
+            continue
+        words = ["sbdata", "pseudo", "score", str(one.masks), "--set", str(one.training)]
+        for name, folder in one.earlier.items():
+            words += ["--stage", f"{name}={folder}"]
+        say(f"# {one.name}")
+        say(shlex.join(words))
 
 
 def _listed(names: list[str]) -> str:

@@ -18,8 +18,10 @@ from sbdata.errors import InputError
 
 if TYPE_CHECKING:
     from sbdata.score.pseudo_masks import PseudoScore
+    from sbdata.sets import EvaluationSet
 
 _FOLDER = click.Path(path_type=Path)
+_OBJECTS = 20  # on a page
 
 
 @click.group(
@@ -40,6 +42,8 @@ pseudo.add_command(import_command)
     epilog=examples(
         "sbdata pseudo score pseudo-masks --set data/shapes-train",
         "sbdata pseudo score pseudo-masks --set data/shapes-train --stage seeds=work/seeds",
+        "sbdata pseudo score pseudo-masks --set data/shapes-train --stage seeds=work/seeds "
+        "--after segmenter=predictions/train --page stages.html",
     ),
 )
 @click.argument("masks", metavar="MASKS", type=_FOLDER)
@@ -60,6 +64,31 @@ pseudo.add_command(import_command)
     "the order of the stages.",
 )
 @click.option(
+    "--after",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Class masks of a stage after MASKS, such as segmenter=DIR: what a segmenter predicts for "
+    "the photos that it was trained on; may be repeated, in the order of the stages.",
+)
+@click.option(
+    "--labels",
+    type=_FOLDER,
+    help="Image-level labels that the method learned from, as the first stage: a file or folder as "
+    "for 'sbdata bench --labels'.",
+)
+@click.option(
+    "--page",
+    metavar="FILE.html",
+    type=_FOLDER,
+    help="Page to write, with photos and each stage's masks of the small objects that tell most "
+    "about where objects are lost.",
+)
+@click.option(
+    "--objects",
+    type=click.IntRange(min=1),
+    help="Number of objects on the --page [20].",
+)
+@click.option(
     "--resamples",
     type=click.IntRange(min=0),
     default=1000,
@@ -74,46 +103,77 @@ def score(
     masks: Path,
     set_folder: Path,
     stages: tuple[str, ...],
+    after: tuple[str, ...],
+    labels: Path | None,
+    page: Path | None,
+    objects: int | None,
     resamples: int,
     seed: int,
     as_json: bool,
 ) -> None:
     """Score the pseudo-masks in MASKS by object size, and count the instances each stage loses.
 
-    MASKS, and the folder of every --stage, must contain <image_id>.png for each image of the set:
-    class numbers, 0 for background, 255 for pixels that training ignores.
+    MASKS, and the folder of every --stage and --after, must contain <image_id>.png for each image
+    of the set: class numbers, 0 for background, 255 for pixels that training ignores.
+    'sbdata bench --stages' names the folders of a bench.
     """
     from functools import partial
 
-    named = [_stage(text) for text in stages]
+    named = [_stage("--stage", text) for text in stages]
+    later = [_stage("--after", text) for text in after]
+    if objects is not None and page is None:
+        msg = "--objects is the number of objects on a page; add --page FILE.html"
+        raise InputError(msg)
     # Before Arrow is imported: its own allocator keeps the memory that reading a large set takes.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from sbdata.cli.progress import showing_progress
-    from sbdata.score.pseudo_masks import pseudo_as_dict, score_pseudo
+    from sbdata.score.pseudo_masks import MASKS, pseudo_as_dict, score_pseudo
     from sbdata.sets import open_set
 
     opened = open_set(set_folder)
+    if page is not None:
+        from sbdata.report.stages_page import check_page
+
+        check_page(page, opened)
     with showing_progress(quiet=as_json) as progress:
         found = score_pseudo(
             masks,
             opened,
             named,
+            later,
+            labels=None if labels is None else _labels(labels, opened),
             resamples=resamples,
             seed=seed,
             progress=partial(progress, "score"),
         )
+    n_shown = 0
+    if page is not None:
+        from sbdata.report.stages_page import write_stages_page
+
+        folders = {**dict(named), MASKS: masks, **dict(later)}
+        n_shown = write_stages_page(found, opened, folders, page, objects or _OBJECTS)
     if as_json:
-        say(json.dumps(pseudo_as_dict(found), indent=2))
-    else:
-        _print(found)
+        written = {} if page is None else {"page": str(page)}
+        say(json.dumps({**pseudo_as_dict(found), **written}, indent=2))
+        return
+    _print(found)
+    if page is not None:
+        say(f"{page}: {n_shown:,} {opened.bins.names[0]} objects by stage")
 
 
-def _stage(text: str) -> tuple[str, Path]:
+def _stage(option: str, text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
-        msg = f"--stage takes NAME=FOLDER, such as seeds=work/seeds, not {text!r}"
+        msg = f"{option} takes NAME=FOLDER, such as seeds=work/seeds, not {text!r}"
         raise InputError(msg)
     return name, Path(folder)
+
+
+def _labels(labels: Path, opened: EvaluationSet) -> dict[str, tuple[int, ...]]:
+    from sbdata.weak_labels.sources import WeakSources
+
+    weak = WeakSources(labels=str(labels)).read(opened, None)
+    return {row.image_id: row.classes for row in weak.rows}
 
 
 def _print(found: PseudoScore) -> None:

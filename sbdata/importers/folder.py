@@ -55,7 +55,7 @@ from sbdata.litter import is_litter
 from sbdata.masks import VOID, write_index_png
 from sbdata.parallel import Progress, run_each
 from sbdata.printable import printable
-from sbdata.score.pseudo_masks import LAST, instance_outcomes, losses_by_stage
+from sbdata.score.pseudo_masks import MASKS, instance_outcomes, losses_by_stage
 from sbdata.sizes import SizeBins
 from sbdata.supervision import SUPERVISION
 from sbdata.train.photos import read_photo
@@ -436,4 +436,4 @@ def _losses(folder: Path, target: Target) -> tuple[dict[str, Any], ...] | None:
     if opened is None or not opened.manifest.instances.num_rows:
         return None
     fates = instance_outcomes(folder, opened)
-    return tuple(losses_by_stage([(LAST, fates)], opened.bins).to_pylist())
+    return tuple(losses_by_stage([(MASKS, fates)], opened.bins).to_pylist())

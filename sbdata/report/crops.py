@@ -140,7 +140,7 @@ def _prediction(predictions: Predictions | None, row: DrawnRow) -> tuple[LabelMa
 def _cut_image(root: Path, row: DrawnRow, guesses: Sequence[LabelMap | None]) -> list[bytes]:
     classes, instances = draw_image(row)
     lines = []
-    with _opened(root, row) as photo:
+    with open_photo(root, row.image_id, (row.width, row.height)) as photo:
         for instance_id, class_id in zip(row.instance_ids, row.class_ids, strict=True):
             own = instances == instance_id
             if not own.any():
@@ -161,21 +161,29 @@ def _cut_image(root: Path, row: DrawnRow, guesses: Sequence[LabelMap | None]) ->
     return lines
 
 
-def _opened(root: Path, row: DrawnRow) -> Image.Image:
-    path = image_path(root, row.image_id)
+def open_photo(root: Path, image_id: str, size: tuple[int, int]) -> Image.Image:
+    """Return a photo of a set as RGB.
+
+    Args:
+        root: Folder of the set.
+        image_id: Id of the photo.
+        size: Its width and height in the manifest.
+
+    Raises:
+        InputError: If the photo cannot be read or has another size.
+    """
+    path = image_path(root, image_id)
     remedy = f"run 'sbdata dataset verify {root}'"
     try:
         with open_image(stored(path.parent, path.name)) as image:
-            if image.size == (row.width, row.height):
+            if image.size == size:
                 return image.convert("RGB")
             width, height = image.size
     except DAMAGE as error:
         what = "no such file" if not path.exists() else "a photo that cannot be read"
         msg = f"{path}: {what}; {remedy}"
         raise InputError(msg) from error
-    msg = (
-        f"{path}: {width} x {height} pixels, not {row.width} x {row.height} as in the set; {remedy}"
-    )
+    msg = f"{path}: {width} x {height} pixels, not {size[0]} x {size[1]} as in the set; {remedy}"
     raise InputError(msg)
 
 
@@ -203,15 +211,19 @@ def _shrunk(mask: Mask, size: tuple[int, int]) -> Mask:
     return half if half.any() else covered > 0
 
 
-def crop_around(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+def crop_around(
+    mask: npt.NDArray[np.bool_], margin: float = _MARGIN, least: int = LEAST_SIDE
+) -> tuple[slice, slice]:
     """Return the rows and columns of a square around an object, shifted to lie in the image.
 
     Args:
         mask: Object in its image, bool ``(H, W)`` with at least one true pixel.
+        margin: Margin on each side, as a fraction of the longer side of the object's box.
+        least: Smallest side of the square in pixels.
     """
     ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = max(int(ys[-1] - ys[0]), int(xs[-1] - xs[0])) + 1
-    side = max(LEAST_SIDE, math.ceil(box * (1 + 2 * _MARGIN)))
+    side = max(least, math.ceil(box * (1 + 2 * margin)))
     return (
         _window(int(ys[0]), int(ys[-1]), side, mask.shape[0]),
         _window(int(xs[0]), int(xs[-1]), side, mask.shape[1]),

@@ -106,7 +106,7 @@ def picture_svg(worst: Worst, name: str, said: str, load_image: LoadImage) -> Ma
     gap = wide * 0.03
     image = element(
         "image",
-        href=_data_uri(photo[crop]),
+        href=photo_uri(photo[crop]),
         width=wide,
         height=tall,
         id=name,
@@ -134,7 +134,8 @@ def picture_svg(worst: Worst, name: str, said: str, load_image: LoadImage) -> Ma
     )
 
 
-def _data_uri(photo: npt.NDArray[np.uint8]) -> str:
+def photo_uri(photo: npt.NDArray[np.uint8]) -> str:
+    """Return a photo, uint8 ``(H, W, 3)``, as a JPEG in a ``data:`` address, at most 256 pixels."""
     image = Image.fromarray(np.ascontiguousarray(photo, np.uint8))
     image.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE))
     stream = io.BytesIO()

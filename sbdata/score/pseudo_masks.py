@@ -11,7 +11,7 @@ The truth is used only for scoring. Nothing here passes it to a method.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -49,17 +49,23 @@ from sbdata.sets import EvaluationSet, check_files
 from sbdata.sizes import SizeBins
 
 __all__ = [
-    "LAST",
+    "LABELS",
+    "MASKS",
     "THRESHOLDS",
     "ExcludedFigures",
     "PseudoScore",
     "instance_outcomes",
+    "label_outcomes",
     "losses_by_stage",
+    "lost_instances",
     "pseudo_as_dict",
     "score_pseudo",
 ]
 
-LAST = "masks"
+LABELS = "labels"
+"""Name of the stage of the image labels, which precedes all masks."""
+
+MASKS = "masks"
 """Name of the stage whose folder is the pseudo-masks themselves."""
 
 THRESHOLDS: Mapping[str, float] = {"no pixel": 0.0, "under 25 %": 0.25, "under 50 %": 0.5}
@@ -126,8 +132,31 @@ def instance_outcomes(masks: Path, opened: EvaluationSet) -> pa.Table:
             counts.append(_counts_of_image(opened, image_id, values))
     if problems:
         raise ProblemsError(problems)
+    areas = opened.manifest.instances["area"].to_numpy()
+    return _fates_of(opened, np.concatenate(counts, axis=0) / areas[:, None])
+
+
+def label_outcomes(labels: Mapping[str, Collection[int]], opened: EvaluationSet) -> pa.Table:
+    """Return which true instances have their class among their image's labels.
+
+    Args:
+        labels: Class numbers in each image of the set, by its id.
+        opened: Set with the instances.
+
+    Returns:
+        The table of :func:`instance_outcomes`: all pixels of an instance have its class if the
+        image is labelled with it, and are background otherwise.
+    """
     rows = opened.manifest.instances
-    shares = np.concatenate(counts, axis=0) / rows["area"].to_numpy()[:, None]
+    pairs = zip(rows["image_id"].to_pylist(), rows["class_id"].to_pylist(), strict=True)
+    has = np.array([class_id in labels[image_id] for image_id, class_id in pairs], np.float64)
+    none = np.zeros_like(has)
+    return _fates_of(opened, np.stack([has, none, 1 - has, none], axis=1))
+
+
+def _fates_of(opened: EvaluationSet, shares: npt.NDArray[np.float64]) -> pa.Table:
+    """Return the table of all instances and their shares ``(n, 4)``, ordered as _SHARES."""
+    rows = opened.manifest.instances
     columns = {name: rows[name] for name in _FATES.names[:6]}
     columns |= {name: pa.array(shares[:, k]) for k, name in enumerate(_SHARES)}
     return pa.table([columns[field.name].cast(field.type) for field in _FATES], schema=_FATES)
@@ -199,8 +228,8 @@ def losses_by_stage(fates: Sequence[tuple[str, pa.Table]], bins: SizeBins) -> pa
         size = pc.index_in(table["size"], pa.array(bins.names)).to_numpy()
         shares = np.stack([table[name].to_numpy() for name in _SHARES], axis=1)
         whither = shares[:, 1:].argmax(axis=1) if len(shares) else np.empty(0, np.int64)
-        for threshold, share in THRESHOLDS.items():
-            lost = _lost(shares[:, 0], share)
+        for threshold in THRESHOLDS:
+            lost = lost_instances(shares[:, 0], threshold)
             former = before.get(threshold, np.zeros_like(lost))
             before[threshold] = lost
             columns = [
@@ -223,8 +252,14 @@ def losses_by_stage(fates: Sequence[tuple[str, pa.Table]], bins: SizeBins) -> pa
     return pa.table(arrays, schema=_LOSSES)
 
 
-def _lost(own: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.bool_]:
-    """Return which instances are lost: no pixel for a share of 0, else less than the share."""
+def lost_instances(own: npt.NDArray[np.float64], threshold: str) -> npt.NDArray[np.bool_]:
+    """Return which instances are lost by a threshold, as bool of the shape of their shares.
+
+    Args:
+        own: Share of each instance's pixels that carry its class.
+        threshold: Name of one of ``THRESHOLDS``.
+    """
+    share = THRESHOLDS[threshold]
     return own < share if share else own == 0
 
 
@@ -256,7 +291,9 @@ class PseudoScore:
     Attributes:
         as_background: All figures with 255 read as background.
         excluded: Figures with the pixels of 255 excluded.
-        fates: Name of each stage and its :func:`instance_outcomes`; the last stage is the masks.
+        fates: Name of each stage and its :func:`instance_outcomes`, in order: the image labels
+            (``LABELS``) if they were given, those before the pseudo-masks, the pseudo-masks
+            (``MASKS``), and those after them.
         losses: Result of :func:`losses_by_stage` for those stages.
     """
 
@@ -270,7 +307,9 @@ def score_pseudo(
     masks: Path,
     opened: EvaluationSet,
     stages: Sequence[tuple[str, Path]] = (),
+    after: Sequence[tuple[str, Path]] = (),
     *,
+    labels: Mapping[str, Collection[int]] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     progress: Progress | None = None,
@@ -282,6 +321,10 @@ def score_pseudo(
         masks: Folder of ``<image_id>.png``; 255 is ignored.
         opened: Set that the masks were made for.
         stages: Name and folder of each earlier stage of the method, in order: seeds, refined seeds.
+        after: Name and folder of each later stage, in order: a segmenter's masks of the photos that
+            it was trained on.
+        labels: Class numbers in each image that the method learned from; they are the first stage,
+            ``LABELS``. None leaves it out: with the set's own labels, nothing is lost there.
         resamples: Number of bootstrap resamples; 0 disables confidence intervals.
         seed: Seed of the bootstrap.
         progress: Callback, called with (images done, total) while the masks are scored.
@@ -292,10 +335,11 @@ def score_pseudo(
         InputError: If two stages have the same name, a folder does not exist, or an instance mask
             of the set is not the file that the set was built with.
     """
-    names = [name for name, _ in stages] + [LAST]
+    folders = (*stages, (MASKS, masks), *after)
+    names = [*([LABELS] if labels is not None else []), *(name for name, _ in folders)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        msg = f"two stages are called {twice!r}; give each its own name ({LAST!r} are the masks)"
+        msg = f"two stages are called {twice!r}; give each its own name ({MASKS!r} are the masks)"
         raise InputError(msg)
     check_has_masks(opened.manifest, opened.root, "scoring pseudo-masks")
     check_files(opened, [OBJECTS_FOLDER], hashes)
@@ -304,9 +348,10 @@ def score_pseudo(
         predicted_void=True, resamples=resamples, seed=seed, colour_remedy=CONVERT
     )
     scored = score_folder(masks, truth, options, progress=progress)
-    folders = (*stages, (LAST, masks))
     fates = tuple((name, instance_outcomes(folder, opened)) for name, folder in folders)
-    excluded = _score_excluded(masks, truth, scored, fates[-1][1])
+    if labels is not None:
+        fates = ((LABELS, label_outcomes(labels, opened)), *fates)
+    excluded = _score_excluded(masks, truth, scored, dict(fates)[MASKS])
     return PseudoScore(scored, excluded, fates, losses_by_stage(fates, opened.bins))
 
 

@@ -22,9 +22,10 @@ from sbdata.mask_files import voc_palette, write_index_png
 from sbdata.recipe import SourceSpec
 from sbdata.score.inputs import ProblemsError
 from sbdata.score.pseudo_masks import (
-    LAST,
+    MASKS,
     THRESHOLDS,
     instance_outcomes,
+    label_outcomes,
     losses_by_stage,
     pseudo_as_dict,
     score_pseudo,
@@ -174,6 +175,17 @@ def test_a_set_whose_masks_changed_is_refused(opened: EvaluationSet, tmp_path: P
         path.write_bytes(before)
 
 
+def test_labels_have_an_instance_or_not(opened: EvaluationSet) -> None:
+    labels = dict.fromkeys(opened, (DOG,))
+    rows = label_outcomes(labels, opened).to_pylist()
+    assert {row["class_id"] for row in rows} == {CAT, DOG}
+    for row in rows:
+        has = row["class_id"] == DOG
+        assert (row["share_own_class"], row["share_background"]) == (has, not has)
+        assert row["share_ignored"] == row["share_other"] == 0
+    assert len(rows) == opened.manifest.instances.num_rows
+
+
 # --- losses ---------------------------------------------------------------------------------------
 
 
@@ -236,9 +248,9 @@ def test_where_small_objects_die_is_told_apart(opened: EvaluationSet, tmp_path: 
     assert rows["seeds", "small"]["newly_lost"] == rows["seeds", "small"]["to_background"]
     assert rows["seeds", "small"]["lost"] == n["small"]
     assert rows["seeds", "medium"]["lost"] == 0
-    assert rows[LAST, "small"]["newly_lost"] == 0
-    assert rows[LAST, "medium"]["newly_lost"] == rows[LAST, "medium"]["to_ignored"] == n["medium"]
-    assert rows[LAST, "large"]["lost"] == 0
+    assert rows[MASKS, "small"]["newly_lost"] == 0
+    assert rows[MASKS, "medium"]["newly_lost"] == rows[MASKS, "medium"]["to_ignored"] == n["medium"]
+    assert rows[MASKS, "large"]["lost"] == 0
 
 
 # --- scores ---------------------------------------------------------------------------------------
@@ -319,7 +331,7 @@ def test_a_stage_needs_name_and_folder(opened: EvaluationSet, tmp_path: Path, st
 
 def test_two_stages_of_one_name(opened: EvaluationSet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two stages are called 'masks'"):
-        score_pseudo(tmp_path, opened, [(LAST, tmp_path)])
+        score_pseudo(tmp_path, opened, [(MASKS, tmp_path)])
 
 
 # --- what people hand in --------------------------------------------------------------------------

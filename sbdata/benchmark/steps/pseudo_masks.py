@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sbdata.file_hashes import FileHashes
 from sbdata.images import open_image
 from sbdata.json_files import read_json
 from sbdata.parallel import Progress
-from sbdata.score.pseudo_masks import score_pseudo
+from sbdata.score.pseudo_masks import MASKS, score_pseudo
 from sbdata.sets import EvaluationSet
 from sbdata.storage import write_text
 
@@ -46,13 +46,9 @@ def write_pseudo_figures(
         alone = {
             name: _masks_alone(masks, ids, temporary / str(number) / name)
             for number, (name, masks) in enumerate(stages.items())
-            if name == last or _holds_masks(masks, ids)
+            if name == last or holds_masks(masks, ids)
         }
-        named = [
-            (f"{name} (stage)" if name == "masks" else name, alone[name])
-            for name in earlier
-            if name in alone
-        ]
+        named = [(name_of_earlier(name), alone[name]) for name in earlier if name in alone]
         scored = score_pseudo(alone[last], opened, named, progress=progress, hashes=hashes)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -73,7 +69,12 @@ def read_pseudo_figures(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _holds_masks(folder: Path, image_ids: tuple[str, ...]) -> bool:
+def name_of_earlier(part: str) -> str:
+    """Return the name under which the losses list an earlier stage of a method."""
+    return f"{part} (stage)" if part == MASKS else part
+
+
+def holds_masks(folder: Path, image_ids: Sequence[str]) -> bool:
     """Return True if a stage wrote class masks, which have a palette, for all images."""
     files = [folder / f"{image_id}.png" for image_id in image_ids]
     if not all(file.is_file() for file in files):
