@@ -191,9 +191,12 @@ def _text_of(path: Path) -> str:
 
 def _print_board(board: Board) -> None:
     from sbdata.report.leaderboard_text import (
+        OUTCOMES_SAID,
         PAIRED,
         changes_shown,
         intro_of,
+        outcome_rows_shown,
+        outcome_sizes,
         quality_rows_shown,
         quality_said,
         rows_shown,
@@ -201,6 +204,9 @@ def _print_board(board: Board) -> None:
 
     say(f"\n{intro_of(board)}")
     _print_marked(board, *rows_shown(board, "\n"))
+    if outcome_sizes(board):
+        say(OUTCOMES_SAID)
+        _print_marked(board, *outcome_rows_shown(board, "\n"))
     if board.pseudo_masks is not None:
         say(quality_said(board, board.pseudo_masks))
         _print_marked(board, *quality_rows_shown(board.pseudo_masks, "\n"))
