@@ -88,7 +88,7 @@ def read_saved_score(folder: Path) -> SavedScore:
     """
     folder = Path(folder).resolve()
     summary = read_summary(folder)
-    with _refusing(folder):
+    with refusing_damage(folder):
         return SavedScore(
             title=str(summary["name"]),
             folder=folder,
@@ -112,7 +112,7 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
         what = "no such folder" if not folder.is_dir() else f"no {SUMMARY_FILE} in it"
         msg = f"{folder}: {what}; give a folder that 'sbdata score' wrote, such as scores/NAME"
         raise InputError(msg)
-    with _refusing(folder):
+    with refusing_damage(folder):
         summary: Mapping[str, Any] = orjson.loads((folder / SUMMARY_FILE).read_bytes())
         made_by = (str(summary["metric"]), summary["version"])
         if made_by == (METRIC, VERSION):
@@ -126,7 +126,7 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
 
 
 @contextmanager
-def _refusing(folder: Path) -> Iterator[None]:
+def refusing_damage(folder: Path) -> Iterator[None]:
     """Say in one sentence that a folder is damaged, whichever way."""
     try:
         yield
