@@ -690,9 +690,9 @@ def _other_formats(folder: Path) -> dict[str, Format]:
     from sbdata.benchmark.records import write_result
     from sbdata.importers.dictionaries import LayoutError, read_dictionary
     from sbdata.taxonomy import named_taxonomy
-    from tests.benchmark.result_examples import result
+    from tests.benchmark.result_examples import outcomes, result
 
-    written = write_result(folder / "results", result("cam", "ce"))[0]
+    written = write_result(folder / "results", result("cam", "ce", outcomes=outcomes()))[0]
     good = written.read_bytes()
     array = io.BytesIO()
     np.save(array, {1: np.ones((4, 5), np.float32)}, allow_pickle=True)

@@ -90,6 +90,8 @@ class SetRecord:
         true_masks: True if the training used ground truth instead of pseudo-masks.
         pseudo: Quality of the pseudo-masks used for training; None if the file has no such values.
         intervals: Bootstrap intervals of the figures over images; None if there is none.
+        outcomes: Number of instances of each size with each of ``OUTCOMES``; empty in a result of
+            before they were recorded.
     """
 
     file: Path
@@ -115,6 +117,7 @@ class SetRecord:
     true_masks: bool
     pseudo: PseudoMasks | None
     intervals: Mapping[str, tuple[float, ...] | None] = field(default_factory=dict)
+    outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def role(self) -> str:
@@ -278,6 +281,7 @@ def _entries(result: ResultRecord, path: Path) -> Iterator[SetRecord]:
             true_masks=result.training.weak_digest is None,
             pseudo=pseudo,
             intervals={figure: at.interval for figure, at in scored.figures.items()},
+            outcomes=scored.outcomes,
         )
 
 

@@ -30,6 +30,7 @@ from sbdata.benchmark.paired_differences import PairedDifference, paired_differe
 from sbdata.benchmark.pseudo_mask_quality import Quality, check_masks_agree, make_quality
 from sbdata.errors import InputError
 from sbdata.formatting import count
+from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.supervision import LABELS_ONLY
 
 
@@ -45,6 +46,8 @@ class Row:
         seeds: Seeds that were run, sorted; empty if it was not run.
         figures: Values by headline name; None if undefined.
         mark: Mark of the footnote that describes how its protocol differs, or empty.
+        outcomes: Share of the instances of each size with each of ``OUTCOMES``; None if the set has
+            no such instance. Empty if a seed's result has no outcomes.
     """
 
     method: str
@@ -54,6 +57,7 @@ class Row:
     seeds: tuple[int, ...] = ()
     figures: Mapping[str, Mean | None] = field(default_factory=dict)
     mark: str = ""
+    outcomes: Mapping[str, Mapping[str, Mean | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ def _rows(entries: Sequence[SetRecord], marks: Mapping[int, str]) -> list[Row]:
         _check_same_identity(found)
     run = {(method, strategy) for method, strategy, _ in cells}
     rows = [
-        Row(method, strategy, kinds[method], found[0].role, *_means(found), mark)
+        Row(method, strategy, kinds[method], found[0].role, *_means(found), mark, _outcomes(found))
         for (method, strategy, mark), found in cells.items()
     ]
     roles = {entry.method: entry.role for entry in entries}
@@ -215,6 +219,22 @@ def _means(entries: Sequence[SetRecord]) -> tuple[tuple[int, ...], dict[str, Mea
     return tuple(entry.seed for entry in entries), figures
 
 
+def _outcomes(entries: Sequence[SetRecord]) -> dict[str, dict[str, Mean | None]]:
+    """Return the mean share of each outcome by size; empty if an entry has no outcomes."""
+    if not all(entry.outcomes for entry in entries):
+        return {}
+    return {
+        size: {kind: mean_of([_share(entry, size, kind) for entry in entries]) for kind in OUTCOMES}
+        for size in entries[0].outcomes
+    }
+
+
+def _share(entry: SetRecord, size: str, kind: str) -> float | None:
+    counts = entry.outcomes[size]
+    total = sum(counts.values())
+    return counts[kind] / total if total else None
+
+
 def _without_repeats(
     entries: Sequence[SetRecord], marks: Mapping[int, str]
 ) -> tuple[list[SetRecord], list[str]]:
@@ -226,7 +246,8 @@ def _without_repeats(
         former = kept.setdefault(key, entry)
         if former is entry:
             continue
-        if former.figures != entry.figures:
+        contradict = former.outcomes and entry.outcomes and former.outcomes != entry.outcomes
+        if former.figures != entry.figures or contradict:
             differing = [*_differing(former, entry), *_differing(former, entry, code=True)]
             said = f"; they differ in {', '.join(differing)}" if differing else ""
             msg = (

@@ -18,6 +18,8 @@ from typing import Any
 from sbdata.errors import InputError
 from sbdata.fingerprints import digest_of
 from sbdata.json_files import read_json
+from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.quoting import quoted
 from sbdata.settings import as_plain, from_plain
 from sbdata.storage import remove_leftovers, write_text
 
@@ -70,6 +72,8 @@ class ScoredSet:
         figures: Values by the names of ``Summary.headline``.
         protocol: Protocol of the values.
         predictions: SHA-256 over the predicted masks.
+        outcomes: Number of instances of each size (``small`` ...) with each of ``OUTCOMES``; empty
+            in a result of before they were recorded.
     """
 
     logical_hash: str
@@ -81,6 +85,7 @@ class ScoredSet:
     figures: Mapping[str, Value]
     protocol: Protocol
     predictions: str
+    outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -292,7 +297,27 @@ def read_result(path: Path) -> ResultRecord:
             if at.interval is not None and (len(at.interval) != 2 or at.value is None):
                 msg = f"{path}: {name}, {figure}: an interval needs a value and two ends; {_REMEDY}"
                 raise InputError(msg)
+        _check_outcomes(scored, f"{path}: {name}")
     return found
+
+
+def _check_outcomes(scored: ScoredSet, where: str) -> None:
+    """Check that outcomes, if there are any, are those of the instances of each size."""
+    sizes = {
+        name.removeprefix("ia_"): n
+        for name, n in scored.n_instances.items()
+        if name not in ("ia", "ia_objects")
+    }
+    for size, counts in scored.outcomes.items():
+        if set(counts) != set(OUTCOMES):
+            known = ", ".join(OUTCOMES)
+            msg = f"{where}: the outcomes of {quoted(size)} are not {known}; {_REMEDY}"
+            raise InputError(msg)
+    totals = {size: sum(counts.values()) for size, counts in scored.outcomes.items()}
+    negative = any(n < 0 for counts in scored.outcomes.values() for n in counts.values())
+    if scored.outcomes and (totals != sizes or negative):
+        msg = f"{where}: the outcomes by size do not add up to the numbers of instances; {_REMEDY}"
+        raise InputError(msg)
 
 
 def write_differences(folder: Path, found: PairedDifferences) -> Path:

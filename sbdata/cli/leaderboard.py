@@ -30,6 +30,7 @@ _PATH = click.Path(path_type=Path)
         "sbdata leaderboard results/bench --readme README.md",
         "sbdata leaderboard results --check --known manifests",
         "sbdata leaderboard results/bench --eval-results models --dataset-id ORG/shapes-b",
+        "sbdata leaderboard scores/mine --eval-results models --dataset-id ORG/shapes-b",
     )
 )
 @click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=_PATH)
@@ -50,7 +51,7 @@ _PATH = click.Path(path_type=Path)
     "models",
     type=_PATH,
     help="Folder for RESULT/.eval_results/SET.yaml, which the Hugging Face Hub reads in a "
-    "model's repository; needs --dataset-id.",
+    "model's repository; needs --dataset-id. RESULTS may then be scores on sets, too.",
 )
 @click.option(
     "--dataset-id",
@@ -83,12 +84,14 @@ def leaderboard(
 ) -> None:
     """Compare the results in RESULTS: methods, strategies and sets, over their seeds.
 
-    RESULTS are the JSON files that 'sbdata bench' wrote, or folders of them.
+    RESULTS are the JSON files that 'sbdata bench' wrote, or folders of them. With --eval-results
+    they may also be folders of scores, such as scores/NAME, which 'sbdata score' wrote.
     """
     from sbdata.benchmark.leaderboard import boards_as_dict, read_boards
     from sbdata.machine import check_output
     from sbdata.report.leaderboard_markdown import markdown_of, write_boards_into_readme
     from sbdata.report.leaderboard_page import page_of
+    from sbdata.score.saved import is_saved_score
     from sbdata.storage import write_text
 
     if check or known is not None:
@@ -101,6 +104,9 @@ def leaderboard(
     if (models is None) != (not datasets):
         msg = "--eval-results and --dataset-id go together; give both"
         raise InputError(msg)
+    scores = tuple(path for path in results if is_saved_score(path))
+    results = tuple(path for path in results if path not in scores)
+    _check_scores(scores, models, boards=bool(results), asked=bool(out or readme or study_name))
     for folder in (out, models):
         if folder is not None:
             check_output(folder)
@@ -114,12 +120,12 @@ def leaderboard(
             raise InputError(msg)
         show_study(load_study(study_name), results, _WORK, as_json=as_json, out=out)
         return
-    boards = read_boards(results)
+    boards = read_boards(results) if results else []
     values = json.dumps(boards_as_dict(boards), indent=2) + "\n"
     notes: list[str] = []
     files: dict[Path, str] = {}
     if models is not None:
-        notes, files = _eval_results(results, models, datasets)
+        notes, files = _eval_results(results, scores, models, datasets)
     written = []
     if readme is not None:
         text = _text_of(readme)
@@ -169,15 +175,29 @@ def _check(results: Sequence[Path], known: Path | None, *, as_json: bool) -> int
     return 1 if found.problems else 0
 
 
+def _check_scores(
+    scores: Sequence[Path], models: Path | None, *, boards: bool, asked: bool
+) -> None:
+    """Refuse scores of ``sbdata score`` if something is asked that only results of a bench have."""
+    if scores and (models is None or (asked and not boards)):
+        msg = (
+            f"{scores[0]}: a score of 'sbdata score', which has no board; give --eval-results and "
+            "--dataset-id alone with it, or give results of 'sbdata bench'"
+        )
+        raise InputError(msg)
+
+
 def _eval_results(
-    results: Sequence[Path], models: Path, datasets: Sequence[str]
+    results: Sequence[Path], scores: Sequence[Path], models: Path, datasets: Sequence[str]
 ) -> tuple[list[str], dict[Path, str]]:
     """Return notes on the files for model repositories, and their texts."""
     from sbdata.benchmark.entries import read_records
     from sbdata.report.eval_results import datasets_of, eval_results
+    from sbdata.report.hub_results import result_of_record, result_of_score
 
-    records, _ = read_records(results)
-    files, notes = eval_results(records, datasets_of(datasets, records))
+    records = read_records(results)[0] if results else []
+    found = [*map(result_of_record, records), *map(result_of_score, scores)]
+    files, notes = eval_results(found, datasets_of(datasets, found))
     return notes, {models / path: text for path, text in files.items()}
 
 
@@ -191,9 +211,12 @@ def _text_of(path: Path) -> str:
 
 def _print_board(board: Board) -> None:
     from sbdata.report.leaderboard_text import (
+        OUTCOMES_SAID,
         PAIRED,
         changes_shown,
         intro_of,
+        outcome_rows_shown,
+        outcome_sizes,
         quality_rows_shown,
         quality_said,
         rows_shown,
@@ -201,6 +224,9 @@ def _print_board(board: Board) -> None:
 
     say(f"\n{intro_of(board)}")
     _print_marked(board, *rows_shown(board, "\n"))
+    if outcome_sizes(board):
+        say(OUTCOMES_SAID)
+        _print_marked(board, *outcome_rows_shown(board, "\n"))
     if board.pseudo_masks is not None:
         say(quality_said(board, board.pseudo_masks))
         _print_marked(board, *quality_rows_shown(board.pseudo_masks, "\n"))

@@ -8,6 +8,13 @@ import numpy.typing as npt
 from sbdata.metrics.image import ia_iou
 
 OUTCOMES = ("found", "wrong_class", "missed", "mostly_missed", "bled", "partial")
+OUTCOMES_EXPLAINED = (
+    "Found: IA of at least 0.5. Wrong class: at least half of the pixels predicted as one other "
+    "class. Missed: pixel recall < 0.05. Mostly missed: < 0.25. Bled: more false pixels than the "
+    "instance has pixels. Partial: all others."
+)
+"""Text of the outcomes, the first that applies, for the captions of tables."""
+
 FOUND_IA = 0.5
 MISSED_RECALL = 0.05
 MOSTLY_MISSED_RECALL = 0.25

@@ -10,29 +10,29 @@ from pathlib import PurePosixPath
 
 import yaml
 
-from sbdata.benchmark.entries import SetRecord
 from sbdata.errors import InputError
 from sbdata.export.hub_benchmark import hub_tasks
 from sbdata.export.push import check_repository
 from sbdata.formatting import count
 from sbdata.quoting import quoted
+from sbdata.report.hub_results import HubResult
 from sbdata.storage import is_safe_stem
 
 FOLDER = ".eval_results"
 
 
-def datasets_of(given: Iterable[str], records: Sequence[SetRecord]) -> dict[str, str]:
+def datasets_of(given: Iterable[str], results: Sequence[HubResult]) -> dict[str, str]:
     """Return the dataset on the Hub for each scored set.
 
     Args:
-        given: Datasets as ``SET=ORG/NAME``, or one ``ORG/NAME`` if all records are of one set.
-        records: Results.
+        given: Datasets as ``SET=ORG/NAME``, or one ``ORG/NAME`` if all results are of one set.
+        results: Results.
 
     Raises:
-        InputError: If a dataset or set has no valid name, no record is of a set, or a set is given
+        InputError: If a dataset or set has no valid name, no result is of a set, or a set is given
             twice or under one name with two hashes.
     """
-    sets = sorted({record.scored for record in records})
+    sets = sorted({result.scored for result in results})
     found: dict[str, str] = {}
     for text in given:
         scored, equals, repository = text.rpartition("=")
@@ -47,7 +47,7 @@ def datasets_of(given: Iterable[str], records: Sequence[SetRecord]) -> dict[str,
             raise InputError(msg)
         found[scored] = repository
     for scored in found:
-        hashes = {_hash_of(record) for record in records if record.scored == scored}
+        hashes = {result.logical_hash for result in results if result.scored == scored}
         if len(hashes) > 1:
             msg = (
                 f"the results are of {len(hashes)} sets called {quoted(scored)}, with different "
@@ -58,78 +58,68 @@ def datasets_of(given: Iterable[str], records: Sequence[SetRecord]) -> dict[str,
 
 
 def eval_results(
-    records: Sequence[SetRecord], datasets: Mapping[str, str]
+    results: Sequence[HubResult], datasets: Mapping[str, str]
 ) -> tuple[dict[PurePosixPath, str], list[str]]:
     """Return the files ``RESULT/.eval_results/SET.yaml``, one folder for each result.
 
     Args:
-        records: Results; those of other sets than ``datasets`` has are left out.
+        results: Results; those of other sets than ``datasets`` has are left out.
         datasets: Dataset on the Hub, ``ORG/NAME``, by the name of the scored set.
 
     Returns:
         Texts by path, and notes on values that were left out because they are undefined.
 
     Raises:
-        InputError: If a file or set has a name that cannot be used, or two results have the same
-            file name and other values.
+        InputError: If a result or set has a name that cannot be used, or two results have the same
+            name and other values.
     """
     files: dict[PurePosixPath, str] = {}
     notes = []
-    for record in records:
-        if record.scored not in datasets:
+    for result in results:
+        if result.scored not in datasets:
             continue
-        for name in (record.file.stem, record.scored):
+        for name in (result.name, result.scored):
             if not is_safe_stem(name):
-                msg = f"{record.file}: {quoted(name)} names no file; rename it"
+                msg = f"{result.source}: {quoted(name)} names no file; rename it"
                 raise InputError(msg)
-        path = PurePosixPath(record.file.stem, FOLDER, f"{record.scored}.yaml")
-        entries, undefined = _entries(record, datasets[record.scored])
+        path = PurePosixPath(result.name, FOLDER, f"{result.scored}.yaml")
+        entries, undefined = _entries(result, datasets[result.scored])
         text = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=100)
         if files.setdefault(path, text) != text:
-            msg = f"{record.file}: another result has this file name; rename one of them"
+            msg = f"{result.source}: another result has this name; rename one of them"
             raise InputError(msg)
         if undefined:
             notes.append(f"{path}: undefined values are left out: {', '.join(undefined)}")
     return files, notes
 
 
-def _entries(record: SetRecord, repository: str) -> tuple[list[dict[str, object]], list[str]]:
+def _entries(result: HubResult, repository: str) -> tuple[list[dict[str, object]], list[str]]:
     """Return an entry for each defined value, and the names of the undefined ones."""
-    sizes = [name.removeprefix("ia_") for name in record.n_instances]
-    sizes = [size for size in sizes if size not in ("ia", "objects")]
-    protocol = record.protocol
-    tasks = hub_tasks(protocol["split"], sizes, protocol["metric"], _hash_of(record))
+    tasks = hub_tasks(result.split, result.sizes, result.metric, result.logical_hash)
     entries: list[dict[str, object]] = [
         {
             "dataset": {"id": repository, "task_id": task},
-            "value": record.figures[key],
-            "notes": _notes(record, key),
+            "value": result.figures[key],
+            "notes": _notes(result, key),
         }
         for task, key in tasks.items()
-        if record.figures.get(key) is not None
+        if result.figures.get(key) is not None
     ]
-    return entries, [key for key in tasks.values() if record.figures.get(key) is None]
+    return entries, [key for key in tasks.values() if result.figures.get(key) is None]
 
 
-def _notes(record: SetRecord, key: str) -> str:
-    """Return what a value is: metric, set, numbers behind it, training and test protocol."""
-    about = record.protocol
+def _notes(result: HubResult, key: str) -> str:
+    """Return what a value is: metric, set, numbers behind it, what was scored and how."""
     size = key.partition(".")[0]
-    numbers = count(record.n_images, "image")
-    if size in record.n_instances:
-        classes = count(record.n_classes.get(size, 0), "class", "classes")
-        numbers += f", {count(record.n_instances[size], 'instance')} of {classes}"
+    numbers = count(result.n_images, "image")
+    if size in result.n_instances:
+        classes = count(result.n_classes.get(size, 0), "class", "classes")
+        numbers += f", {count(result.n_instances[size], 'instance')} of {classes}"
     said = [
-        f"{key} of {about['metric']}, between 0 and 1",
-        f"set {record.scored}, split {about['split']}, logical hash {_hash_of(record)}: {numbers}",
-        f"{record.method}{f' ({record.role})' if record.role else ''}, {record.strategy}, seed "
-        f"{record.seed}, trained on {record.training}",
-        f"scales {about['scales']}, flip {about['flip']}, refinement {about['refine']}",
+        f"{key} of {result.metric}, between 0 and 1",
+        f"set {result.scored}, split {result.split}, logical hash {result.logical_hash}: {numbers}",
+        *result.about,
     ]
-    if record.synthetic:
+    if result.synthetic:
         said.insert(0, "synthetic: training or scored images are generated")
     return "; ".join(said)
-
-
-def _hash_of(record: SetRecord) -> str:
-    return record.protocol["set_hash"]

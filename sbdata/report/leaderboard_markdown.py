@@ -9,10 +9,13 @@ from sbdata.benchmark.leaderboard import Board
 from sbdata.benchmark.paired_differences import PAIRS
 from sbdata.errors import InputError
 from sbdata.report.leaderboard_text import (
+    OUTCOMES_SAID,
     PAIRED,
     Texts,
     changes_shown,
     intro_of,
+    outcome_rows_shown,
+    outcome_sizes,
     quality_rows_shown,
     quality_said,
     rows_shown,
@@ -20,12 +23,15 @@ from sbdata.report.leaderboard_text import (
 
 
 def markdown_of(board: Board) -> str:
-    """Return a board as Markdown: the table, the pseudo-masks, the differences, the footnotes.
+    """Return a board as Markdown: the table, outcomes, pseudo-masks, differences, footnotes.
 
     A cell of IA has the class mean and, below it, the instance mean. Only the differences that
     support the paper's claim are shown; the HTML page has all.
     """
     parts = [escaped(intro_of(board)), _table(board, rows_shown(board, "<br>"), words=3)]
+    if outcome_sizes(board):
+        parts.append(escaped(OUTCOMES_SAID))
+        parts.append(_table(board, outcome_rows_shown(board, "<br>"), words=2))
     quality = board.pseudo_masks
     if quality is not None:
         parts.append(escaped(quality_said(board, quality)))

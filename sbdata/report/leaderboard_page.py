@@ -12,8 +12,11 @@ from typing import Any
 from sbdata.benchmark.leaderboard import Board, Row
 from sbdata.benchmark.ordering import CONTROLS
 from sbdata.benchmark.paired_differences import PairedDifference
-from sbdata.drawing import ia_by_strategy, legend_mark
+from sbdata.drawing import OUTCOME_COLOURS, ia_by_strategy, legend_mark, outcome_bar, outcome_mark
+from sbdata.drawing.outcomes import named
+from sbdata.drawing.svg import Figure
 from sbdata.report.leaderboard_text import (
+    OUTCOMES_SAID,
     PAIRED,
     Column,
     cells_of,
@@ -24,6 +27,8 @@ from sbdata.report.leaderboard_text import (
     miss_rates_of,
     missing_of,
     name_of_row,
+    outcome_sizes,
+    outcomes_of,
     pair_of,
     quality_said,
     supervision_of,
@@ -49,6 +54,9 @@ def page_of(boards: Sequence[Board]) -> str:
         miss_rates_of=miss_rates_of,
         missing_of=missing_of,
         name_of_row=name_of_row,
+        outcome_legend=[(outcome_mark(kind), named(kind)) for kind in OUTCOME_COLOURS],
+        outcomes_of=outcomes_of,
+        outcomes_said=OUTCOMES_SAID,
         pair_of=pair_of,
     )
 
@@ -68,6 +76,7 @@ def _shown(board: Board) -> dict[str, Any]:
         "intro": intro_of(board),
         "plots": _plots_of(board),
         "rows": _by_kind(board.rows),
+        "outcomes": _outcomes_of(board),
         "quality": quality,
         "quality_columns": columns_of(quality) if quality else [],
         "quality_rows": _by_kind(quality.rows) if quality else [],
@@ -136,6 +145,28 @@ def _plots_of(board: Board) -> dict[str, Any] | None:
         ],
         "top": f"{top:g}",
     }
+
+
+def _outcomes_of(board: Board) -> list[dict[str, Any]]:
+    """Return a table for each size with outcomes: its caption, and rows with their bars."""
+    return [
+        {
+            "size": size,
+            "said": f"Outcomes of the {size} instances, n {board.n_instances[f'ia_{size}']:,}.",
+            "rows": [
+                (kind, [(row, _bar(row, size)) for row in rows])
+                for kind, rows in _by_kind([row for row in board.rows if row.seeds])
+            ],
+        }
+        for size in outcome_sizes(board)
+    ]
+
+
+def _bar(row: Row, size: str) -> Figure | None:
+    means = row.outcomes.get(size, {})
+    shares = {kind: mean.value for kind, mean in means.items() if mean is not None}
+    said = f"{name_of_row(row)}, {row.strategy}, {size}"
+    return outcome_bar(said, shares) if shares else None
 
 
 def _estimates(row: Row, sizes: Sequence[str]) -> list[tuple[float, float | None] | None]:

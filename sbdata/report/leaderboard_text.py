@@ -11,12 +11,20 @@ from sbdata.benchmark.leaderboard import Board, Row
 from sbdata.benchmark.ordering import CONTROLS
 from sbdata.benchmark.paired_differences import PairedDifference
 from sbdata.benchmark.pseudo_mask_quality import Quality, QualityRow
-from sbdata.formatting import NOTHING, caption, change, count, estimate, explanation
+from sbdata.drawing import OUTCOME_COLOURS
+from sbdata.drawing.outcomes import named
+from sbdata.formatting import NOTHING, caption, change, count, estimate, explanation, percent
+from sbdata.metrics.outcomes import OUTCOMES_EXPLAINED
 from sbdata.metrics.registry import metric_of
 
 PAIRED = (
     "Paired differences (A − B) per seed, 95 % bootstrap CI over images; their mean over the seeds "
     "with its 95 % t-interval."
+)
+
+OUTCOMES_SAID = (
+    "Outcomes of the instances of each size, in per cent of them, mean over seeds; the first that "
+    f"applies. {OUTCOMES_EXPLAINED}"
 )
 
 _CELLS = "IA: class mean, below it the instance mean; mean ± sample standard deviation over seeds."
@@ -176,6 +184,19 @@ def miss_rates_of(quality: Quality, row: QualityRow) -> tuple[str, ...]:
     return tuple(f"→ {line}" if place else line for place, line in enumerate(lines)) or (NOTHING,)
 
 
+def outcome_sizes(board: Board) -> list[str]:
+    """Return the sizes of which a row has outcomes, the smallest first."""
+    return list(dict.fromkeys(size for row in board.rows for size in row.outcomes))
+
+
+def outcomes_of(row: Row, size: str) -> tuple[str, ...]:
+    """Return the shares of the outcomes of a size, in the order of ``OUTCOME_COLOURS``."""
+    if not row.outcomes:
+        return ("not recorded", *[""] * (len(OUTCOME_COLOURS) - 1))
+    means = (row.outcomes.get(size, {}).get(kind) for kind in OUTCOME_COLOURS)
+    return tuple(percent(None if mean is None else mean.value) for mean in means)
+
+
 # --- tables of text -------------------------------------------------------------------------------
 
 Texts = tuple[list[str], list[list[str]]]
@@ -197,6 +218,22 @@ def rows_shown(board: Board, line_break: str) -> Texts:
         ]
         for row in board.rows
     ]
+
+
+def outcome_rows_shown(board: Board, line_break: str) -> Texts:
+    """Return the outcomes of a board's rows as text, with one line per size in a cell."""
+    sizes = outcome_sizes(board)
+    rows = []
+    for row in board.rows:
+        if row.seeds:
+            lines = zip(*(outcomes_of(row, size) for size in sizes), strict=True)
+            cells = [line_break.join(sizes), *map(line_break.join, lines)]
+            if not row.outcomes:
+                cells = ["", *outcomes_of(row, "")]
+            name = [name_of_row(row), row.strategy, f"{len(row.seeds)}"]
+            rows.append([*name, *cells, mark_shown(row)])
+    kinds = map(named, OUTCOME_COLOURS)
+    return ["method", "strategy", "seeds", "size", *kinds, "protocol"], rows
 
 
 def quality_rows_shown(quality: Quality, line_break: str) -> Texts:

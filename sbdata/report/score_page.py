@@ -20,7 +20,7 @@ from sbdata.drawing import (
 )
 from sbdata.formatting import NOTHING, estimate, limits
 from sbdata.metrics.bootstrap import FEW
-from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.metrics.outcomes import OUTCOMES, OUTCOMES_EXPLAINED
 from sbdata.report.confusion import confusion_matrix
 from sbdata.report.gallery import Worst, picture_svg, worst_small
 from sbdata.report.pages import render
@@ -76,6 +76,7 @@ def report_html(scored: ScoreResult, load_image: LoadImage | None) -> str:
         sizes=[{"name": name, "limits": limits(scored.bins, k)} for k, name in enumerate(names)],
         few=FEW,
         outcomes=OUTCOMES,
+        outcomes_explained=OUTCOMES_EXPLAINED,
         confusion=confusion_matrix(scored.tables.confusion, scored.taxonomy.classes),
         worst=worst,
         pictures=[

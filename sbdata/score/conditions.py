@@ -10,15 +10,14 @@ from typing import Literal
 
 from sbdata.errors import InputError
 from sbdata.formatting import change, number
-from sbdata.json_files import read_json
 from sbdata.metrics.image import MetricOptions
 from sbdata.metrics.registry import headline_names
 from sbdata.quoting import quoted
 from sbdata.score.result import Comparison, ScoreResult
+from sbdata.score.saved import is_saved_score, read_summary
 from sbdata.sizes import SizeBins
 
 _DEFAULT_MEAN = "class_mean"
-_REMEDY = "give the folder of predictions instead"
 
 
 @dataclass(frozen=True)
@@ -158,22 +157,20 @@ def former_predictions(given: Path) -> FormerPredictions:
         given: Folder ``scores/NAME`` of a former score, folder of predictions, or JSON file.
 
     Raises:
-        InputError: If the former score cannot be read, or its predictions are gone.
+        InputError: If the former score cannot be read or is of another version, or its predictions
+            are gone.
     """
-    summary = given / "summary.json"
-    if not summary.is_file():
+    if not is_saved_score(given):
         return FormerPredictions(given)
-    content = read_json(summary, _REMEDY)
-    try:
-        about = content["provenance"]["predictions"][0]
-        place, sha256 = Path(about["path"]), str(about["sha256"])
-    except (LookupError, TypeError) as error:
-        msg = f"{summary}: names no predictions, so it is not of this version; {_REMEDY}"
-        raise InputError(msg) from error
+    about = read_summary(given)["provenance"]["predictions"][0]
+    place = Path(about["path"])
     if not place.exists():
-        msg = f"{summary}: its predictions are no longer in {place}; {_REMEDY}"
+        msg = (
+            f"{given}: its predictions are no longer in {place}; give the folder of predictions "
+            "instead"
+        )
         raise InputError(msg)
-    return FormerPredictions(place, given, sha256)
+    return FormerPredictions(place, given, str(about["sha256"]))
 
 
 def check_unchanged(scored: ScoreResult, former: FormerPredictions, k: int) -> None:

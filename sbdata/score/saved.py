@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,11 @@ class SavedScore:
         return next((place for place in places if place.is_dir()), None)
 
 
+def is_saved_score(folder: Path) -> bool:
+    """Return True if a folder holds a result of ``sbdata score``, of whatever version."""
+    return (folder / SUMMARY_FILE).is_file()
+
+
 def read_saved_score(folder: Path) -> SavedScore:
     """Read a result of ``sbdata score``.
 
@@ -82,21 +87,37 @@ def read_saved_score(folder: Path) -> SavedScore:
         InputError: If the folder holds no result, or another version of the metric made it.
     """
     folder = Path(folder).resolve()
+    summary = read_summary(folder)
+    with refusing_damage(folder):
+        return SavedScore(
+            title=str(summary["name"]),
+            folder=folder,
+            summary=summary,
+            instances=_table(folder / INSTANCES_FILE, (*_OBJECT_KEYS, *OBJECT_SCORES)),
+            images=_table(folder / IMAGES_FILE, ("image_id", "missing", "mean_ia", *IMAGE_SCORES)),
+        )
+
+
+def read_summary(folder: Path) -> Mapping[str, Any]:
+    """Read the ``summary.json`` of a result of ``sbdata score``, without its tables.
+
+    Whatever is asked for later is there, or the error says now that it is not.
+
+    Raises:
+        InputError: If the folder holds no result, or another version of the metric made it.
+    """
     with suppress(OSError):  # a read-only folder is read as it is
         restore_folder(folder)
     if not (folder / SUMMARY_FILE).is_file():
         what = "no such folder" if not folder.is_dir() else f"no {SUMMARY_FILE} in it"
         msg = f"{folder}: {what}; give a folder that 'sbdata score' wrote, such as scores/NAME"
         raise InputError(msg)
-    try:
-        summary = orjson.loads((folder / SUMMARY_FILE).read_bytes())
+    with refusing_damage(folder):
+        summary: Mapping[str, Any] = orjson.loads((folder / SUMMARY_FILE).read_bytes())
         made_by = (str(summary["metric"]), summary["version"])
         if made_by == (METRIC, VERSION):
-            return _read(folder, summary)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:200]
-        msg = f"{folder}: not a readable result of 'sbdata score' ({reason}); score it again"
-        raise InputError(msg) from error
+            _check_content(summary)
+            return summary
     msg = (
         f"{folder}: was scored with {made_by[0]} (layout {made_by[1]}), which is not comparable "
         f"with {METRIC} (layout {VERSION}); score the predictions again by 'sbdata score'"
@@ -104,20 +125,32 @@ def read_saved_score(folder: Path) -> SavedScore:
     raise InputError(msg)
 
 
-def _read(folder: Path, summary: Mapping[str, Any]) -> SavedScore:
-    found = SavedScore(
-        title=str(summary["name"]),
-        folder=folder,
-        summary=summary,
-        instances=_table(folder / INSTANCES_FILE, (*_OBJECT_KEYS, *OBJECT_SCORES)),
-        images=_table(folder / IMAGES_FILE, ("image_id", "missing", "mean_ia", *IMAGE_SCORES)),
-    )
-    # Whatever is asked for later is there, or the error says now that it is not.
-    _ = found.truth_hash, found.predictions_hash, found.predictions
-    _ = [str(found.options[name]) for name in ("fp_attribution", "rounding")]
-    _ = int(summary["provenance"]["resamples"]), int(summary["provenance"]["seed"])
-    _ = summary["provenance"]["truth"], summary["miou"]["value"], summary["ia"]["ia"]
-    return found
+@contextmanager
+def refusing_damage(folder: Path) -> Iterator[None]:
+    """Say in one sentence that a folder is damaged, whichever way."""
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        pa.ArrowException,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = f"{folder}: not a readable result of 'sbdata score' ({reason}); score it again"
+        raise InputError(msg) from error
+
+
+def _check_content(summary: Mapping[str, Any]) -> None:
+    """Raise an error if a value that is asked for later is missing or of another type."""
+    about = summary["provenance"]
+    _ = [Path(about["predictions"][0][name]) for name in ("folder", "path", "sha256")]
+    _ = [str(about["truth"][name]) for name in ("name", "kind", "path", "sha256")]
+    _ = [str(about["options"][name]) for name in ("fp_attribution", "rounding")]
+    _ = int(about["resamples"]), int(about["seed"]), str(summary["name"])
+    _ = summary["miou"]["value"], summary["ia"]["ia"]
 
 
 def _table(path: Path, columns: Sequence[str]) -> pa.Table:

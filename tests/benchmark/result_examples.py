@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sbdata.benchmark.records import (
     write_differences,
     write_result,
 )
+from sbdata.metrics.outcomes import OUTCOMES
 
 SIZES = ("ia", "ia_small", "ia_medium", "ia_large")
 
@@ -59,6 +61,7 @@ def result(
     pseudo: Mapping[str, Any] | None = None,
     weak: str = "w0",
     baseline: str = "b0",
+    outcomes: Mapping[str, Mapping[str, int]] | None = None,
 ) -> ResultRecord:
     own = {
         "scales": (1.0,), "flip": False, "refine": "none", "split": "val",
@@ -74,6 +77,7 @@ def result(
         figures=figures(miou, small),
         protocol=Protocol(**own),
         predictions="p",
+        outcomes=outcomes or {},
     )
     return ResultRecord(
         method=method,
@@ -98,6 +102,14 @@ def result(
         sets={scored: found},
         variant=variant,
     )
+
+
+def outcomes(**by_size: Sequence[int]) -> dict[str, dict[str, int]]:
+    """Numbers of instances in the order of ``OUTCOMES``; they are the counts of :func:`result`."""
+    counts = {"small": (10,), "medium": (20,), "large": (30,), **by_size}
+    return {
+        size: dict(zip_longest(OUTCOMES, numbers, fillvalue=0)) for size, numbers in counts.items()
+    }
 
 
 def pseudo(

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sbdata.benchmark.aggregate import Mean
 from sbdata.benchmark.entries import read_records
-from sbdata.benchmark.leaderboard import make_boards, read_boards
+from sbdata.benchmark.leaderboard import boards_as_dict, make_boards, read_boards
 from sbdata.errors import InputError
 from sbdata.report.leaderboard_markdown import markdown_of
 from sbdata.report.leaderboard_page import page_of
-from tests.benchmark.result_examples import SIZES, pseudo, result, row, the_board, write
+from tests.benchmark.result_examples import (
+    SIZES,
+    outcomes,
+    pseudo,
+    result,
+    row,
+    the_board,
+    write,
+)
 
 
 def test_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
@@ -178,3 +187,62 @@ def test_order_of_files_does_not_matter(tmp_path: Path) -> None:
     write(tmp_path, several)
     entries, pairs = read_records([tmp_path])
     assert make_boards(entries[::-1], pairs[::-1]) == make_boards(entries, pairs)
+
+
+def test_outcomes_are_mean_shares_over_seeds_by_size(tmp_path: Path) -> None:
+    first = outcomes(small=(2, 1, 7), medium=(5, 0, 0, 15))
+    second = outcomes(small=(4, 3, 1, 2), medium=(15, 0, 0, 5))
+    write(tmp_path, [
+        result("irn", "ce", 0, outcomes=first), result("irn", "ce", 1, outcomes=second),
+        result("irn", "sb-ewc", 0, outcomes=first), result("drs", "ce", 0),
+    ])  # fmt: skip
+    board = the_board(tmp_path)
+    found = row(board, "irn", "ce").outcomes
+    shares = {kind: mean and mean.value for kind, mean in found["small"].items()}
+    assert shares == pytest.approx({
+        "found": 0.3, "wrong_class": 0.2, "missed": 0.4, "mostly_missed": 0.1, "bled": 0.0,
+        "partial": 0.0,
+    })  # fmt: skip
+    assert found["small"]["missed"] == Mean(pytest.approx(0.4), pytest.approx(0.18**0.5), 2)
+    assert row(board, "drs", "ce").outcomes == {}
+    plain = boards_as_dict([board])["boards"][0]["rows"]
+    (own,) = (r for r in plain if (r["method"], r["strategy"]) == ("irn", "ce"))
+    assert own["outcomes"]["medium"]["found"]["value"] == 0.5
+    shown = markdown_of(board)
+    assert (
+        "| irn | ce | 2 | small<br>medium<br>large | 30.0 %<br>50.0 %<br>100.0 % | "
+        "0.0 %<br>0.0 %<br>0.0 % | 0.0 %<br>0.0 %<br>0.0 % | 10.0 %<br>50.0 %<br>0.0 % | "
+        "40.0 %<br>0.0 %<br>0.0 % | 20.0 %<br>0.0 %<br>0.0 % |"
+    ) in shown
+    assert "| drs | ce | 1 |  | not recorded |  |  |  |  |  |" in shown
+    page = page_of([board])
+    assert (
+        "irn, ce, small: found 30.0 %, partial 0.0 %, bled 0.0 %, mostly missed 10.0 %, "
+        "missed 40.0 %, wrong class 20.0 %."
+    ) in page
+    assert page.count("not recorded") == 3  # drs, in the table of each size
+
+
+def test_a_size_without_instances_has_no_shares(tmp_path: Path) -> None:
+    one = result("irn", "ce", outcomes=outcomes(small=()))
+    ((name, scored),) = one.sets.items()
+    scored = replace(scored, n_instances={**scored.n_instances, "ia_small": 0})
+    board = the_board(write(tmp_path, [replace(one, sets={name: scored})]))
+    assert row(board, "irn", "ce").outcomes["small"]["found"] is None
+    assert "| –<br>100.0 %<br>100.0 % |" in markdown_of(board)
+    assert "irn, ce, small" not in page_of([board])
+
+
+def test_results_without_outcomes_have_no_table_of_them(tmp_path: Path) -> None:
+    mixed = [result("irn", "ce", 0, outcomes=outcomes()), result("irn", "ce", 1)]
+    board = the_board(write(tmp_path, mixed))
+    assert row(board, "irn", "ce").outcomes == {}  # a mean of one of two seeds would mislead
+    assert "utcome" not in markdown_of(board)
+    assert "Outcomes by size" not in page_of([board])
+
+
+def test_two_files_with_other_outcomes_are_refused(tmp_path: Path) -> None:
+    one = result("irn", "ce", outcomes=outcomes())
+    other = result("irn", "ce", code="c1", outcomes=outcomes(small=(0, 10)))
+    with pytest.raises(InputError, match="different values on pets-b"):
+        the_board(write(tmp_path, [one, other]))

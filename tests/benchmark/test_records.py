@@ -24,6 +24,7 @@ from sbdata.benchmark.records import (
     write_result,
 )
 from sbdata.errors import InputError
+from sbdata.metrics.outcomes import OUTCOMES
 
 PROTOCOL = Protocol((1.0,), False, "none", "val", "random numbers", "abc")
 SCORED = ScoredSet(
@@ -93,6 +94,28 @@ def test_damaged_results_are_told(tmp_path: Path, change, message: str) -> None:
     path.write_text(json.dumps(raw))
     with pytest.raises(InputError, match=rf"stripes\.ce\.seed1\.\w+\.json.*{message}"):
         read_result(path)
+
+
+def test_outcomes_come_back_and_a_result_of_before_has_none(tmp_path: Path) -> None:
+    counts = {"small": dict.fromkeys(OUTCOMES, 0) | {"missed": 7}}
+    own = replace(SCORED, n_instances={"ia": 7, "ia_objects": 7, "ia_small": 7}, outcomes=counts)
+    one = replace(RESULT, sets={"three": own})
+    path = write_result(tmp_path, one)[0]
+    assert read_result(path).sets["three"].outcomes == counts
+    raw = json.loads(path.read_text())
+    for change, message in (
+        ({"small": {**counts["small"], "found": 1}}, "do not add up to the numbers of instances"),
+        ({"small": {**counts["small"], "found": -1, "missed": 8}}, "do not add up"),
+        ({**counts, "large": counts["small"]}, "do not add up"),
+        ({"small": {"lost": 7}}, r"of 'small' are not found, wrong_class, missed"),
+    ):
+        raw["sets"]["three"]["outcomes"] = change
+        path.write_text(json.dumps(raw))
+        with pytest.raises(InputError, match=rf"three: the outcomes .*{message}"):
+            read_result(path)
+    del raw["sets"]["three"]["outcomes"]
+    path.write_text(json.dumps(raw))
+    assert read_result(path).sets["three"].outcomes == {}
 
 
 def test_missing_results_are_told(tmp_path: Path) -> None:

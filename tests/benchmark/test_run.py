@@ -78,6 +78,8 @@ def test_method_of_another_package_is_run_and_scored(plan, sets, log, tmp_path) 
     scored = result.sets["three"]
     assert scored.n_images == 3
     assert scored.n_instances["ia"] > 0
+    counted = {f"ia_{size}": sum(counts.values()) for size, counts in scored.outcomes.items()}
+    assert counted.items() < scored.n_instances.items()
     assert scored.figures["miou"].value is not None
     assert result.pseudo is not None
     assert [row["stage"] for row in result.pseudo["lost"]] == ["masks"]

@@ -55,6 +55,18 @@ def test_results_for_the_hub(tmp_path: Path) -> None:
         assert isinstance(done.exception, InputError)
 
 
+def test_scores_have_no_board(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    write(tmp_path / "results", [result("irn", "ce")])
+    hub = ("--eval-results", str(tmp_path / "models"), "--dataset-id", "lab/pets")
+    for more in ((), ("--out", str(tmp_path / "out"), *hub), (str(tmp_path / "results"),)):
+        done = CliRunner().invoke(leaderboard, [str(tmp_path), *more])
+        assert isinstance(done.exception, InputError)
+        assert "a score of 'sbdata score', which has no board" in str(done.exception)
+    done = CliRunner().invoke(leaderboard, [str(tmp_path), *hub])
+    assert "not a readable result of 'sbdata score'" in str(done.exception)
+
+
 def test_a_submission_is_checked(tmp_path: Path) -> None:
     study = ROOT / "results" / "drs-nsrom-bbam"
     arguments = ["--check", "--known", str(ROOT / "manifests")]

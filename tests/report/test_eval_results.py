@@ -8,16 +8,18 @@ from pathlib import Path, PurePosixPath
 import pytest
 import yaml
 
-from sbdata.benchmark.entries import SetRecord, read_records
+from sbdata.benchmark.entries import read_records
 from sbdata.errors import InputError
 from sbdata.report.eval_results import datasets_of, eval_results
+from sbdata.report.hub_results import HubResult, result_of_record
 from tests.benchmark.result_examples import result, write
 
 HASH = "0123456789abcdef" * 4
 
 
-def records_of(root: Path, *results: object) -> list[SetRecord]:
-    return read_records([write(root, results, compared=False)])[0]  # type: ignore[arg-type]
+def records_of(root: Path, *results: object) -> list[HubResult]:
+    records = read_records([write(root, results, compared=False)])[0]  # type: ignore[arg-type]
+    return list(map(result_of_record, records))
 
 
 def test_the_files_are_those_that_the_hub_reads(tmp_path: Path) -> None:
@@ -89,9 +91,9 @@ def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
         eval_results([replace(record, scored=name)], {name: "lab/pets"})
 
 
-def test_two_results_of_one_file_name_are_refused(tmp_path: Path) -> None:
+def test_two_results_of_one_name_are_refused(tmp_path: Path) -> None:
     (record,) = records_of(tmp_path, result("irn", "ce"))
-    path = PurePosixPath(record.file.stem, ".eval_results", "pets-b.yaml")
+    path = PurePosixPath(record.name, ".eval_results", "pets-b.yaml")
     assert list(eval_results([record, record], {"pets-b": "lab/pets"})[0]) == [path]
-    with pytest.raises(InputError, match="another result has this file name"):
-        eval_results([record, replace(record, seed=1)], {"pets-b": "lab/pets"})
+    with pytest.raises(InputError, match="another result has this name"):
+        eval_results([record, replace(record, about=())], {"pets-b": "lab/pets"})

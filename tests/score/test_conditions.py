@@ -12,6 +12,7 @@ import pytest
 from sbdata.errors import InputError
 from sbdata.metrics import MetricOptions
 from sbdata.metrics.bootstrap import Difference, Interval
+from sbdata.metrics.image import METRIC
 from sbdata.score.conditions import (
     FormerPredictions,
     check_minima,
@@ -22,6 +23,7 @@ from sbdata.score.conditions import (
     parse_minimum,
 )
 from sbdata.score.result import Comparison
+from sbdata.score.write import VERSION
 from sbdata.sizes import SizeBins
 
 BINS = SizeBins((9,), ("tiny", "rest"))
@@ -90,8 +92,17 @@ def test_a_former_score_names_its_predictions(tmp_path: Path) -> None:
     score.mkdir()
     assert former_predictions(masks) == FormerPredictions(masks)
     summary = score / "summary.json"
-    about = {"path": str(masks), "sha256": "ab"}
-    summary.write_text(json.dumps({"provenance": {"predictions": [about]}}))
+    about = {"folder": "masks", "path": str(masks), "sha256": "ab"}
+    truth = dict.fromkeys(("name", "kind", "path", "sha256"), "set")
+    options = {"fp_attribution": "overlap", "rounding": "floor"}
+    content = {
+        "version": VERSION, "metric": METRIC, "name": "old", "miou": {"value": 0.5},
+        "ia": {"ia": {}},
+        "provenance": {
+            "predictions": [about], "truth": truth, "options": options, "resamples": 9, "seed": 0,
+        },
+    }  # fmt: skip
+    summary.write_text(json.dumps(content))
     former = former_predictions(score)
     assert former == FormerPredictions(masks, score, "ab")
 
@@ -103,7 +114,11 @@ def test_a_former_score_names_its_predictions(tmp_path: Path) -> None:
     masks.rmdir()
     with pytest.raises(InputError, match=r"its predictions are no longer in .*masks"):
         former_predictions(score)
-    for damaged in ("{}", '{"provenance": {"predictions": []}}', '{"provenance": 1}'):
-        summary.write_text(damaged)
-        with pytest.raises(InputError, match="names no predictions"):
+    for change, message in (
+        ({"provenance": {}}, r"scores: not a readable result of .*predictions.*; score it again"),
+        ({"provenance": 1}, "not a readable result"),
+        ({"metric": "ia_iou.v1"}, r"was scored with ia_iou\.v1 .*not comparable"),
+    ):
+        summary.write_text(json.dumps({**content, **change}))
+        with pytest.raises(InputError, match=message):
             former_predictions(score)

@@ -16,17 +16,9 @@ from sbdata.app.plots.style import (
     with_legend,
 )
 from sbdata.app.selection import Selection
+from sbdata.drawing import OUTCOME_COLOURS
 from sbdata.metrics.outcomes import OUTCOMES
 
-# From good to bad; distinguishable with every common kind of colour blindness (Okabe, Ito).
-_COLOURS = {
-    "found": "#009e73",
-    "partial": "#56b4e9",
-    "bled": "#0072b2",
-    "mostly_missed": "#e69f00",
-    "missed": "#d55e00",
-    "wrong_class": "#cc79a7",
-}
 _ROW = 26  # height of a bar, in pixels
 _LONGEST = 16  # maximum letters of a run's title beside a bar
 _LETTER = 7  # width of an average letter, in pixels
@@ -69,7 +61,7 @@ def outcomes_plot(
     places = list(range(len(rows)))
     totals = [int(counts[run][sizes.index(size)].sum()) for size, run in rows]
     data: list[dict[str, Any]] = []
-    for kind, colour in _COLOURS.items():
+    for kind, colour in OUTCOME_COLOURS.items():
         column = OUTCOMES.index(kind)
         n = [int(counts[run][sizes.index(size), column]) for size, run in rows]
         is_chosen = [_is_chosen(chosen, selection, size, run, kind) for size, run in rows]

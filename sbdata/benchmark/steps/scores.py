@@ -37,6 +37,7 @@ class SetScore:
         n_classes: Number of classes with at least one such instance, by size.
         figures: Values by the names of ``Summary.headline``.
         predictions: SHA-256 over the predicted masks.
+        outcomes: Number of instances of each size with each of ``OUTCOMES``.
     """
 
     metric: str
@@ -45,6 +46,7 @@ class SetScore:
     n_classes: Mapping[str, int]
     figures: Mapping[str, Value]
     predictions: str
+    outcomes: Mapping[str, Mapping[str, int]]
 
 
 def score_set(predictions: Path, opened: EvaluationSet, folder: Path, progress: Progress) -> None:
@@ -58,6 +60,7 @@ def score_set(predictions: Path, opened: EvaluationSet, folder: Path, progress: 
         n_classes={n: f.n_classes for n, f in summary.ia.items()},
         figures=figures_of(scored),
         predictions=scored.provenance["predictions"][0]["sha256"],
+        outcomes=summary.outcomes,
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_tables(folder / TABLES, scored.tables)
