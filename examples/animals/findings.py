@@ -15,6 +15,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from sbdata.errors import InputError
 from sbdata.formatting import caption, estimate, percent, signed
 from sbdata.json_files import read_json
 from sbdata.metrics.bootstrap import Bootstrap, bootstrap
+from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.metrics.summary import summarise
 from sbdata.report.leaderboard_markdown import markdown_table, write_into_readme
 from sbdata.score.tables_file import read_tables
 from sbdata.sizes import SizeBins
@@ -49,12 +52,21 @@ def main(results: Path, page: Path) -> None:
     points: dict[str, list[tuple[str, float, float]]] = {}
     claim = read_runs(results / "claim")
     if claim:
-        records = {run: record for run, (record, _) in claim.items()}
-        draws = {run: drawn for run, (_, drawn) in claim.items()}
+        records = {run: kept.record for run, kept in claim.items()}
+        draws = {run: kept.draws for run, kept in claim.items()}
         found = pooled_differences(draws, STRATEGIES, VALUES, control=CONTROL)
         tables["claim"] = _levels(records)
         tables["claim-pooled"] = _pooled(found)
         tables["claim-methods"] = _by_method(found)
+        tables["outcomes"] = _outcomes(
+            {
+                f"{method}, {strategy}": [
+                    claim[run].outcomes for run in claim if run[:2] == (method, strategy)
+                ]
+                for method in _methods(records)
+                for strategy in (CONTROL, "sb")
+            }
+        )
         tables["pseudo-masks"] = _pseudo_masks(records)
         points["segmenters (ce)"] = [
             (
@@ -67,11 +79,11 @@ def main(results: Path, page: Path) -> None:
         write_text(page.with_name("findings-claim.svg"), _forest(found).standalone())
     unequal = read_runs(results / "unequal")
     if unequal and claim:
-        both = {run: drawn for run, (_, drawn) in unequal.items()}
+        both = {run: kept.draws for run, kept in unequal.items()}
         methods = {run[0] for run in both}
         both |= {
-            run: drawn
-            for run, (_, drawn) in claim.items()
+            run: kept.draws
+            for run, kept in claim.items()
             if run[0] in methods and run[1] == CONTROL
         }
         tables["unequal"] = _pooled(pooled_differences(both, STRATEGIES, VALUES, control=CONTROL))
@@ -79,7 +91,9 @@ def main(results: Path, page: Path) -> None:
     if shared.is_file():
         read = read_json(shared, REMEDY)
         tables["shared-photos"] = _shared(read)
-        tables["shared-outcomes"] = _outcomes(read)
+        tables["shared-outcomes"] = _outcomes(
+            {name: [of["outcomes"]] for name, of in read["masks"].items()}
+        )
         points["pseudo-masks"] = [
             (name, *(of["values"][value] for value in _AXES)) for name, of in read["masks"].items()
         ]
@@ -96,8 +110,17 @@ def main(results: Path, page: Path) -> None:
 # --- results --------------------------------------------------------------------------------------
 
 
-def read_runs(folder: Path) -> dict[Run, tuple[ResultRecord, Bootstrap]]:
-    """Read results with the draws of their scores, and check that they belong together.
+@dataclass(frozen=True)
+class Kept:
+    """A result, the draws of its score, and the outcomes of its instances by size."""
+
+    record: ResultRecord
+    draws: Bootstrap
+    outcomes: Mapping[str, Mapping[str, int]]
+
+
+def read_runs(folder: Path) -> dict[Run, Kept]:
+    """Read results with their scores of single images, and check that they belong together.
 
     Raises:
         InputError: If the tables of a result are missing, or do not give its values.
@@ -119,7 +142,7 @@ def read_runs(folder: Path) -> dict[Run, tuple[ResultRecord, Bootstrap]]:
         if run in found:
             msg = f"{path}: another result of {' '.join(map(str, run))} lies beside it; remove one"
             raise InputError(msg)
-        found[run] = record, drawn
+        found[run] = Kept(record, drawn, summarise(tables, SizeBins()).outcomes)
     return found
 
 
@@ -164,7 +187,7 @@ def _levels(records: Mapping[Run, ResultRecord]) -> str:
 
 
 def _with_interval(found: PooledDifference) -> str:
-    mark = " *" if found.holm_p < 0.05 else ""
+    mark = " †" if found.holm_p < 0.05 else ""
     return f"{signed(found.difference)} ({signed(found.low)} to {signed(found.high)}){mark}"
 
 
@@ -232,16 +255,16 @@ def _shared(read: Mapping[str, Any]) -> str:
     return markdown_table(["masks", *_captions(_SHARED)], rows, 1)
 
 
-def _outcomes(read: Mapping[str, Any]) -> str:
-    """Return the shares of instances with each outcome, by size, and orphan regions."""
+def _outcomes(found: Mapping[str, Sequence[Mapping[str, Mapping[str, int]]]]) -> str:
+    """Return the shares of instances with each outcome, by size, over all given results."""
     rows = []
-    for name, of in read["masks"].items():
-        for size, counts in of["outcomes"].items():
-            n = sum(counts.values())
-            rows.append([f"`{name}`", size, str(n), *(percent(c / n) for c in counts.values())])
-    (first, *_) = read["masks"].values()
-    titles = [name.replace("_", " ") for name in first["outcomes"]["small"]]
-    return markdown_table(["masks", "size", "n", *titles], rows, 2)
+    for name, results in found.items():
+        for size in results[0]:
+            counts = [sum(of[size][outcome] for of in results) for outcome in OUTCOMES]
+            n = sum(counts)
+            rows.append([f"`{name}`", size, f"{n:,}", *(percent(count / n) for count in counts)])
+    titles = [outcome.replace("_", " ") for outcome in OUTCOMES]
+    return markdown_table(["", "size", "n", *titles], rows, 2)
 
 
 def _why(read: Mapping[str, Any]) -> str:
