@@ -12,6 +12,7 @@ draws; see :mod:`sbdata.benchmark.pooled`.
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -356,7 +357,7 @@ def _forest(found: Sequence[PooledDifference]) -> Figure:
     values = list(dict.fromkeys(each.value for each in shown))
     groups = sorted({each.methods for each in shown}, key=lambda group: (len(group), group))
     strategies = list(dict.fromkeys(each.strategy for each in shown))
-    reach = max(max(abs(each.low), abs(each.high)) for each in shown)
+    reach = math.ceil(100 * max(max(abs(each.low), abs(each.high)) for each in shown)) / 100
     column, row, left, top = 150, 18, 120, 56
     height = top + row * len(strategies) * len(groups) + 14 * len(groups) + 34
     parts: list[Markup] = []
@@ -364,7 +365,15 @@ def _forest(found: Sequence[PooledDifference]) -> Figure:
         middle = left + column * v + column / 2
         parts += [
             text(middle, 16, _captions([value])[0], "middle strong"),
-            text(middle, 34, f"± {reach:.2f}", "middle quiet fine"),
+            *(
+                text(
+                    middle + end * (column / 2 - 8),
+                    34,
+                    signed(end * reach, 2),
+                    f"{side} quiet fine",
+                )
+                for end, side in ((-1, "start"), (0, "middle"), (1, "end"))
+            ),
             line(middle, top - 10, middle, height - 30, "limit"),
         ]
         scale = (column / 2 - 8) / reach
