@@ -12,10 +12,13 @@ import orjson
 import pyarrow as pa
 
 from sbdata.errors import InputError
+from sbdata.formatting import said_edges
 from sbdata.metrics.image import METRIC
 from sbdata.parquet_files import read_parquet
 from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE, VERSION
 from sbdata.sets import EvaluationSet
+from sbdata.settings import from_plain
+from sbdata.sizes import SizeBins
 from sbdata.storage import restore_folder
 
 OBJECT_SCORES = ("ia_iou", "tp", "fp", "outcome", "other_class")
@@ -116,6 +119,7 @@ def _read(folder: Path, summary: Mapping[str, Any]) -> SavedScore:
     _ = found.truth_hash, found.predictions_hash, found.predictions
     _ = [str(found.options[name]) for name in ("fp_attribution", "rounding")]
     _ = int(summary["provenance"]["resamples"]), int(summary["provenance"]["seed"])
+    from_plain(SizeBins, summary["bins"], "bins")
     _ = summary["provenance"]["truth"], summary["miou"]["value"], summary["ia"]["ia"]
     return found
 
@@ -154,6 +158,22 @@ def check_saved_score(score: SavedScore, opened: EvaluationSet) -> None:
     rows = _keys(score.instances)
     if len(rows) != score.instances.num_rows or rows != _keys(opened.manifest.instances):
         msg = f"{score.folder}: its rows do not match the set's objects; score them again"
+        raise InputError(msg)
+
+
+def check_saved_bins(score: SavedScore, opened: EvaluationSet) -> None:
+    """Check that a score's sizes are those of its set.
+
+    Raises:
+        InputError: If it was scored with other bins; the message names both.
+    """
+    bins = from_plain(SizeBins, score.summary["bins"], f"{score.folder}: bins")
+    if bins != opened.bins:
+        msg = (
+            f"{score.folder}: its sizes are divided at {said_edges(bins)}, not at "
+            f"{said_edges(opened.bins)} as in {opened.root}; score the predictions again without "
+            "--bins"
+        )
         raise InputError(msg)
 
 
