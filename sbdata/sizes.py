@@ -289,7 +289,7 @@ def _over_all(areas: npt.NDArray[np.int64]) -> tuple[int, ...]:
     if found is None:
         msg = (
             f"the areas of {areas.size} instances are too few or too alike to divide them in "
-            "terciles; give the areas that divide them, such as --bins 1024,9216"
+            "terciles; give the areas that divide them, such as 1024,9216"
         )
         raise InputError(msg)
     return found

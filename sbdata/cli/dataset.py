@@ -434,11 +434,14 @@ def _built_as_dict(built: Built) -> dict[str, Any]:
 def _print_built(built: Built) -> None:
     from sbdata.curate.materialise import read_rejections_of
     from sbdata.curate.statistics import SizeStatistics, statistics_from
+    from sbdata.formatting import sizes_line
     from sbdata.sources.rejections import first_reasons
 
     meta = built.manifest.meta
     say(f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}")
     _print_counts(built.after)
+    if isinstance(built.after, SizeStatistics):
+        say(f"{sizes_line(built.manifest.bins, built.after.counts)}.")
     others = {
         other["set"]: statistics_from(other["statistics"])
         for other in meta["compared"]
