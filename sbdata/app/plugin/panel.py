@@ -196,10 +196,10 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
                 f"; shown: **{selection.described()}**, {count(len(chosen), 'object')} in "
                 f"{count(chosen.n_images, 'image')}"
             )
-        if read.bins != SizeBins():
-            said += f"; {_sizes_said(read)}"
         head = panel.h_stack("head", componentsProps={"grid": {"sx": _HEAD}})
         head.md(said, name="said")
+        if read.bins != SizeBins():
+            head.md(_sizes_said(read), name="edges")
         head.enum(
             "stack",
             list(_STACKS),
