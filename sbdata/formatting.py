@@ -176,7 +176,7 @@ def sizes_line(bins: SizeBins, counts: Mapping[str, Mapping[str, int]]) -> str:
     """
     if bins.by_class:
         said = [
-            f"{name} at {', '.join(f'{edge:,}' for edge in bins.edges_of(k))} "
+            f"{name} at {' and '.join(f'{edge:,}' for edge in bins.edges_of(k))} "
             f"({', '.join(f'{of_class[size]:,}' for size in bins.names)})"
             for k, (name, of_class) in enumerate(counts.items(), start=1)
         ]

@@ -189,7 +189,7 @@ def _counts_table(chosen: SizeStatistics, bins: SizeBins) -> str:
     sizes, edges = bins.names, ["edges (pixels)"] if bins.by_class else []
     rows = []
     for k, (name, row) in enumerate(chosen.counts.items(), start=1):
-        own = [", ".join(_as_text(bins.edges_of(k)))] if bins.by_class else []
+        own = [" and ".join(_as_text(bins.edges_of(k)))] if bins.by_class else []
         rows.append((name, *own, *(f"{row[s]:,}" for s in sizes)))
     return _table(["class", *edges, *sizes], rows)
 

@@ -233,6 +233,8 @@ class BrowsePage:
         sizes = [f"{name} {limits(bins, k)}" for k, name in enumerate(bins.names)]
         unit = "as shares of the image" if bins.relative else "in pixels"
         of_sizes = f"Sizes by visible area {unit}: {', '.join(sizes)}."
+        if bins.by_class:
+            of_sizes = "Sizes are by class, with the edges below."
         named = [f"{a} is {s.title}" for a, s in zip(LETTERS, self.scores, strict=False)]
         of_scores = [f"Scores ({METRIC}): {', '.join(named)}."] if named else []
         return " ".join([of_set, of_sizes, *of_scores])

@@ -49,8 +49,8 @@ def test_edges_and_n_of_each_class_are_printed_and_written(folder: Path) -> None
     said = sbdata("score", "p", *TRUTH, *FAST, "--bins", "terciles-by-class")
     # The cats have the areas 1, 3 ... 17; the one dog has no terciles of its own.
     assert (
-        "sizes by class, divided in pixels (n small, medium, large): cat at 6, 12 (3, 3, 3); "
-        "dog at 6, 12 (1, 0, 0)."
+        "sizes by class, divided in pixels (n small, medium, large): cat at 6 and 12 (3, 3, 3); "
+        "dog at 6 and 12 (1, 0, 0)."
     ) in " ".join(said.split())
     flat = " ".join(said.split())
     assert "note: sizes are the terciles within each class of this truth" in flat
@@ -90,7 +90,7 @@ def test_statistics_and_a_report_by_other_sizes(folder: Path) -> None:
     edges = counts["bins"]["edges"]
     for (first, second), (name, row) in zip(edges, counts["counts"].items(), strict=True):
         n = ", ".join(f"{row[size]:,}" for size in ("small", "medium", "large"))
-        assert f"{name} at {first:,}, {second:,} ({n})" in " ".join(own.split())
+        assert f"{name} at {first:,} and {second:,} ({n})" in " ".join(own.split())
     relative = sbdata("dataset", "stats", "./set", "--bins", "0.5%,5%")
     assert "sizes: small is under 0.5% of the image, medium 0.5% to 5%, large 5% and" in relative
     for bins, said in (

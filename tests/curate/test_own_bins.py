@@ -138,10 +138,10 @@ def test_the_card_says_the_edges_and_n(built) -> None:
     elif recipe.bins == "terciles-by-class":
         assert "| class | edges (pixels) | small | medium | large |" in text
         lines = [line for line in text.splitlines() if line.startswith("| disc | ")]
-        disc = next(line for line in lines if ", " in line)
+        disc = next(line for line in lines if " and " in line)
         first, second = found.manifest.bins.edges_of(1)
         counts = list(found.after.counts["disc"].values())
-        assert disc == f"| disc | {first:,}, {second:,} | {' | '.join(map(str, counts))} |"
+        assert disc == f"| disc | {first:,} and {second:,} | {' | '.join(map(str, counts))} |"
     else:
         assert "small: 0% to below 0.5%; medium: 0.5% to below 5%; large: 5% and more" in text
 
