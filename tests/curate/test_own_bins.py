@@ -13,6 +13,7 @@ import yaml
 from sbdata.curate.build import Built, build_set, built_already, measure_sources, rebuild_set
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.materialise import write_checksums
+from sbdata.curate.scan_sources import has_labels_only
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.manifest import Manifest, logical_hash, read_manifest, size_counts, write_manifest
@@ -20,7 +21,7 @@ from sbdata.recipe import Recipe, load_recipe
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
 
-FORMS = ["terciles", "terciles-by-class", "{edges: ['0.50%', '5%']}"]
+FORMS = ["terciles", "terciles-by-class", "{edges: [0.50%, 5%]}"]
 
 
 def recipe_of(bins: str, *more: str) -> Recipe:
@@ -161,3 +162,27 @@ def test_impossible_bins_are_refused() -> None:
         recipe_of("{edges: [[4, 9], [5, 7]]}")
     with pytest.raises(InputError, match="a share up to 100%"):
         recipe_of("{edges: [small, large]}")
+    with pytest.raises(InputError, match="labels only, but bins: terciles needs masks; leave it"):
+        has_labels_only(recipe_of("terciles", "select=null"), pa.table({"labels_only": [True]}))
+
+
+def test_classes_without_terciles_of_their_own_are_named(tmp_path: Path) -> None:
+    few = ("sources.0.options={seed: 0, pool: 4, train: 1}", "select=null")
+    built = build_set(recipe_of("terciles-by-class", *few), tmp_path / "set", Inputs())
+    named = built.manifest.meta["asked_bins"]["over_all"]
+    counts = {name: sum(row.values()) for name, row in built.after.counts.items()}
+    assert named
+    areas = built.manifest.instances["area"].to_pylist()
+    for k, name in enumerate(counts, start=1):
+        rows = built.manifest.instances.to_pylist()
+        own = (
+            thirds([row["area"] for row in rows if row["class_id"] == k]) if counts[name] else None
+        )
+        assert (name in named) == (own is None and counts[name] > 0)
+        assert built.manifest.bins.edges_of(k) == (own or thirds(areas))
+    said = f"; those over all classes for {', '.join(named)}."
+    assert said in (built.root / "README.md").read_text()
+    assert verify_set(built.root) == []
+    tiny = ("sources.0.options={seed: 0, pool: 1, train: 1}", "select=null")
+    with pytest.raises(InputError, match=r"recipe shapes-b: the areas of .* too few or too alike"):
+        build_set(recipe_of("terciles", *tiny, "taxonomy=[ring]"), tmp_path / "no", Inputs())
