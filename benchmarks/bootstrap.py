@@ -90,6 +90,7 @@ def synthetic(images: int) -> ScoreTables:
         options=MetricOptions(),
         n_classes=CLASSES,
         image_ids=tuple(f"{k:06d}" for k in range(images)),
+        image_pixels=np.zeros(images, np.int64),
         confusion=np.zeros((CLASSES + 1, CLASSES + 1), np.int64),
         instance_image=np.repeat(places, n_instances),
         instances=instances,

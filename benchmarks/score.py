@@ -356,6 +356,7 @@ def measure_bootstrap(root: Path, images: int) -> dict[str, float]:
         options=few.options,
         n_classes=few.n_classes,
         image_ids=tuple(f"{k:07d}" for k in range(copies * n)),
+        image_pixels=np.tile(few.image_pixels, copies),
         confusion=few.confusion * copies,
         instance_image=places(few.instance_image),
         instances=np.tile(few.instances, copies),

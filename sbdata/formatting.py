@@ -7,10 +7,12 @@ The captions of metrics and the digits of their values are declared in
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from sbdata.metrics.bootstrap import Interval
 from sbdata.metrics.registry import METRICS, metric_of
 from sbdata.sizes import SizeBins
+from sbdata.taxonomy import Taxonomy
 
 NOTHING = "–"
 """Text for an undefined value."""
@@ -145,8 +147,12 @@ def limits(bins: SizeBins, place: int) -> str:
 
     >>> [limits(SizeBins(), k) for k in range(3)]
     ['under 32²', '32² to 96²', '96² and more']
+    >>> limits(SizeBins(("0.5%", "5%")), 1), limits(SizeBins(((4, 9), (5, 7))), 1)
+    ('0.5% to 5%', 'by class')
     """
-    edges = [area(edge) for edge in bins.edges]
+    if bins.by_class:
+        return "by class"
+    edges = [edge if isinstance(edge, str) else area(edge) for edge in bins.edges_of(1)]
     if not edges:
         return "any area"
     if place == 0:
@@ -156,12 +162,48 @@ def limits(bins: SizeBins, place: int) -> str:
     )
 
 
-def sizes_line(bins: SizeBins) -> str:
+def sizes_line(bins: SizeBins, counts: Mapping[str, Mapping[str, int]]) -> str:
     """Return the names and limits of all sizes as text.
 
-    >>> sizes_line(SizeBins())
+    Args:
+        bins: Size bins.
+        counts: Number of instances of each class, by size; said if the limits are by class.
+
+    >>> sizes_line(SizeBins(), {})
     'sizes: small is under 32² pixels, medium 32² to 96², large 96² and more'
+    >>> sizes_line(SizeBins(((4,), (9,)), ("low", "high")), {"cat": {"low": 2, "high": 3}})
+    'sizes by class, divided in pixels (n low, high): cat at 4 (2, 3)'
     """
+    if bins.by_class:
+        said = [
+            f"{name} at {' and '.join(f'{edge:,}' for edge in bins.edges_of(k))} "
+            f"({', '.join(f'{of_class[size]:,}' for size in bins.names)})"
+            for k, (name, of_class) in enumerate(counts.items(), start=1)
+        ]
+        return f"sizes by class, divided in pixels (n {', '.join(bins.names)}): {'; '.join(said)}"
     said = [f"{name} {limits(bins, k)}" for k, name in enumerate(bins.names)]
-    said[0] = f"{bins.names[0]} is {limits(bins, 0)} pixels"
+    unit = "of the image" if bins.relative else "pixels"
+    said[0] = f"{bins.names[0]} is {limits(bins, 0)} {unit}"
     return f"sizes: {', '.join(said)}"
+
+
+def said_edges(bins: SizeBins) -> str:
+    """Return the edges between the sizes as text.
+
+    >>> said_edges(SizeBins()), said_edges(SizeBins(("0.5%", "5%")))
+    ('1,024, 9,216 pixels', '0.5%, 5% of the image')
+    """
+    if bins.by_class:
+        return "edges of each class"
+    if bins.relative:
+        return f"{', '.join(map(str, bins.edges))} of the image"
+    return f"{', '.join(f'{edge:,}' for edge in bins.pixel_edges)} pixels"
+
+
+def undivided_note(classes: Mapping[int, int], names: Taxonomy) -> str:
+    """Return a sentence on the classes that have no terciles of their own; see ``undivided``."""
+    said = ", ".join(f"{names.name_of(c)} {n:,}" for c, n in classes.items())
+    return (
+        f"the areas of {count(len(classes), 'class', 'classes')} are too few or too alike for "
+        f"terciles of their own; those over all classes divide them (n: {said})"
+    )

@@ -36,7 +36,7 @@ from sbdata.limits import MAX_JPEG_SIDE, MAX_PIXELS
 from sbdata.masks import MAX_INSTANCES
 from sbdata.parquet_files import open_parquet
 from sbdata.quoting import quoted
-from sbdata.settings import from_plain
+from sbdata.settings import as_plain, from_plain
 from sbdata.sizes import SizeBins
 from sbdata.storage import is_safe_stem, writing
 from sbdata.taxonomy import Taxonomy
@@ -151,8 +151,9 @@ class Manifest:
     @cached_property
     def bins(self) -> SizeBins:
         """Return the size bins that the set was built with."""
-        named = self.meta["bins"]
-        return SizeBins(tuple(named["edges"]), tuple(named["names"]))
+        found = from_plain(SizeBins, self.meta["bins"], "bins")
+        assert isinstance(found, SizeBins)  # noqa: S101 - for the type checker
+        return found
 
     @property
     def labels_only(self) -> bool:
@@ -205,7 +206,7 @@ def make_manifest(
         "name": name,
         "version": LABELS_VERSION if labels_only else VERSION,
         "taxonomy": {"name": taxonomy.name, "classes": list(taxonomy.classes)},
-        "bins": {"edges": list(bins.edges), "names": list(bins.names)},
+        "bins": as_plain(bins),
         "synthetic": _has_generated(images),
         **({"truth": "none"} if labels_only else {}),
         **extra,
@@ -362,6 +363,7 @@ _OPTIONAL: Mapping[str, Any] = {  # of a set that was built from a recipe
     "leakage": tuple[Mapping[str, Any], ...],
     "source": Mapping[str, Any],
     "compared": tuple[Mapping[str, Any], ...],
+    "asked_bins": Mapping[str, Any],
 }
 
 
@@ -456,8 +458,11 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         msg = f"{where}: class {number} is not {quoted(called)} in its taxonomy; rebuild the set"
         raise ManifestError(msg)
     if instances.num_rows:
-        sizes = manifest.bins.index(instances["area"].to_numpy())
-        named_by_area = pa.array(manifest.bins.names).take(pa.array(sizes))
+        try:
+            named_by_area = sizes_of(instances, manifest.bins)
+        except InputError as error:
+            msg = f"{where}: {error}; rebuild the set"
+            raise ManifestError(msg) from error
         if not pc.all(pc.equal(named_by_area, instances["size"])).as_py():
             msg = f"{where}: the size of an instance does not match its area; rebuild the set"
             raise ManifestError(msg)
@@ -566,6 +571,31 @@ def _check_claims(manifest: Manifest, where: str) -> None:
 
 def _has_generated(images: pa.Table) -> bool:
     return "pixels" in images["sha256_of"].unique().to_pylist()
+
+
+SIZED = ("area", "class_id", "area_fraction")
+"""Columns of an instances table that determine the sizes."""
+
+
+def sizes_of(instances: pa.Table, bins: SizeBins) -> pa.Array:
+    """Return the name of the size of each instance.
+
+    Args:
+        instances: Instances table with the columns ``SIZED``.
+        bins: Size bins.
+
+    Raises:
+        InputError: If the bins have no edges of a class.
+    """
+    areas = instances["area"].to_numpy()
+    pixels = None
+    if bins.relative:
+        # A share of two whole numbers below 2^27 is exact enough to give the second one exactly.
+        with np.errstate(all="ignore"):  # of a damaged table, whose sizes will not match
+            found = np.rint(areas / instances["area_fraction"].to_numpy())
+        pixels = np.where((found > 0) & (found < 2**40), found, 0).astype(np.int64)
+    places = bins.index(areas, instances["class_id"].to_numpy(), pixels)
+    return pa.array(bins.names, pa.string()).take(pa.array(places))
 
 
 def size_counts(

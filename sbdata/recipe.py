@@ -10,7 +10,7 @@ from typing import Any
 from sbdata.errors import InputError
 from sbdata.quoting import has_controls, quoted
 from sbdata.settings import as_plain, bundled, from_plain, overridden, read_settings
-from sbdata.sizes import SizeBins
+from sbdata.sizes import AskedBins, SizeBins, Terciles
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import TAXONOMIES, Taxonomy
 
@@ -135,7 +135,8 @@ class Recipe:
             lists it, in the order of the recipe, and never from a later one, even if the first has
             no usable mask.
         overlay: Finer masks, or None.
-        bins: Size intervals.
+        bins: Size intervals; or ``terciles`` or ``terciles-by-class`` of the candidates' areas,
+            whose edges the build puts here.
         filters: Conditions that candidate images must meet.
         select: Balance wanted, or None to take every candidate.
         exclude_overlap_with: Training splits, each ``SOURCE-SPLIT``, whose images and near
@@ -159,7 +160,7 @@ class Recipe:
     synthetic: bool = False
     same_image: str = "refuse"
     overlay: Overlay | None = None
-    bins: SizeBins = field(default_factory=SizeBins)
+    bins: AskedBins = field(default_factory=SizeBins)
     filters: Filters = field(default_factory=Filters)
     select: Selection | None = None
     exclude_overlap_with: tuple[str, ...] = ()
@@ -190,6 +191,21 @@ class Recipe:
         assert isinstance(plain, dict)  # noqa: S101 - for the type checker
         unchanged = {f.name: f.default for f in fields(self) if f.name in _LATER_KEYS}
         return {k: v for k, v in plain.items() if k not in unchanged or v != unchanged[k]}
+
+
+@dataclass(frozen=True)
+class ResolvedBins:
+    """How the edges of a set's size bins were determined.
+
+    Attributes:
+        bins: Size bins that the recipe asked for.
+        instances: Number of instances of the candidates, whose areas were divided.
+        over_all: Classes without terciles of their own, which have those over all classes.
+    """
+
+    bins: Terciles
+    instances: int
+    over_all: tuple[str, ...]
 
 
 def bundled_recipes() -> list[str]:
@@ -265,11 +281,16 @@ def _check(recipe: Recipe, where: str) -> None:
             given = quoted(getattr(recipe, key))
             rule = f"a plain name that is valid as a file name, without slashes, not {given}"
             raise wrong(key, rule)
-    named = (recipe.version, *(source.name for source in recipe.sources), *recipe.bins.names)
+    sizes = recipe.bins.names if isinstance(recipe.bins, SizeBins) else ()
+    named = (recipe.version, *(source.name for source in recipe.sources), *sizes)
     for text in (*named, *recipe.exclude_overlap_with, *recipe.compare):
         if has_controls(text):
             raise wrong(quoted(text), "a name without control characters")
-    recipe.classes()
+    classes = recipe.classes()
+    bins = recipe.bins
+    if isinstance(bins, SizeBins) and bins.by_class and len(bins.edges) != len(classes):
+        rule = f"a list for each of its {len(classes)} classes, not of {len(bins.edges)}"
+        raise wrong("bins.edges by class", rule)
     if not recipe.sources or any(not source.splits for source in recipe.sources):
         raise wrong("sources", "a list of at least one, each with at least one split")
     names = [source.name for source in recipe.sources]

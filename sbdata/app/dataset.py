@@ -22,6 +22,7 @@ from sbdata.mask_files import PngError
 from sbdata.masks import voc_palette
 from sbdata.parallel import Progress
 from sbdata.sets import EvaluationSet, open_set
+from sbdata.settings import as_plain
 from sbdata.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def fill_dataset(
         synthetic=bool(opened.manifest.meta.get("synthetic", False)),
         classes=list(opened.taxonomy.classes),
         sizes=list(bins.names),
-        bins=dict(zip(bins.names, bins.edges, strict=False)),  # the last size has no end
+        bins=as_plain(bins),
         runs={},
     )
     declare_fields(dataset, bins.names)

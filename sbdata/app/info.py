@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sbdata.errors import InputError
+from sbdata.settings import from_plain
+from sbdata.sizes import SizeBins
 
 if TYPE_CHECKING:
     import fiftyone as fo
@@ -45,7 +47,7 @@ def info_of(dataset: fo.Dataset) -> dict[str, Any]:
 
     Returns:
         ``set``, ``logical_hash`` (None while it is being filled), ``root``, ``masks``,
-        ``synthetic``, ``classes``, ``sizes``, ``bins`` (upper ends of all sizes but the last),
+        ``synthetic``, ``classes``, ``sizes``, ``bins`` (see :func:`bins_of`),
         ``views`` (names of the views that sbdata saved) and ``runs`` by name, each with ``title``,
         ``folder``, ``predictions_sha256``, ``values`` and how it was scored (see
         :mod:`sbdata.app.attached`).
@@ -60,6 +62,21 @@ def info_of(dataset: fo.Dataset) -> dict[str, Any]:
         )
         raise InputError(msg)
     return dict(dataset.info[INFO])
+
+
+def bins_of(known: Mapping[str, Any]) -> SizeBins:
+    """Return the size bins of the set that a dataset was loaded from.
+
+    Args:
+        known: Notes of the dataset, see :func:`info_of`. Those of sbdata 0.2.0 have the upper end
+            of every size but the last, by name.
+    """
+    bins = known["bins"]
+    if set(bins) != {"edges", "names"}:
+        return SizeBins(tuple(bins.values()), tuple(known["sizes"]))
+    found = from_plain(SizeBins, bins, "bins")
+    assert isinstance(found, SizeBins)  # noqa: S101 - for the type checker
+    return found
 
 
 def set_root(known: Mapping[str, Any]) -> Path:

@@ -56,6 +56,7 @@ class Objects:
         area: Visible pixels of each object, int64.
         texts: Arrays of strings (type ``object``), by ``label``, ``size`` and ``source``.
         runs: Scores by run.
+        image_pixels: Height times width of each image, int64; 0 if not known.
     """
 
     image_ids: tuple[str, ...]
@@ -64,6 +65,7 @@ class Objects:
     area: Counts
     texts: Mapping[str, npt.NDArray[Any]]
     runs: Mapping[str, ObjectScores]
+    image_pixels: Counts
 
     def __len__(self) -> int:
         return int(self.area.size)
@@ -89,6 +91,7 @@ class Objects:
                 name: ObjectScores(run.tp[chosen], run.fp[chosen], run.outcome[chosen])
                 for name, run in self.runs.items()
             },
+            self.image_pixels,
         )
 
 
@@ -96,6 +99,7 @@ def gather_objects(
     image_ids: Sequence[str],
     columns: Mapping[str, Sequence[Sequence[Any] | None]],
     runs: Mapping[str, Mapping[str, Sequence[Sequence[Any] | None]]] | None = None,
+    image_pixels: Sequence[int] | None = None,
 ) -> Objects:
     """Collect the objects of all images into one table.
 
@@ -107,6 +111,7 @@ def gather_objects(
         columns: Columns by the names of ``OBJECT_COLUMNS``. Each has one sequence per image with a
             value per object, or None for an image without objects.
         runs: Columns of each run in the same form, by the names of ``SCORE_COLUMNS``.
+        image_pixels: Height times width of each image; 0 or None if not known.
 
     >>> table = {"area": [[9, 40], None], "number": [[1, 2], None], "label": [["cat", "cow"], None]}
     >>> table |= {"size": [["small"] * 2, None], "source": [["voc"] * 2, None]}
@@ -140,9 +145,17 @@ def gather_objects(
             )
             for name, scores in (runs or {}).items()
         },
+        _pixels_in_order(sorted_ids, image_ids, image_pixels),
     )
     order = np.lexsort((number, owner))
     return everything.subset(order[area[order] > 0])
+
+
+def _pixels_in_order(
+    ordered: Sequence[str], image_ids: Sequence[str], pixels: Sequence[int] | None
+) -> Counts:
+    known = dict(zip(image_ids, pixels, strict=True)) if pixels is not None else {}
+    return np.array([known.get(image_id, 0) for image_id in ordered], np.int64)
 
 
 def _integers(values: list[Any]) -> Counts:
@@ -170,7 +183,7 @@ def area_edges(areas: npt.ArrayLike, bins: SizeBins) -> Counts:
     [256, 363, 512, 725]
     """
     areas = np.asarray(areas, np.int64)
-    ends = [*bins.edges] or [1]
+    ends = [*bins.pixel_edges] or [1]
     low = min(int(areas.min(initial=ends[0])), max(1, ends[0] // 4))
     high = max(int(areas.max(initial=1)), ends[-1] * 4 - 1)
     edges = half_octaves(high)

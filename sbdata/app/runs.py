@@ -21,7 +21,7 @@ from sbdata.mask_files import PngError
 from sbdata.metrics.image import METRIC
 from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.parallel import Progress
-from sbdata.score.saved import IMAGE_SCORES, OBJECT_SCORES, check_saved_score
+from sbdata.score.saved import IMAGE_SCORES, OBJECT_SCORES, check_saved_bins, check_saved_score
 from sbdata.sets import EvaluationSet
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def attach_run(
             ``opened``, or an attached run was scored in another way.
     """
     check_saved_score(run, opened)
+    check_saved_bins(run, opened)
     known = info_of(dataset)
     if known["logical_hash"] != opened.logical_hash:
         msg = f"{opened.root}: was changed after it was loaded; run 'sbdata app {opened.root}'"

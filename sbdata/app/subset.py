@@ -57,7 +57,7 @@ def subset_manifest(manifest: Manifest, image_ids: Collection[str], name: str) -
         msg = f"{gone[0]}: not an image of {manifest.name}; load the set again by 'sbdata app'"
         raise InputError(msg)
     kept = {k: v for k, v in manifest.meta.items() if k not in ("name", "version", "logical_hash")}
-    kept = {k: v for k, v in kept.items() if k not in ("taxonomy", "bins")}
+    kept = {k: v for k, v in kept.items() if k not in ("taxonomy", "bins", "asked_bins")}
     before = manifest.images.num_rows
     return make_manifest(
         name,

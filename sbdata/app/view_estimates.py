@@ -93,6 +93,7 @@ def object_tables(objects: Objects, run: AttachedRun, classes: Sequence[str]) ->
         options=run.options,
         n_classes=len(classes),
         image_ids=scored.image_ids,
+        image_pixels=scored.image_pixels,
         confusion=np.zeros((len(classes) + 1, len(classes) + 1), np.int64),
         instance_image=scored.image.astype(np.int32),
         instances=rows,
@@ -126,7 +127,7 @@ def ia_by_size(
     tables = object_tables(objects, run, classes)
     drawn = bootstrap(tables, bins, resamples=run.resamples, seed=run.seed)
     intervals = drawn.intervals()
-    size = bins.index(tables.instances["area"])
+    size = tables.instance_sizes(bins)
     chosen = [np.ones(size.size, bool), *(size == k for k in range(len(bins.names)))]
 
     def estimate(name: str) -> Estimate:
@@ -160,7 +161,7 @@ def ia_by_area(objects: Objects, run: AttachedRun, classes: Sequence[str], edges
     keys = [f"ia_{name}.instance_mean" for name in names]
     found = [intervals[key] or Interval(np.nan, np.nan) for key in keys]
     return Curve(
-        n=np.bincount(bins.index(tables.instances["area"]), minlength=len(names)).astype(np.int64),
+        n=np.bincount(tables.instance_sizes(bins), minlength=len(names)).astype(np.int64),
         mean=np.array([drawn.observed[key] for key in keys]),
         low=np.array([interval.low for interval in found]),
         high=np.array([interval.high for interval in found]),

@@ -130,7 +130,7 @@ def app(
 def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
     from sbdata.app.run_folder import check_runs, read_run
     from sbdata.manifest import check_has_masks
-    from sbdata.score.saved import check_saved_score
+    from sbdata.score.saved import check_saved_bins, check_saved_score
     from sbdata.sets import open_set
 
     opened = open_set(set_folder.resolve())
@@ -139,6 +139,7 @@ def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
     check_runs(runs)
     for run in runs:
         check_saved_score(run, opened)
+        check_saved_bins(run, opened)
 
 
 def _load(

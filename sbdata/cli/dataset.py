@@ -229,9 +229,9 @@ def verify(ctx: click.Context, path: Path, workers: int, as_json: bool) -> None:
 @click.option(
     "--bins",
     "size_bins",
-    metavar="A,B|terciles",
-    help="Areas (pixels) that separate the sizes, or 'terciles' of the areas that are measured "
-    "[those of TARGET].",
+    metavar="A,B|A%,B%|terciles|terciles-by-class",
+    help="Areas (pixels, or shares of the image) that separate the sizes, or terciles of the areas "
+    "that are measured [those of TARGET].",
 )
 @_json
 def stats(
@@ -263,6 +263,7 @@ def stats(
     from sbdata.formatting import sizes_line
     from sbdata.manifest import read_manifest
     from sbdata.recipe import load_recipe
+    from sbdata.settings import as_plain
     from sbdata.sizes import parse_bins
     from sbdata.sources.rejections import count_reasons, first_reasons
 
@@ -275,12 +276,13 @@ def stats(
         manifest = read_manifest(folder)
         synthetic = manifest.meta["synthetic"]
         measured, bins = statistics_of_set(manifest), manifest.bins
+        notes = set_notes(manifest, folder)
         if asked is not None and isinstance(measured, SizeStatistics):
-            instances, bins = resized(manifest.instances, asked)
+            instances, bins, lacking = resized(manifest.instances, asked, manifest.taxonomy)
+            notes = (*notes, *lacking)
             measured = statistics_of(manifest.images.num_rows, instances, manifest.taxonomy, bins)
         rejected = manifest.meta.get("rejected", {})
         first = first_reasons(read_rejections_of(folder))
-        notes = set_notes(manifest, folder)
     else:
         recipe = load_recipe(target, overrides)
         synthetic = recipe.synthetic
@@ -294,12 +296,11 @@ def stats(
         msg = f"--bins divides masks by area, and {target} has labels only; leave it out"
         raise InputError(msg)
     if as_json:
-        edges = {"edges": list(bins.edges), "names": list(bins.names)}
         said = {
             "target": target,
             "synthetic": synthetic,
             **measured.as_dict(),
-            **({"bins": edges} if isinstance(measured, SizeStatistics) else {}),
+            **({"bins": as_plain(bins)} if isinstance(measured, SizeStatistics) else {}),
             "rejected": rejected,
             "rejected_such_as": first,
             "notes": list(notes),
@@ -309,7 +310,7 @@ def stats(
         say(f"{target}{' (synthetic)' if synthetic else ''}: {_amount(measured)}")
         _print_counts(measured)
         if isinstance(measured, SizeStatistics):
-            say(f"{sizes_line(bins)}.")
+            say(f"{sizes_line(bins, measured.counts)}.")
             _print_areas(measured)
             _print_balance({"balance": measured})
         if rejected:
@@ -433,11 +434,14 @@ def _built_as_dict(built: Built) -> dict[str, Any]:
 def _print_built(built: Built) -> None:
     from sbdata.curate.materialise import read_rejections_of
     from sbdata.curate.statistics import SizeStatistics, statistics_from
+    from sbdata.formatting import sizes_line
     from sbdata.sources.rejections import first_reasons
 
     meta = built.manifest.meta
     say(f"{meta['name']}{' (synthetic)' if meta['synthetic'] else ''}: {_amount(built.after)}")
     _print_counts(built.after)
+    if isinstance(built.after, SizeStatistics):
+        say(f"{sizes_line(built.manifest.bins, built.after.counts)}.")
     others = {
         other["set"]: statistics_from(other["statistics"])
         for other in meta["compared"]

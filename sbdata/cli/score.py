@@ -139,9 +139,9 @@ _TEXTS = ("--split", "--instances", "--taxonomy")
 @click.option(
     "--bins",
     "size_bins",
-    metavar="A,B|terciles",
-    help="Areas (pixels) that separate the sizes, or 'terciles' of the true instances' areas "
-    "[those of the set].",
+    metavar="A,B|A%,B%|terciles|terciles-by-class",
+    help="Areas (pixels, or shares of the image) that separate the sizes, or terciles of the true "
+    "instances' areas [those of the set].",
 )
 @click.option(
     "--resamples",
@@ -234,7 +234,7 @@ def score(
     from sbdata.score.run import ScoreOptions, gather, loader_of, name_of, score_images, task_of
     from sbdata.score.shards import find_shards, merge_shards, parse_shard, write_shard
     from sbdata.score.write import check_place, problems_file, summary_as_dict, write_result
-    from sbdata.sizes import TERCILES, SizeBins, parse_bins
+    from sbdata.sizes import SizeBins, parse_bins
 
     given: dict[str, Any] = {
         "--set": set_folder,
@@ -298,7 +298,7 @@ def score(
     with showing_progress(quiet=as_json) as progress:
         truth = opening()
         # Terciles have the usual names; their edges follow from the areas.
-        bins = SizeBins() if options.bins == TERCILES else options.bins or truth.bins
+        bins = SizeBins() if isinstance(options.bins, str) else options.bins or truth.bins
         minima = [(headline_name(name, bins, options.metric), least) for name, least in minima]
         try:
             task, shown = task_of(predictions, truth, options, against), partial(progress, "score")
@@ -380,12 +380,11 @@ def _call(
 
 def _options_from(plain: Mapping[str, Any]) -> ScoreOptions:
     from sbdata.score.run import ScoreOptions
-    from sbdata.sizes import SizeBins
+    from sbdata.settings import from_plain
+    from sbdata.sizes import AskedBins
 
-    bins = plain["bins"]
-    if isinstance(bins, Mapping):
-        bins = SizeBins(tuple(bins["edges"]), tuple(bins["names"]))
-    return ScoreOptions(**{**plain, "bins": bins or None})
+    bins = from_plain(AskedBins, plain["bins"], "bins") if plain["bins"] else None
+    return ScoreOptions(**{**plain, "bins": bins})
 
 
 def _refuse_with_merge(ctx: click.Context) -> None:
@@ -547,7 +546,7 @@ def _print_values(scored: ScoreResult) -> None:
         f"mIoU and IA count background as a class; IA_objects and sizes do not"
         f"{left_out if absent else ''}."
     )
-    say(f"{sizes_line(scored.bins)}.")
+    say(f"{sizes_line(scored.bins, summary.counts_of(scored.taxonomy.classes))}.")
 
 
 def _print_regions(scored: ScoreResult) -> None:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ from sbdata.curate.scan_sources import (
     scan_all,
     source_statistics,
     source_statistics_by,
+    with_edges,
 )
 from sbdata.curate.select_and_fetch import choose_images, fetch_rows, not_had
 from sbdata.curate.statistics import (
@@ -71,6 +72,7 @@ from sbdata.machine import check_output, writing_to
 from sbdata.manifest import Manifest, is_manifest, make_manifest, read_manifest, rows_of
 from sbdata.quoting import quoted
 from sbdata.recipe import Recipe, SourceSpec
+from sbdata.settings import as_plain
 from sbdata.sizes import AskedBins, SizeBins
 from sbdata.sources import ImageFolders, ImageHolder, Rejection, open_source
 from sbdata.sources.rejections import count_reasons, describe_rejections
@@ -110,7 +112,7 @@ class Measured:
         statistics: Statistics of everything that could be read.
         rejections: Items that could not be read; they are counted nowhere.
         notes: Other facts that affect the numbers, one sentence each.
-        bins: Size bins of the statistics, with their edges.
+        bins: Size bins of the statistics, with their edges; labels have no sizes.
     """
 
     statistics: SizeStatistics | LabelStatistics
@@ -166,6 +168,11 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         if recipe.select is None:  # known before hours of fetching
             check_expected(recipe, candidates["image_id"].to_pylist(), rejections)
         check_names(candidates["image_id"].to_pylist(), staging)
+        asked = None
+        if not isinstance(recipe.bins, SizeBins):
+            ids = candidates["image_id"].to_pylist()
+            recipe, scans, asked = with_edges(recipe, scans, ids)
+            candidates = rows_of(join_images(scans), ids)
         chosen = choose_images(
             recipe, candidates, scans, training, staging / "set" / IMAGES_FOLDER, inputs
         )
@@ -185,7 +192,9 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             ],
             "source": {} if labels_only else source_statistics(scans, recipe).as_dict(),
             "compared": compared_statistics(recipe, compared, staging / "scan", inputs),
+            **({} if asked is None else {"asked_bins": as_plain(asked)}),
         }
+        assert isinstance(recipe.bins, SizeBins)  # noqa: S101 - resolved above
         manifest = make_manifest(
             recipe.name,
             chosen.images,
@@ -332,7 +341,7 @@ def measure_sources(recipe: Recipe, inputs: Inputs, asked: AskedBins | None = No
     Args:
         recipe: Recipe.
         inputs: Sources and settings.
-        asked: Size bins to use instead of the recipe's, or ``"terciles"``.
+        asked: Size bins to use instead of the recipe's, or terciles.
 
     Raises:
         InputError: If a source cannot be read, or its areas cannot be divided in terciles.
@@ -351,9 +360,9 @@ def measure_sources(recipe: Recipe, inputs: Inputs, asked: AskedBins | None = No
         images = join_images(scanned)
         if has_labels_only(recipe, images):
             found = label_statistics_of(images, recipe.classes())
-            return Measured(found, rejections, notes, recipe.bins)
-        measured, bins = source_statistics_by(scanned, recipe, asked or recipe.bins)
-        return Measured(measured, rejections, notes, bins)
+            return Measured(found, rejections, notes, SizeBins())
+        measured, bins, lacking = source_statistics_by(scanned, recipe, asked or recipe.bins)
+        return Measured(measured, rejections, (*notes, *lacking), bins)
 
 
 def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
@@ -368,7 +377,9 @@ def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
         msg = f"{out} exists and is not an evaluation set; give another folder by --out"
         raise InputError(msg)
     manifest = read_manifest(out)
-    if check_header(manifest, out) != recipe:
+    asked = manifest.meta.get("asked_bins", {}).get("bins")
+    wanted = replace(recipe, bins=manifest.bins) if recipe.bins == asked else recipe
+    if check_header(manifest, out) != wanted:
         msg = f"{out} holds a set of another recipe; remove it, or give another folder by --out"
         raise InputError(msg)
     changed = changed_sources(out, manifest.logical_hash, recipe, inputs.roots)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -12,6 +13,7 @@ from sbdata.curate.statistics import LabelStatistics, SizeStatistics, area_edges
 from sbdata.drawing import Figure, size_distribution
 from sbdata.labelmap import LABELMAP_FILE, labelmap_problem
 from sbdata.manifest import Manifest
+from sbdata.sizes import TERCILES_BY_CLASS, SizeBins
 
 FIGURE = "size_distribution.svg"
 
@@ -65,7 +67,7 @@ def _sizes_parts(manifest: Manifest, chosen: SizeStatistics) -> list[str]:
         f"![Areas of the instances beside the source's; counts by class and size]({FIGURE})",
         "## Instances by class and size",
         _sizes_line(manifest),
-        _counts_table(chosen),
+        _counts_table(chosen, manifest.bins),
         "## Balance",
         _balance_table(manifest, chosen, source),
         _selection(manifest.meta["selection"]),
@@ -154,18 +156,42 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _sizes_line(manifest: Manifest) -> str:
     bins = manifest.bins
-    limits = [0, *bins.edges]
+    unit = "Sizes are visible pixels at the image's own resolution"
+    if bins.by_class:
+        return f"{unit}, divided at edges of each class. {_asked(manifest)}".rstrip()
+    if bins.relative:
+        unit += ", relative to height times width of the image"
+    limits = ["0" if bins.pixel_edges else "0%", *_as_text(bins.edges_of(1)), ""]
     said = [
-        f"{name}: {low:,} to below {high:,}" if high else f"{name}: {low:,} and more"
-        for name, low, high in zip(bins.names, limits, [*bins.edges, 0], strict=True)
+        f"{name}: {low} to below {high}" if high else f"{name}: {low} and more"
+        for name, (low, high) in zip(bins.names, pairwise(limits), strict=True)
     ]
-    return "Sizes are visible pixels at the image's own resolution. " + "; ".join(said) + "."
+    return f"{unit}. {'; '.join(said)}. {_asked(manifest)}".rstrip()
 
 
-def _counts_table(chosen: SizeStatistics) -> str:
-    sizes = list(next(iter(chosen.counts.values())))
-    rows = [(name, *(f"{row[s]:,}" for s in sizes)) for name, row in chosen.counts.items()]
-    return _table(["class", *sizes], rows)
+def _as_text(edges: Sequence[int | str]) -> list[str]:
+    return [edge if isinstance(edge, str) else f"{edge:,}" for edge in edges]
+
+
+def _asked(manifest: Manifest) -> str:
+    """Return a sentence on edges that the areas determined."""
+    asked = manifest.meta.get("asked_bins")
+    if asked is None:
+        return ""
+    within = "within each class " if asked["bins"] == TERCILES_BY_CLASS else ""
+    found = f"The edges are the terciles {within}of the {asked['instances']:,} candidates' areas"
+    lacking = ", ".join(asked["over_all"])
+    return found + (f"; those over all classes for {lacking}." if lacking else ".")
+
+
+def _counts_table(chosen: SizeStatistics, bins: SizeBins) -> str:
+    """Return the counts by class and size, with the edges of each class if they differ."""
+    sizes, edges = bins.names, ["edges (pixels)"] if bins.by_class else []
+    rows = []
+    for k, (name, row) in enumerate(chosen.counts.items(), start=1):
+        own = [" and ".join(_as_text(bins.edges_of(k)))] if bins.by_class else []
+        rows.append((name, *own, *(f"{row[s]:,}" for s in sizes)))
+    return _table(["class", *edges, *sizes], rows)
 
 
 def balance_cells(statistics: SizeStatistics) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from sbdata.curate.statistics import SizeStatistics, area_edges
 from sbdata.errors import InputError
 from sbdata.manifest import IMAGES_FILE, Manifest, SchemaError
-from sbdata.recipe import Recipe, recipe_from_dict
+from sbdata.recipe import Recipe, ResolvedBins, recipe_from_dict
 from sbdata.settings import from_plain
 
 Part = TypeVar("Part")
@@ -80,6 +80,8 @@ def check_header(manifest: Manifest, folder: Path) -> Recipe:
             report = _part(_SelectionReport, meta["selection"], "selection")
             for cell in report.cells:
                 _part(_Cell, cell, "selection.cells")
+        if "asked_bins" in meta:
+            _part(ResolvedBins, meta["asked_bins"], "asked_bins")
         for check in meta["leakage"]:
             _part(_LeakageCheck, check, "leakage")
         if not manifest.labels_only:

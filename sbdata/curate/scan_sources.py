@@ -15,8 +15,15 @@ from sbdata.curate.inputs import Inputs
 from sbdata.curate.statistics import SizeStatistics, resized, statistics_of
 from sbdata.errors import InputError
 from sbdata.file_names import composed
-from sbdata.recipe import Recipe, SourceSpec, source_and_split
-from sbdata.sizes import AskedBins, SizeBins
+from sbdata.manifest import SIZED
+from sbdata.recipe import Recipe, ResolvedBins, SourceSpec, source_and_split
+from sbdata.sizes import (
+    TERCILES_BY_CLASS,
+    AskedBins,
+    SizeBins,
+    resolve_bins,
+    undivided,
+)
 from sbdata.sources import FORMATS, Source, open_source
 from sbdata.sources.overlay import OverlaidSource
 from sbdata.sources.scan import Scan, scan_source
@@ -85,7 +92,8 @@ def scan_all(
     """Scan the opened splits of a recipe.
 
     Args:
-        recipe: Recipe with the classes and size bins.
+        recipe: Recipe with the classes and size bins; terciles are resolved later, by
+            :func:`with_edges`.
         opened: Splits returned by :func:`open_all`.
         folder: Folder that keeps the scans; finished ones are reused.
         inputs: Build inputs with the number of workers.
@@ -145,7 +153,7 @@ def _scan(recipe: Recipe, one: Opened, folder: Path, inputs: Inputs) -> Scanned:
     scan = scan_source(
         source,
         class_map(recipe.classes(), one.spec.class_map),
-        recipe.bins,
+        recipe.bins if isinstance(recipe.bins, SizeBins) else SizeBins(),
         recipe.split,
         folder / f"{one.spec.name}-{source.split}",
         without=one.elsewhere,
@@ -162,19 +170,53 @@ def source_statistics(scanned: Sequence[Scanned], recipe: Recipe) -> SizeStatist
 
 def source_statistics_by(
     scanned: Sequence[Scanned], recipe: Recipe, asked: AskedBins
-) -> tuple[SizeStatistics, SizeBins]:
+) -> tuple[SizeStatistics, SizeBins, tuple[str, ...]]:
     """Measure what was scanned by given size bins; also return the bins with their edges.
+
+    Returns:
+        The statistics, the bins, and a note if some classes have no terciles of their own.
 
     Raises:
         InputError: If the areas cannot be divided in terciles.
     """
-    columns = ["class_name", "size", "area"]
+    columns = ["class_name", "size", *SIZED]
     instances = pa.concat_tables([s.scan.instances(columns=columns) for s in scanned])
     images = sum(s.scan.images().num_rows for s in scanned)
-    bins = recipe.bins
-    if asked != bins:
-        instances, bins = resized(instances, asked)
-    return statistics_of(images, instances, recipe.classes(), bins), bins
+    taxonomy = recipe.classes()
+    if isinstance(asked, SizeBins) and asked == recipe.bins:  # as scanned
+        return statistics_of(images, instances, taxonomy, asked), asked, ()
+    instances, bins, notes = resized(instances, asked, taxonomy)
+    return statistics_of(images, instances, taxonomy, bins), bins, notes
+
+
+def with_edges(
+    recipe: Recipe, scanned: Sequence[Scanned], image_ids: Sequence[str]
+) -> tuple[Recipe, list[Scanned], ResolvedBins]:
+    """Return a recipe with edges instead of terciles, and the scans with sizes by these edges.
+
+    Args:
+        recipe: Recipe that asks for terciles, which are those of the candidates' areas.
+        scanned: Scans of the recipe.
+        image_ids: Ids of the candidates.
+
+    Raises:
+        InputError: If the areas cannot be divided in terciles.
+    """
+    assert not isinstance(recipe.bins, SizeBins)  # noqa: S101 - for the type checker
+    taxonomy = recipe.classes()
+    table = pa.concat_tables(
+        [s.scan.instances(image_ids=image_ids, columns=["area", "class_id"]) for s in scanned]
+    )
+    measured = table["area"].to_numpy(), table["class_id"].to_numpy(), len(taxonomy)
+    try:
+        bins = resolve_bins(recipe.bins, *measured)
+    except InputError as error:
+        msg = f"recipe {recipe.name}: {error}"
+        raise InputError(msg) from error
+    sized = [replace(s, scan=replace(s.scan, bins=bins)) for s in scanned]
+    lacking = undivided(*measured) if recipe.bins == TERCILES_BY_CLASS else {}
+    asked = ResolvedBins(recipe.bins, table.num_rows, tuple(map(taxonomy.name_of, lacking)))
+    return replace(recipe, bins=bins), sized, asked
 
 
 def _overlaid(recipe: Recipe, source: Source, spec: SourceSpec, inputs: Inputs) -> Source:
@@ -210,6 +252,12 @@ def has_labels_only(recipe: Recipe, images: pa.Table) -> bool:
         msg = (
             f"recipe {recipe.name}: some of its sources have masks, others labels only; build a "
             "separate set of each kind"
+        )
+        raise InputError(msg)
+    if kinds == [True] and not isinstance(recipe.bins, SizeBins):
+        msg = (
+            f"recipe {recipe.name}: its images have labels only, but bins: {recipe.bins} needs "
+            "masks; leave it out by --set bins={}"
         )
         raise InputError(msg)
     needing = {"select": recipe.select, "overlay": recipe.overlay}

@@ -19,6 +19,7 @@ from sbdata.errors import InputError
 from sbdata.fetch.images import Failed, Fetched, ImageRequest, fetch_images
 from sbdata.manifest import rows_of
 from sbdata.recipe import Recipe
+from sbdata.sizes import SizeBins
 from sbdata.sources import ImageHolder, Rejection, warm_up
 
 
@@ -119,6 +120,7 @@ def _supply(recipe: Recipe, image_ids: Sequence[str], scanned: Sequence[Scanned]
     """Count the supply of the candidates, once for all rounds."""
     columns = ["image_id", "class_name", "size"]
     tables = [s.scan.instances(image_ids=image_ids, columns=columns) for s in scanned]
+    assert isinstance(recipe.bins, SizeBins)  # noqa: S101 - resolved before the selection
     return supply_of(pa.concat_tables(tables), recipe.classes(), recipe.bins)
 
 

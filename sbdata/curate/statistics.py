@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sbdata.curate.balance import Balance, balance_of
-from sbdata.manifest import Manifest, size_counts
-from sbdata.sizes import AskedBins, SizeBins, resolve_bins
+from sbdata.formatting import undivided_note
+from sbdata.manifest import Manifest, size_counts, sizes_of
+from sbdata.sizes import TERCILES_BY_CLASS, AskedBins, SizeBins, resolve_bins, undivided
 from sbdata.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -107,20 +108,28 @@ def label_statistics_of(images: pa.Table, taxonomy: Taxonomy) -> LabelStatistics
     )
 
 
-def resized(instances: pa.Table, asked: AskedBins) -> tuple[pa.Table, SizeBins]:
+def resized(
+    instances: pa.Table, asked: AskedBins, taxonomy: Taxonomy
+) -> tuple[pa.Table, SizeBins, tuple[str, ...]]:
     """Return a table of instances with the sizes of other bins, and these bins with their edges.
 
     Args:
-        instances: Instances table with the columns size and area.
-        asked: Size bins, or ``"terciles"`` of these instances' areas.
+        instances: Instances table with the columns size and ``SIZED``.
+        asked: Size bins, or terciles of these instances' areas.
+        taxonomy: Classes of the instances.
+
+    Returns:
+        The table, the bins, and a note if some classes have no terciles of their own.
 
     Raises:
         InputError: If the areas cannot be divided in terciles.
     """
-    areas = instances["area"].to_numpy()
-    bins = resolve_bins(asked, areas)
-    sizes = pa.array(bins.names, pa.string()).take(pa.array(bins.index(areas)))
-    return instances.set_column(instances.schema.get_field_index("size"), "size", sizes), bins
+    measured = instances["area"].to_numpy(), instances["class_id"].to_numpy(), len(taxonomy)
+    bins = resolve_bins(asked, *measured)
+    lacking = undivided(*measured) if asked == TERCILES_BY_CLASS else {}
+    notes = (undivided_note(lacking, taxonomy),) if lacking else ()
+    place = instances.schema.get_field_index("size")
+    return instances.set_column(place, "size", sizes_of(instances, bins)), bins, notes
 
 
 def statistics_of_set(manifest: Manifest) -> SizeStatistics | LabelStatistics:

@@ -347,7 +347,8 @@ def _check_claims(
     visible = measure_visible(objects, MAX_INSTANCES)
     places = np.asarray(row.instance_ids, np.int64) - 1
     area = visible.area[places]
-    sizes = [bins.names[place] for place in bins.index(area).tolist()]
+    pixels = row.width * row.height
+    sizes = [bins.names[place] for place in bins.index(area, row.class_ids, pixels).tolist()]
     derived = {
         "area": area.tolist(),
         "area_fraction": (area / (row.width * row.height)).tolist(),

@@ -22,7 +22,7 @@ class AreaAxis:
         high: Area at the right end.
         left: Position of the left end, in pixels of the figure.
         right: Position of the right end, in pixels of the figure.
-        bins: Size bins.
+        bins: Size bins; their names and limits are left out unless they are intervals of areas.
     """
 
     low: float
@@ -38,11 +38,13 @@ class AreaAxis:
 
     @property
     def _edges(self) -> list[tuple[float, str]]:
-        return [(self.x(edge), area(edge)) for edge in self.bins.edges]
+        return [(self.x(edge), area(edge)) for edge in self.bins.pixel_edges]
 
     @property
     def _names(self) -> list[tuple[float, str]]:
-        borders = [self.low, *self.bins.edges, self.high]
+        if not self.bins.are_intervals:
+            return []
+        borders = [self.low, *self.bins.pixel_edges, self.high]
         return [
             (kept_inside(self.x(math.sqrt(a * b)), size, 0, self.right + 14), size)
             for (a, b), size in zip(pairwise(borders), self.bins.names, strict=True)
@@ -51,7 +53,7 @@ class AreaAxis:
     @property
     def head_height(self) -> float:
         """Return the height of the sizes' names and limits above the figure."""
-        rows = max(rows_without_overlap(self._names))
+        rows = max(rows_without_overlap(self._names), default=0)
         return 33 + 15 * (rows + max(rows_without_overlap(self._edges), default=0))
 
     def head(self, bottom: float) -> list[Markup]:
@@ -62,7 +64,7 @@ class AreaAxis:
             for (x, label), row in zip(self._names, rows, strict=True)
         ]
         for (x, label), row in zip(self._edges, rows_without_overlap(self._edges), strict=True):
-            y = 29 + 15 * (max(rows) + row)
+            y = 29 + 15 * (max(rows, default=0) + row)
             parts += [line(x, y + 5, x, bottom, "limit"), text(x, y, label, "middle quiet fine")]
         return parts
 

@@ -41,12 +41,12 @@ def ia_by_area(summary: Summary, width: int = WIDE) -> Figure:
     limits of the sizes are marked and the sizes named.
     """
     name = "IA by area of the instance"
-    points, bins = summary.curve, summary.bins
+    points, bins, edges = summary.curve, summary.bins, summary.bins.pixel_edges
     if not points:
         why = "No instance to measure."
         return figure(f"{name}: {why}", width, 60, [text(width / 2, 34, why, "middle quiet")])
-    low = min(points[0].low, bins.edges[0] / 2 if bins.edges else points[0].low)
-    high = max(points[-1].high, bins.edges[-1] * 2 if bins.edges else points[-1].high)
+    low = min(points[0].low, edges[0] / 2 if edges else points[0].low)
+    high = max(points[-1].high, edges[-1] * 2 if edges else points[-1].high)
     axis = AreaAxis(low, high, 40, width - 14, bins)
     top = axis.head_height
     bottom = top + (250 if width >= WIDE else 200)

@@ -36,7 +36,9 @@ def size_distribution(
     """
     present = [k for k in range(len(edges) - 1) if any(found[k] for found in areas.values())]
     ends = [edges[present[0]], edges[present[-1] + 1]] if present else [edges[0], edges[-1]]
-    ends += [edge * factor for edge in bins.edges for factor in (0.25, 4)]  # with room around them
+    ends += [
+        edge * factor for edge in bins.pixel_edges for factor in (0.25, 4)
+    ]  # with room around them
     axis = AreaAxis(min(ends), max(ends), 40, _WIDTH - 14, bins)
     legend = [
         part

@@ -360,11 +360,7 @@ def _record(found: Detected, made: Sequence[_Made], folder: Path) -> Record:
     files = [(name, digest) for row in made for name, digest in row.digests.items()]
     outside = _outside_labels(target, made)
     bins = SizeBins() if opened is None else opened.bins
-    areas = (
-        None
-        if opened is None or opened.labels_only
-        else opened.manifest.instances["area"].to_numpy().astype(np.int64)
-    )
+    true = None if opened is None or opened.labels_only else opened.manifest.instances
     return Record(
         name=request.name,
         origin=Origin(
@@ -395,7 +391,7 @@ def _record(found: Detected, made: Sequence[_Made], folder: Path) -> Record:
         warnings=(*found.warnings, *_warnings(facts, outside, target)),
         images_outside_labels=outside,
         shares=shares_of(facts, target.taxonomy),
-        components=components_of(facts, target.taxonomy, bins, areas),
+        components=components_of(facts, target.taxonomy, bins, true),
         losses=_losses(folder, target),
     )
 

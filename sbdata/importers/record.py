@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sbdata.errors import InputError
 from sbdata.importers.digests import mask_digest
@@ -244,7 +246,7 @@ def components_of(
     facts: Sequence[MaskFacts],
     taxonomy: Taxonomy,
     bins: SizeBins,
-    instances: npt.NDArray[np.int64] | None,
+    instances: pa.Table | None,
 ) -> Components:
     """Return the components of the masks, by area.
 
@@ -252,27 +254,32 @@ def components_of(
         facts: Statistics of each mask.
         taxonomy: Classes of the masks.
         bins: Size bins.
-        instances: Areas of the true instances in pixels, if known.
+        instances: True instances with the columns area and size, if known.
     """
     areas = np.concatenate([f.areas for f in facts])
     classes = np.concatenate([f.classes for f in facts])
-    known = areas if instances is None else np.concatenate([areas, instances])
+    pixels = np.repeat([int(f.pixels.sum()) for f in facts], [f.areas.size for f in facts])
+    sizes = bins.index(areas, classes, pixels)
+    true = None if instances is None else instances["area"].to_numpy().astype(np.int64)
+    known = areas if true is None else np.concatenate([areas, true])
     edges = half_octaves(int(known.max(initial=1)))
     return Components(
-        by_size=_by_size(areas, bins),
+        by_size=_by_size(sizes, bins),
         by_class={
-            name: _by_size(areas[classes == number], bins)
+            name: _by_size(sizes[classes == number], bins)
             for number, name in enumerate(taxonomy.classes, start=1)
         },
         edges=tuple(edges.tolist()),
         histogram=_binned(areas, edges),
-        instances=None if instances is None else _binned(instances, edges),
-        instances_by_size=None if instances is None else _by_size(instances, bins),
+        instances=None if true is None else _binned(true, edges),
+        instances_by_size=None
+        if instances is None
+        else _by_size(pc.index_in(instances["size"], pa.array(bins.names)).to_numpy(), bins),
     )
 
 
-def _by_size(areas: npt.NDArray[np.int64], bins: SizeBins) -> dict[str, int]:
-    counts = np.bincount(bins.index(areas), minlength=len(bins.names))
+def _by_size(sizes: npt.NDArray[np.int64], bins: SizeBins) -> dict[str, int]:
+    counts = np.bincount(sizes, minlength=len(bins.names))
     return dict(zip(bins.names, counts.tolist(), strict=True))
 
 

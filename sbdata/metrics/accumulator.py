@@ -55,7 +55,7 @@ class Accumulator:
             raise InputError(msg)
         self.n_classes = n_classes
         self.options = options
-        self._images: dict[str, None] = {}
+        self._pixels: dict[str, int] = {}  # of each image
         self._confusion = np.zeros((n_classes + 1, n_classes + 1), np.int64)
         self._instances = _Rows(INSTANCE_ROW)
         self._regions = _Rows(REGION_ROW)
@@ -65,7 +65,7 @@ class Accumulator:
     def of_tables(cls, tables: ScoreTables) -> Accumulator:
         """Return the accumulator whose tables these are."""
         found = cls(tables.n_classes, tables.options)
-        found._images = dict.fromkeys(tables.image_ids)
+        found._pixels = dict(zip(tables.image_ids, tables.image_pixels.tolist(), strict=True))
         found._confusion += tables.confusion
         for rows, image, values in (
             (found._instances, tables.instance_image, tables.instances),
@@ -77,11 +77,11 @@ class Accumulator:
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._images)
+        return len(self._pixels)
 
     def __contains__(self, image_id: str) -> bool:
         """Return whether an image was added."""
-        return image_id in self._images
+        return image_id in self._pixels
 
     def update(self, image_id: str, score: ImageScore) -> None:
         """Add the score of one image.
@@ -90,7 +90,7 @@ class Accumulator:
             InputError: If the image was added before, or the score was made with other options or
                 another number of classes.
         """
-        if image_id in self._images:
+        if image_id in self._pixels:
             raise _twice(image_id)
         if score.options != self.options or score.confusion.shape != self._confusion.shape:
             msg = (
@@ -98,7 +98,7 @@ class Accumulator:
                 f"{score.options}, not for {self.n_classes} with {self.options}; score it again"
             )
             raise InputError(msg)
-        self._images[image_id] = None
+        self._pixels[image_id] = score.pixels
         self._confusion += score.confusion
         by_number = np.argsort(score.instances["instance_id"], kind="stable")
         self._instances.append(score.instances[by_number])
@@ -117,10 +117,10 @@ class Accumulator:
                 f"those for {self.n_classes} with {self.options}; score all images alike"
             )
             raise InputError(msg)
-        for image_id in other._images:
-            if image_id in self._images:
+        for image_id in other._pixels:
+            if image_id in self._pixels:
                 raise _twice(image_id)
-        self._images.update(other._images)
+        self._pixels.update(other._pixels)
         self._confusion += other._confusion
         self._instances.extend(other._instances)
         self._regions.extend(other._regions)
@@ -128,7 +128,7 @@ class Accumulator:
 
     def tables(self) -> ScoreTables:
         """Return all rows, sorted by image_id and, within an image, by number or class."""
-        ids = np.array(list(self._images), dtype=object)
+        ids = np.array(list(self._pixels), dtype=object)
         order = np.argsort(ids, kind="stable")
         instance_image, instances = self._instances.in_order(order)
         region_image, regions = self._regions.in_order(order)
@@ -137,6 +137,7 @@ class Accumulator:
             options=self.options,
             n_classes=self.n_classes,
             image_ids=tuple(ids[order]),
+            image_pixels=np.array(list(self._pixels.values()), np.int64)[order],
             confusion=self._confusion.copy(),
             instance_image=instance_image,
             instances=instances,

@@ -118,6 +118,7 @@ class ImageScore:
         instances: Rows of type ``INSTANCE_ROW``, in the order of the truth.
         regions: Rows of type ``REGION_ROW``, in scan order.
         classes: Rows of type ``CLASS_ROW``, by class.
+        pixels: Height times width of the image, void included; sizes may be relative to it.
     """
 
     options: MetricOptions
@@ -125,6 +126,7 @@ class ImageScore:
     instances: npt.NDArray[np.void]
     regions: npt.NDArray[np.void]
     classes: npt.NDArray[np.void]
+    pixels: int
 
     @property
     def ia_iou(self) -> npt.NDArray[np.float64]:
@@ -233,7 +235,7 @@ def score_image(
     classes["class_id"] = present
     for column, name in enumerate(CLASS_ROW.names[1:] if CLASS_ROW.names else ()):
         classes[name] = by_class[present, column]
-    return ImageScore(options, confusion, instances, regions, classes)
+    return ImageScore(options, confusion, instances, regions, classes, prediction.size)
 
 
 def _shares(

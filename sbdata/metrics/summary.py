@@ -154,6 +154,13 @@ class Summary:
             found[name] = cell.value
         return found | dict(self.further)
 
+    def counts_of(self, class_names: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Return the number of instances of each class 1..C, by the class's name, then by size."""
+        return {
+            name: {size: of_class.ia[f"ia_{size}"].n for size in self.bins.names}
+            for name, of_class in zip(class_names, self.classes, strict=True)
+        }
+
     def flat(
         self,
         prefix: str = "",
@@ -328,7 +335,7 @@ def _orphans(counts: npt.NDArray[np.int64]) -> Orphans:
 
 def _outcomes(tables: ScoreTables, bins: SizeBins) -> dict[str, dict[str, int]]:
     kinds = len(OUTCOMES)
-    cell = bins.index(tables.instances["area"]) * kinds + outcome_index(tables.instances)
+    cell = tables.instance_sizes(bins) * kinds + outcome_index(tables.instances)
     counts = np.bincount(cell, minlength=len(bins.names) * kinds).reshape(-1, kinds)
     return {
         size: dict(zip(OUTCOMES, row.tolist(), strict=True))

@@ -134,7 +134,7 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
     rows, image = tables.instances, tables.instance_image
     class_index = rows["class_id"].astype(np.int64) - 1
     value = ia_iou(rows)
-    for place in (np.zeros(rows.size, np.int64), bins.index(rows["area"]) + 1):
+    for place in (np.zeros(rows.size, np.int64), tables.instance_sizes(bins) + 1):
         add(0, place * classes + class_index, image, value)
         add(1, place * classes + class_index, image, 1)
         if with_boundary:
@@ -142,7 +142,7 @@ def image_sums(tables: ScoreTables, bins: SizeBins) -> ImageSums:
 
     regions, image = tables.regions, tables.region_image
     precise = 2 * regions["matched"].astype(np.int64) >= regions["area"]
-    for place in (np.zeros(regions.size, np.int64), bins.index(regions["area"]) + 1):
+    for place in (np.zeros(regions.size, np.int64), tables.region_sizes(bins) + 1):
         add(3, place, image, precise)
         add(4, place, image, 1)
 

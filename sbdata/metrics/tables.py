@@ -27,6 +27,7 @@ class ScoreTables:
         options: Metric options.
         n_classes: Number of foreground classes, C.
         image_ids: Image ids, sorted.
+        image_pixels: Height times width of each image, int64; 0 if not known.
         confusion: Pixel counts over all images, int64 ``(C + 1, C + 1)``, true class by predicted
             class.
         instance_image: Image index of each row of ``instances``, int32.
@@ -40,6 +41,7 @@ class ScoreTables:
     options: MetricOptions
     n_classes: int
     image_ids: tuple[str, ...]
+    image_pixels: npt.NDArray[np.int64]
     confusion: npt.NDArray[np.int64]
     instance_image: npt.NDArray[np.int32]
     instances: npt.NDArray[np.void]
@@ -47,6 +49,29 @@ class ScoreTables:
     regions: npt.NDArray[np.void]
     class_image: npt.NDArray[np.int32]
     classes: npt.NDArray[np.void]
+
+    def instance_sizes(self, bins: SizeBins) -> npt.NDArray[np.int64]:
+        """Return the index of the size of each row of ``instances``.
+
+        Raises:
+            InputError: If the sizes need the images' pixels, and these are not known.
+        """
+        return self._sizes(bins, self.instances, self.instance_image)
+
+    def region_sizes(self, bins: SizeBins) -> npt.NDArray[np.int64]:
+        """Return the index of the size of each row of ``regions``, by the region's own area.
+
+        Raises:
+            InputError: If the sizes need the images' pixels, and these are not known.
+        """
+        return self._sizes(bins, self.regions, self.region_image)
+
+    def _sizes(
+        self, bins: SizeBins, rows: npt.NDArray[np.void], image: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.int64]:
+        known = bins.relative and self.image_pixels.all()
+        pixels = self.image_pixels[image] if known else None
+        return bins.index(rows["area"], rows["class_id"], pixels)
 
     def instance_columns(self, bins: SizeBins, class_names: Sequence[str]) -> Columns:
         """Return the columns of a table with one row per ground-truth instance.
@@ -59,7 +84,7 @@ class ScoreTables:
         return {
             **self._head(self.instance_image, rows, "instance_id", class_names),
             "area": rows["area"],
-            "size": _names(bins.names)[bins.index(rows["area"])],
+            "size": _names(bins.names)[self.instance_sizes(bins)],
             "tp": rows["tp"],
             "fp": rows["fp"],
             "ia_iou": ia_iou(rows),
@@ -82,7 +107,7 @@ class ScoreTables:
         return {
             **self._head(self.region_image, rows, "region", class_names),
             "area": rows["area"],
-            "size": _names(bins.names)[bins.index(rows["area"])],
+            "size": _names(bins.names)[self.region_sizes(bins)],
             "matched": rows["matched"],
             "met_instances": rows["met_instances"],
         }

@@ -77,20 +77,29 @@ class InstanceAwareIoU(Metric):
         for score in list(score_batch(preds, target, instances, self.num_classes, self.options)):
             self.confusion += torch.from_numpy(score.confusion).to(self.confusion.device)
             for name in _ROWS:
-                rows = _as_matrix(getattr(score, name)).to(self.confusion.device)
+                rows = _as_matrix(getattr(score, name), score.pixels).to(self.confusion.device)
                 getattr(self, name).append(rows)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the values by the names of ``Summary.headline``; NaN for an undefined one."""
-        rows = {name: _as_rows(getattr(self, name), kind) for name, kind in _ROWS.items()}
+        found = {name: _as_rows(getattr(self, name), kind) for name, kind in _ROWS.items()}
         whole = Accumulator(self.num_classes, self.options)
-        whole.update("all", ImageScore(self.options, self.confusion.cpu().numpy(), **rows))
+        confusion = self.confusion.cpu().numpy()
+        # Rows do not say their image, but the pixels of it, which is all that sizes can depend on.
+        of_all = np.unique(np.concatenate([of for _, of in found.values()])).tolist()
+        groups = of_all if self.bins.relative else []
+        for pixels in groups or [0]:
+            rows = {name: r[of == pixels] if groups else r for name, (r, of) in found.items()}
+            whole.update(
+                f"{pixels:012}", ImageScore(self.options, confusion, **rows, pixels=pixels)
+            )
+            confusion = np.zeros_like(confusion)  # that of all images is counted once
         values = whole.compute(self.bins).flat(undefined=float("nan"))
         return {name: torch.tensor(v, dtype=torch.float64) for name, v in values.items()}
 
 
-def _as_matrix(rows: npt.NDArray[np.void]) -> Tensor:
-    """Return structured rows as int64 columns, with fractions as their bits.
+def _as_matrix(rows: npt.NDArray[np.void], pixels: int) -> Tensor:
+    """Return structured rows as int64 columns after their pixels, with fractions as their bits.
 
     float64 is avoided because some devices do not have it.
     """
@@ -99,18 +108,24 @@ def _as_matrix(rows: npt.NDArray[np.void]) -> Tensor:
         rows[name].view(np.int64) if rows.dtype[name].kind == "f" else rows[name].astype(np.int64)
         for name in names
     ]
-    return torch.from_numpy(np.stack(columns, axis=1).reshape(len(rows), len(names)))
+    return torch.from_numpy(np.stack([np.full(len(rows), pixels, np.int64), *columns], axis=1))
 
 
-def _as_rows(parts: list[Tensor] | Tensor, kind: np.dtype[np.void]) -> npt.NDArray[np.void]:
-    """Return the rows of all processes, in an order that does not depend on their distribution."""
+def _as_rows(
+    parts: list[Tensor] | Tensor, kind: np.dtype[np.void]
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
+    """Return the rows of all processes, in an order that does not depend on their distribution.
+
+    Returns:
+        The rows, and the pixels of each row's image.
+    """
     if isinstance(parts, list):
-        none = torch.zeros(0, len(kind.names or ()), dtype=torch.int64)
+        none = torch.zeros(0, len(kind.names or ()) + 1, dtype=torch.int64)
         parts = torch.cat(parts) if parts else none
     matrix = parts.cpu().numpy()
     matrix = matrix[np.lexsort(matrix.T)]
     rows: npt.NDArray[np.void] = np.empty(len(matrix), kind)
-    for place, name in enumerate(kind.names or ()):
+    for place, name in enumerate(kind.names or (), start=1):
         column = np.ascontiguousarray(matrix[:, place])
         rows[name] = column.view(np.float64) if kind[name].kind == "f" else column
-    return rows
+    return rows, matrix[:, 0]

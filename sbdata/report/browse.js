@@ -132,7 +132,8 @@
     ...bars,
     ...edges.map((edge) => marked("limit", share(edge))),
     ...data.edges.map(([edge, label]) => marked("word of-limit", share(edge), label)),
-    ...data.sizes.map((name, k) => marked("word of-size", (ends[k] + ends[k + 1]) / 2, name)),
+    ...(data.intervals ? data.sizes : [])
+      .map((name, k) => marked("word of-size", (ends[k] + ends[k + 1]) / 2, name)),
     ...[1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7].filter((area) => area >= bins[0] && area < bins.at(-1))
       .map((area) => marked("word of-area", share(area), counted(area))));
 

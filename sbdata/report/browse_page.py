@@ -23,7 +23,7 @@ import orjson
 from markupsafe import Markup
 
 from sbdata.errors import InputError
-from sbdata.formatting import area, change, count, estimate, limits
+from sbdata.formatting import area, change, count, estimate, limits, said_edges, sizes_line
 from sbdata.manifest import size_counts
 from sbdata.metrics.image import METRIC
 from sbdata.metrics.outcomes import OUTCOMES
@@ -76,7 +76,8 @@ def browsed_objects(opened: EvaluationSet, scores: Sequence[SavedScore]) -> Brow
     figures: dict[str, Any] = {
         "classes": _shown(opened.taxonomy.classes),
         "sizes": _shown(bins.names),
-        "edges": [[edge, area(edge)] for edge in bins.edges],
+        "edges": [[edge, area(edge)] for edge in bins.pixel_edges],
+        "intervals": bins.are_intervals,
         "bins": area_edges(areas, bins),
         "sources": _shown(sources),
         "images": _shown(opened.image_ids),
@@ -85,7 +86,7 @@ def browsed_objects(opened: EvaluationSet, scores: Sequence[SavedScore]) -> Brow
         "instance": _column(table["instance_id"], rows),
         "class": [class_id - 1 for class_id in _column(table["class_id"], rows)],
         "area": areas[rows].tolist(),
-        "size": bins.index(areas[rows]).tolist(),
+        "size": [bins.names.index(size) for size in _column(table["size"], rows)],
         "source": [numbers[source] for source in _column(table["source"], rows)],
         "scores": [_score_columns(opened, score, rows) for score in scores],
     }
@@ -150,8 +151,8 @@ def area_edges(areas: npt.NDArray[Any], bins: SizeBins) -> list[int]:
     >>> area_edges(np.array([700, 20000]), SizeBins())[:4]
     [512, 725, 1024, 1449]
     """
-    low = min([int(areas.min()), *(edge // 2 for edge in bins.edges)])
-    high = max([int(areas.max()), *(edge * 2 for edge in bins.edges)])
+    low = min([int(areas.min()), *(edge // 2 for edge in bins.pixel_edges)])
+    high = max([int(areas.max()), *(edge * 2 for edge in bins.pixel_edges)])
     edges = half_octaves(high)
     first = int(np.searchsorted(edges, low, side="right")) - 1
     kept: list[int] = edges[max(first, 0) :].tolist()
@@ -230,21 +231,27 @@ class BrowsePage:
         )
         bins = self.opened.bins
         sizes = [f"{name} {limits(bins, k)}" for k, name in enumerate(bins.names)]
-        of_sizes = f"Sizes by visible area in pixels: {', '.join(sizes)}."
+        unit = "as shares of the image" if bins.relative else "in pixels"
+        of_sizes = f"Sizes by visible area {unit}: {', '.join(sizes)}."
+        if bins.by_class:
+            of_sizes = "Sizes are by class, with the edges below."
         named = [f"{a} is {s.title}" for a, s in zip(LETTERS, self.scores, strict=False)]
         of_scores = [f"Scores ({METRIC}): {', '.join(named)}."] if named else []
         return " ".join([of_set, of_sizes, *of_scores])
 
     def _counts(self) -> list[dict[str, Any]]:
         """Return the rows of the table of counts: all classes, then each class."""
-        opened = self.opened
-        counts = size_counts(opened.manifest.instances, opened.taxonomy, opened.bins)
+        names = self.opened.bins.names
         rows = [
-            {"name": name, "place": k, "cells": [of_class[size] for size in opened.bins.names]}
-            for k, (name, of_class) in enumerate(counts.items())
+            {"name": name, "place": k, "cells": [of_class[size] for size in names]}
+            for k, (name, of_class) in enumerate(self._size_counts().items())
         ]
         sums = [sum(column) for column in zip(*(row["cells"] for row in rows), strict=True)]
         return [{"name": "all classes", "place": None, "cells": sums}, *rows]
+
+    def _size_counts(self) -> Mapping[str, Mapping[str, int]]:
+        opened = self.opened
+        return size_counts(opened.manifest.instances, opened.taxonomy, opened.bins)
 
     def _about(self) -> dict[str, str]:
         manifest, bins = self.opened.manifest, self.opened.bins
@@ -253,7 +260,9 @@ class BrowsePage:
             "version": str(manifest.meta.get("recipe", {}).get("version", "–")),
             "logical hash": manifest.logical_hash,
             "taxonomy": self.opened.taxonomy.name,
-            "size edges": ", ".join(f"{edge:,}" for edge in bins.edges) + " pixels of visible area",
+            "size edges": f"{said_edges(bins)} of visible area"
+            if bins.are_intervals
+            else sizes_line(bins, self._size_counts()),
             "metric": METRIC,
         }
         for letter, score in zip(LETTERS, self.scores, strict=False):

@@ -43,7 +43,7 @@ def worst_small(scored: ScoreResult, most: int = MOST) -> list[Worst]:
     """
     tables, rows = scored.tables, scored.tables.instances
     values = ia_iou(rows)
-    small = np.flatnonzero((scored.bins.index(rows["area"]) == 0) & (values < 1))
+    small = np.flatnonzero((tables.instance_sizes(scored.bins) == 0) & (values < 1))
     # Rows are sorted by image and instance, and lexsort keeps that order among equal rows.
     order = small[np.lexsort((-rows["area"][small].astype(np.int64), values[small]))]
     return [

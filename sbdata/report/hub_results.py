@@ -13,6 +13,7 @@ from sbdata.manifest import Manifest, is_manifest, read_manifest
 from sbdata.metrics.image import MetricOptions
 from sbdata.score.saved import read_summary, refusing_damage
 from sbdata.sets import open_set
+from sbdata.settings import as_plain
 
 _COMPARABLE = ("fp_attribution", "rounding")
 """Options of the metric whose defaults the values of a benchmark must have."""
@@ -167,8 +168,7 @@ def _check_comparable(folder: Path, summary: Mapping[str, Any], manifest: Manife
         for name in _COMPARABLE
         if options[name] != usual[name]
     ]
-    bins = {"edges": list(manifest.bins.edges), "names": list(manifest.bins.names)}
-    if summary["bins"] != bins:
+    if summary["bins"] != as_plain(manifest.bins):
         differing.append("--bins")
     if differing:
         msg = (

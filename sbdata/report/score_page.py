@@ -18,13 +18,14 @@ from sbdata.drawing import (
     ia_by_class_and_size,
     precision_by_size,
 )
-from sbdata.formatting import NOTHING, estimate, limits
+from sbdata.formatting import NOTHING, estimate, limits, sizes_line
 from sbdata.metrics.bootstrap import FEW
 from sbdata.metrics.outcomes import OUTCOMES, OUTCOMES_EXPLAINED
 from sbdata.report.confusion import confusion_matrix
 from sbdata.report.gallery import Worst, picture_svg, worst_small
 from sbdata.report.pages import render
 from sbdata.score.result import LoadImage, ScoreResult
+from sbdata.sizes import SizeBins
 from sbdata.storage import write_text
 
 __all__ = ["report_html", "write_figures", "write_report"]
@@ -74,6 +75,7 @@ def report_html(scored: ScoreResult, load_image: LoadImage | None) -> str:
             for name, draw in _drawings(scored).items()
         },
         sizes=[{"name": name, "limits": limits(scored.bins, k)} for k, name in enumerate(names)],
+        sizes_said=_sizes_said(scored.bins),
         few=FEW,
         outcomes=OUTCOMES,
         outcomes_explained=OUTCOMES_EXPLAINED,
@@ -84,6 +86,14 @@ def report_html(scored: ScoreResult, load_image: LoadImage | None) -> str:
         ] if load_image is not None else [],
         measured=_measured(scored),
     )  # fmt: skip
+
+
+def _sizes_said(bins: SizeBins) -> str:
+    if bins.by_class:
+        return "Sizes are by class, with the edges below."
+    unit = "of the image" if bins.relative else "pixels of visible area"
+    said = [f"{n.capitalize()} is {limits(bins, k)} {unit}." for k, n in enumerate(bins.names)]
+    return " ".join(said)
 
 
 def _drawings(scored: ScoreResult) -> Mapping[str, Callable[[int], Figure]]:
@@ -134,7 +144,9 @@ def _measured(scored: ScoreResult) -> dict[str, str]:
         "taxonomy": scored.taxonomy.name,
         **{f"option: {k}": v for k, v in scored.options.as_dict().items()},
         "sizes": sizes,
-        "size edges": list(scored.bins.edges),
+        "size edges": sizes_line(scored.bins, scored.summary.counts_of(scored.taxonomy.classes))
+        if scored.bins.by_class
+        else list(scored.bins.edges),
         **_flat(scored.provenance),
     }
     return {name: _plain(value) for name, value in listed.items()}

@@ -41,8 +41,8 @@ def score(
             or a JSON file of COCO's, of results with run-length codes or of panoptic segments.
         target_set: Set to compare with: its folder, or what :func:`sbdata.open_set` returned.
         against: Further predictions; ``preds`` is compared with each.
-        bins: Size bins, or ``"terciles"`` of the areas of all true instances; those of the set by
-            default.
+        bins: Size bins; or ``"terciles"`` of the areas of all true instances, or those within each
+            class, ``"terciles-by-class"``. Those of the set by default.
         fp_attribution: How the instances that a region meets share its false pixels: ``overlap``,
             ``area``, ``equal`` or ``all``.
         rounding: ``floor`` rounds each instance's part down to whole pixels; ``exact`` does not.

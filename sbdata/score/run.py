@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from sbdata import __version__
 from sbdata.errors import InputError
-from sbdata.formatting import count
+from sbdata.formatting import count, said_edges, undivided_note
 from sbdata.images import DAMAGE, open_image
 from sbdata.mask_files import PngError
 from sbdata.metrics import Accumulator, MetricOptions, score_image
@@ -42,7 +42,14 @@ from sbdata.score.inputs import (
 from sbdata.score.palettes import Palette, find_palette
 from sbdata.score.result import Comparison, InstanceChange, LoadImage, ScoreResult
 from sbdata.score.truth import GroundTruth, GroundTruthImage
-from sbdata.sizes import TERCILES, AskedBins, SizeBins, resolve_bins
+from sbdata.sizes import (
+    TERCILES,
+    TERCILES_BY_CLASS,
+    AskedBins,
+    SizeBins,
+    resolve_bins,
+    undivided,
+)
 from sbdata.taxonomy import Taxonomy
 
 MOVED = 50  # instances that a comparison lists
@@ -64,7 +71,7 @@ class ScoreOptions:
         resamples: Number of bootstrap resamples; 0 disables confidence intervals.
         seed: Seed of the bootstrap.
         bins: Size bins to use instead of the truth's own; ``"terciles"`` for those of the areas of
-            all true instances.
+            all true instances, ``"terciles-by-class"`` for those within each class.
         colour_remedy: Remedy to suggest for colours that are not decoded.
         palette: What colours or numbers in predictions stand for: a name or a file, see
             :func:`~sbdata.score.palettes.find_palette`.
@@ -370,7 +377,10 @@ def gather(
     name = name or name_of(task.listings[0].folder)
     truth = task.truth
     tables = [_merged(task, parts, k) for k in range(len(task.listings))]
-    bins = resolve_bins(options.bins or truth.bins, tables[0].instances["area"])
+    true = tables[0].instances
+    bins = resolve_bins(
+        options.bins or truth.bins, true["area"], true["class_id"], len(truth.taxonomy)
+    )
     summaries = [summarise(found, bins) for found in tables]
     labels = _labels(name, [listing.folder for listing in task.listings[1:]])
     drawn = [
@@ -400,7 +410,7 @@ def gather(
             )
             for k in range(1, len(tables))
         ),
-        notes=_notes(task, parts, options, labels, [found.confusion for found in tables], bins),
+        notes=_notes(task, parts, options, labels, tables, bins),
         provenance=_provenance(task, parts, options, labels),
         photo_paths=truth.photos,
         image_sizes=truth.sizes,
@@ -448,14 +458,14 @@ def _most_moved(
     one, other = ia_iou(first.instances), ia_iou(second.instances)
     change = np.abs(one - other)
     order = np.argsort(-change, kind="stable")[:MOVED]
-    rows, images = first.instances, first.instance_image
+    rows, images, sizes = first.instances, first.instance_image, first.instance_sizes(bins)
     return tuple(
         InstanceChange(
             image_id=first.image_ids[images[k]],
             instance_id=int(rows["instance_id"][k]),
             class_name=taxonomy.name_of(int(rows["class_id"][k])),
             area=int(rows["area"][k]),
-            size=bins.name_of(int(rows["area"][k])),
+            size=bins.names[sizes[k]],
             first=float(one[k]),
             second=float(other[k]),
         )
@@ -472,11 +482,11 @@ def _notes(
     parts: Sequence[Part],
     options: ScoreOptions,
     labels: Sequence[str],
-    confusions: Sequence[npt.NDArray[np.int64]],
+    tables: Sequence[ScoreTables],
     bins: SizeBins,
 ) -> tuple[str, ...]:
     truth = task.truth
-    notes = [*truth.notes, *_hints(truth, labels, confusions)]
+    notes = [*truth.notes, *_hints(truth, labels, [found.confusion for found in tables])]
     for listing, label in zip(task.listings, labels, strict=True):
         notes += [f"{label}: {note}" for note in listing.notes]
         if listing.missing:
@@ -518,12 +528,20 @@ def _notes(
     if options.bins == TERCILES:
         notes.append(
             f"sizes are the terciles of the areas of this truth's instances, divided at "
-            f"{_edges(bins)} pixels; another truth has others"
+            f"{said_edges(bins)}; another truth has others"
         )
+    elif options.bins == TERCILES_BY_CLASS:
+        notes.append(
+            "sizes are the terciles within each class of this truth; another truth has others"
+        )
+        true = tables[0].instances
+        lacking = undivided(true["area"], true["class_id"], len(truth.taxonomy))
+        if lacking:
+            notes.append(undivided_note(lacking, truth.taxonomy))
     elif options.bins is not None and bins != truth.bins:
         notes.append(
-            f"sizes are divided at {_edges(bins)} pixels as asked, not at "
-            f"{_edges(truth.bins)} as in the set"
+            f"sizes are divided at {said_edges(bins)} as asked, not at "
+            f"{said_edges(truth.bins)} as in the set"
         )
     return tuple(notes)
 
@@ -545,10 +563,6 @@ def _told_by_colour(label: str, images: int) -> str:
         f"{label}: the masks of {count(images, 'image')} have VOC's colours under other numbers, "
         "so the colours determined the classes"
     )
-
-
-def _edges(bins: SizeBins) -> str:
-    return ", ".join(f"{edge:,}" for edge in bins.edges)
 
 
 def _provenance(
@@ -588,7 +602,7 @@ def _provenance(
             "decode_palette": options.decode_palette,
             "allow_missing": options.allow_missing,
             **_about_palette(task.contract.palette),
-            **({"bins": TERCILES} if options.bins == TERCILES else {}),
+            **({"bins": options.bins} if isinstance(options.bins, str) else {}),
         },
         "resamples": options.resamples,
         "seed": options.seed,

@@ -12,10 +12,13 @@ import orjson
 import pyarrow as pa
 
 from sbdata.errors import InputError
+from sbdata.formatting import said_edges
 from sbdata.metrics.image import METRIC
 from sbdata.parquet_files import read_parquet
 from sbdata.score.write import IMAGES_FILE, INSTANCES_FILE, SUMMARY_FILE, VERSION
 from sbdata.sets import EvaluationSet
+from sbdata.settings import from_plain
+from sbdata.sizes import SizeBins
 from sbdata.storage import restore_folder
 
 OBJECT_SCORES = ("ia_iou", "tp", "fp", "outcome", "other_class")
@@ -116,7 +119,7 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
         summary: Mapping[str, Any] = orjson.loads((folder / SUMMARY_FILE).read_bytes())
         made_by = (str(summary["metric"]), summary["version"])
         if made_by == (METRIC, VERSION):
-            _check_content(summary)
+            _check_content(folder, summary)
             return summary
     msg = (
         f"{folder}: was scored with {made_by[0]} (layout {made_by[1]}), which is not comparable "
@@ -143,7 +146,7 @@ def refusing_damage(folder: Path) -> Iterator[None]:
         raise InputError(msg) from error
 
 
-def _check_content(summary: Mapping[str, Any]) -> None:
+def _check_content(folder: Path, summary: Mapping[str, Any]) -> None:
     """Raise an error if a value that is asked for later is missing or of another type."""
     about = summary["provenance"]
     _ = [Path(about["predictions"][0][name]) for name in ("folder", "path", "sha256")]
@@ -151,6 +154,7 @@ def _check_content(summary: Mapping[str, Any]) -> None:
     _ = [str(about["options"][name]) for name in ("fp_attribution", "rounding")]
     _ = int(about["resamples"]), int(about["seed"]), str(summary["name"])
     _ = summary["miou"]["value"], summary["ia"]["ia"]
+    from_plain(SizeBins, summary["bins"], f"{folder}: bins")
 
 
 def _table(path: Path, columns: Sequence[str]) -> pa.Table:
@@ -187,6 +191,22 @@ def check_saved_score(score: SavedScore, opened: EvaluationSet) -> None:
     rows = _keys(score.instances)
     if len(rows) != score.instances.num_rows or rows != _keys(opened.manifest.instances):
         msg = f"{score.folder}: its rows do not match the set's objects; score them again"
+        raise InputError(msg)
+
+
+def check_saved_bins(score: SavedScore, opened: EvaluationSet) -> None:
+    """Check that a score's sizes are those of its set.
+
+    Raises:
+        InputError: If it was scored with other bins; the message names both.
+    """
+    bins = from_plain(SizeBins, score.summary["bins"], f"{score.folder}: bins")
+    if bins != opened.bins:
+        msg = (
+            f"{score.folder}: its sizes are divided at {said_edges(bins)}, not at "
+            f"{said_edges(opened.bins)} as in {opened.root}; score the predictions again without "
+            "--bins"
+        )
         raise InputError(msg)
 
 

@@ -23,6 +23,7 @@ from sbdata.settings import from_plain
 from sbdata.storage import write_bytes
 
 _KINDS = {
+    "image_pixels": np.dtype(np.int64),
     "confusion": np.dtype(np.int64),
     "instance_image": np.dtype(np.int32),
     "instances": INSTANCE_ROW,
@@ -82,7 +83,7 @@ def read_parts(path: Path) -> tuple[dict[str, Any], list[ScoreTables]]:
         with np.load(path, allow_pickle=False) as content:
             said = json.loads(content["head"].tobytes())
             return dict(said["head"]), [
-                _tables_of(about, {name: content[f"{k}.{name}"] for name in _KINDS}, path)
+                _tables_of(about, _columns_of(content, k, about), path)
                 for k, about in enumerate(said["tables"])
             ]
     except (
@@ -92,6 +93,15 @@ def read_parts(path: Path) -> tuple[dict[str, Any], list[ScoreTables]]:
         reason = shortened(str(error), 200)
         msg = f"{path}: not readable score tables ({reason}); score the predictions again"
         raise InputError(msg) from error
+
+
+def _columns_of(
+    content: Mapping[str, npt.NDArray[Any]], k: int, about: Mapping[str, Any]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of part k; files of version 0.2.0 do not know the pixels of the images."""
+    unknown = {"image_pixels": np.zeros(len(about["image_ids"]), np.int64)}
+    found = {name: content[f"{k}.{name}"] for name in _KINDS if f"{k}.{name}" in content}
+    return {name: {**unknown, **found}[name] for name in _KINDS}
 
 
 def _tables_of(

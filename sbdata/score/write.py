@@ -26,6 +26,7 @@ from sbdata.machine import writing_to
 from sbdata.metrics.bootstrap import Interval
 from sbdata.metrics.image import ia_iou
 from sbdata.score.result import Comparison, ScoreResult
+from sbdata.settings import as_plain
 from sbdata.storage import is_safe_stem, remove_leftovers, replace_folder, restore_folder
 
 INSTANCES_FILE = "instances.parquet"
@@ -252,7 +253,7 @@ def tables_of(scored: ScoreResult) -> dict[str, pa.Table]:
         "truth": scored.truth_name,
         "synthetic": scored.synthetic,
         "options": scored.options.as_dict(),
-        "bins": {"edges": list(scored.bins.edges), "names": list(scored.bins.names)},
+        "bins": as_plain(scored.bins),
     }
     metadata = {b"sbdata": orjson.dumps(header, option=orjson.OPT_SORT_KEYS)}
     return {
@@ -358,7 +359,7 @@ def summary_as_dict(scored: ScoreResult) -> dict[str, Any]:
         "curve": plain["curve"],
         "compared": [_compared_as_dict(other) for other in scored.compared],
         "taxonomy": {"name": scored.taxonomy.name, "classes": list(scored.taxonomy.classes)},
-        "bins": {"edges": list(scored.bins.edges), "names": list(scored.bins.names)},
+        "bins": as_plain(scored.bins),
         "provenance": dict(scored.provenance),
     }
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from sbdata.manifest import (
     IMAGES_FILE,
     INSTANCES_FILE,
     INSTANCES_SCHEMA,
+    SIZED,
     images_schema,
+    sizes_of,
 )
 from sbdata.masks import (
     MAX_INSTANCES,
@@ -74,13 +77,29 @@ def scan_schema(bins: SizeBins) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Scan:
-    """Finished scan of one split: three tables in a folder."""
+    """Finished scan of one split: three tables in a folder.
+
+    Attributes:
+        folder: Folder of the tables.
+        bins: Size bins to use instead of those of the scan; they have the same names.
+    """
 
     folder: Path
+    bins: SizeBins | None = None
 
     def images(self) -> pa.Table:
         """Return the images table, one row per image, see :func:`scan_schema`."""
-        return read_parquet(self.folder / IMAGES_FILE)
+        images = read_parquet(self.folder / IMAGES_FILE)
+        if self.bins is None:
+            return images
+        pairs = self.instances(columns=["image_id", "size"])
+        found = Counter(zip(*(column.to_pylist() for column in pairs.columns), strict=True))
+        ids = images["image_id"].to_pylist()
+        for size in self.bins.names:
+            place = images.schema.get_field_index(f"n_{size}")
+            counts = pa.array([found[image_id, size] for image_id in ids], pa.int32())
+            images = images.set_column(place, images.schema.field(place), counts)
+        return images
 
     def instances(
         self, image_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
@@ -94,6 +113,11 @@ class Scan:
             columns: Columns to return; all by default.
         """
         names = list(columns) if columns is not None else INSTANCES_SCHEMA.names
+        if self.bins is not None and "size" in names:
+            read = replace(self, bins=None).instances(image_ids, list({*names, *SIZED}))
+            place = read.schema.get_field_index("size")
+            sizes = sizes_of(read, self.bins)
+            return read.set_column(place, INSTANCES_SCHEMA.field("size"), sizes).select(names)
         schema = pa.schema([INSTANCES_SCHEMA.field(name) for name in names])
         with open_parquet(self.folder / INSTANCES_FILE) as file:
             if image_ids is None:
@@ -376,7 +400,14 @@ def _image_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
     unsure = [{task.mapping.class_of(c) for c in i.not_exhaustive} - {None} for i in images]
     sizes = np.array(
         [
-            np.bincount(task.bins.index(one.visible.area[one.seen]), minlength=len(task.bins.names))
+            np.bincount(
+                task.bins.index(
+                    one.visible.area[one.seen],
+                    one.classes[one.seen],
+                    one.image.width * one.image.height,
+                ),
+                minlength=len(task.bins.names),
+            )
             for one in drawn
         ],
         np.int64,
@@ -452,7 +483,7 @@ def _instance_batch(task: _Task, drawn: Sequence[_Drawn]) -> pa.RecordBatch:
         "bbox_y": y,
         "bbox_w": width,
         "bbox_h": height,
-        "size": [task.bins.names[i] for i in task.bins.index(area).tolist()],
+        "size": [task.bins.names[i] for i in task.bins.index(area, class_id, pixels).tolist()],
         "components": measured(lambda v: v.components),
         "touches_border": measured(lambda v: v.touches_border).astype(np.bool_),
         "is_difficult": [o.difficult for o in objects],

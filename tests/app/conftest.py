@@ -132,7 +132,7 @@ def _instance(image_id, number, class_id, top, left, side, bins) -> dict:
         "bbox_y": top,
         "bbox_w": side,
         "bbox_h": side,
-        "size": bins.name_of(area),
+        "size": bins.name_of(area, class_id, mask.size),
         "components": 1,
         "touches_border": top == 0,
         "is_difficult": False,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sbdata.app.dataset import load_set
-from sbdata.app.info import info_of
+from sbdata.app.info import bins_of, info_of
 from sbdata.app.run_folder import read_run
 from sbdata.app.runs import attach_run
 from sbdata.errors import InputError
@@ -72,7 +72,8 @@ def test_a_set_is_what_its_manifest_says(fo, build_album, masks):
     info = info_of(loaded.dataset)
     assert info["logical_hash"] == open_set(root).logical_hash
     assert info["root"] == str(root)
-    assert info["bins"] == {"small": 16, "medium": 64}
+    assert info["bins"] == {"edges": [16, 64], "names": ["small", "medium", "large"]}
+    assert bins_of(info) == bins_of({**info, "bins": {"small": 16, "medium": 64}})  # as of 0.2.0
     assert info["sizes"] == ["small", "medium", "large"]
     assert info["runs"] == {}
     assert loaded.dataset.mask_targets["ground_truth"] == {

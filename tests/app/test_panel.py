@@ -18,7 +18,9 @@ from sbdata.app.run_folder import read_run
 from sbdata.app.runs import attach_run
 from sbdata.app.selection import Selection, split_view
 from sbdata.app.view_estimates import ia_by_size, size_names
+from sbdata.errors import InputError
 from sbdata.sets import open_set
+from sbdata.sizes import SizeBins
 
 
 @pytest.fixture
@@ -354,3 +356,39 @@ def test_fiftyone_finds_the_panel_beside_the_users_own_plugins(
     assert registry.operator_exists("theirs/hello")
     panels = [panel.type for space in first_spaces().children for panel in space.children]
     assert panels == ["Samples", PANEL]
+
+
+@pytest.mark.parametrize(
+    ("bins", "said"),
+    [
+        (SizeBins(("0.6%", "2.5%")), "sizes: small is under 0.6% of the image, medium 0.6% to"),
+        (SizeBins(((16, 20), (5, 300))), "sizes by class, divided in pixels (n small, medium, l"),
+    ],
+)
+def test_sizes_of_the_sets_own(
+    fo: Any, build_album: Any, score_album: Any, tmp_path: Path, bins: SizeBins, said: str
+) -> None:
+    root = build_album(bins=bins)
+    loaded = load_set(root, tmp_path / "masks")
+    other = read_run(score_album(root, "other", lost=2, bins=SizeBins((7, 20))))
+    with pytest.raises(InputError, match="its sizes are divided at 7, 20 pixels, not at"):
+        attach_run(loaded.dataset, loaded.opened, other)
+    run = read_run(score_album(root, "no dogs", lost=2))
+    attach_run(loaded.dataset, loaded.opened, run)
+    drawn = Panel(loaded.dataset).drawn()
+    assert drawn["head"]["edges"]["default"].startswith(said)
+    rows = loaded.opened.manifest.instances.to_pylist()
+    n = {size: sum(row["size"] == size for row in rows) for size in bins.names}
+    assert min(n.values()) > 0
+    (strip,) = [t for t in drawn["histogram"]["data"] if t["name"] == "(sizes)"]
+    assert strip["text"] == [f"{size} {n[size]}" for size in bins.names]
+    assert drawn["histogram"]["layout"]["shapes"] == []  # no area divides the sizes
+    for (label, size), found in _cells(drawn).items():
+        if label in ("cat", "dog") and size in bins.names:
+            assert found == sum((r["class_name"], r["size"]) == (label, size) for r in rows)
+    found = run.summary["ia"]
+    assert {size: found[f"ia_{size}"]["n_instances"] for size in bins.names} == n
+    names = ("ia_objects", "ia_small", "ia_medium", "ia_large")
+    values = [found[name]["class_mean"]["value"] for name in names]
+    assert drawn["sizes"]["data"][0]["y"] == values
+    assert len(set(values)) > 1

@@ -49,6 +49,7 @@ def _objects(
             "source": np.array(["voc"] * len(areas), object),
         },
         scores,
+        np.zeros(max(images, default=-1) + 1, np.int64),
     )
 
 

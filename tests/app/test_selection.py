@@ -37,6 +37,7 @@ OBJECTS = Objects(
             "a_b": ["found", "found", "bled"] * 2,
         }.items()
     },
+    np.zeros(6, int),
 )
 
 

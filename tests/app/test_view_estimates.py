@@ -209,6 +209,7 @@ def _objects(
             )
             for run, values in ia.items()
         },
+        np.arange(max(images) + 1) * 1000 + 1000,
     )
 
 
@@ -289,3 +290,15 @@ def test_a_view_without_images_or_without_objects_has_no_values() -> None:
         assert {one.class_mean.value for one in values.values()} == {None}
         differences = ia_differences(found, RUN, RUN, CLASSES, SizeBins())
         assert set(differences.values()) == {None}
+
+
+def test_sizes_relative_to_the_image_and_by_class() -> None:
+    found = _objects(
+        [0, 0, 1, 1], [9, 10, 10, 20], {"run": [0.0, 0.5, 0.25, 1.0]}, ["cat", "dog", "cat", "dog"]
+    )  # in images of 1,000 and 2,000 pixels
+    relative = ia_by_size(found, RUN, ("cat", "dog"), SizeBins(("0.6%", "1%")))
+    assert [relative[f"ia_{s}"].n_objects for s in ("small", "medium", "large")] == [1, 1, 2]
+    assert relative["ia_small"].class_mean.value == pytest.approx(0.25, abs=0.06)
+    by_class = ia_by_size(found, RUN, ("cat", "dog"), SizeBins(((10, 11), (5, 10))))
+    assert [by_class[f"ia_{s}"].n_objects for s in ("small", "medium", "large")] == [1, 1, 2]
+    assert by_class["ia_small"].class_mean.value == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -283,7 +284,8 @@ def test_figures_of_masks(seed: int, known: bool) -> None:
         assert shares.images[name] == sum((mask == number).any() for mask in masks)
 
     areas = [(n, int(p.sum())) for m in masks for n in (1, 2) for p in boxes_of(m == n)]
-    true = np.array([1, 4, 40], np.int64) if known else None
+    listed = {"area": [1, 4, 40], "size": ["small", "medium", "large"]}
+    true = pa.table(listed) if known else None
     found = components_of(facts, taxonomy, bins, true)
     for number, name in enumerate(taxonomy.classes, start=1):
         sizes = [bins.name_of(area) for n, area in areas if n == number]

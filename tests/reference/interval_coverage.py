@@ -107,6 +107,7 @@ def draw_set(population, n_images, rng):
         options=MetricOptions(),
         n_classes=n_classes,
         image_ids=tuple(f"{k:06d}" for k in range(n_images)),
+        image_pixels=np.zeros(n_images, np.int64),
         confusion=np.zeros((n_classes + 1, n_classes + 1), np.int64),
         instance_image=image.astype(np.int32),
         instances=instances,

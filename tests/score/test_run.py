@@ -21,8 +21,9 @@ from sbdata.score.truth import (
     truth_from_voc,
 )
 from sbdata.sizes import SizeBins
+from sbdata.taxonomy import VOC20
 from tests.reference import ia_iou
-from tests.score.conftest import Dataset, save, shifted, without_small
+from tests.score.conftest import HEIGHT, WIDTH, Dataset, save, shifted, without_small
 
 FEW = ScoreOptions(resamples=20)
 
@@ -253,6 +254,28 @@ def test_terciles_are_those_of_the_truth_for_every_prediction(dataset, tmp_path)
     assert min(sizes) > 0
     known = ScoreOptions(bins=SizeBins(tuple(third)), resamples=0)
     assert score_folder(folder, truth, known).summary == found[0].summary
+
+
+@pytest.mark.parametrize("bins", [SizeBins(("1%", "10%")), "terciles-by-class"])
+def test_every_kind_of_truth_gives_the_same_sizes(dataset, tmp_path, bins) -> None:
+    folder = dataset.predict(tmp_path / "p", shifted)
+    own = bins if isinstance(bins, SizeBins) else SizeBins()
+    truths = [
+        truth_from_set(dataset.manifest),
+        truth_from_coco(dataset.coco, "voc20", bins=own),
+        truth_from_voc(dataset.devkit, bins=own),
+        truth_from_masks(dataset.class_masks, dataset.instance_masks, bins=own),
+    ]
+    found = [score_folder(folder, t, ScoreOptions(bins=bins, resamples=0)) for t in truths]
+    assert all(one.summary == found[0].summary for one in found)
+    instances = found[0].tables.instances
+    for k, row in enumerate(found[0].tables.instance_columns(found[0].bins, VOC20.classes)["size"]):
+        area, class_id = int(instances["area"][k]), int(instances["class_id"][k])
+        if bins == "terciles-by-class":
+            place = sum(area >= edge for edge in found[0].bins.edges_of(class_id))
+        else:
+            place = (100 * area >= HEIGHT * WIDTH) + (10 * area >= HEIGHT * WIDTH)
+        assert row == ("small", "medium", "large")[place]
 
 
 def test_missing_counts_as_background_only_when_allowed(dataset, truth, tmp_path) -> None:

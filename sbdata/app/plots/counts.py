@@ -16,12 +16,14 @@ from sbdata.app.plots.style import (
     PALE,
     Plot,
     area_layout,
+    borders,
     common_layout,
     floats,
     title_of,
     with_legend,
 )
 from sbdata.app.selection import Selection
+from sbdata.formatting import limits
 from sbdata.sizes import SizeBins
 
 SIZES_TRACE = "(sizes)"
@@ -115,9 +117,9 @@ def histogram_plot(
 def _size_strip(
     ends: npt.NDArray[np.float64], bins: SizeBins, by_size: Mapping[str, int], selection: Selection
 ) -> dict[str, Any]:
-    """Return the bars above the plot: one per size, as wide as its areas on the axis."""
-    borders = [float(ends[0]), *np.log2(bins.edges).tolist(), float(ends[-1])]
-    low, high = np.array(borders[:-1]), np.array(borders[1:])
+    """Return the bars above the plot, one per size; see :func:`borders`."""
+    found = np.array(borders(ends, bins))
+    low, high = found[:-1], found[1:]
     return {
         "type": "bar",
         "name": SIZES_TRACE,
@@ -135,8 +137,8 @@ def _size_strip(
             "color": [CHOSEN if selection.size == name else NEUTRAL for name in bins.names],
             "line": {"width": 1, "color": "#ffffff"},
         },
-        "customdata": list(bins.names),
-        "hovertemplate": "%{text}: click to show these<extra></extra>",
+        "customdata": [f"{name}: {limits(bins, k)}" for k, name in enumerate(bins.names)],
+        "hovertemplate": "%{text}<br>%{customdata}<br>click to show these<extra></extra>",
         "showlegend": False,
     }
 
@@ -146,7 +148,7 @@ def _is_in(selection: Selection, bins: SizeBins, edges: Counts, place: int) -> b
     low, high = int(edges[place]), int(edges[place + 1])
     if selection.area is not None and not (selection.area[0] < high and low < selection.area[1]):
         return False
-    if selection.size is None or selection.size not in bins.names:
+    if selection.size is None or selection.size not in bins.names or not bins.are_intervals:
         return True
     first, last = bins.index([low, high - 1]).tolist()
     return bool(first <= bins.names.index(selection.size) <= last)

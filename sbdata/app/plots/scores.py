@@ -130,6 +130,7 @@ def curve_plot(
             "font": {"size": FONT + 1},
         }
         for name, center in zip(bins.names, centres(ends, bins), strict=True)
+        if bins.are_intervals
     ]
     return with_legend(data, layout, [titles.get(run, run) for run in curves], top=48)
 

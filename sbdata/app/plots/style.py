@@ -93,9 +93,20 @@ def floats(values: Any) -> list[float | None]:
 
 
 def centres(ends: npt.NDArray[np.float64], bins: SizeBins) -> list[float]:
-    """Return the centre of each size on the axis of areas."""
-    borders = [float(ends[0]), *np.log2(bins.edges).tolist(), float(ends[-1])]
-    return [(a + b) / 2 for a, b in pairwise(borders)]
+    """Return the centre of each size on the axis of areas, see :func:`borders`."""
+    return [(a + b) / 2 for a, b in pairwise(borders(ends, bins))]
+
+
+def borders(ends: npt.NDArray[np.float64], bins: SizeBins) -> list[float]:
+    """Return the ends of the sizes on the axis of areas.
+
+    Sizes that are not intervals of areas divide the axis in equal parts: a legend, not a scale.
+    """
+    low, high = float(ends[0]), float(ends[-1])
+    if bins.are_intervals:
+        return [low, *np.log2(bins.pixel_edges).tolist(), high]
+    found: list[float] = np.linspace(low, high, len(bins.names) + 1).tolist()
+    return found
 
 
 def title_of(text: str) -> dict[str, Any]:
@@ -160,7 +171,7 @@ def area_layout(bins: SizeBins, ends: npt.NDArray[np.float64]) -> dict[str, Any]
                 "y1": 1,
                 "line": {"color": LIMIT, "width": 1, "dash": "dash"},
             }
-            for x in np.log2(bins.edges).tolist()
+            for x in np.log2(bins.pixel_edges).tolist()
         ],
     }
 

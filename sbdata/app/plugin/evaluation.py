@@ -133,8 +133,9 @@ def _fields(eval_key: str, sizes: tuple[str, ...]) -> dict[str, int | None]:
 
 def _means(scores: Mapping[str, ImageScore], bins: SizeBins, size: int | None) -> dict[str, float]:
     """Return the mean IA of the objects of a size of each sample that has some."""
-    chosen = {
-        sample: score.ia_iou[(bins.index(score.instances["area"]) == size) | (size is None)]
-        for sample, score in scores.items()
-    }
+    chosen = {}
+    for sample, score in scores.items():
+        rows = score.instances
+        sizes = bins.index(rows["area"], rows["class_id"], score.pixels)
+        chosen[sample] = score.ia_iou[(sizes == size) | (size is None)]
     return {sample: float(values.mean()) for sample, values in chosen.items() if values.size}

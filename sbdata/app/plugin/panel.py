@@ -10,7 +10,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from sbdata.app.attached import AttachedRun, attached_runs
-from sbdata.app.info import info_of, is_ours
+from sbdata.app.info import bins_of, info_of, is_ours
 from sbdata.app.panel_data import (
     OBJECT_COLUMNS,
     SCORE_COLUMNS,
@@ -46,7 +46,7 @@ from sbdata.app.samples import IMAGE_ID, INSTANCES, OBJECTS
 from sbdata.app.selection import Selection, split_view
 from sbdata.app.view_estimates import ia_by_area, ia_by_size, ia_differences
 from sbdata.app.views import pairs_of
-from sbdata.formatting import count
+from sbdata.formatting import count, sizes_line
 from sbdata.sizes import SizeBins
 
 NAME = "object_sizes"
@@ -166,7 +166,7 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
             panel.md("This dataset was not loaded by `sbdata app`; it has no object sizes.")
             return types.Property(panel)
         read = _Read(ctx)
-        self._head(panel, ctx, read.objects, read.selection)
+        self._head(panel, ctx, read)
         for name, plot in _plots(read, _stack(ctx)).items():
             panel.plot(
                 name,
@@ -185,10 +185,10 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
         self,
         panel: types.Object,
         ctx: foo.ExecutionContext,
-        objects: Objects,
-        selection: Selection,
+        read: _Read,
     ) -> None:
         """Describe the objects drawn and the selection, with controls to change them."""
+        objects, selection = read.objects, read.selection
         said = f"**{count(len(objects), 'object')}** in {count(objects.n_images, 'image')}"
         if selection:
             chosen = objects.subset(selection.mask(objects))
@@ -198,6 +198,8 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
             )
         head = panel.h_stack("head", componentsProps={"grid": {"sx": _HEAD}})
         head.md(said, name="said")
+        if read.bins != SizeBins():
+            head.md(_sizes_said(read), name="edges")
         head.enum(
             "stack",
             list(_STACKS),
@@ -207,6 +209,13 @@ class ObjectSizes(foo.Panel):  # type: ignore[misc]
         )
         if selection:
             head.btn("all", label="Show all objects", on_click=self.on_all, variant="outlined")
+
+
+def _sizes_said(read: _Read) -> str:
+    """Return the edges between the sizes, with n of each class if they are by class."""
+    cells = count_cells(read.objects, read.classes, read.bins.names).tolist()
+    counts = [dict(zip(read.bins.names, row, strict=True)) for row in cells]
+    return sizes_line(read.bins, dict(zip(read.classes, counts, strict=True)))
 
 
 def _plots(read: _Read, by: str) -> dict[str, Plot]:
@@ -286,7 +295,7 @@ class _Read:
         info = info_of(ctx.dataset)
         rest, self.selection = split_view(stages_of(ctx))
         self.classes: list[str] = list(info["classes"])
-        self.bins = SizeBins(tuple(info["bins"].values()), tuple(info["sizes"]))
+        self.bins = bins_of(info)
         self.runs: dict[str, AttachedRun] = attached_runs(info)
         self.objects = read_objects(shown_view(ctx, rest), list(self.runs))
         self.edges = area_edges(self.objects.area, self.bins)
@@ -300,9 +309,10 @@ def read_objects(view: fo.SampleCollection, runs: Sequence[str]) -> Objects:
     fields = {"number": "index"}
     paths = [f"{OBJECTS}.{fields.get(name, name)}" for name in OBJECT_COLUMNS]
     paths += [f"{OBJECTS}.{score}_{run}" for run in runs for score in SCORE_COLUMNS]
-    image_ids, *columns = view.values([IMAGE_ID, *paths])
-    ours = [k for k, image_id in enumerate(image_ids) if image_id is not None]
-    image_ids, *columns = ([values[k] for k in ours] for values in (image_ids, *columns))
+    sides = ["metadata.width", "metadata.height"]
+    found = view.values([IMAGE_ID, *sides, *paths])
+    ours = [k for k, image_id in enumerate(found[0]) if image_id is not None]
+    image_ids, widths, heights, *columns = ([values[k] for k in ours] for values in found)
     of_runs = columns[len(OBJECT_COLUMNS) :]
     width = len(SCORE_COLUMNS)
     return gather_objects(
@@ -312,6 +322,7 @@ def read_objects(view: fo.SampleCollection, runs: Sequence[str]) -> Objects:
             run: dict(zip(SCORE_COLUMNS, of_runs[k * width : (k + 1) * width], strict=True))
             for k, run in enumerate(runs)
         },
+        [(width or 0) * (height or 0) for width, height in zip(widths, heights, strict=True)],
     )
 
 
