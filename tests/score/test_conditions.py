@@ -97,6 +97,7 @@ def test_a_former_score_names_its_predictions(tmp_path: Path) -> None:
     options = {"fp_attribution": "overlap", "rounding": "floor"}
     content = {
         "version": VERSION, "metric": METRIC, "name": "old", "miou": {"value": 0.5},
+        "bins": {"edges": [1024, 9216], "names": ["small", "medium", "large"]},
         "ia": {"ia": {}},
         "provenance": {
             "predictions": [about], "truth": truth, "options": options, "resamples": 9, "seed": 0,
