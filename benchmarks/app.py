@@ -2,10 +2,10 @@
 
 Two sets are generated (once; seeded), of VOC val's size (1,449 images, 3,400 objects) and of 10,000
 images: 100 images are drawn, and the others share their files by links. Each set is loaded in a
-fresh process with a database of its own. Reported are the seconds of every step, the CPU seconds of
-the process, and the peak memory of the process and of its mongod. "Values of the panel" are all
-counts and intervals that the panel draws of the whole set. The counts in the database must equal
-the manifest's.
+fresh process with a database of its own. The script reports the seconds of every step, the CPU
+seconds of the process, and the peak memory of the process and of its mongod. "Values of the panel"
+are all counts and intervals that the panel draws of the whole set. The counts in the database must
+equal the manifest's.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def write_files(folder: Path, images: int, objects: int) -> None:
     counts = np.full(kinds, objects // images)
     counts[rng.permutation(kinds)[: int(kinds * (objects / images % 1) + 1e-9)]] += 1
     templates = [tuple(draw(rng) for _ in range(n)) for n in counts]
-    # The last image makes up for what the shares do not give exactly.
+    # The last image makes the total exact.
     owners = np.arange(images) % kinds
     spare = objects - int(counts[owners[:-1]].sum())
     last = tuple(draw(rng) for _ in range(max(0, spare)))
@@ -206,7 +206,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def draw(rng: np.random.Generator) -> Ellipse:
-    """Return an ellipse of sides that are log-uniform."""
+    """Return an ellipse with log-uniform sides."""
     h, w = np.exp(rng.uniform(np.log(8), np.log((HEIGHT, WIDTH)))).astype(int)
     return (
         int(rng.integers(1, 21)),
@@ -289,7 +289,7 @@ def manifest_of(drawn: dict[str, tuple[Ellipse, ...]]) -> Any:
 
 
 def write_drawn(root: Path, drawn: dict[str, tuple[Ellipse, ...]]) -> None:
-    """Write the drawn images with their masks, and predictions that are a little off."""
+    """Write the drawn images with their masks, and slightly displaced predictions."""
     (root / IMAGES_FOLDER).mkdir(parents=True, exist_ok=True)
     for name in drawn:
         Image.new("RGB", (WIDTH, HEIGHT), (90, 110, 130)).save(root / IMAGES_FOLDER / f"{name}.jpg")

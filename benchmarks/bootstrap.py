@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def synthetic(images: int) -> ScoreTables:
-    """Return made-up rows of that many images."""
+    """Return synthetic rows of that many images."""
     random = np.random.default_rng(0)
     n_instances, n_regions = random.integers(1, 6, images), random.integers(0, 6, images)
     instances = np.zeros(n_instances.sum(), INSTANCE_ROW)

@@ -1,11 +1,11 @@
 """Writing the browse page of about 5,000 objects, and scrolling it in Chromium.
 
-A set of 1,250 generated images is built. Measured are the CPU seconds and the peak memory of
+A set of 1,250 generated images is built. The script measures the CPU seconds and the peak memory of
 writing its page, in a fresh process. Then a headless Chromium scrolls from the first object to the
-last, 400 pixels a frame; reported are the frames, the CPU time of the page's main thread for one,
-the tasks of over 50 ms of the clock (a user sees these as a stutter; on a busy machine all tasks
-take longer), the longest of them, and the most tiles that existed at a time. That part is left out
-without Chromium, chromedriver and selenium.
+last, 400 pixels a frame; the script reports the number of frames, the CPU time per frame of the
+page's main thread, the tasks of over 50 ms of wall time (a user sees these as a stutter; on a busy
+machine all tasks take longer), the longest of them, and the most tiles that existed at a time. This
+part needs Chromium, chromedriver and selenium; without them it is left out.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
     python benchmarks/download.py --scale 0.1
 
-A file of random bytes is served from this machine by a process of its own, which hands it over by
-sendfile and so costs little. Both sides put it on the same disk and hash it: sbdata as it comes in,
-and brings it to the disk (fsync) before it gets its name; curl and sha256sum one after the other,
-as one would on the command line, with the file still in memory. The repetitions alternate and the
-medians are set against each other. The seconds are those of the clock on the wall, so the machine
-should have nothing else to do; those of the processors are printed beside them. They include the
-start of curl and sha256sum, but not that of Python. Then a download that stopped at 99 % is
-resumed, and the server's count of what it sent is compared with the file's size.
+A separate process on this machine serves a file of random bytes by sendfile, which costs little.
+Both sides write it to the same disk and hash it. sbdata hashes while it downloads, and flushes the
+file to disk (fsync) before renaming it; curl and sha256sum run one after the other, as on the
+command line, with the file still in memory. The repetitions alternate, and the medians are
+compared. The seconds are wall time, so use an otherwise idle machine; CPU seconds are printed
+beside them. They include the start of curl and sha256sum, but not that of Python. Then a download
+that stopped at 99 % is resumed, and the server's count of what it sent is compared with the file's
+size.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ def measure(folder: Path, size: int, repeat: int) -> dict[str, float]:
 
 
 def timed(run: Callable[[Path], str], place: Path, sha256: str) -> tuple[float, float]:
-    """Return the seconds of the clock and those of our own and our children's CPU time."""
+    """Return the wall seconds, and the CPU seconds of this process and its children."""
     place.mkdir()
-    os.sync()  # what came before is not written out at this one's cost
+    os.sync()  # earlier writes must not count for this side
     before, started = cpu_seconds(), time.perf_counter()
     found = run(place)
     seconds, busy = time.perf_counter() - started, cpu_seconds() - before
@@ -125,7 +125,7 @@ def curl(url: str, target: Path) -> str:
 
 
 def resume(remote: Remote, place: Path, source: Path) -> None:
-    """Go on with a download that stopped at 99 %."""
+    """Resume a download that stopped at 99 %."""
     place.mkdir()
     at = round(0.99 * source.stat().st_size)
     shutil.copyfile(source, place / "file.bin.part")

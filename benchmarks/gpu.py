@@ -1,4 +1,4 @@
-"""Measure training on one GPU: speed by precision, figures against the CPU's, all methods.
+"""Measure training on one GPU: speed by precision, values against the CPU's, all methods.
 
     python benchmarks/gpu.py --out results/gpu.json
     python benchmarks/gpu.py --part steps --out results/gpu.json
@@ -8,14 +8,14 @@ Nothing is downloaded: images are generated and weights random. Parts:
 
 - ``steps``: the preset wacv24 on batches that lie on the device: seconds a step in float32 and
   bfloat16, with ce and sb, without input, optimiser's schedule, log and checkpoints.
-- ``loop``: the same through the whole training loop with data workers: images a second, and what
-  the card says of its utilisation meanwhile.
+- ``loop``: the same through the whole training loop with data workers: images a second, and the
+  card's utilisation meanwhile.
 - ``smoke``: the smoke bench on the CPU and on the device, both in float32: loss of the first step,
-  weights and figures.
+  weights and values.
 - ``stages``: the first stage of every method that may use a GPU, with the stages that it needs.
 
-Each part runs in a process of its own with its share of ``--minutes``. A part that fails or takes
-too long leaves its error and what it had measured in the JSON, and the next begins. Without
+Each part runs in a process of its own with its share of ``--minutes``. If a part fails or takes too
+long, the JSON has its error and its measurements so far, and the next part runs. Without
 ``--part``, parts that the file holds without an error are not measured again.
 """
 
@@ -67,7 +67,7 @@ Found = Iterator[tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Job:
-    """What a part is to measure, and where it may write."""
+    """Settings of a part: what it measures and where it may write."""
 
     device: str
     quick: bool
@@ -103,7 +103,7 @@ def pictures(root: Path, count: int) -> TrainingImages:
 
 
 def waited(device: torch.device) -> float:
-    """Return the time after the device has done all that it was given."""
+    """Return the time after waiting for the device to finish."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -235,7 +235,7 @@ class Utilisation:
     def summary(self) -> dict[str, Any]:
         if self.unavailable or not self.samples:
             return {"unavailable": self.unavailable or "no sample was taken"}
-        busy = self.samples[len(self.samples) // 4 :]  # the first quarter starts up
+        busy = self.samples[len(self.samples) // 4 :]  # the first quarter is the start
         return {
             "median": statistics.median(busy),
             "least": min(busy),
@@ -352,7 +352,7 @@ def _sbdata(job: Job, *arguments: object) -> None:
 def stages(job: Job) -> Found:
     """Run a stage of every method that may use a GPU, and the stages that it needs.
 
-    It is the first that no method before it has run, since methods share stages.
+    It is the method's first stage that no earlier method has run, since methods share stages.
     """
     from sbdata.benchmark.baseline import BASELINES
     from sbdata.benchmark.cache import Cache

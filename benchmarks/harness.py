@@ -1,12 +1,12 @@
-"""How the scripts of this folder measure, what they print and what they write.
+"""Measurement and output of the scripts in this folder.
 
 A *side* is a function that does the work of one program, sbdata or a peer. Each runs in a fresh
-process; the sides take turns, as often as ``--repeat`` says, and the smallest values are reported,
-so that other programs on the machine count little. CPU seconds are those of the side's process and
-of the processes that it waited for, user and system, from its first line (its imports count) or
-from its call of :func:`begin`. Peak memory is that of the process with everything it has loaded, or
-of the sum over the process and its descendants, sampled twenty times a second, where that is more;
-pages that processes share count once for each of them.
+process; the sides take turns, ``--repeat`` times, and the smallest values are reported, to reduce
+the influence of other programs. CPU seconds are those of the side's process and of the processes
+that it waited for, user and system, from its first line (its imports count) or from its call of
+:func:`begin`. Peak memory is that of the process with everything it has loaded, or of the sum over
+the process and its descendants, sampled twenty times a second, if that is more; pages that
+processes share count once for each of them.
 
 Every script has ``--quick`` (what ``make perf`` runs), ``--scale``, ``--repeat``, ``--ours`` and
 ``--json OUT``. The JSON has the command, the commit, versions, cores and load beside the figures.
@@ -40,8 +40,9 @@ class Side:
     """One side of a comparison.
 
     Attributes:
-        work: Function of the prepared folder; what it returns, as JSON, is the figure's ``said``.
-        package: Distribution that does the work; where it is not installed the side is left out.
+        work: Function of the prepared folder; its return value, as JSON, becomes the figure's
+            ``said``.
+        package: Distribution that does the work; if it is not installed, the side is left out.
     """
 
     work: Callable[[Path], Any]
@@ -56,8 +57,8 @@ class Figure:
         name: Name of the side.
         package: Distribution that did the work; ``make perf`` compares those of sbdata.
         cpu_seconds: CPU seconds.
-        wall_seconds: Seconds of the clock.
-        peak_mb: Peak resident memory in units of 10^6 bytes; None where sides share a process.
+        wall_seconds: Wall seconds.
+        peak_mb: Peak resident memory in units of 10^6 bytes; None if sides share a process.
         runs: CPU seconds of every repetition.
         said: What the side returned.
     """
@@ -95,7 +96,7 @@ def parser(doc: str | None, *, quick: float, repeat: int = 3) -> argparse.Argume
 
 
 def begin() -> None:
-    """Start the clocks again: what the side did so far is preparation and does not count."""
+    """Restart the clocks: everything so far is preparation and does not count."""
     global _began
     _began = (cpu_seconds(), time.perf_counter())
 
@@ -182,7 +183,7 @@ def _run_side(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _own_peak() -> int:
-    """Return the peak of this process; that of getrusage is its parent's, where that had more."""
+    """Return the peak of this process; getrusage gives its parent's if that was higher."""
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index("VmHWM:") + 1]) * 1024
 
@@ -255,8 +256,8 @@ def report(options: argparse.Namespace, figures: Sequence[Figure], **more: Any) 
 
     Args:
         options: Options from :func:`parser`.
-        figures: What was measured.
-        more: What else belongs into the JSON: sizes, bars, checks.
+        figures: Measured values.
+        more: Further content of the JSON: sizes, bars, checks.
     """
     against = next((figure for figure in figures if figure.package == OURS), None)
     load = [round(value, 2) for value in os.getloadavg()]

@@ -4,8 +4,8 @@
 
 Prints, from one run with one thread, (a) the size weights of ten 321 x 321 masks against one small
 training step, and (b) the size-balanced loss, weights given, against plain cross-entropy, both
-forward and backward. The repetitions of what is compared alternate, and the smallest CPU seconds
-are set against each other.
+forward and backward. The repetitions of both sides alternate, and the smallest CPU seconds are
+compared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BATCH, SIDE, CHANNELS = 10, 321, 21
 
 
 def voc_like_masks(n: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Draw masks with the make-up of pseudo-masks on VOC.
+    """Draw masks like pseudo-masks on VOC.
 
     One to six ellipses of one to three classes, ringed by void, with frayed borders and specks.
     """

@@ -3,12 +3,12 @@
     make perf              # against the last tag v*, or HEAD~1 while there is none
     make perf BASE=abc123  # against any commit
 
-Every script of this folder that has ``--quick`` measures both: it is the script of this checkout in
-both cases, so that the work is the same, with sbdata taken from one or the other. The earlier
-commit is checked out into a temporary worktree and runs with the same Python and packages. Rounds
-of both alternate; the smallest values of all rounds are compared. If one is more than 1.25 times
-the earlier one, its script runs for as many rounds again, since other programs may have caused
-that; if it still is, the exit status is 1. Peers do not run.
+Every script of this folder that has ``--quick`` measures both: the script is that of this checkout
+in both cases, so that the work is the same; only sbdata differs. The earlier commit is checked out
+into a temporary worktree and runs with the same Python and packages. Rounds of both alternate; the
+smallest values of all rounds are compared. If one is more than 1.25 times the earlier one, its
+script runs for as many rounds again, since other programs may have caused that; if it still is, the
+exit status is 1. Peers do not run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rehearse a bench of the field's size: time, memory and disk of each step on this machine.
+"""Rehearse a bench at the size of published ones: time, memory and disk of each step here.
 
     python benchmarks/rehearsal.py --scale 0.1 --record results/rehearsal.json
 
@@ -9,8 +9,8 @@ needed, with a manifest in the normal schema. Every step of a bench then runs in
 own: planning, reading weak labels, a stage, importing masks, sampling for training, predicting with
 a constant model, scoring and making the leaderboard. Networks are not rehearsed.
 
-A step that is done is kept in ROOT/rehearsal.json, so an interrupted rehearsal continues. At the
-end ROOT is deleted, unless --keep is given; --record adds the figures of this scale to a file.
+A finished step is kept in ROOT/rehearsal.json, so an interrupted rehearsal continues. At the end
+ROOT is deleted, unless --keep is given; --record adds the figures of this scale to a file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ MOST_OBJECTS = {"voc": 5, "coco": 13}
 TAXONOMIES = {"voc": "voc20", "coco": "coco80"}
 STRATEGIES, SEEDS = ("ce", "sb-ewc"), 3
 VIEWS = 256
-PREDICTED = 400  # of the images: on a CPU, enlarging 81 classes to the size of a photo takes long
+PREDICTED = 400  # number of images: enlarging 81 classes to a photo's size on a CPU takes long
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def make_pool(root: Path, one: Standin) -> None:
 
 
 def _ellipse(rng: np.random.Generator, width: int, height: int) -> list[float]:
-    """Return a polygon of 24 corners in an image; sides are 8 to 300 pixels, small ones oftener."""
+    """Return a polygon of 24 corners in an image; sides are 8 to 300 pixels, most of them small."""
     import numpy as np
 
     side = float(np.exp(rng.uniform(np.log(8), np.log(300))))
@@ -224,7 +224,7 @@ def _bench(root: Path, one: Standin) -> Any:
 
 
 def open_it(root: Path, one: Standin) -> None:
-    """Open a set, and ask for what every user asks for first."""
+    """Open a set, and read what every user reads first."""
     from sbdata.sets import open_set
 
     opened = open_set(root / one.name)
@@ -245,7 +245,7 @@ def weak_labels(root: Path, one: Standin) -> None:
 
 
 def stage(root: Path, one: Standin) -> None:
-    """Run the cheapest stage there is by the bench: stripes of the labels, one PNG an image."""
+    """Run the cheapest stage of the bench: stripes of the labels, one PNG per image."""
     _run_only("stage", root, one)
 
 
@@ -263,7 +263,7 @@ def _run_only(kind: str, root: Path, one: Standin) -> None:
 
 
 def sample(root: Path, one: Standin) -> dict[str, float]:
-    """Begin a training: check photos and masks as it does, and cut the views of some steps."""
+    """Begin a training: check photos and masks, and cut the views of some steps."""
     from sbdata.train.preset import load_preset
     from sbdata.train.samples import check_images, images_of_set, views_of
 
@@ -313,7 +313,7 @@ def predict(root: Path, one: Standin) -> dict[str, float]:
 
 
 def decode(root: Path, one: Standin) -> dict[str, float]:
-    """Decode what the scoring of a set by PNGs has to decode, and nothing else."""
+    """Decode the PNGs that scoring a set decodes, and do nothing else."""
     import cv2
     import numpy as np
     from PIL import Image

@@ -1,15 +1,15 @@
-"""Measure the scorer against decoding alone, and against what one would use instead.
+"""Measure the scorer against decoding alone and against alternative libraries.
 
     python benchmarks/score.py --scale 0.1
 
 Every side reads the same generated PNG files, the size of VOC's, in one process, and is timed by
-its CPU seconds; the sides take turns, --repeat times, and the smallest are reported, so that other
-programs on the machine count little. The others count less than sbdata does: mean IoU only
-(hotcoco, vernier, torchmetrics, FiftyOne), or instances of one class after the other (panoptica). A
-side that is not installed is said to be not run. FiftyOne needs a database (FIFTYONE_DATABASE_URI,
-or its own); panoptica may live in an environment of its own (--panoptica-python).
+its CPU seconds; the sides take turns, --repeat times, and the smallest are reported, to reduce the
+influence of other programs. The others compute less than sbdata does: mean IoU only (hotcoco,
+vernier, torchmetrics, FiftyOne), or instances of one class after the other (panoptica). A side that
+is not installed is reported as not run. FiftyOne needs a database (FIFTYONE_DATABASE_URI, or its
+own); panoptica may live in an environment of its own (--panoptica-python).
 
-Workers are timed by the clock on the wall: use a machine that has nothing else to do.
+Workers are timed by wall time: use an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def vernier_miou(root: Path) -> int:
 
 
 def torchmetrics_miou(root: Path) -> int:
-    """Compute mean IoU by torchmetrics; it knows no void, so that is background on both sides."""
+    """Compute mean IoU by torchmetrics; it has no void, so void is background on both sides."""
     torch = import_module("torch")
     torch.set_num_threads(1)
     metric = import_module("torchmetrics.segmentation").MeanIoU(
@@ -199,7 +199,7 @@ def torchmetrics_miou(root: Path) -> int:
 
 
 def fiftyone_segmentations(root: Path) -> int:
-    """Evaluate by FiftyOne; only the evaluation is timed, not the making of its dataset."""
+    """Evaluate by FiftyOne; only the evaluation is timed, not building its dataset."""
     fo = import_module("fiftyone")
     ids = _ids(root)
     dataset = fo.Dataset()
@@ -277,7 +277,7 @@ def run_side(name: str, root: Path) -> dict[str, float]:
 
 
 def measure_workers(root: Path) -> dict[str, float]:
-    """Time one and two workers by the clock on the wall, against a devkit, the best of three."""
+    """Measure the wall time of one and two workers against a devkit, the best of three."""
     ours(root / "few")
     seconds = {1: float("inf"), 2: float("inf")}
     for _ in range(3):

@@ -3,10 +3,10 @@
     python benchmarks/selection.py
 
 The candidates imitate COCO train2017 seen through the 20 VOC classes: unequal class frequencies,
-scenes that bring classes together, up to 14 instances of a class in one image (COCO's annotators
-marked larger groups as crowds, which candidates do not have). Prints the time, the images chosen,
-the gap to the bound of the linear relaxation over all candidates, and the balance. There is no
-other side to compare with: the bar is a gap of at most 1 % in at most 60 s on two cores.
+scenes in which classes occur together, up to 14 instances of a class in one image (COCO's
+annotators marked larger groups as crowds, which candidates do not have). Prints the time, the
+images chosen, the gap to the bound of the linear relaxation over all candidates, and the balance.
+There is no peer to compare with: the bar is a gap of at most 1 % in at most 60 s on two cores.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CLASSES = {
     "train": (0.03, 1.28, (0.12, 0.25, 0.63), 1),
     "tvmonitor": (0.039, 1.27, (0.22, 0.42, 0.36), 3),
 }
-SCENES = np.array([0.05, 0.3, 0.1, 0.35, 0.08, 0.12])  # how often; 5 is none in particular
+SCENES = np.array([0.05, 0.3, 0.1, 0.35, 0.08, 0.12])  # frequencies; 5 favours no classes
 MOST = 14
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/shapes.py --scale 0.4
 
-Prints the CPU time of both stages that a build runs, an image: layout and masks as run-length
-codes, and the picture, its hash and the JPEG. Kernels are compiled before the clock starts.
+Prints the CPU time per image of both stages of a build: layout and masks as run-length codes; and
+the picture, its hash and the JPEG. Kernels are compiled before the clock starts.
 """
 
 from __future__ import annotations

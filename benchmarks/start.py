@@ -2,10 +2,10 @@
 
     python benchmarks/start.py SET PREDICTIONS --repeat 5
 
-Each repetition runs every side once, one after the other, so that other programs on the machine
-disturb all alike; the smallest CPU seconds (user and system, children included) are reported. The
-first start compiles the kernels and templates in a copy of the package whose folders for compiled
-code are empty. hotcoco counts a confusion matrix only, without instances, intervals or report.
+Each repetition runs every side once, in turn, so that other programs disturb all sides alike; the
+smallest CPU seconds (user and system, children included) are reported. The first start compiles the
+kernels and templates in a copy of the package whose folders for compiled code are empty. hotcoco
+counts a confusion matrix only, without instances, intervals or report.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ evaluation.summarize()
 def cpu_seconds(
     command: list[str], environment: dict[str, str], folder: Path
 ) -> tuple[float, float]:
-    """Run a command in a folder; return its CPU seconds and those of the clock.
+    """Run a command in a folder; return its CPU and wall seconds.
 
     The folder has no package in it: ``python -m`` looks there before it looks at PYTHONPATH.
     """
@@ -85,7 +85,7 @@ def measure(root: Path, predictions: Path, repeat: int) -> dict[str, Any]:
 
 
 def _empty_copy(target: Path) -> None:
-    """Copy the package with Python's bytecode, as installing it makes that, and nothing else."""
+    """Copy the package with Python's bytecode, as an installation has it, and nothing else."""
     shutil.rmtree(target, ignore_errors=True)
     ignored = shutil.ignore_patterns("*.so", "*.j2c", "*.nbi", "*.nbc")
     shutil.copytree(ROOT / "sbdata", target / "sbdata", ignore=ignored)

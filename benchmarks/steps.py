@@ -4,8 +4,8 @@
 
 Training steps are those of a bare loop with the size-balanced loss on noisy photos of 320 x 280
 pixels; weights are random, which costs the same. The networks are those of the presets. Seconds are
-CPU seconds, per million pixels of what passes through the network: of all its scales, if it has
-several. ``sbdata.benchmark.costs`` estimates durations from the result.
+CPU seconds, per million pixels that pass through the network, over all its scales.
+``sbdata.benchmark.costs`` estimates durations from the result.
 """
 
 from __future__ import annotations

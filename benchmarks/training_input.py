@@ -6,8 +6,8 @@
 The views are those of the preset wacv24: crops of 321 pixels from VOC-sized JPEG photos, labels at
 the size of each network output, and the weights of sb_ce.v2. Photos and masks are generated;
 ``--photos`` and ``--masks`` name folders of real ones. Colours are normalised by the network on its
-own device, from bytes, so this costs a worker nothing. All times are CPU seconds of one thread; the
-repetitions of what is compared take turns and the medians are given.
+own device, from bytes, so this costs a worker nothing. All times are CPU seconds of one thread;
+repetitions alternate and the medians are reported.
 
 Decoders are compared with Pillow pixel by pixel, on generated JPEGs of several subsamplings,
 qualities and kinds and on the photos. The times are those of a photo in memory to Pillow's image,
@@ -131,7 +131,7 @@ def by_pillow(data: bytes) -> Any:
 
 
 def decoders() -> dict[str, Decoder | str]:
-    """Return each library's decoder to an RGB array, or why it has none here."""
+    """Return each library's decoder to an RGB array, or why it is not available."""
     found: dict[str, Decoder | str] = {"pillow": by_pillow}
     try:
         import cv2

@@ -16,7 +16,7 @@ from sbdata.errors import InputError
 from sbdata.quoting import quoted
 
 _SHARE = re.compile(r"\d{1,3}(\.\d{1,6})?%", re.ASCII)
-_WHOLE = 100 * 10**6  # an image in the units of a share: millionths of a percent
+_WHOLE = 100 * 10**6  # a whole image, in the units of a share: millionths of a percent
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SizeBins:
     limits from MS COCO. (pycocotools counts an area of exactly 1024 as small AND medium; here it
     is medium.)
 
-    Edges are areas in pixels; or shares of the image's area, height times width with its void,
+    Edges are areas in pixels; or shares of the image's area, height times width including void,
     written ``"0.5%"``; or areas in pixels for each class, one tuple for each class 1..C.
 
     Args:
@@ -88,7 +88,7 @@ class SizeBins:
 
     @property
     def pixel_edges(self) -> tuple[int, ...]:
-        """Return the edges in pixels that hold for every class and image; none if others do."""
+        """Return the edges in pixels, the same for every class and image; empty for other edges."""
         return tuple(edge for edge in self.edges if not isinstance(edge, str | tuple))
 
     @property
@@ -97,7 +97,7 @@ class SizeBins:
         return not (self.relative or self.by_class)
 
     def edges_of(self, class_id: int) -> tuple[int, ...] | tuple[str, ...]:
-        """Return the edges of one class 1..C; those of all classes are the same but by class."""
+        """Return the edges of one class 1..C; they differ between classes only if ``by_class``."""
         edges: Any = self.edges
         return tuple(edges[class_id - 1] if self.by_class else edges)
 
@@ -116,7 +116,7 @@ class SizeBins:
                 edges are shares of it.
 
         Raises:
-            InputError: If what the edges need is not given, or a class has no edges.
+            InputError: If an argument that the edges need is missing, or a class has no edges.
         """
         if self.relative:
             return self._index_of_shares(np.asarray(areas, np.int64), image_pixels)
@@ -133,7 +133,7 @@ class SizeBins:
                 "known here; give edges in pixels"
             )
             raise InputError(msg)
-        # Integers, so that an area exactly at an edge is on its right side. No overflow: an image
+        # Integers, so that an area exactly at an edge gets the correct size. No overflow: an image
         # has fewer than 2^27 pixels, and a share at most 10^8 units.
         pixels = np.asarray(image_pixels, np.int64)
         found = np.zeros(np.broadcast_shapes(areas.shape, pixels.shape), np.int64)
@@ -270,7 +270,8 @@ def resolve_bins(
 def undivided(areas: npt.ArrayLike, classes: npt.ArrayLike, n_classes: int) -> dict[int, int]:
     """Return the classes with instances that have no terciles of their own, with n instances.
 
-    The arguments are those of :func:`resolve_bins`, which gives them the terciles over all.
+    The arguments are those of :func:`resolve_bins`, which gives these classes the terciles over all
+    classes.
     """
     rows = _rows_by_class(np.asarray(areas, np.int64), classes, n_classes)
     n = np.bincount(np.asarray(classes, np.int64), minlength=n_classes + 1)

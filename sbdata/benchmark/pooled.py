@@ -42,8 +42,8 @@ class PooledDifference:
             of 0; at most 1.
         comparisons: Number of comparisons that the corrected values account for.
         holm_p: p-value after Holm's correction.
-        holm_low: Lower end of the interval at the level that Holm's procedure tests this difference
-            at, which is 1 - 0.05 / comparisons for the smallest p-value.
+        holm_low: Lower end of the interval at the level at which Holm's procedure tests this
+            difference, 1 - 0.05 / comparisons for the smallest p-value.
         holm_high: Upper end of that interval.
     """
 

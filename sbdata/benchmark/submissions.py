@@ -1,8 +1,8 @@
-"""Checks of submitted results, before they are added to others'.
+"""Checks of submitted results before they are added to a leaderboard.
 
 A file is read as the leaderboard reads it. Then its name, its sets and the arithmetic between its
-values are compared with what they follow from. That a method really has these values is not
-checked: only its masks could show it.
+values are checked. Whether a method really has these values is not checked: that would need its
+masks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sbdata.quoting import quoted
 from sbdata.storage import is_safe_stem
 
 MAX_BYTES = 1 << 20
-"""Largest size of a submitted file, in bytes; one of ``sbdata bench`` has some 20,000."""
+"""Largest size of a submitted file, in bytes; one of ``sbdata bench`` has about 20,000."""
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAMED = re.compile(r".*(\.seed\d+\.|-differences\.).*\.json")
@@ -48,7 +48,7 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Submission:
-    """What a check found.
+    """Findings of a check.
 
     Attributes:
         results: Number of results that were read.
@@ -131,7 +131,8 @@ def _format_of(path: Path) -> str:
     """Return the format of a JSON file, or an empty string for one that is not a result.
 
     Raises:
-        InputError: If it is a link, too large, unreadable, or named as a result without being one.
+        InputError: If it is a link, too large, unreadable, or named like a result without being
+            one.
     """
     if path.is_symlink():
         msg = f"{path}: a link; submit the file itself"

@@ -1,7 +1,7 @@
 """Export to COCO: ``annotations/instances_SPLIT.json`` beside the photos in ``SPLIT/``.
 
 Masks are the manifest's run-length codes. COCO can ignore a region for one category (``iscrowd``),
-not for all, so void is no annotation; its code stands in the image's record.
+not for all, so void is not an annotation; its run-length code is in the image's record.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ANNOTATIONS = "annotations"
 def write_coco(
     opened: EvaluationSet, folder: Path, *, workers: int, progress: Progress | None
 ) -> list[str]:
-    """Write photos and annotations of a set as COCO does.
+    """Write photos and annotations of a set in COCO's layout.
 
     Category ids are class numbers. Image ids count the images from 1 in the order of their names,
     annotation ids the rows of the instances table. Keys that begin with ``sbdata_`` are ours.

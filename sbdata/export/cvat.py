@@ -25,10 +25,10 @@ from sbdata.sets import EvaluationSet
 
 
 def check_cvat(opened: EvaluationSet) -> None:
-    """Check that ``labelmap.txt`` can hold the class names, and the list the names of images.
+    """Check that ``labelmap.txt`` can hold the class names, and the image list the image ids.
 
     Raises:
-        InputError: If one cannot be held; the message names it.
+        InputError: If a name cannot be written; the message names it.
     """
     problem = labelmap_problem(opened.taxonomy)
     if problem:

@@ -23,7 +23,7 @@ from sbdata.sets import EvaluationSet, check_files
 
 @dataclass(frozen=True)
 class Format:
-    """A format.
+    """Export format: its writer and its checks.
 
     Attributes:
         write: Function that fills an empty folder and returns notes.

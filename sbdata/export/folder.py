@@ -1,9 +1,9 @@
-"""The folder of an export: written as a whole, and never over files of others.
+"""Folder of an export: written as a whole, never over files of others.
 
-An export is prepared in a hidden folder next to its place and moved there in one step, so that a
-folder with the final name is complete. ``export.json`` says what it holds, and ``checksums.txt``
-lists its files. A later export of the same format replaces the folder only if it holds these files
-alone, unchanged.
+An export is prepared in a hidden folder beside its final path and moved there in one step, so that
+a folder with the final name is complete. ``export.json`` says what it holds, and ``checksums.txt``
+lists its files. A later export of the same format replaces the folder only if it holds exactly
+these files, unchanged.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _marker(folder: Path) -> Mapping[str, Any]:
 
 
 def _foreign_file(folder: Path) -> str:
-    """Return a file that a former export did not write as it is; empty if there is none."""
+    """Return a file that is not as an earlier export wrote it; empty if there is none."""
     sums = read_checksums(folder)
     for name in files_of(folder):
         if name == CHECKSUMS_FILE:

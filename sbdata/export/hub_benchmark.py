@@ -1,8 +1,8 @@
 """``eval.yaml``: a dataset of the Hugging Face Hub as a benchmark, and the names of its tasks.
 
-The Hub lists one value for each task of a benchmark. A task's name therefore has all that decides
-whether two values may be compared: split, metric with its version, and the beginning of the set's
-logical hash. Format: https://huggingface.co/docs/hub/eval-results
+The Hub lists one value for each task of a benchmark. A task's name therefore has everything that
+decides whether two values are comparable: split, metric with its version, and the beginning of the
+set's logical hash. Format: https://huggingface.co/docs/hub/eval-results
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ EVAL_FILE = "eval.yaml"
 FRAMEWORK = "sbdata"
 """Name of the evaluation framework; the Hub takes only names of its own list."""
 
-_DIGITS = 8  # of the logical hash
+_DIGITS = 8  # of the logical hash, in a task's name
 
 
 def hub_tasks(split: str, sizes: Iterable[str], metric: str, logical_hash: str) -> dict[str, str]:
-    """Return the tasks of a set: the value of each, as in results, by the task's name.
+    """Return the tasks of a set: the headline name of each task's value, by the task's name.
 
     The values are mIoU and the class means of IA, over all sizes and for each size.
 
@@ -61,7 +61,7 @@ def check_benchmark(opened: EvaluationSet) -> None:
     """Check that a set can be a benchmark of the Hub.
 
     Raises:
-        InputError: If it has several splits, since a result is of the whole set and a task of one
+        InputError: If it has several splits, since a result covers the whole set and a task one
             split; or if tasks would have the same name.
     """
     splits = opened.manifest.images["split"].unique().to_pylist()

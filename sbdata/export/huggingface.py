@@ -32,8 +32,8 @@ from sbdata.quoting import quoted
 from sbdata.sets import EvaluationSet
 
 MANIFEST_FOLDER = "manifest"
-_SHARD, _GROUP = 1 << 28, 1 << 25  # bytes of photos and masks in a file, and in a row group
-_ROWS = 100  # of a row group at most
+_SHARD, _GROUP = 1 << 28, 1 << 25  # most bytes of photos and masks in a file, and in a row group
+_ROWS = 100  # most rows in a row group
 _SPLIT = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -136,7 +136,7 @@ def write_huggingface(
 
 
 def write_manifest_alone(opened: EvaluationSet, folder: Path, *, benchmark: bool = False) -> None:
-    """Write manifest and card of a set whose photos stay where they are.
+    """Write manifest and card of a set without its photos.
 
     The tasks of ``eval.yaml`` then name the table of images, which is a split called train.
     """
@@ -186,7 +186,7 @@ def _bytes_of(opened: EvaluationSet, image_id: str) -> int:
 
 
 def _parts(sizes: Sequence[int], limit: int, rows: int) -> Iterator[slice]:
-    """Cut rows into parts of at most so many bytes and rows; a larger row is a part of its own."""
+    """Cut rows into parts of at most ``limit`` bytes and ``rows`` rows, or of one larger row."""
     start = total = 0
     for place, size in enumerate(sizes):
         if place > start and (total + size > limit or place - start >= rows):
@@ -229,7 +229,7 @@ def _config(name: str, files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _features(opened: EvaluationSet) -> list[dict[str, Any]]:
-    """Return the types of the columns in the words of ``datasets``."""
+    """Return the types of the columns as ``datasets`` writes them."""
     names = {str(n): name for n, name in enumerate([BACKGROUND, *opened.taxonomy.classes])}
     objects = [
         {"name": "instance_id", "dtype": "int16"},

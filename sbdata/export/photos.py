@@ -1,4 +1,4 @@
-"""Photos of an export, which every reader sees as the masks lie on them."""
+"""Photos of an export, in the orientation of their masks for every reader."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def place_photo(photo: Path, target: Path, *, link: bool) -> bool:
     Args:
         photo: JPEG file of the set.
         target: Path in the export.
-        link: True for a hard link, where the file system allows it; False for a copy, for readers
-            that may rewrite it.
+        link: True for a hard link, if the file system allows it; False for a copy, for readers that
+            may rewrite it.
 
     Returns:
         Whether it has an orientation tag; then the copy lacks it, see :func:`photo_bytes`.
@@ -45,9 +45,8 @@ def place_photo(photo: Path, target: Path, *, link: bool) -> bool:
 def photo_bytes(photo: Path) -> tuple[bytes, bool]:
     """Return a photo's bytes, and whether it has an orientation tag.
 
-    Masks lie on the pixels as they are stored. Readers that turn a photo by its tag would no longer
-    show what the masks mark. Such a photo is returned without its EXIF and XMP data; its pixels are
-    the same.
+    Masks match the stored pixels. A reader that rotates a photo by its tag does not rotate the
+    masks. Such a photo is returned without its EXIF and XMP data; its pixels are the same.
     """
     if _is_turned(photo):
         return _without_tags(photo), True
@@ -71,7 +70,7 @@ def _is_turned(file: Path | IO[bytes]) -> bool:
         with open_image(file, ("JPEG",)) as image:
             return bool(image.getexif().get(_ORIENTATION, 1) != 1)  # XMP is looked at, too
     except DAMAGE:
-        return False  # damaged tags turn nothing
+        return False  # damaged tags are ignored
 
 
 def _without_tags(photo: Path) -> bytes:

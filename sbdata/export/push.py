@@ -29,7 +29,7 @@ _FREE = re.compile(
     r"|No known copyright restrictions|United States Government Work",
     re.IGNORECASE,
 )
-"""Terms in a manifest that allow copies of a photo to be published. Others count as forbidding."""
+"""Terms in a manifest that allow copies of a photo to be published. Others forbid it."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Pushed:
 
     Attributes:
         repository: Name of the dataset's repository, ``ORG/NAME``.
-        url: Address that the Hub answered with.
-        note: Sentence that says why the photos stayed; empty if they were uploaded.
+        url: URL that the Hub returned.
+        note: Sentence that says why the photos were left out; empty if they were uploaded.
     """
 
     repository: str
@@ -77,7 +77,7 @@ def open_hub() -> Any:
 
 
 def withheld_photos(opened: EvaluationSet) -> str:
-    """Return a sentence on the photos whose terms do not allow an upload; empty if all may go."""
+    """Return a sentence on the photos whose terms do not allow an upload; empty if all do."""
     terms = Counter(
         text or "no terms stated"
         for text in opened.manifest.images["license"].to_pylist()
@@ -127,7 +127,7 @@ def push_export(
                 ignore_patterns=[MARKER_FILE, CHECKSUMS_FILE],
                 delete_patterns=["data/*-of-*.parquet", "manifest/*"],
             )
-        except Exception as error:  # of whichever library carries the requests
+        except Exception as error:  # the type depends on the HTTP library
             said = shortened(" ".join(str(error).split()), 300)
             msg = (
                 f"--push {repository}: the Hub did not take it ({said}); log in by `hf auth login` "

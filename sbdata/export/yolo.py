@@ -1,7 +1,7 @@
 """Export to Ultralytics' semantic segmentation: ``images/``, ``masks/`` and ``data.yaml``.
 
-A mask is an 8-bit grey PNG of class numbers, 255 where nothing is counted. Background is class 0
-of ``data.yaml``, since every other number of a mask must have a name there.
+A mask is an 8-bit grey PNG of class numbers, 255 for void. Background is class 0 of ``data.yaml``,
+since every other number of a mask must have a name there.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def _write(opened: EvaluationSet, folder: Path, splits: Mapping[str, str], image
 
 
 def _data(opened: EvaluationSet, splits: list[str]) -> str:
-    """Return ``data.yaml``. Splits whose names begin with "train" are to train on, others to judge.
+    """Return ``data.yaml``. Splits whose names begin with "train" become ``train``, others ``val``.
 
-    Ultralytics demands both keys; one without a value makes it say what is missing.
+    Ultralytics demands both keys; for one without a value, it reports what is missing.
     """
     folders = {split: f"{_IMAGES}/{split}" for split in splits}
     content: dict[str, Any] = {
@@ -86,7 +86,7 @@ def _data(opened: EvaluationSet, splits: list[str]) -> str:
         "masks_dir": _MASKS,
         "names": dict(enumerate([BACKGROUND, *opened.taxonomy.classes])),
     }
-    # Printable: a name with a line end would go on as keys, and Ultralytics runs "download".
+    # Printable only: a line break in a name could add keys, and Ultralytics runs "download".
     name = shortened(opened.name) + (" (synthetic)" if opened.manifest.meta["synthetic"] else "")
     head = f"# {name}, built by sbdata; logical hash {opened.logical_hash}\n"
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -1,1 +1,1 @@
-"""Hooks for other libraries, one module each; a module needs the library that it is named by."""
+"""Hooks for other libraries, one module each; a module needs the library of its name."""

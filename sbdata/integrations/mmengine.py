@@ -32,13 +32,13 @@ _NO_CELLS = np.zeros((0, 0), np.int64)
 class InstanceAwareIoU(BaseMetric):
     """Instance-aware IoU by object size, and mIoU, of a built set's images.
 
-    The truth of an image is looked up in the set by the stem of ``img_path``, or by ``img_id``
-    where there is no path. The prediction is ``pred_sem_seg``: class numbers ``(1, H, W)`` at the
-    image's own size, 0 for background, as MMSegmentation returns them. Counting happens on the CPU.
+    The truth of an image is looked up in the set by the stem of ``img_path``, or by ``img_id`` if
+    there is no path. The prediction is ``pred_sem_seg``: class numbers ``(1, H, W)`` at the image's
+    own size, 0 for background, as MMSegmentation returns them. Counting happens on the CPU.
 
     The values have the names of ``Summary.flat`` after a prefix: ``sbdata/ia_small.class_mean``. An
-    undefined value is NaN, so that every epoch logs the same names. All processes' images together
-    give the same values, to the last bit, for any number of processes.
+    undefined value is NaN, so that every epoch logs the same names. The values are the same, to the
+    last bit, for any number of processes.
 
     Args:
         set_root: Folder of a set, or of its manifest alone.
@@ -151,7 +151,7 @@ class InstanceAwareIoU(BaseMetric):
         return image_id, self._truth.load(image_id).truth
 
     def _check_classes(self) -> None:
-        """Refuse another order or number of classes, which would give wrong values in silence."""
+        """Refuse another order or number of classes, which would silently give wrong values."""
         found = (self.dataset_meta or {}).get("classes")
         if found is None or not self.check_classes:
             return

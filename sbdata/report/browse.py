@@ -42,19 +42,19 @@ MOST_IN_PAGE = 2_000
 _CHUNK = 16  # images that a worker takes at a time
 _OURS = re.compile(r"crops-\d{4,}\.js")
 _MARK = b'<meta name="generator" content="sbdata browse">'
-_MARK_WITHIN = 4096  # bytes of a page in which the mark is found
+_MARK_WITHIN = 4096  # leading bytes of a page that contain the mark
 _SAME = ("fp_attribution", "rounding")  # the options that change the values of an object
 
 
 @dataclass(frozen=True)
 class BrowseResult:
-    """What was written.
+    """Page that was written.
 
     Attributes:
-        page: Page to open.
+        page: Path of the page.
         objects: Number of objects.
         files: Number of files.
-        size: Their bytes.
+        size: Their total size in bytes.
         notes: Sentences on the scores, which the page shows, too.
     """
 

@@ -1,9 +1,9 @@
 """Page that shows the objects of a set by size; without a server or network access.
 
-The page carries the figures of all objects. Their crops lie in it, too, or, if they are many, in
-script files beside it: a page that is opened from a disk may load scripts, but no other data. They
-are lists of small pictures, not sheets: objects that are neighbours by IA lie in many files, and a
-browser would decode each sheet as a whole.
+The page has the values of all objects. Their crops are in it, too, or, if there are many, in script
+files beside it: a page opened from disk may load scripts, but no other data. Each crop is a picture
+of its own, not part of a sheet: objects of similar IA are in many files, and a browser would decode
+each sheet as a whole.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LETTERS = ("A", "B")
 """Letters of the scores on a page, in the order in which they were given."""
 
 PER_FILE = 200
-"""Objects whose crops lie in one script."""
+"""Number of objects whose crops are in one script."""
 
 _OUTCOME_INDEX = {outcome: k for k, outcome in enumerate(OUTCOMES)}
 
@@ -58,7 +58,7 @@ class BrowsedObjects:
 
 
 def browsed_objects(opened: EvaluationSet, scores: Sequence[SavedScore]) -> BrowsedObjects:
-    """Return the figures that a page shows of each object.
+    """Return the values that a page shows of each object.
 
     Args:
         opened: Set with at least one object.
@@ -164,7 +164,7 @@ def area_edges(areas: npt.NDArray[Any], bins: SizeBins) -> list[int]:
 
 @dataclass(frozen=True)
 class BrowsePage:
-    """What a page shows besides its objects.
+    """Content of a page besides its objects.
 
     Attributes:
         opened: Set.
@@ -183,7 +183,7 @@ class BrowsePage:
 
         Args:
             objects: Objects from :func:`browsed_objects`.
-            crops: JSON of the crops, a list for each ``PER_FILE`` objects; None if they lie in
+            crops: JSON of the crops, a list for each ``PER_FILE`` objects; None if they are in
                 files beside the page.
         """
         opened, sizes = self.opened, self.opened.bins
@@ -295,7 +295,7 @@ def _data_block(name: str, content: bytes) -> Markup:
 
 
 def _policy(*, beside: bool) -> str:
-    """Return the page's content policy: its own script, no request but for files beside it."""
+    """Return the page's content policy: its own script, no request except for files beside it."""
     digest = base64.b64encode(hashlib.sha256(_own("browse.js").encode()).digest()).decode()
     scripts = f"'sha256-{digest}'" + (" 'self' file:" if beside else "")
     return (

@@ -1,7 +1,7 @@
-"""Crops of objects: the photo around each, its outline, and what was predicted there.
+"""Crops of objects: the photo around each, its outline, and the pixels predicted there.
 
 Crops are cut image by image, which is the order of the photos, and shown in the order of the
-objects' areas. In between they lie in files, so that memory does not grow with the set.
+objects' areas. In between they are kept in files, so that memory does not grow with the set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LEAST_SIDE = 64
 """Smallest side of the square around an object, in pixels of the photo."""
 
 PATHS_BEFORE = 5
-"""Place in a crop's line of the first folder's predicted pixels."""
+"""Index, in a crop's line, of the first folder's predicted pixels."""
 
 _MARGIN = 0.75  # margin on each side of an object, as a fraction of its box's longer side
 _QUALITY = 75
@@ -192,7 +192,7 @@ def _thumbnail(crop: Image.Image) -> tuple[bytes, tuple[int, int]]:
     whole = max(crop.size) <= SIDE
     crop.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    # Halved resolution of colour would be seen where a pixel of the photo is a pixel of the crop.
+    # Chroma subsampling would be visible in crops that keep the photo's pixels.
     crop.save(stream, format="JPEG", quality=_QUALITY, subsampling=0 if whole else 2)
     return stream.getvalue(), crop.size
 

@@ -63,7 +63,7 @@ def eval_results(
     """Return the files ``RESULT/.eval_results/SET.yaml``, one folder for each result.
 
     Args:
-        results: Results; those of other sets than ``datasets`` has are left out.
+        results: Results; those on sets that are not in ``datasets`` are left out.
         datasets: Dataset on the Hub, ``ORG/NAME``, by the name of the scored set.
 
     Returns:
@@ -109,7 +109,7 @@ def _entries(result: HubResult, repository: str) -> tuple[list[dict[str, object]
 
 
 def _notes(result: HubResult, key: str) -> str:
-    """Return what a value is: metric, set, numbers behind it, what was scored and how."""
+    """Return the note on a value: metric, set, numbers behind it, what was scored and how."""
     size = key.partition(".")[0]
     numbers = count(result.n_images, "image")
     if size in result.n_instances:

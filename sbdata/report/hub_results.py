@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub is told of a result: a record of the bench, or a saved score."""
+"""Results for the Hugging Face Hub, from a record of the bench or from a saved score."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sbdata.sets import open_set
 from sbdata.settings import as_plain
 
 _COMPARABLE = ("fp_attribution", "rounding")
-"""Options of the metric whose defaults the values of a benchmark must have."""
+"""Metric options that must have their defaults in a result for the Hub."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class HubResult:
 
 
 def result_of_record(record: SetRecord) -> HubResult:
-    """Return what the Hub is told of a method, strategy and seed on one set."""
+    """Return the result of a method, strategy and seed on one set."""
     protocol = record.protocol
     return HubResult(
         source=record.file,
@@ -83,7 +83,7 @@ def result_of_record(record: SetRecord) -> HubResult:
 
 
 def result_of_score(folder: Path) -> HubResult:
-    """Return what the Hub is told of a folder that ``sbdata score`` wrote.
+    """Return the result in a folder that ``sbdata score`` wrote.
 
     A score does not record the split of its set, so the set must still be where it was.
 
@@ -135,7 +135,7 @@ def _result_of(folder: Path, summary: Mapping[str, Any], manifest: Manifest) -> 
 
 
 def _set_of(folder: Path, truth: Mapping[str, Any]) -> Manifest:
-    """Return the manifest of the set that a score is of."""
+    """Return the manifest of the scored set."""
     if truth["kind"] != "set":
         msg = (
             f"{folder}: is a score on {truth['name']}, which is not a set, as the Hub's benchmarks "
@@ -161,7 +161,7 @@ def _set_of(folder: Path, truth: Mapping[str, Any]) -> Manifest:
 
 
 def _check_comparable(folder: Path, summary: Mapping[str, Any], manifest: Manifest) -> None:
-    """Check that values are those that others have under the same task."""
+    """Check that values are comparable with others of the same task."""
     options, usual = summary["provenance"]["options"], MetricOptions().as_dict()
     differing = [
         f"--{name.replace('_', '-')} {options[name]}"

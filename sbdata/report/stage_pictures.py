@@ -1,6 +1,6 @@
 """Pictures of one object: its photo, and the class mask of a stage on it, as SVG.
 
-What a stage has is told apart by form, not by colour alone: the object's class is a plain colour,
+The values of a mask differ in pattern, not in colour alone: the object's class is a plain colour,
 another class is striped, and 255 is dotted.
 """
 
@@ -93,7 +93,7 @@ def stage_picture(crop: ObjectCrop, values: LabelMap | None, said: str) -> Marku
 
 
 def legend() -> Iterator[tuple[Markup, str]]:
-    """Yield a swatch and its meaning, for all that the pictures show.
+    """Yield a swatch and its meaning for each element of the pictures.
 
     The first swatch defines the filter of the grey photos, so the legend must be in the document.
     """

@@ -37,7 +37,7 @@ LEAST_CROP = 96
 
 _MARGIN = 1.0  # on each side of an object, so that a crop has three times the side of its box
 _MARK = '<meta name="generator" content="sbdata pseudo score">'
-_MARK_WITHIN = 4096  # bytes of a page in which the mark is found
+_MARK_WITHIN = 4096  # leading bytes of a page that contain the mark
 
 
 def check_page(page: Path, opened: EvaluationSet) -> None:
@@ -95,12 +95,12 @@ def write_stages_page(
     page: Path,
     most: int = 20,
 ) -> int:
-    """Write the page of the small objects that tell most, atomically.
+    """Write the page of the most informative small objects, atomically.
 
     Args:
         found: Score of the pseudo-masks with all stages.
         opened: Set that the masks were made for.
-        folders: Folder of the class masks of each stage but the image labels, by its name.
+        folders: Folder of the class masks of each stage except the image labels, by stage name.
         page: File to write, see :func:`check_page`.
         most: Number of objects; see :func:`sbdata.score.lost_objects.choose_objects`.
 
@@ -191,7 +191,7 @@ def _panels(
     opened: EvaluationSet,
     folders: Mapping[str, Path],
 ) -> list[dict[str, Any]]:
-    """Return the pictures of an object: the photo, then what each stage has there."""
+    """Return the pictures of an object: the photo, then the mask of each stage there."""
     instances, classes = opened.instance_map(one.image_id), opened.class_map(one.image_id)
     own = instances == one.instance_id
     place = crop_around(own, _MARGIN, LEAST_CROP)

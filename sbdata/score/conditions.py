@@ -22,7 +22,7 @@ _DEFAULT_MEAN = "class_mean"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a score says about one condition.
+    """Result of one condition on a score.
 
     Attributes:
         condition: Option that sets the condition, such as ``--fail-under``.
@@ -194,7 +194,7 @@ def check_unchanged(scored: ScoreResult, former: FormerPredictions, k: int) -> N
 
 
 def _with(value: float, least: float) -> str:
-    """Return a value with as many digits as tell it from the limit.
+    """Return a value with enough digits to distinguish it from the limit.
 
     >>> _with(0.41251, 0.5), _with(0.49996, 0.5)
     ('0.413', '0.49996')

@@ -1,9 +1,9 @@
-"""Predictions in one JSON file of COCO's: results with run-length codes, or panoptic segments.
+"""Predictions in one COCO JSON file: results with run-length codes, or panoptic segments.
 
 Results are a list of ``{image_id, category_id, segmentation: {size, counts}, score}``. The masks of
-an image are drawn one over the other into its class map: by ascending score, so that the surest is
-on top; masks of equal score, or all of them if none has one, in the file's order, the last one on
-top. A segment of a category that is no class is left out.
+an image are drawn over one another into its class map by ascending score, the highest on top; masks
+of equal score, or all masks if none has a score, in the file's order, the last one on top. Segments
+of categories outside the classes are left out.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def list_json(
         file: JSON file.
         image_ids: Ids of the images of the truth.
         taxonomy: Classes of the truth.
-        ids_file: COCO-format file that tells the ids of images and categories, if one was given.
-        truth_file: COCO-format file of the truth, which tells them otherwise; but the categories
-            that a panoptic file has itself come before it.
+        ids_file: COCO-format file that defines the ids of images and categories, if given.
+        truth_file: COCO-format file of the truth, which defines them if ``ids_file`` is None and
+            ``file`` does not list categories itself.
         allow_missing: True if a missing image is not a problem.
         left_out: Ids of images of the dataset that the truth had to leave out.
 
     Raises:
-        InputError: If the file is neither kind, a category is unknown, or nothing tells them.
+        InputError: If the file is neither kind, a category is unknown, or no file defines them.
     """
     read_map: Callable[..., MaskFile]
     items: Iterable[tuple[int | str, Iterable[int], Any]]

@@ -1,4 +1,4 @@
-"""Predictions that are no PNGs of class numbers: ``.npy`` arrays, and files with a palette."""
+"""Predictions other than PNGs of class numbers: ``.npy`` arrays, and files with a palette."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from sbdata.mask_files import (
 from sbdata.quoting import quoted
 from sbdata.score.palettes import Palette
 
-# NumPy says so of each array that was written by Python 2, which is read all the same.
+# NumPy warns of arrays written by Python 2, but reads them correctly.
 warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required", UserWarning)
 
-_HEADER_BYTES = 1 << 12  # at most; that of a label map has 128
+_HEADER_BYTES = 1 << 12  # largest header; that of a label map has 128
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,

@@ -21,7 +21,7 @@ def truth_from_label_maps(
 ) -> GroundTruth:
     """Return the truth of one split of a dataset of label maps.
 
-    Pixels of a class that belong to no single object are of their class but no instance.
+    Pixels of a class outside every object have the class but no instance.
 
     Args:
         dataset: The dataset.

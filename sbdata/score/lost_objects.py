@@ -1,6 +1,6 @@
-"""The small objects that tell most about the stage at which a method loses them.
+"""Choice of the small objects that best show at which stage a method loses objects.
 
-Which objects tell most is not defined by any paper: :func:`choose_objects` states our rule.
+No paper defines this choice: :func:`choose_objects` states our rule.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ THRESHOLD = "under 50 %"
 
 @dataclass(frozen=True)
 class StagedObject:
-    """One true object, and how much of it each stage has.
+    """One true object, and how much of it each stage covers.
 
     Attributes:
         image_id: Id of its image.
@@ -45,13 +45,13 @@ class StagedObject:
 
 @dataclass(frozen=True)
 class ObjectGroup:
-    """Objects with the same fate.
+    """Objects that are lost at the same stage, regained, or never lost.
 
     Attributes:
         lost_at: Stage from which on they are lost; empty if the last stage has them.
         regained: Whether an earlier stage had lost them.
-        n_objects: Number of all objects with this fate.
-        chosen: Some of them, the most telling one first.
+        n_objects: Number of all objects in the group.
+        chosen: Some of them, the clearest example first.
     """
 
     lost_at: str
@@ -65,14 +65,14 @@ def choose_objects(
 ) -> tuple[ObjectGroup, ...]:
     """Choose objects of one size that show where a method loses objects; this is our own rule.
 
-    The objects are divided by their fate: for each stage, those that are lost from it on to the
-    last one (lost: under half of the pixels carry the class); those that a stage lost and the last
-    one has; and those that no stage lost. The fates get equally many places, in this order and in
-    turn, as long as they have objects. Of each fate come first the objects that lose the most
-    pixels in one step: the step into the stage at which they are lost, or else their largest one;
-    before the first stage, all of an object is there. (By shares of pixels, specks of a pixel or
-    two would come first.) Equal ones come by image id and number. As long as there are others, no
-    second object of an image is chosen.
+    An object is lost at a stage if under half of its pixels carry its class. Objects are grouped:
+    for each stage, those that are lost from it on to the last one; those that a stage lost and the
+    last one has; and those that no stage lost. The groups get equally many places, in this order
+    and in turn, as long as they have objects. In a group, the objects that lose the most pixels in
+    one step come first: the step into the stage at which they are lost, or else their largest one;
+    before the first stage, an object is complete. (By shares of pixels, specks of a pixel or two
+    would come first.) Ties are ordered by image id and number. A second object of an image is
+    chosen only if no object of another image is left.
 
     Args:
         fates: Name of each stage and its table from ``instance_outcomes``, in order, of one set.
@@ -80,7 +80,7 @@ def choose_objects(
         most: Number of objects to choose.
 
     Returns:
-        All fates, in the order above, with the objects that were chosen.
+        All groups, in the order above, with the objects that were chosen.
     """
     stages = [name for name, _ in fates]
     table = fates[0][1]
@@ -104,7 +104,7 @@ def choose_objects(
 def _ends_and_drops(
     shares: npt.NDArray[np.float64], areas: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the fate of each object and the pixels that it loses in the step that counts for it.
+    """Return the group of each object and the pixels that it loses in the step that counts for it.
 
     Args:
         shares: Shares ``(n, S)`` of the objects' pixels that carry their class, by stage.

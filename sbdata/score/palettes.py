@@ -1,9 +1,9 @@
-"""Palettes: which classes the colours, or the numbers, in the pixels of predictions stand for.
+"""Palettes: the classes that colours or numbers in predictions stand for.
 
-A palette is a text file with a line ``name: r g b`` for each class, or ``name: n`` if pixels hold
-other numbers than the classes'. ``labelmap.txt`` of CVAT and VOC tools
+A palette is a text file with a line ``name: r g b`` for each class, or ``name: n`` if pixels have
+other numbers than the classes. ``labelmap.txt`` of CVAT and VOC tools
 (``name:r,g,b:parts:actions``) is one. ``background`` stands for 0, ``void`` for 255, and a name may
-have several lines. What the palette lacks is refused where it occurs.
+have several lines. A pixel that the palette lacks is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sbdata.taxonomy import Taxonomy
 from sbdata.text_files import read_lines
 
 PALETTES = ("voc", "cityscapes-trainids", "cityscapes-labelids")
-"""Palettes that need no file of the user's."""
+"""Built-in palettes."""
 
 _LINE = re.compile(r"(.+?)\s*:\s*(\d{1,5})(?:[\s,]+(\d{1,3})[\s,]+(\d{1,3}))?\s*(?::.*)?")
 _PLACES = np.array([1 << 16, 1 << 8, 1], np.int64)
@@ -52,7 +52,7 @@ class Palette:
         return hashlib.sha256(self.codes.tobytes() + self.classes.tobytes()).hexdigest()
 
     def decode(self, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], str]:
-        """Return the classes of pixels, ``(H, W)``, and in words what has none (or nothing).
+        """Return the classes of pixels, ``(H, W)``, and a sentence on pixels without one, or "".
 
         Args:
             pixels: Colours ``(H, W, 3)`` uint8, or numbers ``(H, W)`` of any integer type.
@@ -79,8 +79,8 @@ def find_palette(name: str, taxonomy: Taxonomy) -> Palette:
         taxonomy: Classes.
 
     Raises:
-        InputError: If the file cannot be read, a line is no entry, a name is no class, or a colour
-            or number is given twice.
+        InputError: If the file cannot be read, a line is not an entry, a name is not a class, or a
+            colour or number is given twice.
     """
     if name == "voc":
         numbers = np.array([*range(len(taxonomy) + 1), VOID])

@@ -1,8 +1,8 @@
 """COCO panoptic format: a JSON file of segments, and one RGB PNG of segment ids per image.
 
 The id of a pixel's segment is red + 256 green + 65536 blue; 0 is no segment. As truth, a segment of
-a thing category is an instance; one of a stuff category is of its class but no instance; a crowd of
-a class is void, as in COCO's instances files; and 0 is void. A category that is no class is
+a thing category is an instance; one of a stuff category has its class but is no instance; a crowd
+of a class is void, as in COCO's instances files; and 0 is void. A category outside the classes is
 background. A PNG must have exactly the segments that the file lists, as panopticapi demands.
 
 Source: Kirillov et al., Panoptic Segmentation, CVPR 2019; github.com/cocodataset/panopticapi.
@@ -71,7 +71,7 @@ class PanopticFile(msgspec.Struct):
 
 
 def find_segments(file: Path, annotations: Sequence[Annotation], given: Path | None = None) -> Path:
-    """Return the folder of PNGs: the given one, that of the file's name, or the file's own.
+    """Return the folder of PNGs: the given one, the one named like the file, or the file's parent.
 
     Raises:
         InputError: If it lacks the PNG of the first annotation, or there is no annotation.
@@ -89,7 +89,7 @@ def find_segments(file: Path, annotations: Sequence[Annotation], given: Path | N
 def read_segments(
     folder: Path, annotation: Annotation, size: tuple[int, int]
 ) -> tuple[npt.NDArray[np.int64], str]:
-    """Return for each pixel 0, or 1 + the place of its segment in the annotation; and the SHA-256.
+    """Return for each pixel 0, or 1 + the index of its segment in the annotation; and the SHA-256.
 
     Raises:
         PngError: If the PNG has another size or kind of pixels, or other segments than listed.
@@ -109,7 +109,7 @@ def read_segments(
     order = np.argsort(ids, kind="stable")
     index = order[np.minimum(np.searchsorted(ids[order], codes), ids.size - 1)]
     wrong = ids[index] != codes
-    unused = np.bincount(index.ravel(), minlength=ids.size)[1:] == 0  # a second one, too
+    unused = np.bincount(index.ravel(), minlength=ids.size)[1:] == 0  # a repeated id, too
     problem = ""
     if wrong.any():
         y, x = (int(k) for k in np.argwhere(wrong)[0])
@@ -141,7 +141,7 @@ def truth_from_panoptic(
         taxonomy: Name of a known taxonomy, or a text file; by default, or ``own``, the file's
             categories in the order of their ids.
         bins: Size bins.
-        segments: Folder of the PNGs; by default that of the file's name, or the file's own.
+        segments: Folder of the PNGs; by default the one named like the file, or the file's parent.
         photos: Folder of the photos, if any.
 
     Raises:

@@ -79,7 +79,7 @@ class SavedScore:
 
 
 def is_saved_score(folder: Path) -> bool:
-    """Return True if a folder holds a result of ``sbdata score``, of whatever version."""
+    """Return True if a folder holds a result of ``sbdata score``, of any version."""
     return (folder / SUMMARY_FILE).is_file()
 
 
@@ -104,7 +104,7 @@ def read_saved_score(folder: Path) -> SavedScore:
 def read_summary(folder: Path) -> Mapping[str, Any]:
     """Read the ``summary.json`` of a result of ``sbdata score``, without its tables.
 
-    Whatever is asked for later is there, or the error says now that it is not.
+    Every value that is read later is checked here.
 
     Raises:
         InputError: If the folder holds no result, or another version of the metric made it.
@@ -130,7 +130,7 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
 
 @contextmanager
 def refusing_damage(folder: Path) -> Iterator[None]:
-    """Say in one sentence that a folder is damaged, whichever way."""
+    """Raise an error of one sentence if a folder is damaged in any way."""
     try:
         yield
     except (
@@ -147,7 +147,7 @@ def refusing_damage(folder: Path) -> Iterator[None]:
 
 
 def _check_content(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Raise an error if a value that is asked for later is missing or of another type."""
+    """Raise an error if a value that is read later is missing or of another type."""
     about = summary["provenance"]
     _ = [Path(about["predictions"][0][name]) for name in ("folder", "path", "sha256")]
     _ = [str(about["truth"][name]) for name in ("name", "kind", "path", "sha256")]
