@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
+
+from sbdata.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -76,3 +80,27 @@ def test_the_table_of_the_rehearsal_is_the_committed_one() -> None:
         assert f"| {name} | {step['images']:,} | {times} | {space} |" in page
     for ratio in scale["ratios"].values():
         assert f"{ratio:.2f}" in page
+
+
+def test_the_findings_are_those_of_the_committed_results(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "findings.md"
+    (tmp_path / "findings.md").write_text(page.read_text())
+    write = runpy.run_path(str(ROOT / "examples" / "animals" / "findings.py"))["main"]
+    write(ROOT / "results" / "animals", tmp_path / "findings.md")
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["findings-claim.svg", "findings-miou.svg", "findings.md"]
+    for name in written:
+        assert (tmp_path / name).read_text() == (page.parent / name).read_text()
+
+
+def test_scores_of_single_images_that_are_another_results_are_refused(tmp_path: Path) -> None:
+    read = runpy.run_path(str(ROOT / "examples" / "animals" / "findings.py"))["read_runs"]
+    claim = ROOT / "results" / "animals" / "claim"
+    one, other = sorted(claim.glob("full.*.json"))[:2]
+    (tmp_path / "tables").mkdir()
+    copyfile(one, tmp_path / one.name)
+    copyfile(claim / "tables" / f"{one.stem}.npz", tmp_path / "tables" / f"{one.stem}.npz")
+    assert list(read(tmp_path)) == [("full", "ce", 0)]
+    copyfile(claim / "tables" / f"{other.stem}.npz", tmp_path / "tables" / f"{one.stem}.npz")
+    with pytest.raises(InputError, match="is not that of its tables; keep the tables again"):
+        read(tmp_path)

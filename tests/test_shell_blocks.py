@@ -88,6 +88,7 @@ NOT_RUN = {
     r"python benchmarks/gpu\.py": "needs a GPU; tests/test_benchmarks.py runs it on the CPU",
     r"sbdata dataset build examples/animals/": "needs photos of VOC; tests/test_examples.py",
     r"sbdata bench --study examples/animals/": "trains on them for hours",
+    r"sbdata predict RUN ": "needs a run; docs/guides/train.md predicts",
     r"python examples/animals/": "needs what that wrote; tests/test_examples.py",
     r".*--preset wacv24 --weights deeplabv1": "the authors' weights file is not at hand",
 }

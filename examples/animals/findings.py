@@ -69,6 +69,7 @@ def main(results: Path, page: Path) -> None:
             }
         )
         tables["pseudo-masks"] = _pseudo_masks(records)
+        tables["losses"] = _losses(records)
         points["segmenters (ce)"] = [
             (
                 method,
@@ -100,7 +101,12 @@ def main(results: Path, page: Path) -> None:
         ]
     if points:
         write_text(page.with_name("findings-miou.svg"), _scatter(points).standalone())
-    for name, draw in (("transcam", _shared), ("why", _why), ("loss-share", _loss_share)):
+    for name, draw in (
+        ("transcam", _shared),
+        ("why", _why),
+        ("loss-share", _loss_share),
+        ("scale", _folders),
+    ):
         if (results / f"{name}.json").is_file():
             tables[name] = draw(read_json(results / f"{name}.json", REMEDY))
     for name, table in tables.items():
@@ -208,7 +214,9 @@ def _pooled(found: Sequence[PooledDifference]) -> str:
         if len(each.methods) == most
     ]
     titles = ["difference", "value", "mean", "95 %", "95 %, Holm", "p, Holm"]
-    return markdown_table(titles, rows, 2)
+    methods = ", ".join(f"`{method}`" for method in found[-1].methods)
+    said = f"Methods: {methods}. Comparisons that are corrected together: {len(found)}."
+    return f"{markdown_table(titles, rows, 2)}\n\n{said}"
 
 
 def _by_method(found: Sequence[PooledDifference]) -> str:
@@ -243,6 +251,44 @@ def _pseudo_masks(records: Mapping[Run, ResultRecord]) -> str:
                 ),
             ])  # fmt: skip
     return markdown_table(["method", *_captions()], rows, 1)
+
+
+def _losses(records: Mapping[Run, ResultRecord]) -> str:
+    """Return the share of instances that each stage has lost, by size: the mean over the seeds."""
+    shares: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for method in _methods(records):
+        for (m, strategy, _), record in records.items():
+            if (m, strategy) == (method, CONTROL) and record.pseudo is not None:
+                for row in record.pseudo["losses"]:
+                    if row["threshold"] == record.pseudo["lost_threshold"]:
+                        of = shares.setdefault((method, row["stage"]), {})
+                        of.setdefault(row["size"], []).append(row["lost"] / row["n"])
+    rows = [
+        [f"`{method}`", stage, *(percent(statistics.fmean(of[size])) for size in SizeBins().names)]
+        for (method, stage), of in shares.items()
+    ]
+    return markdown_table(["method", "stage", *SizeBins().names], rows, 2)
+
+
+def _folders(read: Mapping[str, Any]) -> str:
+    """Return the table of ``compare_folders.py``: values, and differences with intervals."""
+    found: dict[str, dict[str, str]] = {}
+    for each in read["differences"]:
+        text = f"{signed(each['difference'])} ({signed(each['low'])} to {signed(each['high'])})"
+        mark = " †" if each["holm_p"] < 0.05 else ""
+        found.setdefault(each["strategy"], {})[each["value"]] = text + mark
+    control, *kinds = read["values"]
+    rows = [
+        [
+            control,
+            *(
+                estimate(value, statistics.fmean(seeds), statistics.stdev(seeds))
+                for value, seeds in read["values"][control].items()
+            ),
+        ],
+        *([f"{kind} − {control}", *(found[kind][value] for value in VALUES)] for kind in kinds),
+    ]
+    return markdown_table(["", *_captions()], rows, 1)
 
 
 _SHARED = (*VALUES, "region_precision_small", "region_precision_large")
