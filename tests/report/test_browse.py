@@ -578,7 +578,7 @@ def test_the_guide_and_the_help_say_the_limits():
     guide = page_text("docs/guides/browse.md")
     assert f"With up to {MOST_IN_PAGE:,} objects the page is one file." in guide
     assert f"in files of {PER_FILE} objects each" in guide
-    assert f"A crop of over {SIDE} pixels" in guide
+    assert f"A crop with a side of over {SIDE} pixels" in guide
     said = " ".join(CliRunner().invoke(cli, ["browse", "--help"]).output.split())
     assert f"Up to {MOST_IN_PAGE:,} objects" in said
 
