@@ -18,14 +18,13 @@ from sbdata.drawing import (
     ia_by_class_and_size,
     precision_by_size,
 )
-from sbdata.formatting import NOTHING, estimate, limits, sizes_line
+from sbdata.formatting import NOTHING, estimate, limits, sizes_line, sizes_said
 from sbdata.metrics.bootstrap import FEW
 from sbdata.metrics.outcomes import OUTCOMES, OUTCOMES_EXPLAINED
 from sbdata.report.confusion import confusion_matrix
 from sbdata.report.gallery import Worst, picture_svg, worst_small
 from sbdata.report.pages import render
 from sbdata.score.result import LoadImage, ScoreResult
-from sbdata.sizes import SizeBins
 from sbdata.storage import write_text
 
 __all__ = ["report_html", "write_figures", "write_report"]
@@ -63,7 +62,6 @@ def write_figures(scored: ScoreResult, folder: Path) -> list[Path]:
 def report_html(scored: ScoreResult, load_image: LoadImage | None) -> str:
     """Return the HTML of the report; see :func:`write_report`."""
     worst = worst_small(scored)
-    names = scored.bins.names
     return render(
         "score",
         title=f"{scored.name} on {scored.truth_name}{' (synthetic)' if scored.synthetic else ''}",
@@ -74,8 +72,8 @@ def report_html(scored: ScoreResult, load_image: LoadImage | None) -> str:
             name: {"wide": draw(WIDE), "narrow": draw(NARROW)}
             for name, draw in _drawings(scored).items()
         },
-        sizes=[{"name": name, "limits": limits(scored.bins, k)} for k, name in enumerate(names)],
-        sizes_said=_sizes_said(scored.bins),
+        smallest=scored.bins.names[0],
+        sizes_said=sizes_said(scored.bins, "Sizes are by class, with the edges below."),
         few=FEW,
         outcomes=OUTCOMES,
         outcomes_explained=OUTCOMES_EXPLAINED,
@@ -86,14 +84,6 @@ def report_html(scored: ScoreResult, load_image: LoadImage | None) -> str:
         ] if load_image is not None else [],
         measured=_measured(scored),
     )  # fmt: skip
-
-
-def _sizes_said(bins: SizeBins) -> str:
-    if bins.by_class:
-        return "Sizes are by class, with the edges below."
-    unit = "of the image" if bins.relative else "pixels of visible area"
-    said = [f"{n.capitalize()} is {limits(bins, k)} {unit}." for k, n in enumerate(bins.names)]
-    return " ".join(said)
 
 
 def _drawings(scored: ScoreResult) -> Mapping[str, Callable[[int], Figure]]:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from sbdata.errors import InputError
 from sbdata.file_names import stored
-from sbdata.formatting import limits, percent
+from sbdata.formatting import limits, percent, sizes_line, sizes_said
 from sbdata.layout import image_path
 from sbdata.machine import check_output, writing_to
 from sbdata.manifest import check_has_masks
@@ -70,8 +70,9 @@ def check_page(page: Path, opened: EvaluationSet) -> None:
     columns = (rows[name].to_pylist() for name in ("image_id", "size"))
     of_size = dict.fromkeys(i for i, of in zip(*columns, strict=True) if of == size)
     if not of_size:
+        unit = " pixels" if opened.bins.are_intervals else ""
         msg = (
-            f"{opened.root}: the set has no {size} objects ({limits(opened.bins, 0)} pixels), so "
+            f"{opened.root}: the set has no {size} objects ({limits(opened.bins, 0)}{unit}), so "
             "there is nothing to show; leave out --page"
         )
         raise InputError(msg)
@@ -124,6 +125,7 @@ def _html(
     groups: tuple[ObjectGroup, ...],
 ) -> str:
     scored, bins = found.as_background, opened.bins
+    counts = scored.summary.counts_of(opened.taxonomy.classes)
     stages = [name for name, _ in found.fates]
     numbers = count(1)
     shown = [
@@ -147,7 +149,7 @@ def _html(
         scored=scored,
         logical_hash=opened.logical_hash[:12],
         size=bins.names[0],
-        sizes=[{"name": name, "limits": limits(bins, k)} for k, name in enumerate(bins.names)],
+        sizes_said=sizes_said(bins, f"The {sizes_line(bins, counts)}."),
         stages=stages,
         thresholds=list(THRESHOLDS),
         threshold=THRESHOLD,
