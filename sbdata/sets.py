@@ -283,6 +283,15 @@ def open_set(root: str | os.PathLike[str]) -> EvaluationSet:
     return EvaluationSet(root, manifest)
 
 
+def manifest_of(root: Path) -> Manifest:
+    """Return the manifest of a set, or of a folder that contains only a manifest.
+
+    Raises:
+        InputError: If the folder is neither, or the manifest was edited.
+    """
+    return read_manifest(root) if is_manifest(root) else open_set(root).manifest
+
+
 _PATHS = {IMAGES_FOLDER: image_path, CLASSES_FOLDER: class_path, OBJECTS_FOLDER: object_path}
 
 

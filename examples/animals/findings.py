@@ -30,7 +30,7 @@ from sbdata.errors import InputError
 from sbdata.formatting import caption, estimate, percent, signed
 from sbdata.json_files import read_json
 from sbdata.metrics.bootstrap import Bootstrap, bootstrap
-from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.metrics.outcomes import OUTCOMES, in_words
 from sbdata.metrics.summary import summarise
 from sbdata.report.leaderboard_markdown import markdown_table, write_into_readme
 from sbdata.score.tables_file import read_tables
@@ -274,9 +274,8 @@ def _folders(read: Mapping[str, Any]) -> str:
     """Return the table of ``compare_folders.py``: values, and differences with intervals."""
     found: dict[str, dict[str, str]] = {}
     for each in read["differences"]:
-        text = f"{signed(each['difference'])} ({signed(each['low'])} to {signed(each['high'])})"
-        mark = " †" if each["holm_p"] < 0.05 else ""
-        found.setdefault(each["strategy"], {})[each["value"]] = text + mark
+        shown = _with_interval(PooledDifference(**each))
+        found.setdefault(each["strategy"], {})[each["value"]] = shown
     control, *kinds = read["values"]
     rows = [
         [
@@ -310,7 +309,7 @@ def _outcomes(found: Mapping[str, Sequence[Mapping[str, Mapping[str, int]]]]) ->
             counts = [sum(of[size][outcome] for of in results) for outcome in OUTCOMES]
             n = sum(counts)
             rows.append([f"`{name}`", size, f"{n:,}", *(percent(count / n) for count in counts)])
-    titles = [outcome.replace("_", " ") for outcome in OUTCOMES]
+    titles = list(map(in_words, OUTCOMES))
     return markdown_table(["", "size", "n", *titles], rows, 2)
 
 

@@ -567,14 +567,14 @@ def _print_regions(scored: ScoreResult) -> None:
 
 def _print_outcomes(scored: ScoreResult) -> None:
     from sbdata.formatting import percent
-    from sbdata.metrics.outcomes import OUTCOMES
+    from sbdata.metrics.outcomes import OUTCOMES, in_words
 
     rows = []
     for size, counts in scored.summary.outcomes.items():
         total = sum(counts.values())
         shares = [percent(counts[kind] / total if total else None) for kind in OUTCOMES]
         rows.append([size, f"{total:,}", *shares])
-    print_table(["outcomes", "instances", *(k.replace("_", " ") for k in OUTCOMES)], rows)
+    print_table(["outcomes", "instances", *map(in_words, OUTCOMES)], rows)
 
 
 def _print_classes(scored: ScoreResult) -> None:

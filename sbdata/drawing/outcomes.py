@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from sbdata.drawing.svg import Figure, element, figure, text
 from sbdata.formatting import percent
+from sbdata.metrics.outcomes import in_words
 
 OUTCOME_COLOURS = {
     "found": "#009e73",
@@ -40,7 +41,7 @@ def outcome_bar(said: str, shares: Mapping[str, float]) -> Figure:
         width = _WIDTH * shares[kind]
         if not width:
             continue
-        title = element("title", f"{named(kind)}: {percent(shares[kind])}")
+        title = element("title", f"{in_words(kind)}: {percent(shares[kind])}")
         box = {"x": left, "y": 0.0, "width": width, "height": float(_HEIGHT)}
         segment = [title, element("rect", **box, fill=colour, class_="segment")]
         if width >= _LEAST:
@@ -48,7 +49,7 @@ def outcome_bar(said: str, shares: Mapping[str, float]) -> Figure:
             segment.append(text(left + width / 2, 13, f"{100 * shares[kind]:.0f}", f"middle {ink}"))
         parts.append(element("g", *segment))
         left += width
-    listed = ", ".join(f"{named(kind)} {percent(shares[kind])}" for kind in OUTCOME_COLOURS)
+    listed = ", ".join(f"{in_words(kind)} {percent(shares[kind])}" for kind in OUTCOME_COLOURS)
     return figure(f"{said}: {listed}.", _WIDTH, _HEIGHT, parts)
 
 
@@ -57,12 +58,3 @@ def outcome_mark(kind: str) -> Markup:
     mark = element("rect", x=1, y=1, width=12, height=12, fill=OUTCOME_COLOURS[kind])
     return element("svg", mark, viewBox="0 0 14 14", width=14, height=14, class_="chart",
                    aria_hidden="true")  # fmt: skip
-
-
-def named(kind: str) -> str:
-    """Return an outcome in words.
-
-    >>> named("wrong_class")
-    'wrong class'
-    """
-    return kind.replace("_", " ")

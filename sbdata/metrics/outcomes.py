@@ -20,6 +20,15 @@ MISSED_RECALL = 0.05
 MOSTLY_MISSED_RECALL = 0.25
 
 
+def in_words(outcome: str) -> str:
+    """Return an outcome as tables and figures name it.
+
+    >>> in_words("wrong_class")
+    'wrong class'
+    """
+    return outcome.replace("_", " ")
+
+
 def outcome_index(instances: npt.NDArray[np.void]) -> npt.NDArray[np.intp]:
     """Return the index in ``OUTCOMES`` of each instance: the first outcome that applies.
 

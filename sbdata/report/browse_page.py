@@ -26,7 +26,7 @@ from sbdata.errors import InputError
 from sbdata.formatting import area, change, count, estimate, limits, said_edges, sizes_line
 from sbdata.manifest import size_counts
 from sbdata.metrics.image import METRIC
-from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.metrics.outcomes import OUTCOMES, in_words
 from sbdata.metrics.summary import half_octaves
 from sbdata.printable import displayable
 from sbdata.report.crops import LEAST_SIDE, SIDE
@@ -81,7 +81,7 @@ def browsed_objects(opened: EvaluationSet, scores: Sequence[SavedScore]) -> Brow
         "bins": area_edges(areas, bins),
         "sources": _shown(sources),
         "images": _shown(opened.image_ids),
-        "outcomes": [outcome.replace("_", " ") for outcome in OUTCOMES],
+        "outcomes": [in_words(outcome) for outcome in OUTCOMES],
         "image": [image_of[image_id] for image_id in _column(table["image_id"], rows)],
         "instance": _column(table["instance_id"], rows),
         "class": [class_id - 1 for class_id in _column(table["class_id"], rows)],

@@ -9,10 +9,10 @@ from typing import Any
 
 from sbdata.benchmark.entries import SetRecord
 from sbdata.errors import InputError
-from sbdata.manifest import Manifest, is_manifest, read_manifest
+from sbdata.manifest import Manifest
 from sbdata.metrics.image import MetricOptions
 from sbdata.score.saved import read_summary, refusing_damage
-from sbdata.sets import open_set
+from sbdata.sets import manifest_of
 from sbdata.settings import as_plain
 
 _COMPARABLE = ("fp_attribution", "rounding")
@@ -144,7 +144,7 @@ def _set_of(folder: Path, truth: Mapping[str, Any]) -> Manifest:
         raise InputError(msg)
     root = Path(truth["path"])
     try:
-        manifest = read_manifest(root) if is_manifest(root) else open_set(root).manifest
+        manifest = manifest_of(root)
     except InputError as error:
         msg = (
             f"{folder}: its set cannot be read, which has the split ({error}); run the command in "

@@ -13,8 +13,8 @@ from sbdata.benchmark.leaderboard import Board, Row
 from sbdata.benchmark.ordering import CONTROLS
 from sbdata.benchmark.paired_differences import PairedDifference
 from sbdata.drawing import OUTCOME_COLOURS, ia_by_strategy, legend_mark, outcome_bar, outcome_mark
-from sbdata.drawing.outcomes import named
 from sbdata.drawing.svg import Figure
+from sbdata.metrics.outcomes import in_words
 from sbdata.report.leaderboard_text import (
     OUTCOMES_SAID,
     PAIRED,
@@ -54,7 +54,7 @@ def page_of(boards: Sequence[Board]) -> str:
         miss_rates_of=miss_rates_of,
         missing_of=missing_of,
         name_of_row=name_of_row,
-        outcome_legend=[(outcome_mark(kind), named(kind)) for kind in OUTCOME_COLOURS],
+        outcome_legend=[(outcome_mark(kind), in_words(kind)) for kind in OUTCOME_COLOURS],
         outcomes_of=outcomes_of,
         outcomes_said=OUTCOMES_SAID,
         pair_of=pair_of,

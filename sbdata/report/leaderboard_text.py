@@ -12,9 +12,8 @@ from sbdata.benchmark.ordering import CONTROLS
 from sbdata.benchmark.paired_differences import PairedDifference
 from sbdata.benchmark.pseudo_mask_quality import Quality, QualityRow
 from sbdata.drawing import OUTCOME_COLOURS
-from sbdata.drawing.outcomes import named
 from sbdata.formatting import NOTHING, caption, change, count, estimate, explanation, percent
-from sbdata.metrics.outcomes import OUTCOMES_EXPLAINED
+from sbdata.metrics.outcomes import OUTCOMES_EXPLAINED, in_words
 from sbdata.metrics.registry import metric_of
 
 PAIRED = (
@@ -232,7 +231,7 @@ def outcome_rows_shown(board: Board, line_break: str) -> Texts:
                 cells = ["", *outcomes_of(row, "")]
             name = [name_of_row(row), row.strategy, f"{len(row.seeds)}"]
             rows.append([*name, *cells, mark_shown(row)])
-    kinds = map(named, OUTCOME_COLOURS)
+    kinds = map(in_words, OUTCOME_COLOURS)
     return ["method", "strategy", "seeds", "size", *kinds, "protocol"], rows
 
 

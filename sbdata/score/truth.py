@@ -31,9 +31,7 @@ from sbdata.litter import is_litter
 from sbdata.manifest import (
     Manifest,
     check_has_masks,
-    is_manifest,
     make_manifest,
-    read_manifest,
 )
 from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
@@ -42,7 +40,7 @@ from sbdata.score.ground_truth import GroundTruth as GroundTruth
 from sbdata.score.ground_truth import GroundTruthImage as GroundTruthImage
 from sbdata.score.ground_truth import Loader as Loader
 from sbdata.score.ground_truth import bad_truth, case_notes, photos_in
-from sbdata.sets import open_set
+from sbdata.sets import manifest_of
 from sbdata.sizes import SizeBins
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import (
@@ -78,7 +76,7 @@ def truth_from_set(root: Path) -> GroundTruth:
     Raises:
         InputError: If the folder is not a set, or its manifest was edited.
     """
-    manifest = read_manifest(root) if is_manifest(root) else open_set(root).manifest
+    manifest = manifest_of(root)
     check_has_masks(manifest, root, "scoring")
     pa.default_memory_pool().release_unused()  # memory that reading needed temporarily
     photos = photos_in(root / IMAGES_FOLDER, manifest.images["image_id"].to_pylist())

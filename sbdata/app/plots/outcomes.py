@@ -17,7 +17,7 @@ from sbdata.app.plots.style import (
 )
 from sbdata.app.selection import Selection
 from sbdata.drawing import OUTCOME_COLOURS
-from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.metrics.outcomes import OUTCOMES, in_words
 
 _ROW = 26  # height of a bar, in pixels
 _LONGEST = 16  # maximum letters of a run's title beside a bar
@@ -69,7 +69,7 @@ def outcomes_plot(
             {
                 "type": "bar",
                 "orientation": "h",
-                "name": kind.replace("_", " "),
+                "name": in_words(kind),
                 "x": [one / max(1, total) for one, total in zip(n, totals, strict=True)],
                 "y": places,
                 "text": [f"{one:,}" if one else "" for one in n],
