@@ -148,8 +148,11 @@ def from_plain(kind: Any, raw: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         return _build_union(args, raw, where)
     if origin is Literal:
-        if raw in args:
-            return raw
+        for option in args:
+            if type(raw) is type(option) and raw == option:  # True == 1, but is not a 1
+                return option
+            if type(raw) is int and str(raw) == option:  # YAML reads precision: 32 as a number
+                return option
         msg = f"{where} must be one of {', '.join(map(str, args))}, not {quoted(raw)}"
         raise InputError(msg)
     if origin is tuple:

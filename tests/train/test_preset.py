@@ -60,6 +60,7 @@ def test_overrides_and_files(tmp_path: Path) -> None:
     preset = load_preset("smoke", ["optimisation.lr=1e-3", "model.scales=[0.5]"])
     assert preset.optimisation.lr == 0.001
     assert preset.model.scales == (0.5,)
+    assert load_preset("smoke", ["optimisation.precision=32"]).optimisation.precision == "32"
     (tmp_path / "own.yaml").write_text(
         "name: own\nmodel: {backbone: resnet50}\naugmentation: {crop: 64}\n"
         "optimisation: {steps: 3, batch_size: 2, lr: 0.1}\n"
