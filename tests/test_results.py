@@ -104,3 +104,12 @@ def test_scores_of_single_images_that_are_another_results_are_refused(tmp_path: 
     copyfile(claim / "tables" / f"{other.stem}.npz", tmp_path / "tables" / f"{one.stem}.npz")
     with pytest.raises(InputError, match="is not that of its tables; keep the tables again"):
         read(tmp_path)
+
+
+def test_a_method_counts_once_it_has_every_strategy_and_seed() -> None:
+    finished = runpy.run_path(str(ROOT / "examples" / "animals" / "findings.py"))["finished"]
+    strategies = ("ce", "sb")
+    runs = {(m, s, k): None for m in ("cam", "irn") for s in strategies for k in range(3)}
+    assert finished(runs, strategies) == runs
+    del runs["cam", "sb", 2]
+    assert {method for method, *_ in finished(runs, strategies)} == {"irn"}

@@ -3,8 +3,9 @@
     python examples/animals/findings.py results/animals docs/findings.md
 
 Every table stands between two markers of the page; the figures are written beside it. The results
-are those of ``claim.yaml``, ``unequal.yaml``, ``compare_strategies.py --rows why.yaml``,
-``shared_photos.py`` and ``loss_share.py``; what is not there yet is left as it is on the page.
+are those of ``claim.yaml``, ``unequal.yaml``, ``compare_folders.py``, ``shared_photos.py`` and
+``loss_share.py``; what is not there yet is left as it is on the page. A method of a study counts
+once it has every strategy with three seeds.
 
 Pooled differences are computed from the scores of single images (``keep_tables.py``) with 10,000
 draws; see :mod:`sbdata.benchmark.pooled`.
@@ -42,6 +43,7 @@ VALUES = ("miou", *(f"ia{size}.class_mean" for size in ("", "_small", "_medium",
 
 STRATEGIES = ("sb", "sb-ft", "sb-ewc")
 CONTROL = "ce"
+SEEDS = (0, 1, 2)
 DRAWS = 10_000
 REMEDY = "restore the file"
 
@@ -51,7 +53,7 @@ def main(results: Path, page: Path) -> None:
     body = page.read_text()
     tables: dict[str, str] = {}
     points: dict[str, list[tuple[str, float, float]]] = {}
-    claim = read_runs(results / "claim")
+    claim = finished(read_runs(results / "claim"), (CONTROL, *STRATEGIES))
     if claim:
         records = {run: kept.record for run, kept in claim.items()}
         draws = {run: kept.draws for run, kept in claim.items()}
@@ -79,7 +81,7 @@ def main(results: Path, page: Path) -> None:
             for method in _methods(records)
         ]
         write_text(page.with_name("findings-claim.svg"), _forest(found).standalone())
-    unequal = read_runs(results / "unequal")
+    unequal = finished(read_runs(results / "unequal"), STRATEGIES)
     if unequal and claim:
         both = {run: kept.draws for run, kept in unequal.items()}
         methods = {run[0] for run in both}
@@ -103,7 +105,8 @@ def main(results: Path, page: Path) -> None:
         write_text(page.with_name("findings-miou.svg"), _scatter(points).standalone())
     for name, draw in (
         ("transcam", _shared),
-        ("why", _why),
+        ("why", _folders),
+        ("why-released", _folders),
         ("loss-share", _loss_share),
         ("scale", _folders),
     ):
@@ -151,6 +154,13 @@ def read_runs(folder: Path) -> dict[Run, Kept]:
             raise InputError(msg)
         found[run] = Kept(record, drawn, summarise(tables, SizeBins()).outcomes)
     return found
+
+
+def finished(runs: Mapping[Run, Kept], strategies: Sequence[str]) -> dict[Run, Kept]:
+    """Return the results of the methods that have every strategy with every seed."""
+    wanted = {(strategy, seed) for strategy in strategies for seed in SEEDS}
+    whole = {method for method, *_ in runs if all((method, *of) in runs for of in wanted)}
+    return {run: kept for run, kept in runs.items() if run[0] in whole}
 
 
 def _methods(records: Mapping[Run, ResultRecord]) -> list[str]:
@@ -311,20 +321,6 @@ def _outcomes(found: Mapping[str, Sequence[Mapping[str, Mapping[str, int]]]]) ->
             rows.append([f"`{name}`", size, f"{n:,}", *(percent(count / n) for count in counts)])
     titles = list(map(in_words, OUTCOMES))
     return markdown_table(["", "size", "n", *titles], rows, 2)
-
-
-def _why(read: Mapping[str, Any]) -> str:
-    """Return the differences of ``compare_strategies.py``: their mean over the seeds."""
-    (table,) = read["sets"].values()
-    rows = []
-    for pair, seeds in table["differences"].items():
-        first, second = pair.split(" - ")
-        cells = []
-        for value in VALUES:
-            of = [seed[value]["value"] for seed in seeds]
-            cells.append(f"{signed(statistics.fmean(of))} ± {statistics.stdev(of):.3f}")
-        rows.append([f"{first} − {second}", *cells])
-    return markdown_table(["difference", *_captions()], rows, 1)
 
 
 def _loss_share(read: Mapping[str, Any]) -> str:
