@@ -267,12 +267,16 @@ def resolve_bins(
     return SizeBins(tuple(row or whole for row in rows))
 
 
-def undivided(areas: npt.ArrayLike, classes: npt.ArrayLike, n_classes: int) -> dict[int, int]:
+def undivided(
+    asked: AskedBins, areas: npt.ArrayLike, classes: npt.ArrayLike, n_classes: int
+) -> dict[int, int]:
     """Return the classes with instances that have no terciles of their own, with n instances.
 
     The arguments are those of :func:`resolve_bins`, which gives these classes the terciles over all
-    classes.
+    classes. Empty unless terciles by class are asked for.
     """
+    if asked != TERCILES_BY_CLASS:
+        return {}
     rows = _rows_by_class(np.asarray(areas, np.int64), classes, n_classes)
     n = np.bincount(np.asarray(classes, np.int64), minlength=n_classes + 1)
     return {c: int(n[c]) for c, row in enumerate(rows, start=1) if row is None and n[c]}

@@ -170,7 +170,8 @@ def test_terciles_by_class_are_those_of_each_class(rows: list[tuple[int, int]]) 
     expected = [sum(a >= edge for edge in bins.edges_of(c)) for a, c in rows]
     assert bins.index(areas, classes).tolist() == expected
     lacking = {c: classes.count(c) for c in (1, 2, 3) if own[c - 1] is None and c in classes}
-    assert undivided(areas, classes, 3) == lacking
+    assert undivided("terciles-by-class", areas, classes, 3) == lacking
+    assert undivided("terciles", areas, classes, 3) == {}
 
 
 # --- what sizes depend on -------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from sbdata.file_names import composed
 from sbdata.manifest import SIZED
 from sbdata.recipe import Recipe, ResolvedBins, SourceSpec, source_and_split
 from sbdata.sizes import (
-    TERCILES_BY_CLASS,
     AskedBins,
     SizeBins,
     resolve_bins,
@@ -214,7 +213,7 @@ def with_edges(
         msg = f"recipe {recipe.name}: {error}"
         raise InputError(msg) from error
     sized = [replace(s, scan=replace(s.scan, bins=bins)) for s in scanned]
-    lacking = undivided(*measured) if recipe.bins == TERCILES_BY_CLASS else {}
+    lacking = undivided(recipe.bins, *measured)
     asked = ResolvedBins(recipe.bins, table.num_rows, tuple(map(taxonomy.name_of, lacking)))
     return replace(recipe, bins=bins), sized, asked
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sbdata.curate.balance import Balance, balance_of
 from sbdata.formatting import undivided_note
 from sbdata.manifest import Manifest, size_counts, sizes_of
-from sbdata.sizes import TERCILES_BY_CLASS, AskedBins, SizeBins, resolve_bins, undivided
+from sbdata.sizes import AskedBins, SizeBins, resolve_bins, undivided
 from sbdata.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def resized(
     """
     measured = instances["area"].to_numpy(), instances["class_id"].to_numpy(), len(taxonomy)
     bins = resolve_bins(asked, *measured)
-    lacking = undivided(*measured) if asked == TERCILES_BY_CLASS else {}
+    lacking = undivided(asked, *measured)
     notes = (undivided_note(lacking, taxonomy),) if lacking else ()
     place = instances.schema.get_field_index("size")
     return instances.set_column(place, "size", sizes_of(instances, bins)), bins, notes

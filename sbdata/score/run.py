@@ -535,7 +535,7 @@ def _notes(
             "sizes are the terciles within each class of this truth; another truth has others"
         )
         true = tables[0].instances
-        lacking = undivided(true["area"], true["class_id"], len(truth.taxonomy))
+        lacking = undivided(options.bins, true["area"], true["class_id"], len(truth.taxonomy))
         if lacking:
             notes.append(undivided_note(lacking, truth.taxonomy))
     elif options.bins is not None and bins != truth.bins:
