@@ -281,8 +281,7 @@ def _check(recipe: Recipe, where: str) -> None:
             given = quoted(getattr(recipe, key))
             rule = f"a plain name that is valid as a file name, without slashes, not {given}"
             raise wrong(key, rule)
-    sizes = recipe.bins.names if isinstance(recipe.bins, SizeBins) else ()
-    named = (recipe.version, *(source.name for source in recipe.sources), *sizes)
+    named = (recipe.version, *(source.name for source in recipe.sources))
     for text in (*named, *recipe.exclude_overlap_with, *recipe.compare):
         if has_controls(text):
             raise wrong(quoted(text), "a name without control characters")

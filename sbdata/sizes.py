@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.quoting import quoted
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _SHARE = re.compile(r"\d{1,3}(\.\d{1,6})?%", re.ASCII)
 _WHOLE = 100 * 10**6  # a whole image, in the units of a share: millionths of a percent
 
@@ -33,11 +34,12 @@ class SizeBins:
 
     Args:
         edges: Increasing edges, one fewer than names; or a tuple of such edges for each class.
-        names: Names of the sizes, the smallest first.
+        names: Names of the sizes, the smallest first: up to 40 of the letters a to z, digits, ``_``
+            and ``-``. Values are called after them, such as ``ia_small``; so ``objects`` is taken.
 
     Raises:
         InputError: If edges do not increase, a share is not written as above with at most six
-            decimals, or the counts do not match.
+            decimals, a name is not as above, or the counts do not match.
 
     >>> SizeBins().name_of(1023), SizeBins().name_of(1024), SizeBins().name_of(9216)
     ('small', 'medium', 'large')
@@ -58,10 +60,21 @@ class SizeBins:
         of_class = edges if _is_nested(edges) else (edges,)
         for row in of_class:
             self._check(row)
+        for name in self.names:
+            if not _NAME.fullmatch(name) or name.lower() == "objects":  # there is an ia_objects
+                msg = (
+                    "the name of a size must be up to 40 letters a to z, digits, _ or -, and not "
+                    f"objects; rename {quoted(name)}"
+                )
+                raise InputError(msg)
 
     def _check(self, edges: tuple[Any, ...]) -> None:
-        if len(self.names) != len(edges) + 1 or len(set(self.names)) != len(self.names):
-            msg = f"size bins need one more name than edges, not {self.names} for {edges}"
+        alike = {name.lower().replace("-", "_") for name in self.names}
+        if len(self.names) != len(edges) + 1 or len(alike) != len(self.names):
+            msg = (
+                f"size bins need one more name than edges, all of them distinct, not {self.names} "
+                f"for {edges}"
+            )
             raise InputError(msg)
         if any(isinstance(edge, str) for edge in edges) and not self.relative:
             msg = (

@@ -78,6 +78,7 @@ def test_a_whole_split_becomes_a_selection_by_one_override() -> None:
         ("seed.0=3", "'0' is below 0, which has no keys"),
         ("name.first=x", "'first' is below 'pascal-b', which has no keys"),
         ("bins={edges: [9, 3], names: [a, b, c]}", "increase"),
+        ("bins={edges: [9], names: [objects, all]}", "rename 'objects'"),
         ("filters.max_crowd_share=2", "between 0 and 1"),
         ("quota", "key=value"),
         ("seed=[", "cannot be set"),

@@ -35,6 +35,20 @@ def test_every_area_has_exactly_one_size(edges: list[int], area: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["", "objects", "Objects", "a.b", "a b", "../a", "a\nb", "a" * 41, "\u5c0f", "-a"]
+)
+def test_a_name_that_no_value_can_be_called_after_is_refused(name: str) -> None:
+    """Values are called ``ia_<size>.<mean>``; the IA of all objects is ``ia_objects``."""
+    with pytest.raises(InputError, match="the name of a size must be .* rename"):
+        SizeBins((5,), (name, "large"))
+
+
+def test_names_that_differ_too_little_are_refused() -> None:
+    with pytest.raises(InputError, match="distinct"):
+        SizeBins((5,), ("very-small", "Very_small"))
+
+
+@pytest.mark.parametrize(
     ("edges", "names"),
     [((1024, 1024), ("a", "b", "c")), ((9216, 1024), ("a", "b", "c")), ((0,), ("a", "b")),
      ((5,), ("a",)), ((5,), ("a", "a")), (("5%", "0.5%"), ("a", "b", "c")),

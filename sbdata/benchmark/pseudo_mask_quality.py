@@ -17,6 +17,7 @@ from sbdata.benchmark.comparability import origin_of_masks
 from sbdata.benchmark.entries import PseudoMasks, SetRecord, kinds_of, record_order
 from sbdata.benchmark.ordering import method_order
 from sbdata.errors import InputError
+from sbdata.metrics.registry import sizes_in
 
 GROUND_TRUTH = "ground truth"
 """Text in the row of a method that was trained on ground-truth masks."""
@@ -111,8 +112,7 @@ def make_quality(entries: Sequence[SetRecord], marks: Mapping[int, str]) -> Qual
     # The numbers of instances are those of the rows without a mark.
     (_, shown), *_ = sorted(masks.items(), key=lambda item: item[0][1])
     of_set = next(iter(shown.values()))
-    sizes = [name for name in of_set.n_instances if name not in ("ia", "ia_objects")]
-    smallest = sizes[0].removeprefix("ia_") if sizes else ""
+    smallest = next(iter(sizes_in(of_set.n_instances)), "")
     measured = {method for method, _ in masks}
     roles = {(entry.method, marks[id(entry)]): entry.role for entry in entries}
     true_masks = {entry.method for entry in entries if entry.true_masks}

@@ -19,6 +19,7 @@ from sbdata.errors import InputError
 from sbdata.fingerprints import digest_of
 from sbdata.json_files import read_json
 from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.metrics.registry import sizes_in
 from sbdata.quoting import quoted
 from sbdata.settings import as_plain, from_plain
 from sbdata.storage import remove_leftovers, write_text
@@ -303,11 +304,7 @@ def read_result(path: Path) -> ResultRecord:
 
 def _check_outcomes(scored: ScoredSet, where: str) -> None:
     """Check that outcomes, if there are any, are those of the instances of each size."""
-    sizes = {
-        name.removeprefix("ia_"): n
-        for name, n in scored.n_instances.items()
-        if name not in ("ia", "ia_objects")
-    }
+    sizes = {size: scored.n_instances[f"ia_{size}"] for size in sizes_in(scored.n_instances)}
     for size, counts in scored.outcomes.items():
         if set(counts) != set(OUTCOMES):
             known = ", ".join(OUTCOMES)

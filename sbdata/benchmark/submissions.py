@@ -33,7 +33,7 @@ from sbdata.errors import InputError
 from sbdata.json_files import read_json
 from sbdata.manifest import IMAGES_FILE, Manifest, read_manifest
 from sbdata.metrics.image import METRIC
-from sbdata.metrics.registry import METRICS, metric_of
+from sbdata.metrics.registry import METRICS, metric_of, sizes_in
 from sbdata.quoting import quoted
 from sbdata.storage import is_safe_stem
 
@@ -243,7 +243,7 @@ def _of_values(
             yield f"{key} or its interval is not between 0 and 1"
         if list(ends) != sorted(ends):
             yield f"the ends of the interval of {key} are in the wrong order"
-    sizes = [name for name in n_instances if name not in ("ia", "ia_objects")]
+    sizes = [f"ia_{size}" for size in sizes_in(n_instances)]
     means = [f"{name}.{mean}" for name in n_instances for mean in ("class_mean", "instance_mean")]
     lacking = {"miou", *means} - set(figures) | {"ia", "ia_objects"} - set(n_instances)
     if lacking or set(n_classes) != set(n_instances) or not sizes:

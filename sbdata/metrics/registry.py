@@ -7,7 +7,7 @@ how to add a metric.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -184,6 +184,15 @@ def metric_of(key: str) -> tuple[Metric, str, str]:
         if pattern and stem.startswith(before) and stem.endswith(after):
             return metric, stem[len(before) : len(stem) - len(after)], mean
     return Metric(stem, stem.replace("_", " "), "", "higher", 3, ""), "", mean
+
+
+def sizes_in(names: Iterable[str]) -> list[str]:
+    """Return the sizes among the names of instance-aware IoU, in their order.
+
+    >>> sizes_in(["ia", "ia_objects", "ia_small", "ia_large"])
+    ['small', 'large']
+    """
+    return [name.removeprefix("ia_") for name in names if name not in ("ia", "ia_objects")]
 
 
 def estimates(sums: Sums, bins: SizeBins) -> dict[str, Values]:

@@ -11,6 +11,7 @@ from sbdata.benchmark.entries import SetRecord
 from sbdata.errors import InputError
 from sbdata.manifest import Manifest
 from sbdata.metrics.image import MetricOptions
+from sbdata.metrics.registry import sizes_in
 from sbdata.score.saved import read_summary, refusing_damage
 from sbdata.sets import manifest_of
 from sbdata.settings import as_plain
@@ -54,8 +55,7 @@ class HubResult:
     @property
     def sizes(self) -> list[str]:
         """Names of the sizes."""
-        names = [name.removeprefix("ia_") for name in self.n_instances]
-        return [name for name in names if name not in ("ia", "objects")]
+        return sizes_in(self.n_instances)
 
 
 def result_of_record(record: SetRecord) -> HubResult:

@@ -15,6 +15,7 @@ from sbdata.benchmark.paired_differences import PairedDifference
 from sbdata.drawing import OUTCOME_COLOURS, ia_by_strategy, legend_mark, outcome_bar, outcome_mark
 from sbdata.drawing.svg import Figure
 from sbdata.metrics.outcomes import in_words
+from sbdata.metrics.registry import sizes_in
 from sbdata.report.leaderboard_text import (
     OUTCOMES_SAID,
     PAIRED,
@@ -121,7 +122,7 @@ def _plots_of(board: Board) -> dict[str, Any] | None:
     A grid arranges the plots in as many columns as fit, so that text has the same size on a phone
     and on a desktop.
     """
-    sizes = [name for name in board.n_instances if name not in ("ia", "ia_objects")]
+    sizes = sizes_in(board.n_instances)
     drawn = [row for row in board.rows if row.seeds and not row.mark]
     if not sizes or not drawn:
         return None
@@ -129,7 +130,7 @@ def _plots_of(board: Board) -> dict[str, Any] | None:
     estimates = {id(row): _estimates(row, sizes) for row in drawn}
     ends = [v + (std or 0) for found in estimates.values() for v, std in filter(None, found)]
     top = next((limit for limit in _TOPS if limit >= max(ends, default=1.0)), 1.0)
-    numbers = {size.removeprefix("ia_"): board.n_instances[size] for size in sizes}
+    numbers = {size: board.n_instances[f"ia_{size}"] for size in sizes}
     return {
         "legend": [(legend_mark(place), name) for place, name in enumerate(strategies)],
         "figures": [
@@ -170,5 +171,5 @@ def _bar(row: Row, size: str) -> Figure | None:
 
 
 def _estimates(row: Row, sizes: Sequence[str]) -> list[tuple[float, float | None] | None]:
-    means = (row.figures.get(f"{size}.class_mean") for size in sizes)
+    means = (row.figures.get(f"ia_{size}.class_mean") for size in sizes)
     return [None if mean is None else (mean.value, mean.std) for mean in means]
