@@ -113,3 +113,17 @@ def test_a_method_counts_once_it_has_every_strategy_and_seed() -> None:
     assert finished(runs, strategies) == runs
     del runs["cam", "sb", 2]
     assert {method for method, *_ in finished(runs, strategies)} == {"irn"}
+
+
+def test_pseudo_masks_of_other_photos_are_not_put_beside_each_other(tmp_path: Path) -> None:
+    script = ROOT / "examples" / "animals" / "findings.py"
+    merged = runpy.run_path(str(script))["on_the_same_photos"]
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    one = {"logical_hash": "1", "images": "2", "metric": "m", "masks": {"irn": 1, "cam": 2}}
+    for path, other in zip(files, ({}, {"masks": {"irn": 1, "bana": 3}}), strict=True):
+        path.write_text(json.dumps(one | other))
+    assert merged(files) == {"bana": 3, "cam": 2, "irn": 1}
+    for other in ({"images": "3"}, {"masks": {"irn": 2}}):
+        files[1].write_text(json.dumps(one | other))
+        with pytest.raises(InputError, match="b.json: not the photos or scores of"):
+            merged(files)

@@ -91,20 +91,19 @@ def main(results: Path, page: Path) -> None:
             if run[0] in methods and run[1] == CONTROL
         }
         tables["unequal"] = _pooled(pooled_differences(both, STRATEGIES, VALUES, control=CONTROL))
-    shared = results / "shared-photos.json"
-    if shared.is_file():
-        read = read_json(shared, REMEDY)
-        tables["shared-photos"] = _shared(read)
+    masks = on_the_same_photos(sorted(results.glob("shared-photos*.json")))
+    if masks:
+        tables["shared-photos"] = _shared(masks)
         tables["shared-outcomes"] = _outcomes(
-            {name: [of["outcomes"]] for name, of in read["masks"].items()}
+            {name: [of["outcomes"]] for name, of in masks.items()}
         )
         points["pseudo-masks"] = [
-            (name, *(of["values"][value] for value in _AXES)) for name, of in read["masks"].items()
+            (name, *(of["values"][value] for value in _AXES)) for name, of in masks.items()
         ]
     if points:
         write_text(page.with_name("findings-miou.svg"), _scatter(points).standalone())
     for name, draw in (
-        ("transcam", _shared),
+        ("transcam", lambda read: _shared(read["masks"])),
         ("why", _folders),
         ("why-released", _folders),
         ("loss-share", _loss_share),
@@ -161,6 +160,28 @@ def finished(runs: Mapping[Run, Kept], strategies: Sequence[str]) -> dict[Run, K
     wanted = {(strategy, seed) for strategy in strategies for seed in SEEDS}
     whole = {method for method, *_ in runs if all((method, *of) in runs for of in wanted)}
     return {run: kept for run, kept in runs.items() if run[0] in whole}
+
+
+def on_the_same_photos(files: Sequence[Path]) -> dict[str, Any]:
+    """Return the scores of pseudo-masks by name, from files of ``shared_photos.py``.
+
+    Raises:
+        InputError: If two files are about different photos, or score the same masks differently.
+    """
+    found: dict[str, Any] = {}
+    alike: tuple[Any, ...] | None = None
+    for path in files:
+        read = read_json(path, REMEDY)
+        about = tuple(read[key] for key in ("logical_hash", "images", "metric"))
+        twice = [name for name, of in read["masks"].items() if found.get(name, of) != of]
+        if about != (alike or about) or twice:
+            msg = (
+                f"{path}: not the photos or scores of {files[0]}; score all folders anew"
+            )
+            raise InputError(msg)
+        alike = about
+        found |= read["masks"]
+    return dict(sorted(found.items()))
 
 
 def _methods(records: Mapping[Run, ResultRecord]) -> list[str]:
@@ -303,10 +324,10 @@ def _folders(read: Mapping[str, Any]) -> str:
 _SHARED = (*VALUES, "region_precision_small", "region_precision_large")
 
 
-def _shared(read: Mapping[str, Any]) -> str:
+def _shared(masks: Mapping[str, Any]) -> str:
     rows = [
         [f"`{name}`", *(estimate(value, of["values"][value]) for value in _SHARED)]
-        for name, of in read["masks"].items()
+        for name, of in masks.items()
     ]
     return markdown_table(["masks", *_captions(_SHARED)], rows, 1)
 
