@@ -175,9 +175,7 @@ def on_the_same_photos(files: Sequence[Path]) -> dict[str, Any]:
         about = tuple(read[key] for key in ("logical_hash", "images", "metric"))
         twice = [name for name, of in read["masks"].items() if found.get(name, of) != of]
         if about != (alike or about) or twice:
-            msg = (
-                f"{path}: not the photos or scores of {files[0]}; score all folders anew"
-            )
+            msg = f"{path}: not the photos or scores of {files[0]}; score all folders anew"
             raise InputError(msg)
         alike = about
         found |= read["masks"]
