@@ -443,7 +443,7 @@ def _print_built(built: Built) -> None:
     if isinstance(built.after, SizeStatistics):
         say(f"{sizes_line(built.manifest.bins, built.after.counts)}.")
     others = {
-        other["set"]: statistics_from(other["statistics"])
+        other["set"]: statistics_from(other["statistics"], built.manifest)
         for other in meta["compared"]
         if other["statistics"]
     }

@@ -444,7 +444,7 @@ def _statistics(
     manifest: Manifest,
 ) -> tuple[SizeStatistics | None, SizeStatistics | LabelStatistics]:
     """Return the statistics of a set's sources and of the set."""
-    before = None if manifest.labels_only else statistics_from(manifest.meta["source"])
+    before = None if manifest.labels_only else statistics_from(manifest.meta["source"], manifest)
     return before, statistics_of_set(manifest)
 
 
