@@ -96,6 +96,22 @@ def test_classes_without_a_category_are_noted(yard: Yard, tmp_path: Path) -> Non
     assert json.loads(result.output)["notes"] == [note]
 
 
+def test_classes_without_a_number_in_masks_are_noted(tmp_path: Path) -> None:
+    root = tmp_path / "devkit"
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:50, 10:60] = 1
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        write_index_png(root / folder / "a.png", mask)
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    (root / "ImageSets/Segmentation/all.txt").write_text("a\n")
+    spec = SourceSpec("yard", ("all",), "voc")  # without its classes, so that 1 is aeroplane
+    yard = Recipe("yard", "yard.v1", ("fox", "hen"), (spec,))
+    measured = measure_sources(yard, Inputs(roots={"yard": root}))
+    assert measured.statistics.instances == 0
+    (note,) = measured.notes
+    assert note.startswith("source yard has no category for 2 classes: fox, hen;")
+
+
 def test_an_unmet_quota_is_noted(yard: Yard, tmp_path: Path) -> None:
     recipe = replace(YARD, select=Selection(quota=3))
     built = build_set(recipe, tmp_path / "set", yard.inputs())
