@@ -113,12 +113,14 @@ class Measured:
         rejections: Items that could not be read; they are counted nowhere.
         notes: Other facts that affect the numbers, one sentence each.
         bins: Size bins of the statistics, with their edges; labels have no sizes.
+        synthetic: True if the images are generated.
     """
 
     statistics: SizeStatistics | LabelStatistics
     rejections: tuple[Rejection, ...]
     notes: tuple[str, ...]
     bins: SizeBins
+    synthetic: bool = False
 
 
 def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
@@ -182,7 +184,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         check_expected(recipe, chosen.images["image_id"].to_pylist(), rejections)
         extra = {
             "recipe": recipe.as_dict(),
-            "synthetic": recipe.synthetic or any(one.source.generated for one in opened),
+            "synthetic": _is_synthetic(recipe, opened),
             "candidates": {"scanned": images.num_rows, "kept": candidates.num_rows},
             "rejected": count_reasons(rejections),
             "selection": chosen.selection.as_dict() if chosen.selection else None,
@@ -204,7 +206,8 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             extra,
             labels_only=labels_only,
         )
-        notes = opened_notes(recipe, opened)
+        others = [one for _, one in compared if isinstance(one, Opened)]
+        notes = opened_notes(recipe, [*opened, *others])
         record_sources(staging / "set", manifest.logical_hash, found, notes)
         return _finish(manifest, rejections, staging, out, inputs)
 
@@ -319,7 +322,7 @@ def rebuild_set(folder: Path, out: Path, inputs: Inputs) -> Built:
                 answers += fetch_rows(held, holder, staging / "set" / IMAGES_FOLDER, inputs)
         failed = [answer for answer in answers if isinstance(answer, Failed)]
         if failed:
-            raise not_had(failed, len(rows), staging)
+            raise not_had(failed, len(rows), staging, may_skip=False)
         rejected = folder / REJECTED_FILE
         rejections = read_rejected(rejected) if rejected.is_file() else []
         return _finish(manifest, rejections, staging, out, inputs)
@@ -358,11 +361,16 @@ def measure_sources(recipe: Recipe, inputs: Inputs, asked: AskedBins | None = No
             progress=partial(inputs.progress, "photos"),
         )
         images = join_images(scanned)
+        synthetic = _is_synthetic(recipe, opened)
         if has_labels_only(recipe, images):
             found = label_statistics_of(images, recipe.classes())
-            return Measured(found, rejections, notes, SizeBins())
+            return Measured(found, rejections, notes, SizeBins(), synthetic)
         measured, bins, lacking = source_statistics_by(scanned, recipe, asked or recipe.bins)
-        return Measured(measured, rejections, (*notes, *lacking), bins)
+        return Measured(measured, rejections, (*notes, *lacking), bins, synthetic)
+
+
+def _is_synthetic(recipe: Recipe, opened: Sequence[Opened]) -> bool:
+    return recipe.synthetic or any(one.source.generated for one in opened)
 
 
 def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
