@@ -169,7 +169,7 @@ def _sizes_line(manifest: Manifest) -> str:
         return f"{unit}, divided at edges of each class. {_asked(manifest)}".rstrip()
     if bins.relative:
         unit += ", relative to height times width of the image"
-    limits = ["0" if bins.pixel_edges else "0%", *_as_text(bins.edges_of(1)), ""]
+    limits = ["0%" if bins.relative else "0", *_as_text(bins.edges_of(1)), ""]
     said = [
         f"{name}: {low} to below {high}" if high else f"{name}: {low} and more"
         for name, (low, high) in zip(bins.names, pairwise(limits), strict=True)

@@ -156,4 +156,6 @@ def test_a_set_of_any_number_of_sizes_is_built_whole(bins: SizeBins, tmp_path: P
     assert set(bins.names) <= set(said)
     counted = counts_as_text(built.manifest).splitlines()[3]
     assert counted.split() == ["class", *bins.names]
-    assert f"| class | {' | '.join(bins.names)} |" in (built.root / "README.md").read_text()
+    card = (built.root / "README.md").read_text()
+    assert f"| class | {' | '.join(bins.names)} |" in card
+    assert f"{bins.names[0]}: 0 {'to' if bins.edges else 'and more'}" in card
