@@ -33,9 +33,9 @@ class SourceSpec:
         splits: Splits of the dataset, in order.
         class_map: Name of a map, a mapping of names, or None for identity.
         annotations: Annotation file relative to the root, may contain ``{split}``; the format's
-            published layout by default.
+            published layout by default. Only for ``coco``, ``lvis`` and ``labels``.
         images: Image folder relative to the root, may contain ``{split}``; the format's published
-            layout by default.
+            layout by default. Only for ``coco``, ``lvis`` and ``labels``.
         options: Further settings of the format (``shapes``: counts and seed).
     """
 
@@ -184,6 +184,19 @@ class Recipe:
             msg = f"recipe {self.name}: unknown taxonomy {quoted(self.taxonomy)}; known: {known}"
             raise InputError(msg)
         return TAXONOMIES[self.taxonomy]
+
+    def source_names(self) -> set[str]:
+        """Return the names of all sources that folders may be given for.
+
+        ``SOURCE-SPLIT`` in ``exclude_overlap_with`` and ``compare`` counts with every part that may
+        be the source, because both may contain hyphens.
+        """
+        names = {spec.name for spec in self.sources}
+        if self.overlay is not None:
+            names.add(self.overlay.source.name)
+        for named in (*self.exclude_overlap_with, *self.compare):
+            names |= {named[:place] for place, letter in enumerate(named) if letter == "-"}
+        return names
 
     def as_dict(self) -> dict[str, Any]:
         """Return the resolved recipe as plain JSON-like values."""

@@ -18,7 +18,7 @@ from sbdata.cli.shell_completion import complete_recipe, complete_recipe_or_set,
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 from sbdata.printable import printable
-from sbdata.quoting import shortened
+from sbdata.quoting import quoted, shortened
 
 if TYPE_CHECKING:
     from sbdata.curate.build import Built
@@ -36,6 +36,13 @@ def _roots(given: tuple[str, ...], recipe: Recipe) -> dict[str, Path]:
     pairs = read_pairs("--source-root", given)
     roots = {name: Path(path).expanduser() for name, path in pairs.items()}
     for name, root in roots.items():
+        if name not in recipe.source_names():
+            named = ", ".join(sorted(spec.name for spec in recipe.sources))
+            msg = (
+                f"--source-root {name}={root}: recipe {recipe.name} has no source {quoted(name)}; "
+                f"its images come from {named}"
+            )
+            raise InputError(msg)
         if not root.is_dir():
             msg = f"--source-root {name}={root}: no such folder; give an existing one"
             raise InputError(msg)

@@ -183,6 +183,7 @@ def test_a_folder_of_another_name_needs_no_path(built: Path, tmp_path: Path) -> 
         (("build", "voc-val"), "--source-root voc=PATH"),
         (("build", "voc-val", "--source-root", "voc"), "two parts separated by '='"),
         (("build", "voc-val", "--source-root", "voc=/no/such/folder"), "no such folder"),
+        (("build", "voc-val", "--source-root", "coc=."), "voc-val has no source 'coc'"),
         (("build", "shapes-b", "--set", "quota=3"), "valid keys"),
         (("build", "shapes-b", "--workers", "0"), "--workers"),
         (("verify", "/no/such/folder"), "/no/such/folder"),
