@@ -314,6 +314,7 @@ def rebuild_set(folder: Path, out: Path, inputs: Inputs) -> Built:
     manifest = read_manifest(folder)
     recipe = check_header(manifest, folder)
     with _staging(out, {"manifest": manifest.logical_hash}) as staging:
+        check_names(manifest.images["image_id"].to_pylist(), staging)
         rows = manifest.images.to_pylist()
         answers: list[Fetched | Failed] = []
         for spec in recipe.sources:
@@ -444,7 +445,7 @@ def _finish(
     described = orjson.dumps(croissant(manifest, root), option=orjson.OPT_INDENT_2)
     write_bytes(root / "dataset.json", described + b"\n")
     write_checksums(root, workers=inputs.workers)
-    root.replace(out)
+    root.replace(_real(out))
     return Built(out, manifest, before, after, fresh=True, notes=set_notes(manifest, out))
 
 
@@ -456,12 +457,19 @@ def _statistics(
     return before, statistics_of_set(manifest)
 
 
+def _real(out: Path) -> Path:
+    """Return the folder itself if ``out`` is a link or ``.``, which no folder can be moved to."""
+    return out.resolve() if out.is_symlink() or out.name in ("", "..") else out
+
+
 def _staging_folder(out: Path) -> Path:
-    return out.parent / f".{out.name}.building"
+    place = _real(out)
+    return place.parent / f".{place.name}.building"
 
 
 def _lock_of(out: Path) -> filelock.BaseFileLock:
-    return filelock.FileLock(out.parent / f".{out.name}.lock", blocking=False)
+    place = _real(out)
+    return filelock.FileLock(place.parent / f".{place.name}.lock", blocking=False)
 
 
 def _remove_emptied(out: Path) -> None:
@@ -488,7 +496,7 @@ def _staging(out: Path, state: Mapping[str, Any]) -> Iterator[Path]:
     described = orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
     lock = _lock_of(out)
     try:
-        with writing_to(out.parent), lock:
+        with writing_to(staging.parent), lock:
             staging.mkdir(exist_ok=True)  # another process may have found the set finished
             recorded = staging / "state.json"
             if not recorded.is_file() or recorded.read_bytes() != described:

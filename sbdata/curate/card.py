@@ -158,8 +158,13 @@ def _front_matter(
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    """Return a cell's text; names of classes and licences may hold what separates cells."""
+    return str(value).replace("|", "\\|")
 
 
 def _sizes_line(manifest: Manifest) -> str:

@@ -191,14 +191,15 @@ def counts_as_text(manifest: Manifest) -> str:
     )
     sizes = manifest.bins.names
     width = max(len(name) for name in manifest.taxonomy.classes) + 2
+    wide = max(9, *(len(size) + 1 for size in sizes))
     lines = [
         f"# {manifest.name}" + (" (synthetic)" if manifest.meta["synthetic"] else ""),
         f"# logical hash {manifest.logical_hash}",
         f"# images {measured.images}, instances {measured.instances}",
-        "class".ljust(width) + "".join(size.rjust(9) for size in sizes),
+        "class".ljust(width) + "".join(size.rjust(wide) for size in sizes),
     ]
     lines += [
-        name.ljust(width) + "".join(str(row[size]).rjust(9) for size in sizes)
+        name.ljust(width) + "".join(str(row[size]).rjust(wide) for size in sizes)
         for name, row in measured.counts.items()
     ]
     return "\n".join(lines) + "\n"
