@@ -273,27 +273,6 @@ def class_map(taxonomy: Taxonomy, spec: str | Mapping[str, str] | None) -> Class
     return ClassMap(taxonomy, dict(spec))
 
 
-def check_foreground(classes: Iterable[str], where: str) -> None:
-    """Check that a list of classes in the order of their numbers does not begin with background.
-
-    Other tools list background as number 0. Here every class would get the name of the one before.
-
-    Args:
-        classes: Names of the classes 1, 2, ...
-        where: Name of the list for the message.
-
-    Raises:
-        InputError: If one of them is called background, in any spelling.
-    """
-    for name in classes:
-        if _folded(name) == "background":
-            msg = (
-                f"{where}: {quoted(name)} is not a class but number 0, and the list begins with "
-                "number 1; remove it from the list"
-            )
-            raise InputError(msg)
-
-
 def named_taxonomy(name: str) -> Taxonomy:
     """Return a known taxonomy by name, or read one from a text file with one class name per line.
 
@@ -313,3 +292,24 @@ def named_taxonomy(name: str) -> Taxonomy:
         "with one class name per line"
     )
     raise InputError(msg)
+
+
+def check_foreground(classes: Iterable[str], where: str) -> None:
+    """Check that a list of classes in the order of their numbers does not begin with background.
+
+    Other tools list background as number 0. Here every class would get the name of the one before.
+
+    Args:
+        classes: Names of the classes 1, 2, ...
+        where: Name of the list for the message.
+
+    Raises:
+        InputError: If one of them is called background, in any spelling.
+    """
+    for name in classes:
+        if _folded(name) == "background":
+            msg = (
+                f"{where}: {quoted(name)} is not a class but number 0, and the list begins with "
+                "number 1; remove it from the list"
+            )
+            raise InputError(msg)
