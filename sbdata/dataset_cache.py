@@ -210,13 +210,8 @@ def fetched_roots(recipe: Recipe, root: Path = ROOT) -> dict[str, Path]:
         recipe: Recipe whose sources, finer masks, excluded and compared sets are looked up.
         root: Root folder of the cache.
     """
-    names = {spec.name for spec in recipe.sources}
-    for named in (*recipe.exclude_overlap_with, *recipe.compare):
-        # The source's name may contain hyphens; the existing folders show which part it is.
-        names |= {named[:place] for place, letter in enumerate(named) if letter == "-"}
-    if recipe.overlay is not None:
-        names.add(recipe.overlay.source.name)
-    plain = [name for name in sorted(names) if is_safe_stem(name)]
+    # A source's name may contain hyphens; the existing folders show which part of a text it is.
+    plain = [name for name in sorted(recipe.source_names()) if is_safe_stem(name)]
     return {name: root / name for name in plain if tables_of(root / name)}
 
 

@@ -33,9 +33,9 @@ class SourceSpec:
         splits: Splits of the dataset, in order.
         class_map: Name of a map, a mapping of names, or None for identity.
         annotations: Annotation file relative to the root, may contain ``{split}``; the format's
-            published layout by default.
+            published layout by default. Only for ``coco``, ``lvis`` and ``labels``.
         images: Image folder relative to the root, may contain ``{split}``; the format's published
-            layout by default.
+            layout by default. Only for ``coco``, ``lvis`` and ``labels``.
         options: Further settings of the format (``shapes``: counts and seed).
     """
 
@@ -185,6 +185,19 @@ class Recipe:
             raise InputError(msg)
         return TAXONOMIES[self.taxonomy]
 
+    def source_names(self) -> set[str]:
+        """Return the names of all sources that folders may be given for.
+
+        ``SOURCE-SPLIT`` in ``exclude_overlap_with`` and ``compare`` counts with every part that may
+        be the source, because both may contain hyphens.
+        """
+        names = {spec.name for spec in self.sources}
+        if self.overlay is not None:
+            names.add(self.overlay.source.name)
+        for named in (*self.exclude_overlap_with, *self.compare):
+            names |= {named[:place] for place, letter in enumerate(named) if letter == "-"}
+        return names
+
     def as_dict(self) -> dict[str, Any]:
         """Return the resolved recipe as plain JSON-like values."""
         plain = as_plain(self)
@@ -281,7 +294,8 @@ def _check(recipe: Recipe, where: str) -> None:
             given = quoted(getattr(recipe, key))
             rule = f"a plain name that is valid as a file name, without slashes, not {given}"
             raise wrong(key, rule)
-    named = (recipe.version, *(source.name for source in recipe.sources))
+    sources = [*recipe.sources, *([recipe.overlay.source] if recipe.overlay else [])]
+    named = (recipe.version, *(source.name for source in sources))
     for text in (*named, *recipe.exclude_overlap_with, *recipe.compare):
         if has_controls(text):
             raise wrong(quoted(text), "a name without control characters")
@@ -290,11 +304,18 @@ def _check(recipe: Recipe, where: str) -> None:
     if isinstance(bins, SizeBins) and bins.by_class and len(bins.edges) != len(classes):
         rule = f"a list for each of its {len(classes)} classes, not of {len(bins.edges)}"
         raise wrong("bins.edges by class", rule)
-    if not recipe.sources or any(not source.splits for source in recipe.sources):
+    if not recipe.sources or any(not spec.splits for spec in recipe.sources):
         raise wrong("sources", "a list of at least one, each with at least one split")
+    if recipe.overlay and not recipe.overlay.source.splits:
+        raise wrong("overlay.source.splits", "a list of at least one split")
     names = [source.name for source in recipe.sources]
     if len(set(names)) != len(names):
         raise wrong("sources", "of distinct names; list all splits of a source in its splits")
+    labels = [f"{spec.name}-{split}" for spec in sources for split in spec.splits]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        rule = f"of splits that SOURCE-SPLIT tells apart, but {quoted(twice)} is there twice"
+        raise wrong("sources and overlay", f"{rule}; rename a source, or name the split once")
     if not 0 <= recipe.filters.max_crowd_share <= 1:
         raise wrong("filters.max_crowd_share", "between 0 and 1")
     if recipe.overlay and not 0 < recipe.overlay.min_iou <= 1:

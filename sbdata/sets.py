@@ -181,6 +181,7 @@ class EvaluationSet:
     def labels_of(self, image_id: str) -> tuple[int, ...]:
         """Return the class numbers in an image, sorted: its image-level labels."""
         if self.labels_only:
+            self._check_id(image_id)
             return tuple(self._weak_rows[image_id]["labels"])
         return tuple(sorted(set(self._box_columns[0][self.rows_of(image_id)].tolist())))
 
@@ -193,6 +194,7 @@ class EvaluationSet:
         if not self.labels_only:
             rows = self.rows_of(image_id)
             return list(zip(*(c[rows].tolist() for c in self._box_columns), strict=True))
+        self._check_id(image_id)
         boxes = self._weak_rows[image_id]["boxes"]
         if boxes is None:
             msg = (

@@ -277,16 +277,39 @@ def named_taxonomy(name: str) -> Taxonomy:
     """Return a known taxonomy by name, or read one from a text file with one class name per line.
 
     Raises:
-        InputError: If the name is unknown, or the file is not such a list.
+        InputError: If the name is unknown, or the file is not such a list or names background.
     """
     if name in TAXONOMIES:
         return TAXONOMIES[name]
     path = Path(name)
     if path.is_file():
         lines = read_lines(path, "class names")
-        return Taxonomy(path.stem, tuple(line.strip() for line in lines if line.strip()))
+        classes = tuple(line.strip() for line in lines if line.strip())
+        check_foreground(classes, str(path))
+        return Taxonomy(path.stem, classes)
     msg = (
         f"unknown taxonomy {quoted(name)}; known: {', '.join(sorted(TAXONOMIES))}, or a text file "
         "with one class name per line"
     )
     raise InputError(msg)
+
+
+def check_foreground(classes: Iterable[str], where: str) -> None:
+    """Check that a list of classes in the order of their numbers does not begin with background.
+
+    Other tools list background as number 0. Here every class would get the name of the one before.
+
+    Args:
+        classes: Names of the classes 1, 2, ...
+        where: Name of the list for the message.
+
+    Raises:
+        InputError: If one of them is called background, in any spelling.
+    """
+    for name in classes:
+        if _folded(name) == "background":
+            msg = (
+                f"{where}: {quoted(name)} is not a class but number 0, and the list begins with "
+                "number 1; remove it from the list"
+            )
+            raise InputError(msg)

@@ -63,6 +63,13 @@ def test_a_whole_split_becomes_a_selection_by_one_override() -> None:
         ("judges=3", "unknown key 'judges'"),
         ("taxonomy=voc21", "known: ade100, cityscapes19, coco80, shapes8, voc20"),
         ("sources=[]", "at least one"),
+        ("sources.0.splits=[val2017, val2017]", "but 'coco-val2017' is there twice"),
+        ("overlay.source.splits=[]", "overlay.source.splits must be a list of at least one split"),
+        ("overlay.source={name: coco, splits: [val2017]}", "but 'coco-val2017' is there twice"),
+        (
+            "sources=[{name: a, splits: [b-c], format: coco}, {name: a-b, splits: [c]}]",
+            "but 'a-b-c' is there twice",
+        ),
         ("sources.3.splits=[x]", "'3' is not an index of a list of 1; valid indices: 0 to 0"),
         ("sources.-1.name=x", "'-1' is not an index of a list of 1"),
         ("sources.-1={name: x, splits: [y]}", "'-1' is not an index"),

@@ -18,6 +18,7 @@ from sbdata.taxonomy import (
     ClassMap,
     Taxonomy,
     class_map,
+    named_taxonomy,
 )
 
 LVIS_NAMES = [
@@ -175,6 +176,16 @@ def test_unknown_maps_and_classes_are_refused() -> None:
         class_map(VOC20, "x")
     with pytest.raises(InputError, match="has targets hamster"):
         ClassMap(VOC20, {"pet": "hamster"})
+
+
+@pytest.mark.parametrize("first", ["background", "__background__", "Background"])
+def test_a_list_of_classes_does_not_begin_with_background(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text(f"{first}\ncat\ndog\n")
+    with pytest.raises(InputError, match=f"classes.txt: '{first}' is not a class but number 0"):
+        named_taxonomy(str(path))
+    path.write_text("cat\ndog\n")
+    assert named_taxonomy(str(path)).classes == ("cat", "dog")
 
 
 def test_every_named_map_leads_to_known_classes() -> None:

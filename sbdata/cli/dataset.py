@@ -18,7 +18,7 @@ from sbdata.cli.shell_completion import complete_recipe, complete_recipe_or_set,
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 from sbdata.printable import printable
-from sbdata.quoting import shortened
+from sbdata.quoting import quoted, shortened
 
 if TYPE_CHECKING:
     from sbdata.curate.build import Built
@@ -36,6 +36,13 @@ def _roots(given: tuple[str, ...], recipe: Recipe) -> dict[str, Path]:
     pairs = read_pairs("--source-root", given)
     roots = {name: Path(path).expanduser() for name, path in pairs.items()}
     for name, root in roots.items():
+        if name not in recipe.source_names():
+            named = ", ".join(sorted(spec.name for spec in recipe.sources))
+            msg = (
+                f"--source-root {name}={root}: recipe {recipe.name} has no source {quoted(name)}; "
+                f"its images come from {named}"
+            )
+            raise InputError(msg)
         if not root.is_dir():
             msg = f"--source-root {name}={root}: no such folder; give an existing one"
             raise InputError(msg)
@@ -146,6 +153,12 @@ def build(
     if from_manifest:
         if overrides:
             msg = "--set does not go with a manifest, which gives the same set again; leave it out"
+            raise InputError(msg)
+        if skip_missing:
+            msg = (
+                "--skip-missing does not go with a manifest, whose set has all of its images; "
+                "leave it out"
+            )
             raise InputError(msg)
         resolved = check_header(read_manifest(from_manifest), from_manifest)
     else:
@@ -273,6 +286,9 @@ def stats(
         if overrides:
             msg = f"--set changes recipes, but {folder} holds a built set; leave it out"
             raise InputError(msg)
+        if source_roots:
+            msg = f"--source-root is for recipes, but {folder} holds a built set; leave it out"
+            raise InputError(msg)
         manifest = read_manifest(folder)
         synthetic = manifest.meta["synthetic"]
         measured, bins = statistics_of_set(manifest), manifest.bins
@@ -285,12 +301,12 @@ def stats(
         first = first_reasons(read_rejections_of(folder))
     else:
         recipe = load_recipe(target, overrides)
-        synthetic = recipe.synthetic
         with showing_progress(quiet=as_json) as progress:
             roots = _roots(source_roots, recipe)
             inputs = Inputs(roots=roots, workers=workers, progress=progress)
             found = measure_sources(recipe, inputs, asked)
         measured, notes, bins = found.statistics, found.notes, found.bins
+        synthetic = found.synthetic
         rejected, first = count_reasons(found.rejections), first_reasons(found.rejections)
     if asked is not None and isinstance(measured, LabelStatistics):
         msg = f"--bins divides masks by area, and {target} has labels only; leave it out"
@@ -337,12 +353,16 @@ def manifest(path: Path, out: Path | None, as_json: bool) -> None:
 
     The set can be rebuilt from that folder alone.
     """
+    from sbdata.curate.materialise import is_set
     from sbdata.curate.statistics import counts_as_text
     from sbdata.manifest import read_manifest, write_manifest
     from sbdata.storage import write_text
 
     read = read_manifest(path)
     folder = out or Path("manifests") / read.name
+    if is_set(folder):
+        msg = f"{folder}: a set, whose own manifest would be lost; give another folder by --out"
+        raise InputError(msg)
     write_manifest(read, folder)
     write_text(folder / "counts.txt", counts_as_text(read))
     if as_json:
@@ -443,7 +463,7 @@ def _print_built(built: Built) -> None:
     if isinstance(built.after, SizeStatistics):
         say(f"{sizes_line(built.manifest.bins, built.after.counts)}.")
     others = {
-        other["set"]: statistics_from(other["statistics"])
+        other["set"]: statistics_from(other["statistics"], built.manifest)
         for other in meta["compared"]
         if other["statistics"]
     }

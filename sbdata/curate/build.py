@@ -113,12 +113,14 @@ class Measured:
         rejections: Items that could not be read; they are counted nowhere.
         notes: Other facts that affect the numbers, one sentence each.
         bins: Size bins of the statistics, with their edges; labels have no sizes.
+        synthetic: True if the images are generated.
     """
 
     statistics: SizeStatistics | LabelStatistics
     rejections: tuple[Rejection, ...]
     notes: tuple[str, ...]
     bins: SizeBins
+    synthetic: bool = False
 
 
 def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
@@ -182,7 +184,7 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         check_expected(recipe, chosen.images["image_id"].to_pylist(), rejections)
         extra = {
             "recipe": recipe.as_dict(),
-            "synthetic": recipe.synthetic or any(one.source.generated for one in opened),
+            "synthetic": _is_synthetic(recipe, opened),
             "candidates": {"scanned": images.num_rows, "kept": candidates.num_rows},
             "rejected": count_reasons(rejections),
             "selection": chosen.selection.as_dict() if chosen.selection else None,
@@ -204,7 +206,8 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
             extra,
             labels_only=labels_only,
         )
-        notes = opened_notes(recipe, opened)
+        others = [one for _, one in compared if isinstance(one, Opened)]
+        notes = opened_notes(recipe, [*opened, *others])
         record_sources(staging / "set", manifest.logical_hash, found, notes)
         return _finish(manifest, rejections, staging, out, inputs)
 
@@ -311,6 +314,7 @@ def rebuild_set(folder: Path, out: Path, inputs: Inputs) -> Built:
     manifest = read_manifest(folder)
     recipe = check_header(manifest, folder)
     with _staging(out, {"manifest": manifest.logical_hash}) as staging:
+        check_names(manifest.images["image_id"].to_pylist(), staging)
         rows = manifest.images.to_pylist()
         answers: list[Fetched | Failed] = []
         for spec in recipe.sources:
@@ -319,7 +323,7 @@ def rebuild_set(folder: Path, out: Path, inputs: Inputs) -> Built:
                 answers += fetch_rows(held, holder, staging / "set" / IMAGES_FOLDER, inputs)
         failed = [answer for answer in answers if isinstance(answer, Failed)]
         if failed:
-            raise not_had(failed, len(rows), staging)
+            raise not_had(failed, len(rows), staging, may_skip=False)
         rejected = folder / REJECTED_FILE
         rejections = read_rejected(rejected) if rejected.is_file() else []
         return _finish(manifest, rejections, staging, out, inputs)
@@ -358,11 +362,16 @@ def measure_sources(recipe: Recipe, inputs: Inputs, asked: AskedBins | None = No
             progress=partial(inputs.progress, "photos"),
         )
         images = join_images(scanned)
+        synthetic = _is_synthetic(recipe, opened)
         if has_labels_only(recipe, images):
             found = label_statistics_of(images, recipe.classes())
-            return Measured(found, rejections, notes, SizeBins())
+            return Measured(found, rejections, notes, SizeBins(), synthetic)
         measured, bins, lacking = source_statistics_by(scanned, recipe, asked or recipe.bins)
-        return Measured(measured, rejections, (*notes, *lacking), bins)
+        return Measured(measured, rejections, (*notes, *lacking), bins, synthetic)
+
+
+def _is_synthetic(recipe: Recipe, opened: Sequence[Opened]) -> bool:
+    return recipe.synthetic or any(one.source.generated for one in opened)
 
 
 def built_already(out: Path, recipe: Recipe, inputs: Inputs) -> Built | None:
@@ -436,7 +445,7 @@ def _finish(
     described = orjson.dumps(croissant(manifest, root), option=orjson.OPT_INDENT_2)
     write_bytes(root / "dataset.json", described + b"\n")
     write_checksums(root, workers=inputs.workers)
-    root.replace(out)
+    root.replace(_real(out))
     return Built(out, manifest, before, after, fresh=True, notes=set_notes(manifest, out))
 
 
@@ -444,16 +453,23 @@ def _statistics(
     manifest: Manifest,
 ) -> tuple[SizeStatistics | None, SizeStatistics | LabelStatistics]:
     """Return the statistics of a set's sources and of the set."""
-    before = None if manifest.labels_only else statistics_from(manifest.meta["source"])
+    before = None if manifest.labels_only else statistics_from(manifest.meta["source"], manifest)
     return before, statistics_of_set(manifest)
 
 
+def _real(out: Path) -> Path:
+    """Return the folder itself if ``out`` is a link or ``.``, which no folder can be moved to."""
+    return out.resolve() if out.is_symlink() or out.name in ("", "..") else out
+
+
 def _staging_folder(out: Path) -> Path:
-    return out.parent / f".{out.name}.building"
+    place = _real(out)
+    return place.parent / f".{place.name}.building"
 
 
 def _lock_of(out: Path) -> filelock.BaseFileLock:
-    return filelock.FileLock(out.parent / f".{out.name}.lock", blocking=False)
+    place = _real(out)
+    return filelock.FileLock(place.parent / f".{place.name}.lock", blocking=False)
 
 
 def _remove_emptied(out: Path) -> None:
@@ -480,7 +496,7 @@ def _staging(out: Path, state: Mapping[str, Any]) -> Iterator[Path]:
     described = orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
     lock = _lock_of(out)
     try:
-        with writing_to(out.parent), lock:
+        with writing_to(staging.parent), lock:
             staging.mkdir(exist_ok=True)  # another process may have found the set finished
             recorded = staging / "state.json"
             if not recorded.is_file() or recorded.read_bytes() != described:

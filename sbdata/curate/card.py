@@ -60,7 +60,7 @@ def dataset_card(
 
 
 def _sizes_parts(manifest: Manifest, chosen: SizeStatistics) -> list[str]:
-    source = statistics_from(manifest.meta["source"])
+    source = statistics_from(manifest.meta["source"], manifest)
     return [
         f"{chosen.images:,} images, {chosen.instances:,} instances, {len(chosen.counts)} classes. "
         + _definition(manifest),
@@ -128,11 +128,19 @@ As a PASCAL VOC devkit without masks: `JPEGImages/` and `ImageSets/Segmentation/
 why) and `checksums.txt` (for `sha256sum -c checksums.txt`)."""
 
 
+_STEPS = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+)
+"""Categories of the Hub for the number of images, each with its upper end."""
+
+
 def _front_matter(
     manifest: Manifest, chosen: SizeStatistics | LabelStatistics, further: Mapping[str, Any]
 ) -> str:
-    count = chosen.images
-    step = next((s for limit, s in ((1_000, "n<1K"), (10_000, "1K<n<10K")) if count < limit), None)
+    step = next((words for most, words in _STEPS if chosen.images < most), "1M<n<10M")
     fields = {
         "pretty_name": manifest.name,
         "license": "cc0-1.0" if manifest.meta["synthetic"] else "other",
@@ -141,7 +149,7 @@ def _front_matter(
         ],
         "annotations_creators": ["machine-generated" if manifest.meta["synthetic"] else "found"],
         "source_datasets": sorted(set(manifest.images["source"].to_pylist())),
-        "size_categories": [step or "10K<n<100K"],
+        "size_categories": [step],
         "tags": ["small objects", "weakly-supervised segmentation", "evaluation"],
         **further,
     }
@@ -150,8 +158,13 @@ def _front_matter(
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    """Return a cell's text; names of classes and licences may hold what separates cells."""
+    return str(value).replace("|", "\\|")
 
 
 def _sizes_line(manifest: Manifest) -> str:
@@ -161,7 +174,7 @@ def _sizes_line(manifest: Manifest) -> str:
         return f"{unit}, divided at edges of each class. {_asked(manifest)}".rstrip()
     if bins.relative:
         unit += ", relative to height times width of the image"
-    limits = ["0" if bins.pixel_edges else "0%", *_as_text(bins.edges_of(1)), ""]
+    limits = ["0%" if bins.relative else "0", *_as_text(bins.edges_of(1)), ""]
     said = [
         f"{name}: {low} to below {high}" if high else f"{name}: {low} and more"
         for name, (low, high) in zip(bins.names, pairwise(limits), strict=True)
@@ -213,7 +226,8 @@ def _balance_table(manifest: Manifest, chosen: SizeStatistics, source: SizeStati
     absent = []
     for other in manifest.meta["compared"]:
         if other["statistics"]:
-            rows.append([other["set"], *balance_cells(statistics_from(other["statistics"]))])
+            compared = statistics_from(other["statistics"], manifest)
+            rows.append([other["set"], *balance_cells(compared)])
         else:
             absent.append(f"`{other['set']}` was not available for comparison.")
     header = ["", "instances", "largest / smallest cell", "empty cells", "entropy (1 = even)"]

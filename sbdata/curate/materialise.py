@@ -190,6 +190,11 @@ def read_rejections_of(root: Path) -> list[Rejection]:
         return []
 
 
+def is_set(folder: Path) -> bool:
+    """Return True if a folder has the files of a set, not only a manifest."""
+    return (folder / CHECKSUMS_FILE).exists() or (folder / IMAGES_FOLDER).exists()
+
+
 # --- checksums.txt -------------------------------------------------------------------------------
 
 

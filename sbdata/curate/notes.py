@@ -18,6 +18,7 @@ from sbdata.layout import image_path
 from sbdata.manifest import Manifest
 from sbdata.parallel import Progress, run_each
 from sbdata.recipe import Recipe
+from sbdata.sources import NamesCategories
 from sbdata.sources.coco import CocoSource
 from sbdata.sources.overlay import OverlaidSource
 from sbdata.taxonomy import class_map, describe_unmatched
@@ -28,8 +29,8 @@ _SHOWN = 3
 def opened_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
     """Return the notes on a recipe's sources that follow from their lists alone.
 
-    They are about classes that no category of a COCO-format source maps to, and about images that
-    several splits list.
+    They are about classes that no category of a source maps to, and about images that several
+    splits list.
 
     Args:
         recipe: Recipe with the classes.
@@ -38,17 +39,18 @@ def opened_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
     notes = []
     for one in opened:
         source = one.source.base if isinstance(one.source, OverlaidSource) else one.source
-        if isinstance(source, CocoSource):
+        if isinstance(source, NamesCategories):
             mapping = class_map(recipe.classes(), one.spec.class_map)
-            unmatched = mapping.unmatched(source.categories.values())
-            notes.append(describe_unmatched(unmatched, source.file.name))
+            unmatched = mapping.unmatched(source.category_names)
+            file = source.file.name if isinstance(source, CocoSource) else f"source {source.name}"
+            notes.append(describe_unmatched(unmatched, file))
         for home, count in sorted(Counter(one.elsewhere.values()).items()):
             listed = "1 image" if count == 1 else f"{count:,} images"
             notes.append(
                 f"{listed} that {one.spec.name} {one.source.split} also lists: taken with masks "
                 f"from {home}, which comes first in the recipe"
             )
-    return [note for note in notes if note]
+    return [*dict.fromkeys(note for note in notes if note)]
 
 
 def quota_note(meta: Mapping[str, Any]) -> str:

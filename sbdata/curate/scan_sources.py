@@ -26,7 +26,7 @@ from sbdata.sizes import (
 from sbdata.sources import FORMATS, Source, open_source
 from sbdata.sources.overlay import OverlaidSource
 from sbdata.sources.scan import Scan, scan_source
-from sbdata.taxonomy import class_map
+from sbdata.taxonomy import CLASS_MAPS, class_map
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,19 @@ def open_compared(recipe: Recipe, inputs: Inputs) -> list[tuple[str, Opened | In
     found: list[tuple[str, Opened | InputError]] = []
     for name in recipe.compare:
         source_name, split = source_and_split(name, {*known, *inputs.roots, *FORMATS})
-        spec = known.get(source_name, SourceSpec(source_name, (split,)))
+        spec = known.get(source_name) or _spec_of(source_name, split, recipe)
         try:
             source = open_source(spec, split, inputs.roots.get(source_name))
             found.append((name, Opened(spec, source)))
         except InputError as error:
             found.append((name, error))
     return found
+
+
+def _spec_of(name: str, split: str, recipe: Recipe) -> SourceSpec:
+    """Return the entry of a dataset that the recipe does not list, with the map to its classes."""
+    named = f"{name}-to-{recipe.taxonomy}"
+    return SourceSpec(name, (split,), class_map=named if named in CLASS_MAPS else None)
 
 
 def compared_statistics(

@@ -161,12 +161,22 @@ def fetch_rows(
     )
 
 
-def not_had(failed: Sequence[Failed], wanted: int, staging: Path) -> InputError:
-    """Return the error that lists the missing images and suggests what to do."""
+def not_had(
+    failed: Sequence[Failed], wanted: int, staging: Path, *, may_skip: bool = True
+) -> InputError:
+    """Return the error that lists the missing images and suggests what to do.
+
+    Args:
+        failed: Images that could not be downloaded.
+        wanted: Number of images that were wanted.
+        staging: Folder that keeps the others.
+        may_skip: False for the set of a manifest, which has all of its images.
+    """
+    skip = ", or leave them out by --skip-missing" if may_skip else ""
     shown = "; ".join(f"{f.image_id}: {f.detail}" for f in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     return InputError(
         f"{len(failed)} of {wanted} images could not be downloaded ({shown}{more}); what was "
         f"fetched stays in {staging}: give their folder by --source-root, another URL by "
-        "--mirror, or leave them out by --skip-missing, and run the command again"
+        f"--mirror{skip}, and run the command again"
     )

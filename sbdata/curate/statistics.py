@@ -163,12 +163,20 @@ def statistics_of(
     )
 
 
-def statistics_from(plain: Mapping[str, Any]) -> SizeStatistics:
-    """Restore statistics from the values returned by ``as_dict``."""
+def statistics_from(plain: Mapping[str, Any], manifest: Manifest) -> SizeStatistics:
+    """Restore statistics in a manifest's header from the values returned by ``as_dict``.
+
+    A header is written with sorted keys, so the order of classes and sizes is the manifest's.
+
+    Args:
+        plain: Statistics of the set's sources, or of a compared set, in the header.
+        manifest: Manifest with the classes and size bins of the counts.
+    """
+    classes, sizes = manifest.taxonomy.classes, manifest.bins.names
     return SizeStatistics(
         images=plain["images"],
         instances=plain["instances"],
-        counts=plain["counts"],
+        counts={name: {size: plain["counts"][name][size] for size in sizes} for name in classes},
         area_quantiles=tuple(plain["area_quantiles"]),
         area_histogram=tuple(plain["area_histogram"]),
     )
@@ -183,14 +191,15 @@ def counts_as_text(manifest: Manifest) -> str:
     )
     sizes = manifest.bins.names
     width = max(len(name) for name in manifest.taxonomy.classes) + 2
+    wide = max(9, *(len(size) + 1 for size in sizes))
     lines = [
         f"# {manifest.name}" + (" (synthetic)" if manifest.meta["synthetic"] else ""),
         f"# logical hash {manifest.logical_hash}",
         f"# images {measured.images}, instances {measured.instances}",
-        "class".ljust(width) + "".join(size.rjust(9) for size in sizes),
+        "class".ljust(width) + "".join(size.rjust(wide) for size in sizes),
     ]
     lines += [
-        name.ljust(width) + "".join(str(row[size]).rjust(9) for size in sizes)
+        name.ljust(width) + "".join(str(row[size]).rjust(wide) for size in sizes)
         for name, row in measured.counts.items()
     ]
     return "\n".join(lines) + "\n"

@@ -23,6 +23,21 @@ from sbdata.sets import EvaluationSet
 _ANNOTATIONS = "annotations"
 
 
+def check_coco(opened: EvaluationSet) -> None:
+    """Check that the folder of each split's photos is not that of the annotations.
+
+    Raises:
+        InputError: If a split has that name.
+    """
+    for split in opened.manifest.images["split"].unique().to_pylist():
+        if split.lower() == _ANNOTATIONS:  # a disk may not tell case
+            msg = (
+                f"{opened.root / IMAGES_FILE}: a split called {split!r}, whose photos would lie "
+                "among COCO's annotations; build the set with another split"
+            )
+            raise InputError(msg)
+
+
 def write_coco(
     opened: EvaluationSet, folder: Path, *, workers: int, progress: Progress | None
 ) -> list[str]:

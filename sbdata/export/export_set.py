@@ -9,7 +9,7 @@ from typing import Any
 
 from sbdata import __version__
 from sbdata.errors import InputError
-from sbdata.export.coco import write_coco
+from sbdata.export.coco import check_coco, write_coco
 from sbdata.export.cvat import check_cvat, write_cvat
 from sbdata.export.folder import check_place, whole_folder
 from sbdata.export.hub_benchmark import check_benchmark
@@ -38,7 +38,7 @@ class Format:
 
 _MASKS = (IMAGES_FOLDER, CLASSES_FOLDER, OBJECTS_FOLDER)
 FORMATS: Mapping[str, Format] = {
-    "coco": Format(write_coco, (IMAGES_FOLDER,)),
+    "coco": Format(write_coco, (IMAGES_FOLDER,), check_coco),
     "hf": Format(write_huggingface, _MASKS, check_huggingface),
     "yolo": Format(write_yolo, (IMAGES_FOLDER, CLASSES_FOLDER), check_yolo),
     "cvat": Format(write_cvat, _MASKS, check_cvat),

@@ -167,7 +167,8 @@ def write_manifest_and_card(
         shutil.copyfile(rejected, folder / MANIFEST_FOLDER / REJECTED_FILE)
     measured = statistics_of_set(manifest)
     assert isinstance(measured, SizeStatistics)  # noqa: S101 - a set with masks
-    figure = card_figure(manifest, measured, statistics_from(manifest.meta["source"]))
+    source = statistics_from(manifest.meta["source"], manifest)
+    figure = card_figure(manifest, measured, source)
     (folder / FIGURE).write_bytes(figure.standalone().encode())
     card = dataset_card(manifest, measured, layout=layout, front=front)
     (folder / "README.md").write_bytes(card.encode())

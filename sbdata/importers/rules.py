@@ -55,6 +55,11 @@ class Rule:
         if not 0 <= self.level < math.inf or (self.background == "power" and self.level == 0):
             msg = f"the background's level must be a number above 0, not {self.level}"
             raise InputError(msg)
+        for name in ("floor", "conflict", "doubt", "salient", "confidence", "sparse"):
+            given = getattr(self, name)
+            if given is not None and not math.isfinite(given):
+                msg = f"{name} must be a finite number, not {given}"
+                raise InputError(msg)
 
     @property
     def needs_saliency(self) -> bool:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from sbdata.errors import InputError
 from sbdata.plugins import Registry
+from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
 from sbdata.storage import inside
 
@@ -180,6 +182,31 @@ class Source(ImageHolder, Protocol):
 
     def members(self) -> Sequence[Member]:
         """List the split's images without reading annotations."""
+
+
+@runtime_checkable
+class NamesCategories(Protocol):
+    """Interface of sources that know the names of all their categories before they are read."""
+
+    @property
+    def category_names(self) -> Sequence[str]:
+        """Return the names of the categories, by the source's own spelling."""
+
+
+def check_fixed_layout(spec: SourceSpec) -> None:
+    """Check that a recipe does not name files or folders of a format whose layout is fixed.
+
+    Raises:
+        InputError: If it does, because they would not be read.
+    """
+    for key in ("annotations", "images"):
+        given = getattr(spec, key)
+        if given is not None:
+            msg = (
+                f"source {spec.name}: {key} is {quoted(given)}, but the folders of the format "
+                f"{spec.reader} have fixed names; leave it out, and name the folder as published"
+            )
+            raise InputError(msg)
 
 
 def chunks_of(count: int, images: int) -> list[Chunk]:

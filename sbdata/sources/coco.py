@@ -148,6 +148,11 @@ class CocoSource(PhotoFiles):
     strays: tuple[Rejection, ...]
     stamp: tuple[int, int]
 
+    @property
+    def category_names(self) -> Sequence[str]:
+        """Return the names of the file's categories."""
+        return tuple(self.categories.values())
+
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Cut the images, by ascending id, into chunks of at most ``images``."""
         return chunks_of(len(self.index), images)
@@ -388,15 +393,24 @@ _CROWD = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True
 
 
 def _is_crowd(annotation: Record, annotation_id: int) -> bool:
-    """Return whether an annotation is a crowd region: 0 or 1, also as text, or true or false."""
     given = annotation.get("iscrowd")
+    found = crowd_flag(given)
+    if found is None:
+        detail = f"iscrowd is {quoted(given, 40)}; it must be 0 or 1"
+        raise _Unusable("bad_iscrowd", detail, annotation_id)
+    return found
+
+
+def crowd_flag(given: Any) -> bool | None:
+    """Return whether ``iscrowd`` marks a crowd region: 0 or 1, also as text, or true or false.
+
+    >>> crowd_flag(1), crowd_flag("0"), crowd_flag(None), crowd_flag("maybe")
+    (True, False, False, None)
+    """
     if type(given) is int and given in _CROWD:  # as COCO writes it
         return _CROWD[given]
     key = given.strip().lower() if isinstance(given, str) else given
-    if not isinstance(key, int | float | str | None) or key not in _CROWD:
-        detail = f"iscrowd is {quoted(given, 40)}; it must be 0 or 1"
-        raise _Unusable("bad_iscrowd", detail, annotation_id)
-    return _CROWD[key]
+    return _CROWD.get(key) if isinstance(key, int | float | str | None) else None
 
 
 def _web_address(record: Record) -> str | None:

@@ -29,6 +29,7 @@ from sbdata.sources import (
     Member,
     PhotoFiles,
     Rejection,
+    check_fixed_layout,
     chunks_of,
 )
 from sbdata.sources.identity import identities_of
@@ -95,6 +96,11 @@ class LabelMapSource(PhotoFiles):
     root: Path
     format: LabelMapFormat
     files: Mapping[str, tuple[str, str]]
+
+    @property
+    def category_names(self) -> Sequence[str]:
+        """Return the classes of the dataset."""
+        return self.format.taxonomy.classes
 
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Divide the split into chunks of at most ``images`` images."""
@@ -180,6 +186,7 @@ def open_label_maps(
     Raises:
         InputError: If the folder or the split is missing, has no mask, or has two of one image.
     """
+    check_fixed_layout(spec)
     folder = dataset.folder
     if spec.options or root is None:
         problem = f"give the folder that holds {folder} by --source-root {spec.name}=PATH"

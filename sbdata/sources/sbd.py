@@ -32,6 +32,7 @@ from sbdata.sources import (
     Member,
     PhotoFiles,
     Rejection,
+    check_fixed_layout,
     chunks_of,
 )
 from sbdata.sources.identity import identities_of
@@ -60,6 +61,11 @@ class SbdSource(PhotoFiles):
     split: str
     root: Path
     ids: tuple[str, ...]
+
+    @property
+    def category_names(self) -> Sequence[str]:
+        """Return VOC's classes."""
+        return VOC20.classes
 
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Divide the list into chunks of at most ``images`` ids."""
@@ -199,6 +205,7 @@ def open_sbd(spec: SourceSpec, split: str, root: Path | None) -> SbdSource:
     Raises:
         InputError: If the folder or list is missing, or the list is empty.
     """
+    check_fixed_layout(spec)
     if spec.options:
         msg = f"source {spec.name}: unknown option {quoted(sorted(spec.options)[0])}; it takes none"
         raise InputError(msg)

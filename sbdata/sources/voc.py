@@ -33,11 +33,12 @@ from sbdata.sources import (
     Member,
     PhotoFiles,
     Rejection,
+    check_fixed_layout,
     chunks_of,
 )
 from sbdata.sources.identity import identities_of
 from sbdata.storage import inside, is_safe_stem
-from sbdata.taxonomy import VOC20, Taxonomy
+from sbdata.taxonomy import VOC20, Taxonomy, check_foreground
 from sbdata.text_files import read_lines
 
 LICENSE = "PASCAL VOC 2012; images under the Flickr terms of use"
@@ -66,6 +67,11 @@ class VocSource(PhotoFiles):
     root: Path
     ids: tuple[str, ...]
     classes: tuple[str, ...]
+
+    @property
+    def category_names(self) -> Sequence[str]:
+        """Return the names of the class numbers."""
+        return self.classes
 
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Divide the list into chunks of at most ``images`` ids."""
@@ -206,7 +212,7 @@ class VocSource(PhotoFiles):
                 box = (x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1)  # VOC counts from 1, inclusive
                 if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
                     continue  # it fits no object
-                name = node.findtext("name", "")
+                name = node.findtext("name", "").strip()
                 found.append((name, box, node.findtext("difficult", "0").strip() == "1"))
         except (ElementTree.ParseError, ValueError) as error:
             msg = f"{path}: not a VOC annotation ({error}); restore it from the devkit"
@@ -248,8 +254,10 @@ def open_voc(spec: SourceSpec, split: str, root: Path | None) -> VocSource:
         root: Folder that contains ``JPEGImages``, or a parent folder (``VOCdevkit`` etc.).
 
     Raises:
-        InputError: If the folder or list is missing, or the list is empty.
+        InputError: If the folder or list is missing, the list is empty, or the names of the classes
+            are not a list of distinct names.
     """
+    check_fixed_layout(spec)
     unknown = sorted(set(spec.options) - {"classes"})
     if unknown:
         msg = f"source {spec.name}: unknown option {quoted(unknown[0])}; valid options: classes"
@@ -263,8 +271,19 @@ def open_voc(spec: SourceSpec, split: str, root: Path | None) -> VocSource:
         raise InputError(msg)
     base = _devkit(root, spec.name)
     ids = _ids(base, root, split)
-    classes = tuple(spec.options.get("classes", VOC20.classes))
-    return VocSource(spec.name, split, base, ids, classes)
+    return VocSource(spec.name, split, base, ids, _classes(spec))
+
+
+def _classes(spec: SourceSpec) -> tuple[str, ...]:
+    given = spec.options.get("classes", VOC20.classes)
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        msg = (
+            f"source {spec.name}: the option classes must be a list of names, in the order of the "
+            f"numbers 1, 2, ..., not {quoted(given, 60)}"
+        )
+        raise InputError(msg)
+    check_foreground(given, f"source {spec.name}, the option classes")
+    return Taxonomy(spec.name, tuple(given)).classes
 
 
 def train_aug(

@@ -12,7 +12,8 @@ import numpy as np
 
 from sbdata.errors import InputError
 from sbdata.quoting import quoted
-from sbdata.sources.json_records import find_records, read_records
+from sbdata.sources.coco import crowd_flag
+from sbdata.sources.json_records import MISSING, find_records, read_records
 from sbdata.taxonomy import Taxonomy
 from sbdata.weak_labels.voc_files import read_voc_files
 from sbdata.weak_labels.weak_set import Box
@@ -189,11 +190,13 @@ def _coco_objects(
     if absent is not None:
         msg = f"{path}: not a COCO-format file, it has no {absent!r}; write images, annotations "
         raise InputError(f"{msg}and categories")
-    names = {
-        record["id"]: record.get("name")
-        for record in read_records(path, given["categories"].span)
-        if type(record.get("id")) is int
-    }
+    names: dict[Any, Any] = {}
+    for record in read_records(path, given["categories"].span):
+        number = record.get("id")
+        if type(number) is not int or number in names:
+            msg = f"{path}: its categories need distinct whole numbers as ids, one is "
+            raise InputError(f"{msg}{quoted(number, 40)}; correct the file")
+        names[number] = record.get("name")
     images: dict[int, tuple[str, tuple[int, int] | None]] = {}
     found: set[str] = set()
     for record in read_records(path, given["images"].span):
@@ -212,12 +215,25 @@ def _coco_objects(
         found.add(image_id)
         yield image_id, images[number][1], "", None, 0
     annotations = given["annotations"]
+    strays = np.flatnonzero(annotations.image_id == MISSING)
+    if strays.size:
+        (record,) = read_records(path, annotations.span[strays[:1]])
+        msg = (
+            f"{path}: annotation {record.get('id')!r:.40}: its image_id must be a whole number, "
+            f"not {quoted(record.get('image_id'), 40)} ({strays.size:,} such annotations); correct "
+            "the file"
+        )
+        raise InputError(msg)
     own = np.fromiter((i in images for i in annotations.image_id.tolist()), bool)
     for record in read_records(path, annotations.span[own]):
-        if record.get("iscrowd"):
+        where = f"{path}: annotation {record.get('id')!r:.40}"
+        crowd = crowd_flag(record.get("iscrowd"))
+        if crowd is None:
+            msg = f"{where}: iscrowd is {quoted(record['iscrowd'], 40)}; it must be 0 or 1"
+            raise InputError(msg)
+        if crowd:
             continue
         image_id, size = images[record["image_id"]]
-        where = f"{path}: annotation {record.get('id')!r:.40}"
         yield image_id, size, where, record, _coco_class(where, record, names, taxonomy)
 
 

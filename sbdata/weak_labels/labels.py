@@ -83,7 +83,8 @@ def classes_in(text: str, taxonomy: Taxonomy) -> tuple[int, ...]:
     Names may consist of several words; the longest matching name is used.
 
     Raises:
-        ValueError: If a word is not a class; it holds the word.
+        ValueError: If a word is not a class, or is the name of one class and the number of
+            another; it holds the word.
 
     >>> from sbdata.taxonomy import COCO80
     >>> [COCO80.name_of(c) for c in classes_in("dining table 1", COCO80)]
@@ -95,16 +96,22 @@ def classes_in(text: str, taxonomy: Taxonomy) -> tuple[int, ...]:
         for stop in range(min(start + longest, len(words)), start, -1):
             name = " ".join(words[start:stop])
             if name in taxonomy.classes:
+                if _is_number(name, taxonomy) and int(name) != taxonomy.id_of(name):
+                    raise ValueError(name)  # of two classes
                 found.add(taxonomy.id_of(name))
                 start = stop
                 break
         else:
             word = words[start]
-            if not (word.isascii() and word.isdigit() and 1 <= int(word) <= len(taxonomy)):
+            if not _is_number(word, taxonomy):
                 raise ValueError(word)
             found.add(int(word))
             start += 1
     return tuple(sorted(found))
+
+
+def _is_number(word: str, taxonomy: Taxonomy) -> bool:
+    return word.isascii() and word.isdigit() and 1 <= int(word) <= len(taxonomy)
 
 
 def _read_csv(path: Path, taxonomy: Taxonomy, wanted: set[str], others: list[str]) -> Labels:
@@ -250,8 +257,16 @@ def _checked(text: str, taxonomy: Taxonomy, where: str) -> tuple[int, ...]:
     try:
         return classes_in(text, taxonomy)
     except ValueError as error:
+        word = str(error)
+        if word in taxonomy.classes:
+            other = taxonomy.name_of(int(word))
+            msg = (
+                f"{where}: {quoted(word)} is the name of a class of {taxonomy.name} and the number "
+                f"of another ({quoted(other)}); give labels as vectors (.npy), or rename the class"
+            )
+            raise InputError(msg) from error
         msg = (
-            f"{where}: {quoted(str(error))} is not a class of {taxonomy.name}; give names or "
+            f"{where}: {quoted(word)} is not a class of {taxonomy.name}; give names or "
             f"numbers 1..{len(taxonomy)}, separated by spaces"
         )
         raise InputError(msg) from error

@@ -27,7 +27,7 @@ from sbdata.sources import (
 from sbdata.sources.identity import identities_of
 from sbdata.sources.voc import read_id_list
 from sbdata.storage import inside, is_safe_stem
-from sbdata.taxonomy import Taxonomy, named_taxonomy
+from sbdata.taxonomy import Taxonomy, check_foreground, named_taxonomy
 from sbdata.train.photos import photos_in, photos_of
 from sbdata.weak_labels.boxes import Boxes, read_boxes
 from sbdata.weak_labels.labels import Labels, read_labels
@@ -59,6 +59,11 @@ class LabelledPhotos(PhotoFiles):
     classes: Taxonomy
     labels: Labels
     boxes: Boxes | None
+
+    @property
+    def category_names(self) -> Sequence[str]:
+        """Return the classes of the labels."""
+        return self.classes.classes
 
     def chunks(self, images: int) -> Sequence[Chunk]:
         """Divide the images into chunks of at most ``images``."""
@@ -216,6 +221,7 @@ def _classes(spec: SourceSpec) -> Taxonomy:
     if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
         msg = f"source {spec.name}: the option classes must be a list of names or a taxonomy's name"
         raise InputError(msg)
+    check_foreground(given, f"source {spec.name}, the classes")
     return Taxonomy(spec.name, tuple(given))
 
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import sbdata as sbdata_package
 from sbdata.cli import cli
 from sbdata.curate.materialise import write_checksums
+from sbdata.errors import InputError
 from sbdata.manifest import Manifest, logical_hash, read_manifest, write_manifest
 
+QUICKSTART = Path(sbdata_package.__file__).parent / "quickstart_set"
 SETTINGS = (
     "--set", "sources.0.options={seed: 0, pool: 40, train: 8}",
     "--set", "select.quota=2",
@@ -127,6 +130,29 @@ def test_a_manifest_is_enough_to_build_again(built: Path, tmp_path: Path) -> Non
     assert again["logical_hash"] == first["logical_hash"]
 
 
+def refused(*arguments: object) -> str:
+    with pytest.raises(InputError) as caught:
+        CliRunner().invoke(cli, [*map(str, arguments)], catch_exceptions=False)
+    return str(caught.value)
+
+
+def test_a_manifest_is_never_written_over_a_set(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(QUICKSTART, other)
+    before = (other / "images.parquet").read_bytes()
+    said = refused("dataset", "manifest", QUICKSTART, "--out", other)
+    assert said.startswith(f"{other}: a set, whose own manifest would be lost")
+    assert (other / "images.parquet").read_bytes() == before
+    assert not (other / "counts.txt").exists()
+
+
+def test_options_that_a_manifest_would_ignore_are_refused(tmp_path: Path) -> None:
+    said = refused("dataset", "build", QUICKSTART, "--out", tmp_path / "set", "--skip-missing")
+    assert "--skip-missing does not go with a manifest" in said
+    said = refused("dataset", "stats", QUICKSTART, "--source-root", f"shapes={tmp_path}")
+    assert "--source-root is for recipes" in said
+
+
 def test_a_folder_named_like_a_bundled_recipe_is_not_taken_for_it(
     built: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +183,7 @@ def test_a_folder_of_another_name_needs_no_path(built: Path, tmp_path: Path) -> 
         (("build", "voc-val"), "--source-root voc=PATH"),
         (("build", "voc-val", "--source-root", "voc"), "two parts separated by '='"),
         (("build", "voc-val", "--source-root", "voc=/no/such/folder"), "no such folder"),
+        (("build", "voc-val", "--source-root", "coc=."), "voc-val has no source 'coc'"),
         (("build", "shapes-b", "--set", "quota=3"), "valid keys"),
         (("build", "shapes-b", "--workers", "0"), "--workers"),
         (("verify", "/no/such/folder"), "/no/such/folder"),

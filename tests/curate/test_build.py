@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from sbdata.curate.build import Built, build_set, built_already, measure_sources, rebuild_set
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.materialise import read_rejected
+from sbdata.curate.scan_sources import compared_statistics, open_compared
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.manifest import read_manifest
@@ -24,6 +26,7 @@ from sbdata.recipe import Filters, Recipe, Selection, SourceSpec, load_recipe
 from tests.curate.conftest import ADDRESS, CocoFolder, photo, serving, write_coco
 from tests.waiting import HANGS, wait_until
 
+COCO_NAMES = ("airplane", "dining table", "dog")
 SMALL_SHAPES = ["sources.0.options={seed: 0, pool: 60, train: 12}", "select.quota=3"]
 PETS = Recipe(
     name="pets",
@@ -75,6 +78,7 @@ def test_a_set_of_generated_images_is_synthetic_though_its_recipe_forgot_it(tmp_
     assert "# toys (synthetic)" in (built.root / "README.md").read_text()
     assert verify_set(built.root) == []
     assert built_already(built.root, recipe, Inputs()) is not None
+    assert measure_sources(recipe, Inputs()).synthetic
 
 
 def test_the_training_set_was_compared(shapes: Built) -> None:
@@ -270,6 +274,33 @@ def test_what_cannot_be_had_stops_the_build_and_is_named(tmp_path: Path) -> None
         built = build_set(PETS, out, replace(inputs, skip_missing=True))
     assert reasons(built) == {chosen[0]: "http"}
     assert len(server.asked) - asked < 10  # what had been fetched was kept
+
+
+def test_a_manifest_cannot_be_built_without_some_images(tmp_path: Path) -> None:
+    coco = write_coco(tmp_path / "coco", 2)
+    recipe = replace(PETS, select=None, filters=Filters())
+    built = build_set(recipe, tmp_path / "set", Inputs(roots={"coco": coco.root}))
+    with serving(lambda name: None) as server:
+        inputs = Inputs(mirrors={ADDRESS: server.url})
+        with pytest.raises(InputError, match="2 of 2 images could not be downloaded") as caught:
+            rebuild_set(built.root, tmp_path / "again", inputs)
+    assert "--mirror" in str(caught.value)
+    assert "--skip-missing" not in str(caught.value)  # which would give another set
+
+
+def test_a_compared_dataset_has_its_own_names_of_the_classes(tmp_path: Path) -> None:
+    coco = write_coco(tmp_path / "coco", 2)
+    coco.data["categories"] = [{"id": i, "name": n} for i, n in enumerate(COCO_NAMES, start=1)]
+    coco.save()
+    recipe = replace(PETS, taxonomy="voc20", compare=("coco-train2017",))
+    recipe = replace(recipe, sources=(SourceSpec("voc", ("val",)),))
+    inputs = Inputs(roots={"coco": coco.root})
+    compared = open_compared(recipe, inputs)
+    (found,) = compared_statistics(recipe, compared, tmp_path / "scan", inputs)
+    wanted = Counter(annotation["category_id"] for annotation in coco.data["annotations"])
+    counts = found["statistics"]["counts"]
+    for number, name in enumerate(("aeroplane", "diningtable", "dog"), start=1):
+        assert 0 < sum(counts[name].values()) <= wanted[number]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from sbdata.curate.build import Built, build_set
-from sbdata.curate.card import FIGURE, card_figure
+from sbdata.curate.card import FIGURE, balance_cells, card_figure, dataset_card
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.statistics import (
     QUANTILES,
@@ -101,7 +102,29 @@ def test_statistics_are_those_of_the_rows(built: Built) -> None:
     edges = area_edges()
     for low, high, n in zip(edges, edges[1:], after.area_histogram, strict=False):
         assert n == sum(low <= a < high for a in areas)
-    assert statistics_from(after.as_dict()) == after
+    assert statistics_from(after.as_dict(), built.manifest) == after
+
+
+def test_statistics_of_a_stored_manifest_have_its_sizes_in_order(built: Built) -> None:
+    stored = read_manifest(built.root)  # its header is JSON with sorted keys
+    before = statistics_from(stored.meta["source"], stored)
+    assert before.sizes == ("small", "medium", "large")
+    assert list(before.counts) == list(stored.taxonomy.classes)
+    small = sum(row["small"] for row in before.counts.values()) / before.instances
+    assert balance_cells(before)[-1] == f"{small:.1%}"
+    assert (
+        dataset_card(stored, built.after).split("```yaml")[0]
+        == dataset_card(built.manifest, built.after).split("```yaml")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [(999, "n<1K"), (1_000, "1K<n<10K"), (99_999, "10K<n<100K"), (118_287, "100K<n<1M")],
+)
+def test_the_card_says_how_many_images_there_are(built: Built, images: int, words: str) -> None:
+    text = dataset_card(built.manifest, replace(built.after, images=images))
+    assert yaml.safe_load(text.split("---")[1])["size_categories"] == [words]
 
 
 def test_the_text_twin_has_the_counts(built: Built) -> None:
@@ -133,4 +156,6 @@ def test_a_set_of_any_number_of_sizes_is_built_whole(bins: SizeBins, tmp_path: P
     assert set(bins.names) <= set(said)
     counted = counts_as_text(built.manifest).splitlines()[3]
     assert counted.split() == ["class", *bins.names]
-    assert f"| class | {' | '.join(bins.names)} |" in (built.root / "README.md").read_text()
+    card = (built.root / "README.md").read_text()
+    assert f"| class | {' | '.join(bins.names)} |" in card
+    assert f"{bins.names[0]}: 0 {'to' if bins.edges else 'and more'}" in card

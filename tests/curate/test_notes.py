@@ -14,14 +14,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 from sbdata.cli import cli
-from sbdata.curate.build import build_set, built_already, measure_sources
+from sbdata.curate.build import build_set, built_already, measure_sources, rebuild_set
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.materialise import read_rejected
+from sbdata.curate.statistics import counts_as_text
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.layout import SOURCES_MARKER
 from sbdata.mask_files import write_index_png
 from sbdata.recipe import Recipe, Selection, SourceSpec
+from sbdata.sizes import SizeBins
 from tests.curate.conftest import HEIGHT, WIDTH, photo
 
 SPEC = SourceSpec("yard", ("all",), "coco", annotations="labels.json", images="photos")
@@ -94,6 +96,22 @@ def test_classes_without_a_category_are_noted(yard: Yard, tmp_path: Path) -> Non
     assert found.notes == (note,)
     result = CliRunner().invoke(cli, ["dataset", "stats", str(built.root), "--json"])
     assert json.loads(result.output)["notes"] == [note]
+
+
+def test_classes_without_a_number_in_masks_are_noted(tmp_path: Path) -> None:
+    root = tmp_path / "devkit"
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:50, 10:60] = 1
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        write_index_png(root / folder / "a.png", mask)
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    (root / "ImageSets/Segmentation/all.txt").write_text("a\n")
+    spec = SourceSpec("yard", ("all",), "voc")  # without its classes, so that 1 is aeroplane
+    yard = Recipe("yard", "yard.v1", ("fox", "hen"), (spec,))
+    measured = measure_sources(yard, Inputs(roots={"yard": root}))
+    assert measured.statistics.instances == 0
+    (note,) = measured.notes
+    assert note.startswith("source yard has no category for 2 classes: fox, hen;")
 
 
 def test_an_unmet_quota_is_noted(yard: Yard, tmp_path: Path) -> None:
@@ -171,6 +189,35 @@ def test_a_disk_that_takes_them_for_one_file_is_refused(
     yard.photos["A.jpg"] = photo(9)
     with pytest.raises(InputError, match="this disk takes 'A' and 'a' for one file"):
         build_set(YARD, tmp_path / "set", yard.inputs())
+    monkeypatch.undo()
+    built = build_set(YARD, tmp_path / "set", yard.inputs())
+    monkeypatch.setattr("sbdata.curate.build.tells_case", lambda folder: False)
+    with pytest.raises(InputError, match="this disk takes 'A' and 'a' for one file"):
+        rebuild_set(built.root, tmp_path / "again", yard.inputs())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_set_is_built_where_a_link_leads(yard: Yard, tmp_path: Path, there: bool) -> None:
+    disk, link = tmp_path / "disk" / "set", tmp_path / "link"
+    (disk if there else disk.parent).mkdir(parents=True)
+    link.symlink_to(disk)
+    built = build_set(YARD, link, yard.inputs())
+    assert built.root == link
+    assert link.is_symlink()
+    assert verify_set(disk) == []
+    assert [path.name for path in disk.parent.iterdir()] == ["set"]
+
+
+def test_names_of_classes_and_sizes_keep_tables_whole(yard: Yard, tmp_path: Path) -> None:
+    yard.categories = ["fox|cub", "hen"]
+    bins = SizeBins((50, 9000), ("a_name_of_a_size", "the_next_name", "last"))
+    built = build_set(replace(YARD, taxonomy=("fox|cub", "hen"), bins=bins), tmp_path / "set",
+                      yard.inputs())  # fmt: skip
+    assert "| fox\\|cub | 0 | 2 | 0 |" in (built.root / "README.md").read_text()
+    lines = counts_as_text(built.manifest).splitlines()
+    assert [line.split() for line in lines[3:]] == [
+        ["class", *bins.names], ["fox|cub", "0", "2", "0"], ["hen", "0", "1", "0"],
+    ]  # fmt: skip
 
 
 def test_one_stem_with_two_suffixes_is_left_out(yard: Yard, tmp_path: Path) -> None:

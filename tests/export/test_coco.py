@@ -21,8 +21,17 @@ from sbdata.export.coco import write_coco
 from sbdata.export.export_set import export_set
 from sbdata.manifest import Manifest
 from sbdata.recipe import Recipe, SourceSpec
-from sbdata.sets import EvaluationSet
-from tests.export.sets import NAMES, classes_of, decoded, objects_of, same_objects, tree
+from sbdata.sets import EvaluationSet, open_set
+from tests.export.sets import (
+    IMAGES,
+    NAMES,
+    classes_of,
+    decoded,
+    objects_of,
+    same_objects,
+    tree,
+    with_columns,
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +141,15 @@ def test_sbdata_builds_the_set_again_from_its_export(
         counted = mask != 255
         assert np.array_equal(again_masks[name][counted], mask[counted])
         assert same_objects(again_objects[name][counted], objects[name][counted])
+
+
+@pytest.mark.parametrize("split", ["annotations", "Annotations"])
+def test_a_split_with_the_name_of_the_annotations_folder_is_refused(
+    one_split: Path, tmp_path: Path, split: str
+) -> None:
+    root = with_columns(one_split, tmp_path / "set", split=[split] * IMAGES)
+    with pytest.raises(InputError, match=f"images.parquet: a split called '{split}', whose photos"):
+        export_set(open_set(root), "coco", tmp_path / "out")
 
 
 @pytest.mark.parametrize("damage", ["area", "code"])

@@ -104,6 +104,12 @@ def test_a_photo_with_little_foreground_is_left_out() -> None:
     assert mask_of_maps(empty, Rule("constant", 0.5, sparse=0.5)).tolist() == [[0] * 4]
 
 
+@pytest.mark.parametrize("name", ["floor", "conflict", "doubt", "salient", "confidence", "sparse"])
+def test_thresholds_that_are_no_numbers_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} must be a finite number, not nan"):
+        Rule("constant", 0.5, **{name: float("nan")})
+
+
 def test_normalised_maps() -> None:
     maps = ClassMaps((2, 5), np.array([[[0, 2, 4]], [[1, 2, 1]]], np.float32))
     assert mask_of_maps(maps, Rule("constant", 0.6, "max")).tolist() == [[0, 5, 2]]

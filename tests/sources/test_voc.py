@@ -217,6 +217,34 @@ def test_classes_of_ones_own(tmp_path: Path) -> None:
     assert [o.category for o in image.objects] == ["cell", "debris"]
 
 
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ("person", "must be a list of names, .*, not 'person'"),  # not its letters
+        ([1, 2], "must be a list of names"),
+        (None, "must be a list of names"),
+        (["cell", "cell"], "class names, which are distinct"),
+        (["_background_", "cell"], "'_background_' is not a class but number 0"),
+    ],
+)
+def test_classes_that_are_no_list_of_names_are_refused(
+    tmp_path: Path, classes: object, said: str
+) -> None:
+    spec = SourceSpec("mine", ("val",), format="voc", options={"classes": classes})
+    with pytest.raises(InputError, match=said):
+        open_source(spec, "val", devkit(tmp_path, {"a": simple()}))
+
+
+@pytest.mark.parametrize("reader", ["voc", "sbd", "cityscapes", "ade20k", "shapes"])
+@pytest.mark.parametrize("key", ["annotations", "images"])
+def test_folders_of_other_names_are_refused_where_they_would_not_be_read(
+    tmp_path: Path, reader: str, key: str
+) -> None:
+    spec = SourceSpec("mine", ("pool",), format=reader, **{key: "SegmentationClassAug"})
+    with pytest.raises(InputError, match=f"{key} is 'SegmentationClassAug', but .* fixed names"):
+        open_source(spec, "pool", tmp_path)
+
+
 # --- what people hand in --------------------------------------------------------------------------
 
 

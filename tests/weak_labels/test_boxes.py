@@ -16,6 +16,7 @@ from sbdata.errors import InputError
 from sbdata.sets import open_set
 from sbdata.taxonomy import VOC20, Taxonomy
 from sbdata.weak_labels.boxes import read_boxes, whole_box
+from sbdata.weak_labels.labels import read_labels
 from sbdata.weak_labels.weak_set import Box, weak_set
 from tests.benchmark.conftest import Sets
 
@@ -165,6 +166,14 @@ def test_json_of_coco(tmp_path: Path) -> None:
         read_boxes(tmp_path / "none.json", TWO, ["a"])
 
 
+@pytest.mark.parametrize("no_crowd", [0, False, "0", "false", None])
+def test_what_is_no_crowd_counts_as_in_sets(tmp_path: Path, no_crowd: object) -> None:
+    record = {"id": 1, "image_id": 7, "category_id": 2, "bbox": [0, 0, 9, 9], "iscrowd": no_crowd}
+    path = write(tmp_path, coco(annotations=[record]))
+    assert read_boxes(path, TWO, ["a"]) == {"a": (Box(1, 0, 0, 9, 9),)}
+    assert read_labels(path, TWO, ["a"]) == {"a": (1,)}
+
+
 def one(**changes: Any) -> dict[str, Any]:
     """Return a file with one object, changed; a value of None leaves the field out."""
     record = {"id": 1, "image_id": 7, "category_id": 5, "bbox": [0, 0, 30, 20], **changes}
@@ -184,6 +193,13 @@ SAME_ID = [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]
         (coco(images=SAME_ID), "image b or its id 7 occurs twice"),
         (coco(images=[{"id": "7", "file_name": "a.jpg"}]), "the id of image a must be a whole num"),
         (coco(categories=[{"id": 5, "name": "green"}]), "annotation 1: 'green' is not a class"),
+        (one(image_id="7"), "annotation 1: its image_id must be a whole number, not '7'"),
+        (one(image_id=7.0), "annotation 1: its image_id must be a whole number, not 7.0"),
+        (one(iscrowd="maybe"), "annotation 1: iscrowd is 'maybe'; it must be 0 or 1"),
+        (
+            coco(categories=[{"id": 5, "name": "red"}, {"id": 5, "name": "dark blue"}]),
+            "its categories need distinct whole numbers as ids, one is 5",
+        ),
         (one(category_id=6), "annotation 1 has category 6, which the file does not list"),
         (one(category_id=[5]), r"annotation 1 has category \[5\], which"),
         (one(bbox=None), r"annotation 1 \(dark blue\) has no bbox of four numbers"),

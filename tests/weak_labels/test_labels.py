@@ -26,6 +26,24 @@ def test_names_and_numbers(text: str, expected: tuple[int, ...]) -> None:
     assert classes_in(text, TWO) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("labels.csv", "image_id,classes\na,1\n"), ("labels.json", '{"a": [1]}'), ("l.txt", "a 1")],
+)
+def test_a_number_that_is_another_classs_name_is_refused(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    digits = Taxonomy("digits", ("0", "1", "2"))
+    with pytest.raises(
+        InputError, match=r"'1' is the name of a class .* number of another \('0'\)"
+    ):
+        read_labels(path, digits, ["a"])
+    counted = Taxonomy("counted", ("1", "2", "3"))
+    assert read_labels(path, counted, ["a"]) == {"a": (1,)}
+
+
 def test_any_classes_of_coco_come_back() -> None:
     for first in range(1, 81):
         pair = {first, (first * 7) % 80 + 1}

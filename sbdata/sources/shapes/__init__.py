@@ -25,7 +25,15 @@ from sbdata.errors import InputError
 from sbdata.masks import encode_mask
 from sbdata.quoting import quoted
 from sbdata.recipe import SourceSpec
-from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection, chunks_of
+from sbdata.sources import (
+    AnnotatedImage,
+    AnnotatedObject,
+    Chunk,
+    Member,
+    Rejection,
+    check_fixed_layout,
+    chunks_of,
+)
 from sbdata.sources.shapes.layout import SPLITS, lay_out
 from sbdata.sources.shapes.outlines import KIND
 from sbdata.sources.shapes.picture import render
@@ -55,6 +63,11 @@ class ShapesSource:
     count: int
     seed: int = OPTIONS["seed"]
     size: int = OPTIONS["size"]
+
+    @property
+    def category_names(self) -> Sequence[str]:
+        """Return the kinds of shapes."""
+        return SHAPES8.classes
 
     @property
     def generated(self) -> bool:
@@ -165,6 +178,7 @@ def open_shapes(spec: SourceSpec, split: str, root: Path | None) -> ShapesSource
     if split not in SPLITS:
         msg = f"source {spec.name} has no split {quoted(split)}; valid splits: {', '.join(SPLITS)}"
         raise InputError(msg)
+    check_fixed_layout(spec)
     options = _checked(spec)
     return ShapesSource(spec.name, split, options[split], options["seed"], options["size"])
 
