@@ -125,5 +125,5 @@ def test_pseudo_masks_of_other_photos_are_not_put_beside_each_other(tmp_path: Pa
     assert merged(files) == {"bana": 3, "cam": 2, "irn": 1}
     for other in ({"images": "3"}, {"masks": {"irn": 2}}):
         files[1].write_text(json.dumps(one | other))
-        with pytest.raises(InputError, match="b.json: not the photos or scores of"):
+        with pytest.raises(InputError, match=r"b\.json: not the photos or scores of"):
             merged(files)

@@ -39,7 +39,7 @@ def test_every_area_has_exactly_one_size(edges: list[int], area: int) -> None:
 )
 def test_a_name_that_no_value_can_be_called_after_is_refused(name: str) -> None:
     """Values are called ``ia_<size>.<mean>``; the IA of all objects is ``ia_objects``."""
-    with pytest.raises(InputError, match="the name of a size must be .* rename"):
+    with pytest.raises(InputError, match=r"the name of a size must be .* rename"):
         SizeBins((5,), (name, "large"))
 
 
