@@ -12,7 +12,7 @@ import msgspec
 from sbdata.errors import InputError
 from sbdata.json_files import decode_json
 from sbdata.quoting import has_controls, quoted
-from sbdata.taxonomy import COCO_TO_VOC20, VOC20, Taxonomy
+from sbdata.taxonomy import Taxonomy, own_or_coco_map
 
 _NUMBER = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d{1,18})", re.ASCII)
 
@@ -66,7 +66,7 @@ def read_coco_ids(file: Path, taxonomy: Taxonomy) -> CocoIds:
 def class_numbers(file: Path, categories: Iterable[Category], taxonomy: Taxonomy) -> dict[int, int]:
     """Return the class number of each category by its name, 0 for a category that is no class.
 
-    VOC's classes go by COCO's names of them, if the file has these.
+    VOC's classes go by their own names and by COCO's.
 
     Raises:
         InputError: If an id is given twice, a name has control characters, or none is a class.
@@ -77,10 +77,8 @@ def class_numbers(file: Path, categories: Iterable[Category], taxonomy: Taxonomy
             msg = f"{file}: category {category.id}, {quoted(category.name)}, is given twice or has"
             raise InputError(f"{msg} control characters in its name; correct it")
         names[category.id] = category.name
-    known = {name: k for k, name in enumerate(taxonomy.classes, 1)}
-    if taxonomy.classes == VOC20.classes and not COCO_TO_VOC20.keys().isdisjoint(names.values()):
-        known = {name: known[to] for name, to in COCO_TO_VOC20.items()}
-    found = {number: known.get(name, 0) for number, name in names.items()}
+    known = own_or_coco_map(taxonomy)
+    found = {number: known.class_of(name) or 0 for number, name in names.items()}
     if not any(found.values()):
         msg = f"{file}: none of its categories is a class of {taxonomy.name}; names must be equal"
         raise InputError(msg)

@@ -259,7 +259,11 @@ def test_ids_by_a_list_of_images() -> None:
 
 
 def test_vocs_classes_by_cocos_names_or_their_own(tmp_path: Path) -> None:
-    for names, classes in ((("airplane", "tv"), (1, 20)), (("aeroplane", "tvmonitor"), (1, 20))):
+    for names, classes in (
+        (("airplane", "tv"), (1, 20)),
+        (("aeroplane", "tvmonitor"), (1, 20)),
+        (("aeroplane", "person"), (1, 15)),  # a person is one in both
+    ):
         (tmp_path / "ids.json").write_text(
             json.dumps({"categories": [{"id": k, "name": n} for k, n in enumerate(names)]})
         )
@@ -267,6 +271,27 @@ def test_vocs_classes_by_cocos_names_or_their_own(tmp_path: Path) -> None:
         file.write_text(json.dumps([result("a", 0, square(0, 0)), result("a", 1, square(3, 3))]))
         listing = list_json(file, ["a"], VOC20, ids_file=tmp_path / "ids.json")
         assert set(np.unique(read(listing)).tolist()) == {0, *classes}
+
+
+def test_a_truth_by_vocs_own_names_has_all_its_classes(tmp_path: Path) -> None:
+    annotations = [
+        {"id": k, "image_id": 1, "category_id": k, "iscrowd": 0, "area": 1, "bbox": [k, 0, 1, 1],
+         "segmentation": [[k, 0, k + 1, 0, k + 1, 1, k, 1]]}
+        for k in range(1, 21)
+    ]  # fmt: skip
+    file = tmp_path / "pascal.json"
+    file.write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a.jpg", "width": 22, "height": 2}],
+                "categories": [{"id": k, "name": n} for k, n in enumerate(VOC20.classes, 1)],
+                "annotations": annotations,
+            }
+        )
+    )
+    truth = truth_from_coco(file, "voc20")
+    assert truth.load("a").truth.class_ids.tolist() == list(range(1, 21))
+    assert truth.notes == ()
 
 
 # --- panoptic -------------------------------------------------------------------------------------
