@@ -258,6 +258,24 @@ def test_ids_by_a_list_of_images() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [([(1, "x/a.jpg"), (2, "b.jpg"), (3, "y/a.jpg")], "images 1 and 3 are both called 'a'"),
+     ([(1, "a.jpg"), (2, "b.jpg"), (1, "c.jpg")], "id 1 is given to 'a' and 'c'"),
+     ([(1, "c.jpg"), (2, "b.jpg"), (1, "a.jpg")], "id 1 is given to 'c' and 'a'")],
+)  # fmt: skip
+def test_images_that_cannot_be_told_apart(tmp_path: Path, images, said: str) -> None:
+    """The masks of two images would be drawn into one."""
+    records = [{"id": k, "file_name": name} for k, name in images]
+    (tmp_path / "ids.json").write_text(json.dumps({"categories": CATEGORIES, "images": records}))
+    file = tmp_path / "found.json"
+    file.write_text(json.dumps([result(k, 3, square(0, k)) for k in dict(images)]))
+    with pytest.raises(InputError, match=f"ids.json: {said}, so predictions may be of either"):
+        list_json(file, ["a", "b"], FARM, ids_file=tmp_path / "ids.json")
+    listing = list_json(file, ["b"], FARM, ids_file=tmp_path / "ids.json")  # b is clear
+    assert listing.found == {"b"}
+
+
 def test_vocs_classes_by_cocos_names_or_their_own(tmp_path: Path) -> None:
     for names, classes in (
         (("airplane", "tv"), (1, 20)),
