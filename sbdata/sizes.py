@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.quoting import quoted
 
+_TAKEN = ("objects", "stage")  # there is an ia_objects; losses by stage have a key for each size
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _SHARE = re.compile(r"\d{1,3}(\.\d{1,6})?%", re.ASCII)
 _MOST = 2**62  # pixels; more does not fit an int64 for certain
@@ -36,7 +37,8 @@ class SizeBins:
     Args:
         edges: Increasing edges, one fewer than names; or a tuple of such edges for each class.
         names: Names of the sizes, the smallest first: up to 40 of the letters a to z, digits, ``_``
-            and ``-``. Values are called after them, such as ``ia_small``; so ``objects`` is taken.
+            and ``-``. Values are called after them, such as ``ia_small``; ``objects`` and ``stage``
+            are taken.
 
     Raises:
         InputError: If edges do not increase, an edge is neither a whole number of pixels nor a
@@ -66,10 +68,10 @@ class SizeBins:
             self._check(row)
         for name in self.names:
             plain = isinstance(name, str) and _NAME.fullmatch(name)
-            if not plain or name.lower() == "objects":  # there is an ia_objects
+            if not plain or name.lower() in _TAKEN:
                 msg = (
                     "the name of a size must be up to 40 letters a to z, digits, _ or -, and not "
-                    f"objects; rename {quoted(name)}"
+                    f"{' or '.join(_TAKEN)}; rename {quoted(name)}"
                 )
                 raise InputError(msg)
 

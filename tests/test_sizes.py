@@ -35,10 +35,14 @@ def test_every_area_has_exactly_one_size(edges: list[int], area: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "objects", "Objects", "a.b", "a b", "../a", "a\nb", "a" * 41, "\u5c0f", "-a"]
+    "name",
+    ["", "objects", "Objects", "stage", "a.b", "a b", "../a", "a\nb", "a" * 41, "\u5c0f", "-a"],
 )
 def test_a_name_that_no_value_can_be_called_after_is_refused(name: str) -> None:
-    """Values are called ``ia_<size>.<mean>``; the IA of all objects is ``ia_objects``."""
+    """Values are called ``ia_<size>.<mean>``; the IA of all objects is ``ia_objects``.
+
+    In results, the losses of a stage of pseudo-masks are ``{stage: its name, <size>: ...}``.
+    """
     with pytest.raises(InputError, match=r"the name of a size must be .* rename"):
         SizeBins((5,), (name, "large"))
 
