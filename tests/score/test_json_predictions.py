@@ -405,6 +405,17 @@ def test_results_on_a_set_need_their_ids(dataset: Dataset, tmp_path: Path) -> No
     assert rows(score_folder(file, truth, options)) == rows(want)
 
 
+def test_a_palette_is_not_said_to_decode_json(dataset: Dataset, tmp_path: Path) -> None:
+    truth = truth_from_coco(dataset.coco, "voc20")
+    file = as_results(dataset, tmp_path / "mine.json")
+    for options in ({"palette": "voc"}, {"decode_palette": True}):
+        told = ScoreOptions(resamples=0, **options)
+        with pytest.raises(InputError, match=r"mine.json: a JSON file, .*palette decodes PNGs"):
+            score_folder(file, truth, told)
+    folder = dataset.predict(tmp_path / "p", shifted)
+    score_folder(file, truth, ScoreOptions(resamples=0, decode_palette=True), against=[folder])
+
+
 def test_problems_of_results_come_together(dataset: Dataset, tmp_path: Path) -> None:
     truth = truth_from_coco(dataset.coco, "voc20")
     file = as_results(dataset, tmp_path / "mine.json")
