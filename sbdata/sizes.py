@@ -15,8 +15,10 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.quoting import quoted
 
+_TAKEN = ("objects", "stage")  # there is an ia_objects; losses by stage have a key for each size
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _SHARE = re.compile(r"\d{1,3}(\.\d{1,6})?%", re.ASCII)
+_MOST = 2**62  # pixels; more does not fit an int64 for certain
 _WHOLE = 100 * 10**6  # a whole image, in the units of a share: millionths of a percent
 
 
@@ -35,11 +37,13 @@ class SizeBins:
     Args:
         edges: Increasing edges, one fewer than names; or a tuple of such edges for each class.
         names: Names of the sizes, the smallest first: up to 40 of the letters a to z, digits, ``_``
-            and ``-``. Values are called after them, such as ``ia_small``; so ``objects`` is taken.
+            and ``-``. Values are called after them, such as ``ia_small``; ``objects`` and ``stage``
+            are taken.
 
     Raises:
-        InputError: If edges do not increase, a share is not written as above with at most six
-            decimals, a name is not as above, or the counts do not match.
+        InputError: If edges do not increase, an edge is neither a whole number of pixels nor a
+            share written as above with at most six decimals, a name is not as above, or the counts
+            do not match.
 
     >>> SizeBins().name_of(1023), SizeBins().name_of(1024), SizeBins().name_of(9216)
     ('small', 'medium', 'large')
@@ -53,23 +57,26 @@ class SizeBins:
     names: tuple[str, ...] = ("small", "medium", "large")
 
     def __post_init__(self) -> None:
-        edges: tuple[Any, ...] = self.edges
+        # Plain tuples, so that equal edges are equal bins.
+        edges: tuple[Any, ...] = tuple(map(_plain, self.edges))
         if edges and all(isinstance(edge, str) for edge in edges):
             edges = tuple(map(_shortest, edges))
-            object.__setattr__(self, "edges", edges)  # so that equal edges are equal bins
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "names", tuple(self.names))
         of_class = edges if _is_nested(edges) else (edges,)
         for row in of_class:
             self._check(row)
         for name in self.names:
-            if not _NAME.fullmatch(name) or name.lower() == "objects":  # there is an ia_objects
+            plain = isinstance(name, str) and _NAME.fullmatch(name)
+            if not plain or name.lower() in _TAKEN:
                 msg = (
                     "the name of a size must be up to 40 letters a to z, digits, _ or -, and not "
-                    f"objects; rename {quoted(name)}"
+                    f"{' or '.join(_TAKEN)}; rename {quoted(name)}"
                 )
                 raise InputError(msg)
 
     def _check(self, edges: tuple[Any, ...]) -> None:
-        alike = {name.lower().replace("-", "_") for name in self.names}
+        alike = {str(name).lower().replace("-", "_") for name in self.names}
         if len(self.names) != len(edges) + 1 or len(alike) != len(self.names):
             msg = (
                 f"size bins need one more name than edges, all of them distinct, not {self.names} "
@@ -84,9 +91,18 @@ class SizeBins:
         if any(isinstance(edge, tuple) for edge in edges):
             msg = f"size bins need edges in pixels for each class, not {edges}"
             raise InputError(msg)
+        if not all(isinstance(edge, int | str) for edge in edges):
+            msg = (
+                "a size bin edge is a whole number of pixels, or a share such as 0.5%, not as in "
+                f"{quoted(edges)}"
+            )
+            raise InputError(msg)
         ends = [0, *(_millionths(edge) if isinstance(edge, str) else edge for edge in edges)]
         if any(low >= high for low, high in pairwise(ends)):
             msg = f"size bin edges must be positive and increase, not {edges}"
+            raise InputError(msg)
+        if ends[-1] > _MOST:
+            msg = f"a size bin edge must be at most {_MOST:,} pixels, not {quoted(edges[-1])}"
             raise InputError(msg)
 
     @property
@@ -183,6 +199,13 @@ class SizeBins:
 
 def _is_nested(edges: Sequence[Any]) -> TypeGuard[tuple[tuple[int, ...], ...]]:
     return bool(edges) and all(isinstance(edge, tuple) for edge in edges)
+
+
+def _plain(edge: Any) -> Any:
+    """Return an edge as a plain int, or the edges of a class as a tuple; others as they are."""
+    if isinstance(edge, list | tuple | np.ndarray):
+        return tuple(map(_plain, edge))
+    return int(edge) if isinstance(edge, np.integer) else edge
 
 
 def _shortest(share: str) -> str:

@@ -273,6 +273,18 @@ def class_map(taxonomy: Taxonomy, spec: str | Mapping[str, str] | None) -> Class
     return ClassMap(taxonomy, dict(spec))
 
 
+def own_or_coco_map(taxonomy: Taxonomy) -> ClassMap:
+    """Return the map of a taxonomy's own names; for VOC's classes, of COCO's names as well.
+
+    >>> names = own_or_coco_map(VOC20)
+    >>> names.class_of("tv"), names.class_of("tvmonitor"), names.class_of("truck")
+    (20, 20, None)
+    """
+    own = {name: name for name in taxonomy.classes}
+    further = COCO_TO_VOC20 if taxonomy.classes == VOC20.classes else {}
+    return ClassMap(taxonomy, {**own, **further})
+
+
 def named_taxonomy(name: str) -> Taxonomy:
     """Return a known taxonomy by name, or read one from a text file with one class name per line.
 

@@ -35,10 +35,14 @@ def test_every_area_has_exactly_one_size(edges: list[int], area: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "objects", "Objects", "a.b", "a b", "../a", "a\nb", "a" * 41, "\u5c0f", "-a"]
+    "name",
+    ["", "objects", "Objects", "stage", "a.b", "a b", "../a", "a\nb", "a" * 41, "\u5c0f", "-a"],
 )
 def test_a_name_that_no_value_can_be_called_after_is_refused(name: str) -> None:
-    """Values are called ``ia_<size>.<mean>``; the IA of all objects is ``ia_objects``."""
+    """Values are called ``ia_<size>.<mean>``; the IA of all objects is ``ia_objects``.
+
+    In results, the losses of a stage of pseudo-masks are ``{stage: its name, <size>: ...}``.
+    """
     with pytest.raises(InputError, match=r"the name of a size must be .* rename"):
         SizeBins((5,), (name, "large"))
 
@@ -61,6 +65,35 @@ def test_names_that_differ_too_little_are_refused() -> None:
 def test_bins_that_do_not_partition_are_refused(edges: tuple, names: tuple) -> None:
     with pytest.raises(InputError):
         SizeBins(edges, names)
+
+
+@pytest.mark.parametrize("edge", [1000.5, 1024.0, float("nan"), float("inf"), None, 1j])
+def test_an_edge_is_a_whole_number_of_pixels(edge: object) -> None:
+    """1000.5 became 1000, so that an area of 1000 had the size above."""
+    with pytest.raises(InputError, match="a size bin edge is a whole number of pixels"):
+        SizeBins((edge, 9216))
+    with pytest.raises(InputError, match="a size bin edge is a whole number of pixels"):
+        SizeBins(((7, 9), (5, edge)))
+
+
+def test_an_edge_beyond_every_image_fits_its_type() -> None:
+    for edge in (2**62 + 1, 10**30):
+        with pytest.raises(InputError, match="at most 4,611,686,018,427,387,904 pixels"):
+            parse_bins(f"1024,{edge}")
+    assert SizeBins((1024, 2**62)).index([2**31 - 1]).tolist() == [1]
+
+
+def test_equal_edges_are_equal_bins() -> None:
+    names = ["small", "medium", "large"]
+    for same in (SizeBins([1024, 9216], names), SizeBins(np.array([1024, 9216]))):
+        assert same == SizeBins()
+        assert hash(same) == hash(SizeBins())
+        assert as_plain(same) == as_plain(SizeBins())
+    nested = SizeBins([[4, 9], [5, 7]])
+    assert nested == SizeBins(((4, 9), (5, 7)))
+    assert nested.index([5, 5], [1, 2]).tolist() == [1, 1]
+    with pytest.raises(InputError, match="name of a size"):
+        SizeBins((5,), ("small", 3))
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=40))

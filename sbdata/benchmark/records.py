@@ -298,6 +298,9 @@ def read_result(path: Path) -> ResultRecord:
             if at.interval is not None and (len(at.interval) != 2 or at.value is None):
                 msg = f"{path}: {name}, {figure}: an interval needs a value and two ends; {_REMEDY}"
                 raise InputError(msg)
+        if any(key != "ia" and not key.startswith("ia_") for key in scored.n_instances):
+            msg = f"{path}: {name}: the numbers of instances are not by size; {_REMEDY}"
+            raise InputError(msg)
         _check_outcomes(scored, f"{path}: {name}")
     return found
 

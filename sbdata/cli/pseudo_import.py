@@ -51,9 +51,7 @@ _CONTROLS = ("no pixel", "under 50 %")
 @click.option(
     "--taxonomy",
     shell_complete=complete_taxonomy,
-    default="voc20",
-    show_default=True,
-    help="Classes of the masks, with --list.",
+    help="Classes of the masks, with --list [voc20].",
 )
 @click.option(
     "--source", metavar="NAME", shell_complete=complete_map_source,
@@ -130,7 +128,7 @@ def import_command(
     set_folder: Path | None,
     list_file: Path | None,
     photos: Path | None,
-    taxonomy: str,
+    taxonomy: str | None,
     source: str | None,
     listing: bool,
     url: str | None,
@@ -195,7 +193,7 @@ def import_command(
 
 
 def _target(
-    set_folder: Path | None, list_file: Path | None, photos: Path | None, taxonomy: str
+    set_folder: Path | None, list_file: Path | None, photos: Path | None, taxonomy: str | None
 ) -> Target:
     from sbdata.importers.target import target_of_list, target_of_set
     from sbdata.taxonomy import named_taxonomy
@@ -204,9 +202,13 @@ def _target(
         msg = "name the images of the files: give either --set, or --list with --photos"
         raise InputError(msg)
     if set_folder is not None:
+        for option, value in (("--photos", photos), ("--taxonomy", taxonomy)):
+            if value is not None:
+                msg = f"{option} goes with --list; {set_folder} has its own; leave it out"
+                raise InputError(msg)
         return target_of_set(set_folder)
     assert list_file is not None  # noqa: S101 - one of the two is given
-    return target_of_list(list_file, named_taxonomy(taxonomy), photos)
+    return target_of_list(list_file, named_taxonomy(taxonomy or "voc20"), photos)
 
 
 def _list_sources(as_json: bool) -> None:

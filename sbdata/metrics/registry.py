@@ -200,14 +200,25 @@ def estimates(sums: Sums, bins: SizeBins) -> dict[str, Values]:
 
     The names are the metrics' keys, such as ``miou``; a metric with several means has one value
     for each, such as ``ia_small.class_mean``.
+
+    Raises:
+        InputError: If two metrics have a value of one name, which a size may cause.
     """
-    return {
-        f"{key}{mean}": compute(sums, size)
-        for metric in METRICS.values()
-        if not metric.option or getattr(sums, metric.option) is not None
-        for key, size in metric.keys(bins)
-        for mean, compute in _computed(metric)
-    }
+    found: dict[str, Values] = {}
+    for metric in METRICS.values():
+        if metric.option and getattr(sums, metric.option) is None:
+            continue
+        for key, size in metric.keys(bins):
+            for mean, compute in _computed(metric):
+                name = f"{key}{mean}"
+                if name in found:
+                    msg = (
+                        f"two metrics have a value {name!r}; give the registered metric another "
+                        "key, or the size another name"
+                    )
+                    raise InputError(msg)
+                found[name] = compute(sums, size)
+    return found
 
 
 def numbers(sums: Sums, bins: SizeBins) -> dict[str, int]:

@@ -20,7 +20,7 @@ def score(
     preds: StrPath,
     target_set: StrPath | EvaluationSet,
     *,
-    against: Sequence[StrPath] = (),
+    against: StrPath | Sequence[StrPath] = (),
     bins: AskedBins | None = None,
     fp_attribution: str = "overlap",
     rounding: str = "floor",
@@ -40,7 +40,7 @@ def score(
         preds: Folder of ``<image_id>.png`` or ``<image_id>.npy``, class numbers 0..C in ``(H, W)``;
             or a JSON file of COCO's, of results with run-length codes or of panoptic segments.
         target_set: Set to compare with: its folder, or what :func:`sbdata.open_set` returned.
-        against: Further predictions; ``preds`` is compared with each.
+        against: Further predictions, one or several; ``preds`` is compared with each.
         bins: Size bins; or ``"terciles"`` of the areas of all true instances, or those within each
             class, ``"terciles-by-class"``. Those of the set by default.
         fp_attribution: How the instances that a region meets share its false pixels: ``overlap``,
@@ -79,7 +79,8 @@ def score(
         seed=seed,
         bins=bins,
     )
-    folders = [Path(folder) for folder in against]
+    several = [against] if isinstance(against, str | os.PathLike) else against
+    folders = [Path(folder) for folder in several]
     truth = truth_from_set(root)
     return score_folder(Path(preds), truth, options, against=folders, workers=workers)
 

@@ -12,7 +12,7 @@ import msgspec
 from sbdata.errors import InputError
 from sbdata.json_files import decode_json
 from sbdata.quoting import has_controls, quoted
-from sbdata.taxonomy import COCO_TO_VOC20, VOC20, Taxonomy
+from sbdata.taxonomy import Taxonomy, own_or_coco_map
 
 _NUMBER = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d{1,18})", re.ASCII)
 
@@ -45,11 +45,45 @@ class _Lists(msgspec.Struct):
 
 
 class CocoIds(NamedTuple):
-    """The file that tells ids; class number by category id, 0 for none; image by image id."""
+    """What ids of images and categories mean.
+
+    Attributes:
+        file: File that tells the ids.
+        classes: Class number by category id, 0 for a category that is no class.
+        images: Name of the image by image id.
+        unclear: Names that more than one image has, or an image whose id another one has, each with
+            the reason.
+    """
 
     file: Path
     classes: Mapping[int, int]
     images: Mapping[int | str, str]
+    unclear: Mapping[str, str] = {}
+
+
+def coco_ids(
+    file: Path, categories: Iterable[Category], images: Iterable[Image], taxonomy: Taxonomy
+) -> CocoIds:
+    """Return what the ids of categories and images in a COCO-format file mean.
+
+    Raises:
+        InputError: As for :func:`class_numbers`.
+    """
+    names: dict[int | str, str] = {}
+    ids: dict[str, int | str] = {}
+    unclear: dict[str, str] = {}
+    for image in images:
+        name, former = image.name, names.setdefault(image.id, image.name)
+        if former != name:
+            unclear |= dict.fromkeys(
+                (former, name),
+                f"id {quoted(image.id)} is given to {quoted(former)} and {quoted(name)}",
+            )
+        elif ids.setdefault(name, image.id) != image.id:
+            unclear[name] = (
+                f"images {quoted(ids[name])} and {quoted(image.id)} are both called {quoted(name)}"
+            )
+    return CocoIds(file, class_numbers(file, categories, taxonomy), names, unclear)
 
 
 def read_coco_ids(file: Path, taxonomy: Taxonomy) -> CocoIds:
@@ -59,14 +93,13 @@ def read_coco_ids(file: Path, taxonomy: Taxonomy) -> CocoIds:
         InputError: If the file has no categories, or none of them is a class.
     """
     found = decode_json(file, _Lists, "give a COCO-format file with categories, and images")
-    classes = class_numbers(file, found.categories, taxonomy)
-    return CocoIds(file, classes, {image.id: image.name for image in found.images})
+    return coco_ids(file, found.categories, found.images, taxonomy)
 
 
 def class_numbers(file: Path, categories: Iterable[Category], taxonomy: Taxonomy) -> dict[int, int]:
     """Return the class number of each category by its name, 0 for a category that is no class.
 
-    VOC's classes go by COCO's names of them, if the file has these.
+    VOC's classes go by their own names and by COCO's.
 
     Raises:
         InputError: If an id is given twice, a name has control characters, or none is a class.
@@ -77,10 +110,8 @@ def class_numbers(file: Path, categories: Iterable[Category], taxonomy: Taxonomy
             msg = f"{file}: category {category.id}, {quoted(category.name)}, is given twice or has"
             raise InputError(f"{msg} control characters in its name; correct it")
         names[category.id] = category.name
-    known = {name: k for k, name in enumerate(taxonomy.classes, 1)}
-    if taxonomy.classes == VOC20.classes and not COCO_TO_VOC20.keys().isdisjoint(names.values()):
-        known = {name: known[to] for name, to in COCO_TO_VOC20.items()}
-    found = {number: known.get(name, 0) for number, name in names.items()}
+    known = own_or_coco_map(taxonomy)
+    found = {number: known.class_of(name) or 0 for number, name in names.items()}
     if not any(found.values()):
         msg = f"{file}: none of its categories is a class of {taxonomy.name}; names must be equal"
         raise InputError(msg)

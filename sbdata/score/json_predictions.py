@@ -22,7 +22,7 @@ from sbdata.json_files import decode_json
 from sbdata.mask_files import MaskFile, PngError, read_at_most
 from sbdata.masks import MaskError, as_rle, by_rows, draw_masks
 from sbdata.quoting import quoted
-from sbdata.score.coco_json import CocoIds, class_numbers, image_finder, read_coco_ids
+from sbdata.score.coco_json import coco_ids, image_finder, read_coco_ids
 from sbdata.score.inputs import PredictionIndex, Problem
 from sbdata.score.panoptic import REMEDY, PanopticFile, find_segments, read_segments
 from sbdata.storage import sha256_of
@@ -66,7 +66,8 @@ def list_json(
         left_out: Ids of images of the dataset that the truth had to leave out.
 
     Raises:
-        InputError: If the file is neither kind, a category is unknown, or no file defines them.
+        InputError: If the file is neither kind, a category is unknown, no file defines them, or the
+            file that does has two images of one name or id.
     """
     read_map: Callable[..., MaskFile]
     items: Iterable[tuple[int | str, Iterable[int], Any]]
@@ -87,8 +88,7 @@ def list_json(
     else:
         found = decode_json(file, PanopticFile, f"{_RESULTS}, or {REMEDY}")
         if found.categories and ids_file is None:
-            images = {image.id: image.name for image in found.images}
-            ids = CocoIds(file, class_numbers(file, found.categories, taxonomy), images)
+            ids = coco_ids(file, found.categories, found.images, taxonomy)
         items = (
             (a.image_id, (s.category_id for s in a.segments_info), a) for a in found.annotations
         )
@@ -98,6 +98,9 @@ def list_json(
             msg = f"{file}: nothing tells which classes its category ids are; give a COCO-format"
             raise InputError(f"{msg} file with them by --coco-ids, such as training annotations")
         ids = read_coco_ids(place, taxonomy)
+    if (unclear := next((name for name in image_ids if name in ids.unclear), None)) is not None:
+        msg = f"{ids.file}: {ids.unclear[unclear]}, so predictions may be of either; correct it, or"
+        raise InputError(f"{msg} give another file by --coco-ids")
     by_image: dict[str, list[tuple[int, Any]]] = {}
     stray, foreign = dict[int | str, None](), 0
     find = image_finder((*image_ids, *left_out), ids.images)

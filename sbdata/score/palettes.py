@@ -2,8 +2,9 @@
 
 A palette is a text file with a line ``name: r g b`` for each class, or ``name: n`` if pixels have
 other numbers than the classes. ``labelmap.txt`` of CVAT and VOC tools
-(``name:r,g,b:parts:actions``) is one. ``background`` stands for 0, ``void`` for 255, and a name may
-have several lines. A pixel that the palette lacks is refused.
+(``name:r,g,b:parts:actions``) is one, so that of a set is, too. ``background`` stands for 0,
+``void`` and ``ignored`` for 255, and a name may have several lines. A pixel that the palette lacks
+is refused.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
+from sbdata.labelmap import BACKGROUND, IGNORED
 from sbdata.mask_files import VOID, voc_palette
 from sbdata.quoting import quoted
 from sbdata.taxonomy import Taxonomy
@@ -88,7 +90,7 @@ def find_palette(name: str, taxonomy: Taxonomy) -> Palette:
         order = np.argsort(colours)
         return Palette(name, True, colours[order], numbers[order].astype(np.uint8))
     path = Path(__file__).parent / f"{name}.txt" if name in PALETTES else Path(name)
-    meanings = {"background": 0, "void": VOID}  # unless classes are called so
+    meanings = {BACKGROUND: 0, "void": VOID, IGNORED: VOID}  # unless classes are called so
     meanings |= {own: number for number, own in enumerate(taxonomy.classes, 1)}
     entries: dict[int, int] = {}
     colours_or_not = set()

@@ -11,6 +11,7 @@ Source: Kirillov et al., Panoptic Segmentation, CVPR 2019; github.com/cocodatase
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -163,11 +164,14 @@ def truth_from_panoptic(
     numbers = class_numbers(file, categories, classes)
     folder = find_segments(file, found.annotations, segments)
     images = {image.id: image for image in found.images}
+    given = Counter(image.id for image in found.images)
     paired: dict[str, tuple[Image, Annotation]] = {}
     for annotation in found.annotations:
         image = images.get(annotation.image_id)
         if image is None:
             problem = "no such image is listed"
+        elif given[image.id] > 1:
+            problem = "that id is given to more than one image"
         elif not is_safe_stem(image.name) or image.name in paired:
             problem = f"{quoted(image.name)} is no plain name, or that of another image, too"
         else:

@@ -137,7 +137,16 @@ def task_of(
 ) -> ScoreTask:
     """Compare the names in the folders with the truth; the arguments are :func:`score_folder`'s."""
     listings = [list_places(place, truth, options) for place in (predictions, *against)]
-    return ScoreTask(truth, _contract(truth, options), options.metric, tuple(listings))
+    contract = _contract(truth, options)
+    decoded = contract.decode_palette or contract.palette is not None
+    if decoded and all(listing.read_map is not None for listing in listings):
+        msg = (
+            f"{predictions}: a JSON file, whose classes are those of its categories, but "
+            f"{'--decode-palette' if contract.decode_palette else '--palette'} decodes PNGs and "
+            "arrays; leave it out"
+        )
+        raise InputError(msg)
+    return ScoreTask(truth, contract, options.metric, tuple(listings))
 
 
 def _contract(truth: GroundTruth, options: ScoreOptions) -> PredictionFormat:

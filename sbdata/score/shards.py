@@ -19,9 +19,11 @@ from sbdata.metrics.image import METRIC
 from sbdata.metrics.tables import ScoreTables
 from sbdata.parallel import Progress
 from sbdata.quoting import quoted
+from sbdata.score.inputs import PredictionIndex
 from sbdata.score.result import ScoreResult
 from sbdata.score.run import Part, ScoreOptions, ScoreTask, gather, score_images
 from sbdata.score.tables_file import read_parts, write_parts
+from sbdata.storage import sha256_of
 
 _NAME = re.compile(r"(?P<name>.+)\.shard-(?P<number>\d+)-of-(?P<total>\d+)\.npz")
 
@@ -151,8 +153,8 @@ def merge_shards(task: ScoreTask, options: ScoreOptions, paths: Sequence[Path]) 
 
     Raises:
         InputError: If a file is damaged, or its shard was scored with other options, against
-            another truth, from other predictions or by another version of the code; or if the
-            predictions or the truth changed since.
+            another truth, from other predictions or by another version of the code; or if a file of
+            predictions changed since. Mask files of a truth are not read again.
     """
     expected = _must_be_equal(task, options)
     parts, name = [], ""
@@ -179,7 +181,26 @@ def merge_shards(task: ScoreTask, options: ScoreOptions, paths: Sequence[Path]) 
                 **{key: head[key] for key in _COUNTS},
             )
         )
+    for k, listing in enumerate(task.listings):
+        if listing.read_map is None:  # a JSON file's hash must be equal
+            _check_unchanged(listing, [pair for part in parts for pair in part.digests[k]])
     return gather(task, parts, options, name)
+
+
+def _check_unchanged(listing: PredictionIndex, digests: Sequence[tuple[str, str]]) -> None:
+    """Refuse shards of which some were scored before, and some after, a prediction was changed."""
+    for image_id, digest in digests:
+        file = listing.path(image_id)
+        try:
+            same = file is not None and sha256_of(file) == digest
+        except OSError:
+            same = False
+        if not same:
+            msg = (
+                f"{listing.folder}: {listing.name(image_id)} changed since its shard was scored; "
+                "score all shards again"
+            )
+            raise InputError(msg)
 
 
 _COUNTS = ("unassigned", "void_in_one", "truth_by_colour", "by_colour")

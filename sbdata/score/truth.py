@@ -44,13 +44,12 @@ from sbdata.sets import manifest_of
 from sbdata.sizes import SizeBins
 from sbdata.storage import is_safe_stem
 from sbdata.taxonomy import (
-    COCO_TO_VOC20,
-    VOC20,
     Taxonomy,
     class_map,
     describe_unmatched,
     list_unmatched,
     named_taxonomy,
+    own_or_coco_map,
 )
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def truth_from_coco(
 
     Args:
         file: Instances file or panoptic file.
-        taxonomy: ``coco80``, the default for instances; ``voc20``, by COCO's names of VOC's
+        taxonomy: ``coco80``, the default for instances; ``voc20``, by VOC's and COCO's names of its
             classes; ``own``, the default for a panoptic file, for the file's categories in the
             order of their ids; or the name of another known taxonomy.
         bins: Size bins.
@@ -147,7 +146,7 @@ def truth_from_coco(
         mapping = class_map(classes, None)
     else:
         classes = named_taxonomy(taxonomy)
-        mapping = class_map(classes, COCO_TO_VOC20 if classes == VOC20 else None)
+        mapping = own_or_coco_map(classes)
         source = source_of(dict(mapping.names))
     lacking = mapping.unmatched(source.categories.values())
     if len(lacking) == len(classes):

@@ -126,7 +126,7 @@ def check_place(out: Path, name: str, predictions: Path | None = None) -> Path:
         msg = f"{folder}: not a folder, so no result can be written there; choose another --name"
         raise InputError(msg)
     if folder.is_dir():
-        own = {PROBLEMS_FILE, SUMMARY_FILE, *_files_of_former(folder / SUMMARY_FILE)}
+        own = {PROBLEMS_FILE, *_files_of_former(folder / SUMMARY_FILE)}
         strange = sorted({entry.name for entry in folder.iterdir()} - own)
         if strange:
             msg = (
@@ -158,8 +158,14 @@ def _problems_beside(folder: Path) -> Path:
 
 
 def _files_of_former(summary: Path) -> list[str]:
+    """Return the names of an earlier result's files; none if the summary is not sbdata's."""
     try:
-        return [str(name) for name in orjson.loads(summary.read_bytes())["files"]]
+        content = summary.read_bytes()
+        if not content:  # nothing to lose
+            return [SUMMARY_FILE]
+        found = orjson.loads(content)
+        _ = found["metric"]
+        return [SUMMARY_FILE, *(str(name) for name in found["files"])]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

@@ -85,6 +85,10 @@ def test_further_sets_of_one_run_are_kept(tmp_path: Path) -> None:
             "not a readable JSON",
         ),
         (lambda raw: raw["sets"]["three"].pop("protocol"), "missing key 'protocol'"),
+        (
+            lambda raw: raw["sets"]["three"]["n_instances"].update(small=3),
+            "three: the numbers of instances are not by size",
+        ),
     ],
 )
 def test_damaged_results_are_told(tmp_path: Path, change, message: str) -> None:

@@ -99,6 +99,8 @@ def test_what_cannot_be(folder: Path, tmp_path: Path) -> None:
         ((folder / "maps",), "--set, or --list"),
         ((folder / "maps", "--set", folder / "four", "--list", tmp_path / "ids.txt"), "--set, or"),
         ((folder / "maps", "--set", folder / "maps"), "not a set"),
+        ((folder / "maps", "--set", folder / "four", "--photos", folder), "--photos goes with"),
+        ((folder / "maps", "--set", folder / "four", "--taxonomy", "coco80"), "--taxonomy goes"),
         ((folder / "maps", "--list", tmp_path / "ids.txt", "--taxonomy", "x"), "taxonomy 'x'"),
         ((), "give the FOLDER"),
     ):

@@ -9,7 +9,7 @@ import pytest
 
 from sbdata.errors import InputError
 from sbdata.formatting import caption, explanation, metrics_as_markdown
-from sbdata.metrics import Accumulator, register_metric
+from sbdata.metrics import Accumulator, Metric, register_metric
 from sbdata.metrics.registry import METRICS, metric_of
 from sbdata.metrics.summary import summarise
 from sbdata.sizes import SizeBins
@@ -41,6 +41,21 @@ def test_names_of_sizes_are_kept_unless_they_are_usual() -> None:
 def test_a_key_is_declared_once() -> None:
     with pytest.raises(InputError, match="a metric 'miou' already exists"):
         register_metric(METRICS["miou"])
+
+
+@pytest.mark.parametrize("key", ["ia_small", "ia_dark", "ia_small.class_mean"])
+def test_a_value_has_one_metric(key: str, monkeypatch) -> None:
+    """The later metric replaced the value of the earlier one."""
+    monkeypatch.setattr("sbdata.metrics.registry.METRICS", dict(METRICS))
+    compute = METRICS["miou"].compute
+    means = compute if "." in key else {"class_mean": compute}
+    register_metric(Metric(key, key, "", "higher", 3, "", means))
+    tables = Accumulator(2).tables()
+    other = SizeBins((9,), ("low", "high"))
+    assert f"{key}{'' if '.' in key else '.class_mean'}" in summarise(tables, other).headline()
+    bins = SizeBins((9, 99), ("dark", "small", "large"))
+    with pytest.raises(InputError, match=rf"two metrics have a value '{key}"):
+        summarise(tables, bins)
 
 
 def test_a_value_of_no_metric_is_its_own_caption() -> None:

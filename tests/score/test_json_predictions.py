@@ -258,8 +258,30 @@ def test_ids_by_a_list_of_images() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [([(1, "x/a.jpg"), (2, "b.jpg"), (3, "y/a.jpg")], "images 1 and 3 are both called 'a'"),
+     ([(1, "a.jpg"), (2, "b.jpg"), (1, "c.jpg")], "id 1 is given to 'a' and 'c'"),
+     ([(1, "c.jpg"), (2, "b.jpg"), (1, "a.jpg")], "id 1 is given to 'c' and 'a'")],
+)  # fmt: skip
+def test_images_that_cannot_be_told_apart(tmp_path: Path, images, said: str) -> None:
+    """The masks of two images would be drawn into one."""
+    records = [{"id": k, "file_name": name} for k, name in images]
+    (tmp_path / "ids.json").write_text(json.dumps({"categories": CATEGORIES, "images": records}))
+    file = tmp_path / "found.json"
+    file.write_text(json.dumps([result(k, 3, square(0, k)) for k in dict(images)]))
+    with pytest.raises(InputError, match=f"ids.json: {said}, so predictions may be of either"):
+        list_json(file, ["a", "b"], FARM, ids_file=tmp_path / "ids.json")
+    listing = list_json(file, ["b"], FARM, ids_file=tmp_path / "ids.json")  # b is clear
+    assert listing.found == {"b"}
+
+
 def test_vocs_classes_by_cocos_names_or_their_own(tmp_path: Path) -> None:
-    for names, classes in ((("airplane", "tv"), (1, 20)), (("aeroplane", "tvmonitor"), (1, 20))):
+    for names, classes in (
+        (("airplane", "tv"), (1, 20)),
+        (("aeroplane", "tvmonitor"), (1, 20)),
+        (("aeroplane", "person"), (1, 15)),  # a person is one in both
+    ):
         (tmp_path / "ids.json").write_text(
             json.dumps({"categories": [{"id": k, "name": n} for k, n in enumerate(names)]})
         )
@@ -267,6 +289,27 @@ def test_vocs_classes_by_cocos_names_or_their_own(tmp_path: Path) -> None:
         file.write_text(json.dumps([result("a", 0, square(0, 0)), result("a", 1, square(3, 3))]))
         listing = list_json(file, ["a"], VOC20, ids_file=tmp_path / "ids.json")
         assert set(np.unique(read(listing)).tolist()) == {0, *classes}
+
+
+def test_a_truth_by_vocs_own_names_has_all_its_classes(tmp_path: Path) -> None:
+    annotations = [
+        {"id": k, "image_id": 1, "category_id": k, "iscrowd": 0, "area": 1, "bbox": [k, 0, 1, 1],
+         "segmentation": [[k, 0, k + 1, 0, k + 1, 1, k, 1]]}
+        for k in range(1, 21)
+    ]  # fmt: skip
+    file = tmp_path / "pascal.json"
+    file.write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a.jpg", "width": 22, "height": 2}],
+                "categories": [{"id": k, "name": n} for k, n in enumerate(VOC20.classes, 1)],
+                "annotations": annotations,
+            }
+        )
+    )
+    truth = truth_from_coco(file, "voc20")
+    assert truth.load("a").truth.class_ids.tolist() == list(range(1, 21))
+    assert truth.notes == ()
 
 
 # --- panoptic -------------------------------------------------------------------------------------
@@ -360,6 +403,17 @@ def test_results_on_a_set_need_their_ids(dataset: Dataset, tmp_path: Path) -> No
     options = ScoreOptions(resamples=0, coco_ids=str(dataset.coco))
     want = score_folder(dataset.predict(tmp_path / "p", shifted), truth, options)
     assert rows(score_folder(file, truth, options)) == rows(want)
+
+
+def test_a_palette_is_not_said_to_decode_json(dataset: Dataset, tmp_path: Path) -> None:
+    truth = truth_from_coco(dataset.coco, "voc20")
+    file = as_results(dataset, tmp_path / "mine.json")
+    for options in ({"palette": "voc"}, {"decode_palette": True}):
+        told = ScoreOptions(resamples=0, **options)
+        with pytest.raises(InputError, match=r"mine.json: a JSON file, .*palette decodes PNGs"):
+            score_folder(file, truth, told)
+    folder = dataset.predict(tmp_path / "p", shifted)
+    score_folder(file, truth, ScoreOptions(resamples=0, decode_palette=True), against=[folder])
 
 
 def test_problems_of_results_come_together(dataset: Dataset, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sbdata.errors import InputError
+from sbdata.labelmap import labelmap_text
 from sbdata.mask_files import voc_palette
 from sbdata.score.palettes import PALETTES, Palette, find_palette
 from sbdata.taxonomy import CITYSCAPES19, VOC20, Taxonomy
@@ -46,6 +47,16 @@ def test_a_labelmap_of_cvat(tmp_path: Path) -> None:
     )
     found = entries(text, VOC20, tmp_path / "labelmap.txt")
     assert found == {0: 0, 0x800000: 1, 0x004080: 20, 0xE0E0C0: 255}
+
+
+def test_the_labelmap_of_a_set(tmp_path: Path) -> None:
+    found = entries(labelmap_text(VOC20), VOC20, tmp_path / "labelmap.txt")
+    voc = find_palette("voc", VOC20)
+    assert found == dict(zip(voc.codes.tolist(), voc.classes.tolist(), strict=True))
+    bin_of = Taxonomy("bins", ("ignored",))
+    assert entries("ignored: 1 2 3\nvoid: 4 5 6", bin_of, tmp_path / "p.txt") == {
+        0x010203: 1, 0x040506: 255,
+    }  # fmt: skip
 
 
 def test_lines_of_numbers(tmp_path: Path) -> None:

@@ -187,6 +187,8 @@ def change(**values):
         (lambda c: c["categories"][1].update(name="\x1b[2J"), "its categories cannot be classes"),
         (change(image_id=3), "image 3: no such image is listed"),
         (lambda c: c["annotations"].append(c["annotations"][0]), "or that of another image, too"),
+        (lambda c: c["images"].append({**c["images"][0], "file_name": "b.jpg"}),
+         "that id is given to more than one image"),
         (lambda c: c["images"][0].update(file_name="../.jpg"), "is no plain name"),
         (lambda c: c["images"][0].update(width=0), "both sides must be at least 1 pixel"),
         (lambda c: c["images"][0].update(width=10**9), "sides of at most 1,000,000 pixels"),

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sbdata.errors import InputError
 from sbdata.mask_files import voc_palette
+from sbdata.score.api import score
 from sbdata.score.inputs import ProblemsError
 from sbdata.score.run import ScoreOptions, loader_of, score_folder
 from sbdata.score.truth import (
@@ -529,3 +530,10 @@ def test_what_leaves_no_image_to_score_is_said(dataset, tmp_path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"no image to score: bad_size .* without quotes"):
         truth_from_coco(path)
+
+
+def test_one_other_folder_is_not_one_for_each_letter(dataset: Dataset, tmp_path: Path) -> None:
+    folder, other = (dataset.predict(tmp_path / name, shifted) for name in ("p", "other"))
+    for against in (other, str(other), [other]):
+        found = score(folder, dataset.manifest, against=against, resamples=0)
+        assert [one.name for one in found.compared] == ["other"]

@@ -116,6 +116,28 @@ def test_foreign_shards_are_refused(dataset, predictions, tmp_path, monkeypatch)
         merge_shards(task, FEW, paths)
 
 
+def test_predictions_that_changed_since_their_shard_are_refused(
+    dataset, predictions, tmp_path
+) -> None:
+    """The result would be of old and new masks, and its report of new ones."""
+    truth = truth_from_set(dataset.manifest)
+    task = task_of(predictions[0], truth, FEW, [predictions[1]])
+    paths = find_shards([shards_of(task, tmp_path / "shards", 2)])[1]
+    merge_shards(task, FEW, paths)
+    for folder, image_id in ((predictions[0], truth.image_ids[0]),
+                             (predictions[1], truth.image_ids[-1])):  # fmt: skip
+        file = folder / f"{image_id}.png"
+        before = file.read_bytes()
+        for content in (before + b"\0", None):
+            file.unlink()
+            if content is not None:
+                file.write_bytes(content)
+            with pytest.raises(InputError, match=rf"{file.name} changed since its shard was"):
+                merge_shards(task, FEW, paths)
+            file.write_bytes(before)
+    merge_shards(task, FEW, paths)
+
+
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "1/x", "-1/2", ""])
 def test_shards_that_there_are_not(text: str) -> None:
     with pytest.raises(InputError, match="--shard takes K/N"):

@@ -149,6 +149,11 @@ def test_nothing_of_the_users_is_lost(scored, tmp_path) -> None:
     with pytest.raises(InputError, match=r"holds 'notes.txt', which is not from an earlier result"):
         write_result(scored, tmp_path)
     assert (folder / "notes.txt").read_text() == "mine"
+    (tmp_path / "other").mkdir()
+    for content in ("not JSON", '{"epochs": 20}', "[]", '{"files": ["summary.json"]}'):
+        (tmp_path / "other" / "summary.json").write_text(content)  # of another tool
+        with pytest.raises(InputError, match=r"holds 'summary.json', which is not from an earlier"):
+            check_place(tmp_path, "other")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="not a folder"):
         check_place(tmp_path, "file")
