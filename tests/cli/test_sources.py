@@ -203,6 +203,7 @@ def test_a_list_that_is_not_as_published_is_said(user: User) -> None:
     [
         (("fetch", "imagenet"), "no published source called 'imagenet'"),
         (("fetch", "coco", "--mirror", "https"), "--mirror takes LEFT=RIGHT"),
+        (("fetch", "coco", "--mirror", "a=b", "--mirror", "a=c"), "--mirror a is given twice, wi"),
         (("verify", "imagenet"), "no published source called 'imagenet'"),
     ],
 )
