@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from sbdata.cli.examples import examples
 from sbdata.cli.output import say
@@ -204,9 +205,19 @@ def _target(
         msg = "name the images of the files: give either --set, or --list with --photos"
         raise InputError(msg)
     if set_folder is not None:
+        _check_of_list(photos)
         return target_of_set(set_folder)
     assert list_file is not None  # noqa: S101 - one of the two is given
     return target_of_list(list_file, named_taxonomy(taxonomy), photos)
+
+
+def _check_of_list(photos: Path | None) -> None:
+    """Refuse what is said of the images of --list if they are those of a set."""
+    taxonomy = click.get_current_context().get_parameter_source("taxonomy")
+    if photos is not None or taxonomy is ParameterSource.COMMANDLINE:
+        option = "--taxonomy" if photos is None else "--photos"
+        msg = f"{option} is for --list, and does not go with --set; leave it out"
+        raise InputError(msg)
 
 
 def _list_sources(as_json: bool) -> None:

@@ -100,6 +100,8 @@ def test_what_cannot_be(folder: Path, tmp_path: Path) -> None:
         ((folder / "maps", "--set", folder / "four", "--list", tmp_path / "ids.txt"), "--set, or"),
         ((folder / "maps", "--set", folder / "maps"), "not a set"),
         ((folder / "maps", "--list", tmp_path / "ids.txt", "--taxonomy", "x"), "taxonomy 'x'"),
+        ((folder / "maps", "--set", folder / "four", "--photos", folder), "--photos is for --list"),
+        ((folder / "maps", "--set", folder / "four", "--taxonomy", "coco80"), "--taxonomy is for"),
         ((), "give the FOLDER"),
     ):
         with pytest.raises(InputError, match=said):
