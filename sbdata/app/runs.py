@@ -188,13 +188,8 @@ def _predictions(
     """Return the grey masks by image, and a message for the user if there are none."""
     folder = run.predictions
     without = f"{run.title}: shown without its masks, for"
-    if folder is None:
-        named = run.named_folder
-        if named.endswith(".json"):
-            return {}, f"{without} its predictions are a JSON file, {named}"
-        return {}, f"{without} its predictions are no longer in {named}"
-    if "palette" in run.options:
-        return {}, f"{without} its predictions were decoded through a palette"
+    if folder is None or run.without_masks:
+        return {}, f"{without} {run.without_masks}"
     out = masks_folder(masks, dataset_name(opened.name), mask_field(run.name), run.predictions_hash)
     missing = dict(
         zip(run.images["image_id"].to_pylist(), run.images["missing"].to_pylist(), strict=True)
