@@ -222,8 +222,8 @@ def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
     columns = (run.instances[name].to_pylist() for name in ("image_id", "instance_id"))
     row_of = {key: row for row, key in enumerate(zip(*columns, strict=True))}
     image_ids, numbers = dataset.values([IMAGE_ID, f"{OBJECTS}.index"])
-    rows = [
-        [row_of[image_id, number] for number in of_image or ()]
+    rows = [  # None: an object that a user drew, or one of an image that a user added
+        [row_of.get((image_id, number)) for number in of_image or ()]
         for image_id, of_image in zip(image_ids, numbers, strict=True)
     ]
     kinds = {"ia_iou": fo.FloatField, "tp": fo.IntField, "fp": fo.FloatField}
@@ -241,7 +241,7 @@ def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
         dataset.add_sample_field(path, kind, description=words[score])
         # An empty string means that there is no other class.
         values = [None if value == "" else value for value in run.instances[score].to_pylist()]
-        nested = [[values[row] for row in of_image] for of_image in rows]
+        nested = [[None if row is None else values[row] for row in of_image] for of_image in rows]
         dataset.set_values(path, nested, expand_schema=False)
 
 

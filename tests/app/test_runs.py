@@ -384,6 +384,19 @@ def test_two_runs_of_one_name_are_refused(loaded, score_album, tmp_path):
     attach_run(loaded.dataset, loaded.opened, other)
 
 
+def test_objects_and_images_that_a_user_added_have_no_score(fo, loaded, score_album):
+    sample = loaded.dataset.match({"sbdata_image_id": "d"}).first()
+    sample.instances.detections.append(fo.Detection(label="cat", bounding_box=[0, 0, 0.5, 0.5]))
+    sample.save()
+    drawn = fo.Detections(detections=[fo.Detection(label="dog", bounding_box=[0, 0, 1, 1])])
+    loaded.dataset.add_sample(fo.Sample(filepath="/added.jpg", instances=drawn))
+    folder = score_album(loaded.opened.root, "run", shift=2)
+    attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    scores = loaded.dataset.values("instances.detections.ia_iou_run")
+    assert scores[-2:] == [[None], [None]]
+    assert None not in [value for of_image in scores[:-2] for value in of_image]
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
