@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,7 @@ def attach_run(
         raise InputError(msg)
     others = {name: noted for name, noted in known["runs"].items() if name != run.name}
     check_comparable(run.title, run.metric_note, others)
+    check_fields(run.name, others, known["sizes"])
     if former is not None:  # until everything is written, its values are mixed from two runs
         note_info(dataset, runs={**known["runs"], run.name: {**former, "metric": ""}})
     image_ids = dataset.values(IMAGE_ID)
@@ -152,6 +153,31 @@ def run_fields(name: str, sizes: Sequence[str]) -> list[str]:
         *image_fields(name, sizes),
         *(f"{OBJECTS}.{score}_{name}" for score in OBJECT_SCORES),
     ]
+
+
+def check_fields(name: str, others: Iterable[str], sizes: Sequence[str]) -> None:
+    """Check that no field of a run would have the name of a field of another run.
+
+    The IA of run ``small_cam`` has the field ``ia_small_cam``, and so has the IA of the small
+    objects of run ``cam``.
+
+    Args:
+        name: Suffix of the run's fields.
+        others: Suffixes of the other runs' fields.
+        sizes: Names of the sizes.
+
+    Raises:
+        InputError: If two runs would have a common field; the message names them.
+    """
+    own = set(image_fields(name, sizes))
+    for other in others:
+        common = sorted(own.intersection(image_fields(other, sizes)))
+        if other != name and common:
+            msg = (
+                f"runs {name!r} and {other!r} would both have the field {common[0]!r}; score one "
+                "of them again under another --name"
+            )
+            raise InputError(msg)
 
 
 def _attach_masks(
