@@ -84,6 +84,13 @@ def test_the_bundled_registry_is_listed() -> None:
         assert part in done.output
 
 
+def test_a_mirror_that_is_no_address_is_named(user: User) -> None:
+    rows = {row["name"]: row for row in user.json("list")}
+    url = rows["sbd"]["files"][0]["urls"][0]
+    failed = user.says("fetch", "sbd", "--mirror", f"{url}=mirror/sbd", status=2)
+    assert "mirror/sbd: only http and https URLs are fetched" in str(failed.exception)
+
+
 def test_fetch_verify_damage_repair(user: User) -> None:
     said = user.says("fetch", "voc", "sbd").output
     assert "VOCtrainval_11-May-2012.tar: " in said
