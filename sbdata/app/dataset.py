@@ -135,7 +135,9 @@ def fill_dataset(
         runs={},
     )
     declare_fields(dataset, bins.names)
-    dataset.create_index(IMAGE_ID, unique=True)
+    # Images that a user adds have no id, and there may be several.
+    with_id = {IMAGE_ID: {"$gt": ""}}
+    dataset.create_index(IMAGE_ID, unique=True, partialFilterExpression=with_id)
     dataset.mask_targets = {TRUTH: targets_of(opened.taxonomy)}
     dataset.classes = {INSTANCES: list(opened.taxonomy.classes)}
     if is_new:
