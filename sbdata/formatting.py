@@ -190,8 +190,8 @@ def sizes_line(bins: SizeBins, counts: Mapping[str, Mapping[str, int]]) -> str:
 def sizes_said(bins: SizeBins, by_class: str) -> str:
     """Return a sentence on the limits of each size, or ``by_class`` if they are by class.
 
-    >>> sizes_said(SizeBins((64,), ("low", "high")), "")
-    'Low is under 64 pixels of visible area. High is 64 and more pixels of visible area.'
+    >>> sizes_said(SizeBins((64,), ("low", "XL")), "")
+    'Low is under 64 pixels of visible area. XL is 64 and more pixels of visible area.'
     >>> sizes_said(SizeBins(("1%",), ("low", "high")), "")
     'Low is under 1% of the image. High is 1% and more of the image.'
     >>> sizes_said(SizeBins(((4,), (9,)), ("low", "high")), "Sizes are by class.")
@@ -200,7 +200,7 @@ def sizes_said(bins: SizeBins, by_class: str) -> str:
     if bins.by_class:
         return by_class
     unit = "of the image" if bins.relative else "pixels of visible area"
-    said = [f"{n.capitalize()} is {limits(bins, k)} {unit}." for k, n in enumerate(bins.names)]
+    said = [f"{n[0].upper()}{n[1:]} is {limits(bins, k)} {unit}." for k, n in enumerate(bins.names)]
     return " ".join(said)
 
 

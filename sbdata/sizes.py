@@ -16,7 +16,7 @@ from sbdata.errors import InputError
 from sbdata.quoting import quoted
 
 _TAKEN = ("objects", "stage")  # there is an ia_objects; losses by stage have a key for each size
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_NAME = re.compile(r"(?=.{1,40}$)[A-Za-z0-9]+([_-]+[A-Za-z0-9]+)*")
 _SHARE = re.compile(r"\d{1,3}(\.\d{1,6})?%", re.ASCII)
 _MOST = 2**62  # pixels; more does not fit an int64 for certain
 _WHOLE = 100 * 10**6  # a whole image, in the units of a share: millionths of a percent
@@ -36,9 +36,9 @@ class SizeBins:
 
     Args:
         edges: Increasing edges, one fewer than names; or a tuple of such edges for each class.
-        names: Names of the sizes, the smallest first: up to 40 of the letters a to z, digits, ``_``
-            and ``-``. Values are called after them, such as ``ia_small``; ``objects`` and ``stage``
-            are taken.
+        names: Names of the sizes, the smallest first: up to 40 of the letters a to z, digits, and
+            ``_`` and ``-`` between them. Values are called after them, such as ``ia_small``;
+            ``objects`` and ``stage`` are taken.
 
     Raises:
         InputError: If edges do not increase, an edge is neither a whole number of pixels nor a
@@ -70,13 +70,14 @@ class SizeBins:
             plain = isinstance(name, str) and _NAME.fullmatch(name)
             if not plain or name.lower() in _TAKEN:
                 msg = (
-                    "the name of a size must be up to 40 letters a to z, digits, _ or -, and not "
-                    f"{' or '.join(_TAKEN)}; rename {quoted(name)}"
+                    "the name of a size must be up to 40 letters a to z, digits, and _ or - "
+                    f"between them, and not {' or '.join(_TAKEN)}; rename {quoted(name)}"
                 )
                 raise InputError(msg)
 
     def _check(self, edges: tuple[Any, ...]) -> None:
-        alike = {str(name).lower().replace("-", "_") for name in self.names}
+        # Fields of the app are called after them, too.
+        alike = {re.sub("[_-]+", "_", str(name).lower()) for name in self.names}
         if len(self.names) != len(edges) + 1 or len(alike) != len(self.names):
             msg = (
                 f"size bins need one more name than edges, all of them distinct, not {self.names} "

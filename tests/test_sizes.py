@@ -36,7 +36,20 @@ def test_every_area_has_exactly_one_size(edges: list[int], area: int) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "objects", "Objects", "stage", "a.b", "a b", "../a", "a\nb", "a" * 41, "\u5c0f", "-a"],
+    [
+        "",
+        "objects",
+        "Objects",
+        "stage",
+        "a.b",
+        "a b",
+        "../a",
+        "a\nb",
+        "a" * 41,
+        "\u5c0f",
+        "-a",
+        "a-",
+    ],
 )
 def test_a_name_that_no_value_can_be_called_after_is_refused(name: str) -> None:
     """Values are called ``ia_<size>.<mean>``; the IA of all objects is ``ia_objects``.
@@ -49,7 +62,7 @@ def test_a_name_that_no_value_can_be_called_after_is_refused(name: str) -> None:
 
 def test_names_that_differ_too_little_are_refused() -> None:
     with pytest.raises(InputError, match="distinct"):
-        SizeBins((5,), ("very-small", "Very_small"))
+        SizeBins((5,), ("very-small", "Very__small"))
 
 
 @pytest.mark.parametrize(

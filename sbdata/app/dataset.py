@@ -61,7 +61,8 @@ def load_set(
     An existing dataset of that name is updated. Samples keep their ids and what the user added to
     them, such as tags. If the set's hash differs from the stored one, images that are no longer in
     the set are deleted, the others are rewritten, and runs scored on the old content are detached.
-    Runs scored by another version of the metric are always detached.
+    Images that the user added to the dataset are kept. Runs scored by another version of the metric
+    are always detached.
 
     Args:
         root: Folder of the set.
@@ -91,7 +92,8 @@ def load_set(
             return LoadedDataset(opened, fo.load_dataset(name), "new")
         dataset = fo.load_dataset(name)
         known = info_of(dataset)
-        is_same = known["logical_hash"] == opened.logical_hash and len(dataset) == len(opened)
+        n_ours = sum(image_id is not None for image_id in dataset.values(IMAGE_ID))
+        is_same = known["logical_hash"] == opened.logical_hash and n_ours == len(opened)
         is_moved = (known["root"], known["masks"]) != (str(opened.root), str(masks))
         if is_same:
             if is_moved or lost_files(dataset.values(f"{TRUTH}.mask_path")):
@@ -133,13 +135,16 @@ def fill_dataset(
         runs={},
     )
     declare_fields(dataset, bins.names)
-    dataset.create_index(IMAGE_ID, unique=True)
+    # Images that a user adds have no id, and there may be several.
+    with_id = {IMAGE_ID: {"$gt": ""}}
+    dataset.create_index(IMAGE_ID, unique=True, partialFilterExpression=with_id)
     dataset.mask_targets = {TRUTH: targets_of(opened.taxonomy)}
     dataset.classes = {INSTANCES: list(opened.taxonomy.classes)}
     if is_new:
         dataset.app_config.color_scheme = _colours(opened.taxonomy)
         dataset.save()
     held = dict(zip(*dataset.values([IMAGE_ID, "id"]), strict=True))
+    held.pop(None, None)  # an image that the user added
     dataset.delete_samples([key for image_id, key in held.items() if image_id not in opened])
     rows = opened.manifest.images
     for start in range(0, len(opened), _BATCH):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,7 @@ def attach_run(
         raise InputError(msg)
     others = {name: noted for name, noted in known["runs"].items() if name != run.name}
     check_comparable(run.title, run.metric_note, others)
+    check_fields(run.name, others, known["sizes"])
     if former is not None:  # until everything is written, its values are mixed from two runs
         note_info(dataset, runs={**known["runs"], run.name: {**former, "metric": ""}})
     image_ids = dataset.values(IMAGE_ID)
@@ -154,6 +155,31 @@ def run_fields(name: str, sizes: Sequence[str]) -> list[str]:
     ]
 
 
+def check_fields(name: str, others: Iterable[str], sizes: Sequence[str]) -> None:
+    """Check that no field of a run would have the name of a field of another run.
+
+    The IA of run ``small_cam`` has the field ``ia_small_cam``, and so has the IA of the small
+    objects of run ``cam``.
+
+    Args:
+        name: Suffix of the run's fields.
+        others: Suffixes of the other runs' fields.
+        sizes: Names of the sizes.
+
+    Raises:
+        InputError: If two runs would have a common field; the message names them.
+    """
+    own = set(image_fields(name, sizes))
+    for other in others:
+        common = sorted(own.intersection(image_fields(other, sizes)))
+        if other != name and common:
+            msg = (
+                f"runs {name!r} and {other!r} would both have the field {common[0]!r}; score one "
+                "of them again under another --name"
+            )
+            raise InputError(msg)
+
+
 def _attach_masks(
     dataset: fo.Dataset,
     opened: EvaluationSet,
@@ -188,13 +214,8 @@ def _predictions(
     """Return the grey masks by image, and a message for the user if there are none."""
     folder = run.predictions
     without = f"{run.title}: shown without its masks, for"
-    if folder is None:
-        named = run.named_folder
-        if named.endswith(".json"):
-            return {}, f"{without} its predictions are a JSON file, {named}"
-        return {}, f"{without} its predictions are no longer in {named}"
-    if "palette" in run.options:
-        return {}, f"{without} its predictions were decoded through a palette"
+    if folder is None or run.without_masks:
+        return {}, f"{without} {run.without_masks}"
     out = masks_folder(masks, dataset_name(opened.name), mask_field(run.name), run.predictions_hash)
     missing = dict(
         zip(run.images["image_id"].to_pylist(), run.images["missing"].to_pylist(), strict=True)
@@ -227,8 +248,8 @@ def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
     columns = (run.instances[name].to_pylist() for name in ("image_id", "instance_id"))
     row_of = {key: row for row, key in enumerate(zip(*columns, strict=True))}
     image_ids, numbers = dataset.values([IMAGE_ID, f"{OBJECTS}.index"])
-    rows = [
-        [row_of[image_id, number] for number in of_image or ()]
+    rows = [  # None: an object that a user drew, or one of an image that a user added
+        [row_of.get((image_id, number)) for number in of_image or ()]
         for image_id, of_image in zip(image_ids, numbers, strict=True)
     ]
     kinds = {"ia_iou": fo.FloatField, "tp": fo.IntField, "fp": fo.FloatField}
@@ -246,7 +267,7 @@ def _attach_objects(dataset: fo.Dataset, run: Run) -> None:
         dataset.add_sample_field(path, kind, description=words[score])
         # An empty string means that there is no other class.
         values = [None if value == "" else value for value in run.instances[score].to_pylist()]
-        nested = [[values[row] for row in of_image] for of_image in rows]
+        nested = [[None if row is None else values[row] for row in of_image] for of_image in rows]
         dataset.set_values(path, nested, expand_schema=False)
 
 

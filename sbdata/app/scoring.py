@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sbdata.app.attached import check_comparable, noted_metric
 from sbdata.app.info import field_name, info_of, set_root
 from sbdata.app.run_folder import read_run
-from sbdata.app.runs import attach_run
+from sbdata.app.runs import attach_run, check_fields
 from sbdata.app.views import arrange_sidebar, save_views
 from sbdata.errors import InputError
 from sbdata.parallel import Progress
@@ -58,6 +58,7 @@ def score_and_attach(
     noted = noted_metric(options.metric.as_dict(), options.resamples, options.seed)
     others = {run: note for run, note in known["runs"].items() if run != field_name(name)}
     check_comparable(name, noted, others)  # scoring takes minutes, so check first
+    check_fields(field_name(name), others, known["sizes"])
     try:
         scored = score_folder(
             predictions, truth_from_set(root), options, name=name, progress=progress

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import uuid
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -108,13 +110,17 @@ def write_subset(manifest: Manifest, image_ids: Collection[str], name: str, out:
     if folder.exists():
         msg = f"{folder}: already exists; give another name"
         raise InputError(msg)
+    prepared = out / f".{name}.{uuid.uuid4().hex[:8]}.part"
     try:
-        folder.mkdir(parents=True)
-        write_manifest(found, folder)
+        prepared.mkdir(parents=True)
+        write_manifest(found, prepared)
         recipe = yaml.safe_dump(found.meta["recipe"], sort_keys=False, allow_unicode=True)
-        write_text(folder / RECIPE_FILE, _COMMENT.format(folder=folder) + recipe)
-        write_text(folder / COUNTS_FILE, counts_as_text(found))
+        write_text(prepared / RECIPE_FILE, _COMMENT.format(folder=folder) + recipe)
+        write_text(prepared / COUNTS_FILE, counts_as_text(found))
+        prepared.rename(folder)
     except OSError as error:
         msg = f"{folder}: cannot be written ({error.strerror}); choose another folder"
         raise InputError(msg) from error
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
     return folder

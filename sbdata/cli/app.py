@@ -129,6 +129,7 @@ def app(
 
 def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
     from sbdata.app.run_folder import check_runs, read_run
+    from sbdata.app.runs import check_fields
     from sbdata.manifest import check_has_masks
     from sbdata.score.saved import check_saved_bins, check_saved_score
     from sbdata.sets import open_set
@@ -140,6 +141,7 @@ def _check_runs(set_folder: Path, scores: tuple[Path, ...]) -> None:
     for run in runs:
         check_saved_score(run, opened)
         check_saved_bins(run, opened)
+        check_fields(run.name, [other.name for other in runs], opened.bins.names)
 
 
 def _load(

@@ -130,7 +130,8 @@ def leaderboard(
     if readme is not None:
         text = _text_of(readme)
         try:
-            write_text(readme, write_boards_into_readme(text, boards))
+            # A link is followed, not replaced by a file of its own.
+            write_text(readme.resolve(), write_boards_into_readme(text, boards))
         except InputError as error:
             msg = f"{readme}: {error}"
             raise InputError(msg) from error

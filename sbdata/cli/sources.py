@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -17,6 +17,7 @@ from sbdata.cli.pairs import read_pairs
 from sbdata.cli.shell_completion import complete_published
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
+from sbdata.machine import usable_cores
 
 if TYPE_CHECKING:
     from sbdata.dataset_cache import (
@@ -44,7 +45,7 @@ _registry = click.option(
 _workers = click.option(
     "--workers",
     type=click.IntRange(min=1),
-    default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+    default=usable_cores,
     show_default="one per core",
     help="Number of threads that read and hash files.",
 )
@@ -313,7 +314,8 @@ def _ask(
     amount = _total([holding.missing for holding in wanted])
     if not quiet:
         for holding in wanted:
-            where = mirrored(holding.file.urls[0], mirrors).split("/")[2]
+            url = mirrored(holding.file.urls[0], mirrors)
+            where = urlsplit(url).netloc or url
             say(f"{holding.file.name}: {_size(holding.missing)} from {where}")
         for source in {holding.source.name: holding.source for holding in wanted}.values():
             say(f"{source.name}: {source.license}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
 from sbdata.cli.output import fit
+
+_WIDEST = 1_000_000  # columns; a table is as wide as its cells
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print a table, its first column left-aligned and the others right-aligned."""
+    """Print a table, its first column left-aligned and the others right-aligned.
+
+    No cell is shortened to the width of the terminal, because it may be a number.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -22,5 +25,4 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
         table.add_column(cell(name), justify="right" if place else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(cell, row))
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False).print(table)
+    Console(width=_WIDEST, highlight=False).print(table, crop=False)

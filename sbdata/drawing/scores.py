@@ -205,7 +205,10 @@ _Row = tuple[str, str, str, float | None, str]
 def precision_by_size(
     summary: Summary, intervals: Mapping[str, Interval | None], width: int = WIDE
 ) -> Figure:
-    """Draw IA and region precision of each size side by side, with their 95 % intervals."""
+    """Draw IA and region precision of each size side by side, with their 95 % intervals.
+
+    The IA of all sizes is that of ``ia_objects``, since background has no region.
+    """
     bins = summary.bins
     stacked = width < WIDE
     left, right = (8.0, width - 8.0) if stacked else (150.0, width - 200.0)
@@ -214,7 +217,7 @@ def precision_by_size(
     tracks: list[Markup] = []
     y = 4.0
     for k, suffix in enumerate(("", *(f"_{name}" for name in bins.names))):
-        size = bins.names[k - 1] if k else "all sizes"
+        size = bins.names[k - 1] if k else "all sizes, without background"
         beside = f"({limits(bins, k - 1)})" if k else ""
         heading = element("tspan", shortened(size, width - 120), class_="strong")
         parts.append(text(0, y + 16, (heading, _beside(beside)), "start", full=size))

@@ -24,6 +24,7 @@ import filelock
 
 from sbdata.errors import InputError
 from sbdata.fetch.archives import Limits, Progress, UnpackedFile, unpack_archive
+from sbdata.file_names import composed
 from sbdata.parallel import run_each
 from sbdata.storage import is_safe_name, sha256_of, write_bytes
 
@@ -151,8 +152,9 @@ def unpack_into(
         The table of the archive's files.
 
     Raises:
-        InputError: If the archive is refused, one of its files belongs to another archive already,
-            or the tree cannot be written. Files that existed before are then unchanged.
+        InputError: If the archive is refused, one of its files belongs to another archive already
+            or to the tree's own state, or the tree cannot be written. Files that existed before
+            are then unchanged.
     """
     with locked(root):
         table_at, staging = table_path(root, archive.name), _staging(root, archive.name)
@@ -168,6 +170,7 @@ def unpack_into(
                 archive, staging / "files", proven=proven, limits=limits, progress=progress
             )
             table = FileTable(archive.name, sha256, tuple(files))
+            _refuse_state(archive, table)
             _refuse_others(root, table)
             _flush()
             write_bytes(staging / "table", table_bytes(table))
@@ -246,6 +249,17 @@ def _empty(staging: Path) -> None:
         # Remove the table first: without it, partly deleted files do not count as unpacked.
         (staging / "table").unlink(missing_ok=True)
         shutil.rmtree(staging)
+
+
+def _refuse_state(archive: Path, table: FileTable) -> None:
+    """Refuse an archive with files in the tree's own folder, such as the table of another one."""
+    for file in table.files:
+        if composed(file.path.partition("/")[0]).casefold() == STATE_FOLDER:
+            msg = (
+                f"{archive}: not unpacked: it contains {file.path}, and {STATE_FOLDER} is for the "
+                "tables of unpacked files; fetch it from a URL you trust"
+            )
+            raise InputError(msg)
 
 
 def _refuse_others(root: Path, table: FileTable) -> None:

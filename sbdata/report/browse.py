@@ -138,8 +138,8 @@ def _check_scores(opened: EvaluationSet, scores: Sequence[SavedScore]) -> None:
 
 
 def _predictions(opened: EvaluationSet, score: SavedScore) -> Predictions | None:
-    """Return the predictions of a score; None if their folder is no longer found."""
-    if score.predictions is None:
+    """Return the predictions of a score; None if they cannot be shown."""
+    if score.predictions is None or score.without_masks:
         return None
     contract = PredictionFormat(
         opened.taxonomy,
@@ -201,7 +201,7 @@ def _problem(
 ) -> str:
     """Return why the predicted pixels of the k-th score are not shown; empty if they are."""
     if predictions is None:
-        return f"its predictions are no longer in {score.named_folder}"
+        return score.without_masks
     problem = next((part.problems[k] for part in cut if part.problems[k]), "")
     if problem:
         return f"the predictions in {predictions.folder} are not those that were scored ({problem})"

@@ -21,7 +21,8 @@ class ConfusionCell:
     """One cell of the matrix.
 
     Attributes:
-        text: Share of the true class's pixels in whole per cent; empty if there is no pixel.
+        text: Share of the true class's pixels in whole per cent, ``<1`` if that would be 0; empty
+            if there is no pixel.
         step: Index of its colour, of ten; None if there is no pixel.
     """
 
@@ -102,4 +103,5 @@ def confusion_matrix(
 def _cell(pixels: int, share: float) -> ConfusionCell:
     if not pixels:
         return ConfusionCell("", None)
-    return ConfusionCell("<1" if share < 0.005 else f"{100 * share:.0f}", heat_step(share))
+    rounded = f"{100 * share:.0f}"
+    return ConfusionCell("<1" if rounded == "0" else rounded, heat_step(share))

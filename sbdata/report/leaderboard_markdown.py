@@ -55,10 +55,16 @@ def _table(board: Board, texts: Texts, *, words: int) -> str:
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
-    """Return a table as Markdown; its first ``words`` columns are aligned to the left."""
+    r"""Return a table as Markdown; its first ``words`` columns are aligned to the left.
+
+    >>> print(markdown_table(["set a|b<br>IA"], [["0.5"]], 1))
+    | set a\|b<br>IA |
+    | --- |
+    | 0.5 |
+    """
     rule = ["---" if k < words else "---:" for k in range(len(titles))]
-    cells = ([escaped(cell) for cell in row] for row in rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in (titles, rule, *cells))
+    head, *cells = ([escaped(cell) for cell in row] for row in (titles, *rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *cells))
 
 
 def escaped(text: str) -> str:

@@ -77,10 +77,11 @@ def intro_of(board: Board) -> str:
 def quality_said(board: Board, quality: Quality) -> str:
     """Return the caption of the pseudo-mask table: its ground truth, and what a miss is."""
     recall = quality.lost_threshold.replace("under 50 %", "< 0.5")
+    miss_rate = miss_rate_title(quality)
     return (
         f"Pseudo-masks of {board.training}, the masks that the segmenters learned from, against "
         f"that set's ground truth: {count(quality.n_images, 'image')}, with 255 (ignored) read as "
-        f"background. {numbers_of(quality)} {_CELLS} {miss_rate_title(quality).capitalize()}: "
+        f"background. {numbers_of(quality)} {_CELLS} {miss_rate[0].upper()}{miss_rate[1:]}: "
         f"{quality.smallest} instances with pixel recall {recall}, after each stage that writes "
         "masks; the last are the pseudo-masks themselves."
     )

@@ -77,6 +77,20 @@ class SavedScore:
         places = [named] if named.is_absolute() else [base / named for base in bases]
         return next((place for place in places if place.is_dir()), None)
 
+    @property
+    def without_masks(self) -> str:
+        """Return why the predictions cannot be shown as masks; empty if they are there as masks."""
+        folder = self.predictions
+        if folder is None:
+            if self.named_folder.endswith(".json"):
+                return f"its predictions are a JSON file, {self.named_folder}"
+            return f"its predictions are no longer in {self.named_folder}"
+        if "palette" in self.options:
+            return "its predictions were decoded through a palette"
+        if any(folder.glob("*.npy")):
+            return f"its predictions in {folder} are .npy arrays"
+        return ""
+
 
 def is_saved_score(folder: Path) -> bool:
     """Return True if a folder holds a result of ``sbdata score``, of any version."""

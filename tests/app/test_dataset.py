@@ -137,6 +137,25 @@ def test_samples_that_were_deleted_in_the_app_come_back(fo, build_album, masks):
     assert_equals_manifest(load_set(root, masks).dataset, root)
 
 
+def test_images_that_a_user_added_are_kept_and_change_nothing(fo, build_album, score_album, masks):
+    root = build_album()
+    first = load_set(root, masks)
+    attach_run(first.dataset, first.opened, read_run(score_album(root, "all")))
+    for name in ("/added.jpg", "/another.jpg"):
+        first.dataset.add_sample(fo.Sample(filepath=name, tags=["mine"]))
+    again = load_set(root, masks)
+    assert (again.change, again.detached) == ("same", ())
+    shutil.rmtree(root)
+    build_album(squares=changed_squares())
+    changed = load_set(root, masks)
+    assert changed.change == "changed"
+    added = changed.dataset.match_tags("mine")
+    assert added.values("filepath") == ["/added.jpg", "/another.jpg"]
+    assert len(changed.dataset) == len(changed.opened) + 2
+    with pytest.raises(ValueError, match="duplicate key"):
+        changed.dataset.add_sample(fo.Sample(filepath="/a.jpg", sbdata_image_id="a"))
+
+
 def test_a_set_that_was_moved_is_found_again(fo, build_album, masks, tmp_path):
     root = build_album()
     ids = load_set(root, masks).dataset.values("id")

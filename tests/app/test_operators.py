@@ -166,6 +166,17 @@ def test_filters_of_the_sidebar_count(shapes: Any, tmp_path: Path) -> None:
     assert min(n for n in found.images["n_small"].to_pylist()) > 0
 
 
+def test_an_image_that_a_user_added_is_not_written(fo: Any, shapes: Any, tmp_path: Path) -> None:
+    from sbdata.app.plugin.operators import ExportView
+
+    shapes.add_sample(fo.Sample(filepath="/added.jpg"))
+    said = ExportView().resolve_input(_context(shapes)).to_json()["type"]["properties"]["said"]
+    assert f"{len(shapes) - 1} images" in str(said)
+    result = _export(shapes, name="ours", out=str(tmp_path / "out"))
+    found = read_manifest(Path(result["written"]))
+    assert found.images.num_rows == len(shapes) - 1
+
+
 def test_what_cannot_be_written_is_told(shapes: Any, tmp_path: Path) -> None:
     result = _export(shapes, shapes.limit(1), name="a/b", out=str(tmp_path / "out"))
     assert result["written"] == ""

@@ -15,7 +15,7 @@ from PIL import Image
 from sbdata.app.dataset import load_set
 from sbdata.app.info import field_name, info_of, note_info
 from sbdata.app.run_folder import check_runs, read_run
-from sbdata.app.runs import attach_run, detach_runs, restore_masks, run_fields
+from sbdata.app.runs import attach_run, check_fields, detach_runs, restore_masks, run_fields
 from sbdata.errors import InputError
 from sbdata.score.saved import check_saved_score
 from sbdata.sets import open_set
@@ -382,6 +382,30 @@ def test_two_runs_of_one_name_are_refused(loaded, score_album, tmp_path):
         attach_run(loaded.dataset, loaded.opened, other)
     shutil.rmtree(run.folder)  # it was moved, rather
     attach_run(loaded.dataset, loaded.opened, other)
+
+
+def test_runs_that_would_have_one_field_are_refused(loaded, score_album):
+    sizes = loaded.opened.bins.names
+    check_fields("cam", ["cam", "cam_small", "tiny_cam"], sizes)
+    attach_run(loaded.dataset, loaded.opened, read_run(score_album(loaded.opened.root, "cam")))
+    before = loaded.dataset.values("ia_small_cam")
+    other = read_run(score_album(loaded.opened.root, "small-cam", shift=2))
+    with pytest.raises(InputError, match="'small_cam' and 'cam' would both have the field 'ia_sma"):
+        attach_run(loaded.dataset, loaded.opened, other)
+    assert loaded.dataset.values("ia_small_cam") == before
+
+
+def test_objects_and_images_that_a_user_added_have_no_score(fo, loaded, score_album):
+    sample = loaded.dataset.match({"sbdata_image_id": "d"}).first()
+    sample.instances.detections.append(fo.Detection(label="cat", bounding_box=[0, 0, 0.5, 0.5]))
+    sample.save()
+    drawn = fo.Detections(detections=[fo.Detection(label="dog", bounding_box=[0, 0, 1, 1])])
+    loaded.dataset.add_sample(fo.Sample(filepath="/added.jpg", instances=drawn))
+    folder = score_album(loaded.opened.root, "run", shift=2)
+    attach_run(loaded.dataset, loaded.opened, read_run(folder))
+    scores = loaded.dataset.values("instances.detections.ia_iou_run")
+    assert scores[-2:] == [[None], [None]]
+    assert None not in [value for of_image in scores[:-2] for value in of_image]
 
 
 @pytest.mark.parametrize(

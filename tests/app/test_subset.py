@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,18 @@ def test_a_place_that_is_taken_or_cannot_be_written(whole: Manifest, tmp_path: P
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
         write_subset(whole, chosen, "few", tmp_path / "file")
+
+
+def test_a_full_disk_leaves_no_half_of_a_set(
+    whole: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    chosen = whole.images["image_id"].to_pylist()[:1]
+    with monkeypatch.context() as patch:
+        patch.setattr("sbdata.app.subset.write_text", full)
+        with pytest.raises(InputError, match="No space left"):
+            write_subset(whole, chosen, "few", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert write_subset(whole, chosen, "few", tmp_path / "out").is_dir()

@@ -34,6 +34,12 @@ def test_command_prints_and_writes(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "| irn | image labels | sb-ewc | 2 |" in readme.read_text()
     assert "<br>→ masks 50.0 ± 0.0 % |" in readme.read_text()
+    linked = tmp_path / "index.md"
+    linked.symlink_to(readme)
+    readme.write_text("<!-- leaderboard:begin pets-b -->\n<!-- leaderboard:end pets-b -->\n")
+    CliRunner().invoke(leaderboard, [given[0], "--readme", str(linked)], catch_exceptions=False)
+    assert linked.is_symlink()
+    assert "| irn | image labels | sb-ewc | 2 |" in readme.read_text()
     again = CliRunner().invoke(leaderboard, [*given, "--json"], catch_exceptions=False)
     boards = read_boards([tmp_path / "results"])
     assert json.loads(again.output) == json.loads(json.dumps(boards_as_dict(boards)))

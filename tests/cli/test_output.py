@@ -48,6 +48,21 @@ def test_any_encoding_will_do(monkeypatch: pytest.MonkeyPatch, encoding: str) ->
     assert f"IA{dash}small" in shown
 
 
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_no_number_of_a_wide_table_is_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], on_terminal: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: on_terminal)
+    row = ["mctformer (hybrid)", "sb-ewc − ce", "mean"]
+    row += [f"+0.{k}50 (−0.5{k}0 to +0.9{k}5)" for k in range(9)]
+    print_table([f"column {k}" for k in range(len(row))], [row])
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    (line,) = [line for line in shown.splitlines() if "mctformer" in line]
+    assert re.split(r" {2,}", line.strip()) == row
+
+
 def test_names_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     say("a\x1b]0;title\x07b")
     print_table(["[red]name[/red]"], [["\x1b[2Jgone"], ["[/nothing]"], ["[link=x]y"]])

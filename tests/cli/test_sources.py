@@ -84,6 +84,13 @@ def test_the_bundled_registry_is_listed() -> None:
         assert part in done.output
 
 
+def test_a_mirror_that_is_no_address_is_named(user: User) -> None:
+    rows = {row["name"]: row for row in user.json("list")}
+    url = rows["sbd"]["files"][0]["urls"][0]
+    failed = user.says("fetch", "sbd", "--mirror", f"{url}=mirror/sbd", status=2)
+    assert "mirror/sbd: only http and https URLs are fetched" in str(failed.exception)
+
+
 def test_fetch_verify_damage_repair(user: User) -> None:
     said = user.says("fetch", "voc", "sbd").output
     assert "VOCtrainval_11-May-2012.tar: " in said
@@ -203,6 +210,7 @@ def test_a_list_that_is_not_as_published_is_said(user: User) -> None:
     [
         (("fetch", "imagenet"), "no published source called 'imagenet'"),
         (("fetch", "coco", "--mirror", "https"), "--mirror takes LEFT=RIGHT"),
+        (("fetch", "coco", "--mirror", "a=b", "--mirror", "a=c"), "--mirror a is given twice, wi"),
         (("verify", "imagenet"), "no published source called 'imagenet'"),
     ],
 )

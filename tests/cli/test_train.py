@@ -161,6 +161,7 @@ def test_bad_input(
         (("predict", "empty", "--images", "empty", "--out", "p"), "model.pt: no such file"),
         (("predict", model, "--images", "empty", "--out", "p"), "empty: holds no photo"),
         (("predict", model, "--images", masks, "--out", "p", "--scales", "0"), "--scales takes"),
+        (("predict", model, "--images", masks, "--out", "p", "--scales", "inf"), "--scales takes"),
         (("predict", model, "--images", masks, "--out", "p", "--refine", "x"), "called 'x'"),
     ):  # fmt: skip
         with pytest.raises(InputError) as refused:

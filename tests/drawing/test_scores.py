@@ -205,6 +205,14 @@ def test_precision_stands_beside_ia_for_each_size(scored, width):
     assert all(float(e.get("x1")) <= float(e.get("x2")) for e in whiskers)
 
 
+@WIDTHS
+def test_the_ia_of_all_sizes_is_not_taken_for_the_one_with_background(scored, width):
+    ia = scored.summary.ia
+    assert ia["ia"].class_mean != ia["ia_objects"].class_mean
+    shown = texts(precision_by_size(scored.summary, scored.intervals, width))
+    assert any(text.startswith("all sizes, without background") for text in shown)
+
+
 # --- all of them ----------------------------------------------------------------------------------
 
 

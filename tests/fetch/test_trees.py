@@ -133,6 +133,19 @@ def test_a_refused_archive_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("folder", [".sbdata", ".SBData"])
+def test_an_archive_cannot_replace_the_table_of_another(tmp_path: Path, folder: str) -> None:
+    table = unpack(tmp_path / "tree", packed(tmp_path))
+    empty = table_bytes(FileTable("a.zip", table.sha256, ()))
+    evil = packed(tmp_path, "b.zip", {**OTHERS, f"{folder}/a.zip.files": empty})
+    with pytest.raises(
+        InputError, match=r"b\.zip: not unpacked: it contains \.[sS][bB][dD]ata/a\.zip"
+    ):
+        unpack(tmp_path / "tree", evil)
+    assert read_table(table_path(tmp_path / "tree", "a.zip")) == table
+    assert visible(tmp_path / "tree") == dict(sorted(CONTENTS.items()))
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     archive = packed(tmp_path)
     (tmp_path / "tree").write_bytes(b"a file")

@@ -316,6 +316,35 @@ def test_altered_predictions_leave_the_figures_alone(own, tmp_path, harm, said):
     assert "predicted as its class" not in after.page.text
 
 
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"options": {"palette": "mine.txt"}}, "its predictions were decoded through a palette"),
+        ({"predictions": "results.json"}, "its predictions are a JSON file, results.json"),
+    ],
+)
+def test_predictions_that_are_no_masks_are_said_to_be_what_they_are(own, tmp_path, about, said):
+    opened, score = own
+    noted = score.summary["provenance"]
+    first = {**noted["predictions"][0], "folder": about.get("predictions", score.named_folder)}
+    options = {**noted["options"], **about.get("options", {})}
+    provenance = {**noted, "options": options, "predictions": [first]}
+    summary = {**score.summary, "provenance": provenance}
+    of_others = type(score)("mine", score.folder, summary, score.instances, score.images)
+    done = write_browse(opened, tmp_path / "out", [of_others])
+    assert f"A: shown without its pixels, for {said}" in done.notes
+    assert Browsed(tmp_path / "out").data["pixels"] == [False]
+
+
+def test_arrays_are_no_masks(own, tmp_path):
+    opened, score = own
+    for path in sorted(score.predictions.glob("*.png")):
+        np.save(path.with_suffix(".npy"), np.array(Image.open(path)))
+        path.unlink()
+    done = write_browse(opened, tmp_path / "out", [score])
+    assert "are .npy arrays" in done.notes[-1]
+
+
 # --- safety ---------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,12 @@ def test_rows_are_shares_of_the_true_class() -> None:
 EMPTY = ConfusionCell("", None)
 
 
+def test_a_confusion_is_never_shown_as_none() -> None:
+    """Half a per cent is rounded to the even number, which is 0."""
+    found = confusion_matrix(np.array([[199, 1], [0, 0]]), ("cat",))
+    assert [cell.text for cell in found.rows[0][2]] == ["100", "<1"]
+
+
 def test_a_wide_matrix_is_folded() -> None:
     for classes in (MOST_OPEN - 1, MOST_OPEN):  # and background
         names = [f"class {c}" for c in range(classes)]

@@ -133,7 +133,7 @@ class ExportView(foo.Operator):  # type: ignore[misc]
             description="Folder in which the new set's folder is created",
             default=str(Path(known["root"]).parent / "manifests"),
         )
-        shown = shown_view(ctx, stages_of(ctx)).count()
+        shown = shown_view(ctx, stages_of(ctx)).exists(IMAGE_ID).count()
         inputs.md(
             f"It will hold the **{count(shown, 'image')}** shown, with all their objects, hidden "
             "ones as well: without these, a prediction that finds one would count as wrong.",
@@ -147,7 +147,9 @@ class ExportView(foo.Operator):  # type: ignore[misc]
         out = _path(ctx.params.get("out")) or Path(known["root"]).parent / "manifests"
         try:
             manifest = read_manifest(Path(known["root"]))
-            image_ids = shown_view(ctx, stages_of(ctx)).values(IMAGE_ID)
+            shown = shown_view(ctx, stages_of(ctx)).values(IMAGE_ID)
+            # An image that a user added to the dataset does not belong to the set.
+            image_ids = [image_id for image_id in shown if image_id is not None]
             folder = write_subset(manifest, image_ids, str(ctx.params["name"]).strip(), out)
         except InputError as error:
             ctx.ops.notify(str(error), variant="error")
