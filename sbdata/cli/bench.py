@@ -24,6 +24,7 @@ from sbdata.cli.shell_completion import (
 )
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
+from sbdata.limits import MAX_SEED
 
 if TYPE_CHECKING:
     from sbdata.benchmark.config import BenchmarkConfig
@@ -81,7 +82,7 @@ _PAPER = 90  # characters of a title that --list shows; --json has all
     "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Number of seeds."
 )
 @click.option(
-    "--first-seed", type=click.IntRange(min=0), default=0, show_default=True,
+    "--first-seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
     help="First seed. Existing results of other seeds are kept.",
 )  # fmt: skip
 @click.option(
