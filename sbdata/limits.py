@@ -33,6 +33,9 @@ MAX_CROP = 4096
 MAX_SCALE = 16.0
 """Largest factor by which an image is enlarged in training and inference."""
 
+MAX_SEED = 2**62
+"""Largest seed of a run: PyTorch and the records of runs take whole numbers of 63 bits."""
+
 MAX_TABLE_BYTES = 256 * 2**20
 """Memory in bytes up to which any Parquet file is read, however small the file is."""
 

@@ -35,6 +35,9 @@ class Sgd:
         poly_power: Power of the schedule.
         head: Factor on ``lr`` for new layers.
         weight_decay: Weight decay of all trained parameters.
+
+    Raises:
+        InputError: for impossible values.
     """
 
     lr: float
@@ -43,6 +46,15 @@ class Sgd:
     poly_power: float = 0.9
     head: float = 10.0
     weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if min(self.lr, self.poly_power, self.head, self.weight_decay) < 0:
+            msg = "optimiser: lr, poly_power, head and weight_decay must not be negative"
+        elif not 0 <= self.momentum < 1 or (self.nesterov and not self.momentum):
+            msg = "optimiser: momentum must lie in 0..1, below 1, and above 0 for nesterov"
+        else:
+            return
+        raise InputError(msg)
 
     def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
         """Return the learning-rate schedule."""
@@ -57,11 +69,19 @@ class Adam:
         lr: Learning rate of the backbone.
         head: Factor on ``lr`` for new layers.
         weight_decay: Weight decay of all trained parameters.
+
+    Raises:
+        InputError: for impossible values.
     """
 
     lr: float
     head: float = 20.0
     weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if min(self.lr, self.head, self.weight_decay) < 0:
+            msg = "optimiser: lr, head and weight_decay must not be negative"
+            raise InputError(msg)
 
     def schedule(self, steps: int, epochs: int) -> schedules.Schedule:
         """Return the learning-rate schedule."""

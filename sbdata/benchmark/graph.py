@@ -88,6 +88,7 @@ def plan_tasks(
     stand_ins = unbuilt or {}
     methods = find_methods(config, cache.root, unbuilt=unbuilt is not None)
     training = _open_set(config.training, stand_ins)
+    _check_classes(methods, training)
     sets = _open_sets(config, training, stand_ins)
     ceiling = next((method.name for method in methods.values() if not method.stages), None)
     if ceiling is not None and isinstance(training, EvaluationSet):
@@ -96,6 +97,18 @@ def plan_tasks(
     return Planner(
         config, methods, training, sets, results, workers, cache.hashes, may_lack
     ).tasks()
+
+
+def _check_classes(methods: Mapping[str, Method], training: PlannedSet) -> None:
+    """Check that imported masks have the training set's classes, by the same numbers."""
+    for method in methods.values():
+        if method.classes not in (None, training.taxonomy.classes):
+            msg = (
+                f"method {method.name}: its imported masks have other classes "
+                f"({', '.join(method.classes[:3])}, ...) than the training set {training.root} "
+                f"({', '.join(training.taxonomy.classes[:3])}, ...); import them for this set"
+            )
+            raise InputError(msg)
 
 
 def _open_sets(

@@ -8,6 +8,7 @@ in.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,12 +24,34 @@ from sbdata.completion import (
 )
 from sbdata.errors import InputError
 from sbdata.fingerprints import content_of
-from sbdata.storage import remove_leftovers
+from sbdata.storage import remove_leftovers, write_text
 
 STAGE_MARKER = ".stage.json"
 """Name of a stage's marker; hidden, so that a folder of masks holds only masks to score."""
 
 INPUTS = "inputs"
+
+STARTED = ".started.json"
+"""Name of the file that records, while a step makes a folder, the inputs that it makes it from."""
+
+
+def begin(folder: Path, inputs: Mapping[str, str]) -> None:
+    """Prepare an unfinished folder for its step, which may continue with the files in it.
+
+    Files of a killed process are kept only if they were made from the same content; those of other
+    or unknown inputs are deleted, so that results of two runs of an earlier step never mix.
+
+    Args:
+        folder: Folder of a step; created if necessary.
+        inputs: Content of the step's inputs, by any names.
+    """
+    note = folder / STARTED
+    wanted = json.dumps(dict(inputs), sort_keys=True) + "\n"
+    if note.is_file() and note.read_bytes() == wanted.encode():
+        return
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    write_text(note, wanted)
 
 
 def usable(
@@ -92,7 +115,10 @@ def keep(
     """
     remove_leftovers(folder)
     names = files_below(folder, name) if files is None else sorted(files)
-    return write_marker(folder, names, {**extra, INPUTS: dict(inputs)}, name=name)
+    names = [path for path in names if path != STARTED]
+    marker = write_marker(folder, names, {**extra, INPUTS: dict(inputs)}, name=name)
+    (folder / STARTED).unlink(missing_ok=True)
+    return marker
 
 
 def files_below(folder: Path, marker: str) -> list[str]:

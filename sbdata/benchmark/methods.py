@@ -22,7 +22,7 @@ from sbdata.benchmark.stage import Stage, code_of, in_order
 from sbdata.errors import InputError
 from sbdata.fingerprints import code_fingerprint, hash_of
 from sbdata.importers.sources import UNKNOWN
-from sbdata.supervision import BOXES, SALIENCY
+from sbdata.supervision import BOXES, IMAGE_LABELS, SALIENCY
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Method:
         variant: Suffix of the name, such as ``hybrid``; empty for the method itself.
         reference: Stages of the method's preset ``smoke`` by the same names, to which estimated
             durations refer; empty if it has none.
+        classes: Names of the classes of imported masks, from number 1; None if it makes its own.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Method:
     stages: Mapping[str, Stage] = field(default_factory=dict)
     variant: str = ""
     reference: Mapping[str, Stage] = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
 
     @property
     def code(self) -> str:
@@ -107,10 +109,13 @@ def find_methods(
                 method = _replaced(method, config.pseudo[name], unbuilt=unbuilt)
         found[method.name] = method
     for path, option, seen, what in (
+        (config.labels, "--labels", IMAGE_LABELS, "image labels"),
         (config.saliency, "--saliency", SALIENCY, "saliency maps"),
         (config.boxes, "--boxes", BOXES, "boxes"),
     ):
-        if path is not None and not any(seen in method.supervision for method in found.values()):
+        # A study may be narrowed to methods that use none of a part's files.
+        used = config.part or any(seen in method.supervision for method in found.values())
+        if path is not None and not used:
             msg = (
                 f"{option} {path}: none of {', '.join(found)} uses {what}; leave it out, or name a "
                 "method that does"
@@ -122,7 +127,9 @@ def find_methods(
 def _imported(called: str, cache: Path) -> Method:
     record, stage = find_import(called, cache)
     name, paper = method_name(record), paper_of(record)
-    return Method(name, paper, record.supervision, False, {stage.name: stage})
+    return Method(
+        name, paper, record.supervision, False, {stage.name: stage}, classes=record.classes
+    )
 
 
 IMPORTED = "imported masks"
@@ -146,6 +153,7 @@ def _replaced(method: Method, folder: Path, *, unbuilt: bool) -> Method:
         stages={stage.name: stage},
         reference={},
         variant=IMPORTED,
+        classes=record.classes,
     )
 
 

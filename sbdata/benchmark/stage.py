@@ -1,28 +1,31 @@
 """Stages: functions from settings and earlier stages' folders to a folder, stored under a hash.
 
 The id of a stage's task is the fingerprint of its function, its settings with the files that they
-name, the ids of the stages it builds on, the content of photos and weak labels, the seed, and all
-code that it can reach. So work that two methods share is computed once, and a changed constant or
-line of code recomputes only what depends on it.
+name and the pretrained weights that ``auto`` stands for, the ids of the stages it builds on, the
+content of photos and weak labels, the seed, and all code that it can reach. So work that two
+methods share is computed once, and a changed constant or line of code recomputes only what depends
+on it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sbdata.benchmark.markers import STAGE_MARKER, content_of_marker, keep, usable
+from sbdata.benchmark.markers import STAGE_MARKER, begin, content_of_marker, keep, usable
 from sbdata.benchmark.tasks import Task
 from sbdata.completion import Marker
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.fingerprints import files_named_in
 from sbdata.settings import as_plain, from_plain
+from sbdata.train.weights import weights_content
 from sbdata.weak_labels.weak_set import WeakSet
 
 if TYPE_CHECKING:
@@ -42,7 +45,8 @@ class StageContext:
 
     Attributes:
         weak: Photos and weak labels.
-        folder: Output folder. It may hold files of a killed process: continue, or start again.
+        folder: Output folder. It may hold files that a killed process made from the same inputs:
+            continue, or start again.
         seed: Seed of everything random.
         place: Device and workers.
         progress: Callback, called with (done, total).
@@ -162,7 +166,27 @@ def stage_of(task: Task) -> Stage:
 
 
 def _content_of_files(settings: Any) -> dict[str, str]:
-    return {name: _HASHES.sha256(path) for name, path in files_named_in(settings)}
+    """Return the content of the files that settings name, and of weights that they leave to us."""
+    named = {name: _HASHES.sha256(path) for name, path in files_named_in(settings)}
+    return named | {name: _content_of_auto(network) for name, network in _auto_weights(settings)}
+
+
+def _auto_weights(settings: Any, above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted key of each ``weights: auto`` in settings, and its network of timm."""
+    if isinstance(settings, list):
+        settings = dict(enumerate(settings))
+    if not isinstance(settings, Mapping):
+        return
+    network = settings.get("backbone", settings.get("model"))
+    if settings.get("weights") == "auto" and isinstance(network, str):
+        yield f"{above}weights", network
+    for name, value in settings.items():
+        yield from _auto_weights(value, f"{above}{name}.")
+
+
+@cache
+def _content_of_auto(network: str) -> str:
+    return weights_content(network, "auto")
 
 
 def code_of(stage: Stage) -> tuple[str, ...]:
@@ -190,7 +214,7 @@ def run_stage(
     """Run one stage, unless it is done; its earlier stages must be.
 
     A stage with a missing file, or whose earlier stages were made again with other results, is run
-    again from the start.
+    again from the start; so is one that was killed before they were.
 
     Args:
         stage: Stage to run.
@@ -207,7 +231,7 @@ def run_stage(
     if usable(folder, inputs, name=STAGE_MARKER, whole=True, verify=verify) is not None:
         return
     began = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
+    begin(folder, inputs)
     stage.loaded()(context, stage.settings, *earlier)
     said = {
         "stage": stage.name,

@@ -67,7 +67,7 @@ class Study:
     Attributes:
         name: Name of the study.
         methods: Names of baselines, or ``full``.
-        strategies: Names of training strategies; the first is the control of the others.
+        strategies: Names of training strategies; the tables compare the others with ``ce``.
         seeds: Seeds.
         parts: Training sets with their scored sets, by the name of the part.
         description: One or two sentences about the study.

@@ -24,6 +24,8 @@ from sbdata.formatting import count
 from sbdata.manifest import is_manifest
 from sbdata.sets import open_set
 from sbdata.settings import as_plain
+from sbdata.supervision import LABELS_ONLY
+from sbdata.weak_labels.sources import WeakSources
 
 FIGURES = (
     "miou",
@@ -255,7 +257,7 @@ def _of_study(
     entries: Sequence[SetRecord],
     work: Path,
 ) -> tuple[list[SetRecord], list[str]]:
-    """Return the results of a part, and a note on those that were made by other settings."""
+    """Return the results of a part, and a note on those of other settings or weak labels."""
     expected = _expected(config, work)
     ours, others = [], 0
     for entry in entries:
@@ -266,9 +268,10 @@ def _of_study(
             and entry.strategy in study.strategies
             and entry.seed in study.seeds
         )
-        if asked and _agrees(entry, expected):
+        if asked and _agrees(entry, expected) and _same_labels(entry, config):
             ours.append(entry)
-        others += asked and not _agrees(entry, expected)
+        elif asked:
+            others += 1
     said = f"{count(others, 'result')} with other settings than the study's left out."
     return ours, [said] if others else []
 
@@ -294,3 +297,23 @@ def _agrees(entry: SetRecord, expected: Mapping[str, Mapping[str, str]]) -> bool
     if entry.variant == IMPORTED:
         wanted = {k: v for k, v in wanted.items() if not k.startswith("method_settings: ")}
     return all(entry.identity.get(name) == value for name, value in wanted.items())
+
+
+def _same_labels(entry: SetRecord, config: BenchmarkConfig) -> bool:
+    """Return True if a method learned from the weak labels that the part names.
+
+    Files that are not on this machine are compared by their names alone.
+    """
+    if entry.true_masks or entry.variant == IMPORTED:
+        return True
+    boxes = config.boxes if "boxes" in entry.kind else None
+    given = [path for path in (config.labels, boxes) if path is not None]
+    said = entry.labels.removesuffix(f"; {LABELS_ONLY}")
+    if all(path.exists() for path in given):
+        texts = (None if path is None else str(path) for path in (config.labels, boxes))
+        same = said == WeakSources(boxes is not None, *texts).describe()
+    else:
+        same = all(path.name in said for path in given)
+    maps = config.saliency if "saliency" in entry.kind else None
+    used = entry.identity.get("training: saliency", "null")
+    return same and (used == "null" if maps is None else used.startswith(f"{maps.name}, SHA-256 "))

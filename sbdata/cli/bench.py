@@ -24,6 +24,7 @@ from sbdata.cli.shell_completion import (
 )
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
+from sbdata.limits import MAX_SEED
 
 if TYPE_CHECKING:
     from sbdata.benchmark.config import BenchmarkConfig
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 _FOLDER = click.Path(path_type=Path)
 _PAPER = 90  # characters of a title that --list shows; --json has all
-_SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean",
-          "ia_large.class_mean")  # fmt: skip
 
 
 @click.command(
@@ -83,7 +82,7 @@ _SHOWN = ("miou", "ia.class_mean", "ia_small.class_mean", "ia_medium.class_mean"
     "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Number of seeds."
 )
 @click.option(
-    "--first-seed", type=click.IntRange(min=0), default=0, show_default=True,
+    "--first-seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
     help="First seed. Existing results of other seeds are kept.",
 )  # fmt: skip
 @click.option(
@@ -431,16 +430,22 @@ def _show_results(written: Mapping[Path, ResultRecord], as_json: bool) -> None:
     if as_json:
         say(json.dumps([{"file": str(file), **r.as_dict()} for file, r in written.items()]))
         return
+    from sbdata.metrics.registry import sizes_in
+
+    scores = [scored for result in written.values() for scored in result.sets.values()]
+    sizes = dict.fromkeys(size for scored in scores for size in sizes_in(scored.n_instances))
+    shown = ("miou", "ia.class_mean", *(f"ia_{size}.class_mean" for size in sizes))
     rows = []
     for result in written.values():
         for name, scored in result.sets.items():
-            values = [scored.figures[figure].value for figure in _SHOWN if figure in scored.figures]
+            given = [scored.figures.get(figure) for figure in shown]
+            values = [None if figure is None else figure.value for figure in given]
             cells = ["–" if value is None else f"{value:.3f}" for value in values]
             rows.append([f"{result.method}, {result.strategy}", str(result.seed), name, *cells])
     if any(result.synthetic for result in written.values()):
         say("synthetic photos")
-    header = [name.removesuffix(".class_mean") for name in _SHOWN]
-    print_table(["method, strategy", "seed", "set", *header[: len(rows[0]) - 3]], rows)
+    header = [name.removesuffix(".class_mean") for name in shown]
+    print_table(["method, strategy", "seed", "set", *header], rows)
     folder = next(iter(written)).parent
     say(f"{folder}: {len(written)} results; 'sbdata leaderboard' compares them")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from sbdata.cli.examples import examples
 from sbdata.cli.output import say
 from sbdata.cli.shell_completion import complete_set
 from sbdata.errors import InputError
+from sbdata.limits import MAX_SCALE
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -124,7 +124,10 @@ def _scales(text: str) -> tuple[float, ...]:
         scales = tuple(float(part) for part in text.split(","))
     except ValueError:
         scales = ()
-    if not scales or not all(0 < scale < math.inf for scale in scales):
-        msg = f"--scales takes positive numbers, such as 0.5,1,1.5, not {text!r}"
+    if not scales or not all(0 < scale <= MAX_SCALE for scale in scales):
+        msg = (
+            f"--scales takes positive numbers, {MAX_SCALE:g} at most, such as 0.5,1,1.5, not "
+            f"{text!r}"
+        )
         raise InputError(msg)
     return scales

@@ -18,6 +18,7 @@ from sbdata.cli.shell_completion import (
 )
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
+from sbdata.limits import MAX_SEED
 
 if TYPE_CHECKING:
     from sbdata.train.samples import TrainingImages
@@ -84,7 +85,7 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MAX_SEED),
     multiple=True,
     help="Training seed; its runs are written to OUT/seed-N; may be repeated [0].",
 )
@@ -228,7 +229,8 @@ def _opened(
         if not ids.is_file():
             msg = f"{ids}: no such file; --ids takes a text file with one image id per line"
             raise InputError(msg)
-        chosen = [name for line in read_lines(ids, "image ids") for name in line.split()]
+        lines = (line.strip() for line in read_lines(ids, "image ids"))
+        chosen = [line for line in lines if line]
     return images_of_folders(images, masks, named_taxonomy(taxonomy or "voc20"), chosen)
 
 

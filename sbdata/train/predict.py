@@ -120,13 +120,18 @@ def predict_folder(
         Number of files written.
 
     Raises:
-        InputError: if a photo cannot be read, an id is not a valid file name or is repeated, a
-            scale is not above 0, the model has more than 254 classes or outputs that are not
-            finite, or the folder's files were made in another way or altered.
+        InputError: if a photo cannot be read or its mask would replace it, an id is not a valid
+            file name or is repeated, a scale is not above 0, the model has more than 254 classes or
+            outputs that are not finite, or the folder's files were made in another way or altered.
     """
     hashes = FileHashes() if hashes is None else hashes
     _check_scales(scales)
     _check_ids([image_id for image_id, _ in images])
+    targets = {image_id: out / f"{image_id}.png" for image_id, _ in images}
+    for image_id, path in images:
+        if targets[image_id].is_file() and path.is_file() and targets[image_id].samefile(path):
+            msg = f"{path}: its mask would replace this photo; choose another folder than {out}"
+            raise InputError(msg)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
     made_by = {
@@ -139,7 +144,6 @@ def predict_folder(
     photos = {image_id: _content(path, hashes) for image_id, path in images}
     complete = not overwrite and _is_complete(out)
     stale, photos = _claimed(out, made_by, photos, overwrite, replace_others)
-    targets = {image_id: out / f"{image_id}.png" for image_id, _ in images}
     if complete and not stale and all(target.exists() for target in targets.values()):
         return 0
     _begin(out, made_by, photos, stale)

@@ -16,6 +16,9 @@ RATES = (6, 12, 18, 24)
 Precision = Literal["auto", "32", "bf16", "fp16"]
 """Precision of a training; see ``sbdata.train.precision``."""
 
+REFINERS = ("none", "pamr", "par", "crf")
+"""Names of the refinements of predictions; see ``sbdata.train.refine``."""
+
 DILATIONS = (1, 2, 4, 8, 12, 24)
 """Distances, in pixels, of the neighbours that PAMR and PAR compare."""
 
@@ -247,7 +250,7 @@ def _are_scales(scales: Sequence[float]) -> bool:
 
 
 def _check(preset: Preset, where: str) -> None:
-    model, optimisation = preset.model, preset.optimisation
+    model, optimisation, crf = preset.model, preset.optimisation, preset.inference.crf
     rules = (
         (model.output_stride in (8, 16), "model.output_stride must be 8 or 16"),
         (min(model.rates, default=0) > 0, "model.rates must be a list of positive numbers"),
@@ -271,6 +274,12 @@ def _check(preset: Preset, where: str) -> None:
             "optimisation.batch_size must be a positive multiple of optimisation.accumulate",
         ),
         (optimisation.lr > 0, "optimisation.lr must be positive"),
+        (0 <= optimisation.momentum < 1, "optimisation.momentum must lie in 0..1, below 1"),
+        (
+            min(optimisation.weight_decay, optimisation.head, optimisation.head_bias) >= 0,
+            "optimisation.weight_decay, head and head_bias must not be negative",
+        ),
+        (optimisation.poly_power >= 0, "optimisation.poly_power must not be negative"),
         (
             optimisation.update_every >= 1 and optimisation.checkpoint_every >= 1,
             "optimisation.update_every and checkpoint_every must be at least 1",
@@ -282,6 +291,18 @@ def _check(preset: Preset, where: str) -> None:
         (
             _are_scales(preset.inference.scales),
             f"inference.scales must be a list of positive numbers, {MAX_SCALE:g} at most",
+        ),
+        (
+            preset.inference.refine in REFINERS,
+            f"inference.refine must be one of {', '.join(REFINERS)}",
+        ),
+        (
+            min(crf.gaussian_xy, crf.bilateral_xy, crf.bilateral_rgb) > 0,
+            "inference.crf: standard deviations must be positive",
+        ),
+        (
+            min(crf.gaussian_weight, crf.bilateral_weight, crf.iterations) >= 0,
+            "inference.crf: weights and iterations must not be negative",
         ),
     )
     for holds, rule in rules:

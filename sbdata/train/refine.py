@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from sbdata.errors import InputError
 from sbdata.settings import as_plain
-from sbdata.train.preset import DILATIONS, CrfParameters
+from sbdata.train.preset import DILATIONS, REFINERS, CrfParameters
 
 Photo = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
@@ -27,8 +27,6 @@ Probabilities = npt.NDArray[np.float32]
 Refiner = Callable[[Photo, Probabilities], Probabilities]
 """Function ``refine(image, probabilities)``: uint8 RGB ``(H, W, 3)`` and float32 ``(K, H, W)`` in,
 float32 ``(K, H, W)`` out; the arguments are not changed."""
-
-REFINERS = ("none", "pamr", "par", "crf")
 
 _TINY = 1e-8
 _STEPS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx)

@@ -62,6 +62,24 @@ def test_a_preset_builds_on_another() -> None:
     assert presets_of("cda")["photos"]["irn"] == presets_of("irn")["photos"]
 
 
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("cam", "classifier.optimiser.lr=-1", "optimiser: lr, poly_power, head and weight_decay"),
+        ("cam", "classifier.optimiser.head=-1", "optimiser: lr, poly_power, head and weight_decay"),
+        ("cam", "classifier.optimiser.momentum=1", "optimiser: momentum must lie in 0..1"),
+        ("cam", "classifier.optimiser={lr: 1, nesterov: true}", "above 0 for nesterov"),
+        ("amn", "pixels.optimiser.weight_decay=-1e-4", "optimiser: lr, head and weight_decay must"),
+        ("drs", "refining.optimiser.lr=-1e-4", "optimiser: lr, head and weight_decay must not be"),
+    ],
+)
+def test_impossible_optimisers_are_refused_before_anything_runs(
+    name: str, override: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        baseline(name).resolved("smoke", (override,))
+
+
 def test_a_base_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.smoke.yaml").write_text("base: yours.smoke\n")
     monkeypatch.setattr(resources, "files", lambda name: tmp_path)

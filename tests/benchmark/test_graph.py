@@ -168,8 +168,12 @@ def test_bad_plans_are_told(plan, tmp_path) -> None:
     assert {"full", "stripes"} <= {said["name"] for said in describe_baselines()}
 
 
-def test_saliency_and_boxes_that_nobody_takes_are_said(plan, tmp_path) -> None:
+def test_weak_labels_that_nobody_takes_are_said(plan, tmp_path) -> None:
+    with pytest.raises(InputError, match=r"--labels .*: none of full uses image labels"):
+        find_methods(plan(methods=("full",), labels=tmp_path), tmp_path)
     with pytest.raises(InputError, match=r"--saliency .*: none of stripes uses saliency maps"):
         find_methods(plan(saliency=tmp_path), tmp_path)
     with pytest.raises(InputError, match=r"--boxes .*: none of stripes uses boxes"):
         find_methods(plan(boxes=tmp_path), tmp_path)
+    named = dict.fromkeys(("labels", "saliency", "boxes"), tmp_path)  # those of a study's part
+    assert list(find_methods(plan(methods=("full",), part="voc", **named), tmp_path)) == ["full"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,3 +50,23 @@ def test_imported_truth_trains_what_the_ceiling_does(
         plan_bench(plan(methods=("import:truth", f"import:{folder}")), work)
     with pytest.raises(InputError, match=r"no such import \(existing: truth"):
         plan_bench(plan(methods=("import:other",)), work)
+
+
+@pytest.mark.parametrize("used", ["import:truth", "stripes"])
+def test_masks_of_other_classes_are_refused(
+    plan: Callable[..., BenchmarkConfig], sets: Sets, tmp_path: Path, used: str
+) -> None:
+    """The ids may be those of the training set, and a number may stand for another class."""
+    work = tmp_path / "work"
+    folder = work / "imports" / "truth"
+    request = Request(sets.training / "SegmentationClass", target_of_set(sets.training), "truth")
+    import_masks(request, folder)
+    config = plan(methods=(used,), pseudo={used: folder} if used == "stripes" else {})
+    assert plan_bench(config, work)
+    record = json.loads((folder / "import.json").read_text())
+    record["classes"] = record["classes"][::-1]
+    (folder / "import.json").write_text(json.dumps(record))
+    with pytest.raises(
+        InputError, match=r"other classes \(.*, \.\.\.\) than the training set .*six"
+    ):
+        plan_bench(config, work)

@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import torch
 
 import sbdata
 from sbdata import fingerprints
+from sbdata.benchmark import stage as stage_module
 from sbdata.benchmark.baseline import find_baseline
 from sbdata.benchmark.markers import STAGE_MARKER as DONE
 from sbdata.benchmark.stage import Stage, in_order
 from sbdata.completion import read_marker, write_marker
 from sbdata.errors import InputError
 from sbdata.sets import open_set
+from sbdata.train import weights as weights_module
 from sbdata.train.devices import DistributedContext
 from sbdata.weak_labels.weak_set import WeakSet, weak_set
 from tests.baselines.weak_examples import last_stage
@@ -159,6 +162,40 @@ def test_key_changes_with_the_content_of_a_file_that_settings_name(
     assert keys[0] == keys[2] != keys[1]
 
 
+@dataclass(frozen=True)
+class Networks:
+    network: Mapping[str, str]
+    others: tuple[Mapping[str, str], ...] = ()
+
+
+def test_key_changes_with_the_weights_that_auto_stands_for(
+    weak: WeakSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the installed package, or those that this version of timm fetches."""
+
+    def key(*backbones: str, weights: str = "auto") -> str:
+        stage_module._content_of_auto.cache_clear()  # as in a new process
+        first, *others = [{"backbone": name, "weights": weights} for name in backbones]
+        return key_of(Stage("trains", print, Networks(first, tuple(others))), weak, 0)
+
+    package = tmp_path / "lite0.pth"
+    package.write_bytes(b"first")
+    monkeypatch.setattr(weights_module, "lite0_file", lambda: package)
+    names = ("tf_efficientnet_lite0", "resnet50.tv_in1k")
+    before = [key(name) for name in names], key(*names), key(*names, weights="none")
+    assert before == ([key(name) for name in names], key(*names), key(*names, weights="none"))
+    package.write_bytes(b"other")
+    assert key(names[0]) != before[0][0]
+    assert key(names[1]) == before[0][1]
+    assert key(*names) != before[1]
+    package.write_bytes(b"first")
+    monkeypatch.setattr(weights_module, "version_of", lambda name: "another")
+    assert key(names[0]) == before[0][0]
+    assert key(names[1]) != before[0][1]
+    assert key(*names) != before[1]
+    assert key(*names, weights="none") == before[2]
+
+
 def test_stage_runs_once(last: Stage, weak: WeakSet, tmp_path: Path, log: Any) -> None:
     [first] = last.after
     folder = run(first, weak, tmp_path / "stages")
@@ -270,6 +307,47 @@ def test_failed_stage_is_run_again(weak: WeakSet, tmp_path: Path) -> None:
     run(stage, weak, tmp_path)
     run(stage, weak, tmp_path)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_a_killed_run_made_of_other_results_is_not_mixed_in(
+    weak: WeakSet, tmp_path: Path, changed: bool
+) -> None:
+    """A stage is killed halfway; the one before it is made again before it continues."""
+    source = tmp_path / "source"
+    seen = []
+
+    def before(task: Any, settings: Any) -> None:
+        (task.folder / "model").write_text(source.read_text())
+
+    def after(task: Any, settings: Any, model: Path) -> None:
+        for name in ("a", "b"):
+            seen.append(name)
+            if not (task.folder / name).is_file():
+                (task.folder / name).write_text((model / "model").read_text())
+            if len(seen) == 1:
+                raise KeyboardInterrupt
+
+    first = Stage("before", before, None)
+    second = Stage("after", after, None, (first,))
+    source.write_text("old")
+    made = run(first, weak, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run(second, weak, tmp_path)
+    (half,) = tmp_path.glob("after-*/a")
+    half.write_text("of the killed run")
+    if changed:
+        source.write_text("new")
+    shutil.rmtree(made)
+    run(first, weak, tmp_path)
+    folder = run(second, weak, tmp_path)
+    found = {path.name: path.read_text() for path in folder.iterdir() if path.name != DONE}
+    assert found == (
+        {"a": "new", "b": "new"} if changed else {"a": "of the killed run", "b": "old"}
+    )
+    marker = read_marker(folder, name=DONE)
+    assert marker is not None
+    assert list(marker.files) == ["a", "b"]
 
 
 def test_stages_come_in_order_and_once() -> None:

@@ -13,6 +13,8 @@ from sbdata.benchmark.study import Part, Study
 from sbdata.benchmark.study_table import read_tables
 from sbdata.report.study_text import caption_of, rows_of, study_markdown, study_page, titles_of
 from sbdata.settings import as_plain
+from sbdata.storage import sha256_of
+from sbdata.supervision import LABELS_ONLY
 from tests.benchmark.result_examples import result, write
 
 STUDY = Study(
@@ -71,3 +73,40 @@ def test_values_intervals_and_differences(tmp_path: Path) -> None:
     page = study_page(STUDY, [table])
     assert "a|b &lt;i&gt;" in page
     assert page.count("not run") >= 5
+
+
+def test_results_of_other_weak_labels_are_not_the_studys(tmp_path: Path) -> None:
+    """Labels and saliency maps are files of a part; a result says which it used."""
+    labels = tmp_path / "noisy.csv"
+    labels.write_text("image_id,classes\n")
+    origin = f"csv noisy.csv, SHA-256 {sha256_of(labels)}"
+    seen = ("image_labels", "saliency")
+    own = record("eps", "ce", 0, 0.5)
+    own = replace(own, supervision=seen)
+
+    def of(said: str, saliency: str | None) -> ResultRecord:
+        return replace(own, training=replace(own.training, labels=said, saliency=saliency))
+
+    cases = {
+        "manifest": of("manifest", None),
+        "labels only": of(f"manifest; {LABELS_ONLY}", None),
+        "labels": of(origin, None),
+        "saliency": of("manifest", "maps, SHA-256 0"),
+        "both": of(origin, "maps, SHA-256 0"),
+        "edited": of("csv noisy.csv, SHA-256 0", "maps, SHA-256 0"),
+    }
+    (part,) = STUDY.parts.values()
+    for changes, wanted in (
+        ({}, {"manifest", "labels only"}),
+        ({"labels": str(labels)}, {"labels"}),
+        ({"saliency": "x/maps"}, {"saliency"}),
+        ({"labels": str(labels), "saliency": "x/maps"}, {"both"}),
+        ({"labels": "elsewhere/noisy.csv", "saliency": "x/maps"}, {"both", "edited"}),
+    ):  # fmt: skip
+        study = replace(STUDY, parts={"pets": replace(part, **changes)})
+        for name, made in cases.items():
+            folder = write(tmp_path / "results" / name, [made])
+            (table,) = read_tables(study, [folder], tmp_path)
+            shown = [row for row in table.rows if row.cells]
+            assert bool(shown) == (name in wanted), (changes, name)
+            assert ("1 result with other settings" in table.notes[0]) != bool(shown)

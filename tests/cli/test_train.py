@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from sbdata.cli import cli
+from sbdata.cli.predict import _scales as scales_of
+from sbdata.cli.train import _opened
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png, write_index_png
 from sbdata.sets import open_set
@@ -122,6 +125,33 @@ def test_torchrun_in_two_processes_is_one_process(shapes_set: Path, tmp_path: Pa
     ]
     for name, value in states[0].items():
         torch.testing.assert_close(value, states[1][name], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1,1e9", "1,,2", "x", ""])
+def test_scales_that_no_photo_can_have_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--scales takes positive numbers, 16 at most, such as"):
+        scales_of(text)
+    assert scales_of("0.5,1, 16") == (0.5, 1, 16)
+
+
+def test_a_line_of_ids_is_one_id(tmp_path: Path) -> None:
+    """An id may have a space, and a second column is not another id."""
+    for name in ("a cat", "a", "1"):
+        write_index_png(tmp_path / "masks" / f"{name}.png", np.zeros((5, 5), np.uint8))
+    masks, ids = tmp_path / "masks", tmp_path / "ids.txt"
+    ids.write_text("a cat\n\n  1 \n")
+    found = _opened(None, masks, masks, None, ids)
+    assert [row.image_id for row in found.rows] == ["1", "a cat"]
+    ids.write_text("a 1\n")
+    with pytest.raises(InputError, match=r"masks: no photo called a 1 \(1 of 1 are missing\)"):
+        _opened(None, masks, masks, None, ids)
+
+
+@pytest.mark.parametrize("command", [("train", "--seed"), ("bench", "--first-seed")])
+def test_seeds_beyond_the_range_of_generators_are_refused(command: tuple[str, str]) -> None:
+    done = CliRunner().invoke(cli, [*command, str(2**64)])
+    assert done.exit_code == 2
+    assert "is not in the range" in done.output
 
 
 def test_list(tmp_path: Path) -> None:

@@ -208,6 +208,19 @@ def test_overwrite_predicts_again(pointwise, photos, tmp_path):
     assert (read_index_png(out / "a.png") != first).any()
 
 
+def test_a_mask_never_replaces_its_photo(pointwise, tmp_path):
+    """Even if the photos are PNG files and the folder of the masks is theirs."""
+    for name in ("a", "b"):
+        Image.fromarray(photo()).save(tmp_path / f"{name}.png")
+    (tmp_path / "link").symlink_to(tmp_path)
+    images = [(name, tmp_path / f"{name}.png") for name in ("a", "b")]
+    before = [path.read_bytes() for _, path in images]
+    for out in (tmp_path, tmp_path / "link"):
+        with pytest.raises(InputError, match=r"a\.png: its mask would replace this photo; choose"):
+            predict_folder(pointwise, images, out, overwrite=True)
+    assert [path.read_bytes() for _, path in images] == before
+
+
 def test_predictions_of_another_model_or_way_are_not_mixed(pointwise, photos, tmp_path):
     out = tmp_path / "out"
     predict_folder(Leftish(), photos[:2], out)

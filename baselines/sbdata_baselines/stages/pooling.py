@@ -27,8 +27,8 @@ def region_samples(
     """Return training samples of the region classifier: features, and the class of each.
 
     Each box gives ``parts ** 2`` samples of its class; each grid cell that has background gives one
-    sample of background. An image with too little background gives none, and its boxes are pooled
-    with equal weights.
+    sample of background. The boxes of an image with too little background are pooled with equal
+    weights; its background still gives samples.
 
     Args:
         features: Features, ``(N, D, h, w)``.
@@ -37,7 +37,7 @@ def region_samples(
         background: Background, ``(N, H, W)``; 1 outside all boxes.
         grid: Number of background cells per side.
         parts: Number of parts of a box per side.
-        least_background: Smallest fraction of an image that must be background.
+        least_background: Smallest fraction of an image that must be background to weight its boxes.
 
     Returns:
         Features, ``(M, D)``, and classes, int64 ``(M,)``.
