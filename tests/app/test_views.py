@@ -143,10 +143,10 @@ def test_which_cells_are_thin(build_album, cells, thin):
 
 
 def test_other_sizes_give_other_names(fo, build_album, tmp_path):
-    bins = SizeBins((4, 81), ("very tiny", "mid", "big"))
+    bins = SizeBins((4, 81), ("very-tiny", "mid", "big"))
     loaded = load_set(build_album(bins=bins), tmp_path / "masks")
     names = save_views(loaded.dataset, loaded.opened)
-    assert names[:2] == ("very tiny objects", "richest in very tiny objects")
+    assert names[:2] == ("very-tiny objects", "richest in very-tiny objects")
     view = loaded.dataset.load_saved_view(names[1])
     assert view.count() == sum(n > 0 for n in loaded.dataset.values("n_very_tiny"))
 
