@@ -45,6 +45,7 @@ STRATEGIES = ("sb", "sb-ft", "sb-ewc")
 CONTROL = "ce"
 SEEDS = (0, 1, 2)
 DRAWS = 10_000
+LOST = "under 50 %"
 REMEDY = "restore the file"
 
 
@@ -102,6 +103,9 @@ def main(results: Path, page: Path) -> None:
         ]
     if points:
         write_text(page.with_name("findings-miou.svg"), _scatter(points).standalone())
+    stages = [read_json(path, REMEDY) for path in sorted(results.glob("stages-*.json"))]
+    if stages:
+        tables["stages"] = _stages(stages)
     for name, draw in (
         ("transcam", lambda read: _shared(read["masks"])),
         ("why", _folders),
@@ -296,6 +300,24 @@ def _losses(records: Mapping[Run, ResultRecord]) -> str:
         [f"`{method}`", stage, *(percent(statistics.fmean(of[size])) for size in SizeBins().names)]
         for (method, stage), of in shares.items()
     ]
+    return markdown_table(["method", "stage", *SizeBins().names], rows, 2)
+
+
+def _stages(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return the share of instances that each stage has lost, from ``sbdata pseudo score --json``.
+
+    An instance is lost if less than half of its pixels have the right class.
+    """
+    rows = []
+    for read in found:
+        lost: dict[str, dict[str, str]] = {}
+        for row in read["losses"]:
+            if row["threshold"] == LOST:
+                lost.setdefault(row["stage"], {})[row["size"]] = percent(row["lost"] / row["n"])
+        rows += [
+            [f"`{read['masks']}`", stage, *(of[size] for size in SizeBins().names)]
+            for stage, of in lost.items()
+        ]
     return markdown_table(["method", "stage", *SizeBins().names], rows, 2)
 
 
