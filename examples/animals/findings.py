@@ -103,7 +103,10 @@ def main(results: Path, page: Path) -> None:
         ]
     if points:
         write_text(page.with_name("findings-miou.svg"), _scatter(points).standalone())
-    stages = [read_json(path, REMEDY) for path in sorted(results.glob("stages-*.json"))]
+    stages = {
+        path.stem.removeprefix("stages-"): read_json(path, REMEDY)
+        for path in sorted(results.glob("stages-*.json"))
+    }
     if stages:
         tables["stages"] = _stages(stages)
     for name, draw in (
@@ -303,19 +306,19 @@ def _losses(records: Mapping[Run, ResultRecord]) -> str:
     return markdown_table(["method", "stage", *SizeBins().names], rows, 2)
 
 
-def _stages(found: Sequence[Mapping[str, Any]]) -> str:
+def _stages(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the share of instances that each stage has lost, from ``sbdata pseudo score --json``.
 
     An instance is lost if less than half of its pixels have the right class.
     """
     rows = []
-    for read in found:
+    for method, read in found.items():
         lost: dict[str, dict[str, str]] = {}
         for row in read["losses"]:
             if row["threshold"] == LOST:
                 lost.setdefault(row["stage"], {})[row["size"]] = percent(row["lost"] / row["n"])
         rows += [
-            [f"`{read['masks']}`", stage, *(of[size] for size in SizeBins().names)]
+            [f"`{method}`", stage, *(of[size] for size in SizeBins().names)]
             for stage, of in lost.items()
         ]
     return markdown_table(["method", "stage", *SizeBins().names], rows, 2)
