@@ -26,6 +26,7 @@ from markupsafe import Markup
 from sbdata.benchmark.ordering import method_order
 from sbdata.benchmark.pooled import PooledDifference, Run, pooled_differences
 from sbdata.benchmark.records import FORMAT, ResultRecord, read_result
+from sbdata.benchmark.values import LOST_THRESHOLD
 from sbdata.drawing.svg import Figure, element, figure, line, text
 from sbdata.errors import InputError
 from sbdata.formatting import caption, estimate, percent, signed
@@ -45,7 +46,6 @@ STRATEGIES = ("sb", "sb-ft", "sb-ewc")
 CONTROL = "ce"
 SEEDS = (0, 1, 2)
 DRAWS = 10_000
-LOST = "under 50 %"
 REMEDY = "restore the file"
 
 
@@ -71,8 +71,9 @@ def main(results: Path, page: Path) -> None:
                 for strategy in (CONTROL, "sb")
             }
         )
-        tables["pseudo-masks"] = _pseudo_masks(records)
-        tables["losses"] = _losses(records)
+        made = _masks_by_method(records)
+        tables["pseudo-masks"] = _pseudo_masks(made)
+        tables["losses"] = _losses(made)
         points["segmenters (ce)"] = [
             (
                 method,
@@ -104,11 +105,11 @@ def main(results: Path, page: Path) -> None:
     if points:
         write_text(page.with_name("findings-miou.svg"), _scatter(points).standalone())
     stages = {
-        path.stem.removeprefix("stages-"): read_json(path, REMEDY)
+        path.stem.removeprefix("stages-"): [read_json(path, REMEDY)]
         for path in sorted(results.glob("stages-*.json"))
     }
     if stages:
-        tables["stages"] = _stages(stages)
+        tables["stages"] = _losses(stages)
     for name, draw in (
         ("transcam", lambda read: _shared(read["masks"])),
         ("why", _folders),
@@ -269,58 +270,49 @@ def _by_method(found: Sequence[PooledDifference]) -> str:
     return markdown_table(["method", "difference", *_captions()], rows, 2)
 
 
-def _pseudo_masks(records: Mapping[Run, ResultRecord]) -> str:
-    """Return the quality of the pseudo-masks: the mean over the seeds."""
-    rows = []
-    for method in _methods(records):
-        masks = [
-            record.pseudo
-            for (m, strategy, _), record in records.items()
-            if (m, strategy) == (method, CONTROL) and record.pseudo is not None
-        ]
-        if masks:
-            rows.append([
-                f"`{method}`",
-                *(
-                    estimate(value, statistics.fmean(m["figures"][value]["value"] for m in masks))
-                    for value in VALUES
-                ),
-            ])  # fmt: skip
-    return markdown_table(["method", *_captions()], rows, 1)
-
-
-def _losses(records: Mapping[Run, ResultRecord]) -> str:
-    """Return the share of instances that each stage has lost, by size: the mean over the seeds."""
-    shares: dict[tuple[str, str], dict[str, list[float]]] = {}
+def _masks_by_method(records: Mapping[Run, ResultRecord]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the scores of the pseudo-masks of each method that makes some, one for each seed."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for method in _methods(records):
         for (m, strategy, _), record in records.items():
             if (m, strategy) == (method, CONTROL) and record.pseudo is not None:
-                for row in record.pseudo["losses"]:
-                    if row["threshold"] == record.pseudo["lost_threshold"]:
-                        of = shares.setdefault((method, row["stage"]), {})
-                        of.setdefault(row["size"], []).append(row["lost"] / row["n"])
+                found.setdefault(method, []).append(record.pseudo)
+    return found
+
+
+def _pseudo_masks(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return the quality of the pseudo-masks of each method: the mean over the seeds."""
+    rows = [
+        [
+            f"`{method}`",
+            *(
+                estimate(value, statistics.fmean(m["figures"][value]["value"] for m in masks))
+                for value in VALUES
+            ),
+        ]
+        for method, masks in found.items()
+    ]
+    return markdown_table(["method", *_captions()], rows, 1)
+
+
+def _losses(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return the share of instances that each stage has lost, by size: the mean over the results.
+
+    An instance is lost if less than half of its pixels have the right class.
+
+    Args:
+        found: Results by method, each with the rows of ``losses``.
+    """
+    shares: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for method, results in found.items():
+        for row in (row for result in results for row in result["losses"]):
+            if row["threshold"] == LOST_THRESHOLD:
+                of = shares.setdefault((method, row["stage"]), {})
+                of.setdefault(row["size"], []).append(row["lost"] / row["n"])
     rows = [
         [f"`{method}`", stage, *(percent(statistics.fmean(of[size])) for size in SizeBins().names)]
         for (method, stage), of in shares.items()
     ]
-    return markdown_table(["method", "stage", *SizeBins().names], rows, 2)
-
-
-def _stages(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the share of instances that each stage has lost, from ``sbdata pseudo score --json``.
-
-    An instance is lost if less than half of its pixels have the right class.
-    """
-    rows = []
-    for method, read in found.items():
-        lost: dict[str, dict[str, str]] = {}
-        for row in read["losses"]:
-            if row["threshold"] == LOST:
-                lost.setdefault(row["stage"], {})[row["size"]] = percent(row["lost"] / row["n"])
-        rows += [
-            [f"`{method}`", stage, *(of[size] for size in SizeBins().names)]
-            for stage, of in lost.items()
-        ]
     return markdown_table(["method", "stage", *SizeBins().names], rows, 2)
 
 
