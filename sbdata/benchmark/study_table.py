@@ -279,7 +279,7 @@ def _of_study(
 def _expected(config: BenchmarkConfig, work: Path) -> Mapping[str, Mapping[str, str]]:
     """Return the settings of each method's results, as flat texts."""
     preset = flat({"training_preset": config.segmenter_preset().as_dict()})
-    methods = find_methods(replace(config, pseudo={}, saliency=None, boxes=None), work)
+    methods = find_methods(replace(config, pseudo={}), work)
     found = {}
     for name, method in methods.items():
         stages = {n: as_plain(s.settings) for n, s in method.stages.items()}
