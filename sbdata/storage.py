@@ -48,6 +48,29 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield a hidden path beside ``out`` for a folder that becomes ``out`` once it is complete.
+
+    After an error, nothing is left.
+
+    Args:
+        out: Folder that does not exist yet, or is empty.
+
+    Raises:
+        OSError: If a folder cannot be created or renamed.
+    """
+    prepared = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield prepared
+        if out.is_dir():
+            out.rmdir()
+        prepared.rename(out)
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
+
+
 def replace_folder(prepared: Path, target: Path) -> None:
     """Replace a folder with a prepared one; the old folder is deleted afterwards.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import orjson
 
 from sbdata.app.info import INFO, info_of
 from sbdata.errors import InputError
+from sbdata.storage import new_folder
 
 if TYPE_CHECKING:
     import fiftyone as fo
@@ -39,25 +39,19 @@ def export_dataset(dataset: fo.Dataset, out: Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         msg = f"{out}: already exists; export to a new folder"
         raise InputError(msg)
-    prepared = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.part"
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        dataset.export(
-            export_dir=str(prepared), dataset_type=fo.types.FiftyOneDataset, progress=False
-        )
-        for name in _CARDS:
-            card = Path(known["root"]) / name
-            if card.is_file():
-                shutil.copyfile(card, prepared / name)
-        _without_paths(prepared / _METADATA)
-        if out.is_dir():
-            out.rmdir()
-        prepared.rename(out)
+        with new_folder(out) as prepared:
+            dataset.export(
+                export_dir=str(prepared), dataset_type=fo.types.FiftyOneDataset, progress=False
+            )
+            for name in _CARDS:
+                card = Path(known["root"]) / name
+                if card.is_file():
+                    shutil.copyfile(card, prepared / name)
+            _without_paths(prepared / _METADATA)
     except OSError as error:
         msg = f"{out}: cannot be written ({error.strerror or error}); export to another folder"
         raise InputError(msg) from error
-    finally:
-        shutil.rmtree(prepared, ignore_errors=True)
     return out
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from sbdata.curate.statistics import counts_as_text
 from sbdata.errors import InputError
 from sbdata.manifest import Manifest, make_manifest, rows_of, write_manifest
 from sbdata.recipe import recipe_from_dict
-from sbdata.storage import is_safe_stem, write_text
+from sbdata.storage import is_safe_stem, new_folder, write_text
 
 RECIPE_FILE = "recipe.yaml"
 COUNTS_FILE = "counts.txt"
@@ -110,17 +108,14 @@ def write_subset(manifest: Manifest, image_ids: Collection[str], name: str, out:
     if folder.exists():
         msg = f"{folder}: already exists; give another name"
         raise InputError(msg)
-    prepared = out / f".{name}.{uuid.uuid4().hex[:8]}.part"
     try:
-        prepared.mkdir(parents=True)
-        write_manifest(found, prepared)
-        recipe = yaml.safe_dump(found.meta["recipe"], sort_keys=False, allow_unicode=True)
-        write_text(prepared / RECIPE_FILE, _COMMENT.format(folder=folder) + recipe)
-        write_text(prepared / COUNTS_FILE, counts_as_text(found))
-        prepared.rename(folder)
+        with new_folder(folder) as prepared:
+            prepared.mkdir()
+            write_manifest(found, prepared)
+            recipe = yaml.safe_dump(found.meta["recipe"], sort_keys=False, allow_unicode=True)
+            write_text(prepared / RECIPE_FILE, _COMMENT.format(folder=folder) + recipe)
+            write_text(prepared / COUNTS_FILE, counts_as_text(found))
     except OSError as error:
         msg = f"{folder}: cannot be written ({error.strerror}); choose another folder"
         raise InputError(msg) from error
-    finally:
-        shutil.rmtree(prepared, ignore_errors=True)
     return folder
