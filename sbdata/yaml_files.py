@@ -1,11 +1,13 @@
 """Untrusted YAML: plain values, within limits on size and depth, without duplicate keys.
 
 PyYAML's safe loader builds only plain values, but it accepts any depth, lets a few hundred bytes of
-aliases stand for millions of values, and silently keeps the last of two equal keys.
+aliases stand for millions of values, silently keeps the last of two equal keys, and reads 010 as 8
+and 1:30 as 90.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -72,6 +74,15 @@ class _StrictLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        """Construct a number, unless YAML 1.1 reads it to a base that nobody has in mind."""
+        float_ = node.tag == "tag:yaml.org,2002:float"
+        number = (super().construct_yaml_float if float_ else super().construct_yaml_int)(node)
+        if ":" in node.value or (re.match(r"[-+]?0[0-9_]", node.value) and not float_):
+            said = f"YAML reads {node.value} as {number}; write {number}, or a text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
+        return number
+
     def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
         """Construct a date, if it is in the calendar."""
         try:
@@ -86,6 +97,8 @@ class _StrictLoader(yaml.SafeLoader):
 _SLIPS = (ValueError, TypeError, OverflowError, KeyError, AttributeError, RecursionError)
 _MERGE = "tag:yaml.org,2002:merge"
 _StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _StrictLoader.construct_yaml_timestamp)
+for _tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+    _StrictLoader.add_constructor(_tag, _StrictLoader.construct_number)
 
 
 def parse_yaml(text: str, where: str) -> Any:

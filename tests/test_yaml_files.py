@@ -41,6 +41,10 @@ def bomb(levels: int) -> str:
         ("a: &x {b: *x}\n", "alias within its own value"),
         (bomb(7), "under the key 'x4'"),
         ("a: 2021-02-30\n", "not a valid date"),
+        ("a: 010\n", "YAML reads 010 as 8; write 8, or a text in quotes"),
+        ("a: [1, -007]\n", "YAML reads -007 as -7"),
+        ("a: 1:30\n", "YAML reads 1:30 as 90"),
+        ("1:30.5: a\n", "YAML reads 1:30.5 as 90.5"),
         ("a: !!bool seven\n", "not valid YAML"),
         ("a: " + "9" * 6000, "not valid YAML"),
         ("a: \x07\n", "not valid YAML"),
@@ -55,7 +59,9 @@ def test_what_cannot_be_meant_is_one_short_sentence(text: str, said: str) -> Non
 
 def test_what_is_meant_stays() -> None:
     text = "a: &x {b: 1, c: [1, 2.5, 1e3, null]}\nd: {<<: *x, b: 2}\ne: *x\nf: 2020-02-29\n"
+    text += "g: [0, 0.5, -0, 0x10, 1_000, '010']\n"
     found = parse_yaml(text, "pond.yaml")
+    assert found["g"] == [0, 0.5, 0, 16, 1000, "010"]
     assert found["d"] == {"b": 2, "c": [1, 2.5, "1e3", None]}
     assert found["e"] == found["a"]
 
