@@ -76,8 +76,11 @@ class AccumulatingClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.classifier = reasoning_classifier(settings, n_classes)
-        cells = -(-settings.views.side // self.classifier.pyramid.strides[-1])
-        self.accumulator = Accumulator(counts, (cells, cells))
+        side = settings.views.side
+        with torch.no_grad():  # the number of cells: backbones round the side up or down
+            rows, columns = self.classifier.eval().maps(torch.zeros(1, 3, side, side)).shape[-2:]
+        self.classifier.train()
+        self.accumulator = Accumulator(counts, (rows, columns))
 
 
 def reasoning_classifier(settings: ReasoningSettings, n_classes: int) -> ConvolvedClassifier:
