@@ -61,7 +61,9 @@ _PATH = click.Path(path_type=Path)
     help="Dataset of the Hub that is a scored set; may be repeated, for several sets.",
 )
 @click.option(
-    "--check", is_flag=True, help="Only check the files, as a submission; exit status 1 if not."
+    "--check",
+    is_flag=True,
+    help="Only check the files, as for a submission; exit with status 1 on a problem.",
 )
 @click.option(
     "--known",
