@@ -68,7 +68,8 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--known",
     type=_PATH,
-    help="With --check: folder of sets or manifests; results on other sets are refused.",
+    help="With --check: folder whose subfolders are sets or manifests; results on other sets are "
+    "refused.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.pass_context
