@@ -78,7 +78,7 @@ bench: $(VENV)/train ## From image labels to a leaderboard: cam and irn, ce and 
 
 speed: $(VENV)/dev ## Measure the speed of sbdata against its alternatives, a tenth of the full scale
 	$(ensure_mongod)
-	@for script in $(filter-out $(addprefix benchmarks/,harness.py perf.py gpu.py rehearsal.py),$(wildcard benchmarks/*.py)); do \
+	@for script in $(filter-out $(addprefix benchmarks/,harness.py perf.py gpu.py rehearsal.py start.py),$(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; $(BIN)/python $$script --scale 0.1 || exit 1; done
 
 perf: $(VENV)/dev ## Measure the speed of this checkout against BASE [the last tag v*, else HEAD~1]

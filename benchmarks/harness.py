@@ -8,8 +8,9 @@ that it waited for, user and system, from its first line (its imports count) or 
 the process and its descendants, sampled twenty times a second, if that is more; pages that
 processes share count once for each of them.
 
-Every script has ``--quick`` (what ``make perf`` runs), ``--scale``, ``--repeat``, ``--ours`` and
-``--json OUT``. The JSON has the command, the commit, versions, cores and load beside the figures.
+Every script that uses this module has ``--quick`` (what ``make perf`` runs), ``--scale``,
+``--repeat``, ``--ours`` and ``--json OUT``. The JSON has the command, the commit, versions, cores
+and load beside the figures.
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ WIDTH, HEIGHT, CLASSES = 500, 375, 20
 IMAGES = 1449  # of VOC 2012 val
 SLOW = 0.07  # share of the images that panoptica is given
 MANY, BOOTSTRAP_IMAGES = 20_000, 40_000
-RESULTS = Path(__file__).resolve().parent.parent / "results" / "speed" / "score.json"
 _LIBRARIES = (
     "numpy",
     "pillow",
@@ -454,7 +453,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scale", type=float, default=1.0, help="of the 1,449 images and the rest")
     parser.add_argument("--repeat", type=int, default=3, help="turns of every side")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="file of the figures")
+    parser.add_argument("--out", type=Path, help="JSON file of the figures")
     parser.add_argument("--sides", default=",".join(SIDES), help="which to run, comma-separated")
     parser.add_argument(
         "--panoptica-python", default=sys.executable, help="Python of an environment with panoptica"
@@ -474,6 +473,8 @@ def main() -> None:
         load = os.getloadavg()
         found = measure(Path(folder), arguments.scale, pythons, sides, arguments.repeat)
     _print(found, sides)
+    if arguments.out is None:
+        return
     content = {
         "command": " ".join(["python", "benchmarks/score.py", *sys.argv[1:]]),
         "versions": {name: _version(name) for name in _LIBRARIES},

@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("set", type=Path)
     parser.add_argument("predictions", type=Path)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed" / "start.json")
+    parser.add_argument("--out", type=Path, help="JSON file of the figures")
     arguments = parser.parse_args()
     load = os.getloadavg()
     found = measure(arguments.set, arguments.predictions, arguments.repeat)
@@ -122,6 +122,8 @@ def main() -> None:
             f"{name:30} {one['cpu_s']:6.2f} CPU s  {one['wall_s']:6.2f} s  "
             f"{one['cpu_s'] / unit:5.2f}x of sbdata, warm"
         )
+    if arguments.out is None:
+        return
     content = {
         "command": f"python benchmarks/start.py SET PREDICTIONS --repeat {arguments.repeat}",
         "images": images,

@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 
 from sbdata import sources
-from sbdata.curate.build import build_set
+from sbdata.curate.build import build_set, measure_sources
 from sbdata.curate.inputs import Inputs
 from sbdata.plugins import forget_entries
 from sbdata.recipe import Recipe, SourceSpec, bundled_recipes, recipe_from_dict
@@ -86,11 +86,14 @@ def test_the_source_of_ones_own_builds_a_set(
         taxonomy=("thing",),
         sources=(SourceSpec("table", ("all",), format="thresholded"),),
     )
+    inputs = Inputs(roots={"table": photos})
     try:
-        built = build_set(recipe, tmp_path / "set", Inputs(roots={"table": photos}))
+        built = build_set(recipe, tmp_path / "set", inputs)
+        measured = measure_sources(recipe, inputs)
     finally:
         sources.FORMATS.unregister("thresholded")
     assert built.after.counts == {"thing": {"small": 0, "medium": 3, "large": 0}}
+    assert measured.statistics.counts == built.after.counts
     assert built.after.area_quantiles[-1] == 30 * 50
 
 

@@ -28,7 +28,7 @@ COMMANDS = {
     "doctor": ("sbdata.cli.doctor", "Show what is installed and what is missing."),
     "leaderboard": ("sbdata.cli.leaderboard", "Compare results of sbdata bench."),
     "predict": ("sbdata.cli.predict", "Write the masks of a trained segmenter."),
-    "pseudo": ("sbdata.cli.pseudo", "Score pseudo-masks by object size."),
+    "pseudo": ("sbdata.cli.pseudo", "Score and import pseudo-masks."),
     "quickstart": ("sbdata.cli.quickstart", "Score three predictors on generated images."),
     "score": ("sbdata.cli.score", "Score predictions by object size."),
     "sources": ("sbdata.cli.sources", "List, fetch and verify the published datasets."),

@@ -39,8 +39,8 @@ def browse(
     SCORES are up to two result folders of `sbdata score` on the set, such as scores/NAME. The page
     then has each object's IA and outcome and, if the predictions are still there, their pixels.
 
-    The page works offline, without a server. Up to 2,000 objects it is one file; with more, files
-    with their pictures lie beside it.
+    The page works offline, without a server. Up to 2,000 objects it is one file; with more, their
+    pictures are in files beside it.
     """
     from sbdata.cli.progress import showing_progress
     from sbdata.errors import InputError

@@ -61,12 +61,15 @@ _PATH = click.Path(path_type=Path)
     help="Dataset of the Hub that is a scored set; may be repeated, for several sets.",
 )
 @click.option(
-    "--check", is_flag=True, help="Only check the files, as a submission; exit status 1 if not."
+    "--check",
+    is_flag=True,
+    help="Only check the files, as for a submission; exit with status 1 on a problem.",
 )
 @click.option(
     "--known",
     type=_PATH,
-    help="With --check: folder of sets or manifests; results on other sets are refused.",
+    help="With --check: folder whose subfolders are sets or manifests; results on other sets are "
+    "refused.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.pass_context
