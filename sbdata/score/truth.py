@@ -26,6 +26,7 @@ from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
 from sbdata.file_names import FileNames, composed, stored
 from sbdata.formatting import count
+from sbdata.labelmap import check_labelmap
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.litter import is_litter
 from sbdata.manifest import (
@@ -290,7 +291,8 @@ def truth_from_voc(
         bins: Size bins.
 
     Raises:
-        InputError: If the devkit lacks the list, or a mask of an image in it.
+        InputError: If the devkit lacks the list, or a mask of an image in it, or says that it has
+            other classes than VOC's.
     """
     from sbdata.recipe import SourceSpec
     from sbdata.sources.voc import open_voc
@@ -299,6 +301,7 @@ def truth_from_voc(
         msg = f"{devkit}: no such folder; give the folder of the VOC devkit"
         raise InputError(msg)
     source = open_voc(SourceSpec("voc", (split,)), split, devkit)
+    check_labelmap(source.root, source.classes)
     ids = sorted(source.ids)
     unsafe = [image_id for image_id in ids if not is_safe_stem(image_id)]
     if unsafe:

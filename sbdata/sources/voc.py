@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from sbdata.errors import InputError
 from sbdata.file_names import AmbiguousNameError, composed, stored
+from sbdata.labelmap import check_labelmap
 from sbdata.mask_files import VOID, PngError, read_mask
 from sbdata.masks import encode_mask, measure_visible
 from sbdata.quoting import quoted
@@ -79,6 +80,7 @@ class VocSource(PhotoFiles):
 
     def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
         """Read the masks of one chunk of ids."""
+        check_labelmap(self.root, self.classes)
         images: list[AnnotatedImage] = []
         rejections: list[Rejection] = []
         for image_id in self.ids[chunk.start : chunk.stop]:
