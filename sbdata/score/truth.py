@@ -52,6 +52,7 @@ from sbdata.taxonomy import (
     named_taxonomy,
     own_or_coco_map,
 )
+from sbdata.text_files import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
     from sbdata.sources.coco import CocoSource
@@ -210,7 +211,7 @@ def _is_panoptic(file: Path) -> bool:
                 panoptic = found is not None and found[0] == _PANOPTIC
     except (OSError, ValueError):  # unreadable or empty, as the reader of annotations will say
         return False
-    if start.lstrip().startswith(b"["):
+    if start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"["):
         msg = (
             f"{file}: a list, such as COCO results with run-length codes, not annotations; give an "
             "instances file (results are predictions: give them as PRED)"
