@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
+_FEW = 5  # names in a note
 _START = 64  # first bytes that reveal a list
 _PANOPTIC = b'"segments_info"'
 _KEY = re.compile(rb'"segments_info"|"segmentation"')
@@ -130,7 +131,7 @@ def truth_from_coco(
     if segments is not None:
         msg = f"{file}: an instances file, which has no PNGs of segments; leave out {segments}"
         raise InputError(msg)
-    taxonomy = taxonomy or "coco80"
+    asked, taxonomy = taxonomy, taxonomy or "coco80"
     split = file.stem.removeprefix("instances_")
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
 
@@ -185,6 +186,13 @@ def truth_from_coco(
         notes.append(f"{count(hidden, 'object')} left out, wholly hidden by smaller ones")
     if lacking:
         notes.append(describe_unmatched(lacking, file.name))
+    strange = [n for n in source.categories.values() if mapping.class_of(n) is None]
+    if strange and asked is None:
+        named = ", ".join(map(quoted, strange[:_FEW])) + (", ..." if len(strange) > _FEW else "")
+        notes.append(
+            f"{taxonomy} lacks {count(len(strange), 'category', 'categories')} of {file.name} "
+            f"({named}), whose objects are background; --taxonomy own takes all of the file's"
+        )
     place = photos or next((p for p in (root / split, root / "images") if p.is_dir()), None)
     return _drawn_truth(
         manifest,
