@@ -151,6 +151,15 @@ def test_a_folder_appears_when_all_is_done(published, target, tmp_path, monkeypa
         import_masks(request, tmp_path / "imports" / "it")
 
 
+def test_unfinished_imports_of_other_names_are_left_alone(published, target, tmp_path) -> None:
+    """The name of a folder is no pattern of other names."""
+    names = (".run 1.0123abcd.part", ".run [12].0123abcd.part")
+    for name in names:
+        (tmp_path / "imports" / name).mkdir(parents=True)
+    import_masks(Request(published, target, "it"), tmp_path / "imports" / "run [12]")
+    assert [(tmp_path / "imports" / name).exists() for name in names] == [True, False]
+
+
 def test_images_without_a_file(published: Path, target: Target, tmp_path: Path) -> None:
     (published / "2008_000123.png").rename(published / "2008_000124.png")
     request = Request(published, target, "it")

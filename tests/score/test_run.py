@@ -498,9 +498,7 @@ def test_classes_that_the_file_does_not_know_are_named(dataset, tmp_path) -> Non
 
 def test_categories_that_are_no_class_are_named_unless_the_classes_were_asked_for(tmp_path) -> None:
     square = [[1, 1, 5, 1, 5, 5, 1, 5]]
-    objects = [
-        {"id": k, "image_id": 1, "category_id": k, "segmentation": square} for k in (1, 2)
-    ]
+    objects = [{"id": k, "image_id": 1, "category_id": k, "segmentation": square} for k in (1, 2)]
     content = {
         "images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}],
         "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "forklift"}],
