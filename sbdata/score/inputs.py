@@ -102,6 +102,7 @@ class PredictionIndex:
         arrays: Ids of images whose file is a ``.npy`` array, not a PNG.
         read_map: Function of an image's id and size that returns its class map, if the
             predictions are a JSON file.
+        file_of: Function of an image's id that returns its PNG, if they are a panoptic JSON file.
         notes: Sentences to show with the values.
         identity: Hashes of the JSON file and of the one that tells its ids, if there are any.
     """
@@ -113,6 +114,7 @@ class PredictionIndex:
     problems: tuple[Problem, ...]
     arrays: frozenset[str] = frozenset()
     read_map: Callable[[str, tuple[int, int]], MaskFile] | None = None
+    file_of: Callable[[str], Path] | None = None
     notes: tuple[str, ...] = ()
     identity: str = ""
 
@@ -124,6 +126,8 @@ class PredictionIndex:
 
     def path(self, image_id: str) -> Path | None:
         """Return the file of an image in a folder, None if it is missing."""
+        if self.file_of is not None and image_id in self.found:
+            return self.file_of(image_id)
         return stored(self.folder, self.name(image_id)) if image_id in self.found else None
 
     def read(self, image_id: str, size: tuple[int, int], contract: PredictionFormat) -> MaskFile:
