@@ -183,7 +183,9 @@ def truth_from_coco(
         )
     hidden = sum(r.reason == "hidden" for r in rejections)
     if hidden:
-        notes.append(f"{count(hidden, 'object')} left out, wholly hidden by smaller ones")
+        notes.append(
+            f"{count(hidden, 'object')} left out, wholly hidden by smaller ones or without pixels"
+        )
     if lacking:
         notes.append(describe_unmatched(lacking, file.name))
     strange = [n for n in source.categories.values() if mapping.class_of(n) is None]
