@@ -168,9 +168,7 @@ def _draw(
     return MaskFile(by_rows(draw_masks(codes, height, width, labels=drawn)), digest)
 
 
-def _png_of(
-    folder: Path, by_image: Mapping[str, Sequence[tuple[int, Any]]], image_id: str
-) -> Path:
+def _png_of(folder: Path, by_image: Mapping[str, Sequence[tuple[int, Any]]], image_id: str) -> Path:
     """Return the PNG of an image of a panoptic file."""
     return inside(folder, by_image[image_id][0][1].file_name)
 

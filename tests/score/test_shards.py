@@ -149,7 +149,7 @@ def test_segments_that_changed_since_their_shard_are_refused(tmp_path) -> None:
     merge_shards(task, FEW, paths)
     write(tmp_path, {"b": (np.where(IDS == 300, 9, IDS), SEGMENTS)}, name="other")
     shutil.copy(tmp_path / "other" / "b.png", tmp_path / "mine" / "b.png")
-    with pytest.raises(InputError, match="mine.json: b changed since its shard was scored"):
+    with pytest.raises(InputError, match=r"mine\.json: b changed since its shard was scored"):
         merge_shards(task_of(predicted, truth, FEW, []), FEW, paths)
 
 
