@@ -1,4 +1,7 @@
-"""JSON files that may be damaged: read whole, or refused with a one-sentence error."""
+"""JSON files that may be damaged: read whole, or refused with a one-sentence error.
+
+A byte order mark, which some editors and shells write, is passed over.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any, TypeVar
 import orjson
 
 from sbdata.errors import InputError
+from sbdata.text_files import BYTE_ORDER_MARK
 
 T = TypeVar("T")
 
@@ -24,7 +28,7 @@ def read_json(path: Path, remedy: str) -> Any:
             names it.
     """
     try:
-        return orjson.loads(path.read_bytes())
+        return orjson.loads(path.read_bytes().removeprefix(BYTE_ORDER_MARK))
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror or error}); {remedy}"
         raise InputError(msg) from error
@@ -48,7 +52,7 @@ def decode_json(path: Path, kind: type[T], remedy: str) -> T:
     import msgspec  # 20 ms, which commands that read no such file need not wait
 
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(path.read_bytes().removeprefix(BYTE_ORDER_MARK), type=kind)
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror or error}); check path and permissions"
         raise InputError(msg) from error

@@ -9,14 +9,23 @@ write_index_png` gives every mask.
 
 from __future__ import annotations
 
-from sbdata.mask_files import VOID, voc_palette
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sbdata.errors import InputError
+from sbdata.mask_files import VOID, numbers_of_colours, voc_palette
 from sbdata.quoting import quoted
 from sbdata.taxonomy import Taxonomy
+from sbdata.text_files import read_lines
 
 LABELMAP_FILE = "labelmap.txt"
 BACKGROUND, IGNORED = "background", "ignored"
 
 _HEAD = "# label:color_rgb:parts:actions"
+_LINE = re.compile(r"([^:#][^:]*):(?:(\d{1,3}),(\d{1,3}),(\d{1,3}))?:.*", re.ASCII)
 
 
 def labelmap_problem(taxonomy: Taxonomy) -> str:
@@ -54,3 +63,41 @@ def labelmap_text(taxonomy: Taxonomy) -> str:
         for n, name in zip(numbers, names, strict=True)
     ]
     return "\n".join([_HEAD, *lines]) + "\n"
+
+
+def check_labelmap(folder: Path, classes: Sequence[str]) -> None:
+    """Check that the names in a devkit's ``labelmap.txt``, if there is one, are the given ones.
+
+    The colour of a name tells its number in the masks; without colours, its line does.
+
+    Args:
+        folder: Folder of the devkit.
+        classes: Names of the numbers 1, 2, ...
+
+    Raises:
+        InputError: If a number has another name there.
+    """
+    path = folder / LABELMAP_FILE
+    if not path.is_file():
+        return
+    found = [m for line in read_lines(path, "class names") if (m := _LINE.fullmatch(line.strip()))]
+    for place, line in enumerate(found):
+        name = line[1].strip()
+        number = place if line[2] is None else _number_of(line.groups()[1:])
+        if name.lower() in (BACKGROUND, IGNORED, "void") or (number or 0) > len(classes):
+            continue  # masks with larger numbers are refused
+        if name not in classes if number is None else number and name != classes[number - 1]:
+            other = "" if number is None else f" for number {number}, not {classes[number - 1]}"
+            msg = (
+                f"{path}: names {quoted(name)}{other}, so these masks have other classes; give a "
+                "set by --set, or name the classes in a recipe by options: {classes: [...]}"
+            )
+            raise InputError(msg)
+
+
+def _number_of(colour: Sequence[str]) -> int | None:
+    """Return the number that has a colour in VOC's palette, None if none has."""
+    if max(map(int, colour)) > VOID:
+        return None
+    number, unknown = numbers_of_colours(np.array([[*map(int, colour)]], np.uint8))
+    return None if unknown[0] else int(number[0])

@@ -12,7 +12,7 @@ from sbdata.quoting import has_controls, quoted
 from sbdata.settings import as_plain, bundled, from_plain, overridden, read_settings
 from sbdata.sizes import AskedBins, SizeBins, Terciles
 from sbdata.storage import is_safe_stem
-from sbdata.taxonomy import TAXONOMIES, Taxonomy
+from sbdata.taxonomy import TAXONOMIES, Taxonomy, check_foreground
 
 _SOURCE_SPLIT = re.compile(r"[^-].*-.*[^-]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -235,11 +235,14 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         overrides: Settings to change, see :func:`sbdata.settings.overridden`.
 
     Raises:
-        InputError: If the recipe or a key is unknown or a value has the wrong type; the message
-            lists the valid ones.
+        InputError: If the recipe or a key is unknown or a value has the wrong type (the message
+            lists the valid ones), or its own list of classes names background.
     """
     raw, where = read_settings(name_or_path, "recipes", "recipe")
-    return recipe_from_dict(raw, where, overrides)
+    recipe = recipe_from_dict(raw, where, overrides)
+    if isinstance(recipe.taxonomy, tuple):
+        check_foreground(recipe.taxonomy, f"{where}: taxonomy")
+    return recipe
 
 
 def recipe_from_dict(raw: Any, where: str, overrides: Sequence[str] = ()) -> Recipe:

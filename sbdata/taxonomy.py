@@ -289,7 +289,8 @@ def named_taxonomy(name: str) -> Taxonomy:
     """Return a known taxonomy by name, or read one from a text file with one class name per line.
 
     Raises:
-        InputError: If the name is unknown, or the file is not such a list or names background.
+        InputError: If the name is unknown, or the file is not such a list, has a comment or names
+            background.
     """
     if name in TAXONOMIES:
         return TAXONOMIES[name]
@@ -297,6 +298,13 @@ def named_taxonomy(name: str) -> Taxonomy:
     if path.is_file():
         lines = read_lines(path, "class names")
         classes = tuple(line.strip() for line in lines if line.strip())
+        comment = next((line for line in classes if line.startswith("#")), None)
+        if comment is not None:
+            msg = (
+                f"{path}: {quoted(comment)}: every line is the name of a class, also one that "
+                "begins with #; remove it from the list"
+            )
+            raise InputError(msg)
         check_foreground(classes, str(path))
         return Taxonomy(path.stem, classes)
     msg = (
@@ -316,10 +324,11 @@ def check_foreground(classes: Iterable[str], where: str) -> None:
         where: Name of the list for the message.
 
     Raises:
-        InputError: If one of them is called background, in any spelling.
+        InputError: If one of them is called background, in any spelling, even with a number or a
+            colour, such as ``background:0,0,0::``.
     """
     for name in classes:
-        if _folded(name) == "background":
+        if "".join(filter(str.isalpha, _folded(name))) in ("background", "bg"):
             msg = (
                 f"{where}: {quoted(name)} is not a class but number 0, and the list begins with "
                 "number 1; remove it from the list"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sbdata.labelmap import labelmap_problem, labelmap_text
+from sbdata.errors import InputError
+from sbdata.labelmap import check_labelmap, labelmap_problem, labelmap_text
 from sbdata.masks import write_index_png
 from sbdata.taxonomy import COCO80, SHAPES8, VOC20, Taxonomy
 
@@ -46,3 +47,32 @@ def test_a_name_that_would_be_lost_is_named(name: str) -> None:
 def test_other_names_are_held(name: str) -> None:
     assert labelmap_problem(Taxonomy("plain", ("cat", name))) == ""
     assert f"\n{name}:0,128,0::\n" in labelmap_text(Taxonomy("plain", ("cat", name)))
+
+
+@pytest.mark.parametrize("taxonomy", [VOC20, COCO80, SHAPES8], ids=lambda t: t.name)
+def test_a_devkit_of_the_same_classes_passes(taxonomy: Taxonomy, tmp_path: Path) -> None:
+    check_labelmap(tmp_path, taxonomy.classes)  # none is there
+    (tmp_path / "labelmap.txt").write_text(labelmap_text(taxonomy))
+    check_labelmap(tmp_path, taxonomy.classes)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("background:0,0,0::\ncat:128,0,0::", "names 'cat' for number 1, not hen"),
+        ("fox:0,128,0::\nhen:128,0,0::", ""),  # in any order
+        ("hen:0,128,0::\nfox:128,0,0::", "names 'hen' for number 2, not fox"),
+        ("background:::\nfox:::\nhen:::", "names 'fox' for number 1, not hen"),
+        ("background:::\nhen:::\nfox:::", ""),
+        ("cat:1,2,3::", "names 'cat', so these masks have other classes"),
+        ("hen:1,2,3::\nvoid:300,0,0::", ""),  # colours that tell no number
+        ("hen:128,0,0::\nfox:0,128,0::\nowl:128,128,0::", ""),  # 3 is refused in a mask
+    ],
+)
+def test_a_devkit_of_other_classes_is_refused(lines: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "labelmap.txt").write_text(f"# label:color_rgb:parts:actions\n{lines}\n")
+    if not said:
+        check_labelmap(tmp_path, ("hen", "fox"))
+        return
+    with pytest.raises(InputError, match=f"labelmap.txt: {said}"):
+        check_labelmap(tmp_path, ("hen", "fox"))

@@ -133,3 +133,9 @@ def test_classes_and_maps_of_ones_own(tmp_path: Path) -> None:
     recipe = load_recipe(str(path))
     assert recipe.classes().classes == ("pet", "vehicle")
     assert recipe.sources[0].class_map == {"cat": "pet", "dog": "pet", "car": "vehicle"}
+
+
+def test_a_recipe_does_not_list_background_as_a_class() -> None:
+    classes = "taxonomy=[background, hen, fox]"
+    with pytest.raises(InputError, match="taxonomy: 'background' is not a class but number 0"):
+        load_recipe("coco-val", [classes, "sources.0.class_map=identity"])

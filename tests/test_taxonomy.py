@@ -178,7 +178,18 @@ def test_unknown_maps_and_classes_are_refused() -> None:
         ClassMap(VOC20, {"pet": "hamster"})
 
 
-@pytest.mark.parametrize("first", ["background", "__background__", "Background"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "background",
+        "__background__",
+        "Background",
+        "0 background",
+        "0: background",
+        "background:0,0,0::",  # as in labelmap.txt
+        "bg",
+    ],
+)
 def test_a_list_of_classes_does_not_begin_with_background(tmp_path: Path, first: str) -> None:
     path = tmp_path / "classes.txt"
     path.write_text(f"{first}\ncat\ndog\n")
@@ -186,6 +197,13 @@ def test_a_list_of_classes_does_not_begin_with_background(tmp_path: Path, first:
         named_taxonomy(str(path))
     path.write_text("cat\ndog\n")
     assert named_taxonomy(str(path)).classes == ("cat", "dog")
+
+
+def test_a_comment_in_a_list_of_classes_is_no_class(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text("# our animals\ncat\ndog\n")  # cat would be number 2
+    with pytest.raises(InputError, match=r"classes.txt: '# our animals': every line is the name"):
+        named_taxonomy(str(path))
 
 
 def test_every_named_map_leads_to_known_classes() -> None:

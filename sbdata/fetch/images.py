@@ -113,7 +113,8 @@ def fetch_images(
 ) -> list[Fetched | Failed]:
     """Write the requested images to a folder as ``<image_id>.jpg``; keep valid existing ones.
 
-    An existing image that passes the checks is kept. Otherwise ``local`` is tried, then the url.
+    An existing image that passes the checks is kept, unless no hash is recorded and ``local`` has
+    other bytes: a photo may have been corrected since. Otherwise ``local`` is tried, then the url.
     An image passes if it is a JPEG that decodes completely and has the annotated size and the
     recorded sha256. A generated image (``sha256_of="pixels"``) is always made again, because its
     encoded bytes do not prove which pixels were encoded.
@@ -213,7 +214,10 @@ def _kept(job: _Job, request: ImageRequest) -> Fetched | None:
     if request.sha256_of != "file" or not path.is_file():
         return None
     try:
-        sha256, phash = _checked(request, path.read_bytes())
+        data = path.read_bytes()
+        sha256, phash = _checked(request, data)
+        if request.sha256 is None and _local_bytes(job, request) not in (None, data):
+            return None
     except (_FailedError, OSError):
         return None  # it is fetched again and replaced
     return Fetched(request.image_id, sha256, phash, "kept")

@@ -57,6 +57,7 @@ from sbdata.parallel import Progress, run_each
 from sbdata.printable import printable
 from sbdata.score.pseudo_masks import MASKS, instance_outcomes, losses_by_stage
 from sbdata.sizes import SizeBins
+from sbdata.storage import remove_leftovers
 from sbdata.supervision import SUPERVISION
 from sbdata.train.photos import read_photo
 
@@ -239,8 +240,7 @@ def _building(out: Path) -> Iterator[Path]:
         if out.exists():
             msg = f"{out}: already exists; remove it, or give another --name or --out"
             raise InputError(msg)
-        for stale in out.parent.glob(f".{out.name}.????????.part"):  # left by a killed process
-            shutil.rmtree(stale, ignore_errors=True)
+        remove_leftovers(out.parent, out.name)
         folder = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.part"
         try:
             (folder / MASKS_FOLDER).mkdir(parents=True)

@@ -99,10 +99,11 @@ def sort_files(files: Sequence[Path], names: ImageNames) -> SortedFiles:
     twins, extra = [], []
     plain = {path.stem for path in files}
     for path in sorted(files):
-        if path.stem.endswith("_palette") and path.stem.removesuffix("_palette") in plain:
+        image_id = names.find(path.stem)
+        twin = path.stem.endswith("_palette") and path.stem.removesuffix("_palette") in plain
+        if twin and composed(image_id or "") != composed(path.stem):  # an image may be called so
             twins.append(path)
             continue
-        image_id = names.find(path.stem)
         if image_id is not None:
             if image_id in whole:
                 raise _two_of_one(whole[image_id], path, image_id)

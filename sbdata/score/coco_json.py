@@ -127,9 +127,10 @@ def image_finder(
         names: Ids of all images in sbdata.
         images: Image by id, from the file that tells the ids. If it is empty, a text is an image's
             id or file name, and a number the one image whose id is that number, leading zeros and
-            ``COCO_val2014_`` aside.
+            ``COCO_val2014_`` aside. A text that is the name of one image and the number of another
+            means none of them.
     """
-    known, numbered = frozenset(names), dict[int, str | None]()
+    known, numbered = frozenset(names), dict[int | str, str | None]()
     for name in names:
         if number := _NUMBER.fullmatch(name):
             key = int(number[1])
@@ -141,8 +142,13 @@ def image_finder(
         if isinstance(image_id, int):
             return None if images else numbered.get(image_id)
         stem = PurePosixPath(image_id).stem
-        if image_id in known or stem in known:
-            return image_id if image_id in known else stem
-        return find(int(image_id)) if re.fullmatch(r"\d{1,18}", image_id, re.ASCII) else None
+        named = image_id if image_id in known else stem if stem in known else None
+        if not re.fullmatch(r"\d{1,18}", image_id, re.ASCII):
+            return named
+        numbers: Mapping[int | str, str | None] = images or numbered
+        other = numbers.get(int(image_id))
+        if named is not None and other is not None and other != named:
+            return None  # which of the two is meant is not known
+        return named or find(int(image_id))
 
     return find

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sbdata.errors import InputError
 from sbdata.formatting import change, number
@@ -141,11 +141,13 @@ class FormerPredictions:
         place: Folder of predictions, or JSON file.
         score: Folder of the former score; None if the predictions themselves were given.
         sha256: Hash of the predictions as the former score read them; empty if not known.
+        json_sha256: Hash of the JSON file that they are; empty if they are a folder.
     """
 
     place: Path
     score: Path | None = None
     sha256: str = ""
+    json_sha256: str = ""
 
 
 def former_predictions(given: Path) -> FormerPredictions:
@@ -170,7 +172,12 @@ def former_predictions(given: Path) -> FormerPredictions:
             "instead"
         )
         raise InputError(msg)
-    return FormerPredictions(place, given, str(about["sha256"]))
+    return FormerPredictions(place, given, str(about["sha256"]), _json_sha256(about))
+
+
+def _json_sha256(about: Mapping[str, Any]) -> str:
+    """Return the hash of a JSON file of predictions; that of its ids stands after it."""
+    return str(about.get("json_and_ids_sha256", "")).partition(" ")[0]
 
 
 def check_unchanged(scored: ScoreResult, former: FormerPredictions, k: int) -> None:
@@ -184,8 +191,9 @@ def check_unchanged(scored: ScoreResult, former: FormerPredictions, k: int) -> N
     Raises:
         InputError: If they changed.
     """
-    now = scored.provenance["predictions"][1 + k]["sha256"]
-    if former.sha256 and now != former.sha256:
+    now = scored.provenance["predictions"][1 + k]
+    same = (now["sha256"], _json_sha256(now)) == (former.sha256, former.json_sha256)
+    if former.sha256 and not same:
         msg = (
             f"{former.place}: the predictions changed since the score in {former.score}; score "
             "them again, or give their folder itself"

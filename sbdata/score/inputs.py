@@ -26,6 +26,7 @@ import numpy.typing as npt
 from sbdata.errors import InputError
 from sbdata.file_names import FileNames, stored
 from sbdata.images import kind_of_file
+from sbdata.json_files import read_json
 from sbdata.litter import is_litter
 from sbdata.mask_files import VOID, MaskFile, PngError, greys_of_voc, read_mask
 from sbdata.printable import csv_cell, printable
@@ -102,6 +103,7 @@ class PredictionIndex:
         arrays: Ids of images whose file is a ``.npy`` array, not a PNG.
         read_map: Function of an image's id and size that returns its class map, if the
             predictions are a JSON file.
+        file_of: Function of an image's id that returns its PNG, if they are a panoptic JSON file.
         notes: Sentences to show with the values.
         identity: Hashes of the JSON file and of the one that tells its ids, if there are any.
     """
@@ -113,6 +115,7 @@ class PredictionIndex:
     problems: tuple[Problem, ...]
     arrays: frozenset[str] = frozenset()
     read_map: Callable[[str, tuple[int, int]], MaskFile] | None = None
+    file_of: Callable[[str], Path] | None = None
     notes: tuple[str, ...] = ()
     identity: str = ""
 
@@ -124,6 +127,8 @@ class PredictionIndex:
 
     def path(self, image_id: str) -> Path | None:
         """Return the file of an image in a folder, None if it is missing."""
+        if self.file_of is not None and image_id in self.found:
+            return self.file_of(image_id)
         return stored(self.folder, self.name(image_id)) if image_id in self.found else None
 
     def read(self, image_id: str, size: tuple[int, int], contract: PredictionFormat) -> MaskFile:
@@ -225,6 +230,33 @@ def list_predictions(
         tuple(problems),
         frozenset(of_arrays),
     )
+
+
+def check_imported(folder: Path, taxonomy: Taxonomy) -> None:
+    """Check that masks of ``sbdata pseudo import`` have the classes of the truth, if it made them.
+
+    Args:
+        folder: Folder of predictions.
+        taxonomy: Classes of the truth.
+
+    Raises:
+        InputError: If the record beside them names other classes.
+    """
+    place = folder.resolve()
+    try:
+        found = read_json(place.parent / "import.json", "") if place.name == "masks" else None
+    except InputError:
+        return  # none, or not of sbdata
+    if not isinstance(found, dict) or not str(found.get("format")).startswith("sbdata.import."):
+        return
+    classes = found.get("classes")
+    if isinstance(classes, list) and tuple(classes) != taxonomy.classes:
+        theirs, ours = (", ".join(map(str, names[:3])) for names in (classes, taxonomy.classes))
+        msg = (
+            f"{folder}: masks imported for other classes ({theirs}, ...) than the truth has "
+            f"({ours}, ...); import the files again for this set by 'sbdata pseudo import'"
+        )
+        raise InputError(msg)
 
 
 def _names_in(folder: Path) -> set[str]:

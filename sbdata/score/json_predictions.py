@@ -25,7 +25,7 @@ from sbdata.quoting import quoted
 from sbdata.score.coco_json import coco_ids, image_finder, read_coco_ids
 from sbdata.score.inputs import PredictionIndex, Problem
 from sbdata.score.panoptic import REMEDY, PanopticFile, find_segments, read_segments
-from sbdata.storage import sha256_of
+from sbdata.storage import inside, sha256_of
 from sbdata.taxonomy import Taxonomy
 
 _RESULTS = "give a list of results with image_id, category_id and {size, counts} as segmentation"
@@ -71,7 +71,7 @@ def list_json(
     """
     read_map: Callable[..., MaskFile]
     items: Iterable[tuple[int | str, Iterable[int], Any]]
-    ids, notes = None, []
+    ids, notes, folder = None, [], None
     place = ids_file or truth_file
     if read_at_most(file, 512).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         results = decode_json(file, list[_Result], _RESULTS)
@@ -92,7 +92,8 @@ def list_json(
         items = (
             (a.image_id, (s.category_id for s in a.segments_info), a) for a in found.annotations
         )
-        read_map = partial(_decode, file, find_segments(file, found.annotations))
+        folder = find_segments(file, found.annotations)
+        read_map = partial(_decode, file, folder)
     if ids is None:
         if place is None:
             msg = f"{file}: nothing tells which classes its category ids are; give a COCO-format"
@@ -132,6 +133,7 @@ def list_json(
         tuple(sorted(by_image.keys() & set(left_out))),
         tuple(Problem(file.name, kind, detail, str(file)) for kind, detail in seen),
         read_map=partial(read_map, by_image, ids.classes),
+        file_of=None if folder is None else partial(_png_of, folder, by_image),
         notes=tuple(notes),
         identity=f"{sha256_of(file)} {sha256_of(ids.file)}",
     )
@@ -164,6 +166,11 @@ def _draw(
             codes.append(rle)
             drawn.append(classes[result.category_id])
     return MaskFile(by_rows(draw_masks(codes, height, width, labels=drawn)), digest)
+
+
+def _png_of(folder: Path, by_image: Mapping[str, Sequence[tuple[int, Any]]], image_id: str) -> Path:
+    """Return the PNG of an image of a panoptic file."""
+    return inside(folder, by_image[image_id][0][1].file_name)
 
 
 def _decode(

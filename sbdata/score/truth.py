@@ -26,6 +26,7 @@ from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
 from sbdata.file_names import FileNames, composed, stored
 from sbdata.formatting import count
+from sbdata.labelmap import check_labelmap
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.litter import is_litter
 from sbdata.manifest import (
@@ -51,12 +52,14 @@ from sbdata.taxonomy import (
     named_taxonomy,
     own_or_coco_map,
 )
+from sbdata.text_files import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
     from sbdata.sources.coco import CocoSource
 
 _DEFAULT_BINS = SizeBins()
 _DRAWN_OF_IMAGES = ["image_id", "width", "height", "void_rle"]
+_FEW = 5  # names in a note
 _START = 64  # first bytes that reveal a list
 _PANOPTIC = b'"segments_info"'
 _KEY = re.compile(rb'"segments_info"|"segmentation"')
@@ -128,7 +131,7 @@ def truth_from_coco(
     if segments is not None:
         msg = f"{file}: an instances file, which has no PNGs of segments; leave out {segments}"
         raise InputError(msg)
-    taxonomy = taxonomy or "coco80"
+    asked, taxonomy = taxonomy, taxonomy or "coco80"
     split = file.stem.removeprefix("instances_")
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
 
@@ -180,9 +183,18 @@ def truth_from_coco(
         )
     hidden = sum(r.reason == "hidden" for r in rejections)
     if hidden:
-        notes.append(f"{count(hidden, 'object')} left out, wholly hidden by smaller ones")
+        notes.append(
+            f"{count(hidden, 'object')} left out, wholly hidden by smaller ones or without pixels"
+        )
     if lacking:
         notes.append(describe_unmatched(lacking, file.name))
+    strange = [n for n in source.categories.values() if mapping.class_of(n) is None]
+    if strange and asked is None:
+        named = ", ".join(map(quoted, strange[:_FEW])) + (", ..." if len(strange) > _FEW else "")
+        notes.append(
+            f"{taxonomy} lacks {count(len(strange), 'category', 'categories')} of {file.name} "
+            f"({named}), whose objects are background; --taxonomy own takes all of the file's"
+        )
     place = photos or next((p for p in (root / split, root / "images") if p.is_dir()), None)
     return _drawn_truth(
         manifest,
@@ -209,7 +221,7 @@ def _is_panoptic(file: Path) -> bool:
                 panoptic = found is not None and found[0] == _PANOPTIC
     except (OSError, ValueError):  # unreadable or empty, as the reader of annotations will say
         return False
-    if start.lstrip().startswith(b"["):
+    if start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"["):
         msg = (
             f"{file}: a list, such as COCO results with run-length codes, not annotations; give an "
             "instances file (results are predictions: give them as PRED)"
@@ -290,7 +302,8 @@ def truth_from_voc(
         bins: Size bins.
 
     Raises:
-        InputError: If the devkit lacks the list, or a mask of an image in it.
+        InputError: If the devkit lacks the list, or a mask of an image in it, or says that it has
+            other classes than VOC's.
     """
     from sbdata.recipe import SourceSpec
     from sbdata.sources.voc import open_voc
@@ -299,6 +312,7 @@ def truth_from_voc(
         msg = f"{devkit}: no such folder; give the folder of the VOC devkit"
         raise InputError(msg)
     source = open_voc(SourceSpec("voc", (split,)), split, devkit)
+    check_labelmap(source.root, source.classes)
     ids = sorted(source.ids)
     unsafe = [image_id for image_id in ids if not is_safe_stem(image_id)]
     if unsafe:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from sbdata.errors import InputError
 from sbdata.file_names import AmbiguousNameError, composed, stored
+from sbdata.labelmap import check_labelmap
 from sbdata.mask_files import VOID, PngError, read_mask
 from sbdata.masks import encode_mask, measure_visible
 from sbdata.quoting import quoted
@@ -79,6 +81,7 @@ class VocSource(PhotoFiles):
 
     def read(self, chunk: Chunk) -> tuple[list[AnnotatedImage], list[Rejection]]:
         """Read the masks of one chunk of ids."""
+        check_labelmap(self.root, self.classes)
         images: list[AnnotatedImage] = []
         rejections: list[Rejection] = []
         for image_id in self.ids[chunk.start : chunk.stop]:
@@ -327,7 +330,7 @@ def _devkit(root: Path, name: str) -> Path:
 def _ids(base: Path, root: Path, split: str) -> tuple[str, ...]:
     path = base / _LISTS / f"{split}.txt"
     if path.is_file():
-        return read_id_list(path)
+        return read_id_list(path, partial(_is_image, base))
     if split == "trainaug" and (sbd := _sbd(base, root)) is not None:
         train, val = (_read_list(base / _LISTS / f"{name}.txt") for name in ("train", "val"))
         augmented = [i for name in ("train", "val") for i in _read_list(sbd / f"{name}.txt")]
@@ -339,13 +342,26 @@ def _ids(base: Path, root: Path, split: str) -> tuple[str, ...]:
     raise InputError(msg)
 
 
-def read_id_list(path: Path) -> tuple[str, ...]:
+def _is_image(base: Path, image_id: str) -> bool:
+    names = (_image_name(image_id), f"{_CLASSES}/{image_id}.png")
+    try:
+        return is_safe_stem(image_id) and any(stored(base, name).is_file() for name in names)
+    except AmbiguousNameError:  # such an image is left out
+        return True
+
+
+def read_id_list(path: Path, known: Callable[[str], bool] | None = None) -> tuple[str, ...]:
     """Read a list of image ids, one a line; further words of a line are ignored.
+
+    Args:
+        path: Text file.
+        known: Whether there is an image of an id; if so of a whole line with blanks, that is the
+            id.
 
     Raises:
         InputError: If the list is empty, or has an id twice.
     """
-    ids = _read_list(path)
+    ids = _read_list(path, known)
     if not ids:
         msg = f"{path}: the list is empty; restore it from its archive"
         raise InputError(msg)
@@ -365,5 +381,6 @@ def _sbd(base: Path, root: Path) -> Path | None:
     return None
 
 
-def _read_list(path: Path) -> list[str]:
-    return [line.split()[0] for line in read_lines(path, "image ids") if line.strip()]
+def _read_list(path: Path, known: Callable[[str], bool] | None = None) -> list[str]:
+    lines = filter(None, map(str.strip, read_lines(path, "image ids")))
+    return [line if known and " " in line and known(line) else line.split()[0] for line in lines]

@@ -224,6 +224,14 @@ def _coco_objects(
             "the file"
         )
         raise InputError(msg)
+    lost = np.flatnonzero(~np.isin(annotations.image_id, given["images"].id))
+    if lost.size:
+        (record,) = read_records(path, annotations.span[lost[:1]])
+        msg = (
+            f"{path}: annotation {record.get('id')!r:.40}: its image {record['image_id']} is not "
+            f"listed ({lost.size:,} such annotations); list the images, or remove the annotations"
+        )
+        raise InputError(msg)
     own = np.fromiter((i in images for i in annotations.image_id.tolist()), bool)
     for record in read_records(path, annotations.span[own]):
         where = f"{path}: annotation {record.get('id')!r:.40}"

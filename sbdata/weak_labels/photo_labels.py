@@ -175,7 +175,9 @@ def open_labels(spec: SourceSpec, split: str, root: Path | None) -> LabelledPhot
     if listed is None:
         there: dict[str, Path] = photos_in(photos)
     else:
-        there = _listed(photos, read_id_list(_path(root, _text(spec, "list"), split)))
+        known = photos_in(photos)
+        ids = read_id_list(_path(root, _text(spec, "list"), split), known.__contains__)
+        there = _listed(photos, ids)
     odd = next((image_id for image_id in there if not is_safe_stem(image_id)), None)
     if odd is not None:
         msg = f"{photos}: {quoted(odd)} is not a plain image id; rename the photo"

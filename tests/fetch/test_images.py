@@ -219,6 +219,15 @@ def test_good_files_are_kept_and_others_replaced(tmp_path, site):
     assert listing(tmp_path) == {f"{name}.jpg": body for name, body in sorted(bodies.items())}
 
 
+def test_a_photo_corrected_in_its_source_replaces_the_kept_one(tmp_path):
+    request = wanted("a")
+    for number, origin in ((5, "local"), (5, "kept"), (6, "local"), (6, "kept")):
+        (answer,) = fetch_images([request], tmp_path, local={"val/a.jpg": jpeg(number)}.get)
+        assert (answer.origin, answer.sha256) == (origin, sha256(jpeg(number)))
+    (answer,) = fetch_images([request], tmp_path, local=lambda _: None)
+    assert answer.sha256 == sha256(jpeg(6))
+
+
 def test_a_kept_file_needs_no_recorded_hash(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(5))
     (answer,) = fetch([wanted("a")], tmp_path)

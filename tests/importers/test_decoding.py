@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from sbdata.importers.decoding import (
     merged,
 )
 from sbdata.importers.dictionaries import NOTHING, ClassMaps, LayoutError
-from sbdata.importers.names import ImageNames
+from sbdata.importers.names import ImageNames, sort_files
 from sbdata.importers.record import check_name, components_of, facts_of, shares_of
 from sbdata.importers.rules import Changes, Rule
 from sbdata.importers.sources import SOURCES, find_source, rule_for
@@ -321,6 +322,15 @@ def test_names_that_two_images_share_are_no_ones() -> None:
     assert names.find("00009") is None
     assert names.find("002007000032") == "2007_000032"
     assert names.find("2007-000032") is None
+
+
+def test_an_image_may_be_called_like_a_coloured_twin() -> None:
+    files = [Path(f"{stem}.png") for stem in ("wood", "wood_palette", "tree", "tree_palette")]
+    found = sort_files(files, ImageNames(("tree", "wood", "wood_palette")))
+    assert {name: path.stem for name, path in found.whole.items()} == {
+        "tree": "tree", "wood": "wood", "wood_palette": "wood_palette",
+    }  # fmt: skip
+    assert [path.stem for path in found.twins] == ["tree_palette"]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "..", ".a", "a:b", "a" * 70, "-a"])

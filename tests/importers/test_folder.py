@@ -18,7 +18,9 @@ from sbdata.importers.record import read_record
 from sbdata.importers.rules import Changes
 from sbdata.importers.target import Target, target_of_list
 from sbdata.masks import read_index_png
-from sbdata.score.pseudo_masks import score_pseudo
+from sbdata.score.pseudo_masks import instance_outcomes, score_pseudo
+from sbdata.score.run import ScoreOptions, score_folder
+from sbdata.score.truth import truth_from_set
 from sbdata.taxonomy import VOC20
 from tests.importers.published import (
     CAT,
@@ -149,6 +151,34 @@ def test_a_folder_appears_when_all_is_done(published, target, tmp_path, monkeypa
     assert sorted(p.name for p in (tmp_path / "imports").iterdir()) == [".it.lock", "it"]
     with pytest.raises(InputError, match="already exists; remove it, or give another"):
         import_masks(request, tmp_path / "imports" / "it")
+
+
+def test_unfinished_imports_of_other_names_are_left_alone(published, target, tmp_path) -> None:
+    """The name of a folder is no pattern of other names."""
+    names = (".run 1.0123abcd.part", ".run [12].0123abcd.part")
+    for name in names:
+        (tmp_path / "imports" / name).mkdir(parents=True)
+    import_masks(Request(published, target, "it"), tmp_path / "imports" / "run [12]")
+    assert [(tmp_path / "imports" / name).exists() for name in names] == [True, False]
+
+
+def test_masks_imported_for_other_classes_are_not_scored(published, target, tmp_path) -> None:
+    masks = tmp_path / "out" / "masks"
+    import_masks(Request(published, target, "it"), tmp_path / "out")
+    truth = truth_from_set(target.opened.root)
+    options = ScoreOptions(resamples=0, predicted_void=True)
+    score_folder(masks, truth, options)
+    record = tmp_path / "out" / "import.json"
+    content = json.loads(record.read_text())
+    content["classes"][:2] = content["classes"][1::-1]
+    record.write_text(json.dumps(content))
+    said = r"masks imported for other classes .bicycle, aeroplane, .* than the truth has .aeroplane"
+    with pytest.raises(InputError, match=said):
+        score_folder(masks, truth, options)
+    with pytest.raises(InputError, match=said):
+        instance_outcomes(masks, target.opened)
+    record.write_text("of another tool")
+    score_folder(masks, truth, options)
 
 
 def test_images_without_a_file(published: Path, target: Target, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -111,6 +112,16 @@ def test_a_former_score_names_its_predictions(tmp_path: Path) -> None:
     check_unchanged(now, former, 0)
     with pytest.raises(InputError, match=r"the predictions changed since the score in .*scores"):
         check_unchanged(now, replace(former, sha256="cd"), 0)
+
+    # A panoptic file may give the same PNGs other classes.
+    about["json_and_ids_sha256"] = "12 34"
+    summary.write_text(json.dumps(content))
+    former = former_predictions(score)
+    for told, same in (("12 34", True), ("12 56", True), ("56 34", False)):  # 34: of the ids
+        one = {"sha256": "ab", "json_and_ids_sha256": told}
+        now = SimpleNamespace(provenance={"predictions": [{}, one]})
+        with nullcontext() if same else pytest.raises(InputError, match="predictions changed"):
+            check_unchanged(now, former, 0)
 
     masks.rmdir()
     with pytest.raises(InputError, match=r"its predictions are no longer in .*masks"):

@@ -256,6 +256,10 @@ def test_ids_by_a_list_of_images() -> None:
     assert [find(i) for i in (1, 5, 6, 2, "six", "x", "x.jpg", "5")] == [
         "2", "x", None, None, "x", "x", "x", "x",
     ]  # fmt: skip
+    # "1" is the name of one image and, as a text, the id of another.
+    assert [find(i) for i in ("1", "2", "2.jpg")] == [None, "2", "2"]
+    assert image_finder(("1",), {1: "of another set"})("1") is None
+    assert image_finder(("1",), {1: "1"})("1") == "1"
 
 
 @pytest.mark.parametrize(

@@ -496,6 +496,22 @@ def test_classes_that_the_file_does_not_know_are_named(dataset, tmp_path) -> Non
         truth_from_coco(dataset.coco, str(names))
 
 
+def test_categories_that_are_no_class_are_named_unless_the_classes_were_asked_for(tmp_path) -> None:
+    square = [[1, 1, 5, 1, 5, 5, 1, 5]]
+    objects = [{"id": k, "image_id": 1, "category_id": k, "segmentation": square} for k in (1, 2)]
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}],
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "forklift"}],
+        "annotations": objects,
+    }
+    path = tmp_path / "works.json"
+    path.write_text(json.dumps(content))
+    (note,) = [n for n in truth_from_coco(path).notes if "forklift" in n]
+    assert note.startswith("coco80 lacks 1 category of works.json ('forklift'), whose objects are")
+    for asked in ("voc20", "own"):
+        assert not any("forklift" in n for n in truth_from_coco(path, asked).notes)
+
+
 def test_ids_that_differ_in_case_alone_are_said(tmp_path) -> None:
     for name in ("IMG_1", "img_1", "img_2"):
         save(tmp_path / "c" / f"{name}.png", np.ones((4, 5), np.uint8))

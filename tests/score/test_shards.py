@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sbdata.errors import InputError
 from sbdata.score import run
 from sbdata.score.run import ScoreOptions, score_folder, task_of
 from sbdata.score.shards import find_shards, merge_shards, parse_shard, write_shard
-from sbdata.score.truth import truth_from_set, truth_from_voc
+from sbdata.score.truth import truth_from_coco, truth_from_set, truth_from_voc
 from sbdata.score.write import write_result
 from tests.score.conftest import shifted, without_small
+from tests.score.test_panoptic import IDS, SEGMENTS, write
 
 FEW = ScoreOptions(resamples=20)
 
@@ -136,6 +138,19 @@ def test_predictions_that_changed_since_their_shard_are_refused(
                 merge_shards(task, FEW, paths)
             file.write_bytes(before)
     merge_shards(task, FEW, paths)
+
+
+def test_segments_that_changed_since_their_shard_are_refused(tmp_path) -> None:
+    images = {"a": (IDS, SEGMENTS), "b": (IDS, SEGMENTS)}
+    truth = truth_from_coco(write(tmp_path, images))
+    predicted = write(tmp_path, images, name="mine")
+    task = task_of(predicted, truth, FEW, [])
+    paths = find_shards([shards_of(task, tmp_path / "shards", 2)])[1]
+    merge_shards(task, FEW, paths)
+    write(tmp_path, {"b": (np.where(IDS == 300, 9, IDS), SEGMENTS)}, name="other")
+    shutil.copy(tmp_path / "other" / "b.png", tmp_path / "mine" / "b.png")
+    with pytest.raises(InputError, match=r"mine\.json: b changed since its shard was scored"):
+        merge_shards(task_of(predicted, truth, FEW, []), FEW, paths)
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "1/x", "-1/2", ""])

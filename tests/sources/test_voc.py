@@ -9,6 +9,7 @@ from PIL import Image
 from sbdata.errors import InputError
 from sbdata.masks import decode_mask, voc_palette
 from sbdata.recipe import SourceSpec
+from sbdata.score.truth import truth_from_voc
 from sbdata.sources import AnnotatedImage, Rejection, open_source
 from tests.mask_examples import png_of_bits
 
@@ -215,6 +216,28 @@ def test_classes_of_ones_own(tmp_path: Path) -> None:
     spec = SourceSpec("mine", ("val",), format="voc", options={"classes": ["cell", "debris"]})
     (image,), _ = read(root, spec)
     assert [o.category for o in image.objects] == ["cell", "debris"]
+
+
+def test_an_id_with_blanks_is_the_whole_line(tmp_path: Path) -> None:
+    masks = {name: simple() for name in ("my", "my photo", "my photo 1")}
+    root = devkit(tmp_path, masks)  # the list of a built set
+    images, rejections = read(root)
+    assert [image.image_id for image in images] == list(masks)
+    assert not rejections
+    lists = root / "ImageSets" / "Segmentation"
+    (lists / "val.txt").write_text("my -1\nmy photo\n")  # a flag, as VOC's other lists have
+    assert [image.image_id for image in read(root)[0]] == ["my", "my photo"]
+
+
+def test_classes_that_the_devkit_names_otherwise_are_refused(tmp_path: Path) -> None:
+    root = devkit(tmp_path, {"a": simple()})
+    (root / "labelmap.txt").write_text("background:0,0,0::\nhen:128,0,0::\nfox:0,128,0::\n")
+    with pytest.raises(InputError, match="names 'hen' for number 1, not aeroplane"):
+        read(root)
+    with pytest.raises(InputError, match="names 'hen' for number 1, not aeroplane"):
+        truth_from_voc(root)
+    with pytest.raises(InputError, match="names 'fox' for number 2, not owl"):
+        read(root, SourceSpec("mine", ("val",), format="voc", options={"classes": ["hen", "owl"]}))
 
 
 @pytest.mark.parametrize(

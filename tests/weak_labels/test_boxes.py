@@ -195,6 +195,7 @@ SAME_ID = [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]
         (coco(categories=[{"id": 5, "name": "green"}]), "annotation 1: 'green' is not a class"),
         (one(image_id="7"), "annotation 1: its image_id must be a whole number, not '7'"),
         (one(image_id=7.0), "annotation 1: its image_id must be a whole number, not 7.0"),
+        (one(image_id=70), "annotation 1: its image 70 is not listed .1 such annotations"),
         (one(iscrowd="maybe"), "annotation 1: iscrowd is 'maybe'; it must be 0 or 1"),
         (
             coco(categories=[{"id": 5, "name": "red"}, {"id": 5, "name": "dark blue"}]),

@@ -17,10 +17,11 @@ from sbdata.curate.materialise import read_rejected
 from sbdata.curate.verify import verify_set
 from sbdata.errors import InputError
 from sbdata.manifest import IMAGES_FILE, make_manifest, read_manifest
-from sbdata.recipe import recipe_from_dict
+from sbdata.recipe import SourceSpec, recipe_from_dict
 from sbdata.score.truth import truth_from_set
 from sbdata.sets import open_set
 from sbdata.train.samples import images_of_set
+from sbdata.weak_labels.photo_labels import open_labels
 from sbdata.weak_labels.sources import WeakSources
 
 CLASSES = ("fox", "red hen")
@@ -179,6 +180,17 @@ def test_wrong_files_are_refused(root: Path, kind: str) -> None:
     with pytest.raises(InputError, match=said):
         _build(root, file, **options)
     assert not (root.parent / "set").exists()
+
+
+def test_a_listed_photo_with_a_blank_in_its_name(root: Path) -> None:
+    (root / "photos" / "c.jpg").rename(root / "photos" / "a b.jpg")  # a is another photo
+    (root / "labels.json").write_text('{"a": [1], "b": [2], "a b": [1, 2]}')
+    (root / "some.txt").write_text("a b\n")
+    options = {"list": "some.txt", "classes": list(CLASSES)}
+    spec = SourceSpec(
+        "mine", ("train",), "labels", annotations="labels.json", images="photos", options=options
+    )
+    assert open_labels(spec, "train", root).labels == {"a b": (1, 2)}
 
 
 def test_wrong_folders_are_refused(root: Path) -> None:
