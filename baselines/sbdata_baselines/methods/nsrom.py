@@ -274,9 +274,9 @@ BASELINE = Baseline(
         "views have any scale from 0.5 to 1.5, not one of five, and its biases have the learning "
         "rate of their weights. The second segmenter is that of the benchmark, for each strategy.",
         "Biases of the classifiers have the learning rate of their weights, not twice that.",
-        "The initial weights of new convolutions: the official code draws those of the first "
-        "network from N(0, 2 / (cells of the kernel * output channels)), the maps' as well, and "
-        "leaves those of the second one to PyTorch.",
+        "Initial weights of the head: the official code has a standard deviation of sqrt(2 / "
+        "classes) for the first network's convolution to the maps, here 0.01, and PyTorch's "
+        "defaults for all of the second network's.",
         "A photo without classes stays background; the official training list has none.",
         "In presets smoke and photos, classes that are not among a photo's labels are left out of "
         "the first segmenter's predictions, and PAR replaces the dense CRF.",
