@@ -288,8 +288,8 @@ def second_round_masks(
         found, first = (
             read_index_png(file_of(folder, row.image_id, ".png")) for folder in (predicted, labels)
         )
-        salience = read_salience(saliency, row.image_id)
-        mask = second_labels(found, first, salience, row.classes, settings.reach, settings.least)
+        salient = read_salience(saliency, row.image_id) > settings.salient
+        mask = second_labels(found, first, salient, row.classes, settings.reach, settings.least)
         write_pseudo_mask(task.folder, row.image_id, mask)
 
 

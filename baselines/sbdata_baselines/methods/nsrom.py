@@ -148,11 +148,14 @@ class SecondLabelSettings:
     Attributes:
         reach: Side in pixels of the square by which labelled and salient pixels are dilated; in
             photos with several classes, pixels farther away are 255.
+        salient: Saliency above which a pixel is salient. The official code has 0, for maps that are
+            0 in the background; those of the built-in providers hardly ever are.
         least: Fraction of the photo that must have a class; otherwise all of it is 255. 0 keeps
             all photos.
     """
 
     reach: int = 30
+    salient: float = 0.0
     least: float = 0.01
 
 

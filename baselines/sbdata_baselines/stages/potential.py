@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from sbdata.masks import VOID, LabelMap
-from sbdata_baselines.stages.maps import ClassMaps, FloatMap, minmax_normalised
+from sbdata_baselines.stages.maps import ClassMaps, minmax_normalised
 from sbdata_baselines.stages.salient_scores import without_sparse
 
 
@@ -59,7 +59,7 @@ def threshold_of(
 def second_labels(
     predicted: LabelMap,
     labels: LabelMap,
-    salience: FloatMap,
+    salient: npt.NDArray[np.bool_],
     classes: tuple[int, ...],
     reach: int = 30,
     least: float = 0.01,
@@ -74,7 +74,7 @@ def second_labels(
         predicted: Prediction of a segmentation network trained on the first labels, uint8
             ``(H, W)``.
         labels: First labels.
-        salience: Saliency map, ``(H, W)``; 0 where nothing is salient.
+        salient: Salient pixels, ``(H, W)``.
         classes: Class numbers of the photo.
         reach: Side in pixels of the square by which objects and salient pixels are dilated.
         least: Fraction of the photo that must have a class, else all of it is 255; 0 keeps all.
@@ -85,6 +85,6 @@ def second_labels(
     if len(classes) > 1:
         spared = (predicted == 0) & (labels != 0) & (labels != VOID)
         joined[spared] = labels[spared]
-        found = ((joined != 0) | (salience != 0)).astype(np.uint8)
+        found = ((joined != 0) | salient).astype(np.uint8)
         joined[ndimage.maximum_filter(found, size=reach, mode="constant") == 0] = VOID
     return without_sparse(joined, least)
