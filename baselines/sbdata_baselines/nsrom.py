@@ -281,14 +281,15 @@ def first_predictions(task: StageContext, settings: PredictionSettings, segmente
 
 
 def second_round_masks(
-    task: StageContext, settings: SecondLabelSettings, predicted: Path, labels: Path
+    task: StageContext, settings: SecondLabelSettings, predicted: Path, labels: Path, saliency: Path
 ) -> None:
     """Write the pseudo-mask ``<image_id>.png`` of each photo: the labels of the second round."""
     for row in pending(task, ".png"):
         found, first = (
             read_index_png(file_of(folder, row.image_id, ".png")) for folder in (predicted, labels)
         )
-        mask = second_labels(found, first, row.classes, settings.reach, settings.least)
+        salient = read_salience(saliency, row.image_id) > settings.salient
+        mask = second_labels(found, first, salient, row.classes, settings.reach, settings.least)
         write_pseudo_mask(task.folder, row.image_id, mask)
 
 

@@ -459,7 +459,7 @@ class WalkSettings:
         beta: Exponent of the affinities.
         steps: Number of steps of the walk; IRN's eight squarings are 256.
         power: Exponent applied to the maps before the walk.
-        flip: True to average the edges of the photo and of its mirror image.
+        flip: True to average the logits of the edges of the photo and of its mirror image.
     """
 
     radius: int = 5

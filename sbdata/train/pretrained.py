@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,9 @@ def _vgg(name: str, output_stride: int, *, fetch: bool) -> nn.Module:
 
     For stride 8 the pooling before it is one of 3 x 3 pixels with stride 1, and the convolutions
     after it dilate by 2, as in DeepLab's LargeFOV and the weakly supervised methods built on it.
+
+    Poolings round sizes down, so nothing would be left of a photo smaller than the stride: its last
+    row and column are repeated up to the stride.
     """
     module: nn.Module = timm.create_model(
         name, pretrained=fetch, features_only=True, out_indices=(4,)
@@ -219,7 +223,17 @@ def _vgg(name: str, output_stride: int, *, fetch: bool) -> nn.Module:
             if isinstance(part, nn.Conv2d):
                 part.dilation = part.padding = (2, 2)
     module.feature_info.info = depths
+    module.register_forward_pre_hook(partial(_at_least, output_stride))
     return module
+
+
+def _at_least(side: int, module: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
+    """Repeat the last row and column of images whose height or width is below ``side``."""
+    (images,) = given
+    below, right = (max(side - length, 0) for length in images.shape[-2:])
+    if not below and not right:
+        return given
+    return (nn.functional.pad(images, (0, right, 0, below), mode="replicate"),)
 
 
 def _wrap(

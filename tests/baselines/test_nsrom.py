@@ -315,6 +315,9 @@ def test_the_threshold_of_potential_objects() -> None:
     assert threshold_of(values, none, 0.3) == pytest.approx(0.9)
     assert threshold_of(values, none, 0.95) == 1.0
     assert threshold_of(np.full((1, 3), 0.5, np.float32), none[:, :3], 0.3) == 1.0
+    # Labelled where the map is 0: as without labelled pixels, or all the rest would be open.
+    dark = np.where(inside, np.float32(0), values)
+    assert threshold_of(dark, inside, 0.3) == threshold_of(dark, none, 0.3) == pytest.approx(0.9)
 
 
 def test_background_that_may_be_an_object_is_left_open() -> None:
@@ -325,20 +328,49 @@ def test_background_that_may_be_an_object_is_left_open() -> None:
     assert labels[0, 2] == 0
 
 
+def test_an_earlier_map_is_stretched_before_its_threshold() -> None:
+    """Without a labelled pixel, values above 0.3 count: those of the stretched map."""
+    labels = np.zeros((1, 4), np.uint8)
+    earlier = ClassMaps((1,), np.array([[[0.5, 0.55, 0.9, 1.0]]], np.float32))
+    # Stretched: 0, 0.1, 0.8, 1; above 0.3 the median is 0.9, above that 1, which none exceeds.
+    assert without_potential_objects(labels, earlier, 0.3).tolist() == [[0, 0, 0, 0]]
+
+
 def test_the_second_round_as_a_table() -> None:
     """Predicted background takes the first label's class; beyond the reach all is open."""
-    predicted = np.zeros((1, 40), np.uint8)
-    labels = np.zeros((1, 40), np.uint8)
-    predicted[0, 2], labels[0, 3], labels[0, 4] = 1, 2, 255
-    found = second_labels(predicted, labels, (1, 2), reach=4, least=0)
+    predicted, labels = np.zeros((2, 1, 40), np.uint8)
+    salient = np.zeros((1, 40), np.bool_)
+    predicted[0, 2], labels[0, 3], labels[0, 10], salient[0, 20] = 1, 2, 255, True
+    found = second_labels(predicted, labels, salient, (1, 2), reach=4, least=0)
     assert found[0, 2:5].tolist() == [1, 2, 0]
     # A square of 4 reaches two pixels to the right and one to the left, as OpenCV's does.
-    near = [any(-1 <= x - place <= 2 for place in (2, 3, 4)) for x in range(40)]
+    near = [any(-1 <= x - place <= 2 for place in (2, 3, 20)) for x in range(40)]
     assert (found[0] != 255).tolist() == near
-    single = second_labels(predicted, labels, (1,), reach=4, least=0)
+    single = second_labels(predicted, labels, salient, (1,), reach=4, least=0)
     np.testing.assert_array_equal(single, predicted)
-    assert (second_labels(predicted, labels, (1,), least=0.1) == 255).all()
-    assert not second_labels(np.zeros_like(labels), labels, (), least=0.1).any()
+    assert (second_labels(predicted, labels, salient, (1,), least=0.1) == 255).all()
+    assert not second_labels(np.zeros_like(labels), labels, salient, (), least=0.1).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_second_round_against_loops(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    predicted = rng.choice([0, 0, 0, 0, 0, 0, 0, 3], (9, 11)).astype(np.uint8)
+    labels = rng.choice([0, 0, 0, 0, 0, 0, 5, 255], (9, 11)).astype(np.uint8)
+    salient = rng.random((9, 11)) < 0.05
+    wanted = predicted.copy()
+    for y in range(9):
+        for x in range(11):
+            if predicted[y, x] == 0 and labels[y, x] == 5:
+                wanted[y, x] = 5
+    seen = [(y, x) for y in range(9) for x in range(11) if wanted[y, x] or salient[y, x]]
+    for y in range(9):
+        for x in range(11):
+            if not any(abs(y - v) <= 1 and abs(x - u) <= 1 for v, u in seen):
+                wanted[y, x] = 255
+    found = second_labels(predicted, labels, salient, (3, 5), reach=3, least=0)
+    np.testing.assert_array_equal(found, wanted)
+    assert 0 < (wanted == 255).sum() < wanted.size
 
 
 def test_labels_of_255_alone_cost_nothing() -> None:
@@ -374,7 +406,7 @@ def test_paper_constants() -> None:
     paper = BASELINE.presets["paper"]
     assert (paper["accumulating"]["nodes"], paper["accumulating"]["states"]) == (64, 128)
     assert (paper["accumulating"]["first"], paper["accumulating"]["least"]) == (1, 0.1)
-    assert paper["masks"] == {"reach": 30, "least": 0.01}
+    assert paper["masks"] == {"reach": 30, "salient": 0, "least": 0.01}
     cut = paper["labels"]["salient"]  # 32 of 255, in 254 levels
     assert next(level for level in range(256) if round(level * 254 / 255) / 254 >= cut) == 32
 

@@ -95,6 +95,9 @@ def test_paper_constants() -> None:
     assert paper["classifier"]["views"]["long_side"] == [320, 640]
     assert presets_of("amn")["paper"]["walk"]["power"] == 1.3
     assert presets_of("seam")["paper"]["walk"]["steps"] == 2**6
+    # PSA's affinity network sees photos at their own size, in SEAM's code and in MCTformer's.
+    views = [presets_of(name)["paper"]["pairwise"]["views"] for name in ("seam", "mctformer")]
+    assert views[0] == views[1] == {"crop": 448, "flip": True, "jitter": [0.3, 0.3, 0.3, 0.1]}
 
 
 def test_cam_irn_cda_and_amn_share_the_first_classifier() -> None:

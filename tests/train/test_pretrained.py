@@ -412,6 +412,20 @@ def test_a_vgg_has_the_stride_without_its_last_poolings(stride):
     assert backbone(torch.zeros(1, 3, 64, 64))[-1].shape == (1, 512, 64 // stride, 64 // stride)
 
 
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("size", [(1, 1), (5, 40), (40, 7), (15, 16)])
+def test_a_vgg_sees_photos_smaller_than_its_stride(stride, size):
+    """Its poolings round down, so nothing was left of them, and PyTorch refused."""
+    torch.manual_seed(0)
+    backbone = load_backbone("vgg11", "none", output_stride=stride).module.eval()
+    image = torch.rand(1, 3, *size)
+    rows, columns = (torch.arange(max(side, stride)).clamp(max=side - 1) for side in size)
+    with torch.no_grad():
+        found, wanted = backbone(image)[-1], backbone(image[..., rows[:, None], columns])[-1]
+    assert found.shape[-2:] == tuple(max(side // stride, 1) for side in size)
+    torch.testing.assert_close(found, wanted)
+
+
 def test_strides_are_8_or_16():
     with pytest.raises(InputError, match="8 or 16, not 32"):
         load_backbone("resnet18", "none", output_stride=32)

@@ -49,6 +49,8 @@ class PerturbationSettings:
     Attributes:
         side: Short side to which a photo is resized; or, with ``context``, side of the square
             window around an object.
+        longest: Largest long side of a photo; a longer photo gets a smaller short side. Unused with
+            ``context``.
         context: Side of the window, in longer sides of the box; 0 takes the whole photo.
         zoom: Largest enlargement of a window.
         drawn: Number of proposals drawn around a box.
@@ -70,6 +72,7 @@ class PerturbationSettings:
     """
 
     side: int = 800
+    longest: int = 1333
     context: float = 0.0
     zoom: float = 2.0
     drawn: int = 1000
@@ -85,8 +88,12 @@ class PerturbationSettings:
     batch: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.side, self.steps + 1, self.drawn, self.keep, self.batch) < 1:
-            msg = "perturbation: side, drawn, keep, batch must be at least 1, and steps at least 0"
+        counts = (self.side, self.longest, self.steps + 1, self.drawn, self.keep, self.batch)
+        if min(counts) < 1:
+            msg = (
+                "perturbation: side, longest, drawn, keep and batch must be at least 1, and steps "
+                "at least 0"
+            )
         elif len(self.grid) != 2 or self.grid[0] <= 0 or self.grid[1] < 0:
             msg = "perturbation: grid must be two numbers, the first above 0, the second at least 0"
         elif not self.overlaps or (self.context and self.context < 1) or self.zoom <= 0:

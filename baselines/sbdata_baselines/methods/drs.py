@@ -193,8 +193,9 @@ BASELINE = Baseline(
         "Both networks are those of their last epoch; the official code keeps the epoch whose "
         "pseudo-masks fit the ground truth of the training images best.",
         "Biases have the learning rate of their weights, not twice that.",
-        "The initialisation of the convolutions, and that the fraction is computed from the mean "
-        "of the rectified activations, are guesses.",
+        "Initial weights of the head: the official code has a standard deviation of sqrt(2 / "
+        "classes) for the classifier's convolution to the maps, here 0.01, and of 0.01 for all "
+        "four convolutions of the refinement network, here for the last one only.",
         "Maps are resized to the photo before they are compared between sizes, without aligning "
         "their corners, and the refined ones are clipped at 1.",
         "Presets smoke and photos suppress only the three convolutions of the head, because the "

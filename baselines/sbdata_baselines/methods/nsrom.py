@@ -93,7 +93,7 @@ class FirstLabelSettings:
         doubt: Class score above which a background pixel is 255.
         potential: True to mark background as 255 if an earlier map shows an object there.
         spare: Value above which pixels of an earlier map determine the threshold of a class that
-            no pixel has.
+            no pixel has, or only pixels at which that map is 0.
         least: Fraction of the photo that must have a class; otherwise all of it is 255. This drops
             photos of small objects; 0 keeps them.
     """
@@ -146,13 +146,16 @@ class SecondLabelSettings:
     """Settings of the labels of the second round, the pseudo-masks.
 
     Attributes:
-        reach: Side in pixels of the square by which labelled pixels are dilated; in photos with
-            several classes, pixels farther away are 255.
+        reach: Side in pixels of the square by which labelled and salient pixels are dilated; in
+            photos with several classes, pixels farther away are 255.
+        salient: Saliency above which a pixel is salient. The official code has 0, for maps that are
+            0 in the background; those of the built-in providers hardly ever are.
         least: Fraction of the photo that must have a class; otherwise all of it is 255. 0 keeps
             all photos.
     """
 
     reach: int = 30
+    salient: float = 0.0
     least: float = 0.01
 
 
@@ -248,7 +251,7 @@ def build(settings: NsromSettings) -> Stage:
         "masks",
         f"{code}second_round_masks",
         settings.masks,
-        (predicted, labels),
+        (predicted, labels, saliency),
         gpus=0.0,
         seconds_per_image=0.02,
     )
@@ -274,10 +277,9 @@ BASELINE = Baseline(
         "views have any scale from 0.5 to 1.5, not one of five, and its biases have the learning "
         "rate of their weights. The second segmenter is that of the benchmark, for each strategy.",
         "Biases of the classifiers have the learning rate of their weights, not twice that.",
-        "These are guesses: the initialisation of the convolutions, the initial scale of 1 of the "
-        "reasoning unit's batch norm and the biases of its 1 x 1 convolutions, the 8 bits of "
-        "accumulated maps, that the second round dilates the first labels with their 255, and "
-        "that only labelled classes count as foreground in its 1 %.",
+        "Initial weights of the head: the official code has a standard deviation of sqrt(2 / "
+        "classes) for the first network's convolution to the maps, here 0.01, and PyTorch's "
+        "defaults for all of the second network's.",
         "A photo without classes stays background; the official training list has none.",
         "In presets smoke and photos, classes that are not among a photo's labels are left out of "
         "the first segmenter's predictions, and PAR replaces the dense CRF.",

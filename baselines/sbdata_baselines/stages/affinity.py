@@ -97,7 +97,11 @@ class BoundaryHead(nn.Module):
         self.join = nn.Conv2d(32 * len(channels), 1, 1)
 
     def forward(self, features: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
-        """Return edges in [0, 1], ``(N, h, w)``.
+        """Return edges in [0, 1], ``(N, h, w)``; see :meth:`logits` for the arguments."""
+        return torch.sigmoid(self.logits(features, size))
+
+    def logits(self, features: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
+        """Return the logits of the edges, ``(N, h, w)``.
 
         Args:
             features: Feature maps, ``(N, C_k, h_k, w_k)``; detach them to keep the backbone
@@ -109,7 +113,8 @@ class BoundaryHead(nn.Module):
             resized(side(maps), size).relu()
             for side, maps in zip(self.sides, features, strict=True)
         ]
-        return torch.sigmoid(self.join(torch.cat(sides, dim=1)))[:, 0]
+        joined: Tensor = self.join(torch.cat(sides, dim=1))
+        return joined[:, 0]
 
 
 class AffinityHead(nn.Module):

@@ -48,11 +48,14 @@ class EdgeNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return edges in [0, 1], ``(N, h, w)``, at stride 4 or the next available stride."""
+        return torch.sigmoid(self.logits(images))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits of the edges, ``(N, h, w)``."""
         with torch.no_grad():
             features = self.pyramid(images)
         place = next(k for k, stride in enumerate(self.pyramid.strides) if stride >= _STRIDE)
-        edges: Tensor = self.head(features, features[place].shape[-2:])
-        return edges
+        return self.head.logits(features, features[place].shape[-2:])
 
 
 def train_boundary(task: StageContext, settings: BoundarySettings, seeds: Path) -> None:
@@ -92,7 +95,8 @@ def load_boundary(task: StageContext, folder: Path, flip: bool = True) -> EdgesO
     Args:
         task: Context that provides seed and device.
         folder: Folder that :func:`train_boundary` wrote.
-        flip: True to average with the edges of the mirrored photo.
+        flip: True to average with the mirrored photo, before the sigmoid, as IRN's code does
+            (``net/resnet50_irn.py``, ``EdgeDisplacement``).
     """
     settings = settings_of(folder, BoundarySettings)
     network = new_network(task, settings, EdgeNetwork)
@@ -102,10 +106,10 @@ def load_boundary(task: StageContext, folder: Path, flip: bool = True) -> EdgesO
     def edges_of(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         image = torch.tensor(photo).permute(2, 0, 1)[None].to(task.place.device)
         with torch.inference_mode():
-            edges = network(image)[0]
+            logits = network.logits(image)[0]
             if flip:
-                edges = (edges + network(image.flip(-1))[0].flip(-1)) / 2
-            found: npt.NDArray[np.float32] = edges.cpu().numpy()
+                logits = (logits + network.logits(image.flip(-1))[0].flip(-1)) / 2
+            found: npt.NDArray[np.float32] = logits.sigmoid().cpu().numpy()
         return found
 
     return edges_of

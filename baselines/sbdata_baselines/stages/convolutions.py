@@ -2,8 +2,8 @@
 
 It has three 3 x 3 convolutions, each with an activation, and a 1 x 1 convolution to the maps, whose
 spatial means are the classes' logits. New weights are initialised as by He et al. (ICCV 2015) for
-ReLU, those of the 1 x 1 convolution from N(0, 0.01); biases are 0. The papers do not state the
-initialisation; this is a guess.
+ReLU, those of the 1 x 1 convolution with a standard deviation of 0.01; biases are 0. The papers do
+not state the initialisation; how their codes differ is in the methods' ``differences``.
 """
 
 from __future__ import annotations

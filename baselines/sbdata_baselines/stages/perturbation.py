@@ -68,7 +68,7 @@ def window_of(box: Box, size: tuple[int, int], settings: PerturbationSettings) -
         reach = crop / scale
         left, upper = box.x + (box.width - reach) / 2, box.y + (box.height - reach) / 2
     else:
-        crop = round(max(size) * settings.side / min(size))
+        crop = min(round(max(size) * settings.side / min(size)), settings.longest)
         reach = float(max(size))
         left, upper = 0.0, 0.0
     return View((left, upper, left + reach, upper + reach), crop, flip=False)

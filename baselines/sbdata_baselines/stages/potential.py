@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from sbdata.masks import VOID, LabelMap
-from sbdata_baselines.stages.maps import ClassMaps
+from sbdata_baselines.stages.maps import ClassMaps, minmax_normalised
 from sbdata_baselines.stages.salient_scores import without_sparse
 
 
@@ -23,11 +23,12 @@ def without_potential_objects(labels: LabelMap, earlier: ClassMaps, spare: float
 
     Args:
         labels: Labels, uint8 ``(H, W)``: a class, 0 for background, 255 for void.
-        earlier: Maps of the present classes.
+        earlier: Maps of the present classes; each is stretched to [0, 1].
         spare: See :func:`threshold_of`.
     """
     masked: LabelMap = labels.copy()
-    for class_id, values in zip(earlier.classes, earlier.maps, strict=True):
+    stretched = minmax_normalised(earlier.maps, eps=1e-8)
+    for class_id, values in zip(earlier.classes, stretched, strict=True):
         threshold = threshold_of(values, labels == class_id, spare)
         masked[(labels == 0) & (values > threshold)] = VOID
     return masked
@@ -38,15 +39,16 @@ def threshold_of(
 ) -> float:
     """Return the value above which a map's pixel may belong to the class.
 
-    It is the median of the map over the labelled pixels. Without labelled pixels, of the values
-    above ``spare``, it is the median of those above their median; without such values, it is 1.
+    It is the median of the map over the labelled pixels. If the map is 0 there, or no pixel is
+    labelled, it is, of the values above ``spare``, the median of those above their median; without
+    such values, it is 1.
 
     Args:
         values: Map, ``(H, W)`` in [0, 1].
         labelled: Pixels labelled with the class, ``(H, W)``.
-        spare: Value that a pixel must exceed if no pixel is labelled.
+        spare: Value that a pixel must exceed if the map is 0 at all labelled pixels.
     """
-    if labelled.any():
+    if values[labelled].any():
         return float(np.median(values[labelled]))
     high = values[values > spare]
     if high.size:
@@ -57,6 +59,7 @@ def threshold_of(
 def second_labels(
     predicted: LabelMap,
     labels: LabelMap,
+    salient: npt.NDArray[np.bool_],
     classes: tuple[int, ...],
     reach: int = 30,
     least: float = 0.01,
@@ -64,15 +67,16 @@ def second_labels(
     """Return the labels of the second round.
 
     A photo of one class keeps the prediction. In a photo of several classes, predicted background
-    takes the class of the first labels, if any; the background that is far from all objects becomes
-    255.
+    takes the class of the first labels, if any; the background that is far from all objects and
+    from everything salient becomes 255 (``gen_masked_label.py`` of the authors' code).
 
     Args:
         predicted: Prediction of a segmentation network trained on the first labels, uint8
             ``(H, W)``.
         labels: First labels.
+        salient: Salient pixels, ``(H, W)``.
         classes: Class numbers of the photo.
-        reach: Side in pixels of the square by which the objects are dilated.
+        reach: Side in pixels of the square by which objects and salient pixels are dilated.
         least: Fraction of the photo that must have a class, else all of it is 255; 0 keeps all.
     """
     if not classes:
@@ -81,6 +85,6 @@ def second_labels(
     if len(classes) > 1:
         spared = (predicted == 0) & (labels != 0) & (labels != VOID)
         joined[spared] = labels[spared]
-        found = ((predicted != 0) | (labels != 0)).astype(np.uint8)
+        found = ((joined != 0) | salient).astype(np.uint8)
         joined[ndimage.maximum_filter(found, size=reach, mode="constant") == 0] = VOID
     return without_sparse(joined, least)

@@ -70,6 +70,10 @@ def test_edges_of_the_mirrored_photo_are_mirrored(
     np.testing.assert_allclose(both(mirrored), both(photo)[:, ::-1], atol=1e-5)
     one = load_boundary(task_of(weak, root / "x"), root / "edges", flip=False)
     assert not np.allclose(one(mirrored), one(photo)[:, ::-1], atol=1e-5)
+    # The logits are averaged, as in IRN's code: odds become their geometric mean.
+    first, second = (edges / (1 - edges) for edges in (one(photo), one(mirrored)[:, ::-1]))
+    odds = np.sqrt(first * second)
+    np.testing.assert_allclose(both(photo), odds / (1 + odds), atol=1e-5)
 
 
 def test_a_seed_point_spreads_over_its_square(

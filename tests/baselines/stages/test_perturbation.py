@@ -162,6 +162,18 @@ def test_a_window_holds_its_box_or_the_whole_photo() -> None:
     assert kept_small.box == (20, -26, 100, 54)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (375, 500), (500, 375), (281, 500), (100, 2000), (1, 9)])
+def test_a_whole_photo_has_the_size_of_maskrcnn_benchmark(size: tuple[int, int]) -> None:
+    """Its ``transforms.Resize`` with 800 and 1,333, from its description, in other words."""
+    short, long = 800.0, 800.0 * max(size) / min(size)
+    if long > 1333:
+        short, long = 1333.0 * min(size) / max(size), 1333.0
+    view = window_of(Box(1, 0, 0, 1, 1), size, PerturbationSettings())
+    scale = view.crop / (view.box[2] - view.box[0])
+    assert view.crop == pytest.approx(long, abs=0.5)
+    assert scale * min(size) == pytest.approx(short, abs=0.5)
+
+
 def test_jittered_boxes_stay_near_and_in_the_photo() -> None:
     edges, limits = np.array([10.0, 20.0, 30.0, 60.0]), np.array([8.0, 0.0, 100.0, 64.0])
     found = jittered_boxes(edges, limits, 500, 0.3, np.random.default_rng(0))
@@ -192,7 +204,15 @@ def test_the_last_overlap_that_is_tried_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"steps": -1}, {"side": 0}, {"grid": (16.0,)}, {"overlaps": ()}, {"context": 0.5}]
+    "changes",
+    [
+        {"steps": -1},
+        {"side": 0},
+        {"longest": 0},
+        {"grid": (16.0,)},
+        {"overlaps": ()},
+        {"context": 0.5},
+    ],
 )
 def test_values_that_cannot_be(changes: dict[str, object]) -> None:
     with pytest.raises(InputError, match="perturbation: "):

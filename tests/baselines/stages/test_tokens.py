@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_positions_are_those_of_the_training_at_its_size() -> None:
     torch.testing.assert_close(tokens[:, 3:].transpose(1, 2).reshape(wanted.shape), wanted)
     classes = (model.class_tokens + model.class_positions).expand(2, -1, -1)
     torch.testing.assert_close(tokens[:, :3], classes)
+
+
+@pytest.mark.parametrize("backbone", ["vgg11", "mobilenetv3_small_050"])
+def test_a_hybrid_has_a_position_for_each_cell_of_a_view(backbone: str) -> None:
+    """A VGG rounds 33 / 16 cells down, other backbones up; positions were always rounded up."""
+    settings = replace(HYBRID, network=NetworkSettings(backbone, "none", frozen=5))
+    model = build_network(settings, 2, 33).eval()
+    with torch.no_grad():
+        cells = model.patches(images(33, 33)).shape[-2:]
+    assert tuple(model.patch_positions.shape[-2:]) == tuple(cells)
 
 
 def test_positions_of_other_grids_keep_what_is_even() -> None:
