@@ -139,7 +139,7 @@ def main(
                 )
                 for root in scored:
                     opened = open_set(root)
-                    model, _ = load_model(folder, opened.taxonomy)
+                    model, taxonomy = load_model(folder, opened.taxonomy)
                     predict_folder(
                         model.to(place.device),
                         [(i, opened.image_path(i)) for i in opened],
@@ -148,6 +148,7 @@ def main(
                         flip=inference.flip,
                         refine=refiner,
                         refined_by=inference.refine,
+                        classes=taxonomy.classes,
                         device=place.device,
                     )
         if only or only_rows:

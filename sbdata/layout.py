@@ -8,6 +8,8 @@ IMAGES_FOLDER = "JPEGImages"
 CLASSES_FOLDER = "SegmentationClass"
 OBJECTS_FOLDER = "SegmentationObject"
 LISTS_FOLDER = "ImageSets/Segmentation"
+PREDICTIONS_RECORD = ".made-by.json"
+"""How the masks in a folder of ``sbdata predict`` were made, and of which classes."""
 SOURCES_MARKER = ".sources.json"
 """Fingerprints of the annotation files that the set was built from."""
 

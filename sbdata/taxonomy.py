@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -220,6 +220,15 @@ class ClassMap:
                 names = [_folded(name) for name, to in self.names.items() if to == missing]
                 found[missing] = next((alike[name] for name in names if name in alike), "")
         return found
+
+
+def alike(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Return True if names are the same in the same order, apart from their spelling.
+
+    >>> alike(["Dining table", "cat"], ["dining-table", "cat"])
+    True
+    """
+    return [_folded(name) for name in names] == [_folded(name) for name in others]
 
 
 def _folded(name: str) -> str:

@@ -90,11 +90,11 @@ def predict(
     check_output(out)
     place, hashes = init_distributed(device), FileHashes()
     if images is not None:
-        segmenter, _ = load_model(model)
+        segmenter, taxonomy = load_model(model)
         photos = sorted(photos_in(images).items())
     elif set_folder is not None:
         opened = open_set(set_folder)
-        segmenter, _ = load_model(model, opened.taxonomy)
+        segmenter, taxonomy = load_model(model, opened.taxonomy)
         check_files(opened, [IMAGES_FOLDER], hashes)
         photos = [(image_id, opened.image_path(image_id)) for image_id in opened]
     preset = inference_of(about_model(model))
@@ -108,6 +108,7 @@ def predict(
             flip=preset.flip if flip is None else flip,
             refine=refiner,
             refined_by=describe_refiner(refine or preset.refine, preset.crf),
+            classes=taxonomy.classes,
             device=place.device,
             overwrite=overwrite,
             hashes=hashes,

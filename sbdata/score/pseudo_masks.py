@@ -38,7 +38,7 @@ from sbdata.score.inputs import (
     PredictionIndex,
     Problem,
     ProblemsError,
-    check_imported,
+    check_classes,
     list_predictions,
     read_prediction,
 )
@@ -124,7 +124,7 @@ def instance_outcomes(masks: Path, opened: EvaluationSet) -> pa.Table:
         InputError: If the folder does not exist, or an instance's pixels differ from the manifest.
     """
     contract = PredictionFormat(opened.taxonomy, predicted_void=True, colour_remedy=CONVERT)
-    check_imported(masks, opened.taxonomy)
+    check_classes(masks, opened.taxonomy)
     listing = list_predictions(masks, opened.image_ids)
     problems: list[Problem] = list(listing.problems)
     counts = []

@@ -37,7 +37,7 @@ from sbdata.score.inputs import (
     PredictionIndex,
     Problem,
     ProblemsError,
-    check_imported,
+    check_classes,
     list_predictions,
 )
 from sbdata.score.palettes import Palette, find_palette
@@ -179,7 +179,7 @@ def list_places(place: Path, truth: GroundTruth, options: ScoreOptions) -> Predi
             allow_missing=options.allow_missing,
             left_out=truth.left_out,
         )
-    check_imported(place, truth.taxonomy)
+    check_classes(place, truth.taxonomy)
     return list_predictions(
         place,
         truth.image_ids,

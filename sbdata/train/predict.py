@@ -19,6 +19,7 @@ from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.fingerprints import code_fingerprint
 from sbdata.json_files import read_json
+from sbdata.layout import PREDICTIONS_RECORD
 from sbdata.masks import write_index_png
 from sbdata.parallel import in_order
 from sbdata.storage import is_safe_stem, remove_leftovers, write_text
@@ -39,7 +40,6 @@ CODE = ("sbdata.train.predict", "sbdata.train.checkpoint", "sbdata.train.refine"
 """Entry modules of prediction, for the fingerprint of its code."""
 
 _AHEAD = 2  # photos that are read while one is predicted
-_MADE_BY = ".made-by.json"
 _REMEDY = "choose another folder, or replace its predictions by --overwrite"
 
 
@@ -87,6 +87,7 @@ def predict_folder(
     flip: bool = False,
     refine: Refiner | None = None,
     refined_by: str = "",
+    classes: Sequence[str] = (),
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
     overwrite: bool = False,
@@ -109,6 +110,8 @@ def predict_folder(
         flip: True to average with the mirrored photo.
         refine: Refinement of the probabilities, before the most probable class is taken.
         refined_by: Name and settings of the refinement, recorded in the folder.
+        classes: Names of the classes in order, from number 1, recorded in the folder; a score of
+            the masks refuses a truth of other classes.
         device: Compute device.
         progress: Callback, called after every image, including kept ones.
         overwrite: True to predict existing files again.
@@ -140,6 +143,7 @@ def predict_folder(
         "flip": flip,
         "refine": refined_by or ("none" if refine is None else "unnamed"),
         "code": code_fingerprint(*CODE),
+        "classes": list(classes),
     }
     photos = {image_id: _content(path, hashes) for image_id, path in images}
     complete = not overwrite and _is_complete(out)
@@ -211,7 +215,7 @@ def _claimed(
         Ids of the masks that must be made again, and the content hash of each photo whose mask the
         folder holds or will hold.
     """
-    note = out / _MADE_BY
+    note = out / PREDICTIONS_RECORD
     kept = {path.stem for path in out.glob("*.png")}
     if overwrite or not kept:
         return kept & set(photos), photos
@@ -237,7 +241,7 @@ def _begin(out: Path, made_by: dict[str, Any], photos: dict[str, str], stale: se
     (out / PREDICTED).unlink(missing_ok=True)
     for image_id in stale:
         (out / f"{image_id}.png").unlink(missing_ok=True)
-    write_text(out / _MADE_BY, json.dumps({**made_by, "photos": photos}) + "\n")
+    write_text(out / PREDICTIONS_RECORD, json.dumps({**made_by, "photos": photos}) + "\n")
 
 
 def _class_map(photo: Photo, found: Tensor, refine: Refiner | None) -> npt.NDArray[np.uint8]:

@@ -60,6 +60,8 @@ def test_train_predict_score(trained: Path, shapes_set: Path) -> None:
         done = sbdata("predict", runs / "sb-ewc", "--set", shapes_set, "--out", "p", cwd=trained)
     assert "8 masks, 0 of them written now" in done.stdout
     opened = open_set(shapes_set)
+    record = json.loads((trained / "p/.made-by.json").read_text())
+    assert record["classes"] == list(opened.taxonomy.classes)
     for image_id in opened:
         assert read_index_png(trained / "p" / f"{image_id}.png").shape == opened.size_of(image_id)
     said = sbdata("score", "p", "--set", shapes_set, "--no-report", "--json", cwd=trained)

@@ -114,6 +114,21 @@ def test_classes_of_a_coco_file(dataset, tmp_path) -> None:
         truth_from_coco(dataset.coco, "shapes8")
 
 
+def test_predictions_of_other_classes_are_refused_by_their_record(dataset, truth, tmp_path) -> None:
+    """``sbdata predict`` wrote them; numbers alone cannot tell whose classes they are."""
+    folder = dataset.predict(tmp_path / "p")
+    record = folder / ".made-by.json"
+    names = list(truth.taxonomy.classes)
+    for accepted in ([name.title() for name in names], [], None, "cat"):
+        record.write_text(json.dumps({"classes": accepted}))
+        score_folder(folder, truth, FEW)
+    for others in (["cat", "dog"], names[::-1], [*names, "fox"]):
+        record.write_text(json.dumps({"classes": others}))
+        said = rf"p: masks of {len(others)} classes .*made-by.json, but the truth has 20 .aeroplane"
+        with pytest.raises(InputError, match=said):
+            score_folder(folder, truth, FEW)
+
+
 def test_components_stand_in_for_instances_and_the_notes_say_so(dataset, tmp_path) -> None:
     truth = truth_from_masks(dataset.class_masks, None)
     scored = score_folder(dataset.predict(tmp_path / "p"), truth, FEW)

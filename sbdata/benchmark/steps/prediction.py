@@ -36,7 +36,7 @@ def predict_set(
         progress: Callback, called with (images done, total images).
     """
     check_files(opened, [IMAGES_FOLDER], hashes)
-    segmenter, _ = load_model(model, opened.taxonomy)
+    segmenter, taxonomy = load_model(model, opened.taxonomy)
     predict_folder(
         segmenter.to(place.device),
         [(image_id, opened.image_path(image_id)) for image_id in opened],
@@ -45,6 +45,7 @@ def predict_set(
         flip=inference.flip,
         refine=make_refiner(inference.refine, place.device, inference.crf),
         refined_by=describe_refiner(inference.refine, inference.crf),
+        classes=taxonomy.classes,
         device=place.device,
         progress=progress,
         replace_others=True,
