@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from sbdata import __version__
 from sbdata.cli.examples import examples
 from sbdata.cli.output import say, use_plain_characters
 from sbdata.errors import InputError
+from sbdata.quoting import quoted
 
 # name -> module that holds a click command of the same name, and its line in `--help`
 COMMANDS = {
@@ -94,6 +96,7 @@ def main() -> NoReturn:
         # these commands do not need.
         sys.meta_path.insert(0, _NoPandas)
     try:
+        _check_not_empty(arguments)
         status = cli.main(arguments, prog_name="sbdata", standalone_mode=False)
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
@@ -112,6 +115,16 @@ def main() -> NoReturn:
             traceback.print_exc()
         _fail(_sentence(error, arguments), 2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _check_not_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument: as a path it would be this folder, as an option its default."""
+    for before, text in pairwise(["sbdata", *arguments]):
+        option, equals, value = text.partition("=")
+        if not text.strip() or (option.startswith("--") and equals and not value.strip()):
+            after = "" if text.strip() else f" after {quoted(before)}"
+            msg = f"the argument {quoted(text)}{after} is empty; give a value, or leave it out"
+            raise InputError(msg)
 
 
 def _sentence(error: Exception, arguments: Sequence[str]) -> str:

@@ -92,6 +92,26 @@ def ended(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["score", "", "--set", "s"], "argument '' after 'score' is empty"),
+        (["score", "p", "--taxonomy", " "], "argument ' ' after '--taxonomy' is empty"),
+        (["score", "p", "--set="], "argument '--set=' is empty"),
+        ([""], "argument '' after 'sbdata' is empty"),
+        (["score", "p", "--set", "there is none"], "there is none"),
+    ],
+)
+def test_empty_arguments_are_neither_this_folder_nor_the_default(
+    monkeypatch, capsys, arguments, said
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sbdata", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        sbdata.cli.main()
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "out/a"), "out/a: the disk is full"),
