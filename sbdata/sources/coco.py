@@ -246,6 +246,7 @@ class CocoSource(PhotoFiles):
                 )
                 for annotation_id, annotation, code in zip(ids, annotations, codes, strict=True)
             ),
+            void=_void(record, height, width),
             url=url,
             license=self.licenses.get(_number(record.get("license"))),
             not_exhaustive=self._not_exhaustive(record),
@@ -319,6 +320,16 @@ def _given_code(segmentation: Record, height: int, width: int) -> bytes:
         return as_rle(counts, height, width)
     except MaskError as error:
         raise _Unusable("rle_size", str(error)) from error
+
+
+def _void(record: Record, height: int, width: int) -> bytes | None:
+    """Return the void of an image, which only sbdata's own exports record."""
+    given = record.get("sbdata_void")
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise _Unusable("rle_size", f"sbdata_void is {quoted(given, 60)}")
+    return _given_code(given, height, width)
 
 
 def _check_points(segmentation: list[Any]) -> None:
