@@ -12,7 +12,7 @@ import msgspec
 from sbdata.errors import InputError
 from sbdata.json_files import decode_json
 from sbdata.quoting import has_controls, quoted
-from sbdata.taxonomy import Taxonomy, own_or_coco_map
+from sbdata.taxonomy import Taxonomy, describe_unmatched, own_or_coco_map
 
 _NUMBER = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d{1,18})", re.ASCII)
 
@@ -53,12 +53,14 @@ class CocoIds(NamedTuple):
         images: Name of the image by image id.
         unclear: Names that more than one image has, or an image whose id another one has, each with
             the reason.
+        lacking: Sentence on the classes without a category; empty if each has one.
     """
 
     file: Path
     classes: Mapping[int, int]
     images: Mapping[int | str, str]
     unclear: Mapping[str, str] = {}
+    lacking: str = ""
 
 
 def coco_ids(
@@ -83,7 +85,10 @@ def coco_ids(
             unclear[name] = (
                 f"images {quoted(ids[name])} and {quoted(image.id)} are both called {quoted(name)}"
             )
-    return CocoIds(file, class_numbers(file, categories, taxonomy), names, unclear)
+    categories = list(categories)
+    unmatched = own_or_coco_map(taxonomy).unmatched(category.name for category in categories)
+    lacking = describe_unmatched(unmatched, file.name)
+    return CocoIds(file, class_numbers(file, categories, taxonomy), names, unclear, lacking)
 
 
 def read_coco_ids(file: Path, taxonomy: Taxonomy) -> CocoIds:

@@ -115,6 +115,8 @@ def list_json(
             stray[image_id] = None
         else:
             by_image.setdefault(name, []).append((number, item))
+    if ids.lacking and ids.file != truth_file:  # whose classes lack the same, as its note says
+        notes.append(ids.lacking)
     if foreign:
         notes.append(f"{count(foreign, 'segment')} left out, of categories that are no class")
     missing = tuple(sorted(set(image_ids) - by_image.keys()))

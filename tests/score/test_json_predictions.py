@@ -108,6 +108,21 @@ def test_the_surest_is_on_top_and_of_equals_the_last(tmp_path: Path) -> None:
     assert read(listed(tmp_path, equal, **everywhere))[2, 2] == 1
 
 
+def test_classes_that_the_ids_do_not_know_are_named(tmp_path: Path) -> None:
+    """No prediction can be of such a class, whose IoU is 0."""
+    ids = tmp_path / "ids.json"
+    images = [{"id": 1, "file_name": "a.jpg"}]
+    known, other = FARM.classes
+    categories = [{"id": 3, "name": known}, {"id": 8, "name": other.title()}]
+    ids.write_text(json.dumps({"categories": categories, "images": images}))
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([result("a", 3, square(0, 0)), result("a", 8, square(2, 2))]))
+    said = f"ids.json has no category for 1 class: {other} (it has '{other.title()}')"
+    assert said in " ".join(list_json(file, ["a"], FARM, ids_file=ids).notes)
+    of_truth = list_json(file, ["a"], FARM, truth_file=ids).notes
+    assert [note for note in of_truth if "no category" in note] == []
+
+
 def test_an_image_with_foreign_categories_alone_is_background(tmp_path: Path) -> None:
     listing = listed(tmp_path, [result("a", 5, square(0, 0)), result("b", 3, square(0, 0))])
     assert not read(listing).any()
