@@ -172,7 +172,7 @@ def test_masks_imported_for_other_classes_are_not_scored(published, target, tmp_
     content = json.loads(record.read_text())
     content["classes"][:2] = content["classes"][1::-1]
     record.write_text(json.dumps(content))
-    said = r"masks of 20 classes .bicycle, aeroplane, .*import.json, but the truth has 20 .aeroplane"
+    said = r"masks of 20 classes .bicycle, aeroplane, .*json, but the truth has 20 .aeroplane"
     with pytest.raises(InputError, match=said):
         score_folder(masks, truth, options)
     with pytest.raises(InputError, match=said):
