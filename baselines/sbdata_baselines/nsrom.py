@@ -76,11 +76,8 @@ class AccumulatingClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.classifier = reasoning_classifier(settings, n_classes)
-        side = settings.views.side
-        with torch.no_grad():  # the number of cells: backbones round the side up or down
-            rows, columns = self.classifier.eval().maps(torch.zeros(1, 3, side, side)).shape[-2:]
-        self.classifier.train()
-        self.accumulator = Accumulator(counts, (rows, columns))
+        cells = self.classifier.pyramid.cells(settings.views.side)
+        self.accumulator = Accumulator(counts, (cells, cells))
 
 
 def reasoning_classifier(settings: ReasoningSettings, n_classes: int) -> ConvolvedClassifier:

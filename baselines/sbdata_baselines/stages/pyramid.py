@@ -81,6 +81,18 @@ class Pyramid(nn.Module):
         self._maps.clear()
         return maps
 
+    def cells(self, side: int) -> int:
+        """Return the side of the coarsest map of a square; backbones round it up or down.
+
+        Args:
+            side: Side of the square in pixels.
+        """
+        training = self.training
+        with torch.no_grad():
+            found: int = self.eval()(torch.zeros(1, 3, side, side))[-1].shape[-1]
+        self.train(training)
+        return found
+
     def normalised(self, images: Tensor) -> Tensor:
         """Return images normalised for the backbone."""
         values = images if images.is_floating_point() else images.to(self.mean.dtype) / 255

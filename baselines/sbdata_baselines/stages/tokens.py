@@ -235,8 +235,7 @@ def build_network(
 
 def _hybrid(settings: HybridSettings, n_classes: int, crop: int) -> TokenNetwork:
     pyramid = build_pyramid(settings.network)
-    with torch.no_grad():  # the number of cells: backbones round the side up or down
-        side = pyramid(torch.zeros(1, 3, crop, crop))[-1].shape[-1]
+    side = pyramid.cells(crop)
     model = VisionTransformer(  # for its blocks, drawn as timm draws them
         img_size=side,
         patch_size=1,
