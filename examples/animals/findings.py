@@ -406,11 +406,15 @@ def _scatter(points: Mapping[str, Sequence[tuple[str, float, float]]]) -> Figure
         text((left + right) / 2, bottom + 40, "mIoU", "middle"),
         text(left, top - 6, "IA of small objects (class mean)", "start"),
     ]
+    marks = [at(x, y) for _, x, y in every]
     for k, (group, of) in enumerate(points.items()):
         colour = f"var(--{('blue', 'orange', 'green')[k % 3]})"
         for name, value, small in of:
             x, y = at(value, small)
-            parts += [_mark(x, y, k, colour), text(x + 8, y + 4, name, "start fine")]
+            end = x + 12 + 7 * len(name)
+            taken = any(x < other <= end and abs(y - beside) < 12 for other, beside in marks)
+            label = (x - 8, "end fine") if taken or end > right else (x + 8, "start fine")
+            parts += [_mark(x, y, k, colour), text(label[0], y + 4, name, label[1])]
         parts += [_mark(right + 24, top + 20 + 24 * k, k, colour),
                   text(right + 36, top + 24 + 24 * k, group, "start")]  # fmt: skip
     said = "mIoU and IA of small objects: " + "; ".join(
