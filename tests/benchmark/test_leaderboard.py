@@ -246,3 +246,22 @@ def test_two_files_with_other_outcomes_are_refused(tmp_path: Path) -> None:
     other = result("irn", "ce", code="c1", outcomes=outcomes(small=(0, 10)))
     with pytest.raises(InputError, match="different values on pets-b"):
         the_board(write(tmp_path, [one, other]))
+
+
+def test_a_set_rebuilt_with_other_sizes_keeps_its_rows_apart(tmp_path: Path) -> None:
+    """Its sizes have no number among those of the board's set."""
+    other = result(
+        "eps", "ce", protocol={"set_hash": "h1"}, outcomes={"tiny": outcomes()["medium"]}
+    )
+    ((name, scored),) = other.sets.items()
+    scored = replace(
+        scored,
+        n_instances={"ia": 20, "ia_tiny": 20},
+        n_classes={"ia": 3, "ia_tiny": 2},
+    )
+    own = [result(method, "ce", outcomes=outcomes()) for method in ("cam", "irn")]
+    board = the_board(write(tmp_path, [*own, replace(other, sets={name: scored})]))
+    page = page_of([board])
+    assert "Outcomes of the small instances, n 10." in page
+    assert "Outcomes of the tiny instances." in page
+    assert "set_hash h1 instead of h0" in page
