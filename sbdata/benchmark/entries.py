@@ -146,6 +146,7 @@ class Paired:
         subtrahend: Name of the strategy that is subtracted.
         changes: Differences by headline name.
         shared: Hash of the identity that both results share; empty in an older file.
+        set_hash: Logical hash of the scored set; empty in an older file.
     """
 
     file: Path
@@ -156,6 +157,7 @@ class Paired:
     subtrahend: str
     changes: Mapping[str, Change | None]
     shared: str = ""
+    set_hash: str = ""
 
 
 def read_records(paths: Sequence[Path]) -> tuple[list[SetRecord], list[Paired]]:
@@ -376,6 +378,7 @@ def _paired(found: PairedDifferences, path: Path) -> Iterator[Paired]:
             pair.second,
             changes,
             found.identity,
+            pair.set_hash,
         )
 
 

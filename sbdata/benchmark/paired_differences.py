@@ -104,6 +104,14 @@ def _by_pair(
                 "its folder."
             )
             continue
+        hashes = {minuend.protocol["set_hash"], subtrahend.protocol["set_hash"]}
+        if pair.set_hash and hashes != {pair.set_hash}:
+            notes.append(
+                f"A difference of {pair.minuend} and {pair.subtrahend} in {pair.file.name} is left "
+                f"out: {scored} was built anew, and it is on the former set; run 'sbdata bench' "
+                "again with both."
+            )
+            continue
         _check(pair, minuend, subtrahend)
         mark = " ".join(sorted({marks[id(minuend)], marks[id(subtrahend)]} - {""}))
         key = (pair.method, pair.minuend, pair.subtrahend, mark)
