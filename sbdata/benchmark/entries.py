@@ -21,6 +21,7 @@ from sbdata.benchmark.records import (
     PairedDifferences,
     ResultRecord,
     Value,
+    check_numbers,
     is_version_1,
     read_differences,
     read_result,
@@ -336,6 +337,7 @@ def _pseudo_masks(raw: Mapping[str, Any], where: str) -> PseudoMasks:
     names = {known.name for known in fields(_PseudoFigures)}
     known = {name: value for name, value in raw.items() if name in names}
     found: _PseudoFigures = from_plain(_PseudoFigures, known, where)
+    check_numbers(found.n_instances, found.n_classes, where)
     lost: dict[str, Mapping[str, float | None]] = {}
     for row in found.lost:
         sizes = {size: value for size, value in row.items() if size != "stage"}

@@ -305,8 +305,20 @@ def read_result(path: Path) -> ResultRecord:
         if any(key != "ia" and not key.startswith("ia_") for key in scored.n_instances):
             msg = f"{path}: {name}: the numbers of instances are not by size; {_REMEDY}"
             raise InputError(msg)
+        check_numbers(scored.n_instances, scored.n_classes, f"{path}: {name}")
         _check_outcomes(scored, f"{path}: {name}")
     return found
+
+
+def check_numbers(n_instances: Mapping[str, int], n_classes: Mapping[str, int], at: str) -> None:
+    """Check that there is a number of classes for each number of instances.
+
+    Raises:
+        InputError: if there is not; the message begins with ``at``.
+    """
+    if n_instances.keys() != n_classes.keys():
+        msg = f"{at}: the numbers of classes are not of the same sizes as those of instances"
+        raise InputError(f"{msg}; {_REMEDY}")
 
 
 def _check_outcomes(scored: ScoredSet, where: str) -> None:

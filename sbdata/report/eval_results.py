@@ -113,7 +113,7 @@ def _notes(result: HubResult, key: str) -> str:
     size = key.partition(".")[0]
     numbers = count(result.n_images, "image")
     if size in result.n_instances:
-        classes = count(result.n_classes.get(size, 0), "class", "classes")
+        classes = count(result.n_classes[size], "class", "classes")
         numbers += f", {count(result.n_instances[size], 'instance')} of {classes}"
     said = [
         f"{key} of {result.metric}, between 0 and 1",

@@ -40,8 +40,7 @@ def caption_of(table: StudyTable) -> str:
 def _sizes(table: StudyTable, name: str) -> str:
     classes = table.n_classes[name]
     return "; ".join(
-        f"{caption(size)}: {count(n, 'instance')}, "
-        f"{count(classes.get(size, 0), 'class', 'classes')}"
+        f"{caption(size)}: {count(n, 'instance')}, {count(classes[size], 'class', 'classes')}"
         for size, n in table.n_instances[name].items()
         if f"{size}.class_mean" in FIGURES
     )
