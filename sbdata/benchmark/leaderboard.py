@@ -194,7 +194,7 @@ def _rows(entries: Sequence[SetRecord], marks: Mapping[int, str]) -> list[Row]:
         _check_same_identity(found)
     run = {(method, strategy) for method, strategy, _ in cells}
     rows = [
-        Row(method, strategy, kinds[method], found[0].role, *_means(found), mark, _outcomes(found))
+        Row(method, strategy, found[0].kind, found[0].role, *_means(found), mark, _outcomes(found))
         for (method, strategy, mark), found in cells.items()
     ]
     roles = {entry.method: entry.role for entry in entries}

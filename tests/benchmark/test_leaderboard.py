@@ -114,6 +114,26 @@ def test_what_stands_in_a_methods_place_is_called_so(tmp_path: Path) -> None:
     assert found_roles == [("", "hybrid"), ("a", "")]
 
 
+def test_masks_from_elsewhere_are_not_called_what_the_method_is(tmp_path: Path) -> None:
+    """Imported masks may stand in for a control, or come from other labels than the method's."""
+    own = [result("floor", s, control=True, pseudo=pseudo()) for s in ("ce", "sb-ewc")]
+    given = [
+        result("floor", s, settings={"masks": {"name": "x"}}, variant="imported masks",
+               supervision=("boxes",), pseudo=pseudo())
+        for s in ("ce", "sb-ewc")
+    ]  # fmt: skip
+    for number, found in enumerate((own, given)):
+        write(tmp_path / str(number), found)
+    board = the_board(tmp_path)
+    quality = board.pseudo_masks
+    assert quality is not None
+    for rows in (board.rows, quality.rows, board.contrasts):
+        assert {row.kind for row in rows} == {"controls", "boxes"}
+    assert {(r.kind, r.role) for r in board.rows} == {
+        ("controls", ""), ("boxes", "imported masks"),
+    }  # fmt: skip
+
+
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:
     write(tmp_path / "a", [result("irn", "ce"), result("irn", "sb"), result("cam", "ce")])
     write(tmp_path / "b", [result("seam", "dice", scored="zoo-b")])
