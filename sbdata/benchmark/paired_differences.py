@@ -105,8 +105,8 @@ def _by_pair(
         if minuend is None or subtrahend is None:
             lacking = pair.minuend if minuend is None else pair.subtrahend
             notes.append(
-                f"A difference in {pair.file.name} is left out: the result of {lacking} is not in "
-                "its folder."
+                f"A difference in {pair.file.name} is left out: the result of {lacking} is not "
+                "among those of its folder that are compared here."
             )
             continue
         hashes = {minuend.protocol["set_hash"], subtrahend.protocol["set_hash"]}

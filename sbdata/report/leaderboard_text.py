@@ -18,7 +18,7 @@ from sbdata.metrics.registry import metric_of
 
 PAIRED = (
     "Paired differences (A − B) per seed, 95 % bootstrap CI over images; their mean over the seeds "
-    "with its 95 % t-interval."
+    "with its 95 % t-interval. No interval is corrected for the number of comparisons."
 )
 
 OUTCOMES_SAID = (

@@ -15,7 +15,8 @@ NOT_RUN = "not run"
 
 _EXPLAINED = (
     "IA: class mean. Below each value: its 95 % interval (Student's t over the seeds, or the "
-    "bootstrap over images for one seed). Δ: the strategy minus {control}, with its interval."
+    "bootstrap over images for one seed). Δ: the strategy minus {control}, with its interval. No "
+    "interval is corrected for the number of comparisons."
 )
 
 
