@@ -119,7 +119,9 @@ def test_differences_on_a_set_that_was_built_anew_are_left_out_and_noted(tmp_pat
     board = the_board(tmp_path)
     assert board.contrasts[0].missing == "not compared"
     assert any("sb-ewc and ce in irn-seed0-differences" in note for note in board.notes)
-    found = PairedDifferences("irn", 0, "key", (pair(again[1], again[0]),), again[0].shared_identity)
+    found = PairedDifferences(
+        "irn", 0, "key", (pair(again[1], again[0]),), again[0].shared_identity
+    )
     path = write_differences(tmp_path, found)
     assert [(p.first, p.set_hash) for p in read_differences(path).pairs] == [("sb", "h1")]
     board = the_board(tmp_path)
