@@ -25,6 +25,7 @@ from sbdata.manifest import is_manifest
 from sbdata.sets import open_set
 from sbdata.settings import as_plain
 from sbdata.supervision import LABELS_ONLY
+from sbdata.train.weights import NAMED
 from sbdata.weak_labels.sources import WeakSources
 
 FIGURES = (
@@ -39,10 +40,8 @@ FIGURES = (
 CONTROL = "ce"
 """Strategy from which the differences of the others are computed."""
 
-_FREE = (
-    "training_preset: model: weights",
-    "training_preset: optimisation: checkpoint_every",
-)
+_WEIGHTS = "training_preset: model: weights"
+_CHECKPOINTS = "training_preset: optimisation: checkpoint_every"
 _RESOLVED = ": precision"  # a record has the precision that was used
 
 
@@ -319,7 +318,9 @@ def _expected(config: BenchmarkConfig, work: Path) -> Mapping[str, Mapping[str, 
         found[name] = {
             key: value
             for key, value in flattened.items()
-            if key not in _FREE and not key.endswith(_RESOLVED)
+            if key != _CHECKPOINTS
+            and (key != _WEIGHTS or value in NAMED)  # a file may be elsewhere
+            and not key.endswith(_RESOLVED)
         }
     return found
 

@@ -135,3 +135,20 @@ def test_results_on_sets_that_were_built_anew_are_left_out(tmp_path: Path, sets:
         assert any(row.cells for row in table.rows) == shown, held
         said = "1 result left out, because sets of the study were built anew since"
         assert any(note.startswith(said) for note in table.notes) != shown
+
+
+@pytest.mark.parametrize(
+    ("wanted", "used", "shown"),
+    [("auto", "auto", True), ("auto", "none", False), ("none", "own.pth", False),
+     ("a/own.pth", "b/own.pth", True)],
+)  # fmt: skip
+def test_results_from_other_initial_weights_are_not_the_studys(
+    tmp_path: Path, wanted: str, used: str, shown: bool
+) -> None:
+    """A path to weights may differ between machines; named weights are a setting."""
+    study = replace(STUDY, options=(f"model.weights={wanted}",))
+    own = record("irn", "ce", 0, 0.5)
+    model = {**own.training_preset["model"], "weights": used}
+    own = replace(own, training_preset={**own.training_preset, "model": model})
+    (table,) = read_tables(study, [write(tmp_path, [own])], tmp_path)
+    assert any(row.cells for row in table.rows) == shown
