@@ -285,3 +285,13 @@ def test_a_set_rebuilt_with_other_sizes_keeps_its_rows_apart(tmp_path: Path) -> 
     assert "Outcomes of the small instances, n 10." in page
     assert "Outcomes of the tiny instances." in page
     assert "set_hash h1 instead of h0" in page
+
+
+def test_two_files_with_other_numbers_of_one_set_are_refused(tmp_path: Path) -> None:
+    """The board would show the numbers of one of them above the values of both."""
+    own = result("irn", "ce")
+    ((name, scored),) = own.sets.items()
+    for change in ({"n_images": 99}, {"n_classes": {**scored.n_classes, "ia_small": 1}}):
+        edited = replace(result("cam", "ce"), sets={name: replace(scored, **change)})
+        with pytest.raises(InputError, match=r"cam.*irn.* different numbers of images, instances"):
+            the_board(write(tmp_path, [own, edited]))
