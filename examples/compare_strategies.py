@@ -38,7 +38,7 @@ from sbdata.train.checkpoint import load_model
 from sbdata.train.devices import init_distributed
 from sbdata.train.predict import predict_folder
 from sbdata.train.preset import load_preset
-from sbdata.train.refine import make_refiner
+from sbdata.train.refine import describe_refiner, make_refiner
 from sbdata.train.registry import FIRST_PHASE
 from sbdata.train.samples import check_images, images_of_set
 from sbdata.train.strategies import environment, run_strategy
@@ -118,6 +118,8 @@ def main(
     if unknown:
         raise click.ClickException(f"{rows_file} has no row {min(unknown)!r}; rows: "
                                    f"{', '.join(compared.rows)}")  # fmt: skip
+    if len({root.name for root in scored}) < len(scored):
+        raise click.ClickException("two folders of SCORED have one name; rename one of them")
     images = images_of_set(training)
     check_images(images)
     abouts: dict[tuple[int, str], dict[str, Any]] = {}
@@ -147,7 +149,7 @@ def main(
                         scales=inference.scales,
                         flip=inference.flip,
                         refine=refiner,
-                        refined_by=inference.refine,
+                        refined_by=describe_refiner(inference.refine, inference.crf),
                         classes=taxonomy.classes,
                         device=place.device,
                     )

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sbdata.benchmark.records import write_result
+from sbdata.benchmark.steps.scores import SetScore
 from sbdata.masks import read_index_png, write_index_png
 from sbdata.metrics import Accumulator, score_image
 from sbdata.score.truth import truth_from_set
 from sbdata.sets import open_set
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import VOC20, Taxonomy
+from tests.benchmark.result_examples import result
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -63,6 +66,25 @@ def test_masks_are_compared_on_the_photos_that_all_folders_have(
         summary = counted.compute(SizeBins())
         assert found["masks"][name]["values"] == pytest.approx(summary.headline(), abs=1e-12)
         assert found["masks"][name]["outcomes"] == summary.outcomes
+
+
+def test_tables_are_kept_of_the_score_with_the_values_of_the_result(tmp_path: Path) -> None:
+    """Another score is of the same masks, on a set that was built anew with other truth."""
+    keep = runpy.run_path(str(EXAMPLES / "animals/keep_tables.py"))["main"]
+    one = result("irn", "ce", miou=0.5)
+    path, _ = write_result(tmp_path / "results", one)
+    plain = json.loads(path.read_text())["sets"]["pets-b"]
+    for name, miou in (("a", 0.25), ("b", 0.5), ("c", 0.75)):
+        folder = tmp_path / "work" / "score" / name
+        folder.mkdir(parents=True)
+        (folder / "tables.npz").write_text(name)
+        values = {key: plain[key] for key in SetScore.__dataclass_fields__}
+        values["figures"] = {**plain["figures"], "miou": {"value": miou, "interval": None}}
+        if name == "b":
+            values["figures"] = plain["figures"]
+        (folder / "values.json").write_text(json.dumps(values))
+    keep(tmp_path / "work", tmp_path / "results")
+    assert (tmp_path / "results" / "tables" / f"{path.stem}.npz").read_text() == "b"
 
 
 def test_masks_with_the_numbers_of_voc_are_read_by_name() -> None:

@@ -4,7 +4,8 @@
 
 ``sbdata bench`` leaves them in its working folder. Differences pooled over methods and seeds need
 them: ``findings.py`` reads ``RESULTS/tables/RESULT.npz``. A result and a score belong together if
-they have the same hash of predicted masks.
+they have the same hash of predicted masks and the same values: the photos of a set that was built
+anew with other masks have the same predictions.
 """
 
 from __future__ import annotations
@@ -15,22 +16,19 @@ from pathlib import Path
 
 from sbdata.benchmark.entries import read_records
 from sbdata.benchmark.records import read_result
-from sbdata.json_files import read_json
-
-REMEDY = "run 'sbdata bench' again"
+from sbdata.benchmark.steps.scores import TABLES, VALUES, read_score
 
 
 def main(work: Path, results: Path) -> None:
     """Copy the tables of every result in a folder that was scored in a working folder."""
-    scores = {
-        read_json(at, REMEDY)["predictions"]: at.with_name("tables.npz")
-        for at in sorted(work.glob("score/*/values.json"))
-    }
+    folders = [at.parent for at in sorted(work.glob(f"score/*/{VALUES}"))]
+    scores = [(read_score(folder), folder / TABLES) for folder in folders]
     (results / "tables").mkdir(parents=True, exist_ok=True)
     for path in sorted({record.file for record in read_records([results])[0]}):
         (scored,) = read_result(path).sets.values()
-        if scored.predictions in scores:
-            shutil.copyfile(scores[scored.predictions], results / "tables" / f"{path.stem}.npz")
+        for own, tables in scores:
+            if (own.predictions, own.figures) == (scored.predictions, scored.figures):
+                shutil.copyfile(tables, results / "tables" / f"{path.stem}.npz")
 
 
 if __name__ == "__main__":

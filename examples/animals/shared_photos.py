@@ -52,6 +52,8 @@ def main(
     truth = truth_from_voc(training, split) if split else truth_from_set(training)
     folders = {name: Path(at) for name, at in read_pairs("--masks", own).items()}
     published = {name: Path(at) for name, at in read_pairs("--other", others).items()}
+    if twice := sorted(folders.keys() & published.keys()):
+        raise click.ClickException(f"{twice[0]!r} names two folders; give each a name of its own")
     every = [*folders.values(), *published.values()]
     ids = [i for i in truth.image_ids if all((at / f"{i}.png").is_file() for at in every)]
     if not every or not ids:

@@ -21,6 +21,7 @@ from sbdata.benchmark.records import (
     PairedDifferences,
     ResultRecord,
     Value,
+    check_numbers,
     is_version_1,
     read_differences,
     read_result,
@@ -146,6 +147,7 @@ class Paired:
         subtrahend: Name of the strategy that is subtracted.
         changes: Differences by headline name.
         shared: Hash of the identity that both results share; empty in an older file.
+        set_hash: Logical hash of the scored set; empty in an older file.
     """
 
     file: Path
@@ -156,6 +158,7 @@ class Paired:
     subtrahend: str
     changes: Mapping[str, Change | None]
     shared: str = ""
+    set_hash: str = ""
 
 
 def read_records(paths: Sequence[Path]) -> tuple[list[SetRecord], list[Paired]]:
@@ -334,6 +337,7 @@ def _pseudo_masks(raw: Mapping[str, Any], where: str) -> PseudoMasks:
     names = {known.name for known in fields(_PseudoFigures)}
     known = {name: value for name, value in raw.items() if name in names}
     found: _PseudoFigures = from_plain(_PseudoFigures, known, where)
+    check_numbers(found.n_instances, found.n_classes, where)
     lost: dict[str, Mapping[str, float | None]] = {}
     for row in found.lost:
         sizes = {size: value for size, value in row.items() if size != "stage"}
@@ -376,6 +380,7 @@ def _paired(found: PairedDifferences, path: Path) -> Iterator[Paired]:
             pair.second,
             changes,
             found.identity,
+            pair.set_hash,
         )
 
 

@@ -120,11 +120,12 @@ def make_boards(entries: Sequence[SetRecord], pairs: Sequence[Paired] = ()) -> l
         pairs: Paired differences between results in the same folder.
 
     Raises:
-        InputError: if two files give different values for one cell or one set of pseudo-masks, the
-            results of a cell differ in more than their seed, or a difference does not match its
-            results.
+        InputError: if two files give different values for one cell or one set of pseudo-masks, or
+            different numbers of instances for one set; if the results of a cell differ in more than
+            their seed; or if a difference does not match its results.
     """
     check_masks_agree(entries)
+    _check_numbers_agree(entries)
     groups: dict[tuple[str, str], list[SetRecord]] = defaultdict(list)
     for entry in entries:
         groups[entry.training, entry.scored].append(entry)
@@ -136,6 +137,21 @@ def boards_as_dict(boards: Sequence[Board]) -> dict[str, Any]:
     """Return boards as plain values, for JSON."""
     listed = [{"name": board.name, **asdict(board)} for board in boards]
     return {"format": "sbdata.leaderboard.v1", "boards": listed}
+
+
+def _check_numbers_agree(entries: Sequence[SetRecord]) -> None:
+    """Check that results on one set have its numbers of images, instances and classes."""
+    first: dict[tuple[str, str], SetRecord] = {}
+    for entry in sorted(entries, key=lambda entry: str(entry.file)):
+        former = first.setdefault((entry.protocol["set_hash"], entry.protocol["metric"]), entry)
+        one, other = ((e.n_images, e.n_instances, e.n_classes) for e in (former, entry))
+        if one != other:
+            msg = (
+                f"{former.file} and {entry.file} give different numbers of images, instances or "
+                f"classes for one set, {entry.scored}; leave one of them out or run 'sbdata bench' "
+                "again"
+            )
+            raise InputError(msg)
 
 
 # --- one board ------------------------------------------------------------------------------------
@@ -194,7 +210,7 @@ def _rows(entries: Sequence[SetRecord], marks: Mapping[int, str]) -> list[Row]:
         _check_same_identity(found)
     run = {(method, strategy) for method, strategy, _ in cells}
     rows = [
-        Row(method, strategy, kinds[method], found[0].role, *_means(found), mark, _outcomes(found))
+        Row(method, strategy, found[0].kind, found[0].role, *_means(found), mark, _outcomes(found))
         for (method, strategy, mark), found in cells.items()
     ]
     roles = {entry.method: entry.role for entry in entries}

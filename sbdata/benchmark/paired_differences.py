@@ -59,12 +59,12 @@ def paired_differences(
     Raises:
         InputError: if a difference does not match the values of its results.
     """
-    found, notes = _by_pair(entries, pairs, marks)
+    found, kind_of, notes = _by_pair(entries, pairs, marks)
     kinds = kinds_of(entries)
     contrasts = [
         PairedDifference(
             method=method,
-            kind=kinds[method],
+            kind=kind_of[method, one, other, mark],
             minuend=one,
             subtrahend=other,
             seeds=dict(sorted(seeds.items())),
@@ -81,14 +81,19 @@ def _by_pair(
     entries: Sequence[SetRecord], pairs: Sequence[Paired], marks: Mapping[int, str]
 ) -> tuple[
     dict[tuple[str, str, str, str], dict[int, Mapping[str, Change | None]]],
+    dict[tuple[str, str, str, str], str],
     list[str],
 ]:
-    """Return the differences by method, minuend, subtrahend and mark, and then by seed."""
+    """Return the differences by method, minuend, subtrahend and mark, and then by seed.
+
+    Beside them are the kinds of their methods, by the same keys, and notes.
+    """
     place = {(e.file.parent, e.method, e.strategy, e.seed, e.shared): e for e in entries}
     place |= _alone(entries)
     scored = entries[0].scored
     found: dict[tuple[str, str, str, str], dict[int, Mapping[str, Change | None]]]
     found = defaultdict(dict)
+    kinds = {}
     notes = []
     for pair in pairs:
         minuend, subtrahend = (
@@ -100,15 +105,24 @@ def _by_pair(
         if minuend is None or subtrahend is None:
             lacking = pair.minuend if minuend is None else pair.subtrahend
             notes.append(
-                f"A difference in {pair.file.name} is left out: the result of {lacking} is not in "
-                "its folder."
+                f"A difference in {pair.file.name} is left out: the result of {lacking} is not "
+                "among those of its folder that are compared here."
+            )
+            continue
+        hashes = {minuend.protocol["set_hash"], subtrahend.protocol["set_hash"]}
+        if pair.set_hash and hashes != {pair.set_hash}:
+            notes.append(
+                f"A difference of {pair.minuend} and {pair.subtrahend} in {pair.file.name} is left "
+                f"out: {scored} was built anew, and it is on the former set; run 'sbdata bench' "
+                "again with both."
             )
             continue
         _check(pair, minuend, subtrahend)
         mark = " ".join(sorted({marks[id(minuend)], marks[id(subtrahend)]} - {""}))
         key = (pair.method, pair.minuend, pair.subtrahend, mark)
         found[key].setdefault(pair.seed, pair.changes)
-    return found, notes
+        kinds[key] = minuend.kind
+    return found, kinds, notes
 
 
 def _alone(entries: Sequence[SetRecord]) -> dict[tuple[Path, str, str, int, str], SetRecord]:

@@ -114,12 +114,12 @@ def make_quality(entries: Sequence[SetRecord], marks: Mapping[int, str]) -> Qual
     of_set = next(iter(shown.values()))
     smallest = next(iter(sizes_in(of_set.n_instances)), "")
     measured = {method for method, _ in masks}
-    roles = {(entry.method, marks[id(entry)]): entry.role for entry in entries}
+    shown_as = {(e.method, marks[id(e)]): (e.kind, e.role) for e in entries if e.pseudo is not None}
     true_masks = {entry.method for entry in entries if entry.true_masks}
     rows = []
     for method, kind in kinds_of(entries).items():
         rows += [
-            _averaged(QualityRow(method, kind, roles[method, mark], mark=mark), by_seed, smallest)
+            _averaged(QualityRow(method, *shown_as[method, mark], mark=mark), by_seed, smallest)
             for (of_method, mark), by_seed in masks.items()
             if of_method == method
         ]

@@ -213,12 +213,14 @@ class Pair:
         second: Control with which it is compared.
         differences: First minus second, by the names of ``Summary.headline``: ``value``,
             ``interval`` and ``sign_change``; None if a value is undefined.
+        set_hash: Logical hash of the set; empty in a file of before it was recorded.
     """
 
     set: str
     first: str
     second: str
     differences: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    set_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -260,8 +262,10 @@ def write_result(folder: Path, result: ResultRecord) -> tuple[Path, ResultRecord
 
     Returns the file and its content.
 
-    A result of another identity (other settings, data or code) is never replaced. Only one process
-    at a time may write a result: half-written files of a killed process are deleted.
+    A result of another identity (other settings, training data or code) is never replaced. A set
+    that was built anew under its name replaces the former one, whose scores stay in the work folder
+    of the bench. Only one process at a time may write a result: half-written files of a killed
+    process are deleted.
     """
     path = result_file(folder, result)
     remove_leftovers(folder, path.name)
@@ -301,8 +305,20 @@ def read_result(path: Path) -> ResultRecord:
         if any(key != "ia" and not key.startswith("ia_") for key in scored.n_instances):
             msg = f"{path}: {name}: the numbers of instances are not by size; {_REMEDY}"
             raise InputError(msg)
+        check_numbers(scored.n_instances, scored.n_classes, f"{path}: {name}")
         _check_outcomes(scored, f"{path}: {name}")
     return found
+
+
+def check_numbers(n_instances: Mapping[str, int], n_classes: Mapping[str, int], at: str) -> None:
+    """Check that there is a number of classes for each number of instances.
+
+    Raises:
+        InputError: if there is not; the message begins with ``at``.
+    """
+    if n_instances.keys() != n_classes.keys():
+        msg = f"{at}: the numbers of classes are not of the same sizes as those of instances"
+        raise InputError(f"{msg}; {_REMEDY}")
 
 
 def _check_outcomes(scored: ScoredSet, where: str) -> None:
@@ -323,18 +339,26 @@ def _check_outcomes(scored: ScoredSet, where: str) -> None:
 def write_differences(folder: Path, found: PairedDifferences) -> Path:
     """Write paired differences atomically; pairs of an earlier call of the same run are kept.
 
-    Only one process at a time may write them, as with :func:`write_result`.
+    Pairs on a former set of the same name are not: its results are replaced, too. Only one process
+    at a time may write them, as with :func:`write_result`.
     """
     path = differences_file(folder, found)
     remove_leftovers(folder, path.name)
     former = _earlier(path, read_differences)
     pairs = {(p.set, p.first, p.second): p for p in found.pairs}
     if former is not None:
-        pairs = {(p.set, p.first, p.second): p for p in former.pairs} | pairs
+        hashes = {p.set: p.set_hash for p in found.pairs}
+        kept = [p for p in former.pairs if _may_be_one(p.set_hash, hashes.get(p.set, ""))]
+        pairs = {(p.set, p.first, p.second): p for p in kept} | pairs
     whole = replace(found, pairs=tuple(pairs[key] for key in sorted(pairs)))
     values = {"format": DIFFERENCES_FORMAT, **as_plain(whole)}
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
     return path
+
+
+def _may_be_one(one: str, other: str) -> bool:
+    """Return False if two hashes are known and differ; an empty one is unknown."""
+    return not one or not other or one == other
 
 
 def read_differences(path: Path) -> PairedDifferences:

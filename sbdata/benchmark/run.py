@@ -9,7 +9,7 @@ work (each task has a lock), and a further strategy, set or seed costs only what
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,9 @@ from sbdata.benchmark.eta import Eta, Watcher
 from sbdata.benchmark.graph import plan_tasks
 from sbdata.benchmark.records import ResultRecord
 from sbdata.benchmark.tasks import Task
-from sbdata.benchmark.unbuilt import UnbuiltSet
+from sbdata.benchmark.unbuilt import LATER, UnbuiltSet
 from sbdata.errors import InputError
+from sbdata.fingerprints import digest_of
 from sbdata.layout import IMAGES_FOLDER
 from sbdata.sets import check_files
 from sbdata.storage import remove_leftovers
@@ -132,7 +133,33 @@ def _planned(
         tasks = plan_tasks(call, cache, results.absolute(), workers=workers, unbuilt=unbuilt)
         for task in tasks:
             found.setdefault(task.id, task)
+    _check_set_names(found.values())
     return tuple(found.values())
+
+
+def _check_set_names(tasks: Iterable[Task]) -> None:
+    """Check that no result is of two sets of one name, of which only the last would be kept.
+
+    Raises:
+        InputError: if two calls score the same training on different sets of one name.
+    """
+    hashes: dict[tuple[str, str], str] = {}
+    for task in tasks:
+        if task.kind != "result":
+            continue
+        record = digest_of(task.params["record"])
+        for name, about in task.params["sets"].items():
+            own = about["logical_hash"]
+            if own == LATER:
+                continue
+            other = hashes.setdefault((record, name), own)
+            if own != other:
+                msg = (
+                    f"{task.name}: two scored sets are called {name}, with the logical hashes "
+                    f"{other[:12]} and {own[:12]}, and a result holds one set of a name; build one "
+                    "of them under another name"
+                )
+                raise InputError(msg)
 
 
 def _check_photos(tasks: Sequence[Task], cache: Cache) -> None:

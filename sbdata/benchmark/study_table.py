@@ -25,6 +25,7 @@ from sbdata.manifest import is_manifest
 from sbdata.sets import open_set
 from sbdata.settings import as_plain
 from sbdata.supervision import LABELS_ONLY
+from sbdata.train.weights import NAMED
 from sbdata.weak_labels.sources import WeakSources
 
 FIGURES = (
@@ -39,10 +40,8 @@ FIGURES = (
 CONTROL = "ce"
 """Strategy from which the differences of the others are computed."""
 
-_FREE = (
-    "training_preset: model: weights",
-    "training_preset: optimisation: checkpoint_every",
-)
+_WEIGHTS = "training_preset: model: weights"
+_CHECKPOINTS = "training_preset: optimisation: checkpoint_every"
 _RESOLVED = ": precision"  # a record has the precision that was used
 
 
@@ -169,9 +168,12 @@ def _table(
     work: Path,
 ) -> StudyTable:
     part = named[1]
-    training = _name_of(study, part.training, work)
-    sets = tuple(_name_of(study, called, work) for called in part.sets)
+    training, training_hash = _set_of(study, part.training, work)
+    hashes = dict(_set_of(study, called, work) for called in part.sets)
+    sets = tuple(hashes)
     ours, notes = _of_study(study, config, training, sets, found[0], work)
+    ours, further = _of_built(ours, training_hash, hashes)
+    notes += further
     boards = {board.scored: board for board in make_boards(ours, found[1])} if ours else {}
     records: dict[tuple[str, str, str], list[SetRecord]] = defaultdict(list)
     for entry in ours:
@@ -241,12 +243,41 @@ def _changes(board: Board, row: Row) -> Mapping[str, Change | None]:
 # --- which results are the study's ----------------------------------------------------------------
 
 
-def _name_of(study: Study, called: str, work: Path) -> str:
-    """Return the name of a set in results: that of the set in a folder, if it is there."""
+def _set_of(study: Study, called: str, work: Path) -> tuple[str, str | None]:
+    """Return the name and logical hash of a set; those of the set in its folder, if it is there.
+
+    The hash is None if it is not there, and for a set that the study generates: its folder is in
+    the work folder of the bench, which need not be the given one.
+    """
     folder = study.folder(called, work)
     if called not in study.generated and is_manifest(folder):
-        return open_set(folder).name
-    return folder.name
+        opened = open_set(folder)
+        return opened.name, opened.logical_hash
+    return folder.name, None
+
+
+def _of_built(
+    entries: Sequence[SetRecord], training: str | None, sets: Mapping[str, str | None]
+) -> tuple[list[SetRecord], list[str]]:
+    """Return the results of the built sets, and a note on those of others of the same names.
+
+    Args:
+        entries: Results of the study.
+        training: Logical hash of the training set; None if it is not known.
+        sets: Logical hashes of the scored sets by name.
+    """
+    kept = [
+        entry
+        for entry in entries
+        if training in (None, entry.protocol["training set: logical_hash"])
+        and sets[entry.scored] in (None, entry.protocol["set_hash"])
+    ]
+    others = len(entries) - len(kept)
+    said = (
+        f"{count(others, 'result')} left out, because sets of the study were built anew since, "
+        "with other logical hashes; run 'sbdata bench' again."
+    )
+    return kept, [said] if others else []
 
 
 def _of_study(
@@ -287,7 +318,9 @@ def _expected(config: BenchmarkConfig, work: Path) -> Mapping[str, Mapping[str, 
         found[name] = {
             key: value
             for key, value in flattened.items()
-            if key not in _FREE and not key.endswith(_RESOLVED)
+            if key != _CHECKPOINTS
+            and (key != _WEIGHTS or value in NAMED)  # a file may be elsewhere
+            and not key.endswith(_RESOLVED)
         }
     return found
 

@@ -113,8 +113,11 @@ def _notes(result: HubResult, key: str) -> str:
     size = key.partition(".")[0]
     numbers = count(result.n_images, "image")
     if size in result.n_instances:
-        classes = count(result.n_classes.get(size, 0), "class", "classes")
+        n = result.n_classes[size]
+        background = size == "ia" and n > result.n_classes.get("ia_objects", n)
+        classes = count(n - background, "class", "classes")
         numbers += f", {count(result.n_instances[size], 'instance')} of {classes}"
+        numbers += ", and background" if background else ""
     said = [
         f"{key} of {result.metric}, between 0 and 1",
         f"set {result.scored}, split {result.split}, logical hash {result.logical_hash}: {numbers}",

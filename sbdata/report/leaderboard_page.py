@@ -153,7 +153,7 @@ def _outcomes_of(board: Board) -> list[dict[str, Any]]:
     return [
         {
             "size": size,
-            "said": f"Outcomes of the {size} instances, n {board.n_instances[f'ia_{size}']:,}.",
+            "said": f"Outcomes of the {size} instances{_number_of(board, size)}.",
             "rows": [
                 (kind, [(row, _bar(row, size)) for row in rows])
                 for kind, rows in _by_kind([row for row in board.rows if row.seeds])
@@ -161,6 +161,12 @@ def _outcomes_of(board: Board) -> list[dict[str, Any]]:
         }
         for size in outcome_sizes(board)
     ]
+
+
+def _number_of(board: Board, size: str) -> str:
+    """Return the number of instances of a size; empty if only rows with a mark have the size."""
+    n = board.n_instances.get(f"ia_{size}")
+    return "" if n is None else f", n {n:,}"
 
 
 def _bar(row: Row, size: str) -> Figure | None:

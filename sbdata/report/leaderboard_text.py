@@ -18,7 +18,7 @@ from sbdata.metrics.registry import metric_of
 
 PAIRED = (
     "Paired differences (A − B) per seed, 95 % bootstrap CI over images; their mean over the seeds "
-    "with its 95 % t-interval."
+    "with its 95 % t-interval. No interval is corrected for the number of comparisons."
 )
 
 OUTCOMES_SAID = (
@@ -91,7 +91,7 @@ def numbers_of(table: Board | Quality) -> str:
     """Return the numbers of instances and classes behind the IA of each size."""
     said = (
         f"{caption(name)}: {count(n, 'instance')}, "
-        f"{count(table.n_classes.get(name, 0), 'class', 'classes')}"
+        f"{count(table.n_classes[name], 'class', 'classes')}"
         for name, n in table.n_instances.items()
     )
     return "; ".join(said) + "."

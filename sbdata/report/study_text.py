@@ -15,7 +15,8 @@ NOT_RUN = "not run"
 
 _EXPLAINED = (
     "IA: class mean. Below each value: its 95 % interval (Student's t over the seeds, or the "
-    "bootstrap over images for one seed). Δ: the strategy minus {control}, with its interval."
+    "bootstrap over images for one seed). Δ: the strategy minus {control}, with its interval. No "
+    "interval is corrected for the number of comparisons."
 )
 
 
@@ -40,8 +41,7 @@ def caption_of(table: StudyTable) -> str:
 def _sizes(table: StudyTable, name: str) -> str:
     classes = table.n_classes[name]
     return "; ".join(
-        f"{caption(size)}: {count(n, 'instance')}, "
-        f"{count(classes.get(size, 0), 'class', 'classes')}"
+        f"{caption(size)}: {count(n, 'instance')}, {count(classes[size], 'class', 'classes')}"
         for size, n in table.n_instances[name].items()
         if f"{size}.class_mean" in FIGURES
     )

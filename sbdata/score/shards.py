@@ -19,6 +19,7 @@ from sbdata.metrics.image import METRIC
 from sbdata.metrics.tables import ScoreTables
 from sbdata.parallel import Progress
 from sbdata.quoting import quoted
+from sbdata.score.ground_truth import GroundTruth
 from sbdata.score.inputs import PredictionIndex
 from sbdata.score.result import ScoreResult
 from sbdata.score.run import Part, ScoreOptions, ScoreTask, gather, score_images
@@ -154,7 +155,7 @@ def merge_shards(task: ScoreTask, options: ScoreOptions, paths: Sequence[Path]) 
     Raises:
         InputError: If a file is damaged, or its shard was scored with other options, against
             another truth, from other predictions or by another version of the code; or if a file of
-            predictions changed since. Mask files of a truth are not read again.
+            predictions or of the truth changed since.
     """
     expected = _must_be_equal(task, options)
     parts, name = [], ""
@@ -185,6 +186,7 @@ def merge_shards(task: ScoreTask, options: ScoreOptions, paths: Sequence[Path]) 
         if listing.read_map is None or listing.file_of is not None:
             # The hash of a JSON file of results must be equal anyway.
             _check_unchanged(listing, [pair for part in parts for pair in part.digests[k]])
+    _check_truth_unchanged(task.truth, [pair for part in parts for pair in part.truth_digests])
     return gather(task, parts, options, name)
 
 
@@ -200,6 +202,20 @@ def _check_unchanged(listing: PredictionIndex, digests: Sequence[tuple[str, str]
             msg = (
                 f"{listing.folder}: {listing.name(image_id)} changed since its shard was scored; "
                 "score all shards again"
+            )
+            raise InputError(msg)
+
+
+def _check_truth_unchanged(truth: GroundTruth, digests: Sequence[tuple[str, str]]) -> None:
+    """Refuse shards of which some were scored before, and some after, the truth was changed.
+
+    A truth with a logical hash has no digests of its images: its hash must be equal anyway.
+    """
+    for image_id, digest in digests:
+        if truth.load(image_id).digest != digest:
+            msg = (
+                f"{truth.path}: the truth of {image_id} changed since its shard was scored; score "
+                "all shards again"
             )
             raise InputError(msg)
 

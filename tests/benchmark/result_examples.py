@@ -159,7 +159,7 @@ def pair(first: ResultRecord, second: ResultRecord, reach: float = 0.0625) -> Pa
         found[figure] = {
             "value": gap, "interval": [gap - reach, gap + reach], "sign_change": 0.25,
         }  # fmt: skip
-    return Pair(name, first.strategy, second.strategy, found)
+    return Pair(name, first.strategy, second.strategy, found, one.logical_hash)
 
 
 def write(root: Path, results: Sequence[ResultRecord], *, compared: bool = True) -> Path:

@@ -62,6 +62,7 @@ def test_who_trained_on_true_masks_is_told_from_who_has_no_figures(tmp_path: Pat
     [
         ({"metric": None}, "pseudo: metric must be str"),
         ({"n_instances": {"ia": "many"}}, "pseudo: n_instances.ia must be int"),
+        ({"n_classes": {"ia": 3}}, "pseudo: the numbers of classes are not of the same sizes"),
         ({"lost": [{"small": {"n": 1, "kept": 1}}]}, "pseudo: lost: stage must be str"),
         ({"lost": [{"stage": "seeds", "small": {"n": 1}}]}, "seeds.small: missing key 'kept'"),
         ({"lost": [{"stage": "seeds", "small": {"n": 1, "kept": 2}}]}, "2 of 1 instances are kept"),

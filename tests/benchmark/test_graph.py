@@ -16,7 +16,10 @@ from sbdata.benchmark.costs import BASIS
 from sbdata.benchmark.methods import find_methods
 from sbdata.benchmark.run import SHORT, plan_bench, run_bench
 from sbdata.benchmark.run_task import run_task
+from sbdata.curate.build import build_set
+from sbdata.curate.inputs import Inputs
 from sbdata.errors import InputError
+from sbdata.recipe import load_recipe
 from sbdata.sets import open_set
 from tests.benchmark.conftest import planned
 
@@ -177,3 +180,14 @@ def test_weak_labels_that_nobody_takes_are_said(plan, tmp_path) -> None:
         find_methods(plan(boxes=tmp_path), tmp_path)
     named = dict.fromkeys(("labels", "saliency", "boxes"), tmp_path)  # those of a study's part
     assert list(find_methods(plan(methods=("full",), part="voc", **named), tmp_path)) == ["full"]
+
+
+def test_two_sets_of_one_name_in_one_result_are_refused(plan, sets, tmp_path) -> None:
+    """Parts of a study may name them; the result of the first would be lost without a word."""
+    recipe = load_recipe("shapes-train", ["sources.0.options={seed: 9, train: 3}", "name=three"])
+    other = tmp_path / "elsewhere" / "three"
+    build_set(recipe, other, Inputs())
+    calls = [plan(part="one"), plan(part="two", sets=(other,))]
+    with pytest.raises(InputError, match=r"two scored sets are called three, with the logical"):
+        plan_bench(calls, tmp_path)
+    assert plan_bench([calls[0], replace(calls[1], seeds=(1,))], tmp_path)

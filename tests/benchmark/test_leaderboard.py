@@ -114,6 +114,26 @@ def test_what_stands_in_a_methods_place_is_called_so(tmp_path: Path) -> None:
     assert found_roles == [("", "hybrid"), ("a", "")]
 
 
+def test_masks_from_elsewhere_are_not_called_what_the_method_is(tmp_path: Path) -> None:
+    """Imported masks may stand in for a control, or come from other labels than the method's."""
+    own = [result("floor", s, control=True, pseudo=pseudo()) for s in ("ce", "sb-ewc")]
+    given = [
+        result("floor", s, settings={"masks": {"name": "x"}}, variant="imported masks",
+               supervision=("boxes",), pseudo=pseudo())
+        for s in ("ce", "sb-ewc")
+    ]  # fmt: skip
+    for number, found in enumerate((own, given)):
+        write(tmp_path / str(number), found)
+    board = the_board(tmp_path)
+    quality = board.pseudo_masks
+    assert quality is not None
+    for rows in (board.rows, quality.rows, board.contrasts):
+        assert {row.kind for row in rows} == {"controls", "boxes"}
+    assert {(r.kind, r.role) for r in board.rows} == {
+        ("controls", ""), ("boxes", "imported masks"),
+    }  # fmt: skip
+
+
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:
     write(tmp_path / "a", [result("irn", "ce"), result("irn", "sb"), result("cam", "ce")])
     write(tmp_path / "b", [result("seam", "dice", scored="zoo-b")])
@@ -246,3 +266,32 @@ def test_two_files_with_other_outcomes_are_refused(tmp_path: Path) -> None:
     other = result("irn", "ce", code="c1", outcomes=outcomes(small=(0, 10)))
     with pytest.raises(InputError, match="different values on pets-b"):
         the_board(write(tmp_path, [one, other]))
+
+
+def test_a_set_rebuilt_with_other_sizes_keeps_its_rows_apart(tmp_path: Path) -> None:
+    """Its sizes have no number among those of the board's set."""
+    other = result(
+        "eps", "ce", protocol={"set_hash": "h1"}, outcomes={"tiny": outcomes()["medium"]}
+    )
+    ((name, scored),) = other.sets.items()
+    scored = replace(
+        scored,
+        n_instances={"ia": 20, "ia_tiny": 20},
+        n_classes={"ia": 3, "ia_tiny": 2},
+    )
+    own = [result(method, "ce", outcomes=outcomes()) for method in ("cam", "irn")]
+    board = the_board(write(tmp_path, [*own, replace(other, sets={name: scored})]))
+    page = page_of([board])
+    assert "Outcomes of the small instances, n 10." in page
+    assert "Outcomes of the tiny instances." in page
+    assert "set_hash h1 instead of h0" in page
+
+
+def test_two_files_with_other_numbers_of_one_set_are_refused(tmp_path: Path) -> None:
+    """The board would show the numbers of one of them above the values of both."""
+    own = result("irn", "ce")
+    ((name, scored),) = own.sets.items()
+    for change in ({"n_images": 99}, {"n_classes": {**scored.n_classes, "ia_small": 1}}):
+        edited = replace(result("cam", "ce"), sets={name: replace(scored, **change)})
+        with pytest.raises(InputError, match=r"cam.*irn.* different numbers of images, instances"):
+            the_board(write(tmp_path, [own, edited]))

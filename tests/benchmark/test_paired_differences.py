@@ -10,7 +10,12 @@ import pytest
 from scipy import stats
 
 from sbdata.benchmark.leaderboard import read_boards
-from sbdata.benchmark.records import PairedDifferences, write_differences, write_result
+from sbdata.benchmark.records import (
+    PairedDifferences,
+    read_differences,
+    write_differences,
+    write_result,
+)
 from sbdata.errors import InputError
 from sbdata.report.leaderboard_markdown import markdown_of
 from sbdata.report.leaderboard_page import page_of
@@ -100,3 +105,24 @@ def test_a_difference_is_not_run_or_not_compared(tmp_path: Path) -> None:
     assert contrast(board, "amn", "ce").missing == "not run"
     assert contrast(board, "cam", "ce").missing == "not compared"
     assert {c.missing for c in board.contrasts if c.method == "irn"} == {"not compared"}
+
+
+def test_differences_on_a_set_that_was_built_anew_are_left_out_and_noted(tmp_path: Path) -> None:
+    """Only ce and sb were run again on the new set, which has the name of the former one."""
+    rebuilt = {"set_hash": "h1"}
+    former = [result("irn", strategy, 0, 0.5) for strategy in ("ce", "sb", "sb-ewc")]
+    write(tmp_path, former)
+    again = [result("irn", "ce", 0, 0.25, protocol=rebuilt)]
+    again.append(result("irn", "sb", 0, 0.375, protocol=rebuilt))
+    for one in again:
+        write_result(tmp_path, one)
+    board = the_board(tmp_path)
+    assert board.contrasts[0].missing == "not compared"
+    assert any("sb-ewc and ce in irn-seed0-differences" in note for note in board.notes)
+    found = PairedDifferences(
+        "irn", 0, "key", (pair(again[1], again[0]),), again[0].shared_identity
+    )
+    path = write_differences(tmp_path, found)
+    assert [(p.first, p.set_hash) for p in read_differences(path).pairs] == [("sb", "h1")]
+    board = the_board(tmp_path)
+    assert [(c.minuend, list(c.seeds)) for c in board.contrasts] == [("sb-ewc", []), ("sb", [0])]

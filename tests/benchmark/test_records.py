@@ -89,6 +89,10 @@ def test_further_sets_of_one_run_are_kept(tmp_path: Path) -> None:
             lambda raw: raw["sets"]["three"]["n_instances"].update(small=3),
             "three: the numbers of instances are not by size",
         ),
+        (
+            lambda raw: raw["sets"]["three"]["n_instances"].update(ia_small=3),
+            "three: the numbers of classes are not of the same sizes as those of instances",
+        ),
     ],
 )
 def test_damaged_results_are_told(tmp_path: Path, change, message: str) -> None:
@@ -102,7 +106,12 @@ def test_damaged_results_are_told(tmp_path: Path, change, message: str) -> None:
 
 def test_outcomes_come_back_and_a_result_of_before_has_none(tmp_path: Path) -> None:
     counts = {"small": dict.fromkeys(OUTCOMES, 0) | {"missed": 7}}
-    own = replace(SCORED, n_instances={"ia": 7, "ia_objects": 7, "ia_small": 7}, outcomes=counts)
+    own = replace(
+        SCORED,
+        n_instances={"ia": 7, "ia_objects": 7, "ia_small": 7},
+        n_classes={"ia": 2, "ia_objects": 1, "ia_small": 1},
+        outcomes=counts,
+    )
     one = replace(RESULT, sets={"three": own})
     path = write_result(tmp_path, one)[0]
     assert read_result(path).sets["three"].outcomes == counts

@@ -12,9 +12,11 @@ from sbdata.benchmark.records import ResultRecord
 from sbdata.benchmark.study import Part, Study
 from sbdata.benchmark.study_table import read_tables
 from sbdata.report.study_text import caption_of, rows_of, study_markdown, study_page, titles_of
+from sbdata.sets import open_set
 from sbdata.settings import as_plain
 from sbdata.storage import sha256_of
 from sbdata.supervision import LABELS_ONLY
+from tests.benchmark.conftest import Sets
 from tests.benchmark.result_examples import result, write
 
 STUDY = Study(
@@ -110,3 +112,43 @@ def test_results_of_other_weak_labels_are_not_the_studys(tmp_path: Path) -> None
             shown = [row for row in table.rows if row.cells]
             assert bool(shown) == (name in wanted), (changes, name)
             assert ("1 result with other settings" in table.notes[0]) != bool(shown)
+
+
+def test_results_on_sets_that_were_built_anew_are_left_out(tmp_path: Path, sets: Sets) -> None:
+    """A result names a set and its content; only the content tells which set it was."""
+    hashes = [open_set(root).logical_hash for root in (sets.training, sets.scored)]
+    study = replace(STUDY, parts={"pets": Part(str(sets.training), (str(sets.scored),))})
+
+    def on(training: str, scored: str) -> ResultRecord:
+        own = record("irn", "ce", 0, 0.5)
+        ((_, values),) = own.sets.items()
+        protocol = replace(values.protocol, set_hash=scored)
+        values = replace(values, logical_hash=scored, protocol=protocol)
+        about = replace(own.training, set="six", logical_hash=training)
+        return replace(own, training=about, sets={"three": values})
+
+    for k, (held, shown) in enumerate(
+        ((hashes, True), ((hashes[0], "h0"), False), (("t0", hashes[1]), False))
+    ):
+        folder = write(tmp_path / str(k), [on(*held)])
+        (table,) = read_tables(study, [folder], tmp_path)
+        assert any(row.cells for row in table.rows) == shown, held
+        said = "1 result left out, because sets of the study were built anew since"
+        assert any(note.startswith(said) for note in table.notes) != shown
+
+
+@pytest.mark.parametrize(
+    ("wanted", "used", "shown"),
+    [("auto", "auto", True), ("auto", "none", False), ("none", "own.pth", False),
+     ("a/own.pth", "b/own.pth", True)],
+)  # fmt: skip
+def test_results_from_other_initial_weights_are_not_the_studys(
+    tmp_path: Path, wanted: str, used: str, shown: bool
+) -> None:
+    """A path to weights may differ between machines; named weights are a setting."""
+    study = replace(STUDY, options=(f"model.weights={wanted}",))
+    own = record("irn", "ce", 0, 0.5)
+    model = {**own.training_preset["model"], "weights": used}
+    own = replace(own, training_preset={**own.training_preset, "model": model})
+    (table,) = read_tables(study, [write(tmp_path, [own])], tmp_path)
+    assert any(row.cells for row in table.rows) == shown

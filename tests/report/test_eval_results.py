@@ -97,3 +97,15 @@ def test_two_results_of_one_name_are_refused(tmp_path: Path) -> None:
     assert list(eval_results([record, record], {"pets-b": "lab/pets"})[0]) == [path]
     with pytest.raises(InputError, match="another result has this name"):
         eval_results([record, replace(record, about=())], {"pets-b": "lab/pets"})
+
+
+def test_background_is_no_class_of_the_instances(tmp_path: Path) -> None:
+    """The class mean of IA has it as a class, but no instance is of it."""
+    (record,) = records_of(tmp_path, result("irn", "ce", protocol={"set_hash": HASH}))
+    for n, said in ((3, "60 instances of 3 classes; irn"), (2, "of 2 classes, and background;")):
+        numbers = {**record.n_classes, "ia_objects": n}
+        files, _ = eval_results([replace(record, n_classes=numbers)], {"pets-b": "lab/pets-b"})
+        (text,) = files.values()
+        notes = {at["dataset"]["task_id"]: at["notes"] for at in yaml.safe_load(text)}
+        assert said in notes["val_ia_v2_01234567"]
+        assert "10 instances of 2 classes;" in notes["val_ia_small_v2_01234567"]

@@ -140,6 +140,28 @@ def test_predictions_that_changed_since_their_shard_are_refused(
     merge_shards(task, FEW, paths)
 
 
+def test_masks_of_the_truth_that_changed_since_their_shard_are_refused(
+    dataset, predictions, tmp_path
+) -> None:
+    """One shard would be of the old truth, and another of the new one."""
+    devkit = tmp_path / "devkit"
+    shutil.copytree(dataset.devkit, devkit)
+    truth = truth_from_voc(devkit)
+    task = task_of(predictions[0], truth, FEW, [])
+    paths = find_shards([shards_of(task, tmp_path / "shards", 2)])[1]
+    merge_shards(task, FEW, paths)
+    folder = next(devkit.rglob("SegmentationObject"))
+    one = folder / f"{truth.image_ids[0]}.png"
+    classes = folder.with_name("SegmentationClass")
+    for file in (one, classes / one.name):
+        before = file.read_bytes()
+        file.write_bytes(before + b"\0")
+        with pytest.raises(InputError, match=rf"the truth of {one.stem} changed since its shard"):
+            merge_shards(task, FEW, paths)
+        file.write_bytes(before)
+    merge_shards(task, FEW, paths)
+
+
 def test_segments_that_changed_since_their_shard_are_refused(tmp_path) -> None:
     images = {"a": (IDS, SEGMENTS), "b": (IDS, SEGMENTS)}
     truth = truth_from_coco(write(tmp_path, images))

@@ -42,4 +42,5 @@ def compared_pairs(
         for strategy in scores:
             if strategy != control:
                 found = compare(drawn[strategy], drawn[control])
-                yield Pair(name, strategy, control, differences_of(found))
+                differences = differences_of(found)
+                yield Pair(name, strategy, control, differences, opened.logical_hash)
