@@ -38,7 +38,8 @@ class SizeStatistics:
         counts: Number of instances by class name, then size name.
         area_quantiles: Areas (pixels) of existing instances at ``QUANTILES``; empty if there is no
             instance.
-        area_histogram: Number of instances in each half-octave of area, see ``area_edges``.
+        area_histogram: Number of instances in each half-octave of area, see ``area_edges``; larger
+            areas count in the last one.
     """
 
     images: int
@@ -153,13 +154,14 @@ def statistics_of(
         bins: Size bins.
     """
     areas = instances["area"].to_numpy()
+    edges = area_edges()
     quantiles = np.quantile(areas, QUANTILES, method="inverted_cdf") if len(areas) else []
     return SizeStatistics(
         images=images,
         instances=instances.num_rows,
         counts=size_counts(instances, taxonomy, bins),
         area_quantiles=tuple(int(q) for q in quantiles),
-        area_histogram=tuple(np.histogram(areas, area_edges())[0].tolist()),
+        area_histogram=tuple(np.histogram(areas.clip(max=edges[-1]), edges)[0].tolist()),
     )
 
 

@@ -26,6 +26,7 @@ from sbdata.errors import InputError
 from sbdata.masks import write_index_png
 from sbdata.recipe import Recipe, SourceSpec, load_recipe
 from sbdata.sources import FORMATS, Member, open_source, register_source
+from sbdata.sources.identity import published_image
 
 HASHES = {"t1": "0" * 16, "t2": "f" * 16}
 
@@ -65,6 +66,21 @@ def test_near_duplicates_are_found_within_the_distance() -> None:
         ("near", "near_duplicate", "looks like t1 of voc-trainaug")
     ]
     assert len(training_duplicates(rows, hashes, split, bits=5)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("a/2012_004331.jpg", "voc 2012_004331"),
+        ("2006_000001.jpg", None),  # a year without a VOC challenge of this naming
+        ("2024_000001.jpg", None),
+        ("000000581929.jpg", "coco 581929"),
+        ("COCO_train2014_000000000009.jpg", "coco 9"),
+        ("202611301530.jpg", None),  # a time; COCO has no such number
+    ],
+)
+def test_names_like_the_published_ones_are_no_identity(name: str, image: str | None) -> None:
+    assert published_image(name) == image
 
 
 def test_what_was_not_checked_is_said() -> None:
