@@ -66,8 +66,9 @@ def write_grey(
 def grey_of_palette(data: bytes) -> bytes | None:
     """Return an 8-bit PNG with VOC's palette as a grey PNG of the same numbers; None for others.
 
-    The colours of another palette may tell the classes, as in a score. Grey and palette images have the same pixel layout. Only the header's colour type differs, and
-    the palette is omitted (PNG specification, third edition, 11.2.1).
+    The colours of another palette may tell the classes, as in a score. Grey and palette images have
+    the same pixel layout. Only the header's colour type differs, and the palette is omitted (PNG
+    specification, third edition, 11.2.1).
     """
     if data[:8] != _SIGNATURE:
         return None
