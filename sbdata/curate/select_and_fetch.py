@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from sbdata.curate.inputs import DOWNLOADS, Inputs
-from sbdata.curate.leakage import TrainingSplit, training_duplicates
+from sbdata.curate.leakage import TrainingSplit, first_of_each, training_duplicates
 from sbdata.curate.scan_sources import Scanned
 from sbdata.curate.select import Chosen, Supply, select_images, supply_of
 from sbdata.errors import InputError
@@ -87,22 +87,22 @@ def choose_images(
             raise not_had(absent, len(rows), photos.parent.parent)
         new = {a.image_id: a for a in answers if isinstance(a, Fetched)}
         hashes = {i: a.phash for i, a in new.items()}
-        twins = []
+        twins: dict[str, Rejection] = {}
         bits = recipe.near_duplicate_bits
         for split in training:
             found = [] if bits is None else training_duplicates(rows, hashes, split, bits)
             duplicates[split.name] += len(found)
-            twins += found
+            twins = first_of_each([*twins.values(), *found])
         lost = [
             Rejection(row["source"], row["file_name"], failed[i].reason, failed[i].detail, i)
             for row in rows
             if (i := row["image_id"]) in failed
         ]
         fetched.update(new)
-        for rejection in (*lost, *twins):
+        for rejection in (*lost, *twins.values()):
             dropped.add(rejection.image_id)
             fetched.pop(rejection.image_id, None)
-        rejections += [*lost, *twins]
+        rejections += [*lost, *twins.values()]
         if not lost and not twins:
             break
     images = rows_of(candidates, wanted)
