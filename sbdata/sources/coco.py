@@ -638,7 +638,7 @@ def _licenses(file: Path, found: Records | None) -> dict[int, str]:
     return {
         number: printable(text) if has_controls(text) else text
         for number, text in named
-        if isinstance(text, str)
+        if isinstance(text, str) and number != MISSING  # images without a licence have this number
     }
 
 
