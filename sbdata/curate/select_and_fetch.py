@@ -23,6 +23,9 @@ from sbdata.sizes import SizeBins
 from sbdata.sources import ImageHolder, Rejection, warm_up
 
 
+_ABSENT = ("missing", "http", "unsafe_path")  # the last of photos behind a link out of the folder
+
+
 @dataclass(frozen=True)
 class Choice:
     """Chosen images of a set, their fetched files, and the images left out.
@@ -82,7 +85,7 @@ def choose_images(
             mine = [row for row in rows if home[row["image_id"]] is s]
             answers += fetch_rows(mine, s.source, photos, inputs)
         failed = {a.image_id: a for a in answers if isinstance(a, Failed)}
-        absent = [a for a in failed.values() if a.reason in ("missing", "http")]
+        absent = [a for a in failed.values() if a.reason in _ABSENT]
         if absent and not inputs.skip_missing:
             raise not_had(absent, len(rows), photos.parent.parent)
         new = {a.image_id: a for a in answers if isinstance(a, Fetched)}
