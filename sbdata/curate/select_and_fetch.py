@@ -22,7 +22,6 @@ from sbdata.recipe import Recipe
 from sbdata.sizes import SizeBins
 from sbdata.sources import ImageHolder, Rejection, warm_up
 
-
 _ABSENT = ("missing", "http", "unsafe_path")  # the last of photos behind a link out of the folder
 
 

@@ -284,7 +284,7 @@ def test_photos_behind_a_link_that_is_not_followed_stop_the_build(tmp_path: Path
     linked.symlink_to(tmp_path / "elsewhere.jpg")
     inputs = Inputs(roots={"coco": coco.root})
     recipe = replace(PETS, select=None, filters=Filters())
-    with pytest.raises(InputError, match="1 of 4 images .* by a link .* --skip-missing"):
+    with pytest.raises(InputError, match=r"1 of 4 images .* by a link .* --skip-missing"):
         build_set(recipe, tmp_path / "set", inputs)
     built = build_set(recipe, tmp_path / "set", replace(inputs, skip_missing=True))
     assert reasons(built) == {"000000000003": "unsafe_path"}
