@@ -330,7 +330,8 @@ def derive_files(collection: PublishedCollection) -> list[Derived]:
     The files are stored in VOC's tree, with their own table.
 
     Raises:
-        InputError: If the files that they are made from are damaged or cannot be read.
+        InputError: If the files that they are made from are damaged or cannot be read, or a user's
+            file has the name of a derived one.
     """
     voc, sbd = (collection.root / name for name in ("voc", "sbd"))
     made = []
@@ -341,14 +342,31 @@ def derive_files(collection: PublishedCollection) -> list[Derived]:
             _refuse_damaged_inputs(sbd)
             made.append(derive_train_aug(voc, sbd))
     files = []
+    former = _derived_before(voc)
     for derived in made:
         data = derived.text.encode()
-        _write_if_new(voc, voc / derived.path, data)
+        path = voc / derived.path
+        is_ours = former is None or derived.path in former
+        if not is_ours and path.is_file() and path.read_bytes() != data:
+            msg = (
+                f"{path}: a file of your own in place of the one derived from VOC and SBD, which "
+                "would replace it; move it away and run the command again"
+            )
+            raise InputError(msg)
+        _write_if_new(voc, path, data)
         files.append(UnpackedFile(derived.path, len(data), hashlib.sha256(data).hexdigest()))
     if files:
         table = FileTable(_DERIVED, "", tuple(sorted(files, key=lambda file: file.path)))
         _write_if_new(voc, table_path(voc, _DERIVED), table_bytes(table))
     return made
+
+
+def _derived_before(voc: Path) -> set[str] | None:
+    """Return the paths of the derived files in VOC's tree; None if their table is damaged."""
+    with contextlib.suppress(InputError):
+        table = read_table(table_path(voc, _DERIVED))
+        return set() if table is None else {file.path for file in table.files}
+    return None
 
 
 def _write_if_new(tree: Path, path: Path, data: bytes) -> None:

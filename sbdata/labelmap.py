@@ -25,7 +25,7 @@ LABELMAP_FILE = "labelmap.txt"
 BACKGROUND, IGNORED = "background", "ignored"
 
 _HEAD = "# label:color_rgb:parts:actions"
-_LINE = re.compile(r"([^:#][^:]*):(?:(\d{1,3}),(\d{1,3}),(\d{1,3}))?:.*", re.ASCII)
+_VALUES = re.compile(r"(\d{1,5})(?:[\s,]+(\d{1,3})[\s,]+(\d{1,3}))?", re.ASCII)
 
 
 def labelmap_problem(taxonomy: Taxonomy) -> str:
@@ -65,6 +65,24 @@ def labelmap_text(taxonomy: Taxonomy) -> str:
     return "\n".join([_HEAD, *lines]) + "\n"
 
 
+def parse_entry(line: str) -> tuple[str, tuple[int, ...]]:
+    """Return the name in a line, and its colour or number; without either, no values.
+
+    >>> parse_entry("tvmonitor:0,64,128:screen,stand:on"), parse_entry("dog: small : 12")
+    (('tvmonitor', (0, 64, 128)), ('dog: small', (12,)))
+    >>> parse_entry("cat:::"), parse_entry("cat")
+    (('cat', ()), ('cat', ()))
+    """
+    fields = [field.strip() for field in line.split(":")]
+    for place, field in enumerate(fields[1:], start=1):
+        if found := _VALUES.fullmatch(field):
+            values = (int(value) for value in found.groups() if value is not None)
+            return ":".join(line.split(":")[:place]).strip(), tuple(values)
+        if not field:
+            break
+    return fields[0], ()
+
+
 def check_labelmap(folder: Path, classes: Sequence[str]) -> None:
     """Check that the names in a devkit's ``labelmap.txt``, if there is one, are the given ones.
 
@@ -80,10 +98,10 @@ def check_labelmap(folder: Path, classes: Sequence[str]) -> None:
     path = folder / LABELMAP_FILE
     if not path.is_file():
         return
-    found = [m for line in read_lines(path, "class names") if (m := _LINE.fullmatch(line.strip()))]
-    for place, line in enumerate(found):
-        name = line[1].strip()
-        number = place if line[2] is None else _number_of(line.groups()[1:])
+    lines = map(str.strip, read_lines(path, "class names"))
+    entries = [parse_entry(line) for line in lines if line and not line.startswith("#")]
+    for place, (name, values) in enumerate(entries):
+        number = _number_of(values) if values else place
         if name.lower() in (BACKGROUND, IGNORED, "void") or (number or 0) > len(classes):
             continue  # masks with larger numbers are refused
         if name not in classes if number is None else number and name != classes[number - 1]:
@@ -95,9 +113,11 @@ def check_labelmap(folder: Path, classes: Sequence[str]) -> None:
             raise InputError(msg)
 
 
-def _number_of(colour: Sequence[str]) -> int | None:
-    """Return the number that has a colour in VOC's palette, None if none has."""
-    if max(map(int, colour)) > VOID:
+def _number_of(values: Sequence[int]) -> int | None:
+    """Return a number, or the one that has a colour in VOC's palette; None if none has."""
+    if len(values) == 1:
+        return values[0]
+    if max(values) > VOID:
         return None
-    number, unknown = numbers_of_colours(np.array([[*map(int, colour)]], np.uint8))
+    number, unknown = numbers_of_colours(np.array([values], np.uint8))
     return None if unknown[0] else int(number[0])

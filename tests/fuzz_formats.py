@@ -514,8 +514,9 @@ def _score_formats(folder: Path) -> dict[str, Format]:
     from sbdata.app.run_folder import read_run
     from sbdata.benchmark.steps.scores import VALUES, read_score, score_set
     from sbdata.importers.folder import Request, import_masks
-    from sbdata.importers.record import RECORD, read_record
+    from sbdata.importers.record import read_record
     from sbdata.importers.target import target_of_list
+    from sbdata.layout import IMPORT_RECORD
     from sbdata.mask_files import write_index_png
     from sbdata.score.run import ScoreOptions, score_folder
     from sbdata.score.tables_file import read_tables, write_tables
@@ -543,7 +544,7 @@ def _score_formats(folder: Path) -> dict[str, Format]:
     (folder / "score/ids.txt").write_text("a1\n")
     target = target_of_list(folder / "score/ids.txt", VOC20)
     import_masks(Request(masks, target, "m"), folder / "score/import")
-    record = _path(folder, f"score/import/{RECORD}")
+    record = _path(folder, f"score/import/{IMPORT_RECORD}")
 
     def read_summary(data: bytes) -> None:
         try:
@@ -572,7 +573,7 @@ def _score_formats(folder: Path) -> dict[str, Format]:
             values=True,
         ),
         "import-record": Format(
-            (folder / "score/import" / RECORD).read_bytes(),
+            (folder / "score/import" / IMPORT_RECORD).read_bytes(),
             lambda data: read_record(record(data).parent),
             values=True,
         ),

@@ -373,6 +373,20 @@ def test_a_damaged_derived_file_is_named_and_made_again(
     assert verify_derived(here, ["voc"]) == []
 
 
+def test_a_list_of_the_users_is_not_replaced_by_the_derived_one(
+    here: PublishedCollection, site: Site
+) -> None:
+    fetch(here, site, "voc", "sbd")
+    mine = here.root / "voc/VOCdevkit/VOC2012/ImageSets/Segmentation/trainaug.txt"
+    mine.write_text("2007_000032\n")
+    with pytest.raises(InputError, match=r"trainaug\.txt: a file of your own .* move it away"):
+        derive_files(here)
+    assert mine.read_text() == "2007_000032\n"
+    mine.write_text("".join(f"{image_id}\n" for image_id in TRAIN_AUG))  # the same list
+    derive_files(here)
+    assert verify_derived(here, ["voc"]) == []
+
+
 @pytest.mark.parametrize(
     ("path", "repair"),
     [

@@ -67,6 +67,12 @@ def test_a_devkit_of_the_same_classes_passes(taxonomy: Taxonomy, tmp_path: Path)
         ("cat:1,2,3::", "names 'cat', so these masks have other classes"),
         ("hen:1,2,3::\nvoid:300,0,0::", ""),  # colours that tell no number
         ("hen:128,0,0::\nfox:0,128,0::\nowl:128,128,0::", ""),  # 3 is refused in a mask
+        # as people write it, and as Datumaro reads it
+        ("background:0,0,0\ncat:128,0,0", "names 'cat' for number 1, not hen"),
+        ("background: 0, 0, 0::\ncat : 128 0 0 ::", "names 'cat' for number 1, not hen"),
+        ("background\ncat\nfox", "names 'cat' for number 1, not hen"),
+        ("background: 0\ncat: 1", "names 'cat' for number 1, not hen"),
+        ("background\nhen\nfox", ""),
     ],
 )
 def test_a_devkit_of_other_classes_is_refused(lines: str, said: str, tmp_path: Path) -> None:

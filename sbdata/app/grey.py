@@ -1,8 +1,9 @@
 """Convert class maps to the form that FiftyOne reads: class numbers as grey values.
 
 FiftyOne decodes a palette PNG to colours and takes the red channel for the class, so the class maps
-of a VOC devkit are shown wrongly. An 8-bit palette PNG is converted to grey without touching its
-pixels: the same compressed data get a header for a grey image.
+of a VOC devkit are shown wrongly. An 8-bit PNG with VOC's palette is converted to grey without
+touching its pixels: the same compressed data get a header for a grey image. Any other file is read
+as a score reads it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sbdata.mask_files import GREY, PALETTE, PngError
+from sbdata.mask_files import GREY, PALETTE, PngError, voc_palette
 from sbdata.masks import VOID
 from sbdata.score.inputs import PredictionFormat, read_prediction
 from sbdata.storage import write_bytes, writing
@@ -22,6 +23,7 @@ from sbdata.taxonomy import Taxonomy
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"IHDR", b"IDAT", b"IEND")
+_PALETTE = voc_palette()
 
 
 def write_grey(
@@ -62,10 +64,11 @@ def write_grey(
 
 
 def grey_of_palette(data: bytes) -> bytes | None:
-    """Return an 8-bit palette PNG as a grey PNG with the same numbers; None for any other file.
+    """Return an 8-bit PNG with VOC's palette as a grey PNG of the same numbers; None for others.
 
-    Grey and palette images have the same pixel layout. Only the header's colour type differs, and
-    the palette is omitted (PNG specification, third edition, 11.2.1).
+    The colours of another palette may tell the classes, as in a score. Grey and palette images have
+    the same pixel layout. Only the header's colour type differs, and the palette is omitted (PNG
+    specification, third edition, 11.2.1).
     """
     if data[:8] != _SIGNATURE:
         return None
@@ -79,6 +82,8 @@ def grey_of_palette(data: bytes) -> bytes | None:
                 return None
             body[9] = GREY
             parts.append(_chunk(kind, bytes(body)))
+        elif kind == b"PLTE" and not _PALETTE.startswith(data[place + 8 : end - 4]):
+            return None
         elif kind in _KEPT:
             parts.append(data[place:end])
         place = end

@@ -11,12 +11,11 @@ from sbdata.benchmark.unbuilt import LATER
 from sbdata.errors import InputError
 from sbdata.importers.record import (
     IMPORTS_FOLDER,
-    MASKS_FOLDER,
-    RECORD,
     Record,
     check_name,
     read_record,
 )
+from sbdata.layout import IMPORT_RECORD, IMPORTED_MASKS
 
 PREFIX = "import:"
 """Prefix of the name of a method that is an import."""
@@ -80,7 +79,7 @@ def find_import(method: str, work: Path) -> tuple[Record, Stage]:
 
 def is_import(folder: Path) -> bool:
     """Return True if 'sbdata pseudo import' wrote a folder."""
-    return (folder / RECORD).is_file()
+    return (folder / IMPORT_RECORD).is_file()
 
 
 def import_in(folder: Path) -> tuple[Record, Stage]:
@@ -108,7 +107,7 @@ def planned_import(name: str, folder: Path) -> Stage:
 
 
 def _stage(settings: ImportSettings, folder: Path) -> Stage:
-    source = (folder / MASKS_FOLDER).absolute()
+    source = (folder / IMPORTED_MASKS).absolute()
     run = "sbdata.benchmark.linking:link_masks"
     return Stage("masks", run, settings, gpus=0.0, seconds_per_image=0.005, source=source)
 

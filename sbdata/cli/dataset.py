@@ -18,7 +18,7 @@ from sbdata.cli.shell_completion import complete_recipe, complete_recipe_or_set,
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 from sbdata.printable import printable
-from sbdata.quoting import quoted, shortened
+from sbdata.quoting import quoted
 
 if TYPE_CHECKING:
     from sbdata.curate.build import Built
@@ -383,7 +383,9 @@ def _amount(measured: SizeStatistics | LabelStatistics) -> str:
 
 
 def _counted(rejected: Mapping[str, int]) -> str:
-    return ", ".join(f"{shortened(reason)} {count:,}" for reason, count in rejected.items())
+    from sbdata.sources.rejections import describe_count
+
+    return ", ".join(describe_count(*counted) for counted in rejected.items())
 
 
 def _print_first(reasons: str) -> None:

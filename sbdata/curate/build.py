@@ -29,6 +29,7 @@ from sbdata.curate.header import check_header
 from sbdata.curate.inputs import Inputs
 from sbdata.curate.leakage import (
     describe_check,
+    first_of_each,
     hash_splits,
     identities_by_file,
     open_splits,
@@ -159,8 +160,8 @@ def build_set(recipe: Recipe, out: Path, inputs: Inputs) -> Built:
         identities = _identities(opened, inputs) if training else {}
         rows = rows_of(images, kept).select(["image_id", "source", "file_name"]).to_pylist()
         members = [training_members(rows, identities, split) for split in training]
-        rejections += [r for found in members for r in found]
-        leaked = {r.image_id for found in members for r in found}
+        leaked = first_of_each(r for found in members for r in found)
+        rejections += leaked.values()
         candidates = rows_of(images, [i for i in kept if i not in leaked])
         if not candidates.num_rows:
             raise _nothing_left(

@@ -14,6 +14,7 @@ from sbdata.drawing import Figure, size_distribution
 from sbdata.labelmap import LABELMAP_FILE, labelmap_problem
 from sbdata.manifest import Manifest
 from sbdata.sizes import TERCILES_BY_CLASS, SizeBins
+from sbdata.sources.rejections import describe_count
 
 FIGURE = "size_distribution.svg"
 
@@ -263,7 +264,7 @@ def _curation(meta: Mapping[str, Any]) -> str:
         "",
     ]
     rejected = meta["rejected"]
-    lines += [f"- {reason}: {count:,}" for reason, count in sorted(rejected.items())]
+    lines += [f"- {describe_count(*counted)}" for counted in sorted(rejected.items())]
     if not rejected:
         lines.append("- nothing")
     recipe = yaml.safe_dump(meta["recipe"], sort_keys=False)

@@ -8,6 +8,7 @@ never belongs to other bytes.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,8 @@ import orjson
 import PIL
 
 from sbdata.errors import InputError
-from sbdata.fetch.photos import PhotoError, decode_photo, perceptual_hash
+from sbdata.fetch.photos import perceptual_hash
+from sbdata.images import DAMAGE, open_image
 from sbdata.parallel import Progress, run_each
 from sbdata.sources import Member, Source
 from sbdata.storage import write_bytes
@@ -99,9 +101,9 @@ def _hash_member(
     if sha256 in known:
         return sha256, known[sha256]
     try:
-        with decode_photo(data) as image:
+        with open_image(io.BytesIO(data)) as image:  # a training split may have PNGs
             return sha256, perceptual_hash(image)
-    except PhotoError:
+    except DAMAGE:
         return sha256, None
 
 

@@ -220,6 +220,14 @@ def training_duplicates(
     ]
 
 
+def first_of_each(rejections: Iterable[Rejection]) -> dict[str, Rejection]:
+    """Return the first rejection of each image, since an image may be in several splits."""
+    found: dict[str, Rejection] = {}
+    for rejection in rejections:
+        found.setdefault(rejection.image_id, rejection)
+    return found
+
+
 def describe_check(split: TrainingSplit, members: int, duplicates: int) -> dict[str, Any]:
     """Return, as plain values, how a training split was checked and how many images were left out.
 

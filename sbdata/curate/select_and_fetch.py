@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from sbdata.curate.inputs import DOWNLOADS, Inputs
-from sbdata.curate.leakage import TrainingSplit, training_duplicates
+from sbdata.curate.leakage import TrainingSplit, first_of_each, training_duplicates
 from sbdata.curate.scan_sources import Scanned
 from sbdata.curate.select import Chosen, Supply, select_images, supply_of
 from sbdata.errors import InputError
@@ -21,6 +21,8 @@ from sbdata.manifest import rows_of
 from sbdata.recipe import Recipe
 from sbdata.sizes import SizeBins
 from sbdata.sources import ImageHolder, Rejection, warm_up
+
+_ABSENT = ("missing", "http", "unsafe_path")  # the last of photos behind a link out of the folder
 
 
 @dataclass(frozen=True)
@@ -82,27 +84,27 @@ def choose_images(
             mine = [row for row in rows if home[row["image_id"]] is s]
             answers += fetch_rows(mine, s.source, photos, inputs)
         failed = {a.image_id: a for a in answers if isinstance(a, Failed)}
-        absent = [a for a in failed.values() if a.reason in ("missing", "http")]
+        absent = [a for a in failed.values() if a.reason in _ABSENT]
         if absent and not inputs.skip_missing:
             raise not_had(absent, len(rows), photos.parent.parent)
         new = {a.image_id: a for a in answers if isinstance(a, Fetched)}
         hashes = {i: a.phash for i, a in new.items()}
-        twins = []
+        twins: dict[str, Rejection] = {}
         bits = recipe.near_duplicate_bits
         for split in training:
             found = [] if bits is None else training_duplicates(rows, hashes, split, bits)
             duplicates[split.name] += len(found)
-            twins += found
+            twins = first_of_each([*twins.values(), *found])
         lost = [
             Rejection(row["source"], row["file_name"], failed[i].reason, failed[i].detail, i)
             for row in rows
             if (i := row["image_id"]) in failed
         ]
         fetched.update(new)
-        for rejection in (*lost, *twins):
+        for rejection in (*lost, *twins.values()):
             dropped.add(rejection.image_id)
             fetched.pop(rejection.image_id, None)
-        rejections += [*lost, *twins]
+        rejections += [*lost, *twins.values()]
         if not lost and not twins:
             break
     images = rows_of(candidates, wanted)

@@ -38,8 +38,8 @@ class SizeStatistics:
         counts: Number of instances by class name, then size name.
         area_quantiles: Areas (pixels) of existing instances at ``QUANTILES``; empty if there is no
             instance.
-        area_histogram: Number of instances in each half-octave of area, see ``area_edges``; those
-            above the last edge count in the last one.
+        area_histogram: Number of instances in each half-octave of area, see ``area_edges``; larger
+            areas count in the last one.
     """
 
     images: int
@@ -161,7 +161,7 @@ def statistics_of(
         instances=instances.num_rows,
         counts=size_counts(instances, taxonomy, bins),
         area_quantiles=tuple(int(q) for q in quantiles),
-        area_histogram=tuple(np.histogram(np.minimum(areas, edges[-1]), edges)[0].tolist()),
+        area_histogram=tuple(np.histogram(areas.clip(max=edges[-1]), edges)[0].tolist()),
     )
 
 

@@ -32,7 +32,6 @@ from sbdata.importers.layouts import TWO_FOLDERS, Layout, detect_layout, naming,
 from sbdata.importers.names import sort_files
 from sbdata.importers.pictures import read_map
 from sbdata.importers.record import (
-    MASKS_FOLDER,
     MaskFacts,
     Origin,
     Record,
@@ -51,6 +50,7 @@ from sbdata.importers.sources import (
     rule_for,
 )
 from sbdata.importers.target import Target
+from sbdata.layout import IMPORTED_MASKS
 from sbdata.litter import is_litter
 from sbdata.masks import VOID, write_index_png
 from sbdata.parallel import Progress, run_each
@@ -214,13 +214,13 @@ def import_masks(request: Request, out: Path, progress: Progress | None = None) 
     refiner = _refiner(found)
     with _building(out) as folder:
         image_ids = request.target.image_ids
-        convert = partial(_attempt, found, refiner, folder / MASKS_FOLDER)
+        convert = partial(_attempt, found, refiner, folder / IMPORTED_MASKS)
         rows = run_each(convert, image_ids, workers=request.workers, progress=progress)
         problems = [row for row in rows if isinstance(row, str)]
         if problems:
             raise _not_imported(request.folder, problems)
         made = [row for row in rows if isinstance(row, _Made)]
-        record = _record(found, made, folder / MASKS_FOLDER)
+        record = _record(found, made, folder / IMPORTED_MASKS)
         write_record(folder, record)
     return record
 
@@ -243,7 +243,7 @@ def _building(out: Path) -> Iterator[Path]:
         remove_leftovers(out.parent, out.name)
         folder = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.part"
         try:
-            (folder / MASKS_FOLDER).mkdir(parents=True)
+            (folder / IMPORTED_MASKS).mkdir(parents=True)
             yield folder
             os.rename(folder, out)  # noqa: PTH104 - the documented atomic call
         finally:

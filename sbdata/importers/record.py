@@ -18,6 +18,7 @@ from sbdata.errors import InputError
 from sbdata.importers.digests import mask_digest
 from sbdata.importers.rules import Rule
 from sbdata.json_files import read_json
+from sbdata.layout import IMPORT_RECORD
 from sbdata.masks import VOID
 from sbdata.metrics.kernel import label_parts
 from sbdata.metrics.summary import half_octaves
@@ -28,8 +29,6 @@ from sbdata.storage import write_text
 from sbdata.taxonomy import Taxonomy
 
 FORMAT = "sbdata.import.v1"
-RECORD = "import.json"
-MASKS_FOLDER = "masks"
 
 IMPORTS_FOLDER = "imports"
 """Name of the folder for imports in a work folder of the benchmark."""
@@ -177,7 +176,7 @@ def check_name(name: str) -> str:
 def write_record(folder: Path, record: Record) -> None:
     """Write the record of an import into its folder."""
     text = json.dumps(record.as_dict(), indent=2, allow_nan=False)
-    write_text(folder / RECORD, text + "\n")
+    write_text(folder / IMPORT_RECORD, text + "\n")
 
 
 def read_record(folder: Path) -> Record:
@@ -187,7 +186,7 @@ def read_record(folder: Path) -> Record:
         InputError: If the folder is not an import, or the file is damaged; the message names the
             folder.
     """
-    path = folder / RECORD
+    path = folder / IMPORT_RECORD
     if not path.is_file():
         msg = f"{folder}: not an import; make one by `sbdata pseudo import`"
         raise InputError(msg)

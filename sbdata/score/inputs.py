@@ -28,7 +28,7 @@ from sbdata.file_names import FileNames, stored
 from sbdata.formatting import count
 from sbdata.images import kind_of_file
 from sbdata.json_files import read_json
-from sbdata.layout import PREDICTIONS_RECORD
+from sbdata.layout import IMPORT_RECORD, IMPORTED_MASKS, PREDICTIONS_RECORD
 from sbdata.litter import is_litter
 from sbdata.mask_files import VOID, MaskFile, PngError, greys_of_voc, read_mask
 from sbdata.printable import csv_cell, printable
@@ -42,7 +42,6 @@ DECODE = "add --decode-palette"
 """Remedy that `sbdata score` suggests for colours that are not decoded."""
 
 _FEW = 6
-_IMPORT_RECORD = "import.json"
 _START = 512  # first bytes that reveal the type of a file
 _KINDS = {
     ".pkl": "a pickle",
@@ -249,7 +248,7 @@ def check_classes(folder: Path, taxonomy: Taxonomy) -> None:
             hyphens and underscores.
     """
     place = folder.resolve()
-    imported = [place.parent / _IMPORT_RECORD] if place.name == "masks" else []
+    imported = [place.parent / IMPORT_RECORD] if place.name == IMPORTED_MASKS else []
     for record in (place / PREDICTIONS_RECORD, *imported):
         classes = _recorded_classes(record)
         if classes and not alike(classes, taxonomy.classes):
@@ -269,7 +268,7 @@ def _recorded_classes(record: Path) -> list[str]:
     except InputError:
         return []
     found = found if isinstance(found, dict) else {}
-    if record.name == _IMPORT_RECORD and not str(found.get("format")).startswith("sbdata.import."):
+    if record.name == IMPORT_RECORD and not str(found.get("format")).startswith("sbdata.import."):
         return []
     classes = found.get("classes")
     return list(map(str, classes)) if isinstance(classes, list) else []

@@ -10,7 +10,6 @@ is refused.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
-from sbdata.labelmap import BACKGROUND, IGNORED
+from sbdata.labelmap import BACKGROUND, IGNORED, parse_entry
 from sbdata.mask_files import VOID, voc_palette
 from sbdata.quoting import quoted
 from sbdata.taxonomy import Taxonomy
@@ -28,7 +27,6 @@ from sbdata.text_files import read_lines
 PALETTES = ("voc", "cityscapes-trainids", "cityscapes-labelids")
 """Built-in palettes."""
 
-_LINE = re.compile(r"(.+?)\s*:\s*(\d{1,5})(?:[\s,]+(\d{1,3})[\s,]+(\d{1,3}))?\s*(?::.*)?")
 _PLACES = np.array([1 << 16, 1 << 8, 1], np.int64)
 
 
@@ -97,24 +95,24 @@ def find_palette(name: str, taxonomy: Taxonomy) -> Palette:
     for number, line in enumerate(map(str.strip, read_lines(path, "palette entries")), 1):
         if not line or line.startswith("#"):
             continue
-        problem, values = "", list[int]()
-        if found := _LINE.fullmatch(line):
-            values = [int(value) for value in found.groups()[1:] if value is not None]
+        problem = ""
+        entry, values = parse_entry(line)
+        if values:
             colours_or_not.add(len(values) == 3)
         code = int(np.dot(_PLACES[-len(values) :], values)) if values else 0
-        if found is None or (len(values) == 3 and max(values) > 255):
+        if not values or (len(values) == 3 and max(values) > 255):
             problem = "no entry; write `name: r g b` with 0..255 each, or `name: n`"
         elif len(colours_or_not) > 1:
             problem = "a palette has colours or numbers, not both; keep to one of them"
         elif code in entries:
             problem = "that colour or number has a line already; keep one"
-        elif found[1] not in meanings:
+        elif entry not in meanings:
             problem = f"neither a class of {taxonomy.name} nor background nor void; rename it, or "
             problem += "remove the line: predictions with it are then refused"
-        if found is None or problem:
+        if problem:
             msg = f"{path}, line {number}, {quoted(line)}: {problem}"
             raise InputError(msg)
-        entries[code] = meanings[found[1]]
+        entries[code] = meanings[entry]
     if not entries:
         msg = f"{path}: no entry in it; write lines `name: r g b`"
         raise InputError(msg)

@@ -193,6 +193,14 @@ class NamesCategories(Protocol):
         """Return the names of the categories, by the source's own spelling."""
 
 
+@runtime_checkable
+class NamesAnnotationFiles(Protocol):
+    """Interface of sources that know the files that their annotations are read from."""
+
+    def annotation_files(self) -> Sequence[Path] | None:
+        """Return the files, in an order that depends only on their names; None if unknown."""
+
+
 def check_fixed_layout(spec: SourceSpec) -> None:
     """Check that a recipe does not name files or folders of a format whose layout is fixed.
 

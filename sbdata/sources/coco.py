@@ -134,7 +134,6 @@ class CocoSource(PhotoFiles):
         licenses: Name or URL by license id.
         index: Byte positions of each image's records in the file.
         strays: Annotations that belong to no image.
-        stamp: Size and modification time of the annotation file, which reveal edits.
     """
 
     name: str
@@ -146,7 +145,6 @@ class CocoSource(PhotoFiles):
     licenses: Mapping[int, str]
     index: Index
     strays: tuple[Rejection, ...]
-    stamp: tuple[int, int]
 
     @property
     def category_names(self) -> Sequence[str]:
@@ -194,6 +192,10 @@ class CocoSource(PhotoFiles):
         if found < len(self.index) and self.index.image_id[found] == int(source_image_id):
             return found
         return None
+
+    def annotation_files(self) -> list[Path]:
+        """Return the annotation file."""
+        return [self.file]
 
     def members(self) -> Sequence[Member]:
         """List the images by ascending id; those whose names are unsafe to follow are left out."""
@@ -546,7 +548,6 @@ def open_annotations(
     index, strays = _index(
         found["images"], found["annotations"], categories, _wanted(spec), file, photos
     )
-    status = file.stat()
     return CocoSource(
         name=spec.name,
         split=split,
@@ -557,7 +558,6 @@ def open_annotations(
         licenses=_licenses(file, found.get("licenses")),
         index=index,
         strays=tuple(_strays(spec.name, file, _relative(file, root), strays)),
-        stamp=(status.st_size, status.st_mtime_ns),
     )
 
 
@@ -638,7 +638,7 @@ def _licenses(file: Path, found: Records | None) -> dict[int, str]:
     return {
         number: printable(text) if has_controls(text) else text
         for number, text in named
-        if isinstance(text, str)
+        if isinstance(text, str) and number != MISSING  # images without a licence have this number
     }
 
 

@@ -11,13 +11,9 @@ from pathlib import Path
 
 from sbdata.errors import InputError
 from sbdata.recipe import SourceSpec
-from sbdata.sources.ade20k import ADE20K
-from sbdata.sources.cityscapes import CITYSCAPES
+from sbdata.sources import NamesAnnotationFiles, Source, open_source
 from sbdata.sources.coco import coco_file
-from sbdata.sources.label_maps import open_label_maps
 from sbdata.sources.lvis import lvis_file
-from sbdata.sources.sbd import open_sbd
-from sbdata.sources.voc import open_voc
 from sbdata.storage import sha256_of
 
 Fingerprint = Mapping[str, str]
@@ -25,7 +21,9 @@ Fingerprint = Mapping[str, str]
 
 
 def annotation_files(spec: SourceSpec, split: str, root: Path | None) -> list[Path]:
-    """Return the files that contain the annotations of one split; none if it is generated.
+    """Return the files that contain the annotations of one split.
+
+    There are none if the split is generated, or a source of a plugin does not name them.
 
     Args:
         spec: Source entry of the recipe.
@@ -37,24 +35,24 @@ def annotation_files(spec: SourceSpec, split: str, root: Path | None) -> list[Pa
     """
     if root is None:
         return []
-    if spec.reader == "coco":
+    if spec.reader == "coco":  # opening it would read the whole file
         return [coco_file(spec, split, root)]
     if spec.reader == "lvis":
         return [lvis_file(spec, split, root)]
-    if spec.reader == "voc":
-        return open_voc(spec, split, root).annotation_files()
-    if spec.reader == "sbd":
-        return open_sbd(spec, split, root).annotation_files()
-    if spec.reader == "cityscapes":
-        return open_label_maps(spec, split, root, CITYSCAPES).annotation_files()
-    if spec.reader == "ade20k":
-        return open_label_maps(spec, split, root, ADE20K).annotation_files()
-    if spec.reader == "labels":
+    if spec.reader == "labels":  # compared even if they can no longer be opened
         options = (spec.options.get(name) for name in ("boxes", "list"))
         named = [name for name in (spec.annotations, *options) if isinstance(name, str)]
         paths = [root / name.replace("{split}", split) for name in named]
         return [f for p in paths for f in ([p] if p.is_file() else sorted(p.glob("*.xml")))]
-    return []
+    return files_of(open_source(spec, split, root)) or []
+
+
+def files_of(source: Source) -> list[Path] | None:
+    """Return the annotation files of an opened split; None if it does not name them."""
+    if isinstance(source, NamesAnnotationFiles):
+        named = source.annotation_files()
+        return None if named is None else [*named]
+    return [] if source.generated else None
 
 
 def fingerprint(files: list[Path]) -> Fingerprint:
@@ -70,7 +68,7 @@ def fingerprint(files: list[Path]) -> Fingerprint:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}); check its permissions"
         raise InputError(msg) from error
-    return {"stat": _stat_digest(files), "content": content.hexdigest()}
+    return {"stat": stat_digest(files), "content": content.hexdigest()}
 
 
 def is_unchanged(files: list[Path], recorded: Fingerprint) -> bool:
@@ -80,12 +78,13 @@ def is_unchanged(files: list[Path], recorded: Fingerprint) -> bool:
         files: Files to check.
         recorded: Fingerprint recorded earlier.
     """
-    if _stat_digest(files) == recorded.get("stat"):
+    if stat_digest(files) == recorded.get("stat"):
         return True
     return fingerprint(files)["content"] == recorded.get("content")
 
 
-def _stat_digest(files: list[Path]) -> str:
+def stat_digest(files: list[Path]) -> str:
+    """Return a digest of the names, sizes and times of some files."""
     digest = hashlib.sha256()
     for path in files:
         status = path.stat()

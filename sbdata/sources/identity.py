@@ -3,7 +3,8 @@
 An image may have several identities; two files that share one are the same image. Published
 datasets name their files so that the number in the name identifies the image: COCO by twelve digits
 (``000000391895.jpg``, ``COCO_val2014_000000391895.jpg``), VOC by year and number
-(``2007_000027.jpg``). LVIS and SBD annotate the images of these two.
+(``2007_000027.jpg``). LVIS and SBD annotate the images of these two. Numbers and years that the two
+do not have are no identity: ``202611301530.jpg`` and ``2024_000001.jpg`` are names of other photos.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from sbdata.file_names import composed
 
-_COCO = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?(\d{12})")
-_VOC = re.compile(r"20\d\d_\d{6}")
+_COCO = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?0{6}(\d{6})", re.ASCII)  # to 581,929
+_VOC = re.compile(r"20(?:0[7-9]|1[0-2])_\d{6}", re.ASCII)
 
 
 def published_image(file_name: str) -> str | None:

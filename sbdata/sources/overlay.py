@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sbdata.errors import InputError
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Member, Rejection, Source
+from sbdata.sources.files import files_of
 from sbdata.taxonomy import ClassMap
 
 
@@ -86,6 +87,11 @@ class OverlaidSource:
     def members(self) -> Sequence[Member]:
         """List the base's images."""
         return self.base.members()
+
+    def annotation_files(self) -> list[Path] | None:
+        """Return the annotation files of all sources; None if one of them does not name them."""
+        files = [files_of(source) for source in (self.base, *self.finer)]
+        return None if None in files else [file for of_one in files for file in of_one or ()]
 
     def image_file(self, file_name: str) -> Path | None:
         """Return the path of an image file of the base, or None."""

@@ -9,11 +9,30 @@ from sbdata.quoting import shortened
 from sbdata.sources import Rejection
 
 _SHOWN = 3
+_ITEMS = {
+    "hidden": "objects",
+    "unknown_image": "annotations",
+    "unassigned_pixels": "images kept, with these pixels void",
+    "maps_disagree": "images kept, with these pixels void",
+    "palette_order": "masks kept, read by their colours",
+    "overlay_skipped": "images kept, with their own masks",
+}
+"""Items of the reasons that leave out something else than an image, and what is kept of it."""
 
 
 def count_reasons(rejections: Sequence[Rejection]) -> dict[str, int]:
     """Return the number of rejections by reason."""
     return dict(sorted(Counter(r.reason for r in rejections).items()))
+
+
+def describe_count(reason: str, count: int) -> str:
+    """Return a reason and its count as text; it says so if the images are not left out.
+
+    >>> describe_count("missing_mask", 1200), describe_count("palette_order", 2)
+    ('missing_mask 1,200', 'palette_order 2 (masks kept, read by their colours)')
+    """
+    items = f" ({_ITEMS[reason]})" if reason in _ITEMS else ""
+    return f"{shortened(reason)} {count:,}{items}"
 
 
 def first_reasons(rejections: Sequence[Rejection], shown: int = _SHOWN) -> str:
@@ -36,5 +55,5 @@ def describe_rejections(rejections: Sequence[Rejection]) -> str:
     """Return the number of rejections by reason, with the details of one of each, as text."""
     if not rejections:
         return ""
-    counts = ", ".join(f"{reason} {n:,}" for reason, n in count_reasons(rejections).items())
+    counts = ", ".join(describe_count(*counted) for counted in count_reasons(rejections).items())
     return f"{counts} ({first_reasons(rejections)})"

@@ -48,6 +48,7 @@ from sbdata.parquet_files import open_parquet, read_parquet
 from sbdata.quoting import without_surrogates
 from sbdata.sizes import SizeBins
 from sbdata.sources import AnnotatedImage, AnnotatedObject, Chunk, Rejection, Source
+from sbdata.sources.files import files_of, stat_digest
 from sbdata.storage import remove_leftovers, write_bytes, writing
 from sbdata.taxonomy import ClassMap
 
@@ -184,7 +185,8 @@ def scan_source(
         bins: Size bins.
         split: Value of the images' ``split`` column.
         folder: Folder to write the tables to. A finished scan of the same inputs in it is reused;
-            an unfinished one is redone.
+            an unfinished one is redone, and so is one of a source that does not name its annotation
+            files, because they may have changed.
         without: Ids of images to pass over, with composed letters; another source has them.
         workers: Number of processes; 1 scans in this process. The tables do not depend on it.
         chunk_images: Number of images that a process takes at a time.
@@ -197,7 +199,7 @@ def scan_source(
     scan, marker, identity = Scan(folder), folder / _MARKER, _identity(task)
     chunks = source.chunks(chunk_images)
     total = sum(chunk.stop - chunk.start for chunk in chunks)
-    if _is_finished(marker, identity):
+    if identity is not None and _is_finished(marker, identity):
         if progress is not None:
             progress(total, total)
         return scan
@@ -235,15 +237,26 @@ class _HashingStream:
         return memoryview(data).nbytes
 
 
-def _identity(task: _Task) -> str:
-    """Return a text that identifies a scan's inputs.
+def _identity(task: _Task) -> str | None:
+    """Return a text that identifies a scan's inputs; None if the annotation files are unknown.
 
-    Sources are plain frozen data, so their pickle identifies them. If equal inputs pickle
-    differently, the only cost is another scan.
+    Sources are plain frozen data, so their pickle and their annotation files identify them. If
+    equal inputs pickle differently, the only cost is another scan.
     """
+    files = files_of(task.source)
+    if files is None:
+        return None
     stream = _HashingStream()
     mapping = (task.mapping.taxonomy, sorted(task.mapping.names.items()))
-    content = (__version__, task.source, mapping, task.bins, task.split, task.without)
+    content = (
+        __version__,
+        task.source,
+        stat_digest(files),
+        mapping,
+        task.bins,
+        task.split,
+        task.without,
+    )
     pickle.Pickler(stream, protocol=5).dump(content)
     return stream.digest.hexdigest()
 

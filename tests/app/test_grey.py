@@ -76,13 +76,21 @@ def test_opencv_which_fiftyone_uses_reads_colours_of_the_palette_and_numbers_of_
     assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), VALUES)
 
 
-@pytest.mark.parametrize("kind", ["grey", "palette", "four bits", "colours"])
+@pytest.mark.parametrize(
+    "kind", ["grey", "palette", "another palette", "reordered", "four bits", "colours"]
+)
 def test_every_kind_of_class_map_is_written(tmp_path, kind):
     values = np.minimum(VALUES, 7) if kind == "four bits" else VALUES
     colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+    used = np.unique(values)
     data = {
         "grey": png(values),
         "palette": png(values, voc_palette()),
+        "another palette": png(values, bytes(768)),
+        # as tools rewrite a palette image: VOC's colours, under the numbers 0, 1, ... of those used
+        "reordered": png(
+            np.searchsorted(used, values).astype(np.uint8), colours[[*used, *range(99)]].tobytes()
+        ),
         "four bits": png(values, voc_palette()[:48], bits=4),
         "colours": png(colours[values]),
     }[kind]

@@ -276,6 +276,20 @@ def test_what_cannot_be_had_stops_the_build_and_is_named(tmp_path: Path) -> None
     assert len(server.asked) - asked < 10  # what had been fetched was kept
 
 
+def test_photos_behind_a_link_that_is_not_followed_stop_the_build(tmp_path: Path) -> None:
+    """Another disk is often linked to; a set of the other photos would be taken for the whole."""
+    coco = write_coco(tmp_path / "coco", 4)
+    linked = coco.photos / "000000000003.jpg"
+    linked.rename(tmp_path / "elsewhere.jpg")
+    linked.symlink_to(tmp_path / "elsewhere.jpg")
+    inputs = Inputs(roots={"coco": coco.root})
+    recipe = replace(PETS, select=None, filters=Filters())
+    with pytest.raises(InputError, match=r"1 of 4 images .* by a link .* --skip-missing"):
+        build_set(recipe, tmp_path / "set", inputs)
+    built = build_set(recipe, tmp_path / "set", replace(inputs, skip_missing=True))
+    assert reasons(built) == {"000000000003": "unsafe_path"}
+
+
 def test_a_manifest_cannot_be_built_without_some_images(tmp_path: Path) -> None:
     coco = write_coco(tmp_path / "coco", 2)
     recipe = replace(PETS, select=None, filters=Filters())

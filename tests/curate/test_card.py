@@ -8,7 +8,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import mlcroissant
-import pyarrow as pa
 import pytest
 import yaml
 
@@ -104,17 +103,6 @@ def test_statistics_are_those_of_the_rows(built: Built) -> None:
     for low, high, n in zip(edges, edges[1:], after.area_histogram, strict=False):
         assert n == sum(low <= a < high for a in areas)
     assert statistics_from(after.as_dict(), built.manifest) == after
-
-
-def test_objects_above_the_last_edge_of_area_are_counted_in_the_picture(built: Built) -> None:
-    """Photos of more than 16 megapixels have objects of areas beyond the histogram's edges."""
-    table = built.manifest.instances
-    areas = [1 << 25, *table["area"].to_pylist()[1:]]
-    place = table.schema.get_field_index("area")
-    table = table.set_column(place, "area", pa.array(areas, table["area"].type))
-    found = statistics_of(1, table, built.manifest.taxonomy, SizeBins())
-    assert sum(found.area_histogram) == found.instances == len(areas)
-    assert found.area_histogram[-1] == 1
 
 
 def test_statistics_of_a_stored_manifest_have_its_sizes_in_order(built: Built) -> None:

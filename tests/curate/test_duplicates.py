@@ -250,3 +250,14 @@ def test_progress_counts_members(album):
     seen = []
     hash_members(album, members("a", "gone"), progress=lambda *counts: seen.append(counts))
     assert seen == [(1, 2), (2, 2)]
+
+
+def test_a_training_photo_may_be_a_png() -> None:
+    out = io.BytesIO()
+    photo(1).save(out, "PNG")
+    album = Album({"a.png": out.getvalue()})
+    found = hash_members(album, [Member("a", "a.png")])
+    assert found.unreadable == 0
+    with Image.open(io.BytesIO(encoded(photo(1)))) as jpeg:
+        ours = {"copy": perceptual_hash(jpeg)}
+    assert near_duplicates(ours, found.hashes, BITS) == {"copy": "a"}

@@ -21,11 +21,13 @@ from sbdata.curate.leakage import (
     training_duplicates,
     training_members,
 )
+from sbdata.curate.materialise import read_rejected
 from sbdata.curate.scan_sources import open_all
 from sbdata.errors import InputError
 from sbdata.masks import write_index_png
 from sbdata.recipe import Recipe, SourceSpec, load_recipe
 from sbdata.sources import FORMATS, Member, open_source, register_source
+from sbdata.sources.identity import published_image
 
 HASHES = {"t1": "0" * 16, "t2": "f" * 16}
 
@@ -65,6 +67,21 @@ def test_near_duplicates_are_found_within_the_distance() -> None:
         ("near", "near_duplicate", "looks like t1 of voc-trainaug")
     ]
     assert len(training_duplicates(rows, hashes, split, bits=5)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("a/2012_004331.jpg", "voc 2012_004331"),
+        ("2006_000001.jpg", None),  # a year without a VOC challenge of this naming
+        ("2024_000001.jpg", None),
+        ("000000581929.jpg", "coco 581929"),
+        ("COCO_train2014_000000000009.jpg", "coco 9"),
+        ("202611301530.jpg", None),  # a time; COCO has no such number
+    ],
+)
+def test_names_like_the_published_ones_are_no_identity(name: str, image: str | None) -> None:
+    assert published_image(name) == image
 
 
 def test_what_was_not_checked_is_said() -> None:
@@ -228,6 +245,27 @@ def test_a_training_image_is_found_whatever_its_source_is_called(tmp_path: Path,
     (check,) = built.manifest.meta["leakage"]
     assert check["checked"]
     assert "left out 1 members" in check["result"]
+
+
+def test_an_image_of_two_training_splits_is_left_out_once(tmp_path: Path) -> None:
+    """One by its number, one as a copy of other names in both."""
+    root = coco_folder(
+        tmp_path / "coco",
+        {
+            "val2017": {**numbered(3, 4), 5: "ours.jpg"},
+            "train2017": {**numbered(3), 51: "copy.jpg"},
+            "more": {**numbered(3), 52: "again.jpg"},
+        },
+    )
+    for copy in ("train2017/copy.jpg", "more/again.jpg"):
+        (root / copy).write_bytes((root / "val2017" / "ours.jpg").read_bytes())
+    recipe = cats(SourceSpec("coco", ("val2017",)), "coco-train2017", "coco-more")
+    built = build_set(recipe, tmp_path / "set", Inputs(roots={"coco": root}))
+    assert built.manifest.images["image_id"].to_pylist() == ["000000000004"]
+    assert built.manifest.meta["rejected"] == {"near_duplicate": 1, "training_member": 1}
+    assert len(read_rejected(built.root / "rejected.csv")) == 2
+    for check in built.manifest.meta["leakage"]:
+        assert "left out 1 members and 1 near duplicates" in check["result"]
 
 
 @pytest.mark.parametrize("name", ["my-coco", "my-own-coco"])

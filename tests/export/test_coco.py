@@ -150,7 +150,7 @@ def test_worker_counts_change_nothing(pets: EvaluationSet, out: Path, tmp_path: 
 def test_sbdata_builds_the_set_again_from_its_export(
     pets: EvaluationSet, out: Path, tmp_path: Path
 ) -> None:
-    """Without void, which is no annotation."""
+    """With void, which is no annotation."""
     source = SourceSpec("coco", ("train", "val"))
     recipe = Recipe(name="again", version="v", taxonomy=NAMES, sources=(source,))
     again = build_set(recipe, tmp_path / "again", Inputs(roots={"coco": out}))

@@ -422,6 +422,14 @@ def test_a_file_without_one_of_the_arrays_is_refused(tmp_path: Path, key: str) -
         opened(tmp_path, data)
 
 
+def test_a_license_without_an_id_is_that_of_no_image(tmp_path: Path) -> None:
+    silent = image(9)
+    del silent["license"]
+    data = content([silent], [annotation(7, 9)])
+    data["licenses"] = [{"name": "CC BY", "url": ""}]
+    assert read(opened(tmp_path, data))[0]["9"].license is None
+
+
 def test_a_file_without_licenses_will_do(tmp_path: Path) -> None:
     data = content([image(1)], [])
     del data["licenses"]
