@@ -104,9 +104,9 @@ def test_masks_that_sbdata_made_for_other_classes_are_refused(
     record.unlink()
     imported = tmp_path / "import.json"
     imported.write_text(json.dumps({"format": "sbdata.import.v1", "classes": ["blue", "red"]}))
-    with pytest.raises(InputError, match=r"\(blue, red, \.\.\.\), says import\.json, but two has 2"):
+    with pytest.raises(InputError, match=r"\(blue, red, .*says import\.json, but two has 2"):
         images_of_folders(tmp_path / "photos", masks, TWO)
-    with pytest.raises(InputError, match="import.json, but the set has 8 .*map them to the set's"):
+    with pytest.raises(InputError, match=r"import\.json, but the set has 8 .*map them to the set"):
         images_of_set(shapes_set, masks)
 
 
