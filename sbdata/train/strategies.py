@@ -26,6 +26,7 @@ from sbdata.errors import InputError
 from sbdata.fingerprints import code_fingerprint
 from sbdata.losses import ElasticWeightConsolidation
 from sbdata.losses.fisher import MovingFisher, estimate_fisher, scaled_fisher
+from sbdata.losses.registry import make_loss
 from sbdata.settings import as_plain
 from sbdata.storage import remove_leftovers, write_text
 from sbdata.train.checkpoint import (
@@ -258,7 +259,7 @@ class _Job:
         if len(strategy.losses) > 1:
             identity["switch"] = self.preset.switch
         identity |= self._common_settings()
-        if "sb" in strategy.losses:
+        if any(make_loss(name).needs_weights for name in strategy.losses):
             identity |= _dotted("size_balance", as_plain(self.preset.size_balance))
         if others := strategy.modules_of_others:
             identity["loss_code"] = code_fingerprint(*others)

@@ -17,7 +17,9 @@ from PIL import Image
 
 from sbdata.completion import MARKER, check_marker
 from sbdata.errors import InputError
+from sbdata.losses import SizeBalancedCrossEntropy
 from sbdata.losses.fisher import scaled_fisher
+from sbdata.losses.registry import LOSSES
 from sbdata.masks import write_index_png
 from sbdata.taxonomy import VOC20, Taxonomy
 from sbdata.train import strategies
@@ -185,6 +187,21 @@ def test_only_the_settings_that_matter_tell_runs_apart(
     run(images, tmp_path, "sb-ewc")
     with pytest.raises(InputError, match=r"another ewc\.scale, size_balance\.regions; delete"):
         run(images, tmp_path, "sb-ewc", ewc__scale="none", size_balance__regions="components")
+
+
+def test_a_loss_of_others_that_takes_size_weights_depends_on_their_settings(
+    images: TrainingImages, tmp_path: Path
+) -> None:
+    """Data workers compute the weights, whatever the name of the loss."""
+    LOSSES.register("own", SizeBalancedCrossEntropy)
+    STRATEGIES.register("own", Strategy("own", ("own",), "a loss of others"))
+    try:
+        run(images, tmp_path, "own")
+        with pytest.raises(InputError, match=r"own: holds a run with another size_balance\.tau"):
+            run(images, tmp_path, "own", size_balance__tau=1.0)
+    finally:
+        STRATEGIES.unregister("own")
+        LOSSES.unregister("own")
 
 
 def test_a_run_of_version_one_is_refused(images: TrainingImages, tmp_path: Path) -> None:
