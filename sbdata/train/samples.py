@@ -154,6 +154,9 @@ def _with_masks(photos: Mapping[str, Path], folder: Path, remedy: str) -> tuple[
     if absent:
         msg = f"{absent[0].mask}: no such mask ({len(absent)} of {len(rows)} are missing); {remedy}"
         raise InputError(msg)
+    if rows[0].photo.samefile(rows[0].mask):
+        msg = f"{rows[0].photo}: is the photo and its mask; give two folders"
+        raise InputError(msg)
     return rows
 
 

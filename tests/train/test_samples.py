@@ -126,6 +126,14 @@ def test_a_mask_of_another_size(tmp_path: Path) -> None:
         check_images(images)
 
 
+def test_a_mask_is_not_its_own_photo(tmp_path: Path) -> None:
+    """``--images`` and ``--masks`` that name one folder: a network would learn to copy."""
+    write_pictures(tmp_path)
+    masks = tmp_path / "masks"
+    with pytest.raises(InputError, match=r"p0\.png: is the photo and its mask; give two folders"):
+        images_of_folders(masks, masks, TWO)
+
+
 def test_labels_out_of_range(tmp_path: Path) -> None:
     images = write_pictures(tmp_path)
     write_index_png(tmp_path / "masks" / "p1.png", np.full((64, 72), 7, np.uint8))
