@@ -124,7 +124,7 @@ def predict_folder(
         Number of files written.
 
     Raises:
-        InputError: if a photo cannot be read or its mask would replace it, an id is not a valid
+        InputError: if a photo cannot be read or lies in the output folder, an id is not a valid
             file name or is repeated, a scale is not above 0, the model has more than 254 classes or
             outputs that are not finite, or the folder's files were made in another way or altered.
     """
@@ -136,6 +136,9 @@ def predict_folder(
         if targets[image_id].is_file() and path.is_file() and targets[image_id].samefile(path):
             msg = f"{path}: its mask would replace this photo; choose another folder than {out}"
             raise InputError(msg)
+    if out.resolve() in {path.parent.resolve() for _, path in images}:
+        msg = f"{out}: holds the photos; choose another folder for their masks"
+        raise InputError(msg)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
     made_by = {

@@ -233,6 +233,16 @@ def test_a_mask_never_replaces_its_photo(pointwise, tmp_path):
     assert [path.read_bytes() for _, path in images] == before
 
 
+def test_masks_are_not_written_among_the_photos(pointwise, tmp_path):
+    """Beside a.jpg, a.png would be a second photo of the same id: neither could be used again."""
+    Image.fromarray(photo()).save(tmp_path / "a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for out in (tmp_path, tmp_path / "link"):
+        with pytest.raises(InputError, match=r": holds the photos; choose another folder"):
+            predict_folder(pointwise, [("a", tmp_path / "a.jpg")], out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "link"]
+
+
 def test_predictions_of_another_model_or_way_are_not_mixed(pointwise, photos, tmp_path):
     out = tmp_path / "out"
     predict_folder(Leftish(), photos[:2], out)
