@@ -395,10 +395,9 @@ def _finished(
     A missing log is written again from the model's file, which holds its rows.
     """
     problems = _checked(folder)
-    if not (folder / RUN_FILE).is_file():
-        return None
-    done = read_run(folder / RUN_FILE)
-    _check_same(folder, done["identity"], identity)
+    done = read_run(folder / RUN_FILE) if (folder / RUN_FILE).is_file() else None
+    if done is not None:
+        _check_same(folder, done["identity"], identity)
     if [p.name for p in problems] == [LOG]:
         if place.is_first:
             write_log(folder, load_tensors(folder / MODEL, MODEL_FORMAT)["log"])

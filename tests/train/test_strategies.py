@@ -148,6 +148,24 @@ def test_what_is_finished_is_not_done_again(images: TrainingImages, tmp_path: Pa
     assert told == []
 
 
+def test_a_kill_while_a_lost_record_is_made_again(
+    images: TrainingImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The former marker lists the model that the new one replaced."""
+    run(images, tmp_path, "sb")
+    (tmp_path / "sb/run.json").unlink()
+
+    def killed(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(strategies, "write_marker", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(images, tmp_path, "sb")
+    run(images, tmp_path, "sb")
+    assert not check_marker(tmp_path / "sb", verify=True)
+
+
 def test_what_a_kill_left_is_removed(images: TrainingImages, tmp_path: Path) -> None:
     """Half-written files, and the checkpoint of a run that was finished but for its deletion."""
     left = [
@@ -594,8 +612,20 @@ def test_weights_that_are_not_finite_are_refused(
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model\.pt: no such file"):
-        load_model(tmp_path)
+    """They may be anything of the user's, so deleting them is not the remedy."""
+    for told in (load_model, about_model):
+        with pytest.raises(InputError, match=r"model\.pt: no such file; give a folder that"):
+            told(tmp_path)
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"a photo")
+        torch.save({"format": "sbdata.checkpoint.v3"}, tmp_path / "switch.pt")
+        for path in (photo, tmp_path / "switch.pt"):
+            with pytest.raises(InputError) as refused:
+                told(path)
+            assert "delete" not in str(refused.value)
+            assert str(refused.value).endswith(
+                "; give a folder that 'sbdata train' wrote, or its model.pt"
+            )
     (tmp_path / "model.pt").write_bytes(b"not a model")
     with pytest.raises(InputError, match=r"model\.pt: not a readable weights file"):
         load_model(tmp_path)
