@@ -27,21 +27,20 @@ from typing import Any
 import click
 import torch
 
+from sbdata.benchmark.steps.prediction import predict_set
 from sbdata.cli.progress import showing_progress
 from sbdata.completion import MARKER
+from sbdata.file_hashes import FileHashes
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
 from sbdata.sets import open_set
 from sbdata.settings import from_plain
-from sbdata.storage import write_text
-from sbdata.train.checkpoint import load_model
+from sbdata.storage import new_folder, remove_leftovers, write_text
 from sbdata.train.devices import init_distributed
-from sbdata.train.predict import predict_folder
 from sbdata.train.preset import load_preset
-from sbdata.train.refine import describe_refiner, make_refiner
 from sbdata.train.registry import FIRST_PHASE
 from sbdata.train.samples import check_images, images_of_set
-from sbdata.train.strategies import environment, run_strategy
+from sbdata.train.strategies import run_strategy
 from sbdata.yaml_files import parse_yaml
 
 FIGURES = ("miou", "ia.class_mean",
@@ -76,7 +75,7 @@ FREE = ("size_balance.", "ewc.")
 @click.argument("scored", type=_FOLDER, nargs=-1, required=True)
 @click.option("--preset", default="smoke", show_default=True)
 @click.option("--option", "overrides", multiple=True, metavar="KEY=VALUE")
-@click.option("--seeds", default=1, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--only", type=int, multiple=True, help="Seeds to train and predict, without a table."
 )
@@ -119,21 +118,21 @@ def main(
         raise click.ClickException(f"{rows_file} has no row {min(unknown)!r}; rows: "
                                    f"{', '.join(compared.rows)}")  # fmt: skip
     if len({root.name for root in scored}) < len(scored):
-        raise click.ClickException("two folders of SCORED have one name; rename one of them")
-    images = images_of_set(training)
+        raise click.ClickException("two scored sets have the same folder name; rename one")
+    hashes = FileHashes()
+    images = images_of_set(training, hashes=hashes)
     check_images(images)
     abouts: dict[tuple[int, str], dict[str, Any]] = {}
-    inference = settings.inference
-    refiner = make_refiner(inference.refine, crf=inference.crf)
     with showing_progress() as progress:
         for seed in only or range(seeds):
             for name in only_rows or compared.rows:
                 row, folder = compared.rows[name], _folder(runs, seed, name, compared)
                 _copy_first_phase(row, runs / f"seed-{seed}", folder.parent)
+                own = load_preset(preset, (*overrides, *row.changes))
                 abouts[seed, name] = run_strategy(
                     row.strategy,
                     images,
-                    load_preset(preset, (*overrides, *row.changes)),
+                    own,
                     folder.parent,
                     place,
                     seed=seed,
@@ -141,17 +140,14 @@ def main(
                 )
                 for root in scored:
                     opened = open_set(root)
-                    model, taxonomy = load_model(folder, opened.taxonomy)
-                    predict_folder(
-                        model.to(place.device),
-                        [(i, opened.image_path(i)) for i in opened],
+                    predict_set(
+                        folder,
+                        opened,
                         folder / root.name,
-                        scales=inference.scales,
-                        flip=inference.flip,
-                        refine=refiner,
-                        refined_by=describe_refiner(inference.refine, inference.crf),
-                        classes=taxonomy.classes,
-                        device=place.device,
+                        own.inference,
+                        place,
+                        hashes,
+                        lambda *of, s=seed, n=name: progress(f"{s} {n} (predict)", *of),
                     )
         if only or only_rows:
             return
@@ -166,7 +162,7 @@ def main(
         "training": {"images": len(images), **images.source, "masks": images.masks_digest},
         "initialisation": first["initialisation"],
         "pretrained": first["pretrained"],
-        "environment": environment(place),
+        "environment": first["environment"],
         "seconds": {
             f"seed {seed}, {name}": round(about["seconds"], 1)
             for (seed, name), about in abouts.items()
@@ -197,7 +193,9 @@ def _copy_first_phase(row: Row, shared: Path, out: Path) -> None:
     """
     same = all(change.startswith(FREE) for change in row.changes)
     if same and (shared / FIRST_PHASE / MARKER).is_file() and not (out / FIRST_PHASE).exists():
-        shutil.copytree(shared / FIRST_PHASE, out / FIRST_PHASE)
+        remove_leftovers(out, FIRST_PHASE)  # of a killed process
+        with new_folder(out / FIRST_PHASE) as prepared:
+            shutil.copytree(shared / FIRST_PHASE, prepared)
 
 
 def _table(

@@ -1,4 +1,4 @@
-"""Lower bounds of dependencies lie above known advisories."""
+"""Lower bounds of dependencies lie above known advisories and releases that compute otherwise."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ FIRST_GOOD = {
     "pyarrow": "14.0.1",  # CVE-2023-47248: reading Parquet may run code
 }
 
+# Releases before it sum the focal loss over the classes, where sbdata documents the mean.
+FIRST_ALIKE = {"segmentation-models-pytorch": "0.6"}
+
 
 def parts(release: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", release)[:3])
@@ -37,9 +40,9 @@ def bounds() -> dict[str, str]:
     return {match[1].lower(): match[2] for match in found if match}
 
 
-@pytest.mark.parametrize("name", sorted(FIRST_GOOD))
+@pytest.mark.parametrize("name", sorted(FIRST_GOOD | FIRST_ALIKE))
 def test_a_bound_is_above_its_advisory(name: str) -> None:
-    assert parts(bounds()[name]) >= parts(FIRST_GOOD[name])
+    assert parts(bounds()[name]) >= parts((FIRST_GOOD | FIRST_ALIKE)[name])
 
 
 @pytest.mark.parametrize("name", sorted(FIRST_GOOD))

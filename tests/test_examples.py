@@ -95,3 +95,53 @@ def test_masks_with_the_numbers_of_voc_are_read_by_name() -> None:
     assert table[VOC20.id_of("cat")] == 2
     assert table[255] == 255
     assert np.count_nonzero(table) == 3
+
+
+# --- compare_strategies.py ------------------------------------------------------------------------
+
+TINY = [
+    x
+    for option in ("model.backbone=mobilenetv3_small_050", "model.weights=none",
+                   "augmentation.crop=64", "optimisation.steps=2", "optimisation.batch_size=2")
+    for x in ("--option", option)
+]  # fmt: skip
+
+
+def test_a_row_is_predicted_with_its_own_settings(
+    shapes_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    rows, out = tmp_path / "rows.yaml", tmp_path / "result.json"
+    rows.write_text(
+        "rows:\n  ce: {strategy: ce}\n  turned: {strategy: ce, changes: [inference.flip=true]}\n"
+        "pairs: [[turned, ce]]\n"
+    )
+    shared = ["--rows", rows, "--runs", tmp_path / "runs", "--result", out]
+    run("compare_strategies.py", shapes_set, shapes_set, *TINY, *shared, monkeypatch=monkeypatch)
+    for folder, flip in (("turned/seed-0/ce", True), ("seed-0/ce", False)):
+        record = tmp_path / "runs" / folder / shapes_set.name / ".made-by.json"
+        assert json.loads(record.read_text())["flip"] is flip
+    assert json.loads(out.read_text())["rows"]["turned"]["changes"] == ["inference.flip=true"]
+
+
+def test_a_kill_leaves_no_half_of_a_copied_first_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    script = runpy.run_path(str(EXAMPLES / "compare_strategies.py"))
+    shared, out = tmp_path / "shared", tmp_path / "own"
+    (shared / "first-phase").mkdir(parents=True)
+    (shared / "first-phase/complete.json").touch()
+
+    def killed(_: Path, to: Path) -> None:
+        to.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    row = script["Row"]("sb-ft", ("size_balance.tau=2",))
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copytree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            script["_copy_first_phase"](row, shared, out)
+    assert not (out / "first-phase").exists()
+    script["_copy_first_phase"](row, shared, out)
+    assert (out / "first-phase/complete.json").is_file()

@@ -25,17 +25,14 @@ import numpy.typing as npt
 
 from sbdata.errors import InputError
 from sbdata.file_names import FileNames, stored
-from sbdata.formatting import count
 from sbdata.images import kind_of_file
-from sbdata.json_files import read_json
-from sbdata.layout import IMPORT_RECORD, IMPORTED_MASKS, PREDICTIONS_RECORD
 from sbdata.litter import is_litter
 from sbdata.mask_files import VOID, MaskFile, PngError, greys_of_voc, read_mask
 from sbdata.printable import csv_cell, printable
 from sbdata.score.label_files import read_array, read_by_palette
 from sbdata.score.palettes import Palette
 from sbdata.storage import write_text
-from sbdata.taxonomy import Taxonomy, alike
+from sbdata.taxonomy import Taxonomy
 
 SHOWN = 20  # problems that the error's text lists; the CSV has all of them
 DECODE = "add --decode-palette"
@@ -232,46 +229,6 @@ def list_predictions(
         tuple(problems),
         frozenset(of_arrays),
     )
-
-
-def check_classes(folder: Path, taxonomy: Taxonomy) -> None:
-    """Check that masks of sbdata have the classes of the truth, if their record names them.
-
-    ``sbdata predict`` records the classes in the folder, ``sbdata pseudo import`` beside it.
-
-    Args:
-        folder: Folder of predictions.
-        taxonomy: Classes of the truth.
-
-    Raises:
-        InputError: If the masks have other classes. Names may differ in spelling: case, blanks,
-            hyphens and underscores.
-    """
-    place = folder.resolve()
-    imported = [place.parent / IMPORT_RECORD] if place.name == IMPORTED_MASKS else []
-    for record in (place / PREDICTIONS_RECORD, *imported):
-        classes = _recorded_classes(record)
-        if classes and not alike(classes, taxonomy.classes):
-            theirs, ours = (", ".join(names[:3]) for names in (classes, taxonomy.classes))
-            msg = (
-                f"{folder}: masks of {count(len(classes), 'class', 'classes')} ({theirs}, ...), "
-                f"says {record.name}, but the truth has {len(taxonomy)} ({ours}, ...); predict or "
-                "import for this truth again"
-            )
-            raise InputError(msg)
-
-
-def _recorded_classes(record: Path) -> list[str]:
-    """Return the classes that a record of sbdata names; empty if it names none, or is another's."""
-    try:
-        found = read_json(record, "")
-    except InputError:
-        return []
-    found = found if isinstance(found, dict) else {}
-    if record.name == IMPORT_RECORD and not str(found.get("format")).startswith("sbdata.import."):
-        return []
-    classes = found.get("classes")
-    return list(map(str, classes)) if isinstance(classes, list) else []
 
 
 def _names_in(folder: Path) -> set[str]:

@@ -27,6 +27,7 @@ from sbdata.file_hashes import FileHashes
 from sbdata.file_names import stored
 from sbdata.layout import OBJECTS_FOLDER
 from sbdata.manifest import check_has_masks
+from sbdata.mask_classes import check_classes
 from sbdata.mask_files import CONVERT, PngError
 from sbdata.masks import VOID
 from sbdata.metrics import ImageTruth
@@ -38,7 +39,6 @@ from sbdata.score.inputs import (
     PredictionIndex,
     Problem,
     ProblemsError,
-    check_classes,
     list_predictions,
     read_prediction,
 )

@@ -23,6 +23,7 @@ from sbdata import __version__
 from sbdata.errors import InputError
 from sbdata.formatting import count, said_edges, undivided_note
 from sbdata.images import DAMAGE, open_image
+from sbdata.mask_classes import check_classes
 from sbdata.mask_files import PngError
 from sbdata.metrics import Accumulator, MetricOptions, score_image
 from sbdata.metrics.bootstrap import RESAMPLES, Bootstrap, Difference, bootstrap, compare
@@ -37,7 +38,6 @@ from sbdata.score.inputs import (
     PredictionIndex,
     Problem,
     ProblemsError,
-    check_classes,
     list_predictions,
 )
 from sbdata.score.palettes import Palette, find_palette

@@ -21,6 +21,8 @@ from sbdata.train.segmenter import Segmenter, build_segmenter
 
 MODEL_FORMAT = "sbdata.segmenter.v1"
 CHECKPOINT_FORMAT = "sbdata.checkpoint.v3"
+_AGAIN = "delete it to start over"
+_TRAINED = "give a folder that 'sbdata train' wrote, or its model.pt"
 
 
 def save_tensors(path: Path, values: Mapping[str, Any]) -> None:
@@ -47,12 +49,13 @@ def _cause_on_disk(error: BaseException) -> OSError | None:
     return at
 
 
-def load_tensors(path: Path, expected: str) -> dict[str, Any]:
+def load_tensors(path: Path, expected: str, *, remedy: str = "") -> dict[str, Any]:
     """Read a file that :func:`save_tensors` wrote; nothing in the file is executed.
 
     Args:
         path: Path of the file.
         expected: Expected value of its ``format``.
+        remedy: Remedy for another file, for the message; by default to delete it.
 
     Raises:
         InputError: if the file is missing, damaged or of another format.
@@ -62,15 +65,15 @@ def load_tensors(path: Path, expected: str) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # warnings about the contents of a damaged file
             values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        msg = f"{path}: no such file"
+        msg = f"{path}: no such file" + (f"; {remedy}" if remedy else "")
         raise InputError(msg) from error
     except Exception as error:  # damaged and hostile files raise all kinds of errors
-        msg = f"{path}: not a readable weights file; delete it to start over, or give another"
+        msg = f"{path}: not a readable weights file; {remedy or _AGAIN}"
         raise InputError(msg) from error
     found = values.get("format") if isinstance(values, dict) else None
     if found != expected:
         said = f" but {found}" if isinstance(found, str) else ""
-        msg = f"{path}: not a file of the kind {expected}{said}; give another, or delete it"
+        msg = f"{path}: not a file of the kind {expected}{said}; {remedy or _AGAIN}"
         raise InputError(msg)
     return dict(values)
 
@@ -193,7 +196,7 @@ def load_model(path: Path, taxonomy: Taxonomy | None = None) -> tuple[Segmenter,
             finite.
     """
     path = path / "model.pt" if path.is_dir() else path
-    values = load_tensors(path, MODEL_FORMAT)
+    values = load_tensors(path, MODEL_FORMAT, remedy=_TRAINED)
     settings, own = check_model_file(values, path)
     _check_finite(values["model"], path)
     if taxonomy is not None and taxonomy.classes != own.classes:
@@ -227,7 +230,8 @@ def _check_finite(state: Mapping[str, Any], path: Path) -> None:
 
 def about_model(path: Path) -> Any:
     """Return a model file's description of its training."""
-    return load_tensors(path / "model.pt" if path.is_dir() else path, MODEL_FORMAT).get("about")
+    path = path / "model.pt" if path.is_dir() else path
+    return load_tensors(path, MODEL_FORMAT, remedy=_TRAINED).get("about")
 
 
 def new_segmenter(

@@ -114,7 +114,8 @@ def predict_folder(
             the masks refuses a truth of other classes.
         device: Compute device.
         progress: Callback, called after every image, including kept ones.
-        overwrite: True to predict existing files again.
+        overwrite: True to predict existing files again. Masks of other photos stay; they must have
+            been made in the same way.
         replace_others: True to predict files that were made in another way again, instead of
             refusing them.
         hashes: Known hashes of the photos.
@@ -123,7 +124,7 @@ def predict_folder(
         Number of files written.
 
     Raises:
-        InputError: if a photo cannot be read or its mask would replace it, an id is not a valid
+        InputError: if a photo cannot be read or lies in the output folder, an id is not a valid
             file name or is repeated, a scale is not above 0, the model has more than 254 classes or
             outputs that are not finite, or the folder's files were made in another way or altered.
     """
@@ -135,6 +136,9 @@ def predict_folder(
         if targets[image_id].is_file() and path.is_file() and targets[image_id].samefile(path):
             msg = f"{path}: its mask would replace this photo; choose another folder than {out}"
             raise InputError(msg)
+    if out.resolve() in {path.parent.resolve() for _, path in images}:
+        msg = f"{out}: holds the photos; choose another folder for their masks"
+        raise InputError(msg)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
     made_by = {
@@ -215,25 +219,46 @@ def _claimed(
         Ids of the masks that must be made again, and the content hash of each photo whose mask the
         folder holds or will hold.
     """
-    note = out / PREDICTIONS_RECORD
     kept = {path.stem for path in out.glob("*.png")}
-    if overwrite or not kept:
-        return kept & set(photos), photos
-    former = read_json(note, _REMEDY) if note.is_file() else {}
-    former = former if isinstance(former, dict) else {}
-    other = [key for key in made_by if former.get(key) != made_by[key]]
-    if other and replace_others:
+    if not kept:
         return kept, photos
-    if other:
-        msg = (
-            f"{out}: holds predictions made with another {' and '.join(other)}, such as "
-            f"{min(kept)}.png; {_REMEDY}"
-        )
-        raise InputError(msg)
+    former = _record_of(out, damage_matters=not overwrite)
+    other = [key for key in made_by if former.get(key) != made_by[key]]
+    how = f"made with another {' and '.join(other)}"
     seen = former.get("photos")
     seen = seen if isinstance(seen, dict) else {}
-    stale = {i for i in kept if i in photos and seen.get(i) != photos[i]}
-    return stale, {**{i: seen[i] for i in kept if i in seen}, **photos}
+    known = {**{i: seen[i] for i in kept if i in seen}, **photos}
+    if overwrite:
+        if other and (rest := kept & set(seen) - set(photos)):
+            msg = f"{out}: holds predictions of other photos {how}, such as {min(rest)}.png; "
+            raise InputError(msg + "choose another folder")
+        return kept & set(photos), known
+    if other and replace_others:
+        return kept, photos
+    if not former:
+        msg = (
+            f"{out}: holds masks of unknown origin (no usable {PREDICTIONS_RECORD}), such as "
+            f"{min(kept)}.png; choose another folder"
+        )
+        raise InputError(msg)
+    if other:
+        msg = f"{out}: holds predictions {how}, such as {min(kept)}.png; {_REMEDY}"
+        raise InputError(msg)
+    return {i for i in kept if i in photos and seen.get(i) != photos[i]}, known
+
+
+def _record_of(out: Path, *, damage_matters: bool) -> dict[str, Any]:
+    """Return a folder's record of its predictions, empty if there is none."""
+    note = out / PREDICTIONS_RECORD
+    if not note.is_file():
+        return {}
+    try:
+        found = read_json(note, _REMEDY)
+    except InputError:
+        if damage_matters:
+            raise
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _begin(out: Path, made_by: dict[str, Any], photos: dict[str, str], stale: set[str]) -> None:

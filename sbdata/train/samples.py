@@ -21,6 +21,7 @@ from sbdata.images import orientation_of
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER
 from sbdata.losses.weights import size_weights
 from sbdata.manifest import check_has_masks
+from sbdata.mask_classes import check_classes
 from sbdata.mask_files import VOID, MaskFile, PngError, read_mask
 from sbdata.sets import check_files, open_set
 from sbdata.taxonomy import Taxonomy
@@ -31,6 +32,8 @@ from sbdata.train.resize import Size, nearest
 from sbdata.train.views import Arrays, Shuffled, Views
 
 Progress = Callable[[int, int], None]
+
+_OF_SET, _OF_FOLDER = "map them to the set's classes", "give the masks' own --taxonomy"
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,14 @@ def images_of_set(
 
     Raises:
         InputError: if the folder is not a dataset, if a photo or a mask of the dataset is not the
-            file with which it was built, or if photos lack a mask.
+            file with which it was built, if photos lack a mask, or if masks of sbdata were made for
+            other classes.
     """
     opened = open_set(root)
     if masks is None:
         check_has_masks(opened.manifest, root, "training on ground truth")
+    else:
+        check_classes(masks, opened.taxonomy, reader="the set", remedy=_OF_SET)
     hashes = FileHashes() if hashes is None else hashes
     check_files(opened, (IMAGES_FOLDER, *((CLASSES_FOLDER,) if masks is None else ())), hashes)
     folder = masks or root / CLASSES_FOLDER
@@ -117,8 +123,10 @@ def images_of_folders(
         ids: Ids of the images to use; by default every photo, each of which must then have a mask.
 
     Raises:
-        InputError: if a folder does not exist or holds no photos, or a photo or mask is missing.
+        InputError: if a folder does not exist or holds no photos, a photo or mask is missing, or
+            masks of sbdata were made for other classes.
     """
+    check_classes(masks, taxonomy, reader=taxonomy.name, remedy=_OF_FOLDER)
     wanted = sorted(photos_in(photos) if ids is None else set(ids))
     found = photos_of(photos, wanted)
     chosen = {image_id: photo for image_id, photo in found.items() if photo is not None}
@@ -145,6 +153,9 @@ def _with_masks(photos: Mapping[str, Path], folder: Path, remedy: str) -> tuple[
     absent = [row for row in rows if not row.mask.is_file()]
     if absent:
         msg = f"{absent[0].mask}: no such mask ({len(absent)} of {len(rows)} are missing); {remedy}"
+        raise InputError(msg)
+    if rows[0].photo.samefile(rows[0].mask):
+        msg = f"{rows[0].photo}: is the photo and its mask; give two folders"
         raise InputError(msg)
     return rows
 
@@ -231,7 +242,7 @@ def _read_mask(path: Path, taxonomy: Taxonomy, *, of_set: bool) -> MaskFile:
     values = found.values
     known = (values <= len(taxonomy)) | (values == VOID)
     if not known.all():
-        remedy = "map them to the set's classes" if of_set else "give the masks' own --taxonomy"
+        remedy = _OF_SET if of_set else _OF_FOLDER
         msg = (
             f"{path}: class number {values[~known].min()}, but {taxonomy.name} has "
             f"0..{len(taxonomy)} and {VOID} for void; {remedy}"

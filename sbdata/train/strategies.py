@@ -26,6 +26,7 @@ from sbdata.errors import InputError
 from sbdata.fingerprints import code_fingerprint
 from sbdata.losses import ElasticWeightConsolidation
 from sbdata.losses.fisher import MovingFisher, estimate_fisher, scaled_fisher
+from sbdata.losses.registry import make_loss
 from sbdata.settings import as_plain
 from sbdata.storage import remove_leftovers, write_text
 from sbdata.train.checkpoint import (
@@ -258,7 +259,7 @@ class _Job:
         if len(strategy.losses) > 1:
             identity["switch"] = self.preset.switch
         identity |= self._common_settings()
-        if "sb" in strategy.losses:
+        if any(make_loss(name).needs_weights for name in strategy.losses):
             identity |= _dotted("size_balance", as_plain(self.preset.size_balance))
         if others := strategy.modules_of_others:
             identity["loss_code"] = code_fingerprint(*others)
@@ -394,10 +395,9 @@ def _finished(
     A missing log is written again from the model's file, which holds its rows.
     """
     problems = _checked(folder)
-    if not (folder / RUN_FILE).is_file():
-        return None
-    done = read_run(folder / RUN_FILE)
-    _check_same(folder, done["identity"], identity)
+    done = read_run(folder / RUN_FILE) if (folder / RUN_FILE).is_file() else None
+    if done is not None:
+        _check_same(folder, done["identity"], identity)
     if [p.name for p in problems] == [LOG]:
         if place.is_first:
             write_log(folder, load_tensors(folder / MODEL, MODEL_FORMAT)["log"])

@@ -208,6 +208,18 @@ def test_overwrite_predicts_again(pointwise, photos, tmp_path):
     assert (read_index_png(out / "a.png") != first).any()
 
 
+def test_overwriting_some_masks_leaves_none_of_another_model(pointwise, photos, tmp_path):
+    """The record would say that the new model made them, and a score would take them for its."""
+    out = tmp_path / "out"
+    predict_folder(Leftish(), photos, out)
+    said = r"out: holds predictions of other photos made with another model, such as c\.png; choose"
+    with pytest.raises(InputError, match=said):
+        predict_folder(pointwise, photos[:2], out, overwrite=True)
+    assert predict_folder(Leftish(), photos, out) == 0  # nothing is lost
+    assert predict_folder(Leftish(), photos[:2], out, overwrite=True) == 2
+    assert predict_folder(Leftish(), photos, out) == 0  # the third one is still known
+
+
 def test_a_mask_never_replaces_its_photo(pointwise, tmp_path):
     """Even if the photos are PNG files and the folder of the masks is theirs."""
     for name in ("a", "b"):
@@ -221,6 +233,16 @@ def test_a_mask_never_replaces_its_photo(pointwise, tmp_path):
     assert [path.read_bytes() for _, path in images] == before
 
 
+def test_masks_are_not_written_among_the_photos(pointwise, tmp_path):
+    """Beside a.jpg, a.png would be a second photo of the same id: neither could be used again."""
+    Image.fromarray(photo()).save(tmp_path / "a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for out in (tmp_path, tmp_path / "link"):
+        with pytest.raises(InputError, match=r": holds the photos; choose another folder"):
+            predict_folder(pointwise, [("a", tmp_path / "a.jpg")], out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "link"]
+
+
 def test_predictions_of_another_model_or_way_are_not_mixed(pointwise, photos, tmp_path):
     out = tmp_path / "out"
     predict_folder(Leftish(), photos[:2], out)
@@ -228,9 +250,19 @@ def test_predictions_of_another_model_or_way_are_not_mixed(pointwise, photos, tm
         predict_folder(pointwise, photos, out)
     with pytest.raises(InputError, match="made with another scales and flip"):
         predict_folder(Leftish(), photos, out, scales=(1.0, 2.0), flip=True)
-    (out / ".made-by.json").unlink()  # files of unknown origin are not taken for ours either
-    with pytest.raises(InputError, match="made with another model"):
+
+
+def test_masks_of_unknown_origin_are_not_called_predictions(pointwise, photos, tmp_path):
+    """They may be a ground truth, which --overwrite would replace."""
+    out = tmp_path / "out"
+    predict_folder(Leftish(), photos, out)
+    (out / ".made-by.json").unlink()
+    with pytest.raises(InputError) as refused:
         predict_folder(Leftish(), photos, out)
+    assert str(refused.value) == (
+        f"{out}: holds masks of unknown origin (no usable .made-by.json), such as a.png; choose "
+        "another folder"
+    )
 
 
 def test_a_mask_that_was_lost_is_predicted_again(pointwise, photos, tmp_path):

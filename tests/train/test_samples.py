@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,26 @@ def test_a_set_is_trained_on_its_own_masks_or_on_others(shapes_set: Path, tmp_pa
     check_images(other)
 
 
+def test_masks_that_sbdata_made_for_other_classes_are_refused(
+    shapes_set: Path, tmp_path: Path
+) -> None:
+    """Their numbers lie in the range of the taxonomy, so nothing else can tell."""
+    own = write_pictures(tmp_path)
+    masks, record = tmp_path / "masks", tmp_path / "masks/.made-by.json"
+    record.write_text(json.dumps({"classes": ["Red", "blue"]}))
+    assert images_of_folders(tmp_path / "photos", masks, TWO).rows == own.rows
+    said = r"masks: masks of 2 classes \(Red, blue, .*says \.made-by\.json, but voc20 has 20 \(aero"
+    with pytest.raises(InputError, match=f"{said}.*; give the masks' own --taxonomy"):
+        images_of_folders(tmp_path / "photos", masks, VOC20)
+    record.unlink()
+    imported = tmp_path / "import.json"
+    imported.write_text(json.dumps({"format": "sbdata.import.v1", "classes": ["blue", "red"]}))
+    with pytest.raises(InputError, match=r"\(blue, red, .*says import\.json, but two has 2"):
+        images_of_folders(tmp_path / "photos", masks, TWO)
+    with pytest.raises(InputError, match=r"import\.json, but the set has 8 .*map them to the set"):
+        images_of_set(shapes_set, masks)
+
+
 def test_ids_choose(tmp_path: Path) -> None:
     write_pictures(tmp_path)
     some = images_of_folders(tmp_path / "photos", tmp_path / "masks", TWO, ["p2", "p0"])
@@ -103,6 +124,14 @@ def test_a_mask_of_another_size(tmp_path: Path) -> None:
     write_index_png(tmp_path / "masks" / "p1.png", np.zeros((10, 12), np.uint8))
     with pytest.raises(InputError, match=r"p1\.png: 12 x 10 pixels, but p1\.png has 72 x 64"):
         check_images(images)
+
+
+def test_a_mask_is_not_its_own_photo(tmp_path: Path) -> None:
+    """``--images`` and ``--masks`` that name one folder: a network would learn to copy."""
+    write_pictures(tmp_path)
+    masks = tmp_path / "masks"
+    with pytest.raises(InputError, match=r"p0\.png: is the photo and its mask; give two folders"):
+        images_of_folders(masks, masks, TWO)
 
 
 def test_labels_out_of_range(tmp_path: Path) -> None:

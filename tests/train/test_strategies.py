@@ -17,7 +17,9 @@ from PIL import Image
 
 from sbdata.completion import MARKER, check_marker
 from sbdata.errors import InputError
+from sbdata.losses import SizeBalancedCrossEntropy
 from sbdata.losses.fisher import scaled_fisher
+from sbdata.losses.registry import LOSSES
 from sbdata.masks import write_index_png
 from sbdata.taxonomy import VOC20, Taxonomy
 from sbdata.train import strategies
@@ -146,6 +148,24 @@ def test_what_is_finished_is_not_done_again(images: TrainingImages, tmp_path: Pa
     assert told == []
 
 
+def test_a_kill_while_a_lost_record_is_made_again(
+    images: TrainingImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The former marker lists the model that the new one replaced."""
+    run(images, tmp_path, "sb")
+    (tmp_path / "sb/run.json").unlink()
+
+    def killed(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(strategies, "write_marker", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(images, tmp_path, "sb")
+    run(images, tmp_path, "sb")
+    assert not check_marker(tmp_path / "sb", verify=True)
+
+
 def test_what_a_kill_left_is_removed(images: TrainingImages, tmp_path: Path) -> None:
     """Half-written files, and the checkpoint of a run that was finished but for its deletion."""
     left = [
@@ -185,6 +205,21 @@ def test_only_the_settings_that_matter_tell_runs_apart(
     run(images, tmp_path, "sb-ewc")
     with pytest.raises(InputError, match=r"another ewc\.scale, size_balance\.regions; delete"):
         run(images, tmp_path, "sb-ewc", ewc__scale="none", size_balance__regions="components")
+
+
+def test_a_loss_of_others_that_takes_size_weights_depends_on_their_settings(
+    images: TrainingImages, tmp_path: Path
+) -> None:
+    """Data workers compute the weights, whatever the name of the loss."""
+    LOSSES.register("own", SizeBalancedCrossEntropy)
+    STRATEGIES.register("own", Strategy("own", ("own",), "a loss of others"))
+    try:
+        run(images, tmp_path, "own")
+        with pytest.raises(InputError, match=r"own: holds a run with another size_balance\.tau"):
+            run(images, tmp_path, "own", size_balance__tau=1.0)
+    finally:
+        STRATEGIES.unregister("own")
+        LOSSES.unregister("own")
 
 
 def test_a_run_of_version_one_is_refused(images: TrainingImages, tmp_path: Path) -> None:
@@ -577,8 +612,20 @@ def test_weights_that_are_not_finite_are_refused(
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model\.pt: no such file"):
-        load_model(tmp_path)
+    """They may be anything of the user's, so deleting them is not the remedy."""
+    for told in (load_model, about_model):
+        with pytest.raises(InputError, match=r"model\.pt: no such file; give a folder that"):
+            told(tmp_path)
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"a photo")
+        torch.save({"format": "sbdata.checkpoint.v3"}, tmp_path / "switch.pt")
+        for path in (photo, tmp_path / "switch.pt"):
+            with pytest.raises(InputError) as refused:
+                told(path)
+            assert "delete" not in str(refused.value)
+            assert str(refused.value).endswith(
+                "; give a folder that 'sbdata train' wrote, or its model.pt"
+            )
     (tmp_path / "model.pt").write_bytes(b"not a model")
     with pytest.raises(InputError, match=r"model\.pt: not a readable weights file"):
         load_model(tmp_path)
