@@ -112,8 +112,7 @@ def main(results: Path, page: Path) -> None:
         tables["stages"] = _losses(stages)
     for name, draw in (
         ("transcam", lambda read: _shared(read["masks"])),
-        ("why", _folders),
-        ("why-released", _folders),
+        *((f"why{part}", _folders) for part in ("", "-released", "-cells", "-crop")),
         ("loss-share", _loss_share),
         ("scale", _folders),
     ):
