@@ -16,7 +16,7 @@ from sbdata.benchmark.config import BenchmarkConfig
 from sbdata.errors import InputError
 from sbdata.quoting import quoted
 from sbdata.recipe import Recipe, bundled_recipes, load_recipe
-from sbdata.settings import bundled, from_plain, read_settings
+from sbdata.settings import from_plain, read_settings
 from sbdata.storage import is_safe_stem
 from sbdata.train.registry import find_strategy
 
@@ -189,11 +189,6 @@ class Study:
         """Names and paths of all sets, each once."""
         parts = self.parts.values()
         return tuple(dict.fromkeys(called for p in parts for called in (p.training, *p.sets)))
-
-
-def bundled_studies() -> list[str]:
-    """Return the names of the studies that come with the package."""
-    return bundled(FOLDER)
 
 
 def load_study(name_or_path: str) -> Study:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from click import Context, Parameter
 from click.shell_completion import CompletionItem
@@ -96,11 +95,4 @@ complete_train_preset = _completer(_train_presets, "file")
 complete_published = _completer(_published)
 complete_map_source = _completer(_map_sources)
 complete_taxonomy = _completer(_taxonomies, "file")
-
-
-def names_of(completer: Any, incomplete: str = "") -> list[str]:
-    """Return the names that a completer offers, without the item that stands for paths."""
-    return [item.value for item in completer(None, None, incomplete) if item.type == "plain"]
-
-
 complete_palette = _completer(_palettes, "file")

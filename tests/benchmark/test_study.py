@@ -11,12 +11,13 @@ import yaml
 from click.testing import CliRunner
 
 from sbdata.benchmark.baseline import describe_baselines
-from sbdata.benchmark.study import bundled_studies, load_study
+from sbdata.benchmark.study import FOLDER, load_study
 from sbdata.cli.bench import bench
 from sbdata.cli.leaderboard import leaderboard
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png, write_index_png
 from sbdata.recipe import load_recipe
+from sbdata.settings import bundled
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -45,8 +46,8 @@ def written(folder: Path, **changes: Any) -> str:
 def test_the_bundled_studies_have_the_ten_methods_of_the_paper() -> None:
     ten = {m["name"] for m in describe_baselines() if m.get("of_paper")}
     assert len(ten) == 10
-    assert bundled_studies() == ["smoke", "wacv24"]
-    for name in bundled_studies():
+    assert bundled(FOLDER) == ["smoke", "wacv24"]
+    for name in bundled(FOLDER):
         study = load_study(name)
         assert set(study.methods) == ten
         assert study.strategies == ("ce", "sb-ft", "sb-ewc")

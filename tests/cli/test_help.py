@@ -14,7 +14,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from sbdata.cli import cli
-from sbdata.cli.shell_completion import complete_method, names_of
+from sbdata.cli.shell_completion import complete_method
 
 
 def commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -127,5 +127,6 @@ def test_bash_gets_the_methods_and_pytorch_is_not_imported() -> None:
     )
     *said, heavy = done.stdout.splitlines()
     assert heavy == "[]", done.stderr
-    assert said == [f"plain,{name}" for name in names_of(complete_method)]
-    assert "full" in names_of(complete_method, "fu")
+    offered = [item.value for item in complete_method(None, None, "")]
+    assert said == [f"plain,{name}" for name in offered]
+    assert [item.value for item in complete_method(None, None, "fu")] == ["full"]
