@@ -139,14 +139,15 @@ def test_scales_that_no_photo_can_have_are_refused(text: str) -> None:
 def test_a_line_of_ids_is_one_id(tmp_path: Path) -> None:
     """An id may have a space, and a second column is not another id."""
     for name in ("a cat", "a", "1"):
-        write_index_png(tmp_path / "masks" / f"{name}.png", np.zeros((5, 5), np.uint8))
-    masks, ids = tmp_path / "masks", tmp_path / "ids.txt"
+        for folder in ("photos", "masks"):
+            write_index_png(tmp_path / folder / f"{name}.png", np.zeros((5, 5), np.uint8))
+    photos, masks, ids = tmp_path / "photos", tmp_path / "masks", tmp_path / "ids.txt"
     ids.write_text("a cat\n\n  1 \n")
-    found = _opened(None, masks, masks, None, ids)
+    found = _opened(None, photos, masks, None, ids)
     assert [row.image_id for row in found.rows] == ["1", "a cat"]
     ids.write_text("a 1\n")
-    with pytest.raises(InputError, match=r"masks: no photo called a 1 \(1 of 1 are missing\)"):
-        _opened(None, masks, masks, None, ids)
+    with pytest.raises(InputError, match=r"photos: no photo called a 1 \(1 of 1 are missing\)"):
+        _opened(None, photos, masks, None, ids)
 
 
 @pytest.mark.parametrize("command", [("train", "--seed"), ("bench", "--first-seed")])
