@@ -44,6 +44,9 @@ VALUES = ("miou", *(f"ia{size}.class_mean" for size in ("", "_small", "_medium",
 
 STRATEGIES = ("sb", "sb-ft", "sb-ewc")
 CONTROL = "ce"
+LONGER = "ce, 2,400 steps"
+"""The control with the steps of ``unequal.yaml``."""
+
 SEEDS = (0, 1, 2)
 DRAWS = 10_000
 REMEDY = "restore the file"
@@ -83,16 +86,17 @@ def main(results: Path, page: Path) -> None:
             for method in _methods(records)
         ]
         write_text(page.with_name("findings-claim.svg"), _forest(found).standalone())
-    unequal = finished(read_runs(results / "unequal"), STRATEGIES)
+    unequal = finished(read_runs(results / "unequal"), (CONTROL, *STRATEGIES))
     if unequal and claim:
-        both = {run: kept.draws for run, kept in unequal.items()}
-        methods = {run[0] for run in both}
-        both |= {
-            run: kept.draws
-            for run, kept in claim.items()
-            if run[0] in methods and run[1] == CONTROL
-        }
-        tables["unequal"] = _pooled(pooled_differences(both, STRATEGIES, VALUES, control=CONTROL))
+        equal = {run: kept.draws for run, kept in unequal.items()}
+        short = {run: kept.draws for run, kept in claim.items() if run[1] == CONTROL}
+        short = {run: draws for run, draws in short.items() if run in equal}
+        more = {(m, LONGER if s == CONTROL else s, seed): draws
+                for (m, s, seed), draws in equal.items()}  # fmt: skip
+        tables["unequal"] = _pooled(
+            pooled_differences(more | short, (*STRATEGIES, LONGER), VALUES, control=CONTROL)
+        )
+        tables["equal"] = _pooled(pooled_differences(equal, STRATEGIES, VALUES, control=CONTROL))
     masks = on_the_same_photos(sorted(results.glob("shared-photos*.json")))
     if masks:
         tables["shared-photos"] = _shared(masks)
