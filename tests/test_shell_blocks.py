@@ -90,6 +90,7 @@ NOT_RUN = {
     r"sbdata bench --study examples/animals/": "trains on them for hours",
     r"sbdata predict RUN ": "needs a run; docs/guides/train.md predicts",
     r"sbdata pseudo score MASKS --set data/animals-train": "needs what that wrote",
+    r"python examples/compare_strategies\.py data/animals": "trains on them for an hour",
     r"python examples/animals/": "needs what that wrote; tests/test_examples.py",
     r".*--preset wacv24 --weights deeplabv1": "the authors' weights file is not at hand",
 }
