@@ -116,7 +116,10 @@ def main(results: Path, page: Path) -> None:
         tables["stages"] = _losses(stages)
     for name, draw in (
         ("transcam", lambda read: _shared(read["masks"])),
-        *((f"why{part}", _folders) for part in ("", "-released", "-cells", "-crop")),
+        ("why", _folders),
+        ("why-released", _folders),
+        ("why-cells", _folders),
+        ("why-crop", _folders),
         ("loss-share", _loss_share),
         ("scale", _folders),
     ):
