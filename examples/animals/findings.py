@@ -89,12 +89,11 @@ def main(results: Path, page: Path) -> None:
     unequal = finished(read_runs(results / "unequal"), (CONTROL, *STRATEGIES))
     if unequal and claim:
         equal = {run: kept.draws for run, kept in unequal.items()}
-        short = {run: kept.draws for run, kept in claim.items() if run[1] == CONTROL}
-        short = {run: draws for run, draws in short.items() if run in equal}
-        more = {(m, LONGER if s == CONTROL else s, seed): draws
-                for (m, s, seed), draws in equal.items()}  # fmt: skip
+        budgets = {(m, LONGER if s == CONTROL else s, seed): draws
+                   for (m, s, seed), draws in equal.items()}  # fmt: skip
+        budgets |= {run: claim[run].draws for run in equal if run[1] == CONTROL and run in claim}
         tables["unequal"] = _pooled(
-            pooled_differences(more | short, (*STRATEGIES, LONGER), VALUES, control=CONTROL)
+            pooled_differences(budgets, (*STRATEGIES, LONGER), VALUES, control=CONTROL)
         )
         tables["equal"] = _pooled(pooled_differences(equal, STRATEGIES, VALUES, control=CONTROL))
     masks = on_the_same_photos(sorted(results.glob("shared-photos*.json")))
@@ -119,7 +118,6 @@ def main(results: Path, page: Path) -> None:
         ("why", _folders),
         ("why-released", _folders),
         ("why-cells", _folders),
-        ("why-crop", _folders),
         ("loss-share", _loss_share),
         ("scale", _folders),
     ):
