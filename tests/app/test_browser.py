@@ -302,6 +302,19 @@ class Page:
 
         self.until(is_clicked, f"a click on {xpath}")
 
+    def close(self, xpath: str) -> None:
+        """Click on a button until it is gone, by this or because FiftyOne loaded the set again."""
+        from selenium.common.exceptions import WebDriverException
+
+        def is_gone() -> bool:
+            buttons = self.driver.find_elements("xpath", xpath)
+            for button in buttons[:1]:
+                with suppress(WebDriverException):  # covered, or gone meanwhile
+                    button.click()
+            return not buttons
+
+        self.until(is_gone, f"{xpath} is gone")
+
     def find(self, xpath: str) -> Any:
         """Return an element, once it is there."""
         found: list[Any] = []
@@ -473,7 +486,7 @@ def test_a_folder_is_scored_in_the_app_and_drawn_beside_the_run(
     said = "nothing at all: scored and attached"
     page.until(lambda: said in page.text, said)
     assert (tmp_path / "scores" / "nothing at all" / "summary.json").is_file()
-    page.click("//button[normalize-space()='Done']")
+    page.close("//button[normalize-space()='Done']")
 
     def drawn() -> list[str]:
         return list(
