@@ -43,6 +43,10 @@ class Eta:
     The remaining time is the sum of the tasks' estimates, scaled by the wall time per estimated
     second so far, on this machine and with this number of processes. In the first minutes the
     estimates are hardly scaled, because the first task may be short and its start slow.
+
+    Whenever a task ends, all tasks are estimated anew, the finished ones too: its duration says
+    more about the others of its kind than any estimate before. Otherwise one kind whose first
+    estimate was far too high would make all others seem fast.
     """
 
     def __init__(
@@ -50,17 +54,17 @@ class Eta:
         tasks: Sequence[Task],
         is_done: Callable[[Task], bool],
         watcher: Watcher | None = None,
-        estimates: Mapping[str, Estimate] | None = None,
+        estimate: Callable[[Sequence[Task]], Mapping[str, Estimate]] = lambda tasks: {},
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        given = {task.id: task.resources.seconds for task in tasks}
-        given |= {key: estimate.seconds for key, estimate in (estimates or {}).items()}
         self._tasks = {task.id: task for task in tasks}
-        self._left = {task.id: 0.0 if is_done(task) else given[task.id] for task in tasks}
+        self._left = dict(self._tasks)  # tasks that have not ended
+        self._to_run = [task for task in tasks if not is_done(task)]
+        self._estimate = estimate
+        self._seconds = self._estimated()
         self._watcher = watcher
         self._now = now
         self._began = self._seen = now()  # _seen: time of the last comparison with an estimate
-        self._passed = 0.0  # estimated seconds of the finished tasks
         self._ended = ""  # the task last reported as complete
 
     def told(self, what: str, done: int, total: int) -> None:
@@ -72,19 +76,34 @@ class Eta:
             self._say(what, done, total, 0.0)
         else:
             self._seen = self._now()
-            self._say(what, done, total, self._left[key] * done / total)
+            self._say(what, done, total, self._seconds.get(key, 0.0) * done / total)
 
     def finished(self, task: Task) -> None:
         """Count a task that has ended, however long it took."""
         self._seen = self._now()
-        self._passed += self._left.pop(task.id)
+        del self._left[task.id]
+        if task.id in self._seconds:
+            self._seconds = self._estimated()
         self._say("" if self._ended.startswith(task.name) else task.name, 1, 1, 0.0)
+
+    def _estimated(self) -> dict[str, float]:
+        """Return the estimated seconds of each task that was not done before."""
+        found = self._estimate(self._to_run)
+        return {
+            task.id: found[task.id].seconds if task.id in found else task.resources.seconds
+            for task in self._to_run
+        }
 
     def _say(self, what: str, done: int, total: int, running: float) -> None:
         if self._watcher is None:
             return
-        passed, tasks = self._passed + running, len(self._tasks)
-        left = max(sum(self._left.values()) - running, 0.0)
+        tasks = len(self._tasks)
+        left, passed = -running, running
+        for key, estimated in self._seconds.items():
+            if key in self._left:
+                left += estimated
+            else:
+                passed += estimated
         took = self._seen - self._began
-        seconds = left * (took + _TRUSTED) / (passed + _TRUSTED) if passed else None
+        seconds = max(left, 0.0) * (took + _TRUSTED) / (passed + _TRUSTED) if passed else None
         self._watcher(BenchProgress(what, done, total, tasks - len(self._left), tasks, seconds))

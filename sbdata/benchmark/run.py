@@ -88,7 +88,7 @@ def run_bench(
     for call in calls:
         check_name(call.segmenter_preset().model.backbone)
     _check_photos(tasks, cache)
-    clock = Eta(tasks, cache.is_done, watcher, estimate_durations(cache.root, tasks))
+    clock = Eta(tasks, cache.is_done, watcher, partial(estimate_durations, cache.root))
     written: list[tuple[Path, ResultRecord]] = []
 
     def finished(task: Task, returned: tuple[Path, ResultRecord] | None) -> None:

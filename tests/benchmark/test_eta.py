@@ -19,7 +19,13 @@ MEASURED = {"first": Estimate(10.0, "2 earlier runs")}
 
 def test_time_left_follows_what_estimates_were_worth() -> None:
     now, said = [0.0], list[BenchProgress]()
-    clock = Eta(TASKS, lambda task: task.name == "cached", said.append, MEASURED, lambda: now[0])
+    clock = Eta(
+        TASKS,
+        lambda task: task.name == "cached",
+        said.append,
+        lambda tasks: MEASURED,
+        lambda: now[0],
+    )
     clock.finished(TASKS[0])
     assert said[-1] == BenchProgress("cached", 1, 1, 1, 3, None)
     now[0] = 10.0
@@ -48,6 +54,19 @@ def test_a_slow_start_is_not_taken_for_the_rest() -> None:
     now[0] += 1800
     clock.told("long", 1, 4)  # half as fast as it was estimated to be
     assert said[-1].seconds_left == pytest.approx(2700 * 2, rel=0.1)
+
+
+def test_an_estimate_that_was_far_too_high_does_not_make_the_others_seem_fast() -> None:
+    now, said = [0.0], list[BenchProgress]()
+    stage, train = example("stage", seconds=1800.0), example("train", "train", seconds=2000.0)
+    known = {train.id: Estimate(2000.0, "1 earlier run")}
+    clock = Eta(
+        (stage, train), lambda task: False, said.append, lambda tasks: known, lambda: now[0]
+    )
+    now[0] = 200.0
+    known[stage.id] = Estimate(200.0, "1 earlier run")  # as the cache says, once it has run
+    clock.finished(stage)
+    assert said[-1].seconds_left == pytest.approx(2000)
 
 
 def test_no_watcher_is_no_matter() -> None:
