@@ -16,6 +16,8 @@ For each definition and stride:
   that is divided by the number of pixels exceeds plain cross-entropy (with the sum of weights: 1);
 - ``below one``: the share of the foreground with a weight below 1.
 
+A value of a group without pixels is null, such as the mean weight of small objects if there are none.
+
 ``outlines_against_components`` is how often the two kinds of regions give different weights.
 """  # noqa: E501 - the command in one line
 
@@ -91,7 +93,7 @@ def main(devkit: Path, taus: tuple[float, ...], result: Path) -> None:
                 "definitions": {name: _shares(total) for name, total in sums[stride].items()},
                 "outlines_against_components": {
                     "masks": unlike[stride][0] / len(files),
-                    "pixels": unlike[stride][1] / sums[stride]["v2"][:, 0].sum(),
+                    "pixels": _ratio(unlike[stride][1], sums[stride]["v2"][:, 0].sum()),
                 },
             }
             for stride in STRIDES
@@ -127,17 +129,22 @@ def _added_up(weights: npt.NDArray[np.float32], groups: _Map) -> npt.NDArray[np.
     return found
 
 
-def _by_group(values: npt.NDArray[np.float64]) -> dict[str, float]:
-    return dict(zip(GROUPS, (values / values.sum()).tolist(), strict=True))
+def _ratio(part: float, whole: float) -> float | None:
+    """Return a quotient, or None, JSON's null, if there is nothing to divide by."""
+    return float(part / whole) if whole else None
+
+
+def _by_group(values: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    return {group: _ratio(of, values.sum()) for group, of in zip(GROUPS, values, strict=True)}
 
 
 def _shares(total: npt.NDArray[np.float64]) -> dict[str, Any]:
     pixels, weights, below = total.T
     return {
         "share": _by_group(weights),
-        "weight": dict(zip(GROUPS, (weights / pixels).tolist(), strict=True)),
-        "scale": weights.sum() / pixels.sum(),
-        "below one": below[1:].sum() / pixels[1:].sum(),
+        "weight": dict(zip(GROUPS, map(_ratio, weights, pixels), strict=True)),
+        "scale": _ratio(weights.sum(), pixels.sum()),
+        "below one": _ratio(below[1:].sum(), pixels[1:].sum()),
     }
 
 
@@ -146,17 +153,24 @@ def _print(values: dict[str, Any]) -> None:
         click.echo(f"\n{values['masks']} masks at stride {stride}")
         click.echo("| | " + " | ".join(GROUPS) + " | scale | below one |")
         click.echo("| --- |" + " ---: |" * (len(GROUPS) + 2))
-        cells = [f"{found['pixels'][group]:.4f}" for group in GROUPS]
+        cells = [_shown(found["pixels"][group], ".4f") for group in GROUPS]
         click.echo("| share of pixels | " + " | ".join(cells) + " | | |")
         for name, of in found["definitions"].items():
-            cells = [f"{of['share'][g]:.4f} (x {of['weight'][g]:.2f})" for g in GROUPS]
-            cells += [f"{of['scale']:.3f}", f"{of['below one']:.3f}"]
+            cells = [
+                f"{_shown(of['share'][g], '.4f')} (x {_shown(of['weight'][g], '.2f')})"
+                for g in GROUPS
+            ]
+            cells += [_shown(of["scale"], ".3f"), _shown(of["below one"], ".3f")]
             click.echo(f"| {name} | " + " | ".join(cells) + " |")
         unlike = found["outlines_against_components"]
         click.echo(
             f"Outlines and components weigh {unlike['masks']:.1%} of the masks and "
-            f"{unlike['pixels']:.2%} of the pixels differently."
+            f"{_shown(unlike['pixels'], '.2%')} of the pixels differently."
         )
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 if __name__ == "__main__":

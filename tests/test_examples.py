@@ -97,6 +97,56 @@ def test_masks_with_the_numbers_of_voc_are_read_by_name() -> None:
     assert np.count_nonzero(table) == 3
 
 
+# --- loss_share.py --------------------------------------------------------------------------------
+
+
+def strict(text: str) -> Any:
+    """Read JSON as other languages do: NaN is an error."""
+
+    def refused(name: str) -> None:
+        pytest.fail(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refused)
+
+
+def test_a_size_without_objects_has_null_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One medium object on background; one photo that is all void."""
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    mask = np.zeros((80, 80), np.uint8)
+    mask[10:60, 10:60] = 1
+    for kind in ("Class", "Object"):
+        write_index_png(tmp_path / f"Segmentation{kind}/a.png", mask)
+        write_index_png(tmp_path / f"Segmentation{kind}/b.png", np.full((9, 9), 255, np.uint8))
+    out = tmp_path / "share.json"
+    run("loss_share.py", tmp_path, "--result", out, monkeypatch=monkeypatch)
+    found = strict(out.read_text())
+    whole = found["strides"]["1"]["definitions"]["v2"]
+    assert whole["weight"] == {"background": 1, "small": None, "medium": 1, "large": None}
+    assert whole["share"] == {"background": 0.609375, "small": 0, "medium": 0.390625, "large": 0}
+    assert "0.0000 (x –)" in capsys.readouterr().out
+    draw = runpy.run_path(str(EXAMPLES / "animals/findings.py"))["_loss_share"]
+    assert "0.0 %" in draw(found)
+
+
+def test_masks_of_void_alone_have_null_shares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    for kind in ("Class", "Object"):
+        write_index_png(tmp_path / f"Segmentation{kind}/b.png", np.full((9, 9), 255, np.uint8))
+    out = tmp_path / "share.json"
+    run("loss_share.py", tmp_path, "--result", out, monkeypatch=monkeypatch)
+    found = strict(out.read_text())
+    at_one = found["strides"]["1"]
+    assert set(at_one["pixels"].values()) == {None}
+    assert at_one["definitions"]["v2"]["scale"] is None
+    assert at_one["outlines_against_components"] == {"masks": 0, "pixels": None}
+    draw = runpy.run_path(str(EXAMPLES / "animals/findings.py"))["_loss_share"]
+    assert "–" in draw(found)
+
+
 # --- compare_strategies.py ------------------------------------------------------------------------
 
 TINY = [
