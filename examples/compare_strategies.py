@@ -28,14 +28,17 @@ import click
 import torch
 
 from sbdata.benchmark.steps.prediction import predict_set
+from sbdata.cli import run
 from sbdata.cli.progress import showing_progress
 from sbdata.completion import MARKER
+from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
 from sbdata.sets import open_set
 from sbdata.settings import from_plain
 from sbdata.storage import new_folder, remove_leftovers, write_text
+from sbdata.text_files import read_text
 from sbdata.train.devices import init_distributed
 from sbdata.train.preset import load_preset
 from sbdata.train.registry import FIRST_PHASE
@@ -111,14 +114,14 @@ def main(
     torch.set_num_threads(threads)
     settings, place = load_preset(preset, overrides), init_distributed(device)
     compared = from_plain(
-        Comparison, parse_yaml(rows_file.read_text(), str(rows_file)), str(rows_file)
+        Comparison, parse_yaml(read_text(rows_file), str(rows_file)), str(rows_file)
     )
     unknown = {*only_rows, *(name for pair in compared.pairs for name in pair)} - {*compared.rows}
     if unknown:
-        raise click.ClickException(f"{rows_file} has no row {min(unknown)!r}; rows: "
-                                   f"{', '.join(compared.rows)}")  # fmt: skip
+        raise InputError(f"{rows_file} has no row {min(unknown)!r}; rows: "
+                         f"{', '.join(compared.rows)}")  # fmt: skip
     if len({root.name for root in scored}) < len(scored):
-        raise click.ClickException("two scored sets have the same folder name; rename one")
+        raise InputError("two scored sets have the same folder name; rename one")
     hashes = FileHashes()
     images = images_of_set(training, hashes=hashes)
     check_images(images)
@@ -279,4 +282,4 @@ def _as_text(difference: dict[str, Any] | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

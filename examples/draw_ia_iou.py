@@ -7,14 +7,15 @@ Every number in a figure is computed by ``score_image`` from the pixels that the
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from sbdata.cli import run
 from sbdata.drawing.svg import LETTER, Figure, element, figure, hatching, rect, text
 from sbdata.formatting import number
 from sbdata.metrics import Accumulator, score_image, truth_from_maps
@@ -158,11 +159,13 @@ def _said(score: ImageScore) -> list[str]:
     ]
 
 
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
 def main(folder: Path) -> None:
-    """Write one SVG file for each entry of ``EXAMPLES``."""
+    """Write one SVG file for each example to FOLDER."""
     for name, examples in EXAMPLES.items():
         write_text(folder / f"{name}.svg", drawn(examples).standalone())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    run(main)

@@ -8,17 +8,21 @@ The two differ in nothing else, so their scores show what mIoU does not see.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import click
 import numpy as np
 
+from sbdata.cli import run
 from sbdata.masks import VOID, write_index_png
 from sbdata.sets import open_set
 
 
+@click.command()
+@click.argument("root", metavar="SET", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
 def main(root: Path, out: Path) -> None:
-    """Write ``out/perfect`` and ``out/without_small``."""
+    """Write OUT/perfect and OUT/without_small, the predictions made from SET."""
     opened = open_set(root)
     for image_id in opened:
         perfect = opened.class_map(image_id).copy()
@@ -33,4 +37,4 @@ def main(root: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    run(main)

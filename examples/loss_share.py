@@ -33,7 +33,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sbdata.cli import run
 from sbdata.cli.progress import showing_progress
+from sbdata.errors import InputError
 from sbdata.losses import size_weights
 from sbdata.masks import VOID, read_index_png
 from sbdata.sizes import SizeBins
@@ -64,7 +66,7 @@ def main(devkit: Path, taus: tuple[float, ...], result: Path) -> None:
     definitions = DEFINITIONS | {f"v2, tau {tau:g}": {"tau": tau} for tau in taus}
     files = sorted((devkit / "SegmentationClass").glob("*.png"))
     if not files:
-        raise click.ClickException(f"{devkit}: no SegmentationClass/*.png; give a VOC devkit")
+        raise InputError(f"{devkit}: no SegmentationClass/*.png; give a VOC devkit")
     sums = {
         stride: {name: np.zeros((len(GROUPS), 3)) for name in definitions} for stride in STRIDES
     }
@@ -72,7 +74,11 @@ def main(devkit: Path, taus: tuple[float, ...], result: Path) -> None:
     with showing_progress() as progress:
         for done, file in enumerate(files, start=1):
             classes = read_index_png(file)
-            groups = _groups(read_index_png(devkit / "SegmentationObject" / file.name), classes)
+            objects = devkit / "SegmentationObject" / file.name
+            instances = read_index_png(objects)
+            if instances.shape != classes.shape:
+                raise InputError(f"{objects}: differs in size from {file}; give a VOC devkit")
+            groups = _groups(instances, classes)
             for stride in STRIDES:
                 mask, where = _reduced(classes, stride), _reduced(groups, stride)
                 weights = {
@@ -174,4 +180,4 @@ def _shown(value: float | None, form: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -16,6 +16,8 @@ from pathlib import Path
 import click
 
 from sbdata.benchmark.records import ResultRecord, read_result
+from sbdata.cli import run
+from sbdata.errors import InputError
 
 _TRAINING = ("train", "predict")
 
@@ -28,7 +30,10 @@ _TRAINING = ("train", "predict")
 def main(results: Path, only: tuple[str, ...], strategies: tuple[str, ...], seed: int) -> None:
     """Print the minutes of one seed of the results in the folder RESULTS."""
     methods: dict[str, list[ResultRecord]] = defaultdict(list)
-    for found in map(read_result, sorted(results.glob("*.seed*.json"))):
+    files = sorted(results.glob("*.seed*.json"))
+    if not files:
+        raise InputError(f"{results}: no results *.seed*.json; give a folder of sbdata bench")
+    for found in map(read_result, files):
         chosen = (not only or found.method in only, not strategies or found.strategy in strategies)
         if found.seed == seed and all(chosen):
             methods[found.method].append(found)
@@ -49,4 +54,4 @@ def main(results: Path, only: tuple[str, ...], strategies: tuple[str, ...], seed
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

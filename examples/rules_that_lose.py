@@ -28,6 +28,7 @@ from typing import Any
 import click
 from sbdata_baselines.stages.bank import only_class
 
+from sbdata.cli import run
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.progress import showing_progress
 from sbdata.masks import VOID, LabelMap, read_index_png
@@ -112,4 +113,4 @@ def kept_by_rule(folder: Path, opened: EvaluationSet) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from sbdata.cli import run
 from sbdata.cli.pairs import read_pairs
 from sbdata.cli.progress import showing_progress
+from sbdata.errors import InputError
 from sbdata.losses import size_weights
 from sbdata.losses.pixel import LOSS
 from sbdata.losses.weights import NORMALIZERS, REGIONS
@@ -44,7 +47,6 @@ from sbdata.masks import VOID, LabelMap, read_index_png
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.storage import write_text
 
-SIZES = ("small", "medium", "large")
 SPECK = 64
 _TOTALS = ("components", "specks", "extra", "wrong", "background", "foreground", "below")
 
@@ -71,13 +73,17 @@ def main(
     found = {}
     with showing_progress() as progress:
         for name, folder in read_pairs("--masks", given).items():
-            counts = _empty()
+            sizes = opened.manifest.bins.names
+            counts = _empty(sizes)
             for done, image_id in enumerate(opened, start=1):
                 mask = read_index_png(Path(folder) / f"{image_id}.png")
+                if mask.shape != opened.size_of(image_id):
+                    raise InputError(f"{folder}/{image_id}.png: differs in size from its photo; "
+                                     "give masks of this set")  # fmt: skip
                 weights = size_weights(mask, tau=tau, normalizer=normalizer, regions=regions)
                 _count(counts, opened, image_id, mask, weights.astype(np.float64))
                 progress(name, done, len(opened))
-            found[name] = _shares(counts, len(opened))
+            found[name] = _shares(counts, len(opened), sizes)
     values = {
         "command": " ".join(["python", *sys.argv]),
         "training": {"set": opened.name, "logical_hash": opened.logical_hash},
@@ -90,9 +96,9 @@ def main(
     click.echo(json.dumps(found, indent=2))
 
 
-def _empty() -> dict[str, Any]:
+def _empty(sizes: Sequence[str]) -> dict[str, Any]:
     numbers = dict.fromkeys(_TOTALS, 0.0)
-    for size in SIZES:
+    for size in sizes:
         numbers |= {
             f"{what} {size}": 0.0 for what in ("n", "area", "seen", "weight", "above", "merged")
         }
@@ -150,12 +156,12 @@ def _home(parts: npt.NDArray[Any], own: npt.NDArray[np.bool_]) -> int:
     return place if inside[place] * 2 >= own.sum() else 0
 
 
-def _shares(counts: dict[str, Any], n_images: int) -> dict[str, Any]:
+def _shares(counts: dict[str, Any], n_images: int, sizes: Sequence[str]) -> dict[str, Any]:
     extra = counts["extra"]
     by_kind = {
         kind: counts[key] / extra if extra else 0.0
         for kind, key in (
-            *((size, f"above {size}") for size in SIZES),
+            *((size, f"above {size}") for size in sizes),
             ("wrong", "wrong"),
             ("background", "background"),
         )
@@ -166,7 +172,7 @@ def _shares(counts: dict[str, Any], n_images: int) -> dict[str, Any]:
             size: counts[f"{what} {size}"] / counts[f"{of} {size}"]
             if counts[f"{of} {size}"]
             else None
-            for size in SIZES
+            for size in sizes
         }
 
     return {
@@ -181,4 +187,4 @@ def _shares(counts: dict[str, Any], n_images: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

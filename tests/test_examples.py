@@ -31,6 +31,69 @@ def run(script: str, *arguments: object, monkeypatch: pytest.MonkeyPatch) -> Non
     assert ended.value.code == 0
 
 
+BAD = {
+    "loss_share.py": (["nowhere", "--result", "r"], "nowhere: no SegmentationClass/*.png"),
+    "compare_strategies.py": (["nowhere", "nowhere", "--result", "r"], "nowhere: "),
+    "rules_that_lose.py": (["nowhere", "--masks", "a=b", "--result", "r"], "nowhere: "),
+    "where_weights_go.py": (["nowhere", "--masks", "a", "--result", "r"], "nowhere: "),
+    "erase_small.py": (["nowhere", "out"], "nowhere: "),
+    "draw_ia_iou.py": ([], "Missing argument 'FOLDER'"),
+    "minutes.py": (["nowhere"], "nowhere: no results *.seed*.json"),
+    "animals/compare_folders.py": (["x", "--folder", "a=b", "--result", "r"], "x: "),
+    "animals/shared_photos.py": (["nowhere", "--result", "r"], "nowhere: "),
+    "animals/keep_tables.py": (["nowhere"], "Missing argument 'RESULTS'"),
+    "animals/findings.py": (["nowhere", "page.md"], "page.md: "),
+}
+"""Arguments of each script that it refuses, and what its message contains."""
+
+
+@pytest.mark.parametrize(
+    "script",
+    sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")),
+)
+def test_bad_input_ends_with_one_sentence(
+    script: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    arguments, said = BAD[script]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.startswith(("Error: ", "Usage: "))
+    assert "unexpected" not in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_masks_of_another_set_are_named(
+    shapes_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    first = sorted(open_set(shapes_set))[0]
+    for folder in ("SegmentationClass", "SegmentationObject", "m"):
+        side = 3 if folder != "SegmentationObject" else 4
+        write_index_png(tmp_path / folder / f"{first}.png", np.ones((side, side), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    for script, given, named in (
+        ("loss_share.py", ["."], f"SegmentationObject/{first}.png"),
+        ("where_weights_go.py", [str(shapes_set), "--masks", "m=m"], f"m/{first}.png"),
+    ):
+        monkeypatch.setattr(sys, "argv", [script, *given, "--result", "r"])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+        assert ended.value.code == 2
+        assert f"Error: {named}: differs in size" in capsys.readouterr().err
+
+
 @pytest.fixture
 def masks(shapes_set: Path, tmp_path: Path) -> dict[str, Path]:
     """Masks of some photos only, eroded by noise; 255 at some pixels."""

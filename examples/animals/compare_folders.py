@@ -17,7 +17,9 @@ from pathlib import Path
 import click
 
 from sbdata.benchmark.pooled import Run, pooled_differences
+from sbdata.cli import run
 from sbdata.cli.pairs import read_pairs
+from sbdata.errors import InputError
 from sbdata.metrics.bootstrap import Bootstrap, bootstrap
 from sbdata.score.run import ScoreOptions, score_folder
 from sbdata.score.truth import truth_from_set
@@ -40,7 +42,7 @@ def main(scored: Path, folders: tuple[str, ...], method: str, result: Path) -> N
     for name, folder in read_pairs("--folder", folders).items():
         kind, colon, seed = name.rpartition(":")
         if not colon or not seed.isdecimal():
-            raise click.ClickException(f"--folder takes KIND:SEED=FOLDER, not {name!r}")
+            raise InputError(f"--folder takes KIND:SEED=FOLDER, not {name!r}")
         found = score_folder(Path(folder), truth, ScoreOptions(resamples=0))
         runs[method, kind, int(seed)] = bootstrap(found.tables, found.bins, resamples=10_000)
     control, *kinds = dict.fromkeys(kind for _, kind, _ in runs)
@@ -64,4 +66,4 @@ def main(scored: Path, folders: tuple[str, ...], method: str, result: Path) -> N
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 from markupsafe import Markup
 
 from sbdata.benchmark.ordering import method_order
 from sbdata.benchmark.pooled import PooledDifference, Run, pooled_differences
 from sbdata.benchmark.records import FORMAT, ResultRecord, read_result
 from sbdata.benchmark.values import LOST_THRESHOLD
+from sbdata.cli import run
 from sbdata.drawing.svg import Figure, element, figure, line, text
 from sbdata.errors import InputError
 from sbdata.formatting import caption, estimate, percent, signed
@@ -38,6 +39,7 @@ from sbdata.report.leaderboard_markdown import markdown_table, write_into_readme
 from sbdata.score.tables_file import read_tables
 from sbdata.sizes import SizeBins
 from sbdata.storage import write_text
+from sbdata.text_files import read_text
 
 VALUES = ("miou", *(f"ia{size}.class_mean" for size in ("", "_small", "_medium", "_large")))
 """Values in the tables; class means, as in the paper."""
@@ -54,7 +56,7 @@ REMEDY = "restore the file"
 
 def main(results: Path, page: Path) -> None:
     """Rewrite the tables of a page and its figures."""
-    body = page.read_text()
+    body = read_text(page)
     tables: dict[str, str] = {}
     points: dict[str, list[tuple[str, float, float]]] = {}
     claim = finished(read_runs(results / "claim"), (CONTROL, *STRATEGIES))
@@ -500,5 +502,13 @@ def _forest(found: Sequence[PooledDifference]) -> Figure:
     return figure(said, left + column * len(values), height, parts)
 
 
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.argument("page", type=click.Path(path_type=Path))
+def command(results: Path, page: Path) -> None:
+    """Rewrite the tables and figures of PAGE from the folder RESULTS."""
+    main(results, page)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    run(command)

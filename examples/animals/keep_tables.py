@@ -11,12 +11,15 @@ anew with other masks have the same predictions.
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
+
+import click
 
 from sbdata.benchmark.entries import read_records
 from sbdata.benchmark.records import read_result
 from sbdata.benchmark.steps.scores import TABLES, VALUES, read_score
+from sbdata.cli import run
+from sbdata.errors import InputError
 
 
 def main(work: Path, results: Path) -> None:
@@ -25,11 +28,22 @@ def main(work: Path, results: Path) -> None:
     scores = [(read_score(folder), folder / TABLES) for folder in folders]
     (results / "tables").mkdir(parents=True, exist_ok=True)
     for path in sorted({record.file for record in read_records([results])[0]}):
-        (scored,) = read_result(path).sets.values()
+        sets = read_result(path).sets
+        if len(sets) != 1:
+            raise InputError(f"{path}: has {len(sets)} scored sets; keep tables of one set alone")
+        (scored,) = sets.values()
         for own, tables in scores:
             if (own.predictions, own.figures) == (scored.predictions, scored.figures):
                 shutil.copyfile(tables, results / "tables" / f"{path.stem}.npz")
 
 
+@click.command()
+@click.argument("work", type=click.Path(path_type=Path))
+@click.argument("results", type=click.Path(path_type=Path))
+def command(work: Path, results: Path) -> None:
+    """Copy the tables of every result in the folder RESULTS that was scored in the folder WORK."""
+    main(work, results)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    run(command)

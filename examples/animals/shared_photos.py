@@ -28,7 +28,9 @@ from typing import Any
 import click
 import numpy as np
 
+from sbdata.cli import run
 from sbdata.cli.pairs import read_pairs
+from sbdata.errors import InputError
 from sbdata.masks import VOID, read_index_png, write_index_png
 from sbdata.score.ground_truth import GroundTruth, Loader
 from sbdata.score.run import ScoreOptions, score_folder
@@ -53,11 +55,11 @@ def main(
     folders = {name: Path(at) for name, at in read_pairs("--masks", own).items()}
     published = {name: Path(at) for name, at in read_pairs("--other", others).items()}
     if twice := sorted(folders.keys() & published.keys()):
-        raise click.ClickException(f"{twice[0]!r} names two folders; give each a name of its own")
+        raise InputError(f"{twice[0]!r} names two folders; give each a name of its own")
     every = [*folders.values(), *published.values()]
     ids = [i for i in truth.image_ids if all((at / f"{i}.png").is_file() for at in every)]
     if not every or not ids:
-        raise click.ClickException("no photo has a mask in every folder; give --masks or --other")
+        raise InputError("no photo has a mask in every folder; give --masks or --other")
     shared = restricted(truth, ids)
     options = ScoreOptions(predicted_void=True)
     found: dict[str, Any] = {}
@@ -116,4 +118,4 @@ def _numbers(taxonomy: Taxonomy, written: Taxonomy) -> np.ndarray[Any, np.dtype[
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -87,17 +87,30 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; print errors as one sentence on stderr (``--debug``: a traceback)."""
+    """Run the command line."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
-    use_plain_characters()
     if arguments[:1] and arguments[0] not in OTHERS_CODE:
         # pyarrow imports pandas, if it is installed, with its first array: a third of a second that
         # these commands do not need.
         sys.meta_path.insert(0, _NoPandas)
+    run(cli, "sbdata")
+
+
+def run(command: click.Command, name: str | None = None) -> NoReturn:
+    """Run a command with the arguments of this process, then exit.
+
+    Errors are printed as one sentence on stderr; the argument ``--debug`` adds a traceback.
+
+    Args:
+        command: Command to run.
+        name: Name of the program in messages; by default that of the running script.
+    """
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    use_plain_characters()
     try:
         _check_not_empty(arguments)
-        status = cli.main(arguments, prog_name="sbdata", standalone_mode=False)
+        status = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would interrupt the message
