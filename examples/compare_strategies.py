@@ -27,6 +27,7 @@ from typing import Any
 import click
 import torch
 
+from sbdata.benchmark.cache import locked
 from sbdata.benchmark.steps.prediction import predict_set
 from sbdata.cli import run
 from sbdata.cli.progress import showing_progress
@@ -43,7 +44,7 @@ from sbdata.train.devices import init_distributed
 from sbdata.train.preset import load_preset
 from sbdata.train.registry import FIRST_PHASE
 from sbdata.train.samples import check_images, images_of_set
-from sbdata.train.strategies import run_strategy
+from sbdata.train.strategies import needs_first_phase, run_strategy
 from sbdata.yaml_files import parse_yaml
 
 FIGURES = ("miou", "ia.class_mean",
@@ -132,15 +133,20 @@ def main(
                 row, folder = compared.rows[name], _folder(runs, seed, name, compared)
                 _copy_first_phase(row, runs / f"seed-{seed}", folder.parent)
                 own = load_preset(preset, (*overrides, *row.changes))
-                abouts[seed, name] = run_strategy(
-                    row.strategy,
-                    images,
-                    own,
-                    folder.parent,
-                    place,
-                    seed=seed,
-                    progress=lambda stage, *of, s=seed, n=name: progress(f"{s} {n} ({stage})", *of),
-                )
+                # Rows of one seed may share their first phase: the second call waits for it.
+                shared = needs_first_phase(row.strategy, folder.parent)
+                with locked(folder), locked(folder.parent / FIRST_PHASE, when=shared):
+                    abouts[seed, name] = run_strategy(
+                        row.strategy,
+                        images,
+                        own,
+                        folder.parent,
+                        place,
+                        seed=seed,
+                        progress=lambda stage, *of, s=seed, n=name: progress(
+                            f"{s} {n} ({stage})", *of
+                        ),
+                    )
                 for root in scored:
                     opened = open_set(root)
                     predict_set(

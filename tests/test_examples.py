@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
 from sbdata.benchmark.records import write_result
 from sbdata.benchmark.steps.scores import SetScore
+from sbdata.errors import InputError
 from sbdata.masks import read_index_png, write_index_png
 from sbdata.metrics import Accumulator, score_image
 from sbdata.score.truth import truth_from_set
@@ -235,6 +237,29 @@ def test_a_row_is_predicted_with_its_own_settings(
         record = tmp_path / "runs" / folder / shapes_set.name / ".made-by.json"
         assert json.loads(record.read_text())["flip"] is flip
     assert json.loads(out.read_text())["rows"]["turned"]["changes"] == ["inference.flip=true"]
+
+
+def test_calls_that_divide_the_rows_of_a_seed_lock_its_first_phase(
+    shapes_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+    def trained(name: str, images: object, preset: object, out: Path, *_: object, **more: object):
+        for folder in (name, "first-phase"):
+            with pytest.raises(Timeout), FileLock(out / f"{folder}.lock", blocking=False):
+                pass
+        raise InputError("both were locked")
+
+    monkeypatch.setattr("sbdata.train.strategies.run_strategy", trained)
+    options = [*TINY, "--row", "ce", "--runs", tmp_path / "runs", "--result", tmp_path / "r.json"]
+    arguments = ["compare_strategies.py", shapes_set, shapes_set, *options]
+    monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(EXAMPLES / "compare_strategies.py"), run_name="__main__")
+    assert "Error: both were locked" in capsys.readouterr().err
 
 
 def test_a_kill_leaves_no_half_of_a_copied_first_phase(

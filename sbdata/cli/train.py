@@ -123,8 +123,8 @@ def train(
     """Train a segmenter on masks, with one strategy or several.
 
     Each run is written to OUT/seed-N/STRATEGY: model.pt, run.json and log.csv. An interrupted run
-    resumes from its checkpoint; finished runs are not repeated. Under torchrun, every process takes
-    its share of each batch.
+    resumes from its checkpoint; finished runs are not repeated. A run that another process is
+    training is refused. Under torchrun, every process takes its share of each batch.
     """
     if listing:
         _list(as_json)
@@ -136,6 +136,7 @@ def train(
     from sbdata.cli.progress import showing_progress
     from sbdata.machine import check_output
     from sbdata.train.devices import init_distributed
+    from sbdata.train.lock import locked_run
     from sbdata.train.preset import load_preset
     from sbdata.train.registry import find_strategy
     from sbdata.train.samples import check_images
@@ -156,19 +157,19 @@ def train(
             say(f"note: {note}", err=True)
         for number in seed or (0,):
             for name in names:
-                about = run_strategy(
-                    name,
-                    found,
-                    settings,
-                    out / f"seed-{number}",
-                    place,
-                    seed=number,
-                    tensorboard=tensorboard,
-                    progress=lambda stage, done, total, n=number: progress(  # type: ignore[misc]
-                        f"seed {n} {stage}", done, total
-                    ),
-                )
-                runs.append({**about, "folder": str(out / f"seed-{number}" / name)})
+                folder = out / f"seed-{number}"
+                with locked_run(name, folder, place):
+                    about = run_strategy(
+                        name,
+                        found,
+                        settings,
+                        folder,
+                        place,
+                        seed=number,
+                        tensorboard=tensorboard,
+                        progress=lambda stage, *of, n=number: progress(f"seed {n} {stage}", *of),
+                    )
+                runs.append({**about, "folder": str(folder / name)})
     if not place.is_first:
         return
     if as_json:

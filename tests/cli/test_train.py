@@ -91,6 +91,45 @@ def test_what_is_there_is_not_trained_again(trained: Path, shapes_set: Path) -> 
     assert model.stat().st_mtime_ns == before
 
 
+def test_a_run_that_another_process_trains_is_refused(
+    shapes_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strategies that share a first phase wait for it; others may be trained at the same time."""
+    from sbdata.train.devices import DistributedContext
+    from sbdata.train.lock import locked_run
+
+    monkeypatch.chdir(tmp_path)
+    place = DistributedContext(torch.device("cpu"))
+
+    def train(strategy: str) -> None:
+        command = (
+            "train",
+            "--set",
+            str(shapes_set),
+            *TINY,
+            "--strategy",
+            strategy,
+            "--out",
+            "runs",
+        )
+        cli.main(list(command), standalone_mode=False)
+
+    seed = Path("runs/seed-0")
+    with locked_run("ce", seed, place):
+        for strategy, folder in (("ce", "ce"), ("sb-ft", "first-phase")):
+            with pytest.raises(InputError, match=f"{seed / folder} is being trained by another"):
+                train(strategy)
+        with locked_run("sb", seed, place):
+            pass
+        assert not (seed / "sb").exists()
+    assert not Path("runs").exists()
+    train("ce")
+    with locked_run("ce", seed, place):
+        train("sb-ft")  # the first phase is finished
+        with pytest.raises(InputError, match=f"{seed / 'ce'} is being trained by another"):
+            train("ce")
+
+
 def rows_of(folder: Path) -> list[dict[str, float]]:
     with (folder / "log.csv").open() as log:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(log)]
