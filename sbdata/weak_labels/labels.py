@@ -162,7 +162,7 @@ def _read_text(path: Path, taxonomy: Taxonomy, wanted: set[str], others: list[st
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        image_id, _, text = line.strip().partition(" ")
+        image_id, _, text = line.strip().replace("\t", " ").partition(" ")
         _note_line(image_id, number, lines, where)
         classes = _checked(text, taxonomy, where)
         if image_id in wanted:

@@ -70,6 +70,12 @@ def test_faults_name_file_and_line(tmp_path: Path, lines: list[str], message: st
         read_labels(path, TWO, ["a"])
 
 
+def test_a_line_of_text_is_separated_by_spaces_or_tabs(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("a red\nb\tred\tdark blue\nc\n")
+    assert read_labels(path, TWO, ["a", "b", "c"]) == {"a": (1,), "b": (1, 2), "c": ()}
+
+
 def test_other_images_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("\ufeffimage_id,classes\r\na,red\r\n\r\nb,2\r\nc,\r\n", encoding="utf-8")
