@@ -10,10 +10,13 @@ and ``environment``: everything else is the same however often a run was interru
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from sbdata.errors import InputError
 from sbdata.fingerprints import digest_of
@@ -264,21 +267,42 @@ def write_result(folder: Path, result: ResultRecord) -> tuple[Path, ResultRecord
 
     A result of another identity (other settings, training data or code) is never replaced. A set
     that was built anew under its name replaces the former one, whose scores stay in the work folder
-    of the bench. Only one process at a time may write a result: half-written files of a killed
-    process are deleted.
+    of the bench. Half-written files of a killed process are deleted.
     """
     path = result_file(folder, result)
-    remove_leftovers(folder, path.name)
-    former = _earlier(path, read_result)
-    if former is not None and (former.identity, former.pseudo) == (result.identity, result.pseudo):
-        result = replace(
-            result,
-            sets={**former.sets, **result.sets},
-            synthetic=former.synthetic or result.synthetic,
-        )
-    result = replace(result, sets=dict(sorted(result.sets.items())))
-    write_text(path, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
+    with _locked(path):
+        former = _earlier(path, read_result)
+        if former is not None and _of_one_run(former, result):
+            result = replace(
+                result,
+                sets={**former.sets, **result.sets},
+                synthetic=former.synthetic or result.synthetic,
+            )
+        result = replace(result, sets=dict(sorted(result.sets.items())))
+        write_text(path, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
     return path, result
+
+
+def _of_one_run(one: ResultRecord, other: ResultRecord) -> bool:
+    return (one.identity, one.pseudo) == (other.identity, other.pseudo)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Lock a file from its reading to its writing, and delete what a killed process left of it.
+
+    The lock is beside the file, because benches with different work folders may share a folder of
+    results. It is deleted afterwards, so that the folder has only results.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with FileLock(lock):
+        try:
+            remove_leftovers(path.parent, path.name)
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
 
 
 def read_result(path: Path) -> ResultRecord:
@@ -339,20 +363,19 @@ def _check_outcomes(scored: ScoredSet, where: str) -> None:
 def write_differences(folder: Path, found: PairedDifferences) -> Path:
     """Write paired differences atomically; pairs of an earlier call of the same run are kept.
 
-    Pairs on a former set of the same name are not: its results are replaced, too. Only one process
-    at a time may write them, as with :func:`write_result`.
+    Pairs on a former set of the same name are not: its results are replaced, too.
     """
     path = differences_file(folder, found)
-    remove_leftovers(folder, path.name)
-    former = _earlier(path, read_differences)
-    pairs = {(p.set, p.first, p.second): p for p in found.pairs}
-    if former is not None:
-        hashes = {p.set: p.set_hash for p in found.pairs}
-        kept = [p for p in former.pairs if _may_be_one(p.set_hash, hashes.get(p.set, ""))]
-        pairs = {(p.set, p.first, p.second): p for p in kept} | pairs
-    whole = replace(found, pairs=tuple(pairs[key] for key in sorted(pairs)))
-    values = {"format": DIFFERENCES_FORMAT, **as_plain(whole)}
-    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+    with _locked(path):
+        former = _earlier(path, read_differences)
+        pairs = {(p.set, p.first, p.second): p for p in found.pairs}
+        if former is not None:
+            hashes = {p.set: p.set_hash for p in found.pairs}
+            kept = [p for p in former.pairs if _may_be_one(p.set_hash, hashes.get(p.set, ""))]
+            pairs = {(p.set, p.first, p.second): p for p in kept} | pairs
+        whole = replace(found, pairs=tuple(pairs[key] for key in sorted(pairs)))
+        values = {"format": DIFFERENCES_FORMAT, **as_plain(whole)}
+        write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
     return path
 
 

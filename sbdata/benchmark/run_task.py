@@ -163,9 +163,7 @@ def _result(
     task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback
 ) -> Written:
     found = result_of(task.params["record"], task.params["sets"], _folders(task, cache))
-    scored = cache.folder(task.inputs["train"])
-    with locked(scored.with_name(f"{scored.name}-result")):  # a second bench may add another set
-        return write_result(Path(task.context["results"]), found)
+    return write_result(Path(task.context["results"]), found)
 
 
 def _compare(task: Task, cache: Cache, place: DistributedContext, shown: ProgressCallback) -> None:
@@ -185,8 +183,7 @@ def _compare(task: Task, cache: Cache, place: DistributedContext, shown: Progres
             tuple(pairs),
             result.shared_identity,
         )
-        with locked(train.with_name("differences")):
-            write_differences(Path(about["results"]), found)
+        write_differences(Path(about["results"]), found)
 
 
 def _of(task: Task, shown: ProgressCallback) -> Callable[[int, int], None]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sbdata.benchmark import records
 from sbdata.benchmark.records import (
     Pair,
     PairedDifferences,
@@ -68,6 +70,46 @@ def test_further_sets_of_one_run_are_kept(tmp_path: Path) -> None:
     assert list(read_result(path).sets) == ["other"]
     path.write_text("damaged")
     assert list(read_result(write_result(tmp_path, RESULT)[0]).sets) == ["three"]
+
+
+@pytest.mark.parametrize(
+    ("write", "one", "other", "read", "sets"),
+    [
+        (
+            write_result,
+            RESULT,
+            replace(RESULT, sets={"other": SCORED}),
+            read_result,
+            lambda found: list(found.sets),
+        ),
+        (
+            write_differences,
+            PairedDifferences("m", 0, "key", (Pair("three", "ce", "sb"),)),
+            PairedDifferences("m", 0, "key", (Pair("other", "ce", "sb"),)),
+            read_differences,
+            lambda found: [pair.set for pair in found.pairs],
+        ),
+    ],
+    ids=["results", "differences"],
+)
+def test_two_benches_that_write_at_once_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write, one, other, read, sets
+) -> None:
+    """The second one writes its set after the first has read the file, before it has written it."""
+    second = threading.Thread(target=write, args=(tmp_path, other))
+    plain = records.write_text
+
+    def interrupted(path: Path, text: str) -> None:
+        if second.ident is None:
+            second.start()
+            second.join(0.5)
+        plain(path, text)
+
+    monkeypatch.setattr(records, "write_text", interrupted)
+    write(tmp_path, one)
+    second.join(60)
+    (path,) = tmp_path.iterdir()  # no lock is left
+    assert sets(read(path)) == ["other", "three"]
 
 
 @pytest.mark.parametrize(
