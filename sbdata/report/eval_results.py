@@ -70,14 +70,15 @@ def eval_results(
         Texts by path, and notes on values that were left out because they are undefined.
 
     Raises:
-        InputError: If a result or set has a name that cannot be used, or two results have the same
-            name and other values.
+        InputError: If a result or set has a name that cannot be used, a result is of several
+            splits, or two results have the same name and other values.
     """
     files: dict[PurePosixPath, str] = {}
     notes = []
     for result in results:
         if result.scored not in datasets:
             continue
+        _check_one_split(result)
         for name in (result.name, result.scored):
             if not is_safe_stem(name):
                 msg = f"{result.source}: {quoted(name)} names no file; rename it"
@@ -91,6 +92,17 @@ def eval_results(
         if undefined:
             notes.append(f"{path}: undefined values are left out: {', '.join(undefined)}")
     return files, notes
+
+
+def _check_one_split(result: HubResult) -> None:
+    """Refuse a result on several splits, which a record has as one text, ``train, val``."""
+    if ", " in result.split:
+        msg = (
+            f"{result.source}: its set {quoted(result.scored)} has several splits "
+            f"({quoted(result.split)}), and a benchmark of the Hub is one split; leave out its "
+            "--dataset-id, or score a set of one split"
+        )
+        raise InputError(msg)
 
 
 def _entries(result: HubResult, repository: str) -> tuple[list[dict[str, object]], list[str]]:

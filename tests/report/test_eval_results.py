@@ -84,6 +84,14 @@ def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
         datasets_of(("lab/pets",), records_of(tmp_path, one, other))
 
 
+def test_a_result_on_several_splits_is_refused(tmp_path: Path) -> None:
+    one = result("irn", "ce", protocol={"split": "train, val"})
+    records = records_of(tmp_path, one, result("irn", "ce", seed=1, scored="cats"))
+    with pytest.raises(InputError, match=r"irn\.ce\.seed0.*'pets-b' has several splits"):
+        eval_results(records, {"pets-b": "lab/pets-b"})
+    assert len(eval_results(records, {"cats": "lab/cats"})[0]) == 1
+
+
 @pytest.mark.parametrize("name", ["../evil", "/evil", ".hidden", "a/b"])
 def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
     (record,) = records_of(tmp_path, result("irn", "ce"))
