@@ -230,7 +230,9 @@ class _Reader:
             objects.append(max(objects) + 1 if single else 0)
         numbers, ids = np.array(classes, np.uint8), np.array(objects, np.uint16)
         class_map, instance_map = numbers[index], ids[index]
-        record = hashlib.sha256(msgspec.json.encode(annotation)).hexdigest()
+        # What a category is, class and thing or stuff, is said elsewhere in the file.
+        meant = msgspec.json.encode([annotation, classes, objects])
+        record = hashlib.sha256(meant).hexdigest()
         unassigned = (instance_map == 0) & (class_map > 0) & (class_map != VOID)
         return GroundTruthImage(
             ImageTruth(class_map, instance_map, ids[ids > 0].astype(np.int32), numbers[ids > 0]),

@@ -585,7 +585,11 @@ def _provenance(
     else:
         lines = sorted(pair for part in parts for pair in part.truth_digests)
         digest = _digest(f"{found}  {image_id}" for image_id, found in lines)
-        hashed = "mask file, and of its segments" if truth.kind == "panoptic" else "mask file"
+        hashed = (
+            "mask file, and of its segments and their classes"
+            if truth.kind == "panoptic"
+            else "mask file"
+        )
         digest_of = f"lines '<SHA-256 of each {hashed}>  <image_id>', sorted by image_id"
     return {
         "sbdata": __version__,

@@ -218,6 +218,33 @@ def test_a_file_that_cannot_be_truth(tmp_path: Path, edit, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda thing, stuff: (thing | {"isthing": 0}, stuff),
+        lambda thing, stuff: (thing, stuff | {"isthing": 1}),
+        lambda thing, stuff: (thing | {"name": "dog"}, stuff | {"name": "cat"}),
+    ],
+)
+def test_the_digest_is_of_all_that_decides_the_truth(tmp_path: Path, change) -> None:
+    """The same PNG and segments are another truth if their categories are something else."""
+    cat, dog = {"id": 2, "name": "cat", "isthing": 1}, {"id": 7, "name": "dog", "isthing": 0}
+    ids = np.array([[5, 5, 6, 0]])
+    segments = [{"id": 5, "category_id": 2}, {"id": 6, "category_id": 7}]
+    loaded = []
+    for place, categories in (("one", [cat, dog]), ("other", [*change(cat, dog)])):
+        file = write(tmp_path / place, {"a": (ids, segments)}, categories)
+        classes = tmp_path / "classes.txt"
+        classes.write_text("cat\ndog\n")
+        loaded.append(truth_from_coco(file, str(classes)).load("a"))
+    one, other = loaded
+    assert (one.truth.class_map.tolist(), one.truth.instance_map.tolist()) != (
+        other.truth.class_map.tolist(),
+        other.truth.instance_map.tolist(),
+    )
+    assert one.digest != other.digest
+
+
+@pytest.mark.parametrize(
     ("segments", "said"),
     [
         (SEGMENTS[:3], "segment 2000001 at x = 0, y = 2 is not in its segments_info"),
