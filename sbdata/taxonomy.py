@@ -76,6 +76,9 @@ COCO80 = Taxonomy(
     ),
 )  # fmt: skip
 
+COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+"""Numbers of COCO's 91 categories that are missing from the list of 80."""
+
 SHAPES8 = Taxonomy(
     "shapes8",
     ("disc", "square", "triangle", "star", "ring", "cross", "crescent", "hexagon"),

@@ -13,15 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.quoting import quoted
+from sbdata.taxonomy import COCO_UNUSED
 
 _MOST = 0.5  # smallest share of a predicted class's object pixels that lie on one other class
 _OF_OBJECTS = 0.25  # smallest share of a predicted class's pixels that lie on objects
 _SEVERAL = 2
 _SHOWN = 5
 _BACKGROUND = frozenset({"background", "_background_", "__background__", "bg"})
-
-# Numbers of COCO's 91 categories that are missing from the list of 80.
-_UNUSED_OF_COCO = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 
 def nothing_but_void(confusion: npt.NDArray[np.int64], pixels: int) -> str:
@@ -132,12 +130,12 @@ def _other_classes(confusion: npt.NDArray[np.int64]) -> dict[int, int]:
 
 def _place_in_80(number: int) -> int | None:
     """Return the number of a category id in COCO's list of 80 classes, None for an unused id."""
-    if number in _UNUSED_OF_COCO:
+    if number in COCO_UNUSED:
         return None
-    return number - sum(unused < number for unused in _UNUSED_OF_COCO)
+    return number - sum(unused < number for unused in COCO_UNUSED)
 
 
-_IDS_OF_80 = [number for number in range(1, 91) if number not in _UNUSED_OF_COCO]
+_IDS_OF_80 = [number for number in range(1, 91) if number not in COCO_UNUSED]
 
 
 def _id_of_80(number: int) -> int | None:

@@ -47,10 +47,17 @@ from sbdata.sources.json_records import (
     read_records,
 )
 from sbdata.storage import is_safe_name, is_safe_stem, unsafe_reason
-from sbdata.taxonomy import CLASS_MAPS
+from sbdata.taxonomy import CLASS_MAPS, COCO80, COCO_UNUSED
 
 _ARRAYS = ("images", "annotations", "categories", "licenses")
 _KNOWN_SPLIT = re.compile(r"(?:train|val)(2014|2017)")
+_FIRST_IMAGE, _LAST_IMAGE = 9, 581_929  # ids in COCO's training and validation splits
+_LAST_STUFF = 183  # from 92 on, COCO's category ids are those of stuff
+
+COCO_CATEGORIES = dict(
+    zip((i for i in range(1, 91) if i not in COCO_UNUSED), COCO80.classes, strict=True)
+)
+"""Names of COCO's 80 categories of objects by their ids."""
 
 
 @dataclass(frozen=True)
@@ -201,15 +208,31 @@ class CocoSource(PhotoFiles):
         """List the images by ascending id; those whose names are unsafe to follow are left out."""
         members = []
         root = self.root.resolve()
+        published = _KNOWN_SPLIT.fullmatch(self.split) is not None and self._has_coco_ids()
         records = read_records(self.file, self.index.image_span)
         for image_id, record in zip(self.index.image_id.tolist(), records, strict=True):
             file_name = self.photos.of(record)
             if file_name is not None and is_safe_name(file_name):
                 found = identities_of(root, file_name, _web_address(record))
-                if _KNOWN_SPLIT.fullmatch(self.split) and _ends_in(file_name, image_id):
+                if published and _ends_in(file_name, image_id):
                     found = (coco_image(image_id), *found)  # renamed without the zeros
                 members.append(Member(str(image_id), file_name, found))
         return members
+
+    def _has_coco_ids(self) -> bool:
+        """Return False if the ids of images or categories cannot be those of COCO's own files.
+
+        Datasets of users have splits called ``train2017``, too, and number their images from 1.
+        """
+        images, things = self.index.image_id, COCO_CATEGORIES
+        return bool(
+            images[0] >= _FIRST_IMAGE
+            and images[-1] <= _LAST_IMAGE
+            and all(
+                things.get(number) == name if number <= max(things) else number <= _LAST_STUFF
+                for number, name in self.categories.items()
+            )
+        )
 
     def _image(
         self,

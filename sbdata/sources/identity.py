@@ -5,6 +5,8 @@ datasets name their files so that the number in the name identifies the image: C
 (``000000391895.jpg``, ``COCO_val2014_000000391895.jpg``), VOC by year and number
 (``2007_000027.jpg``). LVIS and SBD annotate the images of these two. Numbers and years that the two
 do not have are no identity: ``202611301530.jpg`` and ``2024_000001.jpg`` are names of other photos.
+Nor are the six digits of the VOC2007 devkit (``000032.jpg``), which other datasets have as well;
+VOC2012 gives those of its photos that are from 2007 other names.
 """
 
 from __future__ import annotations

@@ -279,20 +279,20 @@ def test_a_split_of_a_source_with_hyphens_is_found(tmp_path: Path, name: str) ->
 @pytest.mark.parametrize(
     ("mine", "theirs"),
     [
-        ("COCO_val2014_000000000003.jpg", "000000000003.jpg"),
-        ("3.jpg", "000000000003.jpg"),
-        ("val-0003.jpg", "000000000003.jpg"),
-        ("000000000003.jpg", "renamed-3.jpg"),
+        ("COCO_val2014_000000000009.jpg", "000000000009.jpg"),
+        ("9.jpg", "000000000009.jpg"),
+        ("val-0009.jpg", "000000000009.jpg"),
+        ("000000000009.jpg", "renamed-9.jpg"),
     ],
 )
 def test_other_spellings_of_a_published_name_are_known(
     tmp_path: Path, mine: str, theirs: str
 ) -> None:
-    ours = coco_folder(tmp_path / "mine", {"val2017": {3: mine, 4: "000000000004.jpg"}})
-    coco = coco_folder(tmp_path / "coco", {"train2017": {3: theirs}, "other": {}})
+    ours = coco_folder(tmp_path / "mine", {"val2017": {9: mine, 42: "000000000042.jpg"}})
+    coco = coco_folder(tmp_path / "coco", {"train2017": {9: theirs}, "other": {}})
     recipe = cats(SourceSpec("mine", ("val2017",), format="coco"), "coco-train2017")
     built = build_set(recipe, tmp_path / "set", Inputs(roots={"mine": ours, "coco": coco}))
-    assert built.manifest.images["image_id"].to_pylist() == ["000000000004"]
+    assert built.manifest.images["image_id"].to_pylist() == ["000000000042"]
 
 
 def test_images_with_one_address_are_one_image(tmp_path: Path) -> None:
@@ -317,6 +317,44 @@ def test_equal_ids_of_datasets_that_are_not_published_are_no_overlap(tmp_path: P
     recipe = cats(spec, "yard-train", "coco-train2017")
     built = build_set(recipe, tmp_path / "set", Inputs(roots={"yard": root, "coco": coco}))
     assert built.manifest.images["image_id"].to_pylist() == ["v1", "v2"]
+
+
+def test_own_images_in_splits_named_like_those_of_coco_are_no_images_of_coco(
+    tmp_path: Path,
+) -> None:
+    """Each split numbers its images from 1, and so do the names."""
+    names = {1: "img_0001.jpg", 42: "img_0042.jpg"}
+    moved = {i: f"new_{name}" for i, name in names.items()}
+    root = coco_folder(tmp_path / "yard", {"val2017": names, "train2017": moved})
+    coco = coco_folder(tmp_path / "coco", {"train2017": numbered(42), "other": {}})
+    recipe = cats(
+        SourceSpec("yard", ("val2017",), format="coco"), "yard-train2017", "coco-train2017"
+    )
+    built = build_set(recipe, tmp_path / "set", Inputs(roots={"yard": root, "coco": coco}))
+    assert built.manifest.images["image_id"].to_pylist() == ["img_0001", "img_0042"]
+
+
+@pytest.mark.parametrize(
+    ("number", "category", "known"),
+    [
+        (42, {"id": 17, "name": "cat"}, True),
+        (42, {"id": 90, "name": "toothbrush"}, True),
+        (42, {"id": 92, "name": "banner"}, True),  # of COCO-Stuff
+        (42, {"id": 1, "name": "cat"}, False),
+        (42, {"id": 0, "name": "cat"}, False),
+        (42, {"id": 12, "name": "street sign"}, False),
+        (8, {"id": 17, "name": "cat"}, False),
+        (581_930, {"id": 17, "name": "cat"}, False),
+    ],
+)
+def test_a_number_in_a_name_is_that_of_coco_if_the_file_has_the_ids_of_coco(
+    tmp_path: Path, number: int, category: dict, known: bool
+) -> None:
+    root = coco_folder(tmp_path, {"train2017": {number: f"renamed-{number}.jpg"}})
+    file = root / "annotations/instances_train2017.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "categories": [category]}))
+    (member,) = open_source(SourceSpec("coco", ("train2017",)), "train2017", root).members()
+    assert (f"coco {number}" in member.identities) == known
 
 
 def test_the_same_file_in_two_splits_is_one_image(tmp_path: Path) -> None:
