@@ -571,6 +571,7 @@ def open_annotations(
     index, strays = _index(
         found["images"], found["annotations"], categories, _wanted(spec), file, photos
     )
+    _check_owners(file, strays)
     return CocoSource(
         name=spec.name,
         split=split,
@@ -580,7 +581,7 @@ def open_annotations(
         categories=categories,
         licenses=_licenses(file, found.get("licenses")),
         index=index,
-        strays=tuple(_strays(spec.name, file, _relative(file, root), strays)),
+        strays=tuple(_strays(spec.name, _relative(file, root), strays)),
     )
 
 
@@ -599,24 +600,33 @@ def _id_problem(record: Record, key: str) -> str:
     return f"has no integer {key} but {quoted(given, 40)}, {rule}"
 
 
-def _strays(
-    source: str, file: Path, relative: str, strays: npt.NDArray[np.int64]
-) -> Iterator[Rejection]:
+def _strays(source: str, relative: str, strays: npt.NDArray[np.int64]) -> Iterator[Rejection]:
     """Yield a rejection for each annotation that belongs to no listed image.
 
     Args:
         source: Name of the source.
-        file: Annotation file.
-        relative: Path of that file in the source.
+        relative: Path of the annotation file in the source.
         strays: One row per annotation: its id, its image's id, start and stop of its record.
     """
-    for annotation_id, image_id, start, stop in strays.tolist():
+    for annotation_id, image_id in strays[:, :2].tolist():
         detail = f"the annotation belongs to image {image_id}, which is not listed"
-        if image_id == MISSING:
-            record = next(read_records(file, np.array([[start, stop]])))
-            problem = _id_problem(record, "image_id")
-            detail = f"the annotation belongs to no image: it {problem}"
         yield Rejection(source, relative, "unknown_image", detail, "", str(annotation_id))
+
+
+def _check_owners(file: Path, strays: npt.NDArray[np.int64]) -> None:
+    """Refuse a file with an object of an unknown image, which would be scored without it.
+
+    Raises:
+        InputError: if the image id of an annotation is not an integer.
+    """
+    ownerless = strays[strays[:, 1] == MISSING]
+    if len(ownerless):
+        record = next(read_records(file, ownerless[:1, 2:]))
+        msg = (
+            f"{file}: not a COCO-format file, annotation {ownerless[0, 0]} "
+            f"{_id_problem(record, 'image_id')} ({len(ownerless):,} such annotations); correct it"
+        )
+        raise InputError(msg)
 
 
 def _relative(file: Path, root: Path) -> str:

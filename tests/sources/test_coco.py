@@ -372,6 +372,13 @@ def test_all_images_that_share_a_repeated_annotation_id_are_rejected(tmp_path: P
     ]  # fmt: skip
 
 
+def test_an_object_without_an_image_is_refused(tmp_path: Path) -> None:
+    lost = annotation(8, 1)
+    del lost["image_id"]
+    with pytest.raises(InputError, match="annotation 8 has no integer image_id, nor any other"):
+        opened(tmp_path, content([image(1)], [annotation(1, 1), lost]))
+
+
 def test_images_that_would_get_the_same_name_are_rejected(tmp_path: Path) -> None:
     images = [image(1), image(2, file_name="a/x.jpg"), image(3, file_name="b/x.png")]
     found, rejections = read(opened(tmp_path, content(images, [])))
@@ -380,9 +387,7 @@ def test_images_that_would_get_the_same_name_are_rejected(tmp_path: Path) -> Non
 
 
 def test_objects_of_no_listed_image_are_reported(tmp_path: Path) -> None:
-    lost = annotation(8, 0)
-    del lost["image_id"]
-    data = content([image(1), image(2)], [annotation(1, 1), annotation(7, 99), lost])
+    data = content([image(1), image(2)], [annotation(1, 1), annotation(7, 99), annotation(8, 0)])
     source = opened(tmp_path, data)
     images, rejections = read(source)
     assert sorted(images) == ["1", "2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,31 @@ def test_another_iscrowd_leaves_the_image_out(tmp_path: Path, given: Any) -> Non
 
 @pytest.mark.parametrize(
     ("image_id", "said"),
-    [("2", "a text"), (2.0, "a number with a point"), (2.5, "with a point"), (7, "not listed"),
-     (None, "no integer image_id"), (2**70, "at most 63 bits")],
+    [("2", "a text"), (2.0, "a number with a point"), (2.5, "with a point"),
+     (None, "None, which is not"), (2**70, "at most 63 bits")],
 )  # fmt: skip
-def test_annotations_of_no_image_are_counted(tmp_path: Path, image_id: Any, said: str) -> None:
-    images, (rejection,) = read(opened(tmp_path, labels({"image_id": image_id})))
+def test_an_annotation_of_an_unknown_image_is_refused(
+    tmp_path: Path, image_id: Any, said: str
+) -> None:
+    """Its image, whichever it is, would be scored without the object."""
+    message = (
+        rf"labels\.json: .*annotation 2 has no integer image_id but .*{said}.*1 such annotations"
+    )
+    with pytest.raises(InputError, match=message):
+        opened(tmp_path, labels({"image_id": image_id}))
+    content = labels({"image_id": image_id, "category_id": 9})
+    content["categories"].append({"id": 9, "name": "fox"})
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    hens = replace(SPEC, class_map={"hen": "hen"})  # foxes are not read
+    assert read(open_coco(hens, "all", tmp_path)) == ({"p1": [False], "p2": []}, [])
+
+
+def test_annotations_of_no_image_are_counted(tmp_path: Path) -> None:
+    images, (rejection,) = read(opened(tmp_path, labels({"image_id": 7})))
     assert images == {"p1": [False], "p2": []}
     assert rejection.reason == "unknown_image"
     assert rejection.annotation_id == "2"
-    assert said in rejection.detail
+    assert "not listed" in rejection.detail
 
 
 @pytest.mark.parametrize("number", [10**18 + 3, 2**63 - 1, -(2**63) + 1])
