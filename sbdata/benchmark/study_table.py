@@ -105,7 +105,8 @@ class StudyTable:
         sets: Names of the scored sets, in the study's order.
         seeds: Seeds of the study.
         synthetic: True if images of a set are generated.
-        n_images: Number of images by scored set; a set without a result is missing.
+        set_hashes: Logical hash by scored set; a set without a result is missing.
+        n_images: Number of images by scored set.
         n_instances: Number of instances by scored set and size.
         n_classes: Number of classes with such an instance, by scored set and size.
         rows: Rows, in the study's order of methods and strategies.
@@ -118,6 +119,7 @@ class StudyTable:
     sets: tuple[str, ...]
     seeds: tuple[int, ...]
     synthetic: bool
+    set_hashes: Mapping[str, str]
     n_images: Mapping[str, int]
     n_instances: Mapping[str, Mapping[str, int]]
     n_classes: Mapping[str, Mapping[str, int]]
@@ -198,6 +200,7 @@ def _table(
         sets,
         study.seeds,
         any(board.synthetic for board in boards.values()),
+        {name: board.protocol["set_hash"] for name, board in boards.items()},
         {name: board.n_images for name, board in boards.items()},
         {name: board.n_instances for name, board in boards.items()},
         {name: board.n_classes for name, board in boards.items()},

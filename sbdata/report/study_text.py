@@ -8,7 +8,7 @@ from sbdata.benchmark.study import Study
 from sbdata.benchmark.study_table import CONTROL, FIGURES, Cell, StudyRow, StudyTable
 from sbdata.formatting import caption, count, estimate
 from sbdata.report.leaderboard_markdown import escaped, markdown_table
-from sbdata.report.leaderboard_text import change_shown
+from sbdata.report.leaderboard_text import change_shown, short_hash
 from sbdata.report.pages import render
 
 NOT_RUN = "not run"
@@ -29,7 +29,8 @@ def heading_of(table: StudyTable) -> str:
 def caption_of(table: StudyTable) -> str:
     """Return the caption of a table: images, instances and classes once, and the intervals."""
     numbers = [
-        f"{name}: {count(table.n_images[name], 'image')} ({_sizes(table, name)})."
+        f"{name}: {count(table.n_images[name], 'image')}, logical hash "
+        f"{short_hash(table.set_hashes[name])} ({_sizes(table, name)})."
         if name in table.n_images
         else f"{name}: {NOT_RUN}."
         for name in table.sets

@@ -60,7 +60,9 @@ def test_values_intervals_and_differences(tmp_path: Path) -> None:
     assert by_name["eps", "sb-ewc"] == {}  # that result is of other settings
     assert table.notes[0] == "1 result with other settings than the study's left out."
 
-    assert "pets-b: 100 images (IA: 60 instances, 3 classes; IA_S: 10" in caption_of(table)
+    assert "pets-b: 100 images, logical hash h0 (IA: 60 instances, 3 classes; IA_S: " in caption_of(
+        table
+    )
     assert "pets-val: not run." in caption_of(table)
     assert len(titles_of(table, " ")) == 3 + 2 * 5
     rows = rows_of(table, "<br>")

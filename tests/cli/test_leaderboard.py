@@ -24,7 +24,11 @@ def test_command_prints_and_writes(tmp_path: Path) -> None:
     given = [str(tmp_path / "results"), "--out", str(out), "--readme", str(readme)]
     done = CliRunner().invoke(leaderboard, given, catch_exceptions=False)
     assert done.exit_code == 0
-    assert "Trained on pets-train, scored on pets-b: 100 images." in done.output
+    said = (
+        "Trained on pets-train, scored on pets-b: 100 images. Logical hashes: pets-train t0, "
+        "pets-b h0. IA: 60 instances"
+    )
+    assert said in done.output
     assert "0.500 ± 0.000" in done.output
     assert "sb-ewc − ce" in done.output
     assert "Pseudo-masks of pets-train" in done.output

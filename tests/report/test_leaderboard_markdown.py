@@ -45,6 +45,14 @@ def test_readme_is_rewritten_between_its_markers_and_twice_is_once(tmp_path: Pat
     assert [part.count("seeds 25.0 %<br>→ masks 50.0 % |") for part in (first, second)] == [1, 1]
 
 
+def test_a_board_says_on_which_sets_it_is(tmp_path: Path) -> None:
+    """A name tells nothing: a set can be built anew under it."""
+    trained, scored = "0123456789ab" + 52 * "c", "fedcba987654" + 52 * "3"
+    write(tmp_path, [result("irn", "ce", training_hash=trained, protocol={"set_hash": scored})])
+    said = "Logical hashes: pets-train 0123456789ab, pets-b fedcba987654."
+    assert said in markdown_of(the_board(tmp_path))
+
+
 @pytest.mark.parametrize(
     "text",
     [
