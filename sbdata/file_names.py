@@ -57,14 +57,25 @@ class FileNames:
         """
         form = composed(name)
         if form in self._twins:
-            one, other = self._by_form[form], self._twins[form]
-            where = f"{self._where}: " if str(self._where) else ""
-            msg = (
-                f"{where}{one!a} and {other!a} are one name in two Unicode forms (NFC and NFD), so "
-                "either file could be meant; keep one of the two"
-            )
-            raise AmbiguousNameError(msg)
+            raise self._ambiguous(form, "either file could be meant; keep one of the two")
         return self._by_form.get(form)
+
+    def check_distinct(self) -> None:
+        """Check that no two names differ only in form, because they would find the same file.
+
+        Raises:
+            AmbiguousNameError: If two do.
+        """
+        for form in self._twins:
+            raise self._ambiguous(form, "one file would be taken for both; rename one of the two")
+
+    def _ambiguous(self, form: str, why: str) -> AmbiguousNameError:
+        one, other = self._by_form[form], self._twins[form]
+        where = f"{self._where}: " if str(self._where) else ""
+        return AmbiguousNameError(
+            f"{where}{one!a} and {other!a} are one name in two Unicode forms (NFC and NFD), "
+            f"so {why}"
+        )
 
 
 def stored(folder: Path, name: str) -> Path:

@@ -184,8 +184,10 @@ def list_predictions(
 
     Raises:
         InputError: If the folder does not exist or is empty.
-        AmbiguousNameError: If the folder contains two files of one image.
+        AmbiguousNameError: If the folder contains two files of one image, or two images would have
+            one file.
     """
+    FileNames(image_ids, "ids of the truth").check_distinct()
     names = _names_in(folder)
     there = FileNames(names, folder)
     found = {i: name for i in image_ids if (name := there.find(f"{i}.png")) is not None}

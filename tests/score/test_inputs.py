@@ -357,3 +357,11 @@ def test_all_problems_of_all_folders_come_at_once(dataset: Dataset, tmp_path) ->
         written = list(csv.DictReader(stream))
     assert len(written) == 36
     assert written[3]["detail"] == "values 40 (22100 pixels); voc20 has 0..20, map them to classes"
+
+
+def test_one_file_is_not_the_prediction_of_two_images(tmp_path: Path) -> None:
+    """Ids in two Unicode forms would both find the file, whatever its form is."""
+    save(tmp_path / "caf\xe9.png", VALUES)
+    assert list_predictions(tmp_path, ["cafe\u0301"]).found == {"cafe\u0301"}
+    with pytest.raises(InputError, match="one file would be taken for both; rename one"):
+        list_predictions(tmp_path, ["caf\xe9", "cafe\u0301"])
