@@ -165,7 +165,10 @@ def mask_of_maps(
 
 def _normalised(values: Map, how: str) -> Map:
     if how == "max":
-        return np.asarray(values / (values.max() + np.float32(_TINY)), np.float32)
+        largest = values.max()
+        if largest < 0:  # nothing speaks for the class; a division would turn the signs around
+            return values
+        return np.asarray(values / (largest + np.float32(_TINY)), np.float32)
     if how == "min-max":
         low = values.min()
         spread = values.max() - low + np.float32(_TINY)

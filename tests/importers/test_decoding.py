@@ -120,6 +120,12 @@ def test_normalised_maps() -> None:
     assert mask_of_maps(maps, Rule("constant", 0.6, "min-max")).tolist() == [[0, 0, 2]]
 
 
+def test_a_map_below_zero_stays_below_zero() -> None:
+    """Maps before the ReLU, of a class that the network does not see anywhere in the photo."""
+    maps = ClassMaps((2, 5), np.array([[[-5, -2, -1]], [[1, 4, 1]]], np.float32))
+    assert mask_of_maps(maps, Rule("constant", 0.6, "max")).tolist() == [[0, 5, 0]]
+
+
 def test_refined_scores_decide() -> None:
     maps = ClassMaps((4,), np.array([[[0.9, 0.9, 0.1]]], np.float32))
 
