@@ -220,6 +220,7 @@ def import_masks(request: Request, out: Path, progress: Progress | None = None) 
         if problems:
             raise _not_imported(request.folder, problems)
         made = [row for row in rows if isinstance(row, _Made)]
+        _check_saliency(request, made)
         record = _record(found, made, folder / IMPORTED_MASKS)
         write_record(folder, record)
     return record
@@ -230,6 +231,16 @@ def _not_imported(folder: Path, problems: Sequence[str]) -> InputError:
     more = [f"  ... and {len(problems) - _FEW:,} more"] if len(problems) > _FEW else []
     lines = [f"{folder}: {len(problems):,} {noun} cannot be imported, nothing was written"]
     return InputError("\n".join([*lines, *(f"  {text}" for text in problems[:_FEW]), *more]))
+
+
+def _check_saliency(request: Request, made: Sequence[_Made]) -> None:
+    """Refuse saliency maps of 0 and 1, of which each pixel would count as hardly salient."""
+    if 0 < max((row.salience for row in made), default=0) <= np.float32(1 / 255):
+        msg = (
+            f"{request.saliency}: its maps hold only 0 and 1, but 255 is the most salient; "
+            "multiply them by 255"
+        )
+        raise InputError(msg)
 
 
 @contextmanager
@@ -255,12 +266,13 @@ def _building(out: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class _Made:
-    """The written mask of one image."""
+    """The written mask of one image, and the largest value of its saliency map."""
 
     image_id: str
     facts: MaskFacts
     digests: Mapping[str, str]
     fitted: str
+    salience: float = 0.0
 
 
 MakeRefine = Callable[[str], Refine]
@@ -307,7 +319,7 @@ def _attempt(
 def _make(found: Detected, refiner: MakeRefine | None, folder: Path, image_id: str) -> _Made:
     request = found.request
     target, classes = request.target, len(request.target.taxonomy)
-    size = target.size_of(image_id)
+    size, salience = target.size_of(image_id), 0.0
     if image_id not in found.layout.files:
         if size is None:
             msg = f"image {image_id}: no file, and its size is not known; give --photos"
@@ -326,11 +338,12 @@ def _make(found: Detected, refiner: MakeRefine | None, folder: Path, image_id: s
                 shape = (maps.maps.shape[1], maps.maps.shape[2])
                 saliency, digest = _saliency(found, image_id, shape)
                 digests |= digest
+                salience = 0.0 if saliency is None else float(saliency.max())
                 refine = None if refiner is None else refiner(image_id)
                 mask = mask_of_maps(maps, found.rule, saliency, refine)
             check_classes(mask, classes)
     write_index_png(folder / f"{image_id}.png", np.ascontiguousarray(mask))
-    return _Made(image_id, facts_of(mask), digests, fitted)
+    return _Made(image_id, facts_of(mask), digests, fitted, salience)
 
 
 def _saliency(

@@ -283,6 +283,19 @@ def test_saliency_must_be_there(target: Target, tmp_path: Path) -> None:
         import_masks(request, tmp_path / "again")
 
 
+def test_saliency_of_0_and_1_is_refused(target: Target, tmp_path: Path) -> None:
+    for image_id, mask in MASKS.items():
+        save(tmp_path / "maps" / f"{image_id}.npy", irn(mask))
+        save_picture(tmp_path / "ones" / f"{image_id}.png", (mask > 0).astype(np.uint8), "L")
+        levels = np.where(mask, np.uint8(255), np.uint8(0))
+        save_picture(tmp_path / "levels" / f"{image_id}.png", levels, "L")
+    request = Request(tmp_path / "maps", target, "it", changes=Changes(background="saliency"))
+    with pytest.raises(InputError, match="ones: its maps hold only 0 and 1, but 255 is the most"):
+        import_masks(replace(request, saliency=tmp_path / "ones"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    import_masks(replace(request, saliency=tmp_path / "levels"), tmp_path / "out")
+
+
 def test_refined_along_the_photos_edges(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     mask = np.zeros((24, 24), np.uint8)
