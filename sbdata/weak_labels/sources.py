@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
+from sbdata.images import DAMAGE, open_image
 from sbdata.sets import EvaluationSet
 from sbdata.storage import sha256_of
 from sbdata.weak_labels.boxes import read_boxes
@@ -61,6 +63,7 @@ class WeakSources:
             if lacking is not None:
                 msg = f"{saliency}: no {lacking}.png; --saliency needs a map of every image"
                 raise InputError(msg)
+            _check_levels(saliency, opened.image_ids)
         return weak_set(
             opened, folder, boxes=boxes, saliency=saliency or None, labels=labels, hashes=hashes
         )
@@ -73,6 +76,26 @@ class WeakSources:
         path = Path(self.boxes)
         own = f"boxes of {'COCO JSON' if path.is_file() else 'VOC XML'} {path.name}{_hash(path)}"
         return own if self.labels is None else f"{said}; {own}"
+
+
+def _check_levels(saliency: Path, image_ids: Sequence[str]) -> None:
+    """Refuse saliency maps of 0 and 1, of which each pixel would count as hardly salient.
+
+    Maps are read until one has a larger value, which is mostly the first. Those that cannot be read
+    are refused where a method uses them.
+    """
+    largest = 0
+    for image_id in image_ids:
+        with suppress(*DAMAGE), open_image(saliency / f"{image_id}.png", ["PNG"]) as image:
+            largest = max(largest, *image.convert("L").getextrema())
+        if largest > 1:
+            return
+    if largest == 1:
+        msg = (
+            f"{saliency}: its maps hold only 0 and 1, but 255 is the most salient; multiply them "
+            "by 255"
+        )
+        raise InputError(msg)
 
 
 def _labels_origin(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sbdata.errors import InputError
 from sbdata.sets import open_set
@@ -33,3 +34,15 @@ def test_sources_are_described_for_a_result(sets, tmp_path: Path) -> None:
     assert said.endswith(f"; boxes of VOC XML {tmp_path.name}")
     with pytest.raises(InputError, match=r"labels.csv: has no labels of image .* .6 of 6 images"):
         WeakSources(labels=labels).read(open_set(sets.training), None)
+
+
+def test_saliency_maps_of_0_and_1_are_refused(sets: Sets, tmp_path: Path) -> None:
+    opened = open_set(sets.training)
+    for image_id in opened:
+        Image.new("L", (4, 4), 1).save(tmp_path / f"{image_id}.png")
+    sources = WeakSources(saliency=str(tmp_path))
+    with pytest.raises(InputError, match="its maps hold only 0 and 1.*multiply them by 255"):
+        sources.read(opened, None)
+    for levels in (0, 255):  # one map suffices to see the range; a black one shows nothing
+        Image.new("L", (4, 4), levels).save(tmp_path / f"{opened.image_ids[-1]}.png")
+    assert len(sources.read(opened, None).rows) == len(opened)
