@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from sbdata_baselines.methods.controls import LABELS_ONLY
 from sbdata_baselines.stages.maps import read_maps
 from scipy.stats import mannwhitneyu
 
+from sbdata.benchmark.baseline import Baseline
 from sbdata.curate.build import build_set
 from sbdata.curate.inputs import Inputs
 from sbdata.masks import read_index_png
 from sbdata.recipe import load_recipe
 from sbdata.sets import EvaluationSet, open_set
 from sbdata.weak_labels.weak_set import WeakSet, weak_set
+from tests.baselines.weak_examples import last_stage, run_all
 
 
 def write_shapes(root: Path, n: int, pool: int = 16) -> tuple[EvaluationSet, WeakSet]:
@@ -38,8 +41,23 @@ def mean_iou(masks: Path, truth: EvaluationSet) -> float:
     return float(np.mean([inter[c] / union[c] for c in sorted(there - {255})]))
 
 
-def assert_objects_stand_out(truth: EvaluationSet, weak: WeakSet, maps: Path, masks: Path) -> None:
-    """Check that maps and masks are well above chance; not more."""
+def assert_above_labels_alone(
+    baseline: Baseline, overrides: tuple[str, ...], root: Path, margin: float = 0.1
+) -> None:
+    """Check that the masks of 40 photos, by the preset ``smoke``, have more IoU than stripes."""
+    truth, weak = write_shapes(root, 40)
+    masks = run_all(last_stage(baseline, "smoke", overrides), weak, root / "run")
+    floor = mean_iou(run_all(last_stage(LABELS_ONLY, "smoke"), weak, root / "run"), truth)
+    assert mean_iou(masks, truth) > floor + margin
+
+
+def assert_objects_stand_out(
+    baseline: Baseline, overrides: tuple[str, ...], root: Path, stage: str
+) -> None:
+    """Check that the maps of a stage and the masks of 24 photos are well above chance; not more."""
+    truth, weak = write_shapes(root, 24, pool=12)
+    masks = run_all(last_stage(baseline, "smoke", overrides), weak, root / "run")
+    (maps,) = (root / "run").glob(f"{stage}-*")
     seen, there, ranks = [], [], []
     for row in weak.rows:
         found = read_maps(maps, row.image_id)

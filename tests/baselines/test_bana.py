@@ -19,7 +19,7 @@ from sbdata.train.refine import CRF_PARAMETERS, CrfParameters
 from sbdata.weak_labels.weak_set import weak_set
 from tests.baselines.boxed_examples import write_boxed
 from tests.baselines.shapes_examples import mean_iou, write_shapes
-from tests.baselines.weak_examples import CPU, last_stage, run_all, task_of, tiny
+from tests.baselines.weak_examples import CPU, last_stage, run_all, run_paper, task_of, tiny
 from tests.benchmark.stage_runs import run_stage
 
 PAPER = (
@@ -42,11 +42,7 @@ POOLED = PooledSettings(
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_boxed(tmp_path / "photos", empty=3)
-    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
-    for row in weak.rows:
-        mask = read_index_png(masks / f"{row.image_id}.png")
-        assert mask.shape == row.size
-        assert set(mask.ravel().tolist()) <= {0, *row.classes, VOID}
+    masks = run_paper(BASELINE, PAPER, weak, tmp_path / "run", others=(0, VOID))
     assert not read_index_png(masks / "p3.png").any()
 
 

@@ -5,13 +5,7 @@ from pathlib import Path
 from sbdata_baselines.methods.cda import BASELINE
 
 from sbdata.benchmark.stage import in_order
-from tests.baselines.weak_examples import (
-    assert_only_labelled,
-    last_stage,
-    run_all,
-    tiny,
-    write_weak,
-)
+from tests.baselines.weak_examples import last_stage, run_paper, tiny, write_weak
 
 # The parts that other methods test, too, have a small backbone here.
 PAPER = (
@@ -27,9 +21,7 @@ PAPER = (
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", n=2)
-    last = last_stage(BASELINE, "paper", PAPER)
-    masks = run_all(last, weak, tmp_path / "run")
-    assert_only_labelled(weak, masks)
+    run_paper(BASELINE, PAPER, weak, tmp_path / "run")
 
 
 def test_the_second_round_has_maps_of_the_second_classifier() -> None:

@@ -16,7 +16,6 @@ from sbdata_baselines.edam import (
     salient_pseudo_masks,
     train_attention,
 )
-from sbdata_baselines.methods.controls import LABELS_ONLY
 from sbdata_baselines.methods.edam import BASELINE, AttentionSettings
 from sbdata_baselines.methods.edam import SalientMaskSettings as Masks
 from sbdata_baselines.settings import (
@@ -34,16 +33,8 @@ from sbdata_baselines.stages.saliency_maps import saliency_maps
 from sbdata.benchmark.stage import StageContext
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
-from tests.baselines.shapes_examples import mean_iou, write_shapes
-from tests.baselines.weak_examples import (
-    CPU,
-    assert_only_labelled,
-    last_stage,
-    run_all,
-    task_of,
-    tiny,
-    write_weak,
-)
+from tests.baselines.shapes_examples import assert_above_labels_alone
+from tests.baselines.weak_examples import CPU, run_paper, task_of, tiny, write_weak
 
 PAPER = (
     *tiny("attention", "{crop: 64, long_side: [64, 80], jitter: [0.3, 0.3, 0.3, 0.1]}"),
@@ -73,15 +64,11 @@ def images(n: int) -> torch.Tensor:
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
-    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
-    assert_only_labelled(weak, masks)
+    run_paper(BASELINE, PAPER, weak, tmp_path / "run")
 
 
 def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:
-    truth, weak = write_shapes(tmp_path, 40)
-    masks = run_all(last_stage(BASELINE, "smoke", SMALL), weak, tmp_path / "run")
-    floor = mean_iou(run_all(last_stage(LABELS_ONLY, "smoke"), weak, tmp_path / "run"), truth)
-    assert mean_iou(masks, truth) > floor + 0.1
+    assert_above_labels_alone(BASELINE, SMALL, tmp_path)
 
 
 # --- the network ----------------------------------------------------------------------------------

@@ -8,19 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sbdata_baselines.eps import eps_loss, estimated_salience, overlaps
-from sbdata_baselines.methods.controls import LABELS_ONLY
 from sbdata_baselines.methods.edam import BASELINE as EDAM
 from sbdata_baselines.methods.eps import BASELINE
 
 from sbdata.benchmark.stage import in_order
-from tests.baselines.shapes_examples import mean_iou, write_shapes
-from tests.baselines.weak_examples import (
-    assert_only_labelled,
-    last_stage,
-    run_all,
-    tiny,
-    write_weak,
-)
+from tests.baselines.shapes_examples import assert_above_labels_alone
+from tests.baselines.weak_examples import last_stage, run_paper, tiny, write_weak
 from tests.benchmark.stage_runs import key_of
 
 PAPER = (
@@ -37,15 +30,11 @@ SMALL = (
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
-    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
-    assert_only_labelled(weak, masks)
+    run_paper(BASELINE, PAPER, weak, tmp_path / "run")
 
 
 def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:
-    truth, weak = write_shapes(tmp_path, 40)
-    masks = run_all(last_stage(BASELINE, "smoke", SMALL), weak, tmp_path / "run")
-    floor = mean_iou(run_all(last_stage(LABELS_ONLY, "smoke"), weak, tmp_path / "run"), truth)
-    assert mean_iou(masks, truth) > floor + 0.1
+    assert_above_labels_alone(BASELINE, SMALL, tmp_path)
 
 
 @pytest.mark.parametrize("preset", ["paper", "smoke"])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from sbdata_baselines.mctformer import token_maps, train_tokens
-from sbdata_baselines.methods.controls import LABELS_ONLY
 from sbdata_baselines.methods.mctformer import BASELINE, TokenMapSettings, TokenSettings
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
@@ -36,15 +35,8 @@ from sbdata_baselines.stages.walk import feature_affinities, neighbours
 from sbdata.benchmark.stage import in_order
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png
-from tests.baselines.shapes_examples import mean_iou, write_shapes
-from tests.baselines.weak_examples import (
-    assert_only_labelled,
-    last_stage,
-    run_all,
-    task_of,
-    tiny,
-    write_weak,
-)
+from tests.baselines.shapes_examples import assert_above_labels_alone
+from tests.baselines.weak_examples import last_stage, run_paper, task_of, tiny, write_weak
 
 # The part that seam tests, too, has a small backbone here.
 PAPER = (
@@ -75,15 +67,11 @@ TOKENS = TokenSettings(
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", empty=3)
-    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
-    assert_only_labelled(weak, masks)
+    run_paper(BASELINE, PAPER, weak, tmp_path / "run")
 
 
 def test_forty_shapes_from_labels_to_masks(tmp_path: Path) -> None:
-    truth, weak = write_shapes(tmp_path, 40)
-    masks = run_all(last_stage(BASELINE, "smoke", SMALL), weak, tmp_path / "run")
-    floor = mean_iou(run_all(last_stage(LABELS_ONLY, "smoke"), weak, tmp_path / "run"), truth)
-    assert mean_iou(masks, truth) > floor + 0.05
+    assert_above_labels_alone(BASELINE, SMALL, tmp_path, margin=0.05)
 
 
 def test_presets_say_what_they_are() -> None:

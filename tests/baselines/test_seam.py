@@ -21,13 +21,7 @@ from sbdata_baselines.settings import NetworkSettings, Schedule, Sgd, ViewSettin
 from sbdata_baselines.stages.pyramid import build_pyramid
 from torch import Tensor, nn
 
-from tests.baselines.weak_examples import (
-    assert_only_labelled,
-    last_stage,
-    run_all,
-    tiny,
-    write_weak,
-)
+from tests.baselines.weak_examples import run_paper, tiny, write_weak
 
 # The parts that other methods test, too, have a small backbone here.
 PAPER = (
@@ -46,8 +40,7 @@ def generator() -> torch.Generator:
 
 def test_the_paper_preset_runs_on_tiny_photos(tmp_path: Path) -> None:
     weak, _ = write_weak(tmp_path / "photos", n=3, empty=2)
-    masks = run_all(last_stage(BASELINE, "paper", PAPER), weak, tmp_path / "run")
-    assert_only_labelled(weak, masks)
+    run_paper(BASELINE, PAPER, weak, tmp_path / "run")
 
 
 def test_columns_of_the_correlation_sum_to_one() -> None:

@@ -88,12 +88,23 @@ def tiny(part: str, views: str, batch_size: int = 4) -> tuple[str, ...]:
     )
 
 
-def assert_only_labelled(weak: WeakSet, masks: Path) -> None:
-    """Check that each photo has a mask of its size, with background and its classes alone."""
+def run_paper(
+    baseline: Baseline,
+    overrides: tuple[str, ...],
+    weak: WeakSet,
+    root: Path,
+    others: tuple[int, ...] = (0,),
+) -> Path:
+    """Run the preset ``paper``, changed by overrides; return the folder of the masks.
+
+    Each photo must have a mask of its size, with its classes and ``others`` alone.
+    """
+    masks = run_all(last_stage(baseline, "paper", overrides), weak, root)
     for row in weak.rows:
         mask = read_index_png(masks / f"{row.image_id}.png")
         assert mask.shape == row.size
-        assert set(mask.ravel().tolist()) <= {0, *row.classes}
+        assert set(mask.ravel().tolist()) <= {*others, *row.classes}
+    return masks
 
 
 class KilledError(Exception):
