@@ -16,6 +16,7 @@ from sbdata.cli import cli
 from sbdata.curate.materialise import write_checksums
 from sbdata.errors import InputError
 from sbdata.manifest import Manifest, logical_hash, read_manifest, write_manifest
+from tests.cli.command import sbdata
 
 QUICKSTART = Path(sbdata_package.__file__).parent / "quickstart_set"
 SETTINGS = (
@@ -23,16 +24,6 @@ SETTINGS = (
     "--set", "select.quota=2",
     "--workers", "1",
 )  # fmt: skip
-
-
-def sbdata(
-    *arguments: object, status: int = 0, cwd: Path | None = None
-) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

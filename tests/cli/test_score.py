@@ -16,17 +16,10 @@ from PIL import Image
 from sbdata.cli import cli
 from sbdata.metrics import Accumulator, score_image, truth_from_maps
 from sbdata.score.write import check_place
+from tests.cli.command import sbdata
 from tests.sources.label_map_examples import EVALUATED, LABELS, cityscapes, street
 
 HEIGHT, WIDTH = 110, 150
-
-
-def sbdata(*arguments: object, status: int = 0, cwd: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def save(path: Path, values: np.ndarray) -> None:

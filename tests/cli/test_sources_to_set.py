@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tests.cli import command
 from tests.sources.miniatures import IMAGES, LABELS, TRAIN_AUG, publish, serving
 
 # Whatever is asked for elsewhere than on this machine goes to a proxy that is not there.
@@ -19,26 +18,17 @@ OFFLINE = {
 }  # fmt: skip
 
 
-def sbdata(folder: Path, *arguments: object, status: int = 0) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=folder, env=os.environ | OFFLINE
-    )
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def test_fetch_then_build(tmp_path: Path) -> None:
+    sbdata = partial(command.sbdata, cwd=tmp_path, **OFFLINE)
     build = ("dataset", "build", "pascal-b", "--set", "select.quota=2", "--workers", "1", "--json")
-    said = sbdata(tmp_path, *build, status=2).stderr
+    said = sbdata(*build, status=2).stderr
     assert "sbdata sources fetch coco" in said
     with serving(publish(tmp_path / "published")) as site:
         mirrors = ("--mirror", f"https://={site.address}", "--mirror", f"http://={site.address}")
         fetch = ("sources", "fetch", "--registry", site.registry, *mirrors, "--json")
-        fetched = json.loads(sbdata(tmp_path, *fetch, "voc", "sbd", "coco", "lvis").stdout)
+        fetched = json.loads(sbdata(*fetch, "voc", "sbd", "coco", "lvis").stdout)
         site.asked.clear()
-        built = json.loads(sbdata(tmp_path, *build, *mirrors[2:]).stdout)
+        built = json.loads(sbdata(*build, *mirrors[2:]).stdout)
         asked = list(site.asked)
 
     devkit = tmp_path / "data" / "sources" / "voc" / "VOCdevkit" / "VOC2012"
@@ -54,6 +44,6 @@ def test_fetch_then_build(tmp_path: Path) -> None:
     assert len(chosen) < sum(map(len, IMAGES.values())), "some of the photos, not all"
     assert all(check["checked"] for check in built["leakage"])
     assert all(other["statistics"] for other in built["compared"])
-    again = json.loads(sbdata(tmp_path, "dataset", "stats", "voc-val", "--json").stdout)
+    again = json.loads(sbdata("dataset", "stats", "voc-val", "--json").stdout)
     assert again["images"] == 2
-    sbdata(tmp_path, "dataset", "verify", tmp_path / "data" / "pascal-b")
+    sbdata("dataset", "verify", tmp_path / "data" / "pascal-b")

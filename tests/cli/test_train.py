@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from sbdata.cli.train import _opened
 from sbdata.errors import InputError
 from sbdata.masks import read_index_png, write_index_png
 from sbdata.sets import open_set
+from tests.cli import command
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
@@ -29,15 +31,7 @@ TINY = (
 )  # fmt: skip
 
 
-def sbdata(*arguments: object, status: int = 0, cwd: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "sbdata", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=cwd, env=environment
-    )
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+sbdata = partial(command.sbdata, OMP_NUM_THREADS="1")
 
 
 @pytest.fixture(scope="module")
