@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import zipfile
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import yaml
 from sbdata.app.info import info_of
 from sbdata.recipe import load_recipe
 from sbdata.sets import open_set
+from tests.fetch.server import running
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -32,11 +32,8 @@ def archive_url(tmp_path):
         found = [*REPOSITORY.glob("zoo/*.*"), *REPOSITORY.glob("sbdata/app/plugin/*.*")]
         for path in found:
             archive.write(path, Path("sbdata-main") / path.relative_to(REPOSITORY))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/sbdata.zip"
-    server.shutdown()
-    server.server_close()
+    with running(partial(_Quiet, directory=str(folder))) as address:
+        yield f"{address}/sbdata.zip"
 
 
 def test_the_zoo_loads_the_set(fo, archive_url, tmp_path, monkeypatch):

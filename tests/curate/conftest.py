@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.fetch.server import running
 
 CATEGORIES = ((1, "cat"), (2, "dog"), (3, "kite"))
 WIDTH, HEIGHT = 160, 120
@@ -114,12 +115,5 @@ def serving(answer: Callable[[str], bytes | None]) -> Iterator[PhotoServer]:
         def log_message(self, format: str, *args: object) -> None:
             """Keep the tests' output clean."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield PhotoServer(f"http://127.0.0.1:{server.server_port}/", asked)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with running(Handler) as address:
+        yield PhotoServer(f"{address}/", asked)

@@ -9,7 +9,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -134,19 +134,29 @@ def tag(data: bytes) -> str:
 def serving(context: ssl.SSLContext | None = None) -> Iterator[Site]:
     """Serve on a free port of this machine, in threads, until the end of the block."""
     site = Site()
-    server = _Server(("127.0.0.1", 0), _handler(site))
+    with running(_handler(site), context) as site.address:
+        try:
+            yield site
+        finally:
+            site.over.set()
+
+
+@contextmanager
+def running(
+    handler: Callable[..., BaseHTTPRequestHandler], context: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """Answer by a handler, in threads, until the end of the block; yield the server's address."""
+    server = _Server(("127.0.0.1", 0), handler)
     if context is not None:
         server.socket = context.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )
     scheme = "https" if context else "http"
-    site.address = f"{scheme}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield site
+        yield f"{scheme}://127.0.0.1:{server.server_port}"
     finally:
-        site.over.set()
         server.shutdown()
         server.server_close()
         thread.join()

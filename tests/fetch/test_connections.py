@@ -18,12 +18,6 @@ from tests.substitutes import SkippedPauses
 
 
 @pytest.fixture
-def site():
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture
 def connections():
     with closing(Connections(timeout=5)) as found:
         yield found

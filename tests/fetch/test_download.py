@@ -43,12 +43,6 @@ def some_bytes(size: int, seed: int = 0) -> bytes:
 DATA = some_bytes(300_000)
 
 
-@pytest.fixture
-def site():
-    with serving() as found:
-        yield found
-
-
 def known(url: str | tuple[str, ...], data: bytes = DATA, what: str = "size sha256", **changes):
     """A remote of which so much is known."""
     about = {

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from sbdata.fetch.download import DownloadOptions, Remote, download
-from tests.fetch.server import Fault, Site, serving
+from tests.fetch.server import Fault, Site
 from tests.waiting import wait_until
 
 SEED = 20120511
@@ -132,12 +132,6 @@ def starter():
 @pytest.fixture(scope="module")
 def another():
     with starting() as found:
-        yield found
-
-
-@pytest.fixture
-def site():
-    with serving() as found:
         yield found
 
 

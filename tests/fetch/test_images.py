@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import imagehash
@@ -28,7 +28,7 @@ from sbdata.fetch import images
 from sbdata.fetch.connections import PER_HOST
 from sbdata.fetch.images import Failed, Fetched, ImageRequest, fetch_images
 from sbdata.storage import inside
-from tests.fetch.server import Fault, serving
+from tests.fetch.server import Fault, running, serving
 from tests.substitutes import SkippedPauses
 from tests.waiting import wait_until
 
@@ -96,20 +96,9 @@ def site():
         def log_message(self, *_):
             pass
 
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, *_):
-            pass  # a client that hung up; the answers say what came of it
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    found.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield found
-    found.released.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running(Handler) as found.address:
+        yield found
+        found.released.set()
 
 
 def nothing(_: str) -> None:

@@ -11,12 +11,11 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from sbdata.masks import voc_palette
 from sbdata.settings import as_plain
 from sbdata.sources.published import load_registry
 from sbdata.taxonomy import VOC20
+from tests.fetch.server import running
 
 SIZE = (120, 100)
 TRAIN, VAL = ("2007_000032", "2007_000039", "2007_000063"), ("2007_000033", "2007_000042")
@@ -327,14 +327,6 @@ def serving(site: Site) -> Iterator[Site]:
             pass
 
     handler = functools.partial(Handler, directory=str(site.folder))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    site.address = f"http://127.0.0.1:{server.server_port}/"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with running(handler) as address:
+        site.address = f"{address}/"
         yield site
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
