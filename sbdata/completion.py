@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 import orjson
 
 from sbdata.errors import InputError
+from sbdata.plurals import count
 from sbdata.quoting import quoted
 from sbdata.storage import is_safe_name, remove_leftovers, sha256_of, write_bytes
 
@@ -243,8 +244,8 @@ def describe_problems(folder: Path, problems: Sequence[Problem]) -> str:
     """
     shown = "; ".join(map(str, problems[:3]))
     more = f"; and {len(problems) - 3:,} more" if len(problems) > 3 else ""
-    count = "1 file is" if len(problems) == 1 else f"{len(problems):,} files are"
-    return f"{folder}: {count} not as recorded ({shown}{more})"
+    files = count(len(problems), "file is", "files are")
+    return f"{folder}: {files} not as recorded ({shown}{more})"
 
 
 def _each(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from sbdata.metrics.bootstrap import Interval
 from sbdata.metrics.registry import METRICS, metric_of
+from sbdata.plurals import count
 from sbdata.sizes import SizeBins
 from sbdata.taxonomy import Taxonomy
 
@@ -121,15 +122,6 @@ def change(key: str, value: float | None) -> str:
     if metric.unit == "%" and value is not None:
         return f"{signed(100 * value, metric.digits)} %"
     return signed(value, metric.digits)
-
-
-def count(n: int, one: str, many: str = "") -> str:
-    """Return a number of things as text.
-
-    >>> count(1, "image"), count(1200, "image"), count(2, "class", "classes")
-    ('1 image', '1,200 images', '2 classes')
-    """
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def area(pixels: int) -> str:

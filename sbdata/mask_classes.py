@@ -11,6 +11,7 @@ from pathlib import Path
 from sbdata.errors import InputError
 from sbdata.json_files import read_json
 from sbdata.layout import IMPORT_RECORD, IMPORTED_MASKS, PREDICTIONS_RECORD
+from sbdata.plurals import count
 from sbdata.taxonomy import Taxonomy, alike
 
 
@@ -39,10 +40,9 @@ def check_classes(
         classes = _recorded_classes(record)
         if classes and not alike(classes, taxonomy.classes):
             theirs, ours = (", ".join(names[:3]) for names in (classes, taxonomy.classes))
-            said = "1 class" if len(classes) == 1 else f"{len(classes)} classes"
             msg = (
-                f"{folder}: masks of {said} ({theirs}, ...), says {record.name}, but {reader} has "
-                f"{len(taxonomy)} ({ours}, ...); {remedy}"
+                f"{folder}: masks of {count(len(classes), 'class', 'classes')} ({theirs}, ...), "
+                f"says {record.name}, but {reader} has {len(taxonomy)} ({ours}, ...); {remedy}"
             )
             raise InputError(msg)
 

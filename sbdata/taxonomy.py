@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbdata.errors import InputError
+from sbdata.plurals import count
 from sbdata.quoting import has_controls, quoted
 from sbdata.text_files import read_lines
 
@@ -253,7 +254,7 @@ def list_unmatched(unmatched: Mapping[str, str], shown: int = 5) -> str:
     return ", ".join(named) + more
 
 
-def describe_unmatched(unmatched: Mapping[str, str], where: str, shown: int = 5) -> str:
+def describe_unmatched(unmatched: Mapping[str, str], where: str) -> str:
     """Describe the classes without a category in a source, with near misses; empty if all have one.
 
     >>> describe_unmatched({"fox": "Fox", "hen": ""}, "a.json")
@@ -261,10 +262,9 @@ def describe_unmatched(unmatched: Mapping[str, str], where: str, shown: int = 5)
     """
     if not unmatched:
         return ""
-    classes = "1 class" if len(unmatched) == 1 else f"{len(unmatched)} classes"
     return (
-        f"{where} has no category for {classes}: {list_unmatched(unmatched, shown)}; such objects "
-        "are background"
+        f"{where} has no category for {count(len(unmatched), 'class', 'classes')}: "
+        f"{list_unmatched(unmatched)}; such objects are background"
     )
 
 

@@ -12,6 +12,7 @@ from statistics import median
 
 from sbdata.benchmark.costs import BASIS
 from sbdata.benchmark.tasks import Task
+from sbdata.plurals import count
 
 FILE = "durations.jsonl"
 _LATEST = 5  # number of latest runs that are used
@@ -50,7 +51,7 @@ def estimate_durations(cache: Path, tasks: Sequence[Task]) -> dict[str, Estimate
     for task in tasks:
         former = rates.get(_what(task), [])
         if former:
-            runs = "1 earlier run" if len(former) == 1 else f"{len(former)} earlier runs"
+            runs = count(len(former), "earlier run")
             found[task.id] = Estimate(median(former) * _work(task), runs)
         else:
             found[task.id] = Estimate(task.resources.seconds, BASIS)

@@ -29,8 +29,8 @@ from sbdata.benchmark.ordering import method_order, strategy_order
 from sbdata.benchmark.paired_differences import PairedDifference, paired_differences
 from sbdata.benchmark.pseudo_mask_quality import Quality, check_masks_agree, make_quality
 from sbdata.errors import InputError
-from sbdata.formatting import count
 from sbdata.metrics.outcomes import OUTCOMES
+from sbdata.plurals import count
 from sbdata.supervision import LABELS_ONLY
 
 

@@ -20,8 +20,8 @@ from sbdata.benchmark.leaderboard import Board, Row, make_boards
 from sbdata.benchmark.methods import IMPORTED, find_methods
 from sbdata.benchmark.study import Part, Study
 from sbdata.errors import InputError
-from sbdata.formatting import count
 from sbdata.manifest import is_manifest
+from sbdata.plurals import count
 from sbdata.sets import open_set
 from sbdata.settings import as_plain
 from sbdata.supervision import LABELS_ONLY

@@ -161,7 +161,7 @@ def leaderboard(
 def _check(results: Sequence[Path], known: Path | None, *, as_json: bool) -> int:
     """Print the problems of submitted results; return the exit status."""
     from sbdata.benchmark.submissions import check_submission, known_sets
-    from sbdata.formatting import count
+    from sbdata.plurals import count
     from sbdata.printable import printable
 
     found = check_submission(results, None if known is None else known_sets(known))

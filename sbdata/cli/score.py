@@ -550,7 +550,8 @@ def _print_values(scored: ScoreResult) -> None:
 
 
 def _print_regions(scored: ScoreResult) -> None:
-    from sbdata.formatting import caption, count, estimate, percent, span
+    from sbdata.formatting import caption, estimate, percent, span
+    from sbdata.plurals import count
 
     rows = [
         [caption(key), estimate(key, cell.value), span(scored.intervals[key], key), f"{cell.n:,}"]

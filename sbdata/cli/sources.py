@@ -18,6 +18,7 @@ from sbdata.cli.shell_completion import complete_published
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
 from sbdata.machine import usable_cores
+from sbdata.plurals import count
 
 if TYPE_CHECKING:
     from sbdata.dataset_cache import (
@@ -355,11 +356,11 @@ def _print_fetched(
         if one.holding.whole:
             state = "was there already; every file verified"
         elif one.repaired:
-            state = f"{_files(len(one.repaired), 'damaged ')} replaced"
+            state = f"{count(len(one.repaired), 'damaged file')} replaced"
         else:
             state = "unpacked"
         tree = collection.tree(one.holding.source)
-        say(f"{tree}: {file.name}: {_files(len(table.files))}, {_size(table.size)}: {state}")
+        say(f"{tree}: {file.name}: {count(len(table.files), 'file')}, {_size(table.size)}: {state}")
     expected = collection.registry.train_aug_images
     for made in derived:
         said = f"{collection.root / 'voc' / made.path}: derived, {made.count:,} images"
@@ -407,10 +408,6 @@ def _total(sizes: Sequence[int | None]) -> str:
     if None not in sizes:
         return _size(known)
     return f"{_size(known)} and more" if known else _size(None)
-
-
-def _files(count: int, what: str = "") -> str:
-    return f"{count:,} {what}file{'' if count == 1 else 's'}"
 
 
 def _size(size: int | None) -> str:

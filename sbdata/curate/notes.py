@@ -17,6 +17,7 @@ from sbdata.images import DAMAGE, open_image, orientation_of, turned_how
 from sbdata.layout import image_path
 from sbdata.manifest import Manifest
 from sbdata.parallel import Progress, run_each
+from sbdata.plurals import count
 from sbdata.recipe import Recipe
 from sbdata.sources import NamesCategories
 from sbdata.sources.coco import CocoSource
@@ -44,11 +45,10 @@ def opened_notes(recipe: Recipe, opened: Sequence[Opened]) -> list[str]:
             unmatched = mapping.unmatched(source.category_names)
             file = source.file.name if isinstance(source, CocoSource) else f"source {source.name}"
             notes.append(describe_unmatched(unmatched, file))
-        for home, count in sorted(Counter(one.elsewhere.values()).items()):
-            listed = "1 image" if count == 1 else f"{count:,} images"
+        for home, images in sorted(Counter(one.elsewhere.values()).items()):
             notes.append(
-                f"{listed} that {one.spec.name} {one.source.split} also lists: taken with masks "
-                f"from {home}, which comes first in the recipe"
+                f"{count(images, 'image')} that {one.spec.name} {one.source.split} also lists: "
+                f"taken with masks from {home}, which comes first in the recipe"
             )
     return [*dict.fromkeys(note for note in notes if note)]
 
@@ -88,10 +88,10 @@ def turned_note(turned: Mapping[str, int]) -> str:
         return ""
     named = ", ".join(f"{name}: {turned_how(tag)}" for name, tag in sorted(turned.items())[:_SHOWN])
     more = f", and {len(turned) - _SHOWN} more" if len(turned) > _SHOWN else ""
-    photos = "1 photo has" if len(turned) == 1 else f"{len(turned)} photos have"
     return (
-        f"{photos} an EXIF orientation tag ({named}{more}); the masks refer to the pixels as "
-        "stored: check if the annotations do, or if they refer to the photo as it is shown"
+        f"{count(len(turned), 'photo has', 'photos have')} an EXIF orientation tag "
+        f"({named}{more}); the masks refer to the pixels as stored: check if the annotations do, "
+        "or if they refer to the photo as it is shown"
     )
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from sbdata.formatting import count
 from sbdata.manifest import Manifest
+from sbdata.plurals import count
 
 RAI = "http://mlcommons.org/croissant/RAI/1.0"
 

@@ -26,10 +26,11 @@ from sbdata.drawing.svg import (
     text,
     upright,
 )
-from sbdata.formatting import NOTHING, count, limits, number, span
+from sbdata.formatting import NOTHING, limits, number, span
 from sbdata.metrics import Summary
 from sbdata.metrics.bootstrap import FEW, Interval
 from sbdata.metrics.summary import Cell, CurvePoint
+from sbdata.plurals import count
 
 # --- IA by area ---------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from markupsafe import Markup
 from sbdata.drawing.areas import AreaAxis
 from sbdata.drawing.cells import HeatCell, heat_map
 from sbdata.drawing.svg import Figure, at, element, figure, line, rect, shortened, text
-from sbdata.formatting import NOTHING, count
+from sbdata.formatting import NOTHING
+from sbdata.plurals import count
 from sbdata.sizes import SizeBins
 
 _WIDTH = 480  # a page shows the file at this width or, on a phone, slightly smaller

@@ -11,6 +11,7 @@ from typing import IO
 
 from sbdata.errors import InputError
 from sbdata.images import DAMAGE, open_image
+from sbdata.plurals import count
 
 _ORIENTATION = 0x0112  # number of the EXIF tag
 _APP1, _SCAN = 0xE1, 0xDA  # JPEG markers: EXIF and XMP data; the beginning of the pixels
@@ -55,13 +56,12 @@ def photo_bytes(photo: Path) -> tuple[bytes, bool]:
 
 def turn_note(turned: Iterable[bool]) -> list[str]:
     """Return a note on how many photos have an orientation tag; no note if none has."""
-    count = sum(turned)
-    if not count:
+    photos = sum(turned)
+    if not photos:
         return []
-    photos = "1 photo has" if count == 1 else f"{count:,} photos have"
     return [
-        f"{photos} an orientation tag by which readers turn the photo and not its masks; exported "
-        "without EXIF and XMP data"
+        f"{count(photos, 'photo has', 'photos have')} an orientation tag by which readers turn the "
+        "photo and not its masks; exported without EXIF and XMP data"
     ]
 
 

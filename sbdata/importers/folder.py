@@ -54,6 +54,7 @@ from sbdata.layout import IMPORTED_MASKS
 from sbdata.litter import is_litter
 from sbdata.masks import VOID, write_index_png
 from sbdata.parallel import Progress, run_each
+from sbdata.plurals import count
 from sbdata.printable import printable
 from sbdata.score.pseudo_masks import MASKS, instance_outcomes, losses_by_stage
 from sbdata.sizes import SizeBins
@@ -227,9 +228,9 @@ def import_masks(request: Request, out: Path, progress: Progress | None = None) 
 
 
 def _not_imported(folder: Path, problems: Sequence[str]) -> InputError:
-    noun = "file" if len(problems) == 1 else "files"
     more = [f"  ... and {len(problems) - _FEW:,} more"] if len(problems) > _FEW else []
-    lines = [f"{folder}: {len(problems):,} {noun} cannot be imported, nothing was written"]
+    files = count(len(problems), "file")
+    lines = [f"{folder}: {files} cannot be imported, nothing was written"]
     return InputError("\n".join([*lines, *(f"  {text}" for text in problems[:_FEW]), *more]))
 
 

@@ -23,11 +23,12 @@ import orjson
 from markupsafe import Markup
 
 from sbdata.errors import InputError
-from sbdata.formatting import area, change, count, estimate, limits, said_edges, sizes_line
+from sbdata.formatting import area, change, estimate, limits, said_edges, sizes_line
 from sbdata.manifest import size_counts
 from sbdata.metrics.image import METRIC
 from sbdata.metrics.outcomes import OUTCOMES, in_words
 from sbdata.metrics.summary import half_octaves
+from sbdata.plurals import count
 from sbdata.printable import displayable
 from sbdata.report.crops import LEAST_SIDE, SIDE
 from sbdata.report.pages import render

@@ -13,7 +13,7 @@ import yaml
 from sbdata.errors import InputError
 from sbdata.export.hub_benchmark import hub_tasks
 from sbdata.export.push import check_repository
-from sbdata.formatting import count
+from sbdata.plurals import count
 from sbdata.quoting import quoted
 from sbdata.report.hub_results import HubResult
 from sbdata.storage import is_safe_stem

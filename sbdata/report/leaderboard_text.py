@@ -12,9 +12,10 @@ from sbdata.benchmark.ordering import CONTROLS
 from sbdata.benchmark.paired_differences import PairedDifference
 from sbdata.benchmark.pseudo_mask_quality import Quality, QualityRow
 from sbdata.drawing import OUTCOME_COLOURS
-from sbdata.formatting import NOTHING, caption, change, count, estimate, explanation, percent
+from sbdata.formatting import NOTHING, caption, change, estimate, explanation, percent
 from sbdata.metrics.outcomes import OUTCOMES_EXPLAINED, in_words
 from sbdata.metrics.registry import metric_of
+from sbdata.plurals import count
 
 HASH_DIGITS = 12
 """Number of digits of a logical hash in captions."""

@@ -17,9 +17,10 @@ from markupsafe import Markup
 from sbdata import formatting
 from sbdata.compiled_code import kept_code
 from sbdata.drawing import chart_style
+from sbdata.plurals import count
 from sbdata.printable import displayable
 
-_FILTERS = ("caption", "change", "count", "estimate", "percent", "span")
+_FILTERS = ("caption", "percent", "span")
 
 
 def render(template: str, **values: Any) -> str:
@@ -49,6 +50,7 @@ def _environment() -> Environment:
     found.filters |= {
         "estimate": lambda value, key, *more: formatting.estimate(key, value, *more),
         "change": lambda value, key: formatting.change(key, value),
+        "count": count,
         "class_name": _class_name,
     }
     return found

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from sbdata.benchmark.study import Study
 from sbdata.benchmark.study_table import CONTROL, FIGURES, Cell, StudyRow, StudyTable
-from sbdata.formatting import caption, count, estimate
+from sbdata.formatting import caption, estimate
+from sbdata.plurals import count
 from sbdata.report.leaderboard_markdown import escaped, markdown_table
 from sbdata.report.leaderboard_text import change_shown, short_hash
 from sbdata.report.pages import render

@@ -28,6 +28,7 @@ from sbdata.file_names import FileNames, stored
 from sbdata.images import kind_of_file
 from sbdata.litter import is_litter
 from sbdata.mask_files import VOID, MaskFile, PngError, greys_of_voc, read_mask
+from sbdata.plurals import count
 from sbdata.printable import csv_cell, printable
 from sbdata.score.label_files import read_array, read_by_palette
 from sbdata.score.palettes import Palette
@@ -439,8 +440,7 @@ def _as_text(problems: Sequence[Problem]) -> str:
     counted = ", ".join(f"{kind} {n:,}" for kind, n in sorted(kinds.items()))
     folders = {problem.folder for problem in problems}
     where = problems[0].folder if len(folders) == 1 else f"{len(folders)} folders"
-    noun = "problem" if len(problems) == 1 else "problems"
-    lines = [f"{where}: {len(problems):,} {noun} ({counted}), nothing was scored"]
+    lines = [f"{where}: {count(len(problems), 'problem')} ({counted}), nothing was scored"]
     for problem in problems[:SHOWN]:
         place = problem.file if len(folders) == 1 else f"{problem.folder}/{problem.file}"
         lines.append(f"  {place}: {problem.detail}")

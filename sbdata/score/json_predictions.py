@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 
 from sbdata.errors import InputError
-from sbdata.formatting import count
 from sbdata.json_files import decode_json
 from sbdata.mask_files import MaskFile, PngError, read_at_most
 from sbdata.masks import MaskError, as_rle, by_rows, draw_masks
+from sbdata.plurals import count
 from sbdata.quoting import quoted
 from sbdata.score.coco_json import coco_ids, image_finder, read_coco_ids
 from sbdata.score.inputs import PredictionIndex, Problem

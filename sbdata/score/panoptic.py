@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.errors import InputError
-from sbdata.formatting import count
 from sbdata.json_files import decode_json
 from sbdata.limits import image_size_problem
 from sbdata.mask_files import RGB, VOID, PngError, check_size, read_header, read_png
 from sbdata.metrics import ImageTruth
+from sbdata.plurals import count
 from sbdata.quoting import has_controls, quoted
 from sbdata.score.coco_json import Category, Image, class_numbers
 from sbdata.score.ground_truth import (

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from sbdata import __version__
 from sbdata.errors import InputError
-from sbdata.formatting import count, said_edges, undivided_note
+from sbdata.formatting import said_edges, undivided_note
 from sbdata.images import DAMAGE, open_image
 from sbdata.mask_classes import check_classes
 from sbdata.mask_files import PngError
@@ -31,6 +31,7 @@ from sbdata.metrics.image import METRIC, ia_iou
 from sbdata.metrics.summary import summarise
 from sbdata.metrics.tables import ScoreTables
 from sbdata.parallel import Progress, run_each
+from sbdata.plurals import count
 from sbdata.score.hints import background_as_class, nothing_but_void, numbers_mixed_up
 from sbdata.score.inputs import (
     DECODE,

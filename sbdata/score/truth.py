@@ -25,7 +25,6 @@ import pyarrow as pa
 from sbdata.drawn_rows import DrawnRow, draw_image, drawn_rows
 from sbdata.errors import InputError
 from sbdata.file_names import FileNames, composed, stored
-from sbdata.formatting import count
 from sbdata.labelmap import check_labelmap
 from sbdata.layout import CLASSES_FOLDER, IMAGES_FOLDER, OBJECTS_FOLDER
 from sbdata.litter import is_litter
@@ -36,6 +35,7 @@ from sbdata.manifest import (
 )
 from sbdata.mask_files import VOID, MaskFile, PngError, read_header, read_mask
 from sbdata.metrics import ImageTruth, truth_from_components, truth_from_maps
+from sbdata.plurals import count
 from sbdata.quoting import quoted
 from sbdata.score.ground_truth import GroundTruth as GroundTruth
 from sbdata.score.ground_truth import GroundTruthImage as GroundTruthImage

@@ -26,8 +26,9 @@ from sbdata.app.plots.style import (
     with_legend,
 )
 from sbdata.app.view_estimates import Curve, Estimate, SizeEstimate
-from sbdata.formatting import NOTHING, count, number, signed, span
+from sbdata.formatting import NOTHING, number, signed, span
 from sbdata.metrics.bootstrap import FEW, Difference, Interval
+from sbdata.plurals import count
 from sbdata.sizes import SizeBins
 
 _DASHES = ("solid", "dash", "dot", "dashdot")

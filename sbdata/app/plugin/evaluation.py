@@ -11,9 +11,9 @@ import fiftyone.operators as foo
 from sbdata.app.info import field_name, info_of, is_ours, set_root
 from sbdata.app.samples import IMAGE_ID
 from sbdata.errors import InputError
-from sbdata.formatting import count
 from sbdata.metrics import Accumulator, MetricOptions, Summary, score_image
 from sbdata.metrics.image import ImageScore
+from sbdata.plurals import count
 from sbdata.score.truth import GroundTruth, truth_from_set
 from sbdata.sizes import SizeBins
 

@@ -18,8 +18,8 @@ from sbdata.app.samples import IMAGE_ID
 from sbdata.app.scoring import default_results, score_and_attach
 from sbdata.app.subset import write_subset
 from sbdata.errors import InputError
-from sbdata.formatting import count
 from sbdata.manifest import read_manifest
+from sbdata.plurals import count
 
 _SECONDS = 0.5  # between two progress updates
 

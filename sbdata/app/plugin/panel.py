@@ -46,7 +46,8 @@ from sbdata.app.samples import IMAGE_ID, INSTANCES, OBJECTS
 from sbdata.app.selection import Selection, split_view
 from sbdata.app.view_estimates import ia_by_area, ia_by_size, ia_differences
 from sbdata.app.views import pairs_of
-from sbdata.formatting import count, sizes_line
+from sbdata.formatting import sizes_line
+from sbdata.plurals import count
 from sbdata.sizes import SizeBins
 
 NAME = "object_sizes"
