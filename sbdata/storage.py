@@ -172,11 +172,7 @@ def remove_leftovers(folder: Path, of: str | None = None) -> int:
 def sha256_of(path: Path) -> str:
     """Return the hex SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
-        return (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else hashlib.sha256(stream.read()).hexdigest()
-        )
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_safe_name(name: str) -> bool:
