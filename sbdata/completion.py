@@ -9,12 +9,11 @@ differs, or on request.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import orjson
 
@@ -33,8 +32,6 @@ VERSION = 1
 _RECENT = 2_000_000_000  # ns; the coarsest time that a usual file system records is 2 s
 
 Kind = Literal["no_marker", "bad_marker", "missing", "changed", "unreadable"]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)  # there is one for every file
@@ -107,7 +104,6 @@ def write_marker(
     extra: Mapping[str, Any] | None = None,
     *,
     name: str = MARKER,
-    workers: int = 1,
 ) -> Marker:
     """Mark a folder as complete; the marker is written atomically and replaces an older one.
 
@@ -118,7 +114,6 @@ def write_marker(
         files: Paths relative to the folder, with slashes; or their records, if known already.
         extra: Plain values of JSON's types to store in the marker.
         name: Name of the marker.
-        workers: Number of threads that read and hash.
 
     Raises:
         InputError: If a file is missing or cannot be read, or its name leads out of the folder.
@@ -132,14 +127,13 @@ def write_marker(
         records = {path: files[path] for path in names}
     else:
         try:
-            found = _each(lambda path: record_file(folder / path), names, workers)
+            records = {path: record_file(folder / path) for path in names}
         except OSError as error:
             msg = (
                 f"{error.filename or folder}: cannot be read ({error.strerror or error}), so "
                 f"{folder} is not complete; run the task again"
             )
             raise InputError(msg) from error
-        records = dict(zip(names, found, strict=True))
     marker = Marker(records, dict(extra or {}))
     rows = {path: [r.size, r.mtime_ns, r.sha256] for path, r in records.items()}
     content = {"version": VERSION, "extra": marker.extra, "files": rows}
@@ -179,9 +173,7 @@ def _record(path: str, size: int, mtime_ns: int | None, sha256: str) -> FileReco
     return FileRecord(size, mtime_ns, sha256)
 
 
-def check_marker(
-    folder: Path, *, verify: bool = False, name: str = MARKER, workers: int = 1
-) -> list[Problem]:
+def check_marker(folder: Path, *, verify: bool = False, name: str = MARKER) -> list[Problem]:
     """Compare a folder with its marker; files that the marker does not list are ignored.
 
     A file with the recorded size and time counts as unchanged. A file with another time, for
@@ -192,7 +184,6 @@ def check_marker(
         folder: Folder with the marker.
         verify: Whether to hash every file.
         name: Name of the marker.
-        workers: Number of threads that read and hash.
 
     Returns:
         The problems, sorted by name; empty if the folder can be used as it is.
@@ -203,12 +194,13 @@ def check_marker(
         return [Problem(name, "bad_marker", str(error))]
     if marker is None:
         return [Problem(name, "no_marker", "not there, so the folder was never completed")]
-    items = sorted(marker.files.items())
-    found = _each(lambda item: _compared(folder / item[0], *item, verify), items, workers)
-    problems = [one for one in found if isinstance(one, Problem)]
-    records = {path: one for (path, _), one in zip(items, found, strict=True)}
-    if not problems and records != dict(items):
-        fresh = {path: one for path, one in records.items() if isinstance(one, FileRecord)}
+    found = {
+        path: _compared(folder / path, path, record, verify)
+        for path, record in sorted(marker.files.items())
+    }
+    problems = [one for one in found.values() if isinstance(one, Problem)]
+    if not problems and found != marker.files:
+        fresh = {path: one for path, one in found.items() if isinstance(one, FileRecord)}
         with suppress(OSError):  # a folder that cannot be written is hashed each time
             remove_leftovers(folder, name)  # of a process that was killed at this
             write_marker(folder, fresh, marker.extra, name=name)
@@ -246,10 +238,3 @@ def describe_problems(folder: Path, problems: Sequence[Problem]) -> str:
     more = f"; and {len(problems) - 3:,} more" if len(problems) > 3 else ""
     files = count(len(problems), "file is", "files are")
     return f"{folder}: {files} not as recorded ({shown}{more})"
-
-
-def _each(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:
-    if workers <= 1 or len(items) <= 1:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(min(workers, len(items))) as pool:
-        return list(pool.map(function, items))

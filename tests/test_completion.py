@@ -62,7 +62,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
     assert set(marker.files) == set(FILES)
     assert marker.files["a.png"] == record_file(folder / "a.png")
     assert check_marker(folder) == []
-    assert check_marker(folder, verify=True, workers=2) == []
+    assert check_marker(folder, verify=True) == []
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
