@@ -29,8 +29,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sbdata.fetch.download import Remote, download
+from sbdata.fetch.download import download
 from sbdata.fetch.parts import digests_of
+from sbdata.fetch.remotes import Remote
 
 SIZE = 10**9
 BAR, RESUME_BAR = 0.8, 0.02

@@ -32,17 +32,6 @@ from sbdata.fetch.transfers import Transfer, fill
 from sbdata.parallel import run_each
 from sbdata.storage import is_safe_stem
 
-__all__ = [
-    "DEFAULT_OPTIONS",
-    "DownloadOptions",
-    "Downloaded",
-    "Progress",
-    "ProgressOfEach",
-    "Remote",
-    "download",
-    "download_each",
-]
-
 Progress = Callable[[int, int | None], None]
 """Callback with (bytes present, total bytes or None), called at most twenty times a second."""
 ProgressOfEach = Callable[[str, int, int | None], None]

@@ -27,8 +27,6 @@ from sbdata.report.pages import render
 from sbdata.score.result import LoadImage, ScoreResult
 from sbdata.storage import write_text
 
-__all__ = ["report_html", "write_figures", "write_report"]
-
 
 def write_report(scored: ScoreResult, path: Path, load_image: LoadImage | None) -> None:
     """Write the report as one HTML file, atomically.

@@ -30,8 +30,6 @@ from sbdata.score.pseudo_masks import LABELS, THRESHOLDS, PseudoScore
 from sbdata.sets import EvaluationSet
 from sbdata.storage import write_text
 
-__all__ = ["check_page", "write_stages_page"]
-
 LEAST_CROP = 96
 """Smallest side of a crop, in pixels of the photo."""
 

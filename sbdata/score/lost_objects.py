@@ -14,8 +14,6 @@ import pyarrow as pa
 
 from sbdata.score.pseudo_masks import lost_instances
 
-__all__ = ["THRESHOLD", "ObjectGroup", "StagedObject", "choose_objects"]
-
 THRESHOLD = "under 50 %"
 """Threshold by which :func:`choose_objects` calls an object lost."""
 

@@ -49,20 +49,6 @@ from sbdata.score.write import summary_as_dict
 from sbdata.sets import EvaluationSet, check_files
 from sbdata.sizes import SizeBins
 
-__all__ = [
-    "LABELS",
-    "MASKS",
-    "THRESHOLDS",
-    "ExcludedFigures",
-    "PseudoScore",
-    "instance_outcomes",
-    "label_outcomes",
-    "losses_by_stage",
-    "lost_instances",
-    "pseudo_as_dict",
-    "score_pseudo",
-]
-
 LABELS = "labels"
 """Name of the stage of the image labels, which precedes all masks."""
 

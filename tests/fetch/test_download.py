@@ -24,10 +24,10 @@ from sbdata.fetch import download as download_module
 from sbdata.fetch.download import (
     Downloaded,
     DownloadOptions,
-    Remote,
     download,
     download_each,
 )
+from sbdata.fetch.remotes import Remote
 from tests.fetch.server import LONG_AGO, Fault, serving, tag
 from tests.substitutes import SkippedPauses, Substitute
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sbdata.fetch.download import DownloadOptions, Remote, download
+from sbdata.fetch.download import DownloadOptions, download
+from sbdata.fetch.remotes import Remote
 from tests.fetch.server import Fault, Site
 from tests.waiting import wait_until
 
@@ -35,7 +36,8 @@ STARTER = """
 import json, os, signal, sys
 from pathlib import Path
 from sbdata.errors import InputError
-from sbdata.fetch.download import Remote, download
+from sbdata.fetch.download import download
+from sbdata.fetch.remotes import Remote
 
 NAMING = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "os.link"}
 
@@ -325,7 +327,8 @@ INTERRUPTED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from pathlib import Path
-from sbdata.fetch.download import DownloadOptions, Remote, download_each
+from sbdata.fetch.download import DownloadOptions, download_each
+from sbdata.fetch.remotes import Remote
 remotes = [Remote(name, (f"{sys.argv[1]}/{name}",)) for name in sys.argv[3:]]
 try:
     download_each(remotes, Path(sys.argv[2]), options=DownloadOptions(timeout=600))

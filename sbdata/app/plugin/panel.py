@@ -22,25 +22,18 @@ from sbdata.app.panel_data import (
     gather_objects,
     groups_of,
 )
-from sbdata.app.plots import (
+from sbdata.app.plots.counts import (
     ALL_CLASSES,
-    ALL_OBJECTS,
     ALL_SIZES,
     CELLS_TRACE,
     SIZES_TRACE,
     TOTALS_TRACE,
-    Plot,
-    class_colours,
-    curve_plot,
-    differences_plot,
     heat_map_plot,
     histogram_plot,
-    outcome_of_trace,
-    outcome_rows,
-    outcomes_plot,
-    sizes_plot,
-    source_colours,
 )
+from sbdata.app.plots.outcomes import outcome_of_trace, outcome_rows, outcomes_plot
+from sbdata.app.plots.scores import ALL_OBJECTS, curve_plot, differences_plot, sizes_plot
+from sbdata.app.plots.style import Plot, class_colours, source_colours
 from sbdata.app.plugin.view import shown_view, stages_of
 from sbdata.app.samples import IMAGE_ID, INSTANCES, OBJECTS
 from sbdata.app.selection import Selection, split_view
