@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
 from sbdata_baselines.methods.cam import classifier_stage
-from sbdata_baselines.methods.irn import refined_stage, seeds_stage
+from sbdata_baselines.methods.irn import refined_stage
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
     BoundarySettings,
@@ -56,8 +56,7 @@ def build(settings: AdvCamSettings) -> Stage:
         (trained,),
         seconds_per_image=0.56,
     )
-    seeds = seeds_stage(maps, settings.seeds)
-    return refined_stage(maps, seeds, settings.boundary, settings.walk, settings.masks)
+    return refined_stage(maps, settings.seeds, settings.boundary, settings.walk, settings.masks)
 
 
 BASELINE = Baseline(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
 from sbdata.train.preset import RATES
-from sbdata_baselines.methods.cam import activation_stage
+from sbdata_baselines.methods.cam import activation_stage, classifier_stage
 from sbdata_baselines.methods.irn import IrnSettings, refined_stage, seeds_stage
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
@@ -66,7 +66,8 @@ class AmnSettings:
 def build(settings: AmnSettings) -> Stage:
     """Return the last stage of AMN."""
     irn = settings.irn
-    first = seeds_stage(activation_stage(irn.classifier, irn.activation), irn.seeds)
+    trained = classifier_stage(irn.classifier)
+    first = seeds_stage(activation_stage(trained, irn.activation), irn.seeds)
     pixels = Stage(
         "pixels",
         "sbdata_baselines.amn:train_pixels",
@@ -81,8 +82,7 @@ def build(settings: AmnSettings) -> Stage:
         (pixels, first),
         seconds_per_image=0.19,
     )
-    seeds = seeds_stage(maps, settings.seeds)
-    return refined_stage(maps, seeds, irn.boundary, settings.walk, irn.masks)
+    return refined_stage(maps, settings.seeds, irn.boundary, settings.walk, irn.masks)
 
 
 BASELINE = Baseline(

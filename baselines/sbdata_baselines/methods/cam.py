@@ -32,14 +32,8 @@ class CamSettings:
 
 def build(settings: CamSettings) -> Stage:
     """Return the last stage of CAM."""
-    maps = activation_stage(settings.classifier, settings.activation)
-    return Stage(
-        "masks",
-        "sbdata_baselines.stages.labels:pseudo_masks",
-        settings.masks,
-        (maps,),
-        seconds_per_image=0.1,
-    )
+    maps = activation_stage(classifier_stage(settings.classifier), settings.activation)
+    return masks_stage(maps, settings.masks, gpus=1.0, seconds=0.1)
 
 
 def classifier_stage(settings: ClassifierSettings) -> Stage:
@@ -52,15 +46,33 @@ def classifier_stage(settings: ClassifierSettings) -> Stage:
     )
 
 
-def activation_stage(classifier: ClassifierSettings, activation: ActivationSettings) -> Stage:
-    """Return the stage of a plain classifier's maps, the first stage of several methods."""
-    trained = classifier_stage(classifier)
+def activation_stage(trained: Stage, settings: ActivationSettings) -> Stage:
+    """Return the stage of the maps of a trained classifier."""
     return Stage(
         "maps",
         "sbdata_baselines.stages.activation:activation_maps",
-        activation,
+        settings,
         (trained,),
         seconds_per_image=0.17,
+    )
+
+
+def masks_stage(maps: Stage, settings: MaskSettings, *, gpus: float, seconds: float) -> Stage:
+    """Return the last stage of several methods, the pseudo-masks of maps.
+
+    Args:
+        maps: Stage of the maps.
+        settings: Pseudo-mask threshold and refinement.
+        gpus: Number of GPUs, which only a refinement uses.
+        seconds: Seconds per image, for the plan's estimate.
+    """
+    return Stage(
+        "masks",
+        "sbdata_baselines.stages.labels:pseudo_masks",
+        settings,
+        (maps,),
+        gpus=gpus,
+        seconds_per_image=seconds,
     )
 
 

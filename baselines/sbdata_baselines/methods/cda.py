@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
-from sbdata_baselines.methods.irn import IrnSettings, refined_stage, seeds_stage
+from sbdata_baselines.methods.cam import activation_stage
+from sbdata_baselines.methods.irn import IrnSettings, refined_stage
 from sbdata_baselines.methods.irn import build as build_irn
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import BackboneSettings, BankSettings, PasteSettings
@@ -61,15 +62,8 @@ def build(settings: CdaSettings) -> Stage:
         (bank,),
         seconds_per_image=0.45,
     )
-    maps = Stage(
-        "maps",
-        "sbdata_baselines.stages.activation:activation_maps",
-        irn.activation,
-        (trained,),
-        seconds_per_image=0.17,
-    )
-    seeds = seeds_stage(maps, irn.seeds)
-    return refined_stage(maps, seeds, irn.boundary, irn.walk, irn.masks)
+    maps = activation_stage(trained, irn.activation)
+    return refined_stage(maps, irn.seeds, irn.boundary, irn.walk, irn.masks)
 
 
 BASELINE = Baseline(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
 from sbdata.supervision import IMAGE_LABELS, SALIENCY
+from sbdata_baselines.methods.cam import masks_stage
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
     ActivationSettings,
@@ -78,13 +79,7 @@ def build(settings: EpsSettings) -> Stage:
         (trained,),
         seconds_per_image=0.17,
     )
-    return Stage(
-        "masks",
-        "sbdata_baselines.stages.labels:pseudo_masks",
-        settings.masks,
-        (maps,),
-        seconds_per_image=0.1,
-    )
+    return masks_stage(maps, settings.masks, gpus=1.0, seconds=0.1)
 
 
 BASELINE = Baseline(

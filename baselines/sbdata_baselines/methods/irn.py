@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
-from sbdata_baselines.methods.cam import activation_stage
+from sbdata_baselines.methods.cam import activation_stage, classifier_stage, masks_stage
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
     ActivationSettings,
@@ -48,9 +48,8 @@ class IrnSettings:
 
 def build(settings: IrnSettings) -> Stage:
     """Return the last stage of IRN."""
-    maps = activation_stage(settings.classifier, settings.activation)
-    seeds = seeds_stage(maps, settings.seeds)
-    return refined_stage(maps, seeds, settings.boundary, settings.walk, settings.masks)
+    maps = activation_stage(classifier_stage(settings.classifier), settings.activation)
+    return refined_stage(maps, settings.seeds, settings.boundary, settings.walk, settings.masks)
 
 
 def seeds_stage(maps: Stage, settings: SeedSettings) -> Stage:
@@ -65,13 +64,17 @@ def seeds_stage(maps: Stage, settings: SeedSettings) -> Stage:
 
 
 def refined_stage(
-    maps: Stage, seeds: Stage, boundary: BoundarySettings, walk: WalkSettings, masks: MaskSettings
+    maps: Stage,
+    seeds: SeedSettings,
+    boundary: BoundarySettings,
+    walk: WalkSettings,
+    masks: MaskSettings,
 ) -> Stage:
     """Return the last stage of all methods that end with IRN's walk.
 
     Args:
         maps: Stage of the maps that are spread.
-        seeds: Stage of the seeds from which the edges are learned.
+        seeds: Thresholds of the seeds from which the edges are learned.
         boundary: Training settings of the edge map.
         walk: Settings of the random walk.
         masks: Pseudo-mask threshold and refinement.
@@ -80,7 +83,7 @@ def refined_stage(
         "boundary",
         "sbdata_baselines.stages.boundary:train_boundary",
         boundary,
-        (seeds,),
+        (seeds_stage(maps, seeds),),
         seconds_per_image=0.12,
     )
     walked = Stage(
@@ -90,14 +93,7 @@ def refined_stage(
         (maps, edges),
         seconds_per_image=0.16,
     )
-    return Stage(
-        "masks",
-        "sbdata_baselines.stages.labels:pseudo_masks",
-        masks,
-        (walked,),
-        gpus=0.0,
-        seconds_per_image=0.01,
-    )
+    return masks_stage(walked, masks, gpus=0.0, seconds=0.01)
 
 
 BASELINE = Baseline(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sbdata.benchmark.baseline import Baseline
 from sbdata.benchmark.stage import Stage
+from sbdata_baselines.methods.cam import masks_stage
 from sbdata_baselines.presets import presets_of
 from sbdata_baselines.settings import (
     ActivationSettings,
@@ -119,14 +120,7 @@ def pairwise_masks(
         (maps, pairs),
         seconds_per_image=0.12,
     )
-    return Stage(
-        "masks",
-        "sbdata_baselines.stages.labels:pseudo_masks",
-        masks,
-        (walked,),
-        gpus=0.0,
-        seconds_per_image=0.01,
-    )
+    return masks_stage(walked, masks, gpus=0.0, seconds=0.01)
 
 
 BASELINE = Baseline(
