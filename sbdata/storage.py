@@ -9,7 +9,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from sbdata.errors import InputError
@@ -67,6 +67,43 @@ def new_folder(out: Path) -> Iterator[Path]:
         if out.is_dir():
             out.rmdir()
         prepared.rename(out)
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
+
+
+@contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Keep other processes from writing the same folder; the lock of a killed process is free.
+
+    Therefore, temporary folders that are found inside were left by a killed process.
+    """
+    from filelock import FileLock  # with asyncio, which most commands need not load
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = target.with_name(f".{target.name}.lock")
+    with FileLock(lock):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a new hidden folder beside ``target``, which it replaces unless an error occurs.
+
+    Leftovers of killed processes are deleted, so call it within :func:`alone`.
+
+    Raises:
+        OSError: If a folder cannot be created or renamed. ``target`` is then unchanged.
+    """
+    remove_leftovers(target.parent, target.name)
+    prepared = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    prepared.mkdir()
+    try:
+        yield prepared
+        replace_folder(prepared, target)
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
 

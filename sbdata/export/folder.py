@@ -8,22 +8,19 @@ these files, unchanged.
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
-from filelock import FileLock
 
 from sbdata.checksums import CHECKSUMS_FILE, read_checksums
 from sbdata.curate.materialise import files_of, write_checksums
 from sbdata.errors import InputError
 from sbdata.machine import writing_to
 from sbdata.quoting import shortened
-from sbdata.storage import remove_leftovers, replace_folder, restore_folder, sha256_of
+from sbdata.storage import alone, replacing, restore_folder, sha256_of
 
 MARKER_FILE = "export.json"
 _KIND = "sbdata_export"
@@ -100,21 +97,10 @@ def whole_folder(
         InputError: If ``out`` is refused by :func:`check_place`, or cannot be written.
     """
     place = check_place(root, form, out)
-    with writing_to(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = place.parent / f".{place.name}.lock"
-        with FileLock(lock):
-            check_place(root, form, out)
-            remove_leftovers(place.parent, place.name)  # of a killed process: we have the lock
-            prepared = place.parent / f".{place.name}.{uuid.uuid4().hex[:8]}.part"
-            try:
-                prepared.mkdir()
-                yield prepared
-                marker = orjson.dumps({_KIND: form, **facts}, option=orjson.OPT_INDENT_2)
-                (prepared / MARKER_FILE).write_bytes(marker + b"\n")
-                write_checksums(prepared, workers=workers)
-                replace_folder(prepared, place)
-            finally:
-                shutil.rmtree(prepared, ignore_errors=True)
-                with suppress(OSError):
-                    lock.unlink()
+    with writing_to(place.parent), alone(place):
+        check_place(root, form, out)
+        with replacing(place) as prepared:
+            yield prepared
+            marker = orjson.dumps({_KIND: form, **facts}, option=orjson.OPT_INDENT_2)
+            (prepared / MARKER_FILE).write_bytes(marker + b"\n")
+            write_checksums(prepared, workers=workers)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,7 +55,7 @@ from sbdata.plurals import count
 from sbdata.printable import printable
 from sbdata.score.pseudo_masks import MASKS, instance_outcomes, losses_by_stage
 from sbdata.sizes import SizeBins
-from sbdata.storage import remove_leftovers
+from sbdata.storage import new_folder, remove_leftovers
 from sbdata.supervision import SUPERVISION
 from sbdata.train.photos import read_photo
 
@@ -253,13 +250,9 @@ def _building(out: Path) -> Iterator[Path]:
             msg = f"{out}: already exists; remove it, or give another --name or --out"
             raise InputError(msg)
         remove_leftovers(out.parent, out.name)
-        folder = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.part"
-        try:
+        with new_folder(out) as folder:
             (folder / IMPORTED_MASKS).mkdir(parents=True)
             yield folder
-            os.rename(folder, out)  # noqa: PTH104 - the documented atomic call
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 # --- one image ------------------------------------------------------------------------------------

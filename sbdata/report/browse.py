@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import orjson
-from filelock import FileLock
 
 from sbdata.drawn_rows import drawn_rows
 from sbdata.errors import InputError
@@ -33,7 +30,7 @@ from sbdata.report.crops import PATHS_BEFORE, CropTask, CutImages, Predictions, 
 from sbdata.score.inputs import PredictionFormat
 from sbdata.score.saved import SavedScore, check_saved_score
 from sbdata.sets import EvaluationSet
-from sbdata.storage import remove_leftovers, replace_folder, restore_folder, write_bytes, write_text
+from sbdata.storage import alone, replacing, restore_folder, write_bytes, write_text
 
 PAGE_FILE = "index.html"
 MOST_IN_PAGE = 2_000
@@ -96,7 +93,7 @@ def write_browse(
     _check_scores(opened, scores)
     _check_place(out)
     objects = browsed_objects(opened, scores)
-    with writing_to(out), _replacing(out) as prepared:
+    with writing_to(out), alone(out), replacing(out) as prepared:
         spool = prepared / "spool"
         spool.mkdir()
         task = CropTask(opened.root, tuple(_predictions(opened, s) for s in scores), spool)
@@ -257,26 +254,3 @@ def _is_page(path: Path) -> bool:
         return False
     with path.open("rb") as stream:
         return _MARK in stream.read(_MARK_WITHIN)
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """Yield a folder beside ``out``, which it replaces unless an error occurs.
-
-    One process at a time prepares such a folder, so any other was left by one that was killed.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = out.with_name(f".{out.name}.lock")
-    with FileLock(lock):
-        try:
-            remove_leftovers(out.parent, out.name)
-            prepared = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.part")
-            prepared.mkdir()
-            try:
-                yield prepared
-                replace_folder(prepared, out)
-            finally:
-                shutil.rmtree(prepared, ignore_errors=True)
-        finally:
-            with suppress(OSError):
-                lock.unlink()

@@ -7,10 +7,7 @@ even if the process is killed.
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,6 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
 
 from sbdata.errors import InputError
 from sbdata.machine import writing_to
@@ -27,7 +23,7 @@ from sbdata.metrics.bootstrap import Interval
 from sbdata.metrics.image import ia_iou
 from sbdata.score.result import Comparison, ScoreResult
 from sbdata.settings import as_plain
-from sbdata.storage import is_safe_stem, remove_leftovers, replace_folder, restore_folder
+from sbdata.storage import alone, is_safe_stem, replacing, restore_folder
 
 INSTANCES_FILE = "instances.parquet"
 REGIONS_FILE = "regions.parquet"
@@ -194,47 +190,24 @@ def write_result(
         InputError: If :func:`check_place` raises it, or the folder cannot be written or is full.
     """
     folder = check_place(out, scored.name, scored.predictions)
-    with writing_to(out):
-        out.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
-            remove_leftovers(out, folder.name)
-            _write_into(folder, scored, out, write_report)
+    with writing_to(out), alone(folder):
+        with replacing(folder) as prepared:
+            _write_into(prepared, scored, write_report)
+        _problems_beside(folder).unlink(missing_ok=True)  # from an attempt in the meantime
     return folder
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from preparing the same result; the lock of a killed process is free.
-
-    Therefore, any prepared files found inside were left by a killed process.
-    """
-    lock = folder.with_name(f".{folder.name}.lock")
-    with FileLock(lock):
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                lock.unlink()
-
-
 def _write_into(
-    folder: Path, scored: ScoreResult, out: Path, write_report: Callable[[Path], None] | None
+    folder: Path, scored: ScoreResult, write_report: Callable[[Path], None] | None
 ) -> None:
-    prepared = out / f".{scored.name}.{uuid.uuid4().hex[:8]}.part"
-    try:
-        prepared.mkdir()
-        for name, table in tables_of(scored).items():
-            pq.write_table(table, prepared / name, compression="zstd")
-        if write_report is not None:
-            write_report(prepared / REPORT_FILE)
-        files = sorted(entry.name for entry in prepared.iterdir())
-        content = {**summary_as_dict(scored), "files": files}
-        option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        (prepared / SUMMARY_FILE).write_bytes(orjson.dumps(content, option=option))
-        replace_folder(prepared, folder)
-    finally:
-        shutil.rmtree(prepared, ignore_errors=True)
-    _problems_beside(folder).unlink(missing_ok=True)  # from an attempt in the meantime
+    for name, table in tables_of(scored).items():
+        pq.write_table(table, folder / name, compression="zstd")
+    if write_report is not None:
+        write_report(folder / REPORT_FILE)
+    files = sorted(entry.name for entry in folder.iterdir())
+    content = {**summary_as_dict(scored), "files": files}
+    option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    (folder / SUMMARY_FILE).write_bytes(orjson.dumps(content, option=option))
 
 
 # --- tables ---------------------------------------------------------------------------------------
