@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from sbdata.cli.pairs import read_pairs
 from sbdata.cli.shell_completion import complete_recipe, complete_recipe_or_set, complete_set
 from sbdata.cli.tables import print_table
 from sbdata.errors import InputError
+from sbdata.machine import usable_cores
 from sbdata.printable import printable
 from sbdata.quoting import quoted
 
@@ -83,7 +83,7 @@ _set = click.option(
 _workers = click.option(
     "--workers",
     type=click.IntRange(min=1),
-    default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+    default=usable_cores,
     show_default="one per core",
     help="Number of parallel processes; the result does not depend on it.",
 )
