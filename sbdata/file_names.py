@@ -127,12 +127,11 @@ def differ_in_case(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def describe_case(names: Iterable[str], what: str = "images") -> str:
+def describe_case(names: Iterable[str]) -> str:
     """Return a sentence with the names that differ only in letter case; empty if none do.
 
     Args:
-        names: File names without suffix.
-        what: Plural noun for the named items.
+        names: Names of images.
 
     >>> describe_case(["a", "b"])
     ''
@@ -143,7 +142,7 @@ def describe_case(names: Iterable[str], what: str = "images") -> str:
     first = " and ".join(quoted(name) for name in groups[0][:3])
     more = f" ({len(groups):,} such groups in all)" if len(groups) > 1 else ""
     return (
-        f"the {what} {first} have names that differ only in letter case{more}; all of them count, "
+        f"the images {first} have names that differ only in letter case{more}; all of them count, "
         "but a macOS or Windows disk takes them for one file, so their photos and masks cannot be "
         "copied there; rename all but one"
     )

@@ -159,7 +159,6 @@ def plan_study(
     *,
     pseudo: Mapping[str, Mapping[str, Path]] | None = None,
     workers: int | None = None,
-    sources: Path = ROOT,
 ) -> StudyPlan:
     """Return the plan of a study; nothing is computed or written, and PyTorch is not needed.
 
@@ -169,7 +168,6 @@ def plan_study(
         results: Folder of the result files.
         pseudo: Folders of imported masks, by part and method.
         workers: Number of data-loading workers.
-        sources: Folder of the published datasets on this machine.
 
     Raises:
         InputError: for an unusable study or set.
@@ -179,7 +177,7 @@ def plan_study(
     rows = plan_bench(configs, work, results, workers=workers, unbuilt=stand_ins)
     published = [PUBLISHED[s.name] for s in stand_ins.values() if s.name in PUBLISHED]
     names = dict.fromkeys(name for found in published for name in found.sources)
-    downloads = [*_archives(names, sources)]
+    downloads = [*_archives(names)]
     for unbuilt in stand_ins.values():
         known = PUBLISHED.get(unbuilt.name)
         if known is not None and known.fetched:
@@ -241,8 +239,8 @@ def _generated(recipe: Recipe, called: str, folder: Path) -> UnbuiltSet:
 # --- downloads ------------------------------------------------------------------------------------
 
 
-def _archives(names: Iterable[str], sources: Path) -> Iterable[Download]:
-    for status in archive_status(PublishedCollection(sources, load_registry()), names):
+def _archives(names: Iterable[str]) -> Iterable[Download]:
+    for status in archive_status(PublishedCollection(ROOT, load_registry()), names):
         yield Download(status.file.name, "archive", status.file.size, status.missing != 0)
 
 

@@ -187,7 +187,6 @@ def repair(
     table: FileTable,
     paths: Collection[str],
     *,
-    limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Unpack some files of an archive again; no other file of the tree is changed.
@@ -197,7 +196,6 @@ def repair(
         archive: Archive that the table was made from.
         table: Table of the archive's files.
         paths: Paths of the damaged files.
-        limits: Limits on the content, see :class:`sbdata.fetch.archives.Limits`.
         progress: Callback, see :data:`sbdata.fetch.archives.Progress`.
 
     Raises:
@@ -208,7 +206,7 @@ def repair(
         staging = _staging(root, archive.name)
         _empty(staging)
         taken = unpack_archive(
-            archive, staging / "files", only=paths, proven=True, limits=limits, progress=progress
+            archive, staging / "files", only=paths, proven=True, progress=progress
         )
         wanted = {file.path: file for file in table.files if file.path in paths}
         if {file.path: file for file in taken} != wanted:

@@ -35,18 +35,14 @@ def describe_count(reason: str, count: int) -> str:
     return f"{shortened(reason)} {count:,}{items}"
 
 
-def first_reasons(rejections: Sequence[Rejection], shown: int = _SHOWN) -> str:
-    """Return the details of one rejection per reason as text; empty if nothing was left out.
-
-    Args:
-        rejections: Items that were left out.
-        shown: Largest number of reasons to include.
-    """
+def first_reasons(rejections: Sequence[Rejection]) -> str:
+    """Return one rejection of each of the first reasons as text; empty if nothing was left out."""
     first: dict[str, Rejection] = {}
     for rejection in rejections:
         first.setdefault(rejection.reason, rejection)
     said = [
-        f"{shortened(r.file, 80)}: {shortened(r.detail, 240)}" for r in list(first.values())[:shown]
+        f"{shortened(r.file, 80)}: {shortened(r.detail, 240)}"
+        for r in list(first.values())[:_SHOWN]
     ]
     return "; ".join(said)
 
