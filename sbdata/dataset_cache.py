@@ -472,8 +472,7 @@ def _record(collection: PublishedCollection, downloads: Sequence[Downloaded]) ->
     path = collection.archives / _RECORD
     try:
         with filelock.FileLock(path.with_name(f".{_RECORD}.lock")):
-            for stale in path.parent.glob(f".{_RECORD}.*.part"):
-                stale.unlink()  # left by a process that was killed while writing
+            remove_leftovers(path.parent, _RECORD)  # of a process that was killed while writing
             known = _read_record(collection)
             fresh = [download for download in downloads if download.name not in known]
             entries = json.loads(path.read_text(encoding="utf-8")) if known else {}

@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
-from glob import escape
 from pathlib import Path
 
-from sbdata.storage import write_bytes
+from sbdata.storage import remove_leftovers, write_bytes
 
 _BLOCK = 2**20
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", re.IGNORECASE)
@@ -169,8 +168,7 @@ class Part:
         self.doubtful = self.spoilt = False
         self.digests = Digests(md5=md5)
         self._md5 = md5
-        for stale in target.parent.glob(f".{escape(self.note.name)}.*.part"):
-            stale.unlink(missing_ok=True)  # a process was killed while writing the note
+        remove_leftovers(target.parent, self.note.name)  # of a process killed while writing it
         plain_of(target).unlink(missing_ok=True)
         self.origin = _noted(self.note)
         if self.origin is not None and self.path.is_file():
