@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 from PIL import Image
 
 from sbdata.errors import InputError
-from sbdata.importers import folder as imports
 from sbdata.importers.folder import Request, detect, import_masks
 from sbdata.importers.record import read_record
 from sbdata.importers.rules import Changes
@@ -33,7 +31,6 @@ from tests.importers.published import (
     save_picture,
     scores,
 )
-from tests.substitutes import Substitute
 
 SMALL = 8  # pixels, below which an instance of these sets is small
 
@@ -138,14 +135,14 @@ def test_a_folder_appears_when_all_is_done(published, target, tmp_path, monkeypa
         save_picture(published / f"{image_id}.png", MASKS[image_id], "P")
     stale = tmp_path / "imports" / ".it.0123abcd.part" / "masks"
     stale.mkdir(parents=True)
-    plain = os.rename
+    plain = Path.rename
     seen = []
 
-    def rename(source: Path, place: Path) -> None:
-        seen.append(sorted(p.name for p in Path(source).iterdir()))
-        plain(source, place)
+    def rename(source: Path, place: Path) -> Path:
+        seen.append(sorted(p.name for p in source.iterdir()))
+        return plain(source, place)
 
-    monkeypatch.setattr(imports, "os", Substitute(os, rename=rename))
+    monkeypatch.setattr(Path, "rename", rename)
     import_masks(request, tmp_path / "imports" / "it")
     assert seen == [["import.json", "masks"]]
     assert sorted(p.name for p in (tmp_path / "imports").iterdir()) == [".it.lock", "it"]
