@@ -73,9 +73,10 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def alone(target: Path) -> Iterator[None]:
-    """Keep other processes from writing the same folder; the lock of a killed process is free.
+    """Keep other processes from writing the same file or folder.
 
-    Therefore, temporary folders that are found inside were left by a killed process.
+    The lock of a killed process is free. Therefore, temporary files and folders that are found
+    inside were left by a killed process. The lock is beside the target and is deleted afterwards.
     """
     from filelock import FileLock  # with asyncio, which most commands need not load
 

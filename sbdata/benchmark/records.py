@@ -10,13 +10,10 @@ and ``environment``: everything else is the same however often a run was interru
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from sbdata.errors import InputError
 from sbdata.fingerprints import digest_of
@@ -25,7 +22,7 @@ from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.metrics.registry import sizes_in
 from sbdata.quoting import quoted
 from sbdata.settings import as_plain, from_plain
-from sbdata.storage import remove_leftovers, write_text
+from sbdata.storage import alone, remove_leftovers, write_text
 
 FORMAT = "sbdata.result.v2"
 DIFFERENCES_FORMAT = "sbdata.differences.v2"
@@ -270,7 +267,8 @@ def write_result(folder: Path, result: ResultRecord) -> tuple[Path, ResultRecord
     of the bench. Half-written files of a killed process are deleted.
     """
     path = result_file(folder, result)
-    with _locked(path):
+    with alone(path):
+        remove_leftovers(path.parent, path.name)
         former = _earlier(path, read_result)
         if former is not None and _of_one_run(former, result):
             result = replace(
@@ -285,24 +283,6 @@ def write_result(folder: Path, result: ResultRecord) -> tuple[Path, ResultRecord
 
 def _of_one_run(one: ResultRecord, other: ResultRecord) -> bool:
     return (one.identity, one.pseudo) == (other.identity, other.pseudo)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lock a file from its reading to its writing, and delete what a killed process left of it.
-
-    The lock is beside the file, because benches with different work folders may share a folder of
-    results. It is deleted afterwards, so that the folder has only results.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
-    with FileLock(lock):
-        try:
-            remove_leftovers(path.parent, path.name)
-            yield
-        finally:
-            with suppress(OSError):
-                lock.unlink()
 
 
 def read_result(path: Path) -> ResultRecord:
@@ -366,7 +346,8 @@ def write_differences(folder: Path, found: PairedDifferences) -> Path:
     Pairs on a former set of the same name are not: its results are replaced, too.
     """
     path = differences_file(folder, found)
-    with _locked(path):
+    with alone(path):
+        remove_leftovers(path.parent, path.name)
         former = _earlier(path, read_differences)
         pairs = {(p.set, p.first, p.second): p for p in found.pairs}
         if former is not None:

@@ -36,12 +36,12 @@ def test_sources_are_described_for_a_result(sets, tmp_path: Path) -> None:
         WeakSources(labels=labels).read(open_set(sets.training), None)
 
 
-def test_saliency_maps_of_0_and_1_are_refused(sets: Sets, tmp_path: Path) -> None:
+def test_saliency_maps_of_0_and_1_are_refused(sets, tmp_path: Path) -> None:
     opened = open_set(sets.training)
     for image_id in opened:
         Image.new("L", (4, 4), 1).save(tmp_path / f"{image_id}.png")
     sources = WeakSources(saliency=str(tmp_path))
-    with pytest.raises(InputError, match="its maps hold only 0 and 1.*multiply them by 255"):
+    with pytest.raises(InputError, match=r"its maps hold only 0 and 1.*multiply them by 255"):
         sources.read(opened, None)
     for levels in (0, 255):  # one map suffices to see the range; a black one shows nothing
         Image.new("L", (4, 4), levels).save(tmp_path / f"{opened.image_ids[-1]}.png")
