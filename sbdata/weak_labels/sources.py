@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sbdata.errors import InputError
 from sbdata.file_hashes import FileHashes
 from sbdata.images import DAMAGE, open_image
@@ -87,7 +89,7 @@ def _check_levels(saliency: Path, image_ids: Sequence[str]) -> None:
     largest = 0
     for image_id in image_ids:
         with suppress(*DAMAGE), open_image(saliency / f"{image_id}.png", ["PNG"]) as image:
-            largest = max(largest, *image.convert("L").getextrema())
+            largest = max(largest, int(np.asarray(image.convert("L")).max()))
         if largest > 1:
             return
     if largest == 1:
