@@ -94,10 +94,10 @@ def main(results: Path, page: Path) -> None:
         budgets = {(m, LONGER if s == CONTROL else s, seed): draws
                    for (m, s, seed), draws in equal.items()}  # fmt: skip
         budgets |= {run: claim[run].draws for run in equal if run[1] == CONTROL and run in claim}
-        tables["unequal"] = _pooled(
-            pooled_differences(budgets, (*STRATEGIES, LONGER), VALUES, control=CONTROL)
-        )
-        tables["equal"] = _pooled(pooled_differences(equal, STRATEGIES, VALUES, control=CONTROL))
+        longer = pooled_differences(budgets, (*STRATEGIES, LONGER), VALUES, control=CONTROL)
+        same = pooled_differences(equal, STRATEGIES, VALUES, control=CONTROL)
+        tables["unequal"], tables["unequal-methods"] = _pooled(longer), _by_method(longer)
+        tables["equal"], tables["equal-methods"] = _pooled(same), _by_method(same)
     masks = on_the_same_photos(sorted(results.glob("shared-photos*.json")))
     if masks:
         tables["shared-photos"] = _shared(masks)
