@@ -75,8 +75,9 @@ def new_folder(out: Path) -> Iterator[Path]:
 def alone(target: Path) -> Iterator[None]:
     """Keep other processes from writing the same file or folder.
 
-    The lock of a killed process is free. Therefore, temporary files and folders that are found
-    inside were left by a killed process. The lock is beside the target and is deleted afterwards.
+    The lock of a killed process is free. Therefore, temporary files and folders of the target that
+    are there were left by a killed process, and are deleted. The lock is beside the target and is
+    deleted afterwards.
     """
     from filelock import FileLock  # with asyncio, which most commands need not load
 
@@ -84,6 +85,7 @@ def alone(target: Path) -> Iterator[None]:
     lock = target.with_name(f".{target.name}.lock")
     with FileLock(lock):
         try:
+            remove_leftovers(target.parent, target.name)
             yield
         finally:
             with suppress(OSError):
@@ -94,12 +96,11 @@ def alone(target: Path) -> Iterator[None]:
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a new hidden folder beside ``target``, which it replaces unless an error occurs.
 
-    Leftovers of killed processes are deleted, so call it within :func:`alone`.
+    Call it within :func:`alone`.
 
     Raises:
         OSError: If a folder cannot be created or renamed. ``target`` is then unchanged.
     """
-    remove_leftovers(target.parent, target.name)
     prepared = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     prepared.mkdir()
     try:

@@ -80,6 +80,9 @@ COCO80 = Taxonomy(
 COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 """Numbers of COCO's 91 categories that are missing from the list of 80."""
 
+COCO_IDS = tuple(number for number in range(1, 91) if number not in COCO_UNUSED)
+"""Category ids of COCO, in the order of ``COCO80``."""
+
 SHAPES8 = Taxonomy(
     "shapes8",
     ("disc", "square", "triangle", "star", "ring", "cross", "crescent", "hexagon"),

@@ -49,6 +49,14 @@ BAD = {
 """Arguments of each script that it refuses, and what its message contains."""
 
 
+def _is_refused(script: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a script, and check that it ends with the status of bad input."""
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    assert ended.value.code == 2
+
+
 @pytest.mark.parametrize(
     "script",
     sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")),
@@ -62,10 +70,7 @@ def test_bad_input_ends_with_one_sentence(
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     arguments, said = BAD[script]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
-    assert ended.value.code == 2
+    _is_refused(script, arguments, monkeypatch)
     message = capsys.readouterr().err
     assert said in message
     assert message.startswith(("Error: ", "Usage: "))
@@ -89,10 +94,7 @@ def test_masks_of_another_set_are_named(
         ("loss_share.py", ["."], f"SegmentationObject/{first}.png"),
         ("where_weights_go.py", [str(shapes_set), "--masks", "m=m"], f"m/{first}.png"),
     ):
-        monkeypatch.setattr(sys, "argv", [script, *given, "--result", "r"])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(EXAMPLES / script), run_name="__main__")
-        assert ended.value.code == 2
+        _is_refused(script, [*given, "--result", "r"], monkeypatch)
         assert f"Error: {named}: differs in size" in capsys.readouterr().err
 
 

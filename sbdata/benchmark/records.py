@@ -22,7 +22,7 @@ from sbdata.metrics.outcomes import OUTCOMES
 from sbdata.metrics.registry import sizes_in
 from sbdata.quoting import quoted
 from sbdata.settings import as_plain, from_plain
-from sbdata.storage import alone, remove_leftovers, write_text
+from sbdata.storage import alone, write_text
 
 FORMAT = "sbdata.result.v2"
 DIFFERENCES_FORMAT = "sbdata.differences.v2"
@@ -268,9 +268,9 @@ def write_result(folder: Path, result: ResultRecord) -> tuple[Path, ResultRecord
     """
     path = result_file(folder, result)
     with alone(path):
-        remove_leftovers(path.parent, path.name)
         former = _earlier(path, read_result)
-        if former is not None and _of_one_run(former, result):
+        alike = (result.identity, result.pseudo)
+        if former is not None and (former.identity, former.pseudo) == alike:
             result = replace(
                 result,
                 sets={**former.sets, **result.sets},
@@ -279,10 +279,6 @@ def write_result(folder: Path, result: ResultRecord) -> tuple[Path, ResultRecord
         result = replace(result, sets=dict(sorted(result.sets.items())))
         write_text(path, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
     return path, result
-
-
-def _of_one_run(one: ResultRecord, other: ResultRecord) -> bool:
-    return (one.identity, one.pseudo) == (other.identity, other.pseudo)
 
 
 def read_result(path: Path) -> ResultRecord:
@@ -347,7 +343,6 @@ def write_differences(folder: Path, found: PairedDifferences) -> Path:
     """
     path = differences_file(folder, found)
     with alone(path):
-        remove_leftovers(path.parent, path.name)
         former = _earlier(path, read_differences)
         pairs = {(p.set, p.first, p.second): p for p in found.pairs}
         if former is not None:

@@ -17,9 +17,6 @@ from sbdata.metrics.outcomes import OUTCOMES_EXPLAINED, in_words
 from sbdata.metrics.registry import metric_of
 from sbdata.plurals import count
 
-HASH_DIGITS = 12
-"""Number of digits of a logical hash in captions."""
-
 PAIRED = (
     "Paired differences (A − B) per seed, 95 % bootstrap CI over images; their mean over the seeds "
     "with its 95 % t-interval. No interval is corrected for the number of comparisons."
@@ -76,20 +73,11 @@ def intro_of(board: Board) -> str:
         (board.training, board.protocol["training set: logical_hash"]),
         (board.scored, board.protocol["set_hash"]),
     )
-    said = ", ".join(f"{name} {short_hash(full)}" for name, full in dict.fromkeys(sets))
+    said = ", ".join(f"{name} {full[:12]}" for name, full in dict.fromkeys(sets))
     return (
         f"Trained on {board.training}, scored on {board.scored}{synthetic}: "
         f"{count(board.n_images, 'image')}. Logical hashes: {said}. {numbers_of(board)} {_CELLS}"
     )
-
-
-def short_hash(logical_hash: str) -> str:
-    """Return the beginning of a set's logical hash, which tells it from others of its name.
-
-    >>> short_hash("0123456789abcdef" * 4)
-    '0123456789ab'
-    """
-    return logical_hash[:HASH_DIGITS]
 
 
 def quality_said(board: Board, quality: Quality) -> str:

@@ -9,7 +9,7 @@ from sbdata.benchmark.study_table import CONTROL, FIGURES, Cell, StudyRow, Study
 from sbdata.formatting import caption, estimate
 from sbdata.plurals import count
 from sbdata.report.leaderboard_markdown import escaped, markdown_table
-from sbdata.report.leaderboard_text import change_shown, short_hash
+from sbdata.report.leaderboard_text import change_shown
 from sbdata.report.pages import render
 
 NOT_RUN = "not run"
@@ -31,7 +31,7 @@ def caption_of(table: StudyTable) -> str:
     """Return the caption of a table: images, instances and classes once, and the intervals."""
     numbers = [
         f"{name}: {count(table.n_images[name], 'image')}, logical hash "
-        f"{short_hash(table.set_hashes[name])} ({_sizes(table, name)})."
+        f"{table.set_hashes[name][:12]} ({_sizes(table, name)})."
         if name in table.n_images
         else f"{name}: {NOT_RUN}."
         for name in table.sets

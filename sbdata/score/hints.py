@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbdata.quoting import quoted
-from sbdata.taxonomy import COCO_UNUSED
+from sbdata.taxonomy import COCO_IDS, COCO_UNUSED
 
 _MOST = 0.5  # smallest share of a predicted class's object pixels that lie on one other class
 _OF_OBJECTS = 0.25  # smallest share of a predicted class's pixels that lie on objects
@@ -135,12 +135,9 @@ def _place_in_80(number: int) -> int | None:
     return number - sum(unused < number for unused in COCO_UNUSED)
 
 
-_IDS_OF_80 = [number for number in range(1, 91) if number not in COCO_UNUSED]
-
-
 def _id_of_80(number: int) -> int | None:
     """Return the category id of one of COCO's 80 classes."""
-    return _IDS_OF_80[number - 1] if number <= len(_IDS_OF_80) else None
+    return COCO_IDS[number - 1] if number <= len(COCO_IDS) else None
 
 
 def _channels_swapped(number: int) -> int | None:

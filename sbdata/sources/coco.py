@@ -47,16 +47,14 @@ from sbdata.sources.json_records import (
     read_records,
 )
 from sbdata.storage import is_safe_name, is_safe_stem, unsafe_reason
-from sbdata.taxonomy import CLASS_MAPS, COCO80, COCO_UNUSED
+from sbdata.taxonomy import CLASS_MAPS, COCO80, COCO_IDS
 
 _ARRAYS = ("images", "annotations", "categories", "licenses")
 _KNOWN_SPLIT = re.compile(r"(?:train|val)(2014|2017)")
 _FIRST_IMAGE, _LAST_IMAGE = 9, 581_929  # ids in COCO's training and validation splits
 _LAST_STUFF = 183  # from 92 on, COCO's category ids are those of stuff
 
-COCO_CATEGORIES = dict(
-    zip((i for i in range(1, 91) if i not in COCO_UNUSED), COCO80.classes, strict=True)
-)
+COCO_CATEGORIES = dict(zip(COCO_IDS, COCO80.classes, strict=True))
 """Names of COCO's 80 categories of objects by their ids."""
 
 
